@@ -1,0 +1,90 @@
+"""Names to things: one registry per kind, with the nearest match in every error."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class UnknownName(ValueError):
+    """A name that no registry entry has; the message names the nearest match and all known names."""
+
+
+def unknown(kind: str, name: object, known: list[str]) -> str:
+    """`unknown scheme 'dnii'; did you mean 'dni'? (known: backprop, cdni, ...)`."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    return f"unknown {kind} {name!r}{hint} (known: {', '.join(sorted(known))})"
+
+
+class Registry(Generic[T]):
+    """Names of one kind (`model`, `data`, ...), each with the facts it was registered with.
+
+    >>> shapes = Registry("shape")
+    >>> @shapes.register("square", sides=4)
+    ... def square(): ...
+    >>> shapes.facts("square")["sides"]
+    4
+    """
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
+
+    def register(self, name: str, **facts: Any) -> Callable[[T], T]:
+        """Decorator that adds an entry; a name already taken by something else is a `ValueError`."""
+
+        def add(entry: T) -> T:
+            taken = self._entries.get(name)
+            if taken is not None and _origin(taken) != _origin(entry):
+                raise ValueError(f"{self.kind} {name!r} is already registered by {_origin(taken)}")
+            self._entries[name] = entry
+            self._facts[name] = facts
+            return entry
+
+        return add
+
+    def get(self, name: str) -> T:
+        """The entry of that name; `UnknownName` with the nearest match otherwise."""
+        if name not in self._entries:
+            raise UnknownName(unknown(self.kind, name, self.names()))
+        return self._entries[name]
+
+    def facts(self, name: str) -> dict[str, Any]:
+        self.get(name)
+        return self._facts[name]
+
+    def names(self) -> list[str]:
+        return sorted(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+
+def _origin(entry: Any) -> str:
+    return f"{getattr(entry, '__module__', '?')}.{getattr(entry, '__qualname__', repr(entry))}"
+
+
+MODELS: Registry[Callable[..., Any]] = Registry("model")
+
+
+def register_model(name: str, *, family: str = "custom") -> Callable[[Any], Any]:
+    """Register a model: a factory or class called as `make(in_shape, n_outputs, **options)`.
+
+    It returns the chain: an `nn.Sequential`, or a list of blocks. `in_shape` is the shape of one example
+    without the batch axis, e.g. `(64,)` or `(1, 28, 28)`; `n_outputs` the number of classes or targets.
+    The keyword options, with their annotations and defaults, are what `model:` accepts in a configuration.
+
+    >>> from torch import nn
+    >>> @register_model("tiny_doc")
+    ... def tiny(in_shape, n_outputs, width: int = 16):
+    ...     return nn.Sequential(nn.Linear(in_shape[0], width), nn.Linear(width, n_outputs))
+    """
+    return MODELS.register(name, family=family)

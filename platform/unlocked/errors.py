@@ -1,0 +1,31 @@
+"""Errors for the person at the keyboard: one readable line each, and the exit code they end in."""
+
+from __future__ import annotations
+
+
+class UnlockedError(Exception):
+    """Anything that ends a command with one line on stderr. `exit_code` 1 unless a subclass says otherwise."""
+
+    exit_code = 1
+
+
+class ConfigError(UnlockedError):
+    """A configuration that cannot be run; names the key, the value and what was expected. Exit code 2."""
+
+    exit_code = 2
+
+
+class DataError(UnlockedError):
+    """Data that is missing, corrupt or does not fit the model. Exit code 2: nothing was started."""
+
+    exit_code = 2
+
+
+class RunFailed(UnlockedError):
+    """A run that started and cannot go on (NaN loss, dead worker, full disk)."""
+
+
+class RunInterrupted(UnlockedError):
+    """Ctrl-C: the run was saved and can be resumed. Exit code 130, as shells expect of SIGINT."""
+
+    exit_code = 130
