@@ -16,7 +16,7 @@ class UnknownName(ValueError):
 def unknown(kind: str, name: object, known: list[str]) -> str:
     """`unknown scheme 'dnii'; did you mean 'dni'? (known: backprop, cdni, ...)`."""
     near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r}{hint} (known: {', '.join(sorted(known))})"
 
 

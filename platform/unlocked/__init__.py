@@ -1,1 +1,37 @@
-"""unlocked"""
+"""unlocked: train any deep network under backpropagation or a decoupled scheme, and compare them fairly.
+
+    from unlocked import load_config, train
+    summary = train(load_config("quickstart", ["scheme.name=dfa"]))
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unlocked.config import Config, load_config
+    from unlocked.data import RawData, register_data
+    from unlocked.engine.loop import resume, train
+    from unlocked.schemes import ModuleLearner, register_scheme
+    from unlocked.tracking import compare
+    from unlocked_models import register_model
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Config": "unlocked.config", "load_config": "unlocked.config",
+    "train": "unlocked.engine.loop", "resume": "unlocked.engine.loop",
+    "compare": "unlocked.tracking",
+    "RawData": "unlocked.data", "register_data": "unlocked.data",
+    "ModuleLearner": "unlocked.schemes", "register_scheme": "unlocked.schemes",
+    "register_model": "unlocked_models",
+}
+__all__ = ["Config", "ModuleLearner", "RawData", "compare", "load_config", "register_data", "register_model",
+           "register_scheme", "resume", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported on first use: `import unlocked` itself costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unlocked' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,71 @@
+"""Multilayer perceptron: fully connected layers (Rumelhart, Hinton and Williams 1986)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from unlocked_models import checks
+from unlocked_models.layers import activation as activation_layer
+from unlocked_models.layers import initialise, sequence, vector_norm
+from unlocked_models.registry import register_model
+
+
+@register_model("mlp", family="mlp")
+def mlp(
+    in_shape: tuple[int, ...],
+    n_outputs: int,
+    hidden: list[int] = [256, 256],  # noqa: B006  (read, never changed)
+    activation: str = "relu",
+    norm: str = "none",
+    dropout: float = 0.0,
+    init: str = "default",
+) -> list[nn.Module]:
+    """Multilayer perceptron: h_k = dropout(phi(norm(W_k h_{k-1} + b_k))), then a linear head.
+
+    Shapes: `(batch, *in_shape)`, flattened, to `(batch, n_outputs)`. One block per hidden layer and one
+    for the head; `hidden: []` is a linear model.
+
+    Options: `hidden` widths of the hidden layers; `activation` relu, leaky_relu, tanh, sigmoid, gelu, silu,
+    elu, selu or softplus; `norm` none, batch or layer; `dropout` in [0, 1), after each hidden layer;
+    `init` default (torch's own), kaiming, lecun, xavier, orthogonal or zeros.
+
+    >>> len(mlp((1, 28, 28), 10, hidden=[300, 100], activation="tanh"))
+    3
+    """
+    checks.outputs("mlp", n_outputs)
+    blocks = fully_connected(in_shape, hidden, n_outputs, activation, norm, dropout)
+    initialise(blocks, init, activation)
+    return blocks
+
+
+def fully_connected(
+    in_shape: Sequence[int],
+    hidden: Sequence[int],
+    n_outputs: int,
+    activation: str,
+    norm: str = "none",
+    dropout: float = 0.0,
+) -> list[nn.Module]:
+    """A block per hidden layer (linear, norm, activation, dropout), and the linear head: `mlp`'s chain,
+    and the last layers of the convolutional models. More than one axis is flattened by the first block."""
+    checks.sizes("hidden", hidden)
+    checks.fraction("dropout", dropout)
+    activation_layer(activation)  # a wrong name is an error without hidden layers too
+    vector_norm(norm, 1)
+
+    blocks: list[nn.Module] = []
+    n_in = math.prod(in_shape)
+    for k, width in enumerate([*hidden, n_outputs]):
+        flatten = nn.Flatten() if k == 0 and len(in_shape) > 1 else None
+        linear = nn.Linear(n_in, width)
+        if k == len(hidden):
+            blocks.append(linear if flatten is None else sequence(flatten, linear))
+        else:
+            drop = nn.Dropout(dropout) if dropout else None
+            layer = linear, vector_norm(norm, width), activation_layer(activation), drop
+            blocks.append(sequence(flatten, *layer))
+        n_in = width
+    return blocks

@@ -1,0 +1,7 @@
+"""`python -m unlocked` is the command `unlocked`."""
+
+import sys
+
+from unlocked.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""The command line: everything it does is three lines of Python too."""

@@ -1,0 +1,31 @@
+"""What the subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from unlocked.plugins import import_modules
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
+                command: Callable[[argparse.Namespace], int], summary: str, examples: str) -> argparse.ArgumentParser:
+    """A subcommand whose --help ends in examples."""
+    parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".",
+                                 formatter_class=argparse.RawDescriptionHelpFormatter, epilog=examples)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE",
+                        help="import a Python module that registers models, data sets or schemes (repeatable)")
+
+
+def import_given(arguments: argparse.Namespace) -> None:
+    """The modules of --import, found from the working directory as well."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    import_modules(arguments.imports)

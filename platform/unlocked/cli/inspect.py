@@ -1,0 +1,239 @@
+"""`unlocked list` and `unlocked doctor`: what there is, and whether this machine can run it."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from unlocked.cli.common import add_command, add_import, import_given
+
+Rows = list[dict[str, Any]]
+
+
+def add_list(commands: Any) -> None:
+    parser = add_command(
+        commands, "list", list_, "list families, models, schemes, data sets, tasks, presets, or the matrix",
+        "examples:\n  unlocked list models\n  unlocked list matrix          which family trains under which scheme\n"
+        "  unlocked list data --json\n")
+    parser.add_argument("what", choices=sorted(_LISTS))
+    parser.add_argument("--json", action="store_true", help="one JSON line instead of a table")
+    add_import(parser)
+
+
+def list_(arguments: argparse.Namespace) -> int:
+    import_given(arguments)
+    rows = _LISTS[arguments.what]()
+    if arguments.json:
+        print(json.dumps(rows))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for heading in rows[0] if rows else ():
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console().print(table)
+    return 0
+
+
+def _families() -> Rows:
+    from unlocked_models import MODELS
+
+    families = sorted({MODELS.facts(name)["family"] for name in MODELS})
+    return [{"family": family, "models": ", ".join(n for n in MODELS if MODELS.facts(n)["family"] == family)}
+            for family in families]
+
+
+def _models() -> Rows:
+    from unlocked_models import MODELS
+
+    rows = []
+    for name in MODELS:
+        options = list(inspect.signature(MODELS.get(name)).parameters.values())[2:]
+        shown = ", ".join(f"{o.name}={o.default}" for o in options if o.default is not inspect.Parameter.empty)
+        rows.append({"model": name, "family": MODELS.facts(name)["family"], "options": shown})
+    return rows
+
+
+def _schemes() -> Rows:
+    from unlocked.schemes import SCHEMES
+
+    return [{"scheme": name, "feedback": SCHEMES.get(name).feedback_from or "none",
+             "lag": SCHEMES.get(name).why_no_lag or "any", "what": _first_line(sys.modules[SCHEMES.get(name).__module__])}
+            for name in SCHEMES]
+
+
+def _data() -> Rows:
+    from unlocked.data import DATA
+
+    return [{"data": name, "task": DATA.facts(name)["task"], "what": _first_line(DATA.get(name))} for name in DATA]
+
+
+def _tasks() -> Rows:
+    from unlocked.tasks import TASKS
+
+    return [{"task": name, "monitor": f"val/{TASKS.get(name).monitor}", "what": _first_line(TASKS.get(name))}
+            for name in TASKS]
+
+
+def _presets() -> Rows:
+    from unlocked.config import load_config, presets
+
+    rows = []
+    for name in presets():
+        config = load_config(name)
+        rows.append({"preset": name, "data": config.data.name, "model": config.model["name"],
+                     "scheme": config.scheme.name, "stages": config.parallel.stages})
+    return rows
+
+
+def _matrix() -> Rows:
+    """Family x scheme, from the registry that also refuses: `trains`, or the mathematical reason why not."""
+    from unlocked.schemes import SCHEMES
+    from unlocked_models import MODELS
+
+    families = sorted({MODELS.facts(name)["family"] for name in MODELS})
+    return [{"family": family} | {name: SCHEMES.get(name).refuses.get(family, "trains") for name in SCHEMES}
+            for family in families]
+
+
+_LISTS: dict[str, Callable[[], Rows]] = {
+    "families": _families, "models": _models, "schemes": _schemes, "data": _data, "tasks": _tasks,
+    "presets": _presets, "matrix": _matrix,
+}
+
+
+def _first_line(thing: Any) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+# doctor --------------------------------------------------------------------------------------------------
+
+
+def add_doctor(commands: Any) -> None:
+    parser = add_command(
+        commands, "doctor", doctor, "say what this machine can run, and what is wrong with it",
+        "examples:\n  unlocked doctor\n  unlocked doctor --json\n")
+    parser.add_argument("--runs", default="runs", help="the runs folder to check (default: runs)")
+    parser.add_argument("--json", action="store_true", help="one JSON line instead of a table")
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Exit code 0 when nothing is wrong; every problem comes with what to do."""
+    checks = [_check_packages(), _check_platform(), _check_device(), _check_cores(), _check_runs(Path(arguments.runs)),
+              _check_loopback(), _check_gloo(), _check_data(), _check_ray()]
+    rows = [{"check": name, "ok": ok, "finding": finding} for name, ok, finding in checks]
+    if arguments.json:
+        print(json.dumps(rows))
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("check", "", "finding")
+        for row in rows:
+            table.add_row(row["check"], "[green]ok[/]" if row["ok"] else "[red]wrong[/]", row["finding"])
+        Console().print(table)
+    return 0 if all(row["ok"] for row in rows) else 1
+
+
+Check = tuple[str, bool, str]
+
+
+def _check_packages() -> Check:
+    floors = {"torch": (2, 11), "ray": (2, 58), "mlflow": (3, 17), "optuna": (5, 0), "omegaconf": (2, 4)}
+    found, wrong = [], []
+    for name, floor in floors.items():
+        try:
+            have = version(name)
+        except PackageNotFoundError:
+            wrong.append(f"{name} is missing")
+            continue
+        found.append(f"{name} {have}")
+        if tuple(int(part) for part in have.split("+")[0].split(".")[:2]) < floor:
+            wrong.append(f"{name} {have} is older than {'.'.join(map(str, floor))}")
+    if sys.version_info < (3, 11):
+        wrong.append("Python is older than 3.11")
+    return "packages", not wrong, "; ".join(wrong) + (": pip install -U" if wrong else "") or ", ".join(found)
+
+
+def _check_platform() -> Check:
+    import platform
+
+    ok = hasattr(platform, "python_version")
+    return "standard library", ok, f"platform is {platform.__file__}" if ok else \
+        f"{platform.__file__} shadows Python's platform module: remove platform/__init__.py"
+
+
+def _check_device() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        return "device", True, f"cuda: {names}; nccl {'yes' if torch.distributed.is_nccl_available() else 'no'}"
+    return "device", True, "cpu (torch sees no GPU)"
+
+
+def _check_cores() -> Check:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return "cores", True, f"{cores}: module-parallel speed needs one core or GPU per module"
+
+
+def _check_runs(runs: Path) -> Check:
+    place = runs if runs.exists() else Path(runs).absolute().parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        return "runs folder", False, f"{place} cannot be written ({error.strerror}): set tracking.runs"
+    free = shutil.disk_usage(place).free / 2**30
+    return "runs folder", free > 1, f"{place.absolute()}, {free:.0f} GiB free"
+
+
+def _check_loopback() -> Check:
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            return "loopback", True, f"port {server.getsockname()[1]} could be opened"
+    except OSError as error:
+        return "loopback", False, f"no port can be opened on 127.0.0.1: {error.strerror}"
+
+
+def _check_gloo() -> Check:
+    import torch.distributed as dist
+
+    ok = dist.is_available() and dist.is_gloo_available()
+    return "gloo", ok, "process groups on CPU" if ok else "this torch has no gloo: Ray workers on CPU cannot talk"
+
+
+def _check_data() -> Check:
+    from unlocked.data import load
+
+    data = load("digits", validation=0.1, seed=0)
+    return "data", True, f"digits: {len(data.train)} training, {len(data.test)} test images; " \
+                         f"files are looked for in {os.environ.get('UNLOCKED_DATA', './data')}"
+
+
+def _check_ray() -> Check:
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        return "ray", True, "no RAY_ADDRESS: runs start a private Ray on this machine"
+    import ray
+
+    try:
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+        have = ray.cluster_resources()
+        ray.shutdown()
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        return "ray", False, f"RAY_ADDRESS={address} does not answer: {str(error).splitlines()[0]}"
+    return "ray", True, f"{address}: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"

@@ -1,0 +1,56 @@
+"""`unlocked COMMAND ...`: parses, dispatches, and ends every failure in one line and the right exit code.
+
+0 done, 1 a run failed, 2 the input is wrong and nothing was started, 130 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from unlocked import __version__
+from unlocked.cli import inspect, run, show
+from unlocked.errors import UnlockedError
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit code."""
+    started = time.time()
+    arguments = build_parser().parse_args(argv)
+    arguments.started = started
+    try:
+        return arguments.command(arguments)
+    except UnlockedError as error:
+        detail = getattr(error, "detail", None)
+        if detail:
+            print(detail.rstrip(), file=sys.stderr)
+        print(f"unlocked: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("unlocked: interrupted; the last checkpoint stands", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `unlocked list models | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unlocked", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Train deep networks under backpropagation and decoupled schemes, and compare them fairly.",
+        epilog="examples:\n"
+               "  unlocked train quickstart                            one run\n"
+               "  unlocked train quickstart scheme.name=dfa seed=1     the same under another scheme and seed\n"
+               "  unlocked compare                                     all runs, by model and scheme\n"
+               "  unlocked ui                                          the MLflow dashboard\n")
+    parser.add_argument("--version", action="version", version=f"unlocked {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in (run.add_train, run.add_evaluate, show.add_compare, inspect.add_list, show.add_ui,
+                inspect.add_doctor):
+        add(commands)
+    return parser

@@ -1,0 +1,75 @@
+"""The progress display: a bar on a terminal, a line per epoch elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from unlocked.engine.plan import Plan
+
+
+class Display:
+    """Reports one run to the person at the terminal."""
+
+    def __init__(self, quiet: bool = False):
+        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+                             TextColumn("{task.fields[status]}"), TimeRemainingColumn(), console=self.console,
+                             transient=True)
+        self._task: Any = None
+        self._epochs = 0
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def started(self, plan: Plan, run_dir: Path, step: int) -> None:
+        config = plan.config
+        workers = f"{plan.workers} Ray workers" if plan.launcher == "ray" else "this process"
+        at = f", from step {step}" if step else ""
+        self.console.print(f"[bold]{config.name}[/]: {config.model['name']} on {config.data.name} under "
+                           f"[bold]{config.scheme.name}[/], {plan.stages} module{'s' * (plan.stages > 1)} in {workers}, "
+                           f"lag {plan.lag}, seed {config.seed}{at}")
+        self.console.print(f"  {run_dir}")
+        self._epochs = config.train.epochs
+        if self._task is None:
+            self._task = self._bar.add_task(config.scheme.name, total=plan.total_steps, completed=step, status="")
+            if self.console.is_terminal:
+                self._bar.start()
+        else:
+            self._bar.update(self._task, completed=step)
+
+    def segment(self, step: int, values: dict[str, float]) -> None:
+        status = f"loss {values['train/loss']:.4f}  {values['time/steps_per_second']:.0f} steps/s"
+        self._bar.update(self._task, completed=step, status=status)
+
+    def epoch(self, epoch: int, values: dict[str, float]) -> None:
+        every = max(1, self._epochs // 10)  # ten lines a run, however long it is
+        if epoch % every and epoch != self._epochs:
+            return
+        parts = [f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}", f"loss {values['train/loss']:.4f}"]
+        parts += [f"{name} {values[name]:.4f}" for name in ("val/loss", "val/accuracy") if name in values]
+        parts.append(f"{values['time/steps_per_second']:.0f} steps/s")
+        aligned = [f"{values[key]:+.2f}" for key in sorted(values) if key.startswith("align/")]
+        if aligned:
+            parts.append("align " + " ".join(aligned))
+        self.console.print("  " + "  ".join(parts))
+
+    def note(self, text: str) -> None:
+        self.console.print(f"  [yellow]{text}[/]")
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    tests = "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items() if name.startswith("test/"))
+    waits = [f"{w:.0%}" for w in summary["wait_fraction"] or []]
+    waited = f", waiting {' '.join(waits)}" if len(waits) > 1 else ""
+    console.print(f"[bold]{summary['scheme']}[/]: {tests} ({summary['tested']} weights), "
+                  f"{summary['steps_per_second']:.0f} steps/s{waited}, {summary['seconds']:.1f} s in all")
+    console.print(f"  figures and weights: {summary['run_dir']}    compare: unlocked compare    dashboard: unlocked ui",
+                  style="dim")

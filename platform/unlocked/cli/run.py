@@ -1,0 +1,119 @@
+"""`unlocked train` and `unlocked evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from unlocked.cli.common import add_command, add_import, import_given
+from unlocked.errors import ConfigError
+
+
+def add_train(commands: Any) -> None:
+    from unlocked.config.describe import describe_schema
+
+    parser = add_command(
+        commands, "train", train, "train one run",
+        "examples:\n"
+        "  unlocked train quickstart\n"
+        "  unlocked train quickstart scheme.name=dfa optimizer.lr=5e-4 seed=3\n"
+        "  unlocked train my.yaml parallel.stages=4 --dry-run      show modules and places, start nothing\n"
+        "  unlocked train my.yaml --import my_models               with models of your own\n"
+        "  unlocked train --resume runs/quickstart-cdni-s0-20260101-120000\n\n"
+        "configuration keys (key: default  # type; meaning):\n" + describe_schema().replace("%", "%%"))
+    parser.add_argument("config", nargs="?", help="a preset's name (`unlocked list presets`) or a path ending in .yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run folder from its last checkpoint")
+    parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print modules, memory and places and stop")
+    parser.add_argument("--json", action="store_true", help="end with one JSON line: run id, metrics, steps/s, time")
+    parser.add_argument("--quiet", action="store_true", help="no progress display")
+    add_import(parser)
+
+
+def train(arguments: argparse.Namespace) -> int:
+    from unlocked.cli.progress import Display, print_summary
+
+    import_given(arguments)
+    if arguments.resume:
+        if arguments.config:
+            raise ConfigError(f"--resume takes its configuration from the run folder; {arguments.config!r} is too much")
+        from unlocked.engine.loop import resume
+
+        with Display(quiet=arguments.quiet) as display:
+            summary = resume(Path(arguments.resume), imports=arguments.imports, reporter=display,
+                             started=arguments.started)
+    else:
+        if not arguments.config:
+            from unlocked.config import presets
+
+            raise ConfigError(f"train: name a preset or a .yaml file (presets: {', '.join(presets())})")
+        from unlocked.config import load_config, to_yaml
+
+        config = load_config(arguments.config, arguments.overrides)
+        if arguments.print_config:
+            print(to_yaml(config), end="")
+            return 0
+        if arguments.dry_run:
+            return _dry_run(config)
+        from unlocked.engine.loop import train as run
+
+        with Display(quiet=arguments.quiet) as display:
+            summary = run(config, imports=arguments.imports, reporter=display, started=arguments.started)
+    print_summary(summary)
+    if arguments.json:
+        print(json.dumps(summary))
+    return 0
+
+
+def _dry_run(config: Any) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from unlocked.engine.plan import describe, load_data, make_plan
+
+    plan = make_plan(config, load_data(config))
+    table = Table(title=f"{config.model['name']} under {config.scheme.name}: {plan.stages} modules x "
+                        f"{config.parallel.replicas} replicas, lag {plan.lag}")
+    for heading in ("module", "blocks", "parameters", "SG parameters", "share of cost", "memory", "boundary", "place"):
+        table.add_column(heading, justify="right")
+    where = "this process" if plan.launcher == "inprocess" else "Ray worker"
+    for row in describe(plan):
+        ranks = [row["module"] * config.parallel.replicas + r for r in range(config.parallel.replicas)]
+        place = where if plan.launcher == "inprocess" else f"{where} {', '.join(map(str, ranks))}"
+        table.add_row(str(row["module"]), row["blocks"], f"{row['parameters']:,}", f"{row['sg_parameters']:,}",
+                      f"{row['cost_share']:.0%}", f"{row['memory_bytes'] / 2**20:.1f} MiB",
+                      "x".join(map(str, row["out_shape"])), place)
+    console = Console()
+    console.print(table)
+    console.print(f"{plan.n_train:,} training examples, {plan.steps_per_epoch} steps per epoch, {plan.total_steps:,} "
+                  f"steps; memory counts weights, gradients, optimiser state and kept boundaries, without activations")
+    return 0
+
+
+def add_evaluate(commands: Any) -> None:
+    parser = add_command(
+        commands, "evaluate", evaluate, "evaluate a run's weights as a plain network",
+        "examples:\n"
+        "  unlocked evaluate runs/quickstart-cdni-s0-20260101-120000\n"
+        "  unlocked evaluate runs/quickstart-cdni-s0-20260101-120000 --split validation --weights last --json\n")
+    parser.add_argument("run", help="a run folder")
+    parser.add_argument("--split", choices=["train", "validation", "test"], default="test")
+    parser.add_argument("--weights", choices=["best", "last"], default="best",
+                        help="best: of the best validation metric, the last where there was no validation split")
+    parser.add_argument("--json", action="store_true", help="end with one JSON line")
+    add_import(parser)
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    from unlocked.engine.evaluate import evaluate_run
+
+    import_given(arguments)
+    result = evaluate_run(Path(arguments.run), arguments.split, arguments.weights)
+    for name, value in result["metrics"].items():
+        print(f"{name:<24}{value:.4f}")
+    if arguments.json:
+        print(json.dumps(result))
+    return 0

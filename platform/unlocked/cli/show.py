@@ -1,0 +1,71 @@
+"""`unlocked compare` and `unlocked ui`: what the tracked runs say."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from unlocked.cli.common import add_command
+from unlocked.errors import ConfigError
+
+
+def add_compare(commands: Any) -> None:
+    parser = add_command(
+        commands, "compare", compare, "compare finished runs: mean and spread over seeds, from MLflow",
+        "examples:\n"
+        "  unlocked compare\n"
+        "  unlocked compare --group-by scheme,optimizer.lr --csv rates.csv\n"
+        "  unlocked compare --experiment digits --plot digits.png\n")
+    parser.add_argument("--experiment", metavar="NAME", help="only this MLflow experiment (default: all)")
+    parser.add_argument("--group-by", default="model,scheme", metavar="A,B",
+                        help="tags or configuration keys that make a group (default: model,scheme)")
+    parser.add_argument("--name", action="append", help="only runs of this configuration name (repeatable)")
+    parser.add_argument("--csv", metavar="FILE", help="also write the table as CSV")
+    parser.add_argument("--plot", metavar="FILE", help="also draw it as PNG")
+    parser.add_argument("--json", action="store_true", help="end with one JSON line")
+    _add_store(parser)
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from unlocked.tracking import compare as collect
+    from unlocked.tracking import render, sync_leftovers, to_csv
+    from unlocked.tracking.figures import comparison
+
+    sync_leftovers(Path(arguments.runs), arguments.uri, wait=30.0)
+    rows = collect(arguments.uri or arguments.runs, arguments.experiment, arguments.group_by.split(","), arguments.name)
+    if not rows:
+        raise ConfigError("compare: no finished run matches")
+    Console().print(render(rows))
+    if arguments.csv:
+        print(f"table: {to_csv(rows, Path(arguments.csv))}")
+    if arguments.plot:
+        drawn = comparison(rows, Path(arguments.plot))
+        print(f"plot: {drawn}" if drawn else "plot: no run has the metric")
+    if arguments.json:
+        print(json.dumps([asdict(row) for row in rows]))
+    return 0
+
+
+def add_ui(commands: Any) -> None:
+    parser = add_command(commands, "ui", ui, "open the MLflow dashboard on this machine's loopback",
+                         "examples:\n  unlocked ui\n  unlocked ui --port 5001\n")
+    parser.add_argument("--host", default="127.0.0.1", help="loopback only: the dashboard has no login")
+    parser.add_argument("--port", type=int, default=5000)
+    _add_store(parser)
+
+
+def ui(arguments: argparse.Namespace) -> int:
+    from unlocked.tracking import serve, sync_leftovers
+
+    sync_leftovers(Path(arguments.runs), arguments.uri, wait=30.0)
+    return serve(arguments.uri or arguments.runs, arguments.host, arguments.port)
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs", default="runs", help="the runs folder (default: runs)")
+    parser.add_argument("--uri", help="an MLflow tracking address, instead of the database in the runs folder")

@@ -1,0 +1,188 @@
+"""Ranges, names and combinations that types alone cannot express; nothing has started when they are checked."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, get_origin, get_type_hints
+
+from unlocked.config.schema import Config
+from unlocked.errors import ConfigError
+from unlocked_models.registry import MODELS, unknown
+
+
+def check_values(config: Config) -> None:
+    """Everything that can be said without looking at the data. Raises `ConfigError`, one line."""
+    _check_ranges(config)
+    _check_choices(config)
+    _check_names(config)
+    _check_options("model", MODELS.get(config.model["name"]), config.model, skip=2)
+    _check_combinations(config)
+
+
+def _at_least(low: float) -> tuple[str, Callable[[float], bool]]:
+    return f"at least {low}", lambda v: v >= low
+
+
+_positive = ("greater than 0", lambda v: v > 0)
+_RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "seed": _at_least(0),
+    "data.batch_size": _at_least(1),
+    "data.validation": ("at least 0 and below 1", lambda v: 0 <= v < 1),
+    "data.seed": _at_least(0),
+    "scheme.sg.rank": _at_least(1),
+    "scheme.sg.kernel": ("odd and at least 1", lambda v: v >= 1 and v % 2 == 1),
+    "scheme.sg.lr": _positive,
+    "scheme.feedback.scale": _positive,
+    "optimizer.lr": _positive,
+    "optimizer.weight_decay": _at_least(0),
+    "optimizer.momentum": ("at least 0 and below 1", lambda v: 0 <= v < 1),
+    "optimizer.eps": _positive,
+    "optimizer.warmup": _at_least(0),
+    "optimizer.clip_norm": _positive,
+    "train.epochs": _at_least(1),
+    "train.log_every": _at_least(1),
+    "train.evaluate_every": _at_least(1),
+    "train.probe_every": _at_least(0),
+    "train.checkpoint_every": _at_least(1),
+    "train.patience": _at_least(1),
+    "parallel.stages": _at_least(1),
+    "parallel.replicas": _at_least(1),
+    "parallel.threads": _at_least(1),
+    "parallel.max_failures": _at_least(0),
+    "parallel.timeout": _positive,
+}
+
+_CHOICES: dict[str, list[str]] = {
+    "scheme.sg.kind": ["auto", "linear", "mlp", "conv"],
+    "scheme.sg.norm": ["batch", "none"],
+    "scheme.feedback.distribution": ["uniform", "normal"],
+    "scheme.feedback.granularity": ["block", "layer"],
+    "optimizer.schedule": ["constant", "linear", "cosine"],
+    "train.precision": ["fp32", "bf16", "fp64"],
+    "parallel.launcher": ["auto", "inprocess", "ray"],
+    "parallel.device": ["auto", "cpu", "cuda"],
+}
+
+
+def value_of(config: Config, key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = getattr(node, part)
+    return node
+
+
+def _check_ranges(config: Config) -> None:
+    for key, (expected, holds) in _RANGES.items():
+        value = value_of(config, key)
+        if value is not None and (not math.isfinite(value) or not holds(value)):
+            raise ConfigError(f"{key}: {value} is out of range; expected {expected}")
+    for key, values in (("scheme.sg.hidden", config.scheme.sg.hidden),
+                        ("parallel.partition", config.parallel.partition or [])):
+        if any(width < 1 for width in values):
+            raise ConfigError(f"{key}: {values} is out of range; expected every entry at least 1")
+    betas = config.optimizer.betas
+    if betas is not None and (len(betas) != 2 or not all(0 <= beta < 1 for beta in betas)):
+        raise ConfigError(f"optimizer.betas: {betas} is out of range; expected two numbers in [0, 1)")
+
+
+def _check_choices(config: Config) -> None:
+    for key, known in _CHOICES.items():
+        value = value_of(config, key)
+        if value not in known:
+            raise ConfigError(f"{key}: {unknown(key.rsplit('.', 1)[1], value, known)}")
+
+
+def _check_names(config: Config) -> None:
+    # registries fill on import of their packages; here, so that reading the schema stays cheap
+    from unlocked.data import DATA
+    from unlocked.optim import OPTIMIZERS
+    from unlocked.schemes import SCHEMES
+    from unlocked.tasks import TASKS
+
+    if not config.model.get("name"):
+        raise ConfigError(f"model.name: a value is required (known: {', '.join(MODELS.names())})")
+    named = [("data.name", DATA, config.data.name), ("model.name", MODELS, config.model["name"]),
+             ("scheme.name", SCHEMES, config.scheme.name), ("optimizer.name", OPTIMIZERS, config.optimizer.name),
+             ("scheme.sg.optimizer", OPTIMIZERS, config.scheme.sg.optimizer)]
+    if config.task is not None:
+        named.append(("task", TASKS, config.task))
+    for key, registry, name in named:
+        if name not in registry:
+            raise ConfigError(f"{key}: {unknown(registry.kind, name, registry.names())}")
+
+
+def _check_options(key: str, factory: Callable[..., Any], given: Mapping[str, Any], skip: int) -> None:
+    """The keywords of a model against the factory's signature: names, and types where annotated."""
+    target = factory.__init__ if inspect.isclass(factory) else factory
+    parameters = list(inspect.signature(target).parameters.values())[skip + inspect.isclass(factory):]
+    known = {p.name: p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD}
+    if len(known) < len(parameters):  # the factory takes **kwargs: it checks for itself
+        return
+    hints = get_type_hints(target)
+    for name, value in given.items():
+        if name == "name":
+            continue
+        if name not in known:
+            near = difflib.get_close_matches(name, list(known), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{key}.{name}: unknown option of {given.get('name', key)!r}{hint} "
+                              f"(known: {', '.join(known) or 'none'})")
+        if name in hints and not _fits(value, hints[name]):
+            raise ConfigError(f"{key}.{name}: {value!r} is not of type {_type_name(hints[name])}")
+    for name, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and name not in given:
+            raise ConfigError(f"{key}.{name}: a value is required by {given.get('name', key)!r}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if origin in (list, tuple):
+        element = (get_args(hint) or (Any,))[0]
+        return isinstance(value, (list, tuple)) and all(_fits(v, element) for v in value)
+    if origin is not None and get_args(hint):  # Optional, unions, Literal
+        return any(value == arg if not isinstance(arg, type) else _fits(value, arg) for arg in get_args(hint))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint) if isinstance(hint, type) else True
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
+
+
+def _check_combinations(config: Config) -> None:
+    from unlocked.optim import check_optimizer
+    from unlocked.schemes import SCHEMES
+
+    lag, scheme = config.scheme.lag, config.scheme
+    if isinstance(lag, str) and lag != "auto" or isinstance(lag, int) and lag < 0:
+        raise ConfigError(f"scheme.lag: {lag!r} is out of range; expected auto or a whole number of at least 0")
+    kind = SCHEMES.get(scheme.name)
+    if lag not in ("auto", 0) and kind.why_no_lag is not None:
+        raise ConfigError(f"scheme.lag: {lag} cannot be used with {scheme.name}: {kind.why_no_lag}")
+    family = MODELS.facts(config.model["name"])["family"]
+    if family in kind.refuses:
+        raise ConfigError(f"scheme.name: {scheme.name} cannot train the {family} family: {kind.refuses[family]}")
+    if scheme.sg.rank is not None and scheme.sg.kind != "linear":
+        raise ConfigError(f"scheme.sg.rank: {scheme.sg.rank} needs scheme.sg.kind=linear, not {scheme.sg.kind!r}")
+    if scheme.sg.kind == "linear" and scheme.sg.hidden:
+        raise ConfigError(f"scheme.sg.hidden: {scheme.sg.hidden} with kind linear; use kind mlp or conv")
+    if scheme.sg.kind == "mlp" and not scheme.sg.hidden:
+        raise ConfigError("scheme.sg.hidden: kind mlp needs at least one hidden width, such as [128]")
+    check_optimizer(config.optimizer)
+    partition, stages = config.parallel.partition, config.parallel.stages
+    if partition is not None and len(partition) != stages:
+        raise ConfigError(f"parallel.partition: {partition} cuts the chain into {len(partition)} modules, "
+                          f"parallel.stages is {stages}")
+    if config.train.patience is not None and config.data.validation == 0:
+        raise ConfigError(f"train.patience: {config.train.patience} needs a validation split; data.validation is 0")
+    if config.data.batch_size % config.parallel.replicas:
+        raise ConfigError(f"parallel.replicas: {config.parallel.replicas} does not divide data.batch_size "
+                          f"{config.data.batch_size}")
+    if config.parallel.replicas > 1 and config.parallel.launcher == "inprocess":
+        raise ConfigError(f"parallel.replicas: {config.parallel.replicas} needs workers; launcher is inprocess")

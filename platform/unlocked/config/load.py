@@ -1,0 +1,194 @@
+"""From a name or a path, and `key=value` overrides, to one checked `Config`; every mistake is one line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from unlocked.config.check import check_values
+from unlocked.config.schema import Config
+from unlocked.errors import ConfigError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def preset_folders() -> list[Path]:
+    """Where a preset's name is looked up: ./experiments, the checkout's, and the copies inside the wheel."""
+    folders = [Path("experiments"), PACKAGE.parents[1] / "experiments", PACKAGE / "experiments"]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def presets() -> list[str]:
+    names = {
+        path.relative_to(folder).with_suffix("").as_posix()
+        for folder in preset_folders()
+        for path in folder.rglob("*.yaml")
+    }
+    return sorted(names)
+
+
+def load_config(config: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a preset name or a YAML file, with overrides such as `scheme.name=dfa`.
+
+    A file may say `extends: NAME` and give only what differs. Changing `model.name` in a later layer drops
+    the options of the earlier model. Raises `ConfigError`: one line with the key, the value, what was
+    expected and the nearest match.
+
+    >>> load_config("quickstart", ["optimizer.lr=0.01"]).optimizer.lr
+    0.01
+    """
+    layers = [*_file_layers(_find(str(config))), _override_layer(overrides)]
+    merged = OmegaConf.structured(Config)
+    for source, layer in layers:
+        _refuse_resolvers(layer, source)
+        new_model = (layer.get("model") or {}) if isinstance(layer.get("model"), (dict, type(None))) else {}
+        if "name" in new_model and new_model["name"] != merged.model.get("name"):
+            merged.model = {}
+        try:
+            merged = OmegaConf.merge(merged, OmegaConf.create(layer))
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{source}: {_one_line(error, layer)}") from None
+    return from_tree(merged)
+
+
+def from_tree(tree: DictConfig | dict[str, Any]) -> Config:
+    """A checked `Config` from a merged tree (or from the dictionary that `to_dict` gave)."""
+    try:
+        if not isinstance(tree, DictConfig):
+            tree = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(tree))
+        OmegaConf.resolve(tree)
+        config = OmegaConf.to_object(tree)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_one_line(error, {})) from None
+    assert isinstance(config, Config)
+    check_values(config)
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    return asdict(config)
+
+
+def to_yaml(config: Config) -> str:
+    return yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None)
+
+
+def _find(config: str) -> Path:
+    path = Path(config)
+    if path.suffix in (".yaml", ".yml"):
+        if path.is_file():
+            return path
+        raise ConfigError(f"config: no file {config!r}")
+    for folder in preset_folders():
+        candidate = folder / f"{config}.yaml"
+        if candidate.is_file():
+            return candidate
+    near = difflib.get_close_matches(config, presets(), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"config: no preset {config!r}{hint} (a path ends in .yaml; presets: {', '.join(presets())})")
+
+
+def _file_layers(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: extends itself")
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_yaml_loader())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{path}: not readable as YAML{where}: {reason}") from None
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(tree).__name__}")
+    base = tree.pop("extends", None)
+    sibling = path.parent / f"{base}.yaml"
+    below = [] if base is None else _file_layers(sibling if sibling.is_file() else _find(str(base)),
+                                                (*seen, path.resolve()))
+    return [*below, (str(path), tree)]
+
+
+def _override_layer(overrides: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
+            raise ConfigError(f"{override!r}: an override is key=value, such as scheme.name=dfa")
+        try:
+            value = yaml.load(text, Loader=_yaml_loader())
+        except yaml.YAMLError:
+            raise ConfigError(f"{key}: the value {text!r} is not readable as YAML") from None
+        node = tree
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return "command line", tree
+
+
+def _yaml_loader() -> type[yaml.SafeLoader]:
+    """YAML 1.2 numbers: `1e-3` is a float (PyYAML's own rule wants a dot)."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    number = re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d+)([eE][-+]?\d+)$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789."))
+    return Loader
+
+
+def _refuse_resolvers(layer: Any, source: str, key: str = "") -> None:
+    """Configurations are shared: a reference to another key is fine, one that reads the machine is not."""
+    if isinstance(layer, dict):
+        for name, value in layer.items():
+            _refuse_resolvers(value, source, f"{key}.{name}" if key else str(name))
+    elif isinstance(layer, list):
+        for value in layer:
+            _refuse_resolvers(value, source, key)
+    elif isinstance(layer, str) and re.search(r"\$\{[^}]*:", layer):
+        raise ConfigError(f"{source}: {key}: {layer!r} calls a resolver; only references such as "
+                          "${seed} are allowed in a configuration")
+
+
+def _one_line(error: OmegaConfBaseException, layer: dict[str, Any]) -> str:
+    key = error.full_key or "?"
+    if type(error).__name__ in ("ConfigKeyError", "ConfigAttributeError"):
+        parent, _, leaf = str(key).rpartition(".")
+        known = _known_keys(parent)
+        near = difflib.get_close_matches(leaf, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{key}: unknown key{hint} (known here: {', '.join(known)})"
+    if type(error).__name__ == "MissingMandatoryValue":
+        return f"{key}: a value is required"
+    message = str(error).splitlines()[0]
+    return f"{key}: {message[0].lower()}{message[1:]}{_expected(str(key))}"
+
+
+def _node(key: str) -> Any:
+    node: Any = Config()
+    for part in filter(None, key.split(".")):
+        node = getattr(node, re.sub(r"\[.*", "", part), None)
+    return node
+
+
+def _known_keys(key: str) -> list[str]:
+    node = _node(key)
+    return sorted(f.name for f in fields(node)) if is_dataclass(node) else []
+
+
+def _expected(key: str) -> str:
+    parent, _, leaf = key.partition("[")[0].rpartition(".")
+    node = _node(parent)
+    kinds = {f.name: f.type for f in fields(node)} if is_dataclass(node) else {}
+    return f" (expected {kinds[leaf]})" if leaf in kinds and isinstance(kinds[leaf], str) else ""

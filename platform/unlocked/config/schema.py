@@ -1,0 +1,110 @@
+"""Every key a configuration may hold, with its type, default and meaning: the one schema of the platform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class DataConfig:
+    name: str = MISSING  # `unlocked list data`
+    batch_size: int = 64  # examples per optimiser step, over all replicas
+    validation: float = 0.1  # fraction of the training examples held out; 0: none
+    seed: int = 0  # of the split alone, so that runs of every seed share one test set
+    root: str | None = None  # folder of data files; null: $UNLOCKED_DATA or ./data
+    download: bool = False  # fetch missing files from their published address
+    augment: list[str] = field(default_factory=list)  # for images: flip, crop, shift, cutout
+    options: dict[str, Any] = field(default_factory=dict)  # a data set's own keywords
+
+
+@dataclass
+class SGConfig:
+    """The synthetic-gradient model M_k of dni and cdni."""
+
+    kind: str = "auto"  # auto | linear | mlp | conv; auto: conv on feature maps, else mlp if hidden, else linear
+    hidden: list[int] = field(default_factory=list)  # widths (mlp) or channels (conv) of the hidden layers
+    rank: int | None = None  # linear only: factor the weight through this many units
+    kernel: int = 3  # conv only, odd: resolution is kept
+    norm: str = "batch"  # batch | none, in the hidden layers
+    lr: float | None = None  # null: optimizer.lr
+    optimizer: str = "adam"  # SGD with momentum does not train M
+
+
+@dataclass
+class FeedbackConfig:
+    """The fixed random matrices B_l of dfa."""
+
+    distribution: str = "uniform"  # uniform | normal
+    scale: float = 1.0  # times 1/sqrt(size of the hidden layer)
+    seed: int | None = None  # null: from the run's seed
+    granularity: str = "block"  # block | layer: feedback also behind every nonlinearity inside a block
+
+
+@dataclass
+class SchemeConfig:
+    name: str = "backprop"  # `unlocked list schemes`
+    lag: int | str = "auto"  # minibatches; auto: the smallest lag at which no worker waits for a message
+    sg: SGConfig = field(default_factory=SGConfig)
+    feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
+
+
+@dataclass
+class OptimizerConfig:
+    name: str = "adam"  # adam | adamw | sgd | rmsprop
+    lr: float = 1.0e-3
+    weight_decay: float | None = None
+    momentum: float | None = None
+    nesterov: bool | None = None
+    betas: list[float] | None = None
+    eps: float | None = None
+    schedule: str = "constant"  # constant | linear | cosine: to zero at the last step
+    warmup: int = 0  # steps of linear warm-up
+    clip_norm: float | None = None  # per module: no worker knows the others' gradients
+
+
+@dataclass
+class TrainConfig:
+    epochs: int = 10
+    log_every: int = 50  # steps between metrics; nothing leaves the device in between
+    evaluate_every: int = 1  # epochs
+    probe_every: int = 1  # epochs between gradient alignment probes; 0: never
+    checkpoint_every: int = 1  # epochs
+    patience: int | None = None  # stop after this many evaluations without a better validation metric
+    precision: str = "fp32"  # fp32 | bf16 (autocast) | fp64
+
+
+@dataclass
+class ParallelConfig:
+    stages: int = 1  # modules, one per worker
+    replicas: int = 1  # copies of every module over which the data is split
+    launcher: str = "auto"  # auto | inprocess | ray; auto: in process for one worker, Ray for more
+    device: str = "auto"  # auto | cpu | cuda
+    partition: list[int] | None = None  # blocks per module; null: balanced by cost
+    threads: int | None = None  # torch threads per worker; null: torch's default in process, 1 on Ray workers
+    address: str | None = None  # of a running Ray cluster; null: $RAY_ADDRESS, else a private one here
+    max_failures: int = 2  # restarts of the whole group from the last checkpoint
+    timeout: float = 300.0  # seconds a worker may wait for a message or for its place
+
+
+@dataclass
+class TrackingConfig:
+    runs: str = "runs"  # folder of run folders
+    uri: str | None = None  # MLflow; null: SQLite in the runs folder; off: files only
+    experiment: str = "unlocked"
+
+
+@dataclass
+class Config:
+    name: str = "run"
+    seed: int = 0
+    task: str | None = None  # null: what the data says
+    data: DataConfig = field(default_factory=DataConfig)
+    model: dict[str, Any] = field(default_factory=dict)  # name, and that model's own keywords
+    scheme: SchemeConfig = field(default_factory=SchemeConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -1,0 +1,14 @@
+"""Data sets by name, ready to train on: `load("digits", validation=0.1, seed=0)`.
+
+A set of your own is one function that returns its arrays; `register_data` shows the whole of it.
+"""
+
+from unlocked.data import sets as _sets  # noqa: F401  (registers the built-in sets)
+from unlocked.data.augment import Augment, parse_augment
+from unlocked.data.dataset import DATA, DataSet, RawData, Split, register_data
+from unlocked.data.loading import load
+from unlocked.data.sampler import TrainBatches, eval_slices
+from unlocked.data.source import DataFile, Source
+
+__all__ = ["DATA", "Augment", "DataFile", "DataSet", "RawData", "Source", "Split", "TrainBatches",
+           "eval_slices", "load", "parse_augment", "register_data"]

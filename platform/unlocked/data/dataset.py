@@ -1,0 +1,108 @@
+"""What a data set is: its splits as tensors, the raw arrays they come from, and the registry of names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlocked_models.registry import Registry
+
+TASKS = ("classification",)
+RESERVED = ("name", "root", "validation", "seed", "download")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Examples `x (n, *in_shape)` float32, normalised, and their class ids `y (n,)` int64."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return self.y.shape[0]
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Split:
+        """The split on another device; `dtype` (e.g. `torch.float64` for exact checks) changes `x` only."""
+        return Split(x=self.x.to(device=device, dtype=dtype), y=self.y.to(device=device))
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A loaded set. `validation` is None where no fraction of the training split was asked for."""
+
+    name: str
+    task: str
+    in_shape: tuple[int, ...]
+    n_outputs: int
+    class_names: list[str]
+    train: Split
+    validation: Split | None
+    test: Split
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> DataSet:
+        validation = self.validation and self.validation.to(device, dtype)
+        return replace(self, train=self.train.to(device, dtype), validation=validation,
+                       test=self.test.to(device, dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class RawData:
+    """What a data function returns: arrays as they are, before splits, normalisation and checks.
+
+    Args:
+        x_train: `(n, *in_shape)`; images are `(n, channels, height, width)`. uint8 is read as value / 255.
+        y_train: `(n,)` integer class ids from 0.
+        x_test, y_test: the set's own test split; without one, 20 % of the training examples are set aside.
+        class_names: by class id; the ids themselves by default.
+        normalise: `"train"`: mean 0 and deviation 1 by statistics of the training split only, per channel of
+            images and per feature of anything else (a constant feature is only centred); a fixed
+            `(mean, std)`, each a number or one number per channel or feature; None (default): as given.
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray | None = None
+    y_test: np.ndarray | None = None
+    class_names: Sequence[str] | None = None
+    normalise: Literal["train"] | tuple[float | Sequence[float], float | Sequence[float]] | None = None
+
+
+DATA: Registry[Callable[..., RawData]] = Registry("data")
+
+
+def register_data(name: str, *, task: str = "classification", family: str = "custom") -> Callable[[Any], Any]:
+    """Register a data set: a function called as `read(source, **options)` that returns `RawData`.
+
+    `source` (`unlocked.data.Source`) finds, downloads and caches files. The keyword options, with their
+    annotations and defaults, are what `data:` accepts in a configuration besides its own keys. Heavy imports
+    go inside the function. Raises `ValueError` for a task that is not known, a name that is taken, or an
+    option that would hide a key of `load`.
+
+    >>> from unlocked.data import RawData, load, register_data
+    >>> @register_data("moons_doc", family="tables")
+    ... def moons(source, noise: float = 0.1):
+    ...     from sklearn.datasets import make_moons
+    ...     x, y = make_moons(500, noise=noise, random_state=0)
+    ...     return RawData(x, y, class_names=["upper", "lower"], normalise="train")
+    >>> load("moons_doc", validation=0.1, seed=0, noise=0.2).train.x.shape
+    torch.Size([360, 2])
+    """
+    if task not in TASKS:
+        raise ValueError(f"data {name!r}: unknown task {task!r} (known: {', '.join(TASKS)})")
+
+    def add(read: Callable[..., RawData]) -> Callable[..., RawData]:
+        source, *options = inspect.signature(read).parameters or [None]
+        if source is None:
+            raise ValueError(f"data {name!r}: its function takes the source first: def {name}(source, ...)")
+        hidden = [option for option in options if option in RESERVED]
+        if hidden:
+            raise ValueError(f"data {name!r}: the option {hidden[0]!r} would hide a key of every data set")
+        return DATA.register(name, task=task, family=family)(read)
+
+    return add

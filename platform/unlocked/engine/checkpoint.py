@@ -1,0 +1,145 @@
+"""Checkpoints: complete or absent, never torn; weights in safetensors, the rest without pickled code.
+
+    checkpoints/step-00001200/model.safetensors   the whole chain, keys of nn.Sequential(*blocks)
+                              worker-0.pt ...     optimiser, synthetic-gradient model, what was in flight
+                              progress.json       step, epoch, best so far
+    checkpoints/best.json                         which of them had the best validation metric
+
+A checkpoint is written to a temporary folder, flushed to the disk, then renamed; only after that are older
+ones removed. So a full disk or a kill at any moment leaves the previous one whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from unlocked.errors import RunFailed
+
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+@dataclass
+class Progress:
+    """Where a run stands after `step` steps."""
+
+    step: int = 0
+    best_value: float | None = None  # of the validation metric
+    best_loss: float | None = None  # at the same evaluation
+    best_step: int | None = None
+    stale_evaluations: int = 0  # since the best
+    stopped_early: bool = False
+    train_seconds: float = 0.0
+    waited: list[float] | None = None  # seconds, per module
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last two and the best are kept."""
+
+    def __init__(self, run_dir: Path):
+        self.folder = run_dir / "checkpoints"
+
+    def save(self, progress: Progress, states: list[dict[str, Any]], is_best: bool) -> Path:
+        """Raises `RunFailed` when the disk does not take it; earlier checkpoints are then untouched."""
+        final = self.folder / f"step-{progress.step:08d}"
+        temporary = self.folder / f".{final.name}.{os.getpid()}"
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            weights: dict[str, Tensor] = {}
+            for state in reversed(states):  # of replicas, the first one's batch statistics stand for all
+                weights.update(state["weights"])
+            save_file({key: value.contiguous() for key, value in weights.items()}, temporary / "model.safetensors")
+            for rank, state in enumerate(states):
+                torch.save(state, temporary / f"worker-{rank}.pt")
+            (temporary / "progress.json").write_text(json.dumps(asdict(progress)))
+            for path in temporary.iterdir():
+                _flush(path)
+            _flush(temporary)
+            if final.exists():  # a restarted run comes by again with the same numbers
+                shutil.rmtree(final)
+            temporary.rename(final)
+            if is_best:
+                _write_atomically(self.folder / "best.json", json.dumps({"step": progress.step}))
+            _flush(self.folder)
+        except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
+            shutil.rmtree(temporary, ignore_errors=True)
+            kept = self.last()
+            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+            safe = f"the checkpoint of step {_step(kept)} is intact" if kept else "no earlier checkpoint exists"
+            raise RunFailed(f"{self.folder}: the checkpoint of step {progress.step} could not be written: "
+                            f"{reason}; {safe}") from None
+        self._prune()
+        return final
+
+    def last(self) -> Path | None:
+        found = self._all()
+        return found[-1] if found else None
+
+    def best(self) -> Path | None:
+        try:
+            step = json.loads((self.folder / "best.json").read_text())["step"]
+        except (OSError, ValueError, KeyError):
+            return None
+        path = self.folder / f"step-{step:08d}"
+        return path if path.is_dir() else None
+
+    def _all(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return sorted((p for p in self.folder.iterdir() if _NAME.fullmatch(p.name)), key=_step)
+
+    def _prune(self) -> None:
+        keep = {*self._all()[-2:], self.best()}
+        for path in self._all():
+            if path not in keep:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def load_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """Weights of the whole chain; raises `RunFailed` for a file that is damaged."""
+    try:
+        return load_file(checkpoint / "model.safetensors")
+    except Exception as error:  # safetensors raises its own Rust-side types
+        raise RunFailed(f"{checkpoint / 'model.safetensors'}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def load_states(checkpoint: Path, workers: int) -> tuple[Progress, list[dict[str, Any]]]:
+    """Progress and one state per worker. No code is executed: `weights_only=True`."""
+    try:
+        progress = Progress(**json.loads((checkpoint / "progress.json").read_text()))
+        states = [torch.load(checkpoint / f"worker-{rank}.pt", map_location="cpu", weights_only=True)
+                  for rank in range(workers)]
+    except Exception as error:  # unpickling errors of any kind mean one thing: not a checkpoint of ours
+        raise RunFailed(f"{checkpoint}: cannot be read: {str(error).splitlines()[0]}") from None
+    return progress, states
+
+
+def _step(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1])
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    _flush(temporary)
+    temporary.replace(path)

@@ -1,0 +1,131 @@
+"""The workers of a run behind one interface: modules in this process, or Ray actors.
+
+The training loop knows only this. `InProcessGroup` replays, with the same learners and the same schedule,
+what K workers do: same numbers, one process, under a debugger if you like.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unlocked.data import DataSet, eval_slices
+from unlocked.engine.plan import Plan, device_of
+from unlocked.engine.stage import SegmentStats, Stage, connect_in_process
+
+EVALUATION_BATCH = 1000
+
+Segment = tuple[int, int]  # steps start..stop-1
+
+
+class Group(ABC):
+    """All modules of a run, on their workers."""
+
+    @abstractmethod
+    def run(self, segments: Iterable[Segment], checkpoint_at: int) -> Iterator[list[SegmentStats]]:
+        """Trains the segments in order and gives the modules' reports of each as it ends.
+
+        `checkpoint_at`: the step behind which `states` may be called next; no earlier than the next one.
+        """
+
+    @abstractmethod
+    def outputs(self, split: str) -> Tensor:
+        """Outputs of the whole chain in evaluation mode, on the CPU, in the order of the split."""
+
+    @abstractmethod
+    def probe(self) -> dict[int, float]:
+        """Per module: cosine between the injected and the true gradient on the probe batch."""
+
+    @abstractmethod
+    def states(self, t: int) -> list[dict[str, Any]]:
+        """One per worker, after t steps."""
+
+    @abstractmethod
+    def load_states(self, states: list[dict[str, Any]]) -> None: ...
+
+    @abstractmethod
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Weights of the whole chain, for an evaluation."""
+
+    @abstractmethod
+    def nonfinite(self) -> tuple[int, str] | None:
+        """The first module with a parameter that is not finite, and its name."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class InProcessGroup(Group):
+    """Every module in this process, one tick after the other."""
+
+    def __init__(self, plan: Plan, data: DataSet):
+        if plan.config.parallel.threads is not None:
+            torch.set_num_threads(plan.config.parallel.threads)
+        device = device_of(plan)
+        self.data = data
+        self.stages = [Stage(plan, data, k, device) for k in range(plan.stages)]
+        connect_in_process(self.stages)
+
+    def run(self, segments: Iterable[Segment], checkpoint_at: int) -> Iterator[list[SegmentStats]]:
+        for start, stop in segments:
+            for stage in self.stages:
+                stage.begin(start, stop, checkpoint_at)
+            if len(self.stages) == 1:
+                tick = self.stages[0].forward_phase
+                for t in range(start, stop):
+                    tick(t)
+            else:
+                for t in range(start, stop):
+                    for stage in self.stages:
+                        stage.forward_phase(t)
+                    for stage in reversed(self.stages):
+                        stage.feedback_phase(t)
+            yield [stage.end(start, stop) for stage in self.stages]
+
+    def outputs(self, split: str) -> Tensor:
+        outs = []
+        for rows in eval_slices(len(getattr(self.data, split)), EVALUATION_BATCH):
+            h = None
+            for stage in self.stages:
+                h = stage.evaluate(split, rows, h)
+            assert h is not None
+            outs.append(h.cpu())
+        return torch.cat(outs)
+
+    def probe(self) -> dict[int, float]:
+        h = None
+        for stage in self.stages:
+            h = stage.probe_forward(h)
+        e = delta = self.stages[-1].probe_loss()
+        cosines = {}
+        for k in reversed(range(len(self.stages))):
+            below, cosine = self.stages[k].probe_backward(delta, e)
+            if cosine is not None:
+                cosines[k] = cosine
+            if below is not None:
+                delta = below
+        return dict(sorted(cosines.items()))
+
+    def states(self, t: int) -> list[dict[str, Any]]:
+        return [stage.state(t) for stage in self.stages]
+
+    def load_states(self, states: list[dict[str, Any]]) -> None:
+        for stage, state in zip(self.stages, states, strict=True):
+            stage.load_state(state)
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        for stage in self.stages:
+            stage.load_weights(weights)
+
+    def nonfinite(self) -> tuple[int, str] | None:
+        for k, stage in enumerate(self.stages):
+            name = stage.nonfinite()
+            if name is not None:
+                return k, name
+        return None
+
+    def close(self) -> None: ...

@@ -1,0 +1,410 @@
+"""The training loop: segments of steps, then evaluation, probe, checkpoint; one loop for every scheme and place.
+
+    for every epoch:  train on segments of `log_every` steps, evaluate on the validation split,
+                      probe the alignment of gradients, checkpoint
+    then:             the best weights (the last where there is no validation split) on the test split
+
+All randomness is a function of (seed, purpose, step), so a run resumed from a checkpoint repeats what an
+unbroken one computes. Steps leave the device only at the end of a segment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol
+
+import torch
+
+from unlocked.config import Config, to_dict
+from unlocked.data import DataSet
+from unlocked.engine.checkpoint import Checkpoints, Progress, load_states, load_weights
+from unlocked.engine.group import Group, InProcessGroup, Segment
+from unlocked.engine.plan import Plan, load_data, make_plan
+from unlocked.engine.run_folder import RunFolder
+from unlocked.engine.stage import SegmentStats
+from unlocked.errors import RunFailed, RunInterrupted
+from unlocked.optim import lr_factor
+from unlocked.tracking import Tracker, collect_tags, flatten, sync_leftovers
+from unlocked_models.registry import MODELS
+
+
+class Reporter(Protocol):
+    """Who watches a run: the progress display. All calls come from the driver's thread."""
+
+    def started(self, plan: Plan, run_dir: Path, step: int) -> None: ...
+
+    def segment(self, step: int, values: dict[str, float]) -> None: ...
+
+    def epoch(self, epoch: int, values: dict[str, float]) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+class Silent:
+    def started(self, plan: Plan, run_dir: Path, step: int) -> None: ...
+
+    def segment(self, step: int, values: dict[str, float]) -> None: ...
+
+    def epoch(self, epoch: int, values: dict[str, float]) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | None = None,
+          started: float | None = None) -> dict[str, Any]:
+    """One run of a configuration, from its first step to its summary.
+
+    Returns the summary: run folder, MLflow run id, metrics, steps per second, wait fractions, seconds.
+    Raises `ConfigError` or `DataError` before anything starts, `RunFailed` when it cannot go on, and
+    `RunInterrupted` after Ctrl-C, with a checkpoint saved.
+
+    >>> from unlocked import load_config
+    >>> summary = train(load_config("quickstart", ["parallel.launcher=inprocess", "train.epochs=1"]))  # doctest: +SKIP
+    """
+    started = started or time.time()
+    data = load_data(config)
+    plan = make_plan(config, data)
+    folder = RunFolder.create(config)
+    return _Run(plan, data, folder, imports, reporter or Silent(), started).complete()
+
+
+def resume(run_dir: Path, *, imports: Sequence[str] = (), reporter: Reporter | None = None,
+           started: float | None = None) -> dict[str, Any]:
+    """Goes on with a run from its last checkpoint (from the start where it has none), to the same numbers."""
+    started = started or time.time()
+    folder, config = RunFolder.open(run_dir)
+    data = load_data(config)
+    return _Run(make_plan(config, data), data, folder, imports, reporter or Silent(), started).complete()
+
+
+class _Run:
+    def __init__(self, plan: Plan, data: DataSet, folder: RunFolder, imports: Sequence[str], reporter: Reporter,
+                 started: float):
+        self.plan, self.config, self.data, self.folder = plan, plan.config, data, folder
+        self.imports, self.reporter, self.started = list(imports), reporter, started
+        self.task = plan.make_task()
+        self.checkpoints = Checkpoints(folder.path)
+        self.progress = Progress(waited=[0.0] * plan.stages)
+        self.metrics: dict[str, float] = {}  # the latest value of each
+        self.rates: list[float] = []  # steps per second, of each segment
+        self.failures = 0
+        self.to_first_step: float | None = None
+        factor = lr_factor(self.config.optimizer, plan.total_steps)
+        self._lr = lambda step: self.config.optimizer.lr * (factor(step) if factor else 1.0)
+        self._stop = _StopSignal()
+
+    def complete(self) -> dict[str, Any]:
+        sync_leftovers(Path(self.config.tracking.runs), self.config.tracking.uri)
+        tracker = Tracker.start(self.folder.path, self.config.tracking.uri, self.config.tracking.experiment,
+                                flatten(to_dict(self.config)), self._tags(), Path(self.config.tracking.runs))
+        self.tracker = tracker
+        status: Any = "FAILED"
+        summary: dict[str, Any] | None = None
+        try:
+            with self._stop:
+                self._train_through_failures()
+            summary = self._finish()
+            status = "FINISHED"
+        except (RunInterrupted, KeyboardInterrupt):
+            status = "KILLED"
+            raise
+        finally:
+            run_id = tracker.close(status, summary and summary["metrics"])
+            if tracker.unsent:
+                self.reporter.note(tracker.unsent)
+            self.folder.release()
+        assert summary is not None
+        summary["mlflow_run_id"] = run_id
+        summary["seconds"] = time.time() - self.started
+        self.folder.write_summary(summary)
+        return summary
+
+    # the workers, and what happens when they die --------------------------------------------------------
+
+    def _train_through_failures(self) -> None:
+        from unlocked.engine.ray_group import WorkerFailed
+
+        while True:
+            group = self._launch()
+            try:
+                self._restore(group)
+                self._train(group)
+                self._test(group)
+                return
+            except WorkerFailed as failure:
+                self.failures += 1
+                if not failure.may_pass or self.failures > self.config.parallel.max_failures:
+                    tries = f" ({self.failures - 1} restarts before it)" if self.failures > 1 else ""
+                    failure.args = (f"{failure.args[0]}{tries}; {self._where_to_go_on()}",)
+                    raise
+                last = self.checkpoints.last()
+                self.reporter.note(f"{failure}; restart {self.failures} of {self.config.parallel.max_failures} from "
+                                   f"{last.name if last else 'the start'}")
+            finally:
+                group.close()
+
+    def _launch(self) -> Group:
+        if self.plan.launcher == "inprocess":
+            return InProcessGroup(self.plan, self.data)
+        from unlocked.engine.ray_group import RayGroup
+
+        return RayGroup(self.plan, self.data, self.imports)
+
+    def _restore(self, group: Group) -> None:
+        last = self.checkpoints.last()
+        if last is None:
+            self.progress = Progress(waited=[0.0] * self.plan.stages)
+            return
+        self.progress, states = load_states(last, self.plan.workers)
+        group.load_states(states)
+
+    # training -------------------------------------------------------------------------------------------
+
+    def _train(self, group: Group) -> None:
+        plan, every = self.plan, self.config.train
+        self.to_first_step = self.to_first_step or time.time() - self.started
+        self.reporter.started(plan, self.folder.path, self.progress.step)
+        if self.progress.step == 0 and every.probe_every:
+            self._probe(group)
+        while self.progress.step < plan.total_steps and not self.progress.stopped_early:
+            stop = self._next_sync()
+            self._run_segments(group, stop)
+            if self._stop.asked and self.progress.step < stop:
+                self._save_and_stop(group)
+            self._end_of_epoch(group, self.progress.step // plan.steps_per_epoch)
+            if self._stop.asked:
+                self._save_and_stop(group)
+
+    def _run_segments(self, group: Group, stop: int) -> None:
+        def segments() -> Iterator[Segment]:
+            start = self.progress.step
+            while start < stop and not self._stop.asked:
+                end = min(stop, self._next_log(start))
+                yield start, end
+                start = end
+
+        for stats in group.run(segments(), checkpoint_at=stop):
+            self._refuse_nonfinite(group, stats)
+            self._log_segment(stats)
+
+    def _end_of_epoch(self, group: Group, epoch: int) -> None:
+        every, last = self.config.train, self.progress.step >= self.plan.total_steps
+        values: dict[str, float] = {}
+        is_best = False
+        if self.data.validation is not None and (epoch % every.evaluate_every == 0 or last):
+            values |= {f"val/{k}": v for k, v in self._evaluate(group, "validation").items()}
+            is_best = self._note_best(values[f"val/{self.task.monitor}"], values["val/loss"])
+            values |= {f"best/val_{self.task.monitor}": self.progress.best_value or 0.0}
+        if every.probe_every and (epoch % every.probe_every == 0 or last):
+            values |= self._probe(group)
+        self._log(values)
+        self.reporter.epoch(epoch, self.metrics)
+        if epoch % every.checkpoint_every == 0 or last or is_best or self.progress.stopped_early:
+            self._checkpoint(group, is_best)
+
+    def _note_best(self, value: float, loss: float) -> bool:
+        """Whether this evaluation is the best so far; equal ones are told apart by their loss."""
+        p, sign = self.progress, 1.0 if self.task.higher_is_better else -1.0
+        if p.best_value is None or (sign * value, -loss) > (sign * p.best_value, -(p.best_loss or 0.0)):
+            p.best_value, p.best_loss, p.best_step, p.stale_evaluations = value, loss, p.step, 0
+            return True
+        p.stale_evaluations += 1
+        patience = self.config.train.patience
+        p.stopped_early = patience is not None and p.stale_evaluations >= patience
+        if p.stopped_early:
+            self.reporter.note(f"stopped early: {patience} evaluations without a better val/{self.task.monitor}")
+        return False
+
+    def _checkpoint(self, group: Group, is_best: bool) -> None:
+        broken = group.nonfinite()
+        if broken is not None:
+            raise self._nonfinite_error("a weight", self.progress.step, *broken)
+        self.checkpoints.save(self.progress, group.states(self.progress.step), is_best)
+
+    def _save_and_stop(self, group: Group) -> None:
+        """After Ctrl-C: go on to where a checkpoint can be taken (late messages need `lag` steps' notice)."""
+        last = self.checkpoints.last()
+        if last is None or last.name != f"step-{self.progress.step:08d}":
+            target = self.progress.step
+            while target < min(self.progress.step + self.plan.lag, self.plan.total_steps):
+                target = min(self._next_log(target), self.plan.total_steps)
+            if target > self.progress.step:
+                segments = [(self.progress.step, target)]
+                for stats in group.run(segments, target):
+                    self._refuse_nonfinite(group, stats)
+                    self._log_segment(stats)
+            self._checkpoint(group, is_best=False)
+        raise RunInterrupted(f"interrupted and saved at step {self.progress.step} of {self.plan.total_steps}; "
+                             f"{self._where_to_go_on()}")
+
+    # where segments end -----------------------------------------------------------------------------------
+
+    def _next_log(self, step: int) -> int:
+        every, per_epoch = self.config.train.log_every, self.plan.steps_per_epoch
+        return min((step // every + 1) * every, (step // per_epoch + 1) * per_epoch, self.plan.total_steps)
+
+    def _next_sync(self) -> int:
+        """The end of the next epoch after which something is due."""
+        every = self.config.train
+        epochs = [every.checkpoint_every]
+        epochs += [every.evaluate_every] if self.data.validation is not None else []
+        epochs += [every.probe_every] if every.probe_every else []
+        epoch = self.progress.step // self.plan.steps_per_epoch
+        due = min((epoch // n + 1) * n for n in epochs)
+        return min(due * self.plan.steps_per_epoch, self.plan.total_steps)
+
+    # measuring --------------------------------------------------------------------------------------------
+
+    def _evaluate(self, group: Group, split: str) -> dict[str, float]:
+        return self.task.metrics(group.outputs(split), getattr(self.data, split).y)
+
+    def _probe(self, group: Group) -> dict[str, float]:
+        values = {f"align/module_{k}": cosine for k, cosine in group.probe().items()}
+        if self.progress.step == 0:
+            self._log(values)
+        return values
+
+    def _log_segment(self, stats: list[SegmentStats]) -> None:
+        p, stop = self.progress, stats[-1].stop
+        p.step = stop
+        p.train_seconds += max(s.seconds for s in stats)
+        p.waited = [before + s.waited for before, s in zip(p.waited or [], stats, strict=True)]
+        self.rates += [(s.stop - s.start) / max(s.seconds, 1e-9) for s in stats[-1:]]
+        rate = median(self.rates)  # of the segments so far: the first ones compete with everything that starts
+        values = {"train/loss": _mean(stats[-1].series["loss"]), "lr": self._lr(stop - 1),
+                  "time/steps_per_second": rate,
+                  "time/examples_per_second": rate * self.config.data.batch_size}
+        for k, s in enumerate(stats):
+            if "sg" in s.series:
+                values[f"sg/loss/module_{k}"] = _mean(s.series["sg"])
+            if len(stats) > 1:
+                values[f"time/wait_fraction/module_{k}"] = p.waited[k] / p.train_seconds
+        self._log(values)
+        self.reporter.segment(stop, values)
+
+    def _log(self, values: dict[str, float]) -> None:
+        if values:
+            self.metrics |= values
+            self.tracker.recorder.metrics(self.progress.step, values)
+
+    def _refuse_nonfinite(self, group: Group, stats: list[SegmentStats]) -> None:
+        first: tuple[int, int, str] | None = None  # step, module, which series
+        for k, s in enumerate(stats):
+            for name, values in s.series.items():
+                for i, value in enumerate(values):
+                    if not math.isfinite(value):
+                        found = (s.stop - len(values) + i, k, name)
+                        first = found if first is None or found < first else first
+                        break
+        if first is None:
+            return
+        step, module, name = first
+        broken = group.nonfinite()
+        what = "the loss" if name == "loss" else "the synthetic-gradient loss"
+        raise self._nonfinite_error(what, step, *(broken or (module, None)))
+
+    def _nonfinite_error(self, what: str, step: int, module: int, parameter: str | None) -> RunFailed:
+        inside = f" (its {parameter} is not finite)" if parameter else ""
+        return RunFailed(f"{what} became NaN or infinite at step {step}, first in module {module}{inside}; "
+                         f"a lower optimizer.lr or optimizer.clip_norm may help; {self._kept()}")
+
+    def _kept(self) -> str:
+        last = self.checkpoints.last()
+        return f"the last good checkpoint is {last}" if last else "no checkpoint had been taken"
+
+    def _where_to_go_on(self) -> str:
+        return f"go on with: unlocked train --resume {self.folder.path}"
+
+    # the end ----------------------------------------------------------------------------------------------
+
+    def _test(self, group: Group) -> None:
+        best = self.checkpoints.best() if self.data.validation is not None else None
+        self.tested = "best" if best is not None else "last"
+        if best is not None:
+            group.load_weights(load_weights(best))
+        self.test_outputs = group.outputs("test")
+        values = {f"test/{k}": v for k, v in self.task.metrics(self.test_outputs, self.data.test.y).items()}
+        self._log(values)
+
+    def _finish(self) -> dict[str, Any]:
+        p, config = self.progress, self.config
+        self._figures()
+        summary = {
+            "run": self.folder.name, "run_dir": str(self.folder.path), "mlflow_run_id": None,
+            "data": config.data.name, "model": config.model["name"], "scheme": config.scheme.name,
+            "stages": self.plan.stages, "replicas": config.parallel.replicas, "lag": self.plan.lag,
+            "launcher": self.plan.launcher, "seed": config.seed, "steps": p.step,
+            "epochs": p.step // self.plan.steps_per_epoch, "tested": self.tested,
+            "metrics": dict(self.metrics),
+            "steps_per_second": median(self.rates) if self.rates else None,
+            "wait_fraction": [w / p.train_seconds for w in p.waited or []] if p.train_seconds else None,
+            "train_seconds": p.train_seconds, "seconds_to_first_step": self.to_first_step,
+            "restarts": self.failures, "seconds": time.time() - self.started,
+        }
+        recorder = self.tracker.recorder
+        recorder.artifact(self.folder.path / "config.yaml")
+        weights = self.checkpoints.best() if self.tested == "best" else self.checkpoints.last()
+        if weights is not None:
+            recorder.artifact(weights / "model.safetensors", "model")
+        recorder.artifact(self.folder.write_summary(summary))
+        return summary
+
+    def _figures(self) -> None:
+        from unlocked.tracking import figures, read
+
+        folder = self.folder.path / "figures"
+        folder.mkdir(exist_ok=True)
+        history = read(self.folder.path)
+        made = [figures.learning_curves(history, folder / "learning_curves.png"),
+                figures.alignment(history, folder / "alignment.png"),
+                figures.sg_loss(history, folder / "sg_loss.png")]
+        if self.plan.task == "classification":
+            made.append(figures.confusion_matrix(self.data.test.y.tolist(), self.test_outputs.argmax(1).tolist(),
+                                                 self.data.class_names, folder / "confusion_matrix.png"))
+        for path in filter(None, made):
+            self.tracker.recorder.artifact(path, "figures")
+
+    def _tags(self) -> dict[str, str]:
+        config, plan = self.config, self.plan
+        device = config.parallel.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        own = {"family": MODELS.facts(config.model["name"])["family"], "model": config.model["name"],
+               "scheme": config.scheme.name, "dataset": config.data.name, "task": plan.task,
+               "stages": plan.stages, "replicas": config.parallel.replicas, "lag": plan.lag,
+               "launcher": plan.launcher, "seed": config.seed, "name": config.name}
+        return {**collect_tags(device), **{key: str(value) for key, value in own.items()}}
+
+
+class _StopSignal:
+    """Ctrl-C or SIGTERM asks the loop to save and stop; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> None:
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            with contextlib.suppress(ValueError):
+                signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

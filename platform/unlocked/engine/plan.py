@@ -1,0 +1,196 @@
+"""What a configuration comes to, worked out before anything starts: blocks, cuts, lag, places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from unlocked.chain import block_costs, partition
+from unlocked.config import Config
+from unlocked.data import DataSet, load, parse_augment
+from unlocked.errors import ConfigError
+from unlocked.schemes import SCHEMES, ModuleLearner, Part
+from unlocked.schemes.dni import DNI
+from unlocked.schemes.sg import SyntheticGradient
+from unlocked.seeding import derive_seed
+from unlocked.tasks import TASKS, Task
+from unlocked_models.chain import Chain, build, output_shapes
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration resolved against its data: everything that a worker and the driver must agree on."""
+
+    config: Config
+    task: str
+    in_shape: tuple[int, ...]
+    n_outputs: int
+    parts: list[Part]
+    costs: list[float]  # of each block, floating-point operations per example
+    parameters: list[int]  # of each block
+    lag: int
+    launcher: str  # inprocess | ray
+    n_train: int
+    steps_per_epoch: int
+
+    @property
+    def stages(self) -> int:
+        return len(self.parts)
+
+    @property
+    def workers(self) -> int:
+        return self.stages * self.config.parallel.replicas
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.config.train.epochs
+
+    @property
+    def scheme(self) -> type[ModuleLearner]:
+        return SCHEMES.get(self.config.scheme.name)
+
+    def make_task(self) -> Task:
+        return TASKS.get(self.task)()
+
+
+def load_data(config: Config) -> DataSet:
+    d = config.data
+    return load(d.name, root=d.root, validation=d.validation, seed=d.seed, download=d.download, **d.options)
+
+
+def make_plan(config: Config, data: DataSet) -> Plan:
+    """Raises `ConfigError`, one line, for whatever does not fit together."""
+    if config.data.batch_size > len(data.train):
+        raise ConfigError(f"data.batch_size: {config.data.batch_size} is larger than the {len(data.train)} "
+                          f"training examples of {data.name}")
+    if config.data.augment:
+        parse_augment(config.data.augment, data.in_shape)
+    task = config.task or data.task
+    if task != data.task:
+        raise ConfigError(f"task: {task} does not fit {data.name}, whose targets are for {data.task}")
+    with torch.device("meta"):
+        blocks = _build(config, data)
+        shapes = output_shapes(blocks, data.in_shape)
+        costs = block_costs(blocks, data.in_shape)
+    if shapes[-1] != (data.n_outputs,):
+        raise ConfigError(f"model.name: {config.model['name']} gives outputs of shape {shapes[-1]}, "
+                          f"{data.name} has {data.n_outputs} classes")
+    stages = config.parallel.stages
+    if stages > len(blocks):
+        raise ConfigError(f"parallel.stages: {stages} is more than the {len(blocks)} blocks of "
+                          f"{config.model['name']} as configured")
+    sizes = config.parallel.partition or partition(costs, stages, _sg_costs(config, shapes))
+    if sum(sizes) != len(blocks):
+        raise ConfigError(f"parallel.partition: {sizes} covers {sum(sizes)} blocks, {config.model['name']} "
+                          f"has {len(blocks)}")
+    lag = config.scheme.lag
+    if lag == "auto":
+        lag = SCHEMES.get(config.scheme.name).auto_lag(stages)
+    launcher = config.parallel.launcher
+    if launcher == "auto":
+        launcher = "inprocess" if stages * config.parallel.replicas == 1 else "ray"
+    plan = Plan(
+        config=config, task=task, in_shape=data.in_shape, n_outputs=data.n_outputs,
+        parts=_parts(sizes, shapes, data.in_shape, data.n_outputs), costs=costs,
+        parameters=[sum(p.numel() for p in block.parameters()) for block in blocks],
+        lag=int(lag), launcher=launcher, n_train=len(data.train),
+        steps_per_epoch=len(data.train) // config.data.batch_size)
+    if launcher == "inprocess" and config.parallel.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("parallel.device: cuda, but torch sees no GPU here")
+    return plan
+
+
+def build_blocks(config: Config, data_shape: tuple[int, ...], n_outputs: int) -> list[nn.Module]:
+    """All blocks of the chain, initialised from the run's seed alone: every worker builds the same."""
+    options = {key: value for key, value in config.model.items() if key != "name"}
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(config.seed, "init"))
+        return build(config.model["name"], data_shape, n_outputs, **options)
+
+
+def build_learner(plan: Plan, stage: int, device: torch.device) -> ModuleLearner:
+    """The learner of one module, on its device, in training mode."""
+    config, part = plan.config, plan.parts[stage]
+    blocks = build_blocks(config, plan.in_shape, plan.n_outputs)[part.start:part.stop]
+    chain = Chain(blocks).to(device, DTYPES[config.train.precision]).train()
+    return plan.scheme(part, chain, plan.make_task(), config, plan.lag)
+
+
+def device_of(plan: Plan) -> torch.device:
+    """The device of the worker that asks."""
+    wanted = plan.config.parallel.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("parallel.device: cuda, but this worker sees no GPU")
+    return torch.device("cuda", 0) if wanted == "cuda" else torch.device("cpu")
+
+
+def describe(plan: Plan) -> list[dict[str, Any]]:
+    """One row per module: blocks, parameters, share of the cost, memory; what `--dry-run` prints."""
+    total = sum(plan.costs)
+    width = 8 if plan.config.train.precision == "fp64" else 4
+    moments = {"adam": 2, "adamw": 2, "rmsprop": 1, "sgd": 1 if plan.config.optimizer.momentum else 0}
+    batch = plan.config.data.batch_size // plan.config.parallel.replicas
+    rows = []
+    for part in plan.parts:
+        parameters = sum(plan.parameters[part.start:part.stop])
+        sg = 0
+        if issubclass(plan.scheme, DNI) and not part.is_last:
+            with torch.device("meta"):
+                context = plan.n_outputs if plan.scheme.conditional else 0
+                model = SyntheticGradient(plan.config.scheme.sg, part.out_shape, context)
+            sg = sum(p.numel() for p in model.parameters())
+        copies = 2 + moments[plan.config.optimizer.name]  # weights, gradients, optimiser state
+        kept = batch * torch.Size(part.out_shape).numel() * (plan.lag + 1)
+        rows.append({
+            "module": part.index, "blocks": f"{part.start}-{part.stop - 1}", "parameters": parameters,
+            "sg_parameters": sg, "cost_share": sum(plan.costs[part.start:part.stop]) / total,
+            "memory_bytes": width * ((parameters + sg) * copies + kept),
+            "out_shape": part.out_shape,
+        })
+    return rows
+
+
+def _build(config: Config, data: DataSet) -> list[nn.Module]:
+    try:
+        return build_blocks(config, data.in_shape, data.n_outputs)
+    except (ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(reason if reason.startswith("model.") else f"model: {reason}") from None
+
+
+def _parts(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], in_shape: tuple[int, ...],
+           n_outputs: int) -> list[Part]:
+    parts, start = [], 0
+    for index, size in enumerate(sizes):
+        stop = start + size
+        parts.append(Part(index=index, modules=len(sizes), start=start, stop=stop, n_blocks=sum(sizes),
+                          in_shape=shapes[start - 1] if start else in_shape, out_shape=shapes[stop - 1],
+                          n_outputs=n_outputs))
+        start = stop
+    return parts
+
+
+def _sg_costs(config: Config, shapes: Sequence[tuple[int, ...]]) -> list[float] | None:
+    """What a synthetic-gradient model behind each block would cost; a cut must count it."""
+    scheme = SCHEMES.get(config.scheme.name)
+    if not issubclass(scheme, DNI) or config.parallel.stages == 1:
+        return None
+    costs = []
+    for shape in shapes:
+        try:
+            with torch.device("meta"):
+                model = SyntheticGradient(config.scheme.sg, shape)
+        except ConfigError:  # this kind of M does not fit here; if the chain is cut here, that is said
+            costs.append(0.0)
+            continue
+        (cost,) = block_costs([model], shape)
+        costs.append(1.5 * cost)  # forward to predict, then forward and backward to learn
+    return costs

@@ -1,0 +1,358 @@
+"""A worker group of Ray actors: one module per actor, rank -> (stage, replica), tied by a process group.
+
+Actors of one placement group start together or not at all. They meet in a `torch.distributed` store that
+the first of them opens on a free port of its own, so no port is ever guessed. Stages pass boundaries by
+point-to-point messages; gradients are averaged along replicas only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unlocked.config import from_tree, to_dict
+from unlocked.data import DataSet, eval_slices
+from unlocked.engine.group import EVALUATION_BATCH, Group, Segment
+from unlocked.engine.plan import DTYPES, Plan
+from unlocked.engine.stage import Ends, SegmentStats, Stage
+from unlocked.errors import ConfigError, DataError, RunFailed
+from unlocked.plugins import import_modules
+
+UP, DOWN, ERROR = 0, 1, 2  # channels of a pair of workers
+
+
+class WorkerFailed(RunFailed):
+    """A worker died or raised; `detail` is its own traceback. The group was ended as a whole.
+
+    `may_pass`: the machine or the network failed, not the program, so a restart may succeed.
+    """
+
+    def __init__(self, message: str, detail: str, may_pass: bool):
+        super().__init__(message)
+        self.detail, self.may_pass = detail, may_pass
+
+
+class Worker:
+    """What runs inside one actor."""
+
+    def __init__(self, path: Sequence[str], imports: Sequence[str], threads: int):
+        # the driver's import path, so that an --import'ed module is found as it was there
+        sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
+        import_modules(imports)
+        torch.set_num_threads(threads)
+        self._stage: Stage | None = None
+
+    def address(self) -> str:
+        import ray.util
+
+        return ray.util.get_node_ip_address()
+
+    def open_store(self, host: str, workers: int, timeout: float) -> int:
+        """Opens the meeting point of the group; gives its port."""
+        import torch.distributed as dist
+
+        self._store = dist.TCPStore(host, 0, workers, is_master=True, wait_for_workers=False,
+                                    timeout=timedelta(seconds=timeout))
+        return self._store.port
+
+    def prepare(self, tree: dict[str, Any], plan: Plan, rank: int, address: tuple[str, int], backend: str) -> None:
+        """Loads data and module, joins the group, connects the links."""
+        import torch.distributed as dist
+
+        from unlocked.engine.plan import device_of, load_data
+
+        config = from_tree(tree)
+        replicas = config.parallel.replicas
+        stage, replica = divmod(rank, replicas)
+        timeout = timedelta(seconds=config.parallel.timeout)
+        store = getattr(self, "_store", None) or dist.TCPStore(*address, plan.workers, timeout=timeout)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=plan.workers, timeout=timeout)
+        data, device = load_data(config), device_of(plan)
+        self._stage = Stage(plan, data, stage, device, shard=(replica, replicas))
+        self._stage.connect(_ends(self._stage, plan, stage, replica, device, backend))
+        groups = [dist.new_group([s * replicas + r for r in range(replicas)]) for s in range(plan.stages)] \
+            if replicas > 1 else []
+        if groups:
+            self._stage.learner.reduce = _Average(groups[stage], replicas)
+
+    def call(self, method: str, *args: Any) -> Any:
+        """A method of the stage; everything after `prepare` comes this way."""
+        return getattr(self._stage, method)(*args)
+
+
+class _Average:
+    """Averages gradients over the replicas of one module, in one message."""
+
+    def __init__(self, group: Any, replicas: int):
+        self._group, self._replicas = group, replicas
+
+    def __call__(self, parameters: list[nn.Parameter]) -> None:
+        import torch.distributed as dist
+
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if not gradients:
+            return
+        flat = torch._utils._flatten_dense_tensors(gradients)
+        dist.all_reduce(flat, group=self._group)
+        flat /= self._replicas
+        for gradient, mean in zip(gradients, torch._utils._unflatten_dense_tensors(flat, gradients), strict=True):
+            gradient.copy_(mean)
+
+
+def _ends(stage: Stage, plan: Plan, k: int, replica: int, device: torch.device, backend: str) -> Ends:
+    import torch.distributed as dist
+
+    from unlocked.engine.links import ReceiveLink, SendLink
+
+    replicas, part = plan.config.parallel.replicas, plan.parts[k]
+    batch = plan.config.data.batch_size // replicas
+    dtype = DTYPES[plan.config.train.precision]
+    through_cpu = backend == "gloo" and device.type == "cuda"
+    last = plan.stages - 1
+    # nccl keeps the order of messages per communicator and knows no tags: every link gets its own
+    groups: dict[tuple[int, int, int], Any] = {}
+    if backend == "nccl":
+        for r in range(replicas):
+            for low in range(last):
+                groups[low, UP, r] = dist.new_group([low * replicas + r, (low + 1) * replicas + r])
+                groups[low, DOWN, r] = dist.new_group([low * replicas + r, (low + 1) * replicas + r])
+                groups[low, ERROR, r] = dist.new_group([low * replicas + r, last * replicas + r])
+
+    def send(to: int, channel: int, low: int) -> SendLink:
+        return SendLink(to * replicas + replica, channel, groups.get((low, channel, replica)),
+                        in_flight=plan.lag + 4, through_cpu=through_cpu)
+
+    def receive(source: int, channel: int, low: int, shape: tuple[int, ...]) -> ReceiveLink:
+        return ReceiveLink(source * replicas + replica, channel, (batch, *shape), dtype, device, plan.lag,
+                           groups.get((low, channel, replica)), through_cpu)
+
+    ends = Ends()
+    feedback = stage.learner.feedback_from
+    if not part.is_first:
+        ends.h_in = receive(k - 1, UP, k - 1, part.in_shape)
+    if not part.is_last:
+        ends.h_out = send(k + 1, UP, k)
+    if feedback == "above":
+        if not part.is_last:
+            ends.feedback_in = receive(k + 1, DOWN, k, part.out_shape)
+        if not part.is_first:
+            ends.feedback_out = [send(k - 1, DOWN, k - 1)]
+    elif feedback == "last":
+        if not part.is_last:
+            ends.feedback_in = receive(last, ERROR, k, (plan.n_outputs,))
+        else:
+            ends.feedback_out = [send(low, ERROR, low) for low in range(last)]
+    return ends
+
+
+class RayGroup(Group):
+    """The group as the driver sees it. Any failure of any worker ends it and raises `WorkerFailed`."""
+
+    def __init__(self, plan: Plan, data: DataSet, imports: Sequence[str] = ()):
+        import ray
+        from ray.util.placement_group import placement_group, remove_placement_group
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        self.plan, self.data, self._ray = plan, data, ray
+        self._workers: list[Any] = []
+        self._remove = remove_placement_group
+        start_ray(plan.workers, plan.config.parallel.address)
+        bundle, backend = _resources(plan)
+        self._placement = placement_group([bundle] * plan.workers, strategy="PACK")
+        ready, _ = ray.wait([self._placement.ready()], timeout=plan.config.parallel.timeout)
+        if not ready:
+            self.close()
+            raise RunFailed(f"parallel: no place for {plan.workers} workers of {bundle} came free within "
+                            f"{plan.config.parallel.timeout:.0f} s (cluster has {_resources_text()})")
+        threads = plan.config.parallel.threads or 1
+        actor = ray.remote(Worker)
+        path = [os.getcwd() if entry == "" else entry for entry in sys.path]
+        self._workers = [
+            actor.options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_restarts=0,
+                          scheduling_strategy=PlacementGroupSchedulingStrategy(
+                              self._placement, placement_group_bundle_index=rank)).remote(path, list(imports), threads)
+            for rank in range(plan.workers)]
+        host = self._get([self._workers[0].address.remote()])[0]
+        port = self._get([self._workers[0].open_store.remote(host, plan.workers, plan.config.parallel.timeout)])[0]
+        tree = to_dict(plan.config)
+        self._get([worker.prepare.remote(tree, plan, rank, (host, port), backend)
+                   for rank, worker in enumerate(self._workers)])
+
+    # Group -------------------------------------------------------------------------------------------
+
+    def run(self, segments: Iterable[Segment], checkpoint_at: int) -> Iterator[list[SegmentStats]]:
+        ahead: deque[list[Any]] = deque()  # a segment is queued behind the running one: no worker idles
+        for start, stop in segments:
+            ahead.append(self._submit("run", start, stop, checkpoint_at))
+            if len(ahead) > 1:
+                yield self._stats(ahead.popleft())
+        while ahead:
+            yield self._stats(ahead.popleft())
+
+    def outputs(self, split: str) -> Tensor:
+        column = self._column()
+        refs = []
+        for rows in eval_slices(len(getattr(self.data, split)), EVALUATION_BATCH):
+            h = None
+            for worker in column:
+                h = worker.call.remote("evaluate", split, rows, h)
+            refs.append(h)
+        return torch.cat([out.cpu() for out in self._get(refs)])
+
+    def probe(self) -> dict[int, float]:
+        column, h = self._column(), None
+        for worker in column:
+            h = worker.call.remote("probe_forward", h)
+        e = delta = self._get([column[-1].call.remote("probe_loss")])[0]
+        cosines = {}
+        for k in reversed(range(len(column))):
+            below, cosine = self._get([column[k].call.remote("probe_backward", delta, e)])[0]
+            if cosine is not None:
+                cosines[k] = cosine
+            delta = below if below is not None else delta
+        return dict(sorted(cosines.items()))
+
+    def states(self, t: int) -> list[dict[str, Any]]:
+        return self._get(self._submit("state", t))
+
+    def load_states(self, states: list[dict[str, Any]]) -> None:
+        self._get([worker.call.remote("load_state", state)
+                   for worker, state in zip(self._workers, states, strict=True)])
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        shared = self._ray.put(weights)
+        self._get([worker.call.remote("load_weights", shared) for worker in self._workers])
+
+    def nonfinite(self) -> tuple[int, str] | None:
+        for rank, name in enumerate(self._get(self._submit("nonfinite"))):
+            if name is not None:
+                return rank // self.plan.config.parallel.replicas, name
+        return None
+
+    def close(self) -> None:
+        for worker in self._workers:
+            with contextlib.suppress(Exception):  # already dead, or the cluster is gone: nothing left to end
+                self._ray.kill(worker, no_restart=True)
+        self._workers = []
+        if self._placement is not None:
+            with contextlib.suppress(Exception):
+                self._remove(self._placement)
+            self._placement = None
+
+    # -------------------------------------------------------------------------------------------------
+
+    def _column(self) -> list[Any]:
+        """The workers of replica 0, in the order of the stages."""
+        return self._workers[::self.plan.config.parallel.replicas]
+
+    def _submit(self, method: str, *args: Any) -> list[Any]:
+        return [worker.call.remote(method, *args) for worker in self._workers]
+
+    def _stats(self, refs: list[Any]) -> list[SegmentStats]:
+        """Per stage; over replicas the losses are averaged and the times are of the slowest."""
+        replicas = self.plan.config.parallel.replicas
+        stats = self._get(refs)
+        return [_merge(stats[k:k + replicas]) for k in range(0, len(stats), replicas)]
+
+    def _get(self, refs: list[Any]) -> list[Any]:
+        """All results; the first failure of any worker ends the group, since its peers wait for it for ever."""
+        waiting = list(refs)
+        while waiting:
+            done, waiting = self._ray.wait(waiting, num_returns=1)
+            try:
+                self._ray.get(done)
+            except self._ray.exceptions.RayError as error:
+                first = self._root_cause(error, waiting)
+                self.close()
+                raise first from None
+        return self._ray.get(refs)
+
+    def _root_cause(self, error: Exception, waiting: list[Any]) -> Exception:
+        """A worker's death resets its peers' connections: prefer a death among the failures of this moment."""
+        failures = [error]
+        if waiting and not isinstance(error, self._ray.exceptions.ActorDiedError):
+            settled, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=2.0)
+            for ref in settled:
+                with contextlib.suppress(Exception):
+                    try:
+                        self._ray.get(ref)
+                    except self._ray.exceptions.RayError as other:
+                        failures.append(other)
+        died = [f for f in failures if isinstance(f, self._ray.exceptions.ActorDiedError)]
+        chosen = died[0] if died else failures[0]
+        cause = getattr(chosen, "cause", None)
+        if isinstance(cause, (ConfigError, DataError)):
+            return cause
+        if died:
+            return WorkerFailed(f"a worker died: {_last_line(str(chosen))}", str(chosen), may_pass=True)
+        network = re.search(r"gloo|nccl|Connection|DistNetworkError|Timed out", str(chosen)) is not None
+        return WorkerFailed(f"a worker failed: {_last_line(str(chosen))}", str(chosen), may_pass=network)
+
+
+def start_ray(workers: int, address: str | None) -> None:
+    """Connects to the cluster at `address` (or $RAY_ADDRESS), or starts a private one on this machine."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    try:
+        if address:
+            ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+        else:
+            ray.init(address="local", num_cpus=max(os.cpu_count() or 1, workers), include_dashboard=False,
+                     logging_level="ERROR", log_to_driver=False, object_store_memory=512 * 2**20)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"no Ray cluster answers at {address}" if address else "Ray could not start here"
+        raise RunFailed(f"parallel.address: {where}: {str(error).splitlines()[0]}") from None
+
+
+def _resources(plan: Plan) -> tuple[dict[str, float], str]:
+    """What each worker asks for, and the backend: a GPU each and nccl where there are enough."""
+    import ray
+
+    have = ray.cluster_resources()
+    gpus, device = have.get("GPU", 0.0), plan.config.parallel.device
+    if device == "cuda" and gpus == 0:
+        raise ConfigError(f"parallel.device: cuda, but the cluster has no GPU ({_resources_text()})")
+    bundle = {"CPU": 1.0}
+    if gpus and device != "cpu":
+        bundle["GPU"] = 1.0 if gpus >= plan.workers else int(gpus / plan.workers * 1000) / 1000
+    for kind, each in bundle.items():
+        if each * plan.workers > have.get(kind, 0.0):
+            raise ConfigError(f"parallel: {plan.workers} workers need {each * plan.workers:g} {kind}, the cluster "
+                              f"has {have.get(kind, 0.0):g} ({_resources_text()})")
+    return bundle, "nccl" if bundle.get("GPU") == 1.0 else "gloo"
+
+
+def _resources_text() -> str:
+    import ray
+
+    have = ray.cluster_resources()
+    return ", ".join(f"{have[kind]:g} {kind}" for kind in ("CPU", "GPU") if kind in have)
+
+
+def _merge(stats: list[SegmentStats]) -> SegmentStats:
+    if len(stats) == 1:
+        return stats[0]
+    slowest = max(stats, key=lambda s: s.seconds)
+    series = {name: [sum(values) / len(stats) for values in zip(*(s.series[name] for s in stats), strict=True)]
+              for name in stats[0].series}
+    return SegmentStats(slowest.start, slowest.stop, slowest.seconds, sum(s.waited for s in stats) / len(stats),
+                        sum(s.sent for s in stats) / len(stats), series)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"
+
+

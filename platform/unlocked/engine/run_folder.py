@@ -1,0 +1,105 @@
+"""The folder of one run: its resolved configuration, checkpoints, figures, and what tracking keeps there.
+
+    runs/<name>-<scheme>-s<seed>-<time>/config.yaml  checkpoints/  figures/  tracking/  summary.json
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from unlocked.config import Config, from_tree, to_yaml
+from unlocked.errors import ConfigError, UnlockedError
+
+
+class RunFolder:
+    """A run folder held by this process; a second process that opens it is refused."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def create(cls, config: Config) -> RunFolder:
+        """A new folder under `tracking.runs`; raises `ConfigError` where none can be made."""
+        root = Path(config.tracking.runs)
+        stem = f"{_plain(config.name)}-{config.scheme.name}-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            path = root / stem
+            for number in range(2, 10_000):  # several runs of one second
+                try:
+                    path.mkdir()
+                    break
+                except FileExistsError:
+                    path = root / f"{stem}-{number}"
+            folder = cls(path)
+            folder._hold()
+            (path / "config.yaml").write_text(to_yaml(config))
+        except OSError as error:
+            raise ConfigError(f"tracking.runs: {root} cannot be written: {error.strerror}") from None
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> tuple[RunFolder, Config]:
+        """An existing run, to go on with, and its configuration."""
+        config = from_tree(read_config(path))
+        folder = cls(path)
+        try:
+            folder._hold()
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+        return folder, config
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def write_summary(self, summary: dict[str, Any]) -> Path:
+        path = self.path / "summary.json"
+        path.write_text(json.dumps(summary, indent=1))
+        return path
+
+    def release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _hold(self) -> None:
+        lock = (self.path / "lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            lock.close()
+            raise UnlockedError(f"{self.path} is being trained by process {holder}") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration that a run folder was made from; `ConfigError` where it is none."""
+    try:
+        tree = yaml.safe_load((path / "config.yaml").read_text())
+    except OSError:
+        raise ConfigError(f"{path} is not a run folder (no config.yaml can be read there)") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path / 'config.yaml'}: not readable: {str(error).splitlines()[0]}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path / 'config.yaml'}: expected keys and values")
+    return tree
+
+
+def _plain(name: str) -> str:
+    """A name as part of a folder's: no separators, so it cannot leave the runs folder."""
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "run"

@@ -1,0 +1,251 @@
+"""One worker's part of the engine: a learner, its data and its links, driven tick by tick.
+
+At its tick t a module runs minibatch t (`forward_phase`), then consumes what came back about minibatch
+t - lag (`feedback_phase`), always that one: it waits if it is late and does not peek if it is early. Every
+module therefore sees the same inputs in the same order wherever the others run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unlocked.data import DataSet, TrainBatches, parse_augment
+from unlocked.engine.links import Link, Queue
+from unlocked.engine.plan import DTYPES, Plan, build_learner
+from unlocked.optim import lr_factor
+from unlocked.schemes import ModuleLearner
+from unlocked.seeding import derive_seed
+from unlocked_models.chain import Batch
+
+
+@dataclass
+class SegmentStats:
+    """What one module reports of steps start..stop-1."""
+
+    start: int
+    stop: int
+    seconds: float
+    waited: float
+    sent: float
+    series: dict[str, list[float]] = field(default_factory=dict)  # per step
+
+
+@dataclass
+class Ends:
+    """The ends of a stage's links; None where there is no neighbour or nothing is sent."""
+
+    h_in: Link | None = None
+    h_out: Link | None = None
+    feedback_in: Link | None = None
+    feedback_out: list[Link] = field(default_factory=list)
+
+
+class Stage:
+    """Module `learner.part.index` of the chain, for one replica."""
+
+    def __init__(self, plan: Plan, data: DataSet, stage: int, device: torch.device,
+                 shard: tuple[int, int] = (0, 1)):
+        self.plan = plan
+        self.learner: ModuleLearner = build_learner(plan, stage, device)
+        self.device, self.dtype = device, DTYPES[plan.config.train.precision]
+        self.ends = Ends()
+        self.lag = plan.lag
+        config = plan.config
+        augment = parse_augment(config.data.augment, data.in_shape) if config.data.augment else None
+        self.batches = TrainBatches(self._placed(data.train), config.data.batch_size,
+                                    derive_seed(config.seed, "order"), augment, shard, data.name)
+        part = self.learner.part
+        self._is_first = part.is_first
+        takes_labels = self.learner.needs_labels or part.is_last or any(
+            self.learner.chain._with_batch) or bool(self.learner._local_loss_blocks)
+        self._y = self.batches.y if takes_labels else lambda t: _NO_LABELS
+        self._splits = {"train": data.train, "validation": data.validation, "test": data.test}
+        self._lr_factor = lr_factor(config.optimizer, plan.total_steps)
+        self._base_lrs = [[g["lr"] for g in o.param_groups] for o in self.learner.optimizers()]
+        # feedback received ahead of its use, for a checkpoint; taken before the link is asked
+        self._pending: deque[Tensor] = deque()
+        self._consumes = False
+        self._t = 0
+
+    def connect(self, ends: Ends) -> None:
+        self.ends = ends
+        self._consumes = ends.feedback_in is not None
+
+    # ports of the learner ----------------------------------------------------------------------------
+
+    def up(self, h: Tensor) -> None:
+        assert self.ends.h_out is not None
+        self.ends.h_out.send(self._t, h)
+
+    def down(self, message: Tensor) -> None:
+        for link in self.ends.feedback_out:
+            link.send(self._feedback_t, message)
+
+    # training ----------------------------------------------------------------------------------------
+
+    def begin(self, start: int, stop: int, checkpoint_at: int) -> None:
+        """Announces steps start..stop-1, and the step behind which the next checkpoint may be taken."""
+        self.learner.prepare_checkpoint(checkpoint_at)
+        if self.ends.h_in is not None:
+            self.ends.h_in.expect(start, stop)
+        if self.ends.feedback_in is not None:
+            self.ends.feedback_in.expect(max(0, start - self.lag) + len(self._pending), stop)
+        self._marks = (self._waited(), self._sent(), time.perf_counter())
+
+    def forward_phase(self, t: int) -> None:
+        self._t = self._feedback_t = t
+        if self._lr_factor is not None:
+            self._set_lr(t)
+        if self._is_first:
+            x = self.batches.x(t)
+            if x.dtype is not self.dtype:
+                x = x.to(self.dtype)
+            self.learner.step(t, x, Batch(x, self._y(t)), self)
+        else:
+            assert self.ends.h_in is not None
+            self.learner.step(t, self.ends.h_in.receive(t), Batch(None, self._y(t)), self)
+
+    def feedback_phase(self, t: int) -> None:
+        if not self._consumes or t < self.lag:
+            return
+        self._feedback_t = t - self.lag
+        self.learner.absorb(self._feedback_t, self._take(self._feedback_t), self)
+
+    def run(self, start: int, stop: int, checkpoint_at: int) -> SegmentStats:
+        """All ticks of a segment, one after the other: a worker's whole training loop."""
+        self.begin(start, stop, checkpoint_at)
+        for t in range(start, stop):
+            self.forward_phase(t)
+            self.feedback_phase(t)
+        return self.end(start, stop)
+
+    def end(self, start: int, stop: int) -> SegmentStats:
+        series = {name: torch.stack(values).tolist() for name, values in self.learner.series.items()}
+        self.learner.series.clear()
+        waited, sent, began = self._marks
+        return SegmentStats(start, stop, time.perf_counter() - began, self._waited() - waited,
+                            self._sent() - sent, series)
+
+    def _take(self, t: int) -> Tensor:
+        if self._pending:
+            return self._pending.popleft()
+        assert self.ends.feedback_in is not None
+        return self.ends.feedback_in.receive(t)
+
+    def _set_lr(self, t: int) -> None:
+        assert self._lr_factor is not None
+        factor = self._lr_factor(t)
+        for optimizer, base in zip(self.learner.optimizers(), self._base_lrs, strict=True):
+            for group, lr in zip(optimizer.param_groups, base, strict=True):
+                group["lr"] = lr * factor
+
+    def _links(self) -> list[Link]:
+        ends = (self.ends.h_in, self.ends.h_out, self.ends.feedback_in, *self.ends.feedback_out)
+        return [link for link in ends if link is not None]
+
+    def _waited(self) -> float:
+        return sum(link.waited for link in self._links())
+
+    def _sent(self) -> float:
+        return sum(link.sent for link in self._links())
+
+    # evaluation and probe ----------------------------------------------------------------------------
+
+    def evaluate(self, split: str, rows: slice, h: Tensor | None = None) -> Tensor:
+        """Outputs of this module in evaluation mode, for rows of a split; `h` from the module below."""
+        source = self._splits[split]
+        assert source is not None
+        chain = self.learner.chain
+        x = source.x[rows].to(self.device, self.dtype) if self._is_first else None
+        h_in = x if h is None else h.to(self.device)
+        assert h_in is not None
+        chain.eval()
+        with torch.inference_mode():
+            out = chain(h_in, Batch(x, source.y[rows].to(self.device)))
+        chain.train()
+        return out
+
+    def probe_forward(self, h: Tensor | None = None) -> Tensor:
+        """The probe batch, the first of the training split, in training mode."""
+        rows = slice(0, min(self.plan.config.data.batch_size, self.plan.n_train))
+        split = self._splits["train"]
+        assert split is not None
+        x = split.x[rows].to(self.device, self.dtype) if self._is_first else None
+        h_in = x if h is None else h.to(self.device)
+        assert h_in is not None
+        return self.learner.probe_forward(h_in, Batch(x, split.y[rows].to(self.device)))
+
+    def probe_loss(self) -> Tensor:
+        return self.learner.probe_loss()
+
+    def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, float | None]:
+        return self.learner.probe_backward(delta.to(self.device), e.to(self.device))
+
+    # state -------------------------------------------------------------------------------------------
+
+    def weights(self) -> dict[str, Tensor]:
+        """The module's part of the whole chain's state dict, on the CPU."""
+        start = self.learner.part.start
+        out = {}
+        for key, value in self.learner.chain.state_dict().items():
+            block, _, rest = key.partition(".")
+            out[f"{int(block) + start}.{rest}"] = value.detach().cpu().clone()
+        return out
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        start = self.learner.part.start
+        mine = {key: weights[f"{int(key.partition('.')[0]) + start}.{key.partition('.')[2]}"]
+                for key in self.learner.chain.state_dict()}
+        self.learner.chain.load_state_dict(mine)
+
+    def state(self, t: int) -> dict[str, Any]:
+        """All that is not in the weights, after `t` steps; takes in the feedback that is still under way."""
+        if self.ends.feedback_in is not None:
+            under_way = min(self.lag, t) - len(self._pending)
+            first = max(0, t - self.lag) + len(self._pending)
+            self._pending.extend(self.ends.feedback_in.receive(i).clone() for i in range(first, first + under_way))
+        return {"learner": self.learner.state(), "pending": list(self._pending), "weights": self.weights()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.load_weights(state["weights"])
+        self.learner.load_state(state["learner"])
+        self._pending = deque(message.to(self.device) for message in state["pending"])
+        for optimizer, base in zip(self.learner.optimizers(), self._base_lrs, strict=True):
+            for group, lr in zip(optimizer.param_groups, base, strict=True):
+                group["lr"] = lr
+
+    def nonfinite(self) -> str | None:
+        """The first parameter of this module that is not finite, by name."""
+        for module in self.learner.inner_modules():
+            for name, value in module.named_parameters():
+                if not bool(value.isfinite().all()):
+                    return name
+        return None
+
+    def _placed(self, split: Any) -> Any:
+        return split if self.device.type == "cpu" else split.to(self.device)
+
+
+_NO_LABELS = torch.empty(0, dtype=torch.long)
+
+
+def connect_in_process(stages: list[Stage]) -> None:
+    """Queues between the modules of one process."""
+    feedback_from = stages[0].learner.feedback_from
+    last = stages[-1]
+    for stage in stages:
+        stage.connect(Ends())
+    for below, above in zip(stages, stages[1:], strict=False):
+        below.ends.h_out = above.ends.h_in = Queue()
+        if feedback_from is not None:
+            sender = above if feedback_from == "above" else last
+            link = Queue()
+            sender.ends.feedback_out.append(link)
+            below.ends.feedback_in = link
+            below.connect(below.ends)

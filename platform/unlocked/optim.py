@@ -1,0 +1,62 @@
+"""Optimisers by name, and the learning-rate schedules as functions of the step alone."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from unlocked.config.schema import OptimizerConfig
+from unlocked.errors import ConfigError
+from unlocked_models.registry import Registry
+
+OPTIMIZERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry("optimizer")
+for _name, _class in (("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD),
+                      ("rmsprop", torch.optim.RMSprop)):
+    OPTIMIZERS.register(_name)(_class)
+
+
+def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The configured optimiser over one module's parameters, in its fused form where torch has one."""
+    factory = OPTIMIZERS.get(config.name)
+    fused = {"fused": True} if "fused" in inspect.signature(factory).parameters else {}
+    return factory(list(parameters), lr=config.lr, **_given(config), **fused)
+
+
+def check_optimizer(config: OptimizerConfig) -> None:
+    """Raises `ConfigError` when an option is set that the named optimiser does not have."""
+    accepted = inspect.signature(OPTIMIZERS.get(config.name)).parameters
+    for name in _given(config):
+        if name not in accepted:
+            raise ConfigError(f"optimizer.{name}: {config.name} has no such option")
+    if config.nesterov and not config.momentum:
+        raise ConfigError("optimizer.nesterov: true needs optimizer.momentum above 0")
+
+
+def lr_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float] | None:
+    """What the learning rate is multiplied by at each step; None when it never changes.
+
+    `linear` and `cosine` fall from 1 at the end of the warm-up to 0 behind the last of `steps` steps.
+    """
+    if config.schedule == "constant" and config.warmup == 0:
+        return None
+    warmup = config.warmup
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if config.schedule == "constant":
+            return 1.0
+        done = min(1.0, (step - warmup) / max(1, steps - warmup))
+        return 1.0 - done if config.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+    return factor
+
+
+def _given(config: OptimizerConfig) -> dict[str, Any]:
+    options = {name: getattr(config, name) for name in ("weight_decay", "momentum", "nesterov", "betas", "eps")}
+    return {name: value for name, value in options.items() if value is not None}

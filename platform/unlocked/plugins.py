@@ -1,0 +1,30 @@
+"""User code that registers models, data sets and schemes: by --import, or as an installed package's entry point.
+
+A configuration never names code: only these two do.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+
+from unlocked.errors import ConfigError
+
+GROUP = "unlocked.plugins"
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Imports the installed plug-ins, then the named modules. Raises `ConfigError` naming the one that fails."""
+    for entry in entry_points(group=GROUP):
+        _import(entry.value.partition(":")[0], f"plug-in {entry.name!r}")
+    for name in names:
+        _import(name, f"--import {name}")
+
+
+def _import(module: str, source: str) -> None:
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # whatever a user's module raises on import, its name and line help most
+        raise ConfigError(f"{source}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                          ) from error

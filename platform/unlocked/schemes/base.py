@@ -1,0 +1,225 @@
+"""One module of the chain and how it learns: what every scheme shares.
+
+With modules f_1..f_K, h_0 = x and h_k = f_k(h_{k-1}; theta_k), a scheme decides which gradient g_k is
+injected at h_k, so that theta_k follows (dh_k/dtheta_k)^T g_k. A learner holds one module, its optimiser
+and whatever its scheme learns beside it. The engine calls, for every minibatch t,
+
+    step(t, h_{k-1}, batch, ports)      forward, send h_k up, and the update if g_k is known at once
+    absorb(t - lag, message, ports)     what another module sent back about minibatch t - lag
+
+in this order, so a learner's numbers depend on nothing but its own inputs: the same in one process as
+over K workers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
+
+from unlocked.config.schema import Config
+from unlocked.optim import build_optimizer
+from unlocked.seeding import derive_seed, step_seed
+from unlocked.tasks import Task
+from unlocked_models.chain import Batch, Chain
+from unlocked_models.registry import Registry
+
+SCHEMES: Registry[type[ModuleLearner]] = Registry("scheme")
+register_scheme = SCHEMES.register
+
+
+@dataclass(frozen=True)
+class Part:
+    """Module `index` of `modules`: blocks `start..stop-1` of a chain of `n_blocks`."""
+
+    index: int
+    modules: int
+    start: int
+    stop: int
+    n_blocks: int
+    in_shape: tuple[int, ...]  # of one example, without the batch axis
+    out_shape: tuple[int, ...]
+    n_outputs: int
+
+    @property
+    def is_first(self) -> bool:
+        return self.index == 0
+
+    @property
+    def is_last(self) -> bool:
+        return self.index == self.modules - 1
+
+
+@dataclass
+class _Probe:
+    h: Tensor
+    points: list[Tensor]
+    out: Tensor
+    batch: Batch
+    buffers: list[Tensor]  # batch statistics as they were before the pass
+
+
+class Ports(Protocol):
+    """Where a learner sends: tensors without graph, which it must not change afterwards."""
+
+    def up(self, h: Tensor) -> None:
+        """h_k to module k + 1."""
+
+    def down(self, message: Tensor) -> None:
+        """To module k - 1, or from the last module to all others (`feedback_from = "last"`)."""
+
+
+class ModuleLearner(ABC):
+    """Base of the schemes. A subclass gives `step`, and `absorb` when it names a `feedback_from`."""
+
+    feedback_from: ClassVar[Literal["above", "last"] | None] = None
+    why_no_lag: ClassVar[str | None] = None  # why messages cannot be consumed late; None: they can
+    needs_labels: ClassVar[bool] = False  # in every module, not only in the last
+    refuses: ClassVar[dict[str, str]] = {}  # family -> the mathematical reason why it cannot train under this
+
+    def __init__(self, part: Part, chain: Chain, task: Task, config: Config, lag: int = 0):
+        self.part, self.chain, self.task, self.config, self.lag = part, chain, task, config, lag
+        self.device = next((p.device for p in chain.parameters()), torch.device("cpu"))
+        self.trainable = [p for p in chain.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(config.optimizer, self.trainable) if self.trainable else None
+        self.reduce: Callable[[list[nn.Parameter]], None] | None = None  # averages gradients over replicas
+        self.series: dict[str, list[Tensor]] = {}  # metrics of the steps since the last read, on the device
+        self._local_loss_blocks = {i for i, block in enumerate(chain) if hasattr(block, "local_loss")}
+        self._rng_base = derive_seed(config.seed, "module", part.start)
+        self._bf16 = config.train.precision == "bf16"
+        self._probe: _Probe | None = None
+
+    @classmethod
+    def auto_lag(cls, modules: int) -> int:
+        """The smallest lag at which no worker waits for a message."""
+        return 0
+
+    @abstractmethod
+    def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
+        """Process minibatch t; `h_in (batch, *in_shape)` carries no graph."""
+
+    def absorb(self, t: int, message: Tensor, ports: Ports) -> None:
+        """Consume what was sent back about minibatch t; called in the order of t, `lag` minibatches late."""
+        raise AssertionError(f"{type(self).__name__} takes no feedback")
+
+    # what subclasses build on ------------------------------------------------------------------------
+
+    def seed_step(self, t: int) -> None:
+        """Dropout and the like draw from (seed, module, t) alone: replays and resumed runs repeat them."""
+        if self.device.type == "cuda":
+            torch.cuda.default_generators[self.device.index or 0].manual_seed(step_seed(self._rng_base, t))
+        torch.default_generator.manual_seed(step_seed(self._rng_base, t))
+
+    def run_chain(self, h: Tensor, batch: Batch, after: Callable[[int, Tensor], Tensor] | None = None
+                  ) -> tuple[Tensor, Tensor | None]:
+        """Output of the module and the sum of its blocks' own losses (None where there are none)."""
+        local: list[Tensor] = []
+
+        def visit(i: int, out: Tensor) -> Tensor:
+            if i in self._local_loss_blocks:
+                local.append(self.local_loss(i, out, batch))
+            return after(i, out) if after is not None else out
+
+        hook = visit if self._local_loss_blocks else after
+        if self._bf16:
+            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                h = self.chain(h, batch, hook)
+            return h.float(), (torch.stack(local).sum().float() if local else None)
+        return self.chain(h, batch, hook), (torch.stack(local).sum() if local else None)
+
+    def local_loss(self, i: int, h: Tensor, batch: Batch) -> Tensor:
+        """What block i adds to the loss, given its output."""
+        return self.chain[i].local_loss(h, batch)  # type: ignore[operator]
+
+    def learn_from_loss(self, h_in: Tensor, batch: Batch, ports: Ports) -> None:
+        """The last module: the true gradient of the loss, at once; dL/dh_{K-1} goes down."""
+        h, local = self.run_chain(h_in, batch)
+        loss = self.task.loss(h, batch.y)
+        self.record("loss", loss)
+        (loss if local is None else loss + local).backward()
+        if not self.part.is_first and h_in.grad is not None:
+            ports.down(h_in.grad)
+        self.update()
+
+    def update(self) -> None:
+        """One optimiser step on the gradients of this module."""
+        if self.optimizer is None:
+            return
+        if self.reduce is not None:
+            self.reduce(self.trainable)
+        if self.config.optimizer.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.trainable, self.config.optimizer.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def record(self, name: str, value: Tensor) -> None:
+        self.series.setdefault(name, []).append(value.detach())
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        return [self.optimizer] if self.optimizer is not None else []
+
+    def inner_modules(self) -> list[nn.Module]:
+        """All that this learner trains, for checks and accounting."""
+        return [self.chain]
+
+    # gradient alignment on a probe batch -------------------------------------------------------------
+
+    def points(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+        """Output, local loss, and the tensors in the graph at which this scheme injects a gradient."""
+        out, local = self.run_chain(h, batch)
+        return out, local, [] if self.part.is_last else [out]
+
+    def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:
+        """The gradient that the scheme would inject at each point; None where it injects nothing."""
+        return [None] * len(points)
+
+    def probe_forward(self, h_in: Tensor, batch: Batch) -> Tensor:
+        """h_k of the probe batch in training mode; with `probe_backward` after it, no state has changed."""
+        buffers = [b.clone() for b in self.chain.buffers()]
+        self.seed_step(0)
+        with torch.enable_grad():
+            h = h_in.detach().requires_grad_()
+            out, _, points = self.points(h, batch)
+        self._probe = _Probe(h, points, out, batch, buffers)
+        return out.detach()
+
+    def probe_loss(self) -> Tensor:
+        """dL/dh_K on the probe batch, from the last module."""
+        assert self._probe is not None
+        out = self._probe.out.detach().requires_grad_()
+        return torch.autograd.grad(self.task.loss(out, self._probe.batch.y), out)[0]
+
+    def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, float | None]:
+        """Given the true dL/dh_k and e = dL/dh_K: dL/dh_{k-1}, and the mean cosine over the injected points.
+
+        The cosine is taken over the whole minibatch flattened, so examples count by the size of their
+        gradient.
+        """
+        assert self._probe is not None
+        probe, self._probe = self._probe, None
+        true = torch.autograd.grad(probe.out, [probe.h, *probe.points], delta, allow_unused=True)
+        with torch.no_grad():
+            for buffer, saved in zip(self.chain.buffers(), probe.buffers, strict=True):
+                buffer.copy_(saved)
+            given = self.injected(probe.points, probe.batch, e)
+            cosines = [float(cosine_similarity(g.flatten().double(), d.flatten().double(), dim=0))
+                       for g, d in zip(given, true[1:], strict=True) if g is not None and d is not None]
+        return true[0], (sum(cosines) / len(cosines) if cosines else None)
+
+    # state -------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the weights of the chain, as tensors and plain values."""
+        return {"optimizer": self.optimizer.state_dict() if self.optimizer is not None else None}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
+
+    def prepare_checkpoint(self, at: int) -> None:
+        """Told before a segment that the next checkpoint follows step `at - 1`; most schemes need nothing."""

@@ -1,0 +1,273 @@
+"""Direct Feedback Alignment: the output error, through fixed random matrices, straight to every hidden layer.
+
+Nokland 2016, "Direct Feedback Alignment Provides Learning in Deep Neural Networks", arXiv:1609.01596, eq. 7:
+
+    e = dL/dh_K,    g_l = B_l e    for every hidden block l
+
+with B_l drawn once from the seed and never learned. The gradient g_l is injected at the output of block l;
+inside the block autograd applies phi', so any layer type may stand there. The output block gets e itself:
+its update is backprop's. No gradient passes from a block to the one below, so those products are not
+computed. With `granularity: layer` feedback also arrives behind every nonlinearity inside a block.
+
+B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l.
+
+Lag: e of minibatch t-D is consumed at step t. What the backward needs is *stashed*: activations, and copies
+of the few weights it reads, as they were at step t-D. So a late update is the exact DFA gradient of its own
+minibatch at the weights of its own forward pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from unlocked.config.schema import Config
+from unlocked.schemes.base import ModuleLearner, Part, Ports, register_scheme
+from unlocked.seeding import derive_seed
+from unlocked.tasks import Task
+from unlocked_models.chain import Batch, Chain
+
+NONLINEARITIES = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
+                  nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish)
+
+
+def _unpack(x: Tensor) -> Tensor:
+    return x
+
+
+@dataclass
+class _Waiting:
+    """A forward pass whose error has not come."""
+
+    t: int
+    points: list[Tensor]
+    local: Tensor | None
+    h_in: Tensor
+    y: Tensor
+    weights: list[Tensor] | None  # at the forward pass; kept only for a checkpoint
+
+
+@register_scheme("dfa")
+class DFA(ModuleLearner):
+    feedback_from = "last"
+
+    def __init__(self, part: Part, chain: Chain, task: Task, config: Config, lag: int = 0):
+        super().__init__(part, chain, task, config, lag)
+        self.waiting: deque[_Waiting] = deque()
+        self._checkpoint_at: int | None = None
+        self._storages = {p.untyped_storage().data_ptr() for p in chain.parameters()}
+        self.taps = _Taps(chain, part, config.scheme.feedback.granularity)
+        self.feedback = [self._draw(block, nth, shape) for block, nth, shape in self.taps.shapes]
+
+    @classmethod
+    def auto_lag(cls, modules: int) -> int:
+        # e of a minibatch exists K-1 ticks after the first module ran it; one more hides the message
+        return 0 if modules == 1 else modules
+
+    def _draw(self, block: int, nth: int, shape: tuple[int, ...]) -> Tensor:
+        """B_l, `(outputs, size of layer l)`: of the seed and the place in the chain, however it is cut."""
+        config = self.config.scheme.feedback
+        seed = config.seed if config.seed is not None else self.config.seed
+        generator = torch.Generator().manual_seed(derive_seed(seed, "feedback", block, nth))
+        size = torch.Size(shape).numel()
+        bound = config.scale / size**0.5
+        B = torch.empty(self.part.n_outputs, size, dtype=torch.float64)
+        if config.distribution == "uniform":
+            B.uniform_(-bound, bound, generator=generator)
+        else:
+            B.normal_(0.0, bound / 3**0.5, generator=generator)
+        dtype = next((p.dtype for p in self.chain.parameters()), torch.get_default_dtype())
+        return B.to(self.device, dtype)
+
+    def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
+        if self.part.is_last:
+            self.seed_step(t)
+            h, local, points = self._forward(h_in, batch)
+            out = h.detach().requires_grad_()
+            loss = self.task.loss(out, batch.y)
+            self.record("loss", loss)
+            (e,) = torch.autograd.grad(loss, out)
+            ports.down(e)
+            self._learn([*points, h], [*self.project(e, points), e], local)
+            return
+        at = self._checkpoint_at
+        snapshot = at is not None and at - self.lag <= t < at
+        weights = [p.detach().clone() for p in self.chain.parameters()] if snapshot else None
+        ports.up(self._forward_and_wait(t, h_in, batch, weights))
+
+    def absorb(self, t: int, message: Tensor, ports: Ports) -> None:
+        """`message` is e of minibatch t."""
+        pass_ = self.waiting.popleft()
+        assert pass_.t == t
+        self._learn(pass_.points, self.project(message, pass_.points), pass_.local)
+
+    def project(self, e: Tensor, points: list[Tensor]) -> list[Tensor]:
+        """g_l = B_l e for every point l of this module."""
+        e = e.flatten(1)
+        return [(e @ B).view_as(h) for B, h in zip(self.feedback, points, strict=True)]
+
+    def _forward(self, h_in: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+        with self.taps.cutting() as (after, points):
+            h, local = self.run_chain(h_in, batch, after)
+        return h, local, points
+
+    def _forward_and_wait(self, t: int, h_in: Tensor, batch: Batch, weights: list[Tensor] | None) -> Tensor:
+        self.seed_step(t)
+        stash = saved_tensors_hooks(self._pack, _unpack) if self.lag > 0 else contextlib.nullcontext()
+        with stash:
+            h, local, points = self._forward(h_in, batch)
+        self.waiting.append(_Waiting(t, points, local, h_in, batch.y, weights))
+        return h.detach()
+
+    def _learn(self, points: list[Tensor], gradients: list[Tensor], local: Tensor | None) -> None:
+        live = [(p, g) for p, g in zip(points, gradients, strict=True) if p.requires_grad]
+        tensors, grads = [p for p, _ in live], [g for _, g in live]
+        if local is not None and local.requires_grad:
+            torch.autograd.backward([*tensors, local], [*grads, None])
+        elif tensors:
+            torch.autograd.backward(tensors, grads)
+        self.update()
+
+    def _pack(self, x: Tensor) -> Tensor:
+        """Weights are copied before they move; what only this pass made is kept as it is."""
+        return x.detach().clone() if x.untyped_storage().data_ptr() in self._storages else x.detach()
+
+    def local_loss(self, i: int, h: Tensor, batch: Batch) -> Tensor:
+        with self.taps.paused():  # an auxiliary classifier learns from its own loss, by autograd
+            return super().local_loss(i, h, batch)
+
+    def points(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+        with self.taps.watching() as (after, points):
+            out, local = self.run_chain(h, batch, after)
+        return out, local, points
+
+    def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:
+        return [*self.project(e, points)]
+
+    def prepare_checkpoint(self, at: int) -> None:
+        self._checkpoint_at = at
+
+    def state(self) -> dict[str, Any]:
+        state = super().state()
+        assert all(w.weights is not None for w in self.waiting), "prepare_checkpoint was not called in time"
+        state["waiting"] = [(w.t, w.h_in.detach(), w.y, w.weights) for w in self.waiting]
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Repeats the forward passes that wait, each at the weights it had."""
+        super().load_state(state)
+        self.waiting.clear()
+        now = [p.detach().clone() for p in self.chain.parameters()]
+        buffers = [b.detach().clone() for b in self.chain.buffers()]
+        for t, h_in, y, weights in state["waiting"]:
+            self._set(weights)
+            self._forward_and_wait(t, h_in, Batch(x=h_in if self.part.is_first else None, y=y), weights)
+        self._set(now)
+        with torch.no_grad():
+            for buffer, saved in zip(self.chain.buffers(), buffers, strict=True):
+                buffer.copy_(saved)
+
+    def _set(self, weights: list[Tensor]) -> None:
+        with torch.no_grad():
+            for p, w in zip(self.chain.parameters(), weights, strict=True):
+                p.copy_(w)
+
+
+class _Taps:
+    """The feedback points of a module: every hidden block's output, and with `layer` every nonlinearity's.
+
+    A tensor with no weight between it and the point before (behind a pooling block, say) is no point, and
+    none is the output of the chain: every pass visits the same tensors, `_keep` says which are points.
+    """
+
+    def __init__(self, chain: Chain, part: Part, granularity: str):
+        self.start, self.n_blocks = part.start, part.n_blocks
+        self._points: list[Tensor] | None = None
+        self._cut = False
+        self._seen: list[tuple[int, int, Tensor]] = []  # block, nth in the block, tensor: of the dry pass
+        self._keep: list[bool] | None = None
+        self._block = part.start
+        self._visits = 0
+        if granularity == "layer":
+            for module in chain.modules():
+                if isinstance(module, NONLINEARITIES):
+                    module.register_forward_hook(self._hook)
+        self.shapes = self._dry_run(chain, part)
+
+    def _dry_run(self, chain: Chain, part: Part) -> list[tuple[int, int, tuple[int, ...]]]:
+        parameter = next(chain.parameters(), torch.zeros(()))
+        h = torch.zeros(2, *part.in_shape, device=parameter.device, dtype=parameter.dtype)
+        batch = Batch(x=h, y=torch.zeros(2, dtype=torch.long, device=h.device))
+        was_training = chain.training
+        chain.eval()
+        with torch.enable_grad(), self._tapping(cut=True) as (after, _):
+            out = chain(h, batch, after)
+        chain.train(was_training)
+        self._keep = [point.requires_grad and (block < self.n_blocks - 1 or out.requires_grad)
+                      for block, _, point in self._seen]
+        counts: dict[int, int] = {}
+        shapes = []
+        for (block, _, point), keep in zip(self._seen, self._keep, strict=True):
+            if keep:
+                shapes.append((block, counts.get(block, 0), tuple(point.shape[1:])))
+                counts[block] = counts.get(block, 0) + 1
+        self._seen = []
+        return shapes
+
+    def cutting(self) -> contextlib.AbstractContextManager[tuple[Callable[[int, Tensor], Tensor], list[Tensor]]]:
+        """A pass whose graph is cut behind every point."""
+        return self._tapping(cut=True)
+
+    def watching(self) -> contextlib.AbstractContextManager[tuple[Callable[[int, Tensor], Tensor], list[Tensor]]]:
+        """A pass that only notes the points, in one graph."""
+        return self._tapping(cut=False)
+
+    @contextlib.contextmanager
+    def _tapping(self, cut: bool) -> Iterator[tuple[Callable[[int, Tensor], Tensor], list[Tensor]]]:
+        points: list[Tensor] = []
+        self._points, self._cut, self._visits, self._block = points, cut, 0, self.start
+        try:
+            yield self._after, points
+        finally:
+            self._points = None
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        points, self._points = self._points, None
+        try:
+            yield
+        finally:
+            self._points = points
+
+    def _after(self, i: int, h: Tensor) -> Tensor:
+        self._block = self.start + i
+        if self._block < self.n_blocks - 1:
+            h = self._visit(h)
+        self._block += 1
+        return h
+
+    def _hook(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+        if self._points is None:
+            return None
+        return self._visit(output)
+
+    def _visit(self, h: Tensor) -> Tensor:
+        assert self._points is not None
+        if self._keep is None:
+            self._seen.append((self._block, self._visits, h))
+            keep = h.requires_grad
+        else:
+            keep = self._keep[self._visits]
+        self._visits += 1
+        if keep:
+            self._points.append(h)
+            if self._cut:
+                h = h.detach()
+        return h

@@ -1,0 +1,138 @@
+"""Decoupled Neural Interfaces: synthetic gradients in place of the true ones.
+
+Jaderberg et al. 2017, "Decoupled Neural Interfaces using Synthetic Gradients", arXiv:1608.05343, section 2.
+
+    g_k = M_k(h_k)           for k < K: module k updates at once, without waiting (update unlocked)
+    g_K = delta_K            the last module has the loss
+    M_k learns by || M_k(h_k) - t_k ||^2
+
+where t_k is what module k+1 finds at its own input when it applies its g_{k+1}: bootstrapped, and the true
+gradient for k = K-1. cdni conditions M_k on the label too: M_k(h_k, c).
+
+Lag: a module's own update never waits, only M learns late. With lag D it learns at step t from the target
+of minibatch t-D, at the kept h_k and with M as it then is; at lag 0 from the very prediction it made.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from unlocked.config.schema import Config, OptimizerConfig
+from unlocked.optim import build_optimizer
+from unlocked.schemes.base import ModuleLearner, Part, Ports, register_scheme
+from unlocked.schemes.sg import SyntheticGradient
+from unlocked.seeding import derive_seed
+from unlocked.tasks import Task
+from unlocked_models.chain import Batch, Chain
+
+
+@register_scheme("dni")
+class DNI(ModuleLearner):
+    feedback_from = "above"
+    conditional: ClassVar[bool] = False
+
+    def __init__(self, part: Part, chain: Chain, task: Task, config: Config, lag: int = 0):
+        super().__init__(part, chain, task, config, lag)
+        self.sg: nn.Module | None = None
+        self.sg_optimizer: torch.optim.Optimizer | None = None
+        # per minibatch whose target has not come: h_k, context, and at lag 0 the prediction with its graph
+        self.kept: deque[tuple[Tensor, Tensor | None, Tensor | None]] = deque()
+        if not part.is_last:
+            sg = config.scheme.sg
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(derive_seed(config.seed, "sg", part.stop))
+                model = SyntheticGradient(sg, part.out_shape, part.n_outputs if self.conditional else 0)
+            dtype = next((p.dtype for p in chain.parameters()), torch.get_default_dtype())
+            self.sg = model.to(self.device, dtype)
+            self.sg_optimizer = build_optimizer(
+                OptimizerConfig(name=sg.optimizer, lr=sg.lr or config.optimizer.lr), self.sg.parameters())
+
+    @classmethod
+    def auto_lag(cls, modules: int) -> int:
+        # a target is one tick away; the second hides the time the message travels
+        return 0 if modules == 1 else 2
+
+    def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
+        self.seed_step(t)
+        if not self.part.is_first:
+            h_in = h_in.detach().requires_grad_()
+        if self.part.is_last:
+            self.learn_from_loss(h_in, batch, ports)
+            return
+        h, local = self.run_chain(h_in, batch)
+        h_k = h.detach()
+        ports.up(h_k)
+        c = self._context(batch, h_k)
+        with torch.set_grad_enabled(self.lag == 0):
+            prediction = self._predict(h_k, c)
+        g = prediction.detach() / len(h_k)  # M speaks per example; the loss is a mean
+        if local is not None:
+            torch.autograd.backward([h, local], [g, None])
+        elif h.requires_grad:
+            h.backward(g)
+        if not self.part.is_first and h_in.grad is not None:
+            ports.down(h_in.grad)
+        self.update()
+        self.kept.append((h_k, c, prediction if self.lag == 0 else None))
+
+    def absorb(self, t: int, message: Tensor, ports: Ports) -> None:
+        """`message` is the gradient that module k+1 found at its input on minibatch t: M's target."""
+        assert self.sg is not None and self.sg_optimizer is not None
+        h_k, c, prediction = self.kept.popleft()
+        if prediction is None:
+            prediction = self._predict(h_k, c)
+        loss = (prediction - message * len(h_k)).square().sum() / len(h_k)
+        self.record("sg", loss)
+        if not loss.requires_grad:  # an M without parameters, such as an oracle
+            return
+        loss.backward()
+        if self.reduce is not None:
+            self.reduce(list(self.sg.parameters()))
+        self.sg_optimizer.step()
+        self.sg_optimizer.zero_grad()
+
+    def _context(self, batch: Batch, like: Tensor) -> Tensor | None:
+        return None
+
+    def _predict(self, h: Tensor, c: Tensor | None) -> Tensor:
+        assert self.sg is not None
+        return self.sg(h) if c is None else self.sg(h, c)
+
+    def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:
+        return [self._predict(h, self._context(batch, h)) for h in points]
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        return super().optimizers() + ([self.sg_optimizer] if self.sg_optimizer is not None else [])
+
+    def inner_modules(self) -> list[nn.Module]:
+        return super().inner_modules() + ([self.sg] if self.sg is not None else [])
+
+    def state(self) -> dict[str, Any]:
+        state = super().state()
+        if self.sg is not None and self.sg_optimizer is not None:
+            state["sg"] = self.sg.state_dict()
+            state["sg_optimizer"] = self.sg_optimizer.state_dict()
+            state["kept"] = [(h, c) for h, c, _ in self.kept]
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        if self.sg is not None and self.sg_optimizer is not None:
+            self.sg.load_state_dict(state["sg"])
+            self.sg_optimizer.load_state_dict(state["sg_optimizer"])
+            self.kept = deque((h, c, None) for h, c in state["kept"])
+
+
+@register_scheme("cdni")
+class CDNI(DNI):
+    """Conditional DNI: the label is concatenated to what M sees, one constant plane per class on maps."""
+
+    conditional = True
+    needs_labels = True
+
+    def _context(self, batch: Batch, like: Tensor) -> Tensor:
+        return self.task.context(batch.y, self.part.n_outputs, like)

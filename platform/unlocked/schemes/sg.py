@@ -1,0 +1,68 @@
+"""Synthetic-gradient models M_k(h_k [, c]): what dni and cdni put in the place of the true gradient.
+
+Jaderberg et al. 2017, arXiv:1608.05343, supplement: linear, fully connected with 0 to 2 hidden layers of
+linear, batch norm and ReLU, or convolutional at the resolution of h_k. The last layer starts at zero,
+weights and biases. M predicts the gradient *per example* (B times that of the mean loss), so that what it
+learns does not depend on the batch size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from unlocked.config.schema import SGConfig
+from unlocked.errors import ConfigError
+
+
+class SyntheticGradient(nn.Module):
+    """M: `h (batch, *shape)` and, when conditional, `context (batch, features)` to a gradient like h.
+
+    The context is concatenated to a flat h; a feature map gets one constant plane per feature.
+    """
+
+    def __init__(self, config: SGConfig, shape: tuple[int, ...], context: int = 0):
+        super().__init__()
+        self.shape, self.context = shape, context
+        kind = config.kind
+        if kind == "auto":
+            kind = "conv" if len(shape) == 3 else "mlp" if config.hidden else "linear"
+        if kind == "conv" and len(shape) != 3:
+            raise ConfigError(f"scheme.sg.kind: conv needs feature maps (channels, height, width); this boundary "
+                              f"is of shape {shape}")
+        self.maps = kind == "conv"
+        features = shape[0] if self.maps else int(torch.Size(shape).numel())
+        self.net = _stack(config, features + context, features, self.maps)
+
+    def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        z = h if self.maps else h.flatten(1)
+        if context is not None:
+            if self.maps:
+                context = context[:, :, None, None].expand(-1, -1, *z.shape[2:])
+            z = torch.cat([z, context], 1)
+        return self.net(z).view_as(h)
+
+
+def _stack(config: SGConfig, n_in: int, n_out: int, maps: bool) -> nn.Sequential:
+    def layer(a: int, b: int, bias: bool = True) -> nn.Module:
+        if maps:
+            return nn.Conv2d(a, b, config.kernel, padding=config.kernel // 2, bias=bias)
+        return nn.Linear(a, b, bias=bias)
+
+    layers: list[nn.Module] = []
+    width = n_in
+    for hidden in config.hidden:
+        layers.append(layer(width, hidden))
+        if config.norm == "batch":  # of the minibatch alone: M is only ever asked about training data
+            norm = nn.BatchNorm2d if maps else nn.BatchNorm1d
+            layers.append(norm(hidden, track_running_stats=False))
+        layers.append(nn.ReLU())
+        width = hidden
+    if config.rank is not None and not maps:
+        layers.append(layer(width, config.rank, bias=False))
+        width = config.rank
+    last = layer(width, n_out)
+    nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+    nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+    layers.append(last)
+    return nn.Sequential(*layers)

@@ -1,0 +1,30 @@
+"""Tracking: what a run records, how it reaches MLflow, and how runs are compared afterwards.
+
+The training process writes JSON lines into its own run folder (`Recorder`) and never imports MLflow. One
+writer process per run carries them to the tracking server (`Tracker` starts it); what could not be sent stays
+in the folder and follows with the next command (`sync_leftovers`).
+"""
+
+from unlocked.tracking.compare import Row, compare, render, to_csv
+from unlocked.tracking.leftovers import sync_leftovers
+from unlocked.tracking.spool import Recorder, read
+from unlocked.tracking.tags import collect_tags, flatten
+from unlocked.tracking.tracker import Tracker
+from unlocked.tracking.ui import serve
+from unlocked.tracking.uris import redact, resolve_uri
+
+__all__ = [
+    "Recorder",
+    "Row",
+    "Tracker",
+    "collect_tags",
+    "compare",
+    "flatten",
+    "read",
+    "redact",
+    "render",
+    "resolve_uri",
+    "serve",
+    "sync_leftovers",
+    "to_csv",
+]

@@ -1,0 +1,262 @@
+"""The figures of a run, as PNG: learning curves, confusion matrix, alignment, SG loss, comparison.
+
+Drawn from the spool's history (`read(run_dir)`), without MLflow. Colours are Okabe and Ito's, told apart by
+colour-blind readers; matplotlib is imported on the first figure and no window is ever opened.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+from unlocked.tracking.spool import History
+
+BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A"
+_STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#555555",
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.constrained_layout.h_pad": 0.08,
+    "savefig.dpi": 140,
+}
+
+
+class Comparable(Protocol):
+    """What `comparison` needs of a row of the table."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def is_control(self) -> bool: ...
+    def values(self, metric: str) -> Sequence[float]: ...
+
+
+def learning_curves(history: History, path: Path) -> Path | None:
+    """Training and validation loss over steps, beside it each other validation metric, best marked.
+
+    None, and no file, when the history holds none of them.
+    """
+    losses = [key for key in ("train/loss", "val/loss") if history.get(key)]
+    scores = [key for key in sorted(history) if key.startswith("val/") and key != "val/loss"][:3]
+    if not losses and not scores:
+        return None
+    with _drawing(path, columns=bool(losses) + len(scores)) as (_, axes):
+        if losses:
+            panel = axes.pop(0)
+            for key in losses:
+                colour, label = (BLUE, "training") if key == "train/loss" else (ORANGE, "validation")
+                _curve(panel, history[key], colour, label)
+            panel.set(title="Loss", xlabel="step")
+            _log_if_wide(panel, [value for key in losses for _, value in history[key]])
+            panel.legend()
+        for panel, key in zip(axes, scores, strict=True):
+            name = key.removeprefix("val/").replace("_", " ")
+            _curve(panel, history[key], ORANGE, "validation")
+            best = ""
+            if key == "val/accuracy":
+                best = _mark_best(panel, history[key])
+                _accuracy_axis(panel, history[key])
+            panel.set(title=f"Validation {name}{best}", xlabel="step")
+    return path
+
+
+def confusion_matrix(
+    targets: Sequence[int], predictions: Sequence[int], class_names: Sequence[str], path: Path
+) -> Path:
+    """Counts of every true class (row) against the predicted one; the colour is the share of the row."""
+    import numpy as np
+    from sklearn.metrics import confusion_matrix as count
+
+    counts = count(targets, predictions, labels=range(len(class_names)))
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    n = len(class_names)
+    side = min(max(4.2, 0.42 * n + 1.8), 12.0)
+    with _drawing(path, size=(side + 0.7, side)) as (figure, (panel,)):
+        image = panel.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
+        ticks = np.arange(0, n, max(1, math.ceil(n / 30)))
+        names = [str(class_names[int(tick)]) for tick in ticks]
+        upright = max(map(len, names)) <= 3
+        panel.set_xticks(ticks, names, rotation=0 if upright else 45, ha="center" if upright else "right")
+        panel.set_yticks(ticks, names)
+        panel.grid(False)
+        panel.spines[["left", "bottom"]].set_visible(False)
+        panel.tick_params(length=0)
+        if n <= 20:
+            for (row, column), number in np.ndenumerate(counts):
+                if number:
+                    ink = "white" if share[row, column] > 0.5 else "#222222"
+                    panel.text(column, row, str(number), ha="center", va="center", color=ink, fontsize=8)
+        accuracy = np.trace(counts) / max(counts.sum(), 1)
+        total = counts.sum()
+        panel.set(xlabel="predicted", ylabel="true", title=f"Accuracy {accuracy:.1%} on {total} examples")
+        bar = figure.colorbar(image, ax=panel, fraction=0.046, pad=0.03)
+        bar.outline.set_visible(False)
+        bar.set_label("share of the true class")
+    return path
+
+
+def alignment(history: History, path: Path) -> Path | None:
+    """Cosine between the gradient each module was given and the true one, over steps; None if unknown."""
+    modules = _by_module(history, "align/")
+    if not modules:
+        return None
+    with _drawing(path, size=(7.2, 4.2)) as (_, (panel,)):
+        panel.axhline(0.0, color="#333333", linewidth=1.0, zorder=1)
+        _module_curves(panel, modules)
+        panel.set_ylim(-1.05, 1.05)
+        panel.set_yticks([-1.0, -0.5, 0.0, 0.5, 1.0])
+        panel.set(title="Injected against true gradient", xlabel="step", ylabel="cosine")
+    return path
+
+
+def sg_loss(history: History, path: Path) -> Path | None:
+    """Loss of each module's synthetic-gradient model over steps, logarithmic; None without such metrics."""
+    modules = _by_module(history, "sg/loss/")
+    if not modules:
+        return None
+    with _drawing(path, size=(7.2, 4.2)) as (_, (panel,)):
+        _module_curves(panel, modules)
+        if all(value > 0 for points in modules.values() for _, value in points if math.isfinite(value)):
+            panel.set_yscale("log")
+        panel.set(title="Loss of the synthetic-gradient models", xlabel="step", ylabel="squared error")
+    return path
+
+
+def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accuracy") -> Path | None:
+    """Mean of `metric` per row as bars, each seed a dot on a line from worst to best; control hatched."""
+    rows = [row for row in table if len(row.values(metric)) > 0]
+    if not rows:
+        return None
+    with _drawing(path, size=(7.6, 1.5 + 0.46 * len(rows))) as (_, (panel,)):
+        highest = max(max(row.values(metric)) for row in rows)
+        for place, row in enumerate(rows):
+            values = list(row.values(metric))
+            mean = math.fsum(values) / len(values)
+            look: dict[str, Any] = {"color": BLUE, "alpha": 0.85}
+            if row.is_control:
+                look = {"color": "#D9D9D9", "hatch": "///", "edgecolor": GREY}
+            panel.barh(place, mean, height=0.62, linewidth=0, **look)
+            panel.plot([min(values), max(values)], [place, place], color="#222222", linewidth=1.3)
+            panel.plot(values, [place] * len(values), "o", markersize=4, color="white", mec="#222222")
+            panel.text(max(values) + 0.015 * highest, place, _number(mean, metric), va="center", fontsize=9)
+        names = [f"{row.label}{' (control)' if row.is_control else ''}" for row in rows]
+        seeds = sorted({len(row.values(metric)) for row in rows})
+        count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        panel.set_yticks(range(len(rows)), names)
+        panel.set_ylim(max(len(rows), 2) - 0.5, -0.5)
+        panel.grid(axis="y", visible=False)
+        panel.set_xlim(0, highest * 1.12)
+        if "accuracy" in metric:
+            panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value <= 1 else "")
+        plural = "seed" if seeds == [1] else "seeds"
+        panel.set(title=f"{metric.replace('/', ' ').capitalize()}, mean of {count} {plural}")
+    return path
+
+
+@contextmanager
+def _drawing(
+    path: Path, columns: int = 1, size: tuple[float, float] | None = None
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure in the house style, written to `path` when the block ends."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=size or (4.9 * columns + 0.4, 3.8), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure, list(figure.subplots(1, columns, squeeze=False)[0])
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+
+
+def _curve(panel: Axes, points: Sequence[tuple[int, float]], colour: str, label: str) -> None:
+    """A line; a long noisy one is drawn pale under its running mean. Few points get dots."""
+    steps, values = [step for step, _ in points], [value for _, value in points]
+    if len(points) > 200:
+        panel.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
+        values = _running_mean(values, span=max(2, len(points) // 100))
+    marker = "o" if len(points) <= 40 else None
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.plot(steps, values, color=colour, label=label, marker=marker, markersize=3.5)
+
+
+def _running_mean(values: Sequence[float], span: int) -> list[float]:
+    """Mean of the finite values within `span` around each point; it neither lags nor leads."""
+    means = []
+    for place in range(len(values)):
+        near = [value for value in values[max(0, place - span) : place + span + 1] if math.isfinite(value)]
+        means.append(math.fsum(near) / len(near) if near and math.isfinite(values[place]) else math.nan)
+    return means
+
+
+def _log_if_wide(panel: Axes, values: Sequence[float]) -> None:
+    finite = sorted(value for value in values if math.isfinite(value))
+    if finite and finite[0] > 0 and finite[-1] / finite[0] > 50:
+        panel.set_yscale("log")
+
+
+def _mark_best(panel: Axes, points: Sequence[tuple[int, float]]) -> str:
+    """Ring the highest point; what to say of it in the title."""
+    finite = [point for point in points if math.isfinite(point[1])]
+    if not finite:
+        return ""
+    step, value = max(finite, key=lambda point: point[1])
+    panel.plot([step], [value], "o", markersize=9, mfc="none", mec="#222222", zorder=5)
+    return f", best {value:.1%}"
+
+
+def _accuracy_axis(panel: Axes, points: Sequence[tuple[int, float]]) -> None:
+    finite = [value for _, value in points if math.isfinite(value)]
+    if finite and min(finite) >= 0.0 and max(finite) <= 1.0:
+        from matplotlib.ticker import PercentFormatter
+
+        room = 0.06 * max(max(finite) - min(finite), 0.02)
+        panel.set_ylim(min(finite) - 4 * room, min(1.0 + room, max(finite) + 2 * room))
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _by_module(history: History, prefix: str) -> dict[int, list[tuple[int, float]]]:
+    found = {
+        int(match[1]): points
+        for key, points in history.items()
+        if (match := re.fullmatch(re.escape(prefix) + r"module_(\d+)", key)) and points
+    }
+    return dict(sorted(found.items()))
+
+
+def _module_curves(panel: Axes, modules: dict[int, list[tuple[int, float]]]) -> None:
+    """One line per module, dark at the input and bright towards the output."""
+    import matplotlib
+
+    shades = matplotlib.colormaps["viridis"]
+    for place, (module, points) in enumerate(modules.items()):
+        shade = 0.88 * place / max(1, len(modules) - 1)
+        _curve(panel, points, matplotlib.colors.to_hex(shades(shade)), f"module {module}")
+    columns = 1 + (len(modules) - 1) // 12
+    panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), ncols=columns, handlelength=1.4)
+
+
+def _number(value: float, metric: str) -> str:
+    return f"{value:.1%}" if "accuracy" in metric else f"{value:.3g}"

@@ -1,0 +1,255 @@
+"""One MLflow run as the writer sees it: created once, filled in bounded batches, closed with a status.
+
+Only the writer process imports this module's MLflow. Everything sent here may be sent again after a crash:
+points keep their timestamps (MLflow drops identical ones), params already there are not repeated, tags and
+artifacts overwrite themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import posixpath
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from unlocked.tracking.folder import TrackingFolder, locked, read_json, write_json
+from unlocked.tracking.uris import artifact_root, redact, sqlite_path
+
+# Limits of MLflow 3.17 (mlflow/utils/validation.py); text is cut in bytes, to be safe
+METRICS_PER_BATCH, ENTRIES_PER_BATCH = 1000, 100
+KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH, BATCH_BYTES = 250, 6000, 8000, 800_000
+_REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
+
+
+class Point(NamedTuple):
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+class RunGone(Exception):
+    """The MLflow run no longer exists (another database, or deleted for good): it has to be made again."""
+
+
+class RunDeleted(Exception):
+    """Somebody deleted the run in MLflow: their word counts, nothing more is sent."""
+
+
+class Sink:
+    """Creates or finds the MLflow run of `run_dir` and sends to it; raises what MLflow raises."""
+
+    def __init__(self, run_dir: Path, uri: str, experiment: str, runs_root: Path) -> None:
+        self.run_dir, self.uri, self.experiment, self.runs_root = run_dir, uri, experiment, runs_root
+        self._files = TrackingFolder(run_dir)
+        self._client: Any = None
+        self._failures: Counter[str] = Counter()
+        self.run_id = ""
+
+    def open(self, spool_id: str, start: Mapping[str, Any]) -> bool:
+        """Connect and have a run; True when it is new, so that everything must be sent again."""
+        from mlflow.tracking import MlflowClient
+
+        database = sqlite_path(self.uri)
+        with _init_lock(self.uri, database):  # migrations of several first users collide
+            self._client = MlflowClient(self.uri)
+            experiment_id = self._experiment_id()
+        known = read_json(self._files.mlflow)
+        if known.get("uri") == redact(self.uri) and known.get("experiment") == self.experiment:
+            self.run_id = known["run_id"]
+            if (stage := self._lifecycle()) == "active":
+                return False
+            if stage == "deleted":
+                raise RunDeleted(self.run_id)
+        found = self._search(experiment_id, spool_id)
+        self.run_id = found or self._create(experiment_id, spool_id, start)
+        place = {"run_id": self.run_id, "experiment_id": experiment_id, "experiment": self.experiment}
+        write_json(self._files.mlflow, {**place, "uri": redact(self.uri)})
+        return True
+
+    def resume(self) -> None:
+        """Mark the run as running again."""
+        self._try(["RUNNING"], lambda part: self._client.update_run(self.run_id, status=part[0]))
+
+    def start(self, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Params and tags. A param keeps its first value; a changed one becomes tag `changed.<param>`."""
+        from mlflow.entities import Param, RunTag
+
+        stored: dict[str, str] = {}
+        self._try(["params"], lambda _: stored.update(self._client.get_run(self.run_id).data.params))
+        wanted = {_entity_key(key): _cut(value, PARAM_LENGTH) for key, value in params.items()}
+        moved = [key for key, value in wanted.items() if stored.get(key, value) != value]
+        changed = {f"changed.{key}": wanted[key] for key in moved}
+        new = [Param(key, value) for key, value in wanted.items() if key not in stored]
+        self._send(new, lambda part: self._client.log_batch(self.run_id, params=part))
+        pairs = {**tags, **changed, **self._parent(tags)}
+        entries = [RunTag(_entity_key(key), _cut(value, TAG_LENGTH)) for key, value in pairs.items()]
+        self._send(entries, lambda part: self._client.log_batch(self.run_id, tags=part))
+
+    def points(self, points: Sequence[Point]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(_entity_key(p.key), p.value, p.timestamp, p.step) for p in points]
+        for first in range(0, len(metrics), METRICS_PER_BATCH):
+            batch = metrics[first : first + METRICS_PER_BATCH]
+            self._try(batch, lambda part: self._client.log_batch(self.run_id, metrics=part))
+
+    def artifact(self, path: str, folder: str) -> None:
+        """A file or directory; given up after three failures at a server that answers otherwise."""
+        source = self.run_dir / path
+        if not source.exists():
+            warn(f"artifact {source} is gone, not sent")
+            return
+        upload = self._client.log_artifacts if source.is_dir() else self._client.log_artifact
+        try:
+            self._try([source], lambda _: upload(self.run_id, str(source), folder or None))
+        except (RunGone, RunDeleted):
+            raise
+        except Exception as error:
+            self._client.get_run(self.run_id)     # raises when it is the server that is away
+            self._failures[path] += 1
+            if self._failures[path] < 3:
+                raise
+            warn(f"artifact {source} could not be stored, left out: {error}")
+
+    def finish(self, status: str, end_ms: int | None, summary: Mapping[str, Any] | None) -> None:
+        if summary is not None:
+            with tempfile.TemporaryDirectory() as draft:
+                file = Path(draft) / "summary.json"
+                file.write_text(json.dumps(summary, indent=2))
+                self._try([file], lambda _: self._client.log_artifact(self.run_id, str(file)))
+        self._try([status], lambda part: self._client.set_terminated(self.run_id, part[0], end_ms))
+
+    def _experiment_id(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        if (experiment := self._client.get_experiment_by_name(self.experiment)) is None:
+            root = artifact_root(self.uri, self.runs_root)
+            place = None if root is None else (root / _entity_key(self.experiment).replace("/", "_")).as_uri()
+            try:
+                return self._client.create_experiment(self.experiment, artifact_location=place)
+            except MlflowException:               # another machine created it between the two calls
+                experiment = self._client.get_experiment_by_name(self.experiment)
+                if experiment is None:
+                    raise
+        if experiment.lifecycle_stage == "deleted":
+            warn(f"experiment '{self.experiment}' was deleted in MLflow: restored, to take this run")
+            self._client.restore_experiment(experiment.experiment_id)
+        return experiment.experiment_id
+
+    def _search(self, experiment_id: str, spool_id: str) -> str | None:
+        """A run made just before a crash, its id not yet on disk; the spool's id makes the name unique."""
+        name = _cut(self.run_dir.name, TAG_LENGTH).replace("'", "")
+        wanted = f"tags.`unlocked.run` = '{name}' and tags.`unlocked.spool` = '{spool_id}'"
+        found = self._client.search_runs([experiment_id], wanted, max_results=1)
+        return found[0].info.run_id if found else None
+
+    def _create(self, experiment_id: str, spool_id: str, start: Mapping[str, Any]) -> str:
+        name = self.run_dir.name
+        tags = {"unlocked.run": _cut(name, TAG_LENGTH).replace("'", ""), "unlocked.spool": spool_id}
+        run = self._client.create_run(experiment_id, start.get("time"), tags=tags, run_name=name)
+        return run.info.run_id
+
+    def _parent(self, tags: Mapping[str, str]) -> dict[str, str]:
+        """`unlocked.parent`: the parent's run folder, whose own writer knows the MLflow id."""
+        if "unlocked.parent" not in tags or "mlflow.parentRunId" in tags:
+            return {}
+        folder = TrackingFolder(self.run_dir.parent / tags["unlocked.parent"])
+        deadline = time.monotonic() + 5.0
+        while not (known := read_json(folder.mlflow)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return {"mlflow.parentRunId": known["run_id"]} if known else {}
+
+    def _lifecycle(self) -> str | None:
+        """'active' or 'deleted'; None when MLflow does not know the run."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_run(self.run_id).info.lifecycle_stage
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+
+    def _send(self, entries: Sequence[Any], call: Callable[[Sequence[Any]], object]) -> None:
+        for batch in _bounded(entries):
+            self._try(batch, call)
+
+    def _try(self, batch: Sequence[Any], call: Callable[[Sequence[Any]], object]) -> None:
+        """Send; what MLflow refuses for good is halved down to one entry, which is logged and left out."""
+        from mlflow.exceptions import MlflowException
+
+        if not batch:
+            return
+        try:
+            call(batch)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise RunGone(str(error)) from error
+            if error.error_code not in _REFUSED:
+                raise
+            if self._lifecycle() == "deleted":
+                raise RunDeleted(self.run_id) from error
+            if len(batch) == 1:
+                warn(f"MLflow refused {batch[0]}: {error}")
+                return
+            middle = len(batch) // 2
+            self._try(batch[:middle], call)
+            self._try(batch[middle:], call)
+
+
+def warn(text: str) -> None:
+    """One line in the writer's log."""
+    line = " ".join(redact(str(text)).split())
+    print(time.strftime("%H:%M:%S"), line[:1000], file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _init_lock(uri: str, database: Path | None) -> Iterator[None]:
+    if uri.startswith(("http://", "https://")):
+        yield
+        return
+    if database is None:
+        name = hashlib.sha256(uri.encode()).hexdigest()[:16]
+        lock = Path(tempfile.gettempdir()) / f"unlocked-tracking-{os.getuid()}-{name}.lock"
+    else:
+        lock = database.with_name(database.name + ".lock")
+    with locked(lock):
+        yield
+
+
+def _entity_key(key: str) -> str:
+    """A name MLflow accepts: word characters, `/ . - : space`, and the same name when read as a path."""
+    clean = posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", key)).lstrip("/")
+    while clean.startswith("../") or clean in (".", ".."):
+        clean = clean.removeprefix("../") if clean.startswith("../") else "_"
+    return clean[:KEY_LENGTH] or "_"
+
+
+def _cut(text: str, length: int) -> str:
+    """`text` in at most `length` bytes, the cut marked."""
+    raw = text.encode()
+    return text if len(raw) <= length else raw[: length - 3].decode(errors="ignore") + "..."
+
+
+def _bounded(entries: Sequence[Any]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    size = 0
+    for entry in entries:
+        weight = len(entry.key.encode()) + len(entry.value.encode()) + 40
+        if batch and (len(batch) == ENTRIES_PER_BATCH or size + weight > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += weight
+    if batch:
+        yield batch

@@ -1,0 +1,97 @@
+"""Tags and params of a run: where the code, the packages and the machine stood when it was started."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("unlocked", "torch", "ray", "mlflow", "optuna", "omegaconf")
+
+
+def collect_tags(device: str | None = None, source: Path | None = None) -> dict[str, str]:
+    """Git commit, package versions, Python, platform and device, as tags. What is unknown is left out.
+
+    `source`: a directory of the repository to describe (default: the working directory).
+    """
+    tags = {f"version.{name}": version for name in PACKAGES if (version := _version(name))}
+    tags["version.python"] = platform.python_version()
+    tags["platform"] = platform.platform()
+    tags["mlflow.source.name"] = Path(sys.argv[0]).name or "python"
+    tags["mlflow.source.type"] = "LOCAL"
+    if device is not None:
+        tags["device"] = str(device)
+    return tags | git_tags(source)
+
+
+def git_tags(source: Path | None = None, timeout: float = 2.0) -> dict[str, str]:
+    """`git.commit` and `git.dirty` of the repository around `source`; empty outside one or if git is slow."""
+    commit = _git(("rev-parse", "HEAD"), source, timeout)
+    if not commit:
+        return {}
+    tags = {"git.commit": commit, "mlflow.source.git.commit": commit}
+    changes = _git(("status", "--porcelain", "--untracked-files=no"), source, timeout)
+    if changes is not None:
+        tags["git.dirty"] = "true" if changes else "false"
+    return tags
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A nested configuration as `a.b.c` params.
+
+    >>> flatten({"model": {"name": "mlp", "hidden": [64, 64]}, "seed": 0, "tracking": {"uri": None}})
+    {'model.name': 'mlp', 'model.hidden': '[64, 64]', 'seed': '0', 'tracking.uri': 'null'}
+    """
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{name}.")
+        elif _is_list_of_mappings(value):
+            flat |= flatten({str(index): item for index, item in enumerate(value)}, f"{name}.")
+        else:
+            flat[name] = _shown(value)
+    return flat
+
+
+def _is_list_of_mappings(value: Any) -> bool:
+    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return is_list and len(value) > 0 and all(isinstance(item, Mapping) for item in value)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()                 # as the YAML it came from says it
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return "[" + ", ".join(_shown(item) for item in value) + "]"
+    return str(value)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(arguments: Sequence[str], source: Path | None, timeout: float) -> str | None:
+    command = ["git", "--no-optional-locks", *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=source,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,139 @@
+"""The driver's side of tracking: record into the run folder, keep a writer process beside the training."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unlocked.errors import ConfigError
+from unlocked.tracking.folder import TrackingFolder, read_json, write_json
+from unlocked.tracking.spool import Recorder, Status
+from unlocked.tracking.uris import OFF, URI_VARIABLE, redact, resolve_uri, split_credentials
+
+_LOG = logging.getLogger("unlocked.tracking")
+
+
+class Tracker:
+    """Tracking of one run from start to close.
+
+    ```
+    tracker = Tracker.start(run_dir, uri=None, experiment="digits", params=flatten(config),
+    tags=collect_tags()) tracker.recorder.metrics(50, {"train/loss": 0.7}) run_id = tracker.close("FINISHED",
+    summary={"test/accuracy": 0.97})
+    ```
+    `uri`: null for SQLite under the runs root, `http(s)://`, a database address, or "off" for the spool
+    alone.
+    """
+
+    def __init__(self, recorder: Recorder, writer: subprocess.Popen[bytes] | None) -> None:
+        self.recorder = recorder
+        self.unsent = ""                          # one line when close() left points behind, else empty
+        self._files = TrackingFolder(recorder.run_dir)
+        self._writer = writer
+
+    @classmethod
+    def start(
+        cls,
+        run_dir: Path,
+        uri: str | None,
+        experiment: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, Any],
+        runs_root: Path | None = None,
+        give_up: float = 20.0,
+    ) -> Tracker:
+        """Open (or resume) the spool and start the writer; takes milliseconds, whatever the server does.
+
+        `runs_root`: where the default database lies (default: the parent of `run_dir`).
+        `give_up`: seconds after the end of the run that the writer waits for a server that does not answer.
+        """
+        run_dir = Path(run_dir).absolute()
+        root = Path(runs_root or run_dir.parent).absolute()
+        if not experiment.strip():
+            raise ConfigError("tracking.experiment: the name is empty")
+        address = OFF if uri == OFF else resolve_uri(uri, root)
+        recorder = Recorder(run_dir)
+        recorder.start(params, tags)              # before the writer looks: it might find a run that is over
+        if address == OFF:
+            return cls(recorder, None)
+        shown = redact(split_credentials(address)[0])
+        write_json(
+            TrackingFolder(run_dir).target, {"uri": shown, "experiment": experiment, "runs_root": str(root)}
+        )
+        options = ["--experiment", experiment, "--runs-root", str(root)]
+        options += ["--parent-pid", str(os.getpid()), "--give-up", str(give_up)]
+        return cls(recorder, spawn_writer([run_dir], options, address))
+
+    def run_id(self, timeout: float = 0.0) -> str | None:
+        """The MLflow run's id, once the writer has it; waits up to `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while (known := read_json(self._files.mlflow).get("run_id")) is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return known
+
+    def close(
+        self, status: Status, summary: Mapping[str, Any] | None = None, timeout: float | None = 60.0
+    ) -> str | None:
+        """Record the end and wait for the writer; the MLflow run id, or None when there is none.
+
+        When something is still on its way after `timeout` seconds or the server stayed away, `unsent` says so
+        in one line, which is logged too. Nothing is lost: the writer goes on, or the next command sends the
+        rest.
+        """
+        self.recorder.finish(status, summary)
+        self.recorder.close()
+        if self._writer is None:
+            return None
+        try:
+            code = self._writer.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.unsent = f"tracking: still sending {self._missing()} in the background"
+        else:
+            if code != 0:
+                self.unsent = (
+                    f"tracking: {self._missing()} not sent ({self._reason()}); kept in {self._files.spool}, "
+                    "the next unlocked command sends them"
+                )
+        if self.unsent:
+            _LOG.warning("%s", self.unsent)
+        return self.run_id()
+
+    def _missing(self) -> str:
+        offset, _ = self._files.sent()
+        with self._files.spool.open("rb") as spool:
+            spool.seek(offset)
+            count = spool.read().count(b"\n")
+        return f"{count} record" if count == 1 else f"{count} records"
+
+    def _reason(self) -> str:
+        try:
+            lines = self._files.log.read_text().strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1][:200] if lines else "the writer ended without a word"
+
+
+def spawn_writer(
+    run_dirs: Sequence[Path], options: Sequence[str], uri: str | None
+) -> subprocess.Popen[bytes]:
+    """A writer in its own session, so that Ctrl-C reaches the training only; it talks to `writer.log`."""
+    command = [sys.executable, "-m", "unlocked.tracking.writer", *map(str, run_dirs), *options]
+    environment = {name: value for name, value in os.environ.items() if name != URI_VARIABLE}
+    environment["CUDA_VISIBLE_DEVICES"] = ""      # the writer has no business on an accelerator
+    if uri is not None:
+        environment[URI_VARIABLE] = uri
+    with TrackingFolder(run_dirs[0]).log.open("ab") as log:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )

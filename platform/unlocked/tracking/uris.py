@@ -1,0 +1,95 @@
+"""Tracking addresses: the default store, absolute SQLite paths, and secrets kept out of everything shown."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from unlocked.errors import ConfigError
+
+OFF = "off"
+URI_VARIABLE = "UNLOCKED_TRACKING_URI"            # hands the writer its address: `ps` shows arguments
+_SECRETS = (
+    (re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)[^/\s'\"<>]*@"), r"\g<1>***@"),
+    # SQLAlchemy takes a password with a slash in it, so outside the web everything up to the @ is one
+    (re.compile(r"((?!https?:)\b[A-Za-z][A-Za-z0-9+.\-]*://)[^/\s:@'\"]*:[^\s@'\"<>]*@"), r"\g<1>***@"),
+    (re.compile(r"([?&](?:\w*password|\w*token|secret)=)[^&\s'\"]*", re.IGNORECASE), r"\g<1>***"),
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+def resolve_uri(uri: str | None, runs_root: Path) -> str:
+    """The store to use: `uri`, or SQLite under the runs root when None. SQLite paths become absolute."""
+    if uri is None:
+        return f"sqlite:///{runs_root.absolute() / 'mlflow.db'}"
+    if uri.startswith("sqlite:///"):
+        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).expanduser().absolute()}"
+    scheme = urlsplit(uri).scheme.split("+")[0]
+    if scheme not in _DEFAULT_PORTS:
+        raise ConfigError(
+            f"tracking.uri: '{redact(uri)}' is not a tracking address; use http(s)://host:port, "
+            "sqlite:///path/to/mlflow.db, postgresql://..., 'off', or null for SQLite beside the runs"
+        )
+    return uri
+
+
+def redact(text: str) -> str:
+    """`text` with every `scheme://user:password@` shortened to `scheme://***@`, `?password=` likewise."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def split_credentials(uri: str) -> tuple[str, dict[str, str]]:
+    """An http(s) address without user and password, and the MLflow variables that replace them."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
+        return uri, {}
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    given = {
+        "MLFLOW_TRACKING_USERNAME": unquote(parts.username or ""),
+        "MLFLOW_TRACKING_PASSWORD": unquote(parts.password or ""),
+    }
+    return bare, {name: value for name, value in given.items() if value}
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The database file of a SQLite address, None for any other kind."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def artifact_root(uri: str, runs_root: Path) -> Path | None:
+    """Where artifacts go when no server decides: beside the SQLite file, else under the runs root."""
+    if uri.startswith(("http://", "https://")):
+        return None
+    database = sqlite_path(uri)
+    return (database.parent if database else runs_root.absolute()) / "artifacts"
+
+
+def reachable(uri: str, timeout: float = 1.0) -> bool:
+    """Does anything listen at the address? A TCP connect only; SQLite is always there."""
+    parts = urlsplit(uri)
+    port = parts.port or _DEFAULT_PORTS.get(parts.scheme.split("+")[0])
+    if parts.hostname is None or port is None:
+        return True
+    try:
+        with socket.create_connection((parts.hostname, port), timeout=timeout):
+            return True
+    except OSError:
+        return False
+
+
+class RedactingStream:
+    """A text stream that redacts credentials in whatever libraries print through it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(redact(text))
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)

@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from unlocked.data import Split, TrainBatches, eval_slices, parse_augment
+from unlocked.errors import DataError
+
+N = 103
+ROWS = Split(x=torch.arange(float(N))[:, None].expand(N, 3).contiguous(), y=torch.arange(N))
+IMAGES = Split(x=torch.randn(N, 2, 8, 8, generator=torch.Generator().manual_seed(0)), y=torch.arange(N))
+
+
+def test_x_and_y_of_a_step_are_the_same_examples():
+    batches = TrainBatches(ROWS, 10, seed=0)
+    for step in (0, 7, 123):
+        assert torch.equal(batches.x(step)[:, 0].long(), batches.y(step))
+        assert torch.equal(batches.y(step), batches.indices(step))
+
+
+def test_an_epoch_visits_every_example_once_but_the_dropped_rest():
+    batches = TrainBatches(ROWS, 10, seed=0)
+    assert batches.steps_per_epoch == 10
+    for epoch in range(2):
+        seen = torch.cat([batches.y(step) for step in range(epoch * 10, epoch * 10 + 10)])
+        assert len(set(seen.tolist())) == 100
+
+
+def test_epochs_and_seeds_have_different_orders():
+    batches, other = TrainBatches(ROWS, 100, seed=0), TrainBatches(ROWS, 100, seed=1)
+    assert not torch.equal(batches.y(0), batches.y(1))
+    assert not torch.equal(batches.y(0), other.y(0))
+
+
+def test_a_step_does_not_depend_on_the_steps_drawn_before():
+    straight = TrainBatches(ROWS, 10, seed=0)
+    expected = [straight.y(step) for step in range(40)]
+    jumping = TrainBatches(ROWS, 10, seed=0)
+    for step in (39, 0, 20, 9, 10, 9, 11, 35, 2):
+        assert torch.equal(jumping.y(step), expected[step])
+
+
+def test_the_order_is_the_one_of_the_first_release():
+    assert TrainBatches(ROWS, 10, seed=0).y(0).tolist() == ORDER_OF_SEED_0
+    assert TrainBatches(ROWS, 10, seed=0).y(10).tolist() == ORDER_OF_EPOCH_1
+
+
+ORDER_OF_SEED_0 = [42, 12, 92, 85, 40, 72, 78, 94, 49, 11]
+ORDER_OF_EPOCH_1 = [41, 9, 21, 80, 34, 31, 30, 98, 20, 6]
+
+
+@pytest.mark.parametrize("names", [[], ["flip", "crop:2", "shift", "cutout:3"]])
+def test_replicas_together_see_exactly_what_one_process_sees(names):
+    augment = parse_augment(names, (2, 8, 8))
+    whole = TrainBatches(IMAGES, 12, seed=5, augment=augment)
+    parts = [TrainBatches(IMAGES, 12, seed=5, augment=augment, shard=(r, 3)) for r in range(3)]
+    for step in (0, 8, 20):
+        x = torch.stack([part.x(step) for part in parts], dim=1).flatten(0, 1)
+        y = torch.stack([part.y(step) for part in parts], dim=1).flatten()
+        assert torch.equal(x, whole.x(step))
+        assert torch.equal(y, whole.y(step))
+
+
+def test_augmentation_changes_x_alone_and_differs_between_steps():
+    same = Split(x=torch.randn(1, 1, 8, 8).expand(64, 1, 8, 8).contiguous(), y=torch.arange(64))
+    batches = TrainBatches(same, 64, seed=0, augment=parse_augment(["crop"], (1, 8, 8)))
+    assert torch.equal(batches.y(0), TrainBatches(same, 64, seed=0).y(0))
+    assert torch.equal(batches.x(3), batches.x(3))
+    assert not torch.equal(batches.x(0), batches.x(1))
+
+
+def test_a_batch_can_be_changed_in_place_without_changing_the_data():
+    batches = TrainBatches(ROWS, 10, seed=0)
+    batches.x(0).zero_()
+    assert torch.equal(batches.x(0)[:, 0].long(), batches.y(0))
+
+
+def test_only_the_epochs_around_the_current_one_are_kept():
+    batches = TrainBatches(ROWS, 10, seed=0)
+    for epoch in range(20):
+        batches.y(epoch * 10)
+    assert len(batches._epochs) <= 3
+
+
+def test_sizes_that_cannot_work_are_refused():
+    with pytest.raises(DataError, match=r"^data\.batch_size: 104 is larger than the 103 training examples"):
+        TrainBatches(ROWS, 104, seed=0, name="rows")
+    with pytest.raises(DataError, match="at least 1"):
+        TrainBatches(ROWS, 0, seed=0)
+    with pytest.raises(ValueError, match="does not divide"):
+        TrainBatches(ROWS, 10, seed=0, shard=(0, 3))
+    with pytest.raises(ValueError, match="0 to 1"):
+        TrainBatches(ROWS, 10, seed=0, shard=(2, 2))
+    with pytest.raises(IndexError, match="count from 0"):
+        TrainBatches(ROWS, 10, seed=0).y(-1)
+
+
+def test_evaluation_slices_cover_everything_once():
+    for n, size in ((0, 4), (1, 4), (8, 4), (9, 4)):
+        rows = [i for part in eval_slices(n, size) for i in range(n)[part]]
+        assert rows == list(range(n))
+    with pytest.raises(DataError, match="at least 1"):
+        eval_slices(5, 0)

@@ -1,0 +1,100 @@
+"""Options of the models: what a configuration may ask, and the one line that refuses the rest."""
+
+import inspect
+
+import pytest
+import torch
+
+from unlocked_models import MODELS, build
+
+ZOO = [name for name in MODELS if MODELS.get(name).__module__.startswith("unlocked_models.")]
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_options_are_keyword_arguments_of_plain_types_with_defaults_of_that_type(name):
+    signature = inspect.signature(MODELS.get(name), eval_str=True)
+    in_shape, n_outputs, *options = signature.parameters.values()
+    assert (in_shape.name, n_outputs.name) == ("in_shape", "n_outputs")
+    for option in options:
+        assert option.annotation in (int, float, bool, str, list[int]), option.name
+        plain = list if option.annotation == list[int] else option.annotation
+        assert type(option.default) is plain, option.name
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_option_is_explained_in_the_docstring(name):
+    factory = MODELS.get(name)
+    text = inspect.getdoc(factory) or ""
+    assert "Shapes:" in text
+    if name in (
+        "mlp",
+        "cnn",
+        "lenet5",
+        "inception",
+        "vgg",
+        "alexnet",
+        "resnet",
+    ):  # the small ones refer to these
+        options = list(inspect.signature(factory).parameters)[2:]
+        assert [option for option in options if f"`{option}`" not in text] == []
+
+
+IMAGE = (3, 64, 64)
+WRONG = [
+    ("mlp", (64,), {"activation": "rellu"},
+     "model.activation: unknown activation 'rellu'; did you mean 'relu'? (known: elu, gelu, "
+     "leaky_relu, relu, selu, sigmoid, silu, softplus, tanh)"),
+    ("mlp", (64,), {"activation": "rellu", "hidden": []}, "model.activation: unknown activation 'rellu'"),
+    ("mlp", (64,), {"norm": "bach"}, "model.norm: unknown norm 'bach'; did you mean 'batch'? (known: "),
+    ("mlp", (64,), {"init": "kaming"}, "model.init: unknown init 'kaming'; did you mean 'kaiming'? (known: "),
+    ("mlp", (64,), {"dropout": 1.5}, "model.dropout: 1.5 is outside [0, 1)"),
+    ("mlp", (64,), {"dropout": 1.0}, "model.dropout: 1.0 is outside [0, 1)"),
+    ("mlp", (64,), {"dropout": float("nan")}, "model.dropout: nan is outside [0, 1)"),
+    ("mlp", (64,), {"hidden": [256, 0]}, "model.hidden: 0 is not a whole number of at least 1"),
+    ("mlp", (64,), {"hidden": [2.5]}, "model.hidden: 2.5 is not a whole number of at least 1"),
+    ("mlp", (64,), {"hidden": 256}, "model.hidden: 256 is not a list of layer sizes, e.g. [256, 256]"),
+    ("lenet5", (1, 8, 8), {},
+     "model.name: lenet5 takes images of at least 12 x 12 pixels, the data has 8 x 8"),
+    ("lenet5", (1, 28, 28), {"pool": "none"}, "model.pool: unknown pool 'none' (known: avg, max)"),
+    ("cnn", IMAGE, {"channels": []}, "model.channels: [] is too short, at least 1 needed"),
+    ("cnn", IMAGE, {"kernel": 4}, "model.kernel: 4 is even; an odd kernel keeps the resolution, e.g. 3 or 5"),
+    ("cnn", IMAGE, {"pool": "mx"},
+     "model.pool: unknown pool 'mx'; did you mean 'max'? (known: avg, max, none)"),
+    ("cnn", (1, 8, 8), {"channels": [4] * 4},
+     "model.channels: 4 layers halve the image 4 times, the data has 8 x 8; give fewer layers, or "
+     "model.pool: none"),
+    ("alexnet", IMAGE, {"towers": 3}, "model.towers: 3 is not one of 1, 2"),
+    ("alexnet", IMAGE, {"width": 0.0}, "model.width: 0.0 is not a positive number"),
+    ("alexnet", (3, 32, 32), {},
+     "model.name: alexnet takes images of at least 63 x 63 pixels, the data has 32 x 32"),
+    ("alexnet_small", IMAGE, {"norm": "btch"}, "model.norm: unknown norm 'btch'; did you mean 'batch'?"),
+    ("vgg", IMAGE, {"depth": 12}, "model.depth: 12 is not one of 11, 13, 16, 19"),
+    ("vgg_small", IMAGE, {"width": float("inf")}, "model.width: inf is not a positive number"),
+    ("inception", (3, 79, 79), {"aux_weight": -0.1}, "model.aux_weight: -0.1 is not a number of at least 0"),
+    ("inception_small", IMAGE, {"dropout": -0.1}, "model.dropout: -0.1 is outside [0, 1)"),
+    ("resnet", IMAGE, {"depth": 50}, "model.depth: 50 is not one of 18, 34"),
+    ("resnet_small", IMAGE, {"depth": 19}, "model.depth: 19 is not one of 18, 34, 20, 32, 44, 56, 110"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "shape", "options", "message"), WRONG)
+def test_a_wrong_option_is_one_clear_line(name, shape, options, message):
+    with torch.device("meta"), pytest.raises(ValueError, match="model") as error:
+        build(name, shape, 10, **options)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(64,), (28, 28)])
+@pytest.mark.parametrize("name", [name for name in ZOO if name != "mlp"])
+def test_an_image_model_refuses_what_is_no_image(name, shape):
+    with pytest.raises(ValueError, match="model") as error:
+        build(name, shape, 10)
+    expected = f"{name} takes images (channels, height, width), the data has examples of shape {shape}"
+    assert str(error.value) == f"model.name: {expected}"
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_model_without_outputs_is_refused(name):
+    with torch.device("meta"), pytest.raises(ValueError, match=f"{name} gives at least one output"):
+        build(name, (3, 224, 224), 0)
