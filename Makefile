@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCHEMES := cdni backprop dni dfa frozen
 
-.PHONY: demo test setup lint clean
+.PHONY: demo test setup lint clean study study-fashion
 
 setup: $(VENV)/.ready
 
@@ -36,3 +36,23 @@ lint: setup
 
 clean:
 	rm -rf $(VENV) build dist
+
+# The README's tables and plot: five schemes, three seeds each (about 15 minutes; `make study-fashion` adds an hour).
+STUDY := backprop cdni dni dfa frozen
+study: setup
+	@for seed in 0 1 2; do \
+		for scheme in $(STUDY); do for set in digits mnist1d; do \
+			$(BIN)/unlocked train $$set/$$scheme seed=$$seed --quiet || exit $$?; \
+		done; done; \
+		for scheme in cdni dni frozen; do for stages in 1 2 3 4; do \
+			$(BIN)/unlocked train mnist1d/$$scheme parallel.stages=$$stages tracking.experiment=depth seed=$$seed --quiet \
+			|| exit $$?; \
+		done; done; \
+	done
+	@for set in digits mnist1d; do $(BIN)/unlocked compare --experiment $$set --plot experiments/studies/$$set.png; done
+	@$(BIN)/unlocked compare --experiment depth --against stages --plot experiments/studies/depth.png
+
+study-fashion: setup
+	@for set in fashion_mlp fashion_cnn; do for scheme in $(STUDY); do \
+		$(BIN)/unlocked train $$set/$$scheme || exit $$?; \
+	done; $(BIN)/unlocked compare --experiment $$set; done

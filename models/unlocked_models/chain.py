@@ -75,10 +75,15 @@ class Chain(nn.Sequential):
         else:
             super().__init__(*blocks)
         self._with_batch = [takes_batch(block) for block in self]
+        self._any_with_batch = any(self._with_batch)
 
     def forward(self, h: Tensor, batch: Batch | None = None,  # type: ignore[override]
                 after: Callable[[int, Tensor], Tensor] | None = None) -> Tensor:
         """Output of the last block. `after(i, h)` sees the output of block i and gives what passes on."""
+        if after is None and not self._any_with_batch:  # of every training step of most models: no bookkeeping
+            for block in self._modules.values():
+                h = block(h)  # type: ignore[misc]
+            return h
         for i, (block, with_batch) in enumerate(zip(self._modules.values(), self._with_batch, strict=True)):
             h = block(h, batch) if with_batch else block(h)  # type: ignore[misc]
             if after is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -47,19 +48,31 @@ def partition(costs: Sequence[float], modules: int, extra: Sequence[float] | Non
     if not 1 <= modules <= n:
         raise ValueError(f"{n} blocks cannot be cut into {modules} modules")
     extra = extra if extra is not None else [0.0] * n
-    # best[i]: (slowest module, sum of squares, sizes) for the first i blocks in the modules so far
-    best: list[tuple[float, float, list[int]] | None] = [(0.0, 0.0, [])] + [None] * n
+
+    def cost(module: int, start: int, stop: int) -> float:
+        return sum(costs[start:stop]) + (extra[stop - 1] if module < modules else 0.0)
+
+    slowest, _ = _best_cut(n, modules, cost, max)
+    # the best cut of the first blocks by both measures need not begin the best cut of all: hence two passes
+    _, sizes = _best_cut(n, modules, cost, lambda so_far, c: so_far + c * c if c <= slowest else math.inf)
+    return sizes
+
+
+def _best_cut(n: int, modules: int, cost: Callable[[int, int, int], float],
+              add: Callable[[float, float], float]) -> tuple[float, list[int]]:
+    """The least total, accumulated by `add` over the modules' costs, and the sizes that give it."""
+    best: list[tuple[float, list[int]] | None] = [(0.0, [])] + [None] * n  # of the first i blocks
     for module in range(1, modules + 1):
-        nxt: list[tuple[float, float, list[int]] | None] = [None] * (n + 1)
+        nxt: list[tuple[float, list[int]] | None] = [None] * (n + 1)
         for stop in range(module, n - (modules - module) + 1):
             for start in range(module - 1, stop):
                 before = best[start]
                 if before is None:
                     continue
-                cost = sum(costs[start:stop]) + (extra[stop - 1] if module < modules else 0.0)
-                candidate = (max(before[0], cost), before[1] + cost * cost, [*before[2], stop - start])
-                if nxt[stop] is None or candidate[:2] < nxt[stop][:2]:  # type: ignore[index]
-                    nxt[stop] = candidate
+                total = add(before[0], cost(module, start, stop))
+                found = nxt[stop]
+                if found is None or total < found[0]:
+                    nxt[stop] = (total, [*before[1], stop - start])
         best = nxt
     assert best[n] is not None
-    return best[n][2]
+    return best[n]

@@ -93,6 +93,8 @@ def _presets() -> Rows:
 
     rows = []
     for name in presets():
+        if name.endswith("base"):  # what the others of its folder extend
+            continue
         config = load_config(name)
         rows.append({"preset": name, "data": config.data.name, "model": config.model["name"],
                      "scheme": config.scheme.name, "stages": config.parallel.stages})

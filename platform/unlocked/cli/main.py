@@ -10,9 +10,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from unlocked import __version__
-from unlocked.cli import inspect, run, show
+from unlocked.cli import bench, inspect, run, show
 from unlocked.errors import UnlockedError
 
 Command = Callable[[argparse.Namespace], int]
@@ -21,7 +22,12 @@ Command = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
     started = time.time()
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(arguments, "overrides") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # overrides behind an option: argparse gives them back
+        arguments.overrides += rest
     arguments.started = started
     try:
         return arguments.command(arguments)
@@ -39,8 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+class Parser(argparse.ArgumentParser):
+    """Ends wrong usage in one line, like every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"unlocked: {message} (see {self.prog} --help)\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="unlocked", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Train deep networks under backpropagation and decoupled schemes, and compare them fairly.",
         epilog="examples:\n"
@@ -51,6 +64,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"unlocked {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in (run.add_train, run.add_evaluate, show.add_compare, inspect.add_list, show.add_ui,
-                inspect.add_doctor):
+                bench.add_bench, inspect.add_doctor):
         add(commands)
     return parser

@@ -77,12 +77,11 @@ def _dry_run(config: Any) -> int:
     plan = make_plan(config, load_data(config))
     table = Table(title=f"{config.model['name']} under {config.scheme.name}: {plan.stages} modules x "
                         f"{config.parallel.replicas} replicas, lag {plan.lag}")
-    for heading in ("module", "blocks", "parameters", "SG parameters", "share of cost", "memory", "boundary", "place"):
+    for heading in ("module", "blocks", "params", "SG params", "cost", "memory", "sends", "place"):
         table.add_column(heading, justify="right")
-    where = "this process" if plan.launcher == "inprocess" else "Ray worker"
     for row in describe(plan):
         ranks = [row["module"] * config.parallel.replicas + r for r in range(config.parallel.replicas)]
-        place = where if plan.launcher == "inprocess" else f"{where} {', '.join(map(str, ranks))}"
+        place = "here" if plan.launcher == "inprocess" else f"worker {', '.join(map(str, ranks))}"
         table.add_row(str(row["module"]), row["blocks"], f"{row['parameters']:,}", f"{row['sg_parameters']:,}",
                       f"{row['cost_share']:.0%}", f"{row['memory_bytes'] / 2**20:.1f} MiB",
                       "x".join(map(str, row["out_shape"])), place)

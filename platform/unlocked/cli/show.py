@@ -18,13 +18,15 @@ def add_compare(commands: Any) -> None:
         "examples:\n"
         "  unlocked compare\n"
         "  unlocked compare --group-by scheme,optimizer.lr --csv rates.csv\n"
-        "  unlocked compare --experiment digits --plot digits.png\n")
+        "  unlocked compare --experiment digits --plot digits.png\n"
+        "  unlocked compare --experiment depth --against stages --plot depth.png\n")
     parser.add_argument("--experiment", metavar="NAME", help="only this MLflow experiment (default: all)")
     parser.add_argument("--group-by", default="model,scheme", metavar="A,B",
                         help="tags or configuration keys that make a group (default: model,scheme)")
     parser.add_argument("--name", action="append", help="only runs of this configuration name (repeatable)")
     parser.add_argument("--csv", metavar="FILE", help="also write the table as CSV")
-    parser.add_argument("--plot", metavar="FILE", help="also draw it as PNG")
+    parser.add_argument("--plot", metavar="FILE", help="also draw it as PNG: bars, or lines with --against")
+    parser.add_argument("--against", metavar="KEY", help="draw lines over this numeric key (stages, lag, ...)")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     _add_store(parser)
 
@@ -34,17 +36,21 @@ def compare(arguments: argparse.Namespace) -> int:
 
     from unlocked.tracking import compare as collect
     from unlocked.tracking import render, sync_leftovers, to_csv
-    from unlocked.tracking.figures import comparison
+    from unlocked.tracking.figures import comparison, comparison_against
 
     sync_leftovers(Path(arguments.runs), arguments.uri, wait=30.0)
-    rows = collect(arguments.uri or arguments.runs, arguments.experiment, arguments.group_by.split(","), arguments.name)
+    group_by = arguments.group_by.split(",")
+    if arguments.against and arguments.against not in group_by:
+        group_by.append(arguments.against)
+    rows = collect(arguments.uri or arguments.runs, arguments.experiment, group_by, arguments.name)
     if not rows:
         raise ConfigError("compare: no finished run matches")
     Console().print(render(rows))
     if arguments.csv:
         print(f"table: {to_csv(rows, Path(arguments.csv))}")
     if arguments.plot:
-        drawn = comparison(rows, Path(arguments.plot))
+        path = Path(arguments.plot)
+        drawn = comparison_against(rows, arguments.against, path) if arguments.against else comparison(rows, path)
         print(f"plot: {drawn}" if drawn else "plot: no run has the metric")
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows]))

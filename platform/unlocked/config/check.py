@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from unlocked.config.schema import Config
 from unlocked.errors import ConfigError
@@ -110,7 +111,7 @@ def _check_names(config: Config) -> None:
     if config.task is not None:
         named.append(("task", TASKS, config.task))
     for key, registry, name in named:
-        if name not in registry:
+        if not isinstance(name, str) or name not in registry:
             raise ConfigError(f"{key}: {unknown(registry.kind, name, registry.names())}")
 
 
@@ -138,12 +139,15 @@ def _check_options(key: str, factory: Callable[..., Any], given: Mapping[str, An
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    origin = get_origin(hint)
-    if origin in (list, tuple):
-        element = (get_args(hint) or (Any,))[0]
-        return isinstance(value, (list, tuple)) and all(_fits(v, element) for v in value)
-    if origin is not None and get_args(hint):  # Optional, unions, Literal
-        return any(value == arg if not isinstance(arg, type) else _fits(value, arg) for arg in get_args(hint))
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, arg) for arg in args)
+    if origin is Literal:
+        return value in args
+    if origin in (list, tuple, Sequence):
+        return isinstance(value, (list, tuple)) and all(_fits(v, (args or (Any,))[0]) for v in value)
+    if origin in (dict, Mapping):
+        return isinstance(value, dict) and all(_fits(v, (args or (Any, Any))[1]) for v in value.values())
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is int:

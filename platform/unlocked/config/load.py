@@ -38,8 +38,8 @@ def presets() -> list[str]:
 def load_config(config: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration of a preset name or a YAML file, with overrides such as `scheme.name=dfa`.
 
-    A file may say `extends: NAME` and give only what differs. Changing `model.name` in a later layer drops
-    the options of the earlier model. Raises `ConfigError`: one line with the key, the value, what was
+    A file may say `extends: NAME` and give only what differs. Another `model.name` in a later layer drops the
+    options of the earlier model, and with another `parallel.stages` its `parallel.partition`. Raises `ConfigError`: one line with the key, the value, what was
     expected and the nearest match.
 
     >>> load_config("quickstart", ["optimizer.lr=0.01"]).optimizer.lr
@@ -48,10 +48,12 @@ def load_config(config: str | Path, overrides: Sequence[str] = ()) -> Config:
     layers = [*_file_layers(_find(str(config))), _override_layer(overrides)]
     merged = OmegaConf.structured(Config)
     for source, layer in layers:
-        _refuse_resolvers(layer, source)
-        new_model = (layer.get("model") or {}) if isinstance(layer.get("model"), (dict, type(None))) else {}
-        if "name" in new_model and new_model["name"] != merged.model.get("name"):
-            merged.model = {}
+        try:
+            _refuse_resolvers(layer, source)
+        except RecursionError:
+            raise ConfigError(f"{source}: a YAML alias contains itself") from None
+        _refuse_values_for_groups(layer, Config(), f"{source}: ")
+        _drop_outdated(merged, layer)
         try:
             merged = OmegaConf.merge(merged, OmegaConf.create(layer))
         except OmegaConfBaseException as error:
@@ -59,12 +61,27 @@ def load_config(config: str | Path, overrides: Sequence[str] = ()) -> Config:
     return from_tree(merged)
 
 
+def _drop_outdated(merged: DictConfig, layer: dict[str, Any]) -> None:
+    """What an earlier layer said of another model, or of another number of modules, no longer applies."""
+    model, parallel = layer.get("model"), layer.get("parallel")
+    name = model.get("name", merged.model.get("name")) if isinstance(model, dict) else merged.model.get("name")
+    stages = parallel.get("stages", merged.parallel.stages) if isinstance(parallel, dict) else merged.parallel.stages
+    if name != merged.model.get("name"):
+        merged.model = {}
+        merged.parallel.partition = None
+    if stages != merged.parallel.stages:
+        merged.parallel.partition = None
+
+
 def from_tree(tree: DictConfig | dict[str, Any]) -> Config:
     """A checked `Config` from a merged tree (or from the dictionary that `to_dict` gave)."""
     try:
         if not isinstance(tree, DictConfig):
+            _refuse_values_for_groups(tree, Config(), "")
             tree = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(tree))
+        _refuse_resolvers(OmegaConf.to_container(tree))
         OmegaConf.resolve(tree)
+        _refuse_resolvers(OmegaConf.to_container(tree))  # one that only the references spelled out
         config = OmegaConf.to_object(tree)
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error, {})) from None
@@ -100,7 +117,7 @@ def _file_layers(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, dic
     if path.resolve() in seen:
         raise ConfigError(f"{path}: extends itself")
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_yaml_loader())
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -126,29 +143,37 @@ def _override_layer(overrides: Sequence[str]) -> tuple[str, dict[str, Any]]:
         if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
             raise ConfigError(f"{override!r}: an override is key=value, such as scheme.name=dfa")
         try:
-            value = yaml.load(text, Loader=_yaml_loader())
+            value = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError:
             raise ConfigError(f"{key}: the value {text!r} is not readable as YAML") from None
         node = tree
         *parents, leaf = key.split(".")
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"{override!r}: an earlier override gives {parent} the value {node!r}")
         node[leaf] = value
     return "command line", tree
 
 
-def _yaml_loader() -> type[yaml.SafeLoader]:
-    """YAML 1.2 numbers: `1e-3` is a float (PyYAML's own rule wants a dot)."""
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    number = re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d+)([eE][-+]?\d+)$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789."))
-    return Loader
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 scalars: `1e-3` is a float, and `off`, `on`, `yes`, `no` are words."""
 
 
-def _refuse_resolvers(layer: Any, source: str, key: str = "") -> None:
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"),
+                              list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float",
+                              re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d+)([eE][-+]?\d+)$"), list("-+0123456789."))
+
+
+_REFERENCE = re.compile(r"\$\{[\w.\[\]-]*\}")
+
+
+def _refuse_resolvers(layer: Any, source: str = "", key: str = "") -> None:
     """Configurations are shared: a reference to another key is fine, one that reads the machine is not."""
     if isinstance(layer, dict):
         for name, value in layer.items():
@@ -156,9 +181,25 @@ def _refuse_resolvers(layer: Any, source: str, key: str = "") -> None:
     elif isinstance(layer, list):
         for value in layer:
             _refuse_resolvers(value, source, key)
-    elif isinstance(layer, str) and re.search(r"\$\{[^}]*:", layer):
-        raise ConfigError(f"{source}: {key}: {layer!r} calls a resolver; only references such as "
+    elif isinstance(layer, str) and "${" in _REFERENCE.sub("", layer):
+        where = f"{source}: {key}" if source else key
+        raise ConfigError(f"{where}: {layer!r} calls a resolver; only references such as "
                           "${seed} are allowed in a configuration")
+
+
+def _refuse_values_for_groups(layer: dict[str, Any], schema: Any, where: str, key: str = "") -> None:
+    """`optimizer: adam` where `optimizer` holds keys."""
+    for field in fields(schema):
+        value, group = layer.get(field.name), getattr(schema, field.name)
+        if value is None or not is_dataclass(group):
+            continue
+        name = f"{key}{field.name}"
+        if not isinstance(value, dict):
+            known = sorted(f.name for f in fields(group))
+            hint = f"; did you mean {name}.name?" if "name" in known else ""
+            raise ConfigError(f"{where}{name}: {value!r} is not keys and values{hint} "
+                              f"(known here: {', '.join(known)})")
+        _refuse_values_for_groups(value, group, where, f"{name}.")
 
 
 def _one_line(error: OmegaConfBaseException, layer: dict[str, Any]) -> str:

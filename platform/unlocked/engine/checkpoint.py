@@ -53,7 +53,8 @@ class Checkpoints:
         final = self.folder / f"step-{progress.step:08d}"
         temporary = self.folder / f".{final.name}.{os.getpid()}"
         try:
-            shutil.rmtree(temporary, ignore_errors=True)
+            for unfinished in self.folder.glob(".step-*"):  # of a process that was killed while it saved
+                shutil.rmtree(unfinished, ignore_errors=True)
             temporary.mkdir(parents=True)
             weights: dict[str, Tensor] = {}
             for state in reversed(states):  # of replicas, the first one's batch statistics stand for all
@@ -82,7 +83,7 @@ class Checkpoints:
         return final
 
     def last(self) -> Path | None:
-        found = self._all()
+        found = self.all()
         return found[-1] if found else None
 
     def best(self) -> Path | None:
@@ -93,14 +94,15 @@ class Checkpoints:
         path = self.folder / f"step-{step:08d}"
         return path if path.is_dir() else None
 
-    def _all(self) -> list[Path]:
+    def all(self) -> list[Path]:
+        """Oldest first."""
         if not self.folder.is_dir():
             return []
         return sorted((p for p in self.folder.iterdir() if _NAME.fullmatch(p.name)), key=_step)
 
     def _prune(self) -> None:
-        keep = {*self._all()[-2:], self.best()}
-        for path in self._all():
+        keep = {*self.all()[-2:], self.best()}
+        for path in self.all():
             if path not in keep:
                 shutil.rmtree(path, ignore_errors=True)
 

@@ -31,7 +31,7 @@ from unlocked.engine.run_folder import RunFolder
 from unlocked.engine.stage import SegmentStats
 from unlocked.errors import RunFailed, RunInterrupted
 from unlocked.optim import lr_factor
-from unlocked.tracking import Tracker, collect_tags, flatten, sync_leftovers
+from unlocked.tracking import Tracker, collect_tags, flatten, resolve_uri, sync_leftovers
 from unlocked_models.registry import MODELS
 
 
@@ -71,6 +71,8 @@ def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | N
     started = started or time.time()
     data = load_data(config)
     plan = make_plan(config, data)
+    if config.tracking.uri not in (None, "off"):
+        resolve_uri(config.tracking.uri, Path(config.tracking.runs))  # refuses what is no address, before anything starts
     folder = RunFolder.create(config)
     return _Run(plan, data, folder, imports, reporter or Silent(), started).complete()
 
@@ -132,8 +134,9 @@ class _Run:
         from unlocked.engine.ray_group import WorkerFailed
 
         while True:
-            group = self._launch()
+            group: Group | None = None
             try:
+                group = self._launch()
                 self._restore(group)
                 self._train(group)
                 self._test(group)
@@ -148,7 +151,8 @@ class _Run:
                 self.reporter.note(f"{failure}; restart {self.failures} of {self.config.parallel.max_failures} from "
                                    f"{last.name if last else 'the start'}")
             finally:
-                group.close()
+                if group is not None:
+                    group.close()
 
     def _launch(self) -> Group:
         if self.plan.launcher == "inprocess":
@@ -158,12 +162,19 @@ class _Run:
         return RayGroup(self.plan, self.data, self.imports)
 
     def _restore(self, group: Group) -> None:
-        last = self.checkpoints.last()
-        if last is None:
-            self.progress = Progress(waited=[0.0] * self.plan.stages)
+        """From the newest checkpoint that can be read; from the start where none was taken."""
+        taken = self.checkpoints.all()
+        for checkpoint in reversed(taken):
+            try:
+                self.progress, states = load_states(checkpoint, self.plan.workers)
+            except RunFailed as damaged:
+                if checkpoint is taken[0]:
+                    raise
+                self.reporter.note(f"{damaged}; going on from the checkpoint before it")
+                continue
+            group.load_states(states)
             return
-        self.progress, states = load_states(last, self.plan.workers)
-        group.load_states(states)
+        self.progress = Progress(waited=[0.0] * self.plan.stages)
 
     # training -------------------------------------------------------------------------------------------
 
@@ -177,15 +188,16 @@ class _Run:
             stop = self._next_sync()
             self._run_segments(group, stop)
             if self._stop.asked and self.progress.step < stop:
-                self._save_and_stop(group)
-            self._end_of_epoch(group, self.progress.step // plan.steps_per_epoch)
+                self._run_segments(group, self._next_checkpoint(stop), heed_stop=False)
+            if self.progress.step == stop:
+                self._end_of_epoch(group, stop // plan.steps_per_epoch)
             if self._stop.asked:
                 self._save_and_stop(group)
 
-    def _run_segments(self, group: Group, stop: int) -> None:
+    def _run_segments(self, group: Group, stop: int, heed_stop: bool = True) -> None:
         def segments() -> Iterator[Segment]:
             start = self.progress.step
-            while start < stop and not self._stop.asked:
+            while start < stop and not (heed_stop and self._stop.asked):
                 end = min(stop, self._next_log(start))
                 yield start, end
                 start = end
@@ -229,17 +241,8 @@ class _Run:
         self.checkpoints.save(self.progress, group.states(self.progress.step), is_best)
 
     def _save_and_stop(self, group: Group) -> None:
-        """After Ctrl-C: go on to where a checkpoint can be taken (late messages need `lag` steps' notice)."""
         last = self.checkpoints.last()
         if last is None or last.name != f"step-{self.progress.step:08d}":
-            target = self.progress.step
-            while target < min(self.progress.step + self.plan.lag, self.plan.total_steps):
-                target = min(self._next_log(target), self.plan.total_steps)
-            if target > self.progress.step:
-                segments = [(self.progress.step, target)]
-                for stats in group.run(segments, target):
-                    self._refuse_nonfinite(group, stats)
-                    self._log_segment(stats)
             self._checkpoint(group, is_best=False)
         raise RunInterrupted(f"interrupted and saved at step {self.progress.step} of {self.plan.total_steps}; "
                              f"{self._where_to_go_on()}")
@@ -249,6 +252,13 @@ class _Run:
     def _next_log(self, step: int) -> int:
         every, per_epoch = self.config.train.log_every, self.plan.steps_per_epoch
         return min((step // every + 1) * every, (step // per_epoch + 1) * per_epoch, self.plan.total_steps)
+
+    def _next_checkpoint(self, stop: int) -> int:
+        """Where a checkpoint can be taken after Ctrl-C: late messages need `lag` steps' notice, `stop` has it."""
+        step = self.progress.step
+        while step < min(self.progress.step + self.plan.lag, stop):
+            step = self._next_log(step)
+        return step
 
     def _next_sync(self) -> int:
         """The end of the next epoch after which something is due."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,7 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         raise ConfigError(f"task: {task} does not fit {data.name}, whose targets are for {data.task}")
     with torch.device("meta"):
         blocks = _build(config, data)
-        shapes = output_shapes(blocks, data.in_shape)
+        shapes = _shapes(config, data, blocks)
         costs = block_costs(blocks, data.in_shape)
     if shapes[-1] != (data.n_outputs,):
         raise ConfigError(f"model.name: {config.model['name']} gives outputs of shape {shapes[-1]}, "
@@ -95,9 +96,14 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     launcher = config.parallel.launcher
     if launcher == "auto":
         launcher = "inprocess" if stages * config.parallel.replicas == 1 else "ray"
+    parts = _parts(sizes, shapes, data.in_shape, data.n_outputs)
+    if issubclass(SCHEMES.get(config.scheme.name), DNI):
+        for part in parts[:-1]:
+            with torch.device("meta"):
+                SyntheticGradient(config.scheme.sg, part.out_shape)  # raises where it does not fit
     plan = Plan(
         config=config, task=task, in_shape=data.in_shape, n_outputs=data.n_outputs,
-        parts=_parts(sizes, shapes, data.in_shape, data.n_outputs), costs=costs,
+        parts=parts, costs=costs,
         parameters=[sum(p.numel() for p in block.parameters()) for block in blocks],
         lag=int(lag), launcher=launcher, n_train=len(data.train),
         steps_per_epoch=len(data.train) // config.data.batch_size)
@@ -111,7 +117,11 @@ def build_blocks(config: Config, data_shape: tuple[int, ...], n_outputs: int) ->
     options = {key: value for key, value in config.model.items() if key != "name"}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(config.seed, "init"))
-        return build(config.model["name"], data_shape, n_outputs, **options)
+        blocks = build(config.model["name"], data_shape, n_outputs, **options)
+    for layer in (layer for block in blocks for layer in block.modules()):
+        if getattr(layer, "inplace", False) is True:  # it would overwrite what the module below holds
+            layer.inplace = False  # type: ignore[assignment]
+    return blocks
 
 
 def build_learner(plan: Plan, stage: int, device: torch.device) -> ModuleLearner:
@@ -166,6 +176,14 @@ def _build(config: Config, data: DataSet) -> list[nn.Module]:
         raise ConfigError(reason if reason.startswith("model.") else f"model: {reason}") from None
 
 
+def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[tuple[int, ...]]:
+    try:
+        return output_shapes(blocks, data.in_shape)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ConfigError(f"model.name: {config.model['name']} cannot run on examples of shape "
+                          f"{data.in_shape} of {data.name}: {str(error).splitlines()[0]}") from None
+
+
 def _parts(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], in_shape: tuple[int, ...],
            n_outputs: int) -> list[Part]:
     parts, start = [], 0
@@ -188,8 +206,8 @@ def _sg_costs(config: Config, shapes: Sequence[tuple[int, ...]]) -> list[float] 
         try:
             with torch.device("meta"):
                 model = SyntheticGradient(config.scheme.sg, shape)
-        except ConfigError:  # this kind of M does not fit here; if the chain is cut here, that is said
-            costs.append(0.0)
+        except ConfigError:  # this kind of M does not fit here; if no cut avoids it, that is said
+            costs.append(math.inf)
             continue
         (cost,) = block_costs([model], shape)
         costs.append(1.5 * cost)  # forward to predict, then forward and backward to learn

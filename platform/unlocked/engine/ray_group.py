@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -44,8 +44,10 @@ class WorkerFailed(RunFailed):
 class Worker:
     """What runs inside one actor."""
 
-    def __init__(self, path: Sequence[str], imports: Sequence[str], threads: int):
-        # the driver's import path, so that an --import'ed module is found as it was there
+    def __init__(self, folder: str, path: Sequence[str], imports: Sequence[str], threads: int):
+        # the driver's folder and import path: ./data and an --import'ed module are found as they were there
+        with contextlib.suppress(OSError):  # another machine may not have that folder
+            os.chdir(folder)
         sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
         import_modules(imports)
         torch.set_num_threads(threads)
@@ -87,6 +89,10 @@ class Worker:
     def call(self, method: str, *args: Any) -> Any:
         """A method of the stage; everything after `prepare` comes this way."""
         return getattr(self._stage, method)(*args)
+
+    def ask(self, question: Callable[..., Any], *args: Any) -> Any:
+        """A function of the stage, for what only measurements want to know."""
+        return question(self._stage, *args)
 
 
 class _Average:
@@ -159,33 +165,39 @@ class RayGroup(Group):
 
     def __init__(self, plan: Plan, data: DataSet, imports: Sequence[str] = ()):
         import ray
-        from ray.util.placement_group import placement_group, remove_placement_group
-        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         self.plan, self.data, self._ray = plan, data, ray
+        self._placement: Any = None
         self._workers: list[Any] = []
-        self._remove = remove_placement_group
         start_ray(plan.workers, plan.config.parallel.address)
         bundle, backend = _resources(plan)
-        self._placement = placement_group([bundle] * plan.workers, strategy="PACK")
-        ready, _ = ray.wait([self._placement.ready()], timeout=plan.config.parallel.timeout)
-        if not ready:
-            self.close()
-            raise RunFailed(f"parallel: no place for {plan.workers} workers of {bundle} came free within "
-                            f"{plan.config.parallel.timeout:.0f} s (cluster has {_resources_text()})")
-        threads = plan.config.parallel.threads or 1
-        actor = ray.remote(Worker)
-        path = [os.getcwd() if entry == "" else entry for entry in sys.path]
-        self._workers = [
-            actor.options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_restarts=0,
-                          scheduling_strategy=PlacementGroupSchedulingStrategy(
-                              self._placement, placement_group_bundle_index=rank)).remote(path, list(imports), threads)
-            for rank in range(plan.workers)]
+        self._start_workers(bundle, imports)
         host = self._get([self._workers[0].address.remote()])[0]
         port = self._get([self._workers[0].open_store.remote(host, plan.workers, plan.config.parallel.timeout)])[0]
         tree = to_dict(plan.config)
         self._get([worker.prepare.remote(tree, plan, rank, (host, port), backend)
                    for rank, worker in enumerate(self._workers)])
+
+    def _start_workers(self, bundle: dict[str, float], imports: Sequence[str]) -> None:
+        """One actor per rank, all of them or none."""
+        from ray.util.placement_group import placement_group
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        plan = self.plan
+        self._placement = placement_group([bundle] * plan.workers, strategy="PACK")
+        ready, _ = self._ray.wait([self._placement.ready()], timeout=plan.config.parallel.timeout)
+        if not ready:
+            self.close()
+            raise RunFailed(f"parallel: no place for {plan.workers} workers of {bundle} came free within "
+                            f"{plan.config.parallel.timeout:.0f} s (cluster has {_resources_text()})")
+        threads = plan.config.parallel.threads or 1
+        actor = self._ray.remote(Worker)
+        path = [os.getcwd() if entry == "" else entry for entry in sys.path]
+        for rank in range(plan.workers):
+            place = PlacementGroupSchedulingStrategy(self._placement, placement_group_bundle_index=rank)
+            options = actor.options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_restarts=0,
+                                    scheduling_strategy=place)
+            self._workers.append(options.remote(os.getcwd(), path, list(imports), threads))
 
     # Group -------------------------------------------------------------------------------------------
 
@@ -238,14 +250,20 @@ class RayGroup(Group):
                 return rank // self.plan.config.parallel.replicas, name
         return None
 
+    def ask(self, question: Callable[..., Any], *args: Any) -> list[Any]:
+        """`question(stage, *args)` in every worker at once; the answers by rank."""
+        return self._get([worker.ask.remote(question, *args) for worker in self._workers])
+
     def close(self) -> None:
         for worker in self._workers:
             with contextlib.suppress(Exception):  # already dead, or the cluster is gone: nothing left to end
                 self._ray.kill(worker, no_restart=True)
         self._workers = []
         if self._placement is not None:
+            from ray.util.placement_group import remove_placement_group
+
             with contextlib.suppress(Exception):
-                self._remove(self._placement)
+                remove_placement_group(self._placement)
             self._placement = None
 
     # -------------------------------------------------------------------------------------------------

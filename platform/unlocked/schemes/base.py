@@ -118,6 +118,8 @@ class ModuleLearner(ABC):
     def run_chain(self, h: Tensor, batch: Batch, after: Callable[[int, Tensor], Tensor] | None = None
                   ) -> tuple[Tensor, Tensor | None]:
         """Output of the module and the sum of its blocks' own losses (None where there are none)."""
+        if not self._local_loss_blocks and not self._bf16:
+            return self.chain(h, batch, after), None
         local: list[Tensor] = []
 
         def visit(i: int, out: Tensor) -> Tensor:
@@ -158,7 +160,10 @@ class ModuleLearner(ABC):
         self.optimizer.zero_grad()
 
     def record(self, name: str, value: Tensor) -> None:
-        self.series.setdefault(name, []).append(value.detach())
+        values = self.series.get(name)
+        if values is None:
+            values = self.series[name] = []
+        values.append(value.detach())
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         return [self.optimizer] if self.optimizer is not None else []

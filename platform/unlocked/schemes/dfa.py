@@ -210,8 +210,10 @@ class _Taps:
         with torch.enable_grad(), self._tapping(cut=True) as (after, _):
             out = chain(h, batch, after)
         chain.train(was_training)
-        self._keep = [point.requires_grad and (block < self.n_blocks - 1 or out.requires_grad)
-                      for block, _, point in self._seen]
+        self._keep = [point.requires_grad for _, _, point in self._seen]
+        kept = [i for i, keep in enumerate(self._keep) if keep]
+        if kept and self._seen[kept[-1]][0] == self.n_blocks - 1 and not out.requires_grad:
+            self._keep[kept[-1]] = False  # a nonlinearity at the very end: the output gets e itself
         counts: dict[int, int] = {}
         shapes = []
         for (block, _, point), keep in zip(self._seen, self._keep, strict=True):

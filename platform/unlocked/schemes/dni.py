@@ -46,7 +46,7 @@ class DNI(ModuleLearner):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(derive_seed(config.seed, "sg", part.stop))
                 model = SyntheticGradient(sg, part.out_shape, part.n_outputs if self.conditional else 0)
-            dtype = next((p.dtype for p in chain.parameters()), torch.get_default_dtype())
+            dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
             self.sg = model.to(self.device, dtype)
             self.sg_optimizer = build_optimizer(
                 OptimizerConfig(name=sg.optimizer, lr=sg.lr or config.optimizer.lr), self.sg.parameters())

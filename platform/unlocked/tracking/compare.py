@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlocked.errors import ConfigError, UnlockedError
-from unlocked.tracking.uris import redact, resolve_uri, sqlite_path
+from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
+from unlocked.tracking.sink import init_lock
+from unlocked.tracking.uris import reachable, redact, resolve_uri, sqlite_path
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -155,7 +158,7 @@ class _FinishedRun:
     def __init__(self, run: Any, metrics: Sequence[str]) -> None:
         self.tags, self.params, self.name = run.data.tags, run.data.params, run.info.run_name
         self.started = run.info.start_time or 0
-        self.is_trial = "mlflow.parentRunId" in self.tags
+        self.is_trial = "mlflow.parentRunId" in self.tags or "unlocked.parent" in self.tags
         self.seed = self.word("seed") or "-"
         finals = {metric: _final(run.data.metrics, metric) for metric in metrics}
         self.metrics = {metric: value for metric, value in finals.items() if value is not None}
@@ -174,12 +177,17 @@ def _final(metrics: dict[str, float], metric: str) -> float | None:
 
 def _search(source: str | Path, experiment: str | None) -> Iterable[Any]:
     uri = _address(source)
+    if not reachable(uri, timeout=3.0):
+        raise UnlockedError(f"nobody answers at {redact(uri)}; is the tracking server up?")
+    for name, value in MLFLOW_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
     try:
-        client = MlflowClient(uri)
-        known = {found.name: found.experiment_id for found in client.search_experiments()}
+        with init_lock(uri):
+            client = MlflowClient(uri)
+            known = {found.name: found.experiment_id for found in client.search_experiments()}
         if experiment is not None and experiment not in known:
             names = ", ".join(sorted(known)) or "none"
             raise ConfigError(f"--experiment: no experiment '{experiment}' in {redact(uri)} (known: {names})")

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 from unlocked.tracking.spool import History
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A"
+LINES = (BLUE, ORANGE, GREEN, PINK, "#E69F00", "#56B4E9")
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -44,6 +46,8 @@ _STYLE: dict[Any, Any] = {
 
 class Comparable(Protocol):
     """What `comparison` needs of a row of the table."""
+
+    group: dict[str, str]
 
     @property
     def label(self) -> str: ...
@@ -174,6 +178,47 @@ def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accu
     return path
 
 
+def comparison_against(table: Sequence[Comparable], x: str, path: Path, metric: str = "test/accuracy") -> Path | None:
+    """Mean of `metric` over a numeric group key `x` (stages, lag, a rate), a line per remaining group.
+
+    Bands reach from the lowest to the highest seed; the control is dashed grey. None when no row has both.
+    """
+    lines: dict[str, list[tuple[float, list[float], bool]]] = {}
+    for row in table:
+        values, at = list(row.values(metric)), _as_number(row.group.get(x, ""))
+        if values and at is not None:
+            name = " ".join(value for key, value in row.group.items() if key != x)
+            lines.setdefault(name, []).append((at, values, row.is_control))
+    if not lines:
+        return None
+    with _drawing(path, size=(6.4, 4.2)) as (_, (panel,)):
+        for (name, points), colour in zip(sorted(lines.items()), cycle(LINES), strict=False):
+            points.sort(key=lambda point: point[0])
+            xs, control = [at for at, _, _ in points], points[0][2]
+            means = [math.fsum(values) / len(values) for _, values, _ in points]
+            look: dict[str, Any] = {"color": GREY, "linestyle": "--"} if control else {"color": colour}
+            panel.plot(xs, means, marker="o", markersize=5, label=name + (" (control)" if control else ""), **look)
+            panel.fill_between(xs, [min(v) for _, v, _ in points], [max(v) for _, v, _ in points],
+                               color=look["color"], alpha=0.15, linewidth=0)  # fmt: skip
+        ticks = sorted({at for points in lines.values() for at, _, _ in points})
+        if ticks[0] > 0 and ticks[-1] / ticks[0] > 20:
+            panel.set_xscale("log")
+        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        panel.minorticks_off()
+        if "accuracy" in metric:
+            panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        panel.set(xlabel=x, ylabel=metric.replace("/", " "))
+        panel.legend(loc="best")
+    return path
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 @contextmanager
 def _drawing(
     path: Path, columns: int = 1, size: tuple[float, float] | None = None
@@ -198,7 +243,7 @@ def _curve(panel: Axes, points: Sequence[tuple[int, float]], colour: str, label:
         panel.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
         values = _running_mean(values, span=max(2, len(points) // 100))
     marker = "o" if len(points) <= 40 else None
-    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.locator_params(axis="x", integer=True)
     panel.plot(steps, values, color=colour, label=label, marker=marker, markersize=3.5)
 
 

@@ -27,7 +27,7 @@ from unlocked.tracking.uris import artifact_root, redact, sqlite_path
 # Limits of MLflow 3.17 (mlflow/utils/validation.py); text is cut in bytes, to be safe
 METRICS_PER_BATCH, ENTRIES_PER_BATCH = 1000, 100
 KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH, BATCH_BYTES = 250, 6000, 8000, 800_000
-_REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
+_REFUSED = "INVALID_PARAMETER_VALUE"               # the one code that a database in trouble does not give
 
 
 class Point(NamedTuple):
@@ -53,14 +53,14 @@ class Sink:
         self._files = TrackingFolder(run_dir)
         self._client: Any = None
         self._failures: Counter[str] = Counter()
+        self._tags: dict[str, str] = {}
         self.run_id = ""
 
     def open(self, spool_id: str, start: Mapping[str, Any]) -> bool:
         """Connect and have a run; True when it is new, so that everything must be sent again."""
         from mlflow.tracking import MlflowClient
 
-        database = sqlite_path(self.uri)
-        with _init_lock(self.uri, database):  # migrations of several first users collide
+        with init_lock(self.uri):                 # migrations of several first users collide
             self._client = MlflowClient(self.uri)
             experiment_id = self._experiment_id()
         known = read_json(self._files.mlflow)
@@ -91,7 +91,8 @@ class Sink:
         changed = {f"changed.{key}": wanted[key] for key in moved}
         new = [Param(key, value) for key, value in wanted.items() if key not in stored]
         self._send(new, lambda part: self._client.log_batch(self.run_id, params=part))
-        pairs = {**tags, **changed, **self._parent(tags)}
+        self._tags = dict(tags)
+        pairs = {**tags, **changed, **self._parent(wait=5.0)}
         entries = [RunTag(_entity_key(key), _cut(value, TAG_LENGTH)) for key, value in pairs.items()]
         self._send(entries, lambda part: self._client.log_batch(self.run_id, tags=part))
 
@@ -127,6 +128,8 @@ class Sink:
                 file = Path(draft) / "summary.json"
                 file.write_text(json.dumps(summary, indent=2))
                 self._try([file], lambda _: self._client.log_artifact(self.run_id, str(file)))
+        for key, value in self._parent(wait=0.0).items():
+            self._client.set_tag(self.run_id, key, value)
         self._try([status], lambda part: self._client.set_terminated(self.run_id, part[0], end_ms))
 
     def _experiment_id(self) -> str:
@@ -159,14 +162,16 @@ class Sink:
         run = self._client.create_run(experiment_id, start.get("time"), tags=tags, run_name=name)
         return run.info.run_id
 
-    def _parent(self, tags: Mapping[str, str]) -> dict[str, str]:
+    def _parent(self, wait: float) -> dict[str, str]:
         """`unlocked.parent`: the parent's run folder, whose own writer knows the MLflow id."""
-        if "unlocked.parent" not in tags or "mlflow.parentRunId" in tags:
+        if "unlocked.parent" not in self._tags or "mlflow.parentRunId" in self._tags:
             return {}
-        folder = TrackingFolder(self.run_dir.parent / tags["unlocked.parent"])
-        deadline = time.monotonic() + 5.0
+        folder = TrackingFolder(self.run_dir.parent / self._tags["unlocked.parent"])
+        deadline = time.monotonic() + wait
         while not (known := read_json(folder.mlflow)) and time.monotonic() < deadline:
             time.sleep(0.1)
+        if known:
+            self._tags["mlflow.parentRunId"] = known["run_id"]
         return {"mlflow.parentRunId": known["run_id"]} if known else {}
 
     def _lifecycle(self) -> str | None:
@@ -195,7 +200,7 @@ class Sink:
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise RunGone(str(error)) from error
-            if error.error_code not in _REFUSED:
+            if error.error_code != _REFUSED:
                 raise
             if self._lifecycle() == "deleted":
                 raise RunDeleted(self.run_id) from error
@@ -214,10 +219,12 @@ def warn(text: str) -> None:
 
 
 @contextmanager
-def _init_lock(uri: str, database: Path | None) -> Iterator[None]:
+def init_lock(uri: str) -> Iterator[None]:
+    """Held while a database is opened for the first time: MLflow's migrations do not bear company."""
     if uri.startswith(("http://", "https://")):
         yield
         return
+    database = sqlite_path(uri)
     if database is None:
         name = hashlib.sha256(uri.encode()).hexdigest()[:16]
         lock = Path(tempfile.gettempdir()) / f"unlocked-tracking-{os.getuid()}-{name}.lock"

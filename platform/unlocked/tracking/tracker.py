@@ -57,7 +57,7 @@ class Tracker:
         root = Path(runs_root or run_dir.parent).absolute()
         if not experiment.strip():
             raise ConfigError("tracking.experiment: the name is empty")
-        address = OFF if uri == OFF else resolve_uri(uri, root)
+        address = resolve_uri(uri, root)
         recorder = Recorder(run_dir)
         recorder.start(params, tags)              # before the writer looks: it might find a run that is over
         if address == OFF:
@@ -83,7 +83,7 @@ class Tracker:
         """Record the end and wait for the writer; the MLflow run id, or None when there is none.
 
         When something is still on its way after `timeout` seconds or the server stayed away, `unsent` says so
-        in one line, which is logged too. Nothing is lost: the writer goes on, or the next command sends the
+        in one line for the driver to show. Nothing is lost: the writer goes on, or the next command sends the
         rest.
         """
         self.recorder.finish(status, summary)
@@ -101,7 +101,7 @@ class Tracker:
                     "the next unlocked command sends them"
                 )
         if self.unsent:
-            _LOG.warning("%s", self.unsent)
+            _LOG.info("%s", self.unsent)       # the driver is the one to say it
         return self.run_id()
 
     def _missing(self) -> str:

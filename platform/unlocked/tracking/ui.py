@@ -15,15 +15,11 @@ from pathlib import Path
 
 from unlocked.errors import ConfigError, UnlockedError
 from unlocked.tracking.compare import NO_DATABASE
+from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
+from unlocked.tracking.sink import init_lock
 from unlocked.tracking.uris import redact, resolve_uri, sqlite_path
 
 _LOOPBACK = ("127.0.0.1", "localhost")
-_ENVIRONMENT = {
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",         # a queue nobody uses here
-}
 
 
 def serve(
@@ -39,8 +35,10 @@ def serve(
         say(f"MLflow runs at {redact(address)}")
         return 0
     check(address, host, port)
-    command = server_command(address, host, port)
-    server = subprocess.Popen(command, env=os.environ | _ENVIRONMENT, start_new_session=True)
+    with init_lock(address):                      # a run may be creating the tables right now
+        command = server_command(address, host, port)
+    environment = {**os.environ, **MLFLOW_ENVIRONMENT, "PYTHONWARNINGS": "ignore"}
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
     url = f"http://{host}:{port}"
     say(f"starting MLflow for {redact(address)} ...")
     try:
@@ -72,6 +70,7 @@ def server_command(address: str, host: str, port: int) -> list[str]:
     names = [name for host in _LOOPBACK for name in (host, f"{host}:{port}")]
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address]
     command += ["--host", host, "--port", str(port), "--workers", "1", "--allowed-hosts", ",".join(names)]
+    command += ["--uvicorn-opts", "--log-level warning"]
     return [*command, "--cors-allowed-origins", ",".join(f"http://{name}:{port}" for name in _LOOPBACK)]
 
 

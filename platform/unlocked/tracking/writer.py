@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.folder import (
     TrackingFolder,
     identify_process,
@@ -39,19 +40,6 @@ from unlocked.tracking.uris import (
 ALL_SENT, GIVEN_UP = 0, 3
 _POLL, _SEND_EVERY, _SAMPLE_EVERY = 0.1, 2.0, 10.0
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 15.0
-
-# Set before MLflow is imported: no pickles, no telemetry, no git, one try per request (the writer repeats)
-ENVIRONMENT = {
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",       # a batch counts as sent when it has arrived
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
-    "OMP_NUM_THREADS": "1",
-}
 
 
 class Writer:
@@ -262,7 +250,7 @@ def main(arguments: Sequence[str] | None = None, nice: Callable[[int], int] = os
     add("--parent-pid", type=int, help="the training process; without it the run counts as over")
     add("--give-up", type=float, default=20.0, help="seconds after the end to wait for a dead server")
     options = parser.parse_args(arguments)
-    os.environ.update(ENVIRONMENT)
+    os.environ.update(MLFLOW_ENVIRONMENT, MLFLOW_LOGGING_LEVEL="CRITICAL", OMP_NUM_THREADS="1")
     sys.stderr = RedactingStream(sys.stderr)      # type: ignore[assignment]
     nice(5)                                       # training comes first
     code = ALL_SENT

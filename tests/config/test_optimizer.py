@@ -1,0 +1,92 @@
+"""Optimisers by name, and learning rates as functions of the step."""
+
+import pytest
+import torch
+from torch import nn
+
+from unlocked.config.schema import OptimizerConfig
+from unlocked.errors import ConfigError
+from unlocked.optim import build_optimizer, check_optimizer, lr_factor
+
+
+def factors(steps, **options):
+    factor = lr_factor(OptimizerConfig(**options), steps)
+    return [factor(t) for t in range(steps + 1)]
+
+
+def test_a_constant_rate_needs_no_schedule():
+    assert lr_factor(OptimizerConfig(), 10) is None
+
+
+def test_linear_falls_from_one_to_zero_behind_the_last_step():
+    assert factors(4, schedule="linear") == [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+def test_cosine_falls_from_one_to_zero_behind_the_last_step():
+    up, down = (1 + 0.5**0.5) / 2, (1 - 0.5**0.5) / 2
+    assert factors(4, schedule="cosine") == pytest.approx([1.0, up, 0.5, down, 0.0])
+
+
+@pytest.mark.parametrize(("schedule", "after"), [
+    ("constant", [1, 1, 1]), ("linear", [1, 0.5, 0]), ("cosine", [1, 0.5, 0])])
+def test_warm_up_rises_to_the_full_rate_before_the_schedule_begins(schedule, after):
+    assert factors(5, schedule=schedule, warmup=3) == pytest.approx([0.25, 0.5, 0.75, *after])
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_a_warm_up_longer_than_the_run_only_rises(schedule):
+    seen = factors(4, schedule=schedule, warmup=10)
+    assert seen == sorted(seen)
+    assert 0 < seen[0] < seen[-1] < 1
+
+
+def test_the_rate_of_every_step_of_a_run_is_the_scheduled_one(lab):
+    group = lab.start(model={"name": "mlp", "hidden": [8]}, optimizer={"lr": 0.1, "schedule": "linear"},
+                      scheme={"name": "dni", "sg": {"lr": 0.03}}, parallel={"stages": 2})
+    total, below = group.stages[0].plan.total_steps, group.stages[0].learner
+    for t in (0, 7, total - 1):
+        lab.train(group, t, t + 1) if t == 0 else [s._set_lr(t) for s in group.stages]
+        assert [o.param_groups[0]["lr"] for o in below.optimizers()] == pytest.approx(
+            [0.1 * (1 - t / total), 0.03 * (1 - t / total)])
+
+
+@pytest.mark.parametrize(("options", "expected"), [
+    ({"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+     {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    ({"name": "adam", "betas": [0.8, 0.9], "eps": 1e-5}, {"betas": (0.8, 0.9), "eps": 1e-5}),
+    ({"name": "adamw"}, {"weight_decay": 0.01}), ({"name": "rmsprop", "momentum": 0.5}, {"momentum": 0.5})])
+def test_options_reach_the_optimiser_and_the_others_keep_torchs_defaults(options, expected):
+    config = OptimizerConfig(lr=0.3, **options)
+    check_optimizer(config)
+    (group,) = build_optimizer(config, nn.Linear(2, 2).parameters()).param_groups
+    assert group["lr"] == 0.3
+    assert {key: tuple(group[key]) if key == "betas" else group[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(("options", "line"), [
+    ({"name": "adam", "momentum": 0.9}, "optimizer.momentum: adam has no such option"),
+    ({"name": "sgd", "betas": [0.9, 0.99]}, "optimizer.betas: sgd has no such option"),
+    ({"name": "sgd", "eps": 1e-8}, "optimizer.eps: sgd has no such option"),
+    ({"name": "rmsprop", "nesterov": True}, "optimizer.nesterov: rmsprop has no such option"),
+    ({"name": "sgd", "nesterov": True}, "optimizer.nesterov: true needs optimizer.momentum above 0")])
+def test_an_option_that_the_optimiser_does_not_have_is_refused(options, line):
+    with pytest.raises(ConfigError) as caught:
+        check_optimizer(OptimizerConfig(**options))
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_the_fused_form_follows_the_plain_one(name):
+    def run(fused):
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.randn(5, 4, dtype=torch.float64))
+        config = OptimizerConfig(name=name, lr=0.05, weight_decay=0.1)
+        plain = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
+        optimizer = build_optimizer(config, [weight]) if fused else plain([weight], lr=0.05, weight_decay=0.1)
+        for _ in range(20):
+            optimizer.zero_grad()
+            weight.pow(4).sum().backward()
+            optimizer.step()
+        return weight.detach()
+
+    torch.testing.assert_close(run(True), run(False), rtol=0, atol=1e-12)

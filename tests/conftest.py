@@ -1,0 +1,124 @@
+"""What the exactness tests share: made data, runs in float64, and the plain loop they are held against."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from unlocked.config import from_tree
+from unlocked.data import DataSet, Split, TrainBatches
+from unlocked.engine.group import InProcessGroup
+from unlocked.engine.plan import build_blocks, make_plan
+from unlocked.seeding import derive_seed
+from unlocked_models import Batch
+
+torch.set_num_threads(1)  # one order of additions: runs compare bit for bit
+
+BASE = {
+    "data": {"name": "digits", "batch_size": 8, "validation": 0.0},
+    "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
+    "train": {"epochs": 4, "precision": "fp64"},
+    "parallel": {"launcher": "inprocess", "device": "cpu"},
+}
+
+
+class Lab:
+    """Small runs, each a few milliseconds."""
+
+    def __init__(self):
+        self._plans = {}  # a plan costs more than the run
+
+    def data(self, shape=(1, 8, 8), n=48, classes=5, seed=0) -> DataSet:
+        """Noise with random labels: enough for anything that must hold exactly."""
+        generator = torch.Generator().manual_seed(seed)
+        train, test = (Split(torch.randn(n, *shape, generator=generator),
+                             torch.randint(classes, (n,), generator=generator)) for _ in range(2))
+        return DataSet("made", "classification", shape, classes, [str(c) for c in range(classes)],
+                       train, None, test)
+
+    def config(self, **tree):
+        merged = {key: {**BASE.get(key, {}), **value} if isinstance(value, dict) else value
+                  for key, value in {**BASE, **tree}.items()}
+        return from_tree(merged)
+
+    def plan(self, data=None, /, **tree):
+        data = data or self.data()
+        key = repr((tree, data.in_shape, data.n_outputs, len(data.train)))
+        if key not in self._plans:
+            self._plans[key] = make_plan(self.config(**tree), data)
+        return self._plans[key]
+
+    def start(self, data=None, /, **tree) -> InProcessGroup:
+        data = data or self.data()
+        return InProcessGroup(self.plan(data, **tree), data)
+
+    def train(self, group, start, stop, checkpoint_at=None) -> list[float]:
+        """Losses of steps start..stop-1; `states(checkpoint_at)` may be called behind them."""
+        at = group.stages[0].plan.total_steps if checkpoint_at is None else checkpoint_at
+        (stats,) = group.run([(start, stop)], at)
+        return stats[-1].series["loss"]
+
+    def weights(self, group) -> dict[str, torch.Tensor]:
+        return {key: value for stage in group.stages for key, value in stage.weights().items()}
+
+    def parameters(self, group) -> dict[str, torch.Tensor]:
+        """As `weights`, without buffers."""
+        found = {}
+        for stage in group.stages:
+            for key, p in stage.learner.chain.named_parameters():
+                block, _, rest = key.partition(".")
+                found[f"{int(block) + stage.learner.part.start}.{rest}"] = p.detach().clone()
+        return found
+
+    def batches(self, plan, data) -> TrainBatches:
+        config = plan.config
+        return TrainBatches(data.train, config.data.batch_size, derive_seed(config.seed, "order"))
+
+    def network(self, plan) -> nn.Sequential:
+        return nn.Sequential(*build_blocks(plan.config, plan.in_shape, plan.n_outputs)).double().train()
+
+    def losses(self, blocks, h, y) -> tuple[torch.Tensor, torch.Tensor]:
+        """The task's loss, and all that is minimised: with the blocks' own terms."""
+        local = 0
+        for block in blocks:
+            h = block(h)
+            if hasattr(block, "local_loss"):
+                local = local + block.local_loss(h, Batch(None, y))
+        loss = cross_entropy(h, y)
+        return loss, loss + local
+
+    def plain(self, plan, data, steps) -> tuple[list[float], nn.Sequential]:
+        """The loop anybody would write: one network, autograd, an optimiser of torch."""
+        given = plan.config.optimizer
+        network, batches = self.network(plan), self.batches(plan, data)
+        if given.name == "adam":
+            optimizer = torch.optim.Adam(network.parameters(), lr=given.lr)
+        else:
+            optimizer = torch.optim.SGD(network.parameters(), lr=given.lr, momentum=given.momentum or 0.0)
+        seen = []
+        for t in range(steps):
+            loss, total = self.losses(network, batches.x(t).double(), batches.y(t))
+            seen.append(loss.item())
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+        return seen, network
+
+    def assert_close(self, one, other, tolerance) -> None:
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            torch.testing.assert_close(value, other[key], rtol=0, atol=tolerance, msg=f"{key}: {{}}".format)
+
+    def assert_equal(self, one, other) -> None:
+        """Bit for bit."""
+        assert one.keys() == other.keys()
+        assert [key for key, value in one.items() if not torch.equal(value, other[key])] == []
+
+    def differ(self, one, other) -> list[str]:
+        """Names of what is not bit for bit the same."""
+        return [key for key, value in one.items() if not torch.equal(value, other[key])]
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab()

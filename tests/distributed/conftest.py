@@ -1,0 +1,205 @@
+"""One private Ray for the whole session, driver processes that cannot outlive a test, and small runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from unlocked.config import Config, load_config
+from unlocked.engine.checkpoint import Checkpoints
+from unlocked.engine.loop import train
+from unlocked.engine.ray_group import RayGroup, Worker
+
+SMALL = ["model.hidden=[24,20,16,12]", "model.norm=batch", "model.dropout=0.2", "scheme.sg.hidden=[16]",
+         "data.batch_size=32", "parallel.partition=null",
+         "parallel.threads=1", "parallel.timeout=60", "tracking.uri=off"]
+
+
+def descendants(pid: int, named: str = "") -> list[int]:
+    """Processes below `pid` whose command line holds `named`, from /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found, waiting = [], list(children.get(pid, []))
+    while waiting:
+        child = waiting.pop()
+        waiting += children.get(child, [])
+        with contextlib.suppress(OSError):
+            if named in Path(f"/proc/{child}/cmdline").read_bytes().decode(errors="replace"):
+                found.append(child)
+    return found
+
+
+def alive(pids: list[int]) -> list[int]:
+    """Those of `pids` that still run; a zombie does not."""
+    running = []
+    for pid in pids:
+        with contextlib.suppress(OSError, IndexError):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                running.append(pid)
+    return running
+
+
+def until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait for `condition`; fail the test, saying `what` did not happen, after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s: {what}")
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def processes() -> type:
+    """`descendants`, `alive`, `until`: what the tests ask of the process table."""
+    class Processes:
+        pass
+
+    Processes.descendants = staticmethod(descendants)  # type: ignore[attr-defined]
+    Processes.alive = staticmethod(alive)  # type: ignore[attr-defined]
+    Processes.until = staticmethod(until)  # type: ignore[attr-defined]
+    return Processes
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """A Ray of our own with eight logical CPUs; every `RayGroup` of the session reuses it."""
+    import ray
+
+    ray.init(address="local", num_cpus=8, include_dashboard=False, logging_level="ERROR", log_to_driver=False,
+             object_store_memory=256 * 2**20)
+    started = descendants(os.getpid(), "ray")
+    yield
+    ray.shutdown()
+    time.sleep(0.5)
+    for pid in alive(started):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def warm(cluster: None) -> type[RayGroup]:
+    """A `RayGroup` over four actors that stay: a worker's imports take seconds, joining a group does not."""
+    import ray
+
+    actors = [ray.remote(Worker).options(num_cpus=1).remote(os.getcwd(), sys.path, [], 1) for _ in range(4)]
+
+    def leave(worker: Worker) -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        vars(worker).pop("_store", None)
+
+    class WarmGroup(RayGroup):
+        def _start_workers(self, bundle: dict[str, float], imports: Sequence[str]) -> None:
+            self._workers = actors[:self.plan.workers]
+
+        def close(self) -> None:
+            ray.get([worker.__ray_call__.remote(leave) for worker in self._workers])
+
+    return WarmGroup
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Callable[..., Config]:
+    """A configuration on digits that runs 45 steps an epoch, with batch norm and dropout."""
+    def make(*overrides: str) -> Config:
+        return load_config("quickstart", [*SMALL, f"tracking.runs={tmp_path / 'runs'}", *overrides])
+
+    return make
+
+
+@pytest.fixture
+def last_weights() -> Callable[[Path], dict[str, torch.Tensor]]:
+    def read(run_dir: Path) -> dict[str, torch.Tensor]:
+        last = Checkpoints(run_dir).last()
+        assert last is not None
+        return load_file(last / "model.safetensors")
+
+    return read
+
+
+@pytest.fixture
+def unbroken(small: Callable[..., Config], tmp_path: Path, last_weights: Callable[[Path], dict[str, torch.Tensor]]
+             ) -> Callable[..., dict[str, torch.Tensor]]:
+    """The last weights of a run of `overrides` that nothing disturbs, in process."""
+    def run(*overrides: str) -> dict[str, torch.Tensor]:
+        summary = train(small(*overrides, f"tracking.runs={tmp_path / 'unbroken'}", "parallel.launcher=inprocess"))
+        return last_weights(Path(summary["run_dir"]))
+
+    return run
+
+
+class Driver:
+    """`python -m unlocked train ...` in a process of its own."""
+
+    def __init__(self, overrides: list[str], cwd: Path):
+        command = [sys.executable, "-m", "unlocked", "train", "quickstart", *SMALL, *overrides, "--quiet"]
+        self.cwd = cwd
+        self.process = subprocess.Popen(command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        start_new_session=True)
+        self.below: list[int] = []
+
+    def run_dir(self) -> Path | None:
+        found = sorted((self.cwd / "runs").glob("*/config.yaml"))
+        return found[0].parent if found else None
+
+    def wait_for(self, condition: Callable[[Path], object], seconds: float = 90.0) -> Path:
+        """Until `condition(run_dir)` holds; the driver must not have ended before."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.poll() is None:
+            run_dir = self.run_dir()
+            if run_dir is not None and condition(run_dir):
+                self.below = descendants(self.process.pid)
+                return run_dir
+            time.sleep(0.005)
+        self.end()
+        out, err = self.process.communicate()
+        pytest.fail(f"the driver did not come that far (exit code {self.process.returncode})\n{out}\n{err}")
+
+    def signal(self, number: int) -> None:
+        """To the driver and all of its terminal's processes, as Ctrl-C does."""
+        os.killpg(self.process.pid, number)
+
+    def end(self) -> None:
+        below = [*self.below, *descendants(self.process.pid)]
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for pid in alive(below):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
+    """Start a driver in the test's folder; whatever is left of it is killed when the test ends."""
+    started: list[Driver] = []
+
+    def begin(*overrides: str) -> Driver:
+        started.append(Driver(list(overrides), tmp_path))
+        return started[-1]
+
+    yield begin
+    for driver in started:
+        driver.end()
+        driver.process.wait(timeout=20)

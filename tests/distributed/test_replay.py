@@ -1,0 +1,49 @@
+"""The heart of the engine: K Ray workers and the replay in one process give the same numbers to the last bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unlocked.config import load_config
+from unlocked.engine.group import InProcessGroup
+from unlocked.engine.plan import load_data, make_plan
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+
+STEPS = 30
+MLP = ["model.hidden=[24,20,16,12]", "model.norm=batch", "model.dropout=0.2", "scheme.sg.hidden=[16]"]
+CNN = ["model.name=cnn", "model.channels=[4,6]", "model.dropout=0.1", "scheme.sg.hidden=[]", "scheme.sg.kind=conv"]
+
+
+def losses_and_weights(group_class, plan, data):
+    """Every series of every module over a few dozen steps in uneven segments, and the weights behind them."""
+    group = group_class(plan, data)
+    try:
+        segments = list(group.run([(0, 7), (7, 8), (8, STEPS)], STEPS))
+        states = group.states(STEPS)
+    finally:
+        group.close()
+    series = {f"{name} of module {k}": [value for stats in segments for value in stats[k].series[name]]
+              for k in range(plan.stages) for name in segments[-1][k].series}
+    return series, {key: value for state in states for key, value in state["weights"].items()}
+
+
+@pytest.mark.parametrize(("stages", "scheme", "lag", "model"), [
+    *((stages, scheme, "auto", MLP) for stages in (2, 4) for scheme in ("backprop", "dni", "cdni", "dfa", "frozen")),
+    (2, "dni", 0, MLP), (2, "cdni", 3, MLP), (2, "dfa", 0, MLP), (2, "dfa", 3, MLP), (4, "dfa", 0, MLP),
+    (2, "dni", "auto", CNN), (2, "cdni", 0, CNN),
+], ids=lambda value: {"model.name=cnn": "cnn"}.get(value[0], "mlp") if isinstance(value, list) else str(value))
+def test_workers_give_what_the_replay_in_process_gives(warm, stages, scheme, lag, model):
+    config = load_config("quickstart", [
+        *model, f"parallel.stages={stages}", f"scheme.name={scheme}", f"scheme.lag={lag}", "data.batch_size=32",
+        "parallel.partition=null", "parallel.threads=1", "parallel.timeout=60"])
+    data = load_data(config)
+    plan = make_plan(config, data)
+    replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
+    measured, weights = losses_and_weights(warm, plan, data)
+    assert len(replayed[f"loss of module {stages - 1}"]) == STEPS
+    assert measured == replayed  # exactly: the same operations in the same order
+    assert weights.keys() == replayed_weights.keys()
+    for name in weights:
+        torch.testing.assert_close(weights[name], replayed_weights[name], rtol=0, atol=0)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unlocked.tracking import Row, figures
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    header = path.read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    return int.from_bytes(header[16:20]), int.from_bytes(header[20:24])
+
+
+def test_learning_curves_are_drawn_with_missing_and_broken_points(tmp_path: Path):
+    history = {
+        "train/loss": [(step, 1.0 / (step + 1)) for step in range(500)],
+        "val/loss": [(100, 1.0), (200, math.nan), (300, math.inf)],
+        "val/accuracy": [(100, 0.5), (200, math.nan), (300, 0.75)],
+    }
+    drawn = figures.learning_curves(history, tmp_path / "figures" / "curves.png")
+    assert size_of(drawn)[0] > size_of(drawn)[1] > 300
+
+
+def test_a_figure_without_its_metrics_is_not_drawn(tmp_path: Path):
+    for draw in (figures.learning_curves, figures.alignment, figures.sg_loss):
+        assert draw({"lr": [(1, 0.1)]}, tmp_path / "none.png") is None
+    assert figures.comparison([], tmp_path / "none.png") is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_alignment_and_sg_loss_take_their_modules_in_numeric_order(tmp_path: Path):
+    points = [(1, 0.1), (2, 0.2)]
+    history = {f"{kind}/module_{k}": points for kind in ("align", "sg/loss") for k in (10, 2, 1)}
+    assert list(figures._by_module(history, "align/")) == [1, 2, 10]
+    assert size_of(figures.alignment(history, tmp_path / "a.png"))
+    assert size_of(figures.sg_loss(history, tmp_path / "s.png"))
+
+
+@pytest.mark.parametrize("classes", [2, 40])
+def test_the_confusion_matrix_takes_few_and_many_classes(tmp_path: Path, classes: int):
+    targets = list(range(classes)) * 2
+    names = [f"class {k}" for k in range(classes)]
+    assert size_of(figures.confusion_matrix(targets, targets[::-1], names, tmp_path / "c.png"))
+
+
+def test_the_comparison_shows_every_row_that_has_the_metric(tmp_path: Path):
+    rows = [
+        Row({"scheme": "dni"}, {"0": {"test/accuracy": 0.9}, "1": {"test/accuracy": 0.92}}),
+        Row({"scheme": "dfa"}, {"0": {"time/steps_per_second": 9.0}}),
+        Row({"scheme": "frozen"}, {"0": {"test/accuracy": 0.4}}),
+    ]
+    assert size_of(figures.comparison(rows, tmp_path / "c.png"))
+    assert rows[-1].is_control
+
+
+def test_the_running_mean_neither_lags_nor_hides_a_break():
+    line = [float(value) for value in range(100)]
+    assert figures._running_mean(line, span=5)[50] == 50.0
+    assert math.isnan(figures._running_mean([1.0, math.nan, 3.0], span=1)[1])
+
+
+def test_no_window_system_is_touched():
+    code = "import sys, unlocked.tracking.figures as f; from pathlib import Path; import tempfile;" \
+           "f.sg_loss({'sg/loss/module_0': [(1, 1.0)]}, Path(tempfile.mkdtemp()) / 'x.png');" \
+           "print('matplotlib.pyplot' in sys.modules)"  # fmt: skip
+    done = subprocess.check_output([sys.executable, "-c", code], text=True, timeout=60)
+    assert done.strip() == "False"

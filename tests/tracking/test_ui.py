@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from unlocked.errors import UnlockedError
+from unlocked.tracking import serve
+from unlocked.tracking.ui import server_command
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::"])
+def test_an_open_host_is_refused_with_the_reason_and_the_way_out(tmp_path: Path, host: str):
+    (tmp_path / "mlflow.db").touch()
+    with pytest.raises(UnlockedError, match=r"no login.*ssh -L") as caught:
+        serve(tmp_path, host=host)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_database_names_the_next_step(tmp_path: Path):
+    with pytest.raises(UnlockedError, match=r"no tracking database at .*mlflow\.db; train something first"):
+        serve(tmp_path)
+
+
+def test_a_port_in_use_names_a_free_one(tmp_path: Path):
+    (tmp_path / "mlflow.db").touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UnlockedError, match=rf"--port {port}: already in use; port \d+ is free"):
+            serve(tmp_path, port=port)
+
+
+def test_a_tracking_server_is_only_pointed_to():
+    said: list[str] = []
+    assert serve("https://ann:pw@mlflow.example", say=said.append) == 0
+    assert said == ["MLflow runs at https://***@mlflow.example"]
+
+
+def test_the_server_is_bound_to_loopback_and_answers_only_to_its_own_name():
+    command = server_command("sqlite:////x.db", "127.0.0.1", 5005)
+    options = dict(zip(command[4::2], command[5::2], strict=True))
+    assert options["--host"] == "127.0.0.1"
+    assert options["--workers"] == "1"
+    assert options["--allowed-hosts"] == "127.0.0.1,127.0.0.1:5005,localhost,localhost:5005"

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unlocked.errors import ConfigError
+from unlocked.tracking.uris import artifact_root, reachable, redact, resolve_uri, split_credentials
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://ann:pw@host:5000/x", "http://***@host:5000/x"),
+        ("https://token@host", "https://***@host"),
+        ("postgresql+psycopg2://u:p@ss@db/x", "postgresql+psycopg2://***@db/x"),
+        ("postgresql://u:p/w@db/x", "postgresql://***@db/x"),
+        ("two: http://a:b@h and mysql://c:d@h", "two: http://***@h and mysql://***@h"),
+        ("postgresql://h/db?user=u&password=pw&x=1", "postgresql://h/db?user=u&password=***&x=1"),
+        ("https://host/repo@v2", "https://host/repo@v2"),
+        ("sqlite:////home/ann/mlflow.db", "sqlite:////home/ann/mlflow.db"),
+        ("mail ann@example.org", "mail ann@example.org"),
+    ],
+)
+def test_credentials_are_redacted_and_nothing_else(text: str, shown: str):
+    assert redact(text) == shown
+
+
+def test_the_default_store_is_sqlite_in_the_runs_root(tmp_path: Path):
+    uri = resolve_uri(None, tmp_path)
+    assert uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert resolve_uri("off", tmp_path) == "off"
+    assert artifact_root(uri, tmp_path) == tmp_path / "artifacts"
+    assert artifact_root("http://host", tmp_path) is None
+
+
+def test_a_relative_sqlite_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert resolve_uri("sqlite:///here.db", Path("runs")) == f"sqlite:///{tmp_path}/here.db"
+
+
+def test_an_address_nobody_can_track_to_is_one_line_without_its_password():
+    with pytest.raises(ConfigError, match=r"tracking\.uri: 'ftp://\*\*\*@host' is not") as caught:
+        resolve_uri("ftp://u:pw@host", Path())
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="mlruns"):
+        resolve_uri("./mlruns", Path())
+
+
+def test_http_credentials_move_into_mlflow_variables():
+    bare, variables = split_credentials("https://ann:p%40w@host:5000/x")
+    assert bare == "https://host:5000/x"
+    assert variables == {"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "p@w"}
+    assert split_credentials("http://host") == ("http://host", {})
+
+
+def test_a_closed_port_is_not_reachable_and_sqlite_always_is(free_port: int):
+    assert not reachable(f"http://127.0.0.1:{free_port}")
+    assert reachable("sqlite:////nowhere/x.db")
