@@ -80,7 +80,7 @@ class Chain(nn.Sequential):
     def forward(self, h: Tensor, batch: Batch | None = None,  # type: ignore[override]
                 after: Callable[[int, Tensor], Tensor] | None = None) -> Tensor:
         """Output of the last block. `after(i, h)` sees the output of block i and gives what passes on."""
-        if after is None and not self._any_with_batch:  # of every training step of most models: no bookkeeping
+        if after is None and not self._any_with_batch:  # most models, once per training step
             for block in self._modules.values():
                 h = block(h)  # type: ignore[misc]
             return h

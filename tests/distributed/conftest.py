@@ -98,11 +98,15 @@ def warm(cluster: None) -> type[RayGroup]:
     actors = [ray.remote(Worker).options(num_cpus=1).remote(os.getcwd(), sys.path, [], 1) for _ in range(4)]
 
     def leave(worker: Worker) -> None:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        import torch.distributed as dist
+
+        if dist.is_initialized():
+            dist.destroy_process_group()
         vars(worker).pop("_store", None)
 
     class WarmGroup(RayGroup):
+        pool = actors
+
         def _start_workers(self, bundle: dict[str, float], imports: Sequence[str]) -> None:
             self._workers = actors[:self.plan.workers]
 

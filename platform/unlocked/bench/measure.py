@@ -1,4 +1,4 @@
-"""What every measurement here shares: spreads over rounds, paired ratios, and how busy others kept the CPU."""
+"""What all measurements share: spreads over rounds, paired ratios, and how busy others kept the CPU."""
 
 from __future__ import annotations
 
@@ -22,9 +22,6 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
         return cls(median(values), min(values), max(values))
-
-    def text(self, digits: int = 2) -> str:
-        return f"{self.median:,.{digits}f} ({self.least:,.{digits}f} to {self.most:,.{digits}f})"
 
 
 def paired(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
@@ -56,11 +53,6 @@ class ForeignCPU:
         self._before = after
         self.shares.append(share)
         return share
-
-    @property
-    def median(self) -> float | None:
-        known = [share for share in self.shares if share is not None]
-        return median(known) if known else None
 
 
 def peak_rss_mb() -> float:

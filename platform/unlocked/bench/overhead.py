@@ -69,7 +69,7 @@ def measure(case: Case, rounds: int = 7, threads: int = 1, seconds: float = 1.0)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with tempfile.TemporaryDirectory(prefix="unlocked-bench-") as folder, _contenders(case, folder) as pair:
+        with tempfile.TemporaryDirectory(prefix="unlocked-bench-") as runs, _contenders(case, runs) as pair:
             return _measure(case, rounds, seconds, *pair)
     finally:
         torch.set_num_threads(before)
@@ -89,8 +89,8 @@ def _measure(case: Case, rounds: int, seconds: float, ours: _Ours, plain: _Plain
                 (ours, plain)[which].train(step, stop)
                 spent[which] += time.perf_counter() - begin
             if any(loss != _mean(plain.losses[start - step:end - step]) for start, end, loss in ours.losses):
-                raise RunFailed(f"bench overhead: {case.name}: the two loops disagree on the losses of steps {step} to "
-                                f"{stop - 1}; the comparison would mean nothing")
+                raise RunFailed(f"bench overhead: {case.name}: the two loops disagree on the losses of "
+                                f"steps {step} to {stop - 1}; the comparison would mean nothing")
             step = stop
         return spent[0], spent[1]
 
@@ -146,9 +146,9 @@ class _Plain:
 
     def __init__(self, plan: Plan, data: DataSet, order: Callable[[int], Tensor]):
         blocks = build_blocks(plan.config, plan.in_shape, plan.n_outputs)
-        layers = [layer for block in blocks for layer in (block if isinstance(block, nn.Sequential) else [block])]
         self.losses: list[float] = []
-        self._model = nn.Sequential(*layers)
+        self._model = nn.Sequential(*[
+            layer for block in blocks for layer in (block if isinstance(block, nn.Sequential) else [block])])
         self._optimizer = build_optimizer(plan.config.optimizer, self._model.parameters())
         self._x, self._y, self._order = data.train.x, data.train.y, order
         self._rows: list[Tensor] = []

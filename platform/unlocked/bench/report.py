@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from unlocked.bench.measure import Spread
 from unlocked.bench.overhead import Cost
 from unlocked.bench.scaling import REFERENCES, Scaling
 
+SHORT = {"backprop_1_thread": "1 thread", "backprop_all_threads": "all threads"}
 SPOILT = 0.1  # foreign share of the CPU above which a round says more about the neighbours
 
 
 def overhead_table(costs: Sequence[Cost]) -> Table:
-    table = Table(title="Training loop against a plain PyTorch loop: median (least to most) over rounds")
-    for heading in ("case", "steps/s", "plain steps/s", "ratio", "us per step added", "foreign CPU"):
-        table.add_column(heading, justify="left" if heading == "case" else "right")
+    table = Table(title="Training loop against a plain PyTorch loop, paired by rounds: median and least-most",
+                  box=box.SIMPLE)
+    for heading in ("", "steps/s", "plain\nsteps/s", "ratio", "us per step\nadded", "foreign\nCPU"):
+        table.add_column(heading, justify="right" if heading else "left")
     for cost in costs:
-        table.add_row(cost.name, f"{cost.rate.median:,.0f}", f"{cost.plain_rate.median:,.0f}", cost.ratio.text(3),
-                      cost.added.text(0), foreign_text(cost.foreign))
+        table.add_row(cost.name, f"{cost.rate.median:,.0f}", f"{cost.plain_rate.median:,.0f}",
+                      f"{cost.ratio.median:.3f}\n{cost.ratio.least:.3f}-{cost.ratio.most:.3f}",
+                      f"{cost.added.median:.0f}\n{cost.added.least:.0f} to {cost.added.most:.0f}",
+                      _foreign(cost.foreign))
     return table
 
 
@@ -33,28 +39,34 @@ def overhead_json(costs: Sequence[Cost], threads: int) -> dict[str, Any]:
         "steps": cost.steps, "foreign_cpu": cost.foreign} for cost in costs}, "threads": threads}
 
 
-def scaling_table(scaling: Scaling) -> Table:
-    table = Table(title=f"{scaling.case}: blocks per module {scaling.cut}, {scaling.steps} steps a round; ratios are "
-                        f"median (least to most) over rounds")
-    headings = ["", "steps/s", *(f"/ {name}" for name in REFERENCES), "ms busy a step", "waiting", "MB a step",
-                "peak MB"]
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, result in scaling.results.items():
-        table.add_row(name, f"{result.rate.median:,.2f}",
-                      *(result.ratios[other].text() if other in result.ratios else "" for other in REFERENCES),
-                      ", ".join(f"{1e3 * busy:.1f}" for busy in result.busy),
-                      ", ".join(f"{share:.0%}" for share in result.waiting),
-                      f"{result.bytes_per_step / 1e6:.2f}", ", ".join(f"{mb:.0f}" for mb in result.peak_rss_mb))
-    return table
+def scaling_tables(scaling: Scaling) -> list[Table]:
+    """What is gained, and where the time goes."""
+    title = (f"{scaling.case}, {len(scaling.cut)} modules of {scaling.cut} blocks, {scaling.steps} steps a round:\n"
+             f"steps/s, and ratios within a round, median and least-most")
+    gained = Table(title=title, box=box.SIMPLE)
+    for heading in ("", "steps/s", *(f"over\n{SHORT[name]}" for name in REFERENCES)):
+        gained.add_column(heading, justify="right" if heading else "left")
+    for name, r in scaling.results.items():
+        ratios = (r.ratios.get(other) for other in REFERENCES)
+        gained.add_row(SHORT.get(name, name), f"{r.rate.median:,.2f}",
+                       *(f"{x.median:.2f}\n{x.least:.2f}-{x.most:.2f}" if x else "" for x in ratios))
+    spent = Table(title="per module: milliseconds at work in a step, share of the time spent waiting, memory",
+                  box=box.SIMPLE)
+    for heading in ("", "at work, ms", "waiting", "peak, MB", "moved, MB a step", "lag"):
+        spent.add_column(heading, justify="right" if heading else "left")
+    for name, r in scaling.results.items():
+        spent.add_row(SHORT.get(name, name), ", ".join(f"{1e3 * busy:.1f}" for busy in r.busy),
+                      ", ".join(f"{share:.0%}" for share in r.waiting),
+                      ", ".join(f"{mb:.0f}" for mb in r.peak_rss_mb), f"{r.bytes_per_step / 1e6:.2f}", str(r.lag))
+    return [gained, spent]
 
 
 def scaling_json(scaling: Scaling) -> dict[str, Any]:
     results = scaling.results
     return {
         "case": scaling.case, "cut": scaling.cut, "steps": scaling.steps, "rounds": len(scaling.foreign),
-        "ratios": {name: {other: ratio.median for other, ratio in r.ratios.items()} for name, r in results.items()},
-        "spread": {name: {other: _ends(ratio) for other, ratio in r.ratios.items()} for name, r in results.items()},
+        "ratios": {name: {other: x.median for other, x in r.ratios.items()} for name, r in results.items()},
+        "spread": {name: {other: _ends(x) for other, x in r.ratios.items()} for name, r in results.items()},
         "steps_per_second": {name: r.rate.median for name, r in results.items()},
         "busy_seconds": {name: r.busy for name, r in results.items()},
         "wait_fraction": {name: r.waiting for name, r in results.items()},
@@ -94,9 +106,9 @@ def scaling_plot(scaling: Scaling, path: Path) -> Path:
     return path
 
 
-def foreign_text(shares: Sequence[float | None]) -> str:
+def _foreign(shares: Sequence[float | None]) -> str:
     known = [share for share in shares if share is not None]
-    return f"{Spread.of(known).median:.0%} (to {max(known):.0%})" if known else "unknown"
+    return f"{median(known):.0%}\nto {max(known):.0%}" if known else "unknown"
 
 
 def warning(shares: Sequence[float | None]) -> str | None:
@@ -104,8 +116,8 @@ def warning(shares: Sequence[float | None]) -> str | None:
     spoilt = [share for share in shares if share is not None and share > SPOILT]
     if not spoilt:
         return None
-    return (f"other programs took up to {max(spoilt):.0%} of the CPU ({len(spoilt)} of {len(shares)} rounds above "
-            f"{SPOILT:.0%}): measure again on a quieter machine before quoting this")
+    return (f"other programs took up to {max(spoilt):.0%} of the CPU ({len(spoilt)} of {len(shares)} rounds "
+            f"above {SPOILT:.0%}): measure again on a quieter machine before quoting this")
 
 
 def _ends(spread: Spread) -> list[float]:

@@ -95,8 +95,8 @@ def measure(config: Config, rounds: int = 5, steps: int | None = None, schemes: 
             contender.group.close()
 
 
-def _measure(case: str, contenders: dict[str, Contender], left_out: dict[str, str], rounds: int, steps: int | None,
-             note: Callable[[str], None]) -> Scaling:
+def _measure(case: str, contenders: dict[str, Contender], left_out: dict[str, str], rounds: int,
+             steps: int | None, note: Callable[[str], None]) -> Scaling:
     if steps is None:
         one = contenders["backprop_1_thread"].run(5)
         steps = max(20, round(1.5 * 5 / one[0].seconds))
@@ -110,7 +110,7 @@ def _measure(case: str, contenders: dict[str, Contender], left_out: dict[str, st
         share = cpu.end_round()
         note(f"round {number + 1} of {rounds}, {steps} steps each"
              + ("" if share is None else f"; others took {share:.0%} of the CPU"))
-    rates = {name: [steps / max(s.seconds for s in stats) for stats in runs] for name, runs in reports.items()}
+    rates = {name: [steps / max(s.seconds for s in run) for run in runs] for name, runs in reports.items()}
     results = {}
     for name, runs in reports.items():
         plan = contenders[name].plan
@@ -174,11 +174,12 @@ class _Alone:
 
 def _plans(config: Config, schemes: Sequence[str]) -> tuple[DataSet, dict[str, Plan], dict[str, str]]:
     if config.parallel.device == "cuda":
-        raise ConfigError("bench scaling: parallel.device: cuda, but all contenders hold their workers at once; "
-                          "it measures on CPUs")
+        raise ConfigError("bench scaling: parallel.device: cuda, but all contenders hold their workers at "
+                          "once; it measures on CPUs")
     stages = config.parallel.stages
     if stages < 2:
-        raise ConfigError(f"bench scaling: parallel.stages: {stages} leaves nothing to unlock; expected at least 2")
+        raise ConfigError(f"bench scaling: parallel.stages: {stages} leaves nothing to unlock; "
+                          "expected at least 2")
     config = _with(config, parallel={"replicas": 1, "launcher": "ray", "device": "cpu", "threads": 1})
     data = load_data(config)
     left_out: dict[str, str] = {}

@@ -13,8 +13,9 @@ from unlocked.errors import ConfigError
 
 def add_bench(commands: Any) -> None:
     parser = commands.add_parser(
-        "bench", help="measure overhead and scaling on this machine", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Measures in pairs: all that is compared runs in turn within a round, ratios are of one round.",
+        "bench", help="measure overhead and scaling on this machine",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Measures in pairs: all that is compared runs in turn within a round.",
         epilog="examples:\n"
                "  unlocked bench overhead            cost per step over a plain PyTorch loop\n"
                "  unlocked bench scaling mlp         every scheme over two workers, against its ceiling\n")
@@ -30,7 +31,7 @@ def _add_overhead(kinds: Any) -> None:
         "  unlocked bench overhead\n"
         "  unlocked bench overhead --rounds 15 --threads 2 --json\n")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds (default: 7)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each of the two per round (default: 1)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="per round, of each (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
 
@@ -42,8 +43,10 @@ def overhead(arguments: argparse.Namespace) -> int:
     from unlocked.bench.report import overhead_json, overhead_table, warning
 
     _at_least(arguments, rounds=1, threads=1)
-    costs = [bench.measure(case, arguments.rounds, arguments.threads, arguments.seconds) for case in bench.CASES]
-    _show(Console(), overhead_table(costs), warning([share for cost in costs for share in cost.foreign]))
+    costs = [bench.measure(case, arguments.rounds, arguments.threads, arguments.seconds)
+             for case in bench.CASES]
+    foreign = [share for cost in costs for share in cost.foreign]
+    _show(Console(), [overhead_table(costs)], warning(foreign))
     if arguments.json:
         print(json.dumps(overhead_json(costs, arguments.threads)))
     return 0
@@ -60,10 +63,10 @@ def _add_scaling(kinds: Any) -> None:
         "cases: mlp (0.1 s a step), mlp-small (3 ms a step), cnn (images)\n")
     parser.add_argument("words", nargs="*", metavar="CASE | key=value",
                         help="a case (default: mlp), and changes to its configuration")
-    parser.add_argument("--config", metavar="NAME", help="a preset or a .yaml file of yours instead of a case")
+    parser.add_argument("--config", metavar="NAME", help="a preset or a .yaml file instead of a case")
     parser.add_argument("--stages", type=int, help="modules (default: the configuration's, at least 2)")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
-    parser.add_argument("--steps", type=int, help="steps per scheme and round (default: about 1.5 s of one thread)")
+    parser.add_argument("--steps", type=int, help="of each per round (default: what one thread does in 1.5 s)")
     parser.add_argument("--plot", metavar="FILE", help="also draw it as PNG")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     add_import(parser)
@@ -73,7 +76,7 @@ def scaling(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from unlocked.bench import scaling as bench
-    from unlocked.bench.report import scaling_json, scaling_plot, scaling_table, warning
+    from unlocked.bench.report import scaling_json, scaling_plot, scaling_tables, warning
     from unlocked.config import load_config
 
     import_given(arguments)
@@ -88,13 +91,14 @@ def scaling(arguments: argparse.Namespace) -> int:
     if arguments.config:
         config = load_config(arguments.config, overrides)
         if config.parallel.stages < 2:
-            config = load_config(arguments.config, [*overrides, "parallel.stages=2", "parallel.partition=null"])
+            overrides += ["parallel.stages=2", "parallel.partition=null"]
+            config = load_config(arguments.config, overrides)
     else:
         config = bench.load_case(names[0] if names else "mlp", overrides)
     console = Console()
     result = bench.measure(config, arguments.rounds, arguments.steps, imports=arguments.imports,
                            note=lambda text: console.print(text, highlight=False))
-    _show(console, scaling_table(result), warning(result.foreign))
+    _show(console, scaling_tables(result), warning(result.foreign))
     for name, reason in result.left_out.items():
         console.print(f"{name} left out: {reason}", highlight=False)
     if arguments.plot:
@@ -111,7 +115,8 @@ def _at_least(arguments: argparse.Namespace, **least: int) -> None:
             raise ConfigError(f"--{name}: {value} is out of range; expected at least {low}")
 
 
-def _show(console: Any, table: Any, warning: str | None) -> None:
-    console.print(table)
+def _show(console: Any, tables: list[Any], warning: str | None) -> None:
+    for table in tables:
+        console.print(table)
     if warning:
         console.print(f"[yellow]{warning}[/]", highlight=False)

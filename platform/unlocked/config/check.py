@@ -64,6 +64,7 @@ _CHOICES: dict[str, list[str]] = {
     "optimizer.schedule": ["constant", "linear", "cosine"],
     "train.precision": ["fp32", "bf16", "fp64"],
     "parallel.launcher": ["auto", "inprocess", "ray"],
+    "parallel.link": ["auto", "group"],
     "parallel.device": ["auto", "cpu", "cuda"],
 }
 

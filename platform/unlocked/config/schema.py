@@ -84,6 +84,7 @@ class ParallelConfig:
     device: str = "auto"  # auto | cpu | cuda
     partition: list[int] | None = None  # blocks per module; null: balanced by cost
     threads: int | None = None  # torch threads per worker; null: torch's default in process, 1 on Ray workers
+    link: str = "auto"  # auto | group; auto: shared memory between CPU workers of one machine; group: gloo or nccl
     address: str | None = None  # of a running Ray cluster; null: $RAY_ADDRESS, else a private one here
     max_failures: int = 2  # restarts of the whole group from the last checkpoint
     timeout: float = 300.0  # seconds a worker may wait for a message or for its place

@@ -1,8 +1,8 @@
 """A worker group of Ray actors: one module per actor, rank -> (stage, replica), tied by a process group.
 
 Actors of one placement group start together or not at all. They meet in a `torch.distributed` store that
-the first of them opens on a free port of its own, so no port is ever guessed. Stages pass boundaries by
-point-to-point messages; gradients are averaged along replicas only.
+the first of them opens on a free port of its own, so no port is ever guessed. `worker.py` holds what runs inside
+an actor.
 """
 
 from __future__ import annotations
@@ -13,21 +13,18 @@ import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from unlocked.config import from_tree, to_dict
+from unlocked.config import to_dict
 from unlocked.data import DataSet, eval_slices
 from unlocked.engine.group import EVALUATION_BATCH, Group, Segment
-from unlocked.engine.plan import DTYPES, Plan
-from unlocked.engine.stage import Ends, SegmentStats, Stage
+from unlocked.engine.plan import Plan
+from unlocked.engine.stage import SegmentStats
+from unlocked.engine.worker import Worker
 from unlocked.errors import ConfigError, DataError, RunFailed
-from unlocked.plugins import import_modules
-
-UP, DOWN, ERROR = 0, 1, 2  # channels of a pair of workers
 
 
 class WorkerFailed(RunFailed):
@@ -39,125 +36,6 @@ class WorkerFailed(RunFailed):
     def __init__(self, message: str, detail: str, may_pass: bool):
         super().__init__(message)
         self.detail, self.may_pass = detail, may_pass
-
-
-class Worker:
-    """What runs inside one actor."""
-
-    def __init__(self, folder: str, path: Sequence[str], imports: Sequence[str], threads: int):
-        # the driver's folder and import path: ./data and an --import'ed module are found as they were there
-        with contextlib.suppress(OSError):  # another machine may not have that folder
-            os.chdir(folder)
-        sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
-        import_modules(imports)
-        torch.set_num_threads(threads)
-        self._stage: Stage | None = None
-
-    def address(self) -> str:
-        import ray.util
-
-        return ray.util.get_node_ip_address()
-
-    def open_store(self, host: str, workers: int, timeout: float) -> int:
-        """Opens the meeting point of the group; gives its port."""
-        import torch.distributed as dist
-
-        self._store = dist.TCPStore(host, 0, workers, is_master=True, wait_for_workers=False,
-                                    timeout=timedelta(seconds=timeout))
-        return self._store.port
-
-    def prepare(self, tree: dict[str, Any], plan: Plan, rank: int, address: tuple[str, int], backend: str) -> None:
-        """Loads data and module, joins the group, connects the links."""
-        import torch.distributed as dist
-
-        from unlocked.engine.plan import device_of, load_data
-
-        config = from_tree(tree)
-        replicas = config.parallel.replicas
-        stage, replica = divmod(rank, replicas)
-        timeout = timedelta(seconds=config.parallel.timeout)
-        store = getattr(self, "_store", None) or dist.TCPStore(*address, plan.workers, timeout=timeout)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=plan.workers, timeout=timeout)
-        data, device = load_data(config), device_of(plan)
-        self._stage = Stage(plan, data, stage, device, shard=(replica, replicas))
-        self._stage.connect(_ends(self._stage, plan, stage, replica, device, backend))
-        groups = [dist.new_group([s * replicas + r for r in range(replicas)]) for s in range(plan.stages)] \
-            if replicas > 1 else []
-        if groups:
-            self._stage.learner.reduce = _Average(groups[stage], replicas)
-
-    def call(self, method: str, *args: Any) -> Any:
-        """A method of the stage; everything after `prepare` comes this way."""
-        return getattr(self._stage, method)(*args)
-
-    def ask(self, question: Callable[..., Any], *args: Any) -> Any:
-        """A function of the stage, for what only measurements want to know."""
-        return question(self._stage, *args)
-
-
-class _Average:
-    """Averages gradients over the replicas of one module, in one message."""
-
-    def __init__(self, group: Any, replicas: int):
-        self._group, self._replicas = group, replicas
-
-    def __call__(self, parameters: list[nn.Parameter]) -> None:
-        import torch.distributed as dist
-
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        if not gradients:
-            return
-        flat = torch._utils._flatten_dense_tensors(gradients)
-        dist.all_reduce(flat, group=self._group)
-        flat /= self._replicas
-        for gradient, mean in zip(gradients, torch._utils._unflatten_dense_tensors(flat, gradients), strict=True):
-            gradient.copy_(mean)
-
-
-def _ends(stage: Stage, plan: Plan, k: int, replica: int, device: torch.device, backend: str) -> Ends:
-    import torch.distributed as dist
-
-    from unlocked.engine.links import ReceiveLink, SendLink
-
-    replicas, part = plan.config.parallel.replicas, plan.parts[k]
-    batch = plan.config.data.batch_size // replicas
-    dtype = DTYPES[plan.config.train.precision]
-    through_cpu = backend == "gloo" and device.type == "cuda"
-    last = plan.stages - 1
-    # nccl keeps the order of messages per communicator and knows no tags: every link gets its own
-    groups: dict[tuple[int, int, int], Any] = {}
-    if backend == "nccl":
-        for r in range(replicas):
-            for low in range(last):
-                groups[low, UP, r] = dist.new_group([low * replicas + r, (low + 1) * replicas + r])
-                groups[low, DOWN, r] = dist.new_group([low * replicas + r, (low + 1) * replicas + r])
-                groups[low, ERROR, r] = dist.new_group([low * replicas + r, last * replicas + r])
-
-    def send(to: int, channel: int, low: int) -> SendLink:
-        return SendLink(to * replicas + replica, channel, groups.get((low, channel, replica)),
-                        in_flight=plan.lag + 4, through_cpu=through_cpu)
-
-    def receive(source: int, channel: int, low: int, shape: tuple[int, ...]) -> ReceiveLink:
-        return ReceiveLink(source * replicas + replica, channel, (batch, *shape), dtype, device, plan.lag,
-                           groups.get((low, channel, replica)), through_cpu)
-
-    ends = Ends()
-    feedback = stage.learner.feedback_from
-    if not part.is_first:
-        ends.h_in = receive(k - 1, UP, k - 1, part.in_shape)
-    if not part.is_last:
-        ends.h_out = send(k + 1, UP, k)
-    if feedback == "above":
-        if not part.is_last:
-            ends.feedback_in = receive(k + 1, DOWN, k, part.out_shape)
-        if not part.is_first:
-            ends.feedback_out = [send(k - 1, DOWN, k - 1)]
-    elif feedback == "last":
-        if not part.is_last:
-            ends.feedback_in = receive(last, ERROR, k, (plan.n_outputs,))
-        else:
-            ends.feedback_out = [send(low, ERROR, low) for low in range(last)]
-    return ends
 
 
 class RayGroup(Group):
@@ -312,7 +190,7 @@ class RayGroup(Group):
             return cause
         if died:
             return WorkerFailed(f"a worker died: {_last_line(str(chosen))}", str(chosen), may_pass=True)
-        network = re.search(r"gloo|nccl|Connection|DistNetworkError|Timed out", str(chosen)) is not None
+        network = re.search(r"gloo|nccl|Connection|PeerLost|DistNetworkError|Timed out", str(chosen)) is not None
         return WorkerFailed(f"a worker failed: {_last_line(str(chosen))}", str(chosen), may_pass=network)
 
 

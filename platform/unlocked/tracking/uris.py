@@ -22,7 +22,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "
 
 
 def resolve_uri(uri: str | None, runs_root: Path) -> str:
-    """The store to use: `uri`, or SQLite under the runs root when None, `off` as it is; SQLite paths absolute."""
+    """The store to use: `uri`, or SQLite under the runs root when None; SQLite paths absolute."""
     if uri == OFF:
         return OFF
     if uri is None:

@@ -1,0 +1,100 @@
+"""Which links a scheme needs between the modules, and their ends on each worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from unlocked.engine.links import Link, ReceiveLink, SendLink
+from unlocked.engine.plan import DTYPES, Plan
+from unlocked.engine.shared import SharedReceiver, SharedSender
+from unlocked.engine.stage import Ends
+
+UP, DOWN, ERROR = 0, 1, 2  # channels between a pair of modules
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Tensors of one kind, one per minibatch, from module `source` to module `target`."""
+
+    source: int
+    target: int
+    channel: int
+    shape: tuple[int, ...]  # of one example
+
+
+def edges(plan: Plan) -> list[Edge]:
+    """Activations up every boundary; feedback down every boundary, or from the last module to all others."""
+    parts, last = plan.parts, plan.stages - 1
+    found = [Edge(k, k + 1, UP, parts[k].out_shape) for k in range(last)]
+    if plan.scheme.feedback_from == "above":
+        found += [Edge(k + 1, k, DOWN, parts[k].out_shape) for k in range(last)]
+    elif plan.scheme.feedback_from == "last":
+        found += [Edge(last, k, ERROR, (plan.n_outputs,)) for k in range(last)]
+    return found
+
+
+def wire(plan: Plan, rank: int, device: torch.device, backend: str, nodes: list[str], store: Any) -> Ends:
+    """The ends of all links of one worker, connected; every worker of the group calls this at once.
+
+    `nodes[rank]` names the machine of each worker. CPU workers of one machine talk through shared memory unless
+    `parallel.link` says otherwise, all others through the process group.
+    """
+    parallel = plan.config.parallel
+    replicas, dtype = parallel.replicas, DTYPES[plan.config.train.precision]
+    stage, replica = divmod(rank, replicas)
+    shape = (plan.config.data.batch_size // replicas,)
+    through_cpu = backend == "gloo" and device.type == "cuda"
+    groups = _nccl_groups(plan) if backend == "nccl" else {}
+    ends, senders, receivers = Ends(), [], []
+    mine = [edge for edge in edges(plan) if stage in (edge.source, edge.target)]
+    links: dict[Edge, Link] = {}
+    for edge in mine:
+        source, target = edge.source * replicas + replica, edge.target * replicas + replica
+        near = backend != "nccl" and nodes[source] == nodes[target] and parallel.link != "group"
+        group = groups.get((edge, replica))
+        key = f"link/{edge.source}/{edge.target}/{edge.channel}/{replica}"
+        if edge.target == stage:
+            if near:
+                link = SharedReceiver(f"module {edge.source}", (*shape, *edge.shape), dtype, plan.lag, parallel.timeout,
+                                      device)
+                store.set(key, link.address)
+                receivers.append(link)
+                links[edge] = link
+            else:
+                links[edge] = ReceiveLink(source, edge.channel, (*shape, *edge.shape), dtype, device, plan.lag, group,
+                                          through_cpu)
+        elif near:
+            senders.append((edge, key))
+        else:
+            links[edge] = SendLink(target, edge.channel, group, plan.lag + 4, through_cpu)
+    # everyone connects before anyone accepts, and accepts before it asks for memory: no circle can wait
+    for edge, key in senders:
+        links[edge] = SharedSender(store.get(key).decode(), f"module {edge.target}", (*shape, *edge.shape), dtype,
+                                   parallel.timeout)
+    for receiver in receivers:
+        receiver.accept()
+    for edge, _ in senders:
+        links[edge].map()  # type: ignore[attr-defined]
+    for edge, link in links.items():
+        if edge.channel == UP:
+            if edge.target == stage:
+                ends.h_in = link
+            else:
+                ends.h_out = link
+        elif edge.target == stage:
+            ends.feedback_in = link
+        else:
+            ends.feedback_out.append(link)
+    return ends
+
+
+def _nccl_groups(plan: Plan) -> dict[tuple[Edge, int], Any]:
+    """nccl keeps the order of messages per communicator and knows no tags: every link gets its own."""
+    import torch.distributed as dist
+
+    replicas = plan.config.parallel.replicas
+    return {(edge, r): dist.new_group([edge.source * replicas + r, edge.target * replicas + r])
+            for edge in edges(plan) for r in range(replicas)}

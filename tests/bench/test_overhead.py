@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from unlocked.bench import overhead
+from unlocked.bench.overhead import Case
+from unlocked.bench.report import overhead_json
+from unlocked.cli.main import main
+from unlocked.errors import RunFailed
+
+TINY = Case(n_in=8, hidden=[16], batch=8, examples=300)  # 37 steps an epoch: segments end within a turn too
+
+
+def test_the_two_loops_compute_the_same_losses_and_give_a_finite_ratio():
+    cost = overhead.measure(TINY, rounds=2, seconds=0.01)
+    assert cost.name == "mlp-8-16-10-b8"
+    assert all(math.isfinite(x) for x in (cost.ratio.median, cost.added.median, cost.rate.median))
+    assert cost.ratio.least <= cost.ratio.median <= cost.ratio.most
+    assert len(cost.foreign) == 2
+
+
+def test_loops_that_disagree_are_not_compared(monkeypatch):
+    monkeypatch.setattr(overhead, "build_optimizer", lambda _, weights: torch.optim.SGD(weights, lr=0.5))
+    with pytest.raises(RunFailed, match="disagree on the losses"):
+        overhead.measure(TINY, rounds=1, seconds=0.01)
+
+
+def test_the_number_of_threads_is_put_back():
+    before = torch.get_num_threads()
+    overhead.measure(TINY, rounds=1, threads=1 if before > 1 else 2, seconds=0.01)
+    assert torch.get_num_threads() == before
+
+
+def test_the_json_names_every_case_with_ratio_and_microseconds():
+    cost = overhead.measure(TINY, rounds=1, seconds=0.01)
+    case = json.loads(json.dumps(overhead_json([cost], threads=1)))["overhead"]["mlp-8-16-10-b8"]
+    assert case.keys() >= {"ratio", "us_per_step", "ratio_spread", "foreign_cpu"}
+
+
+def test_the_command_ends_with_the_json_line(monkeypatch, capsys):
+    monkeypatch.setattr(overhead, "CASES", [TINY])
+    assert main(["bench", "overhead", "--rounds", "1", "--seconds", "0.01", "--json"]) == 0
+    tree = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert math.isfinite(tree["overhead"]["mlp-8-16-10-b8"]["ratio"])
+
+
+def test_no_rounds_are_refused(capsys):
+    assert main(["bench", "overhead", "--rounds", "0"]) == 2
+    assert "--rounds: 0 is out of range" in capsys.readouterr().err

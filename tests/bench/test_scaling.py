@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from unlocked.bench import scaling
+from unlocked.bench.solo import run_alone
+from unlocked.cli.main import main
+from unlocked.config import from_tree
+from unlocked.engine.plan import load_data, make_plan
+from unlocked.engine.stage import Stage
+from unlocked.errors import ConfigError
+
+TINY = """
+name: tiny
+data: {name: digits, batch_size: 16, validation: 0.0}
+model: {name: mlp, hidden: [16, 16]}
+scheme: {name: cdni, sg: {kind: linear}}
+"""
+
+
+def tiny(**groups):
+    tree = {"data": {"name": "digits", "batch_size": 16, "validation": 0.0},
+            "model": {"name": "mlp", "hidden": [16, 16, 16]}, "scheme": {"name": "cdni"},
+            "parallel": {"stages": 2, "launcher": "inprocess"}}
+    return from_tree({**tree, **groups})
+
+
+@pytest.mark.parametrize("name", scaling.cases())
+def test_every_case_is_cut_into_two(name):
+    config = scaling.load_case(name, ["data.options.examples=300"])
+    _, plans, left_out = scaling._plans(config, scaling.SCHEMES)
+    assert list(plans) == ["backprop_1_thread", "backprop_all_threads", "ideal", "locked", *scaling.SCHEMES]
+    assert left_out == {}
+    cuts = {tuple(part.stop for part in plan.parts) for plan in plans.values() if plan.stages == 2}
+    assert len(cuts) == 1  # the same for all
+
+
+def test_an_unknown_case_is_refused_with_the_nearest(capsys):
+    assert main(["bench", "scaling", "mpl"]) == 2
+    assert "unknown case 'mpl'; did you mean 'mlp'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "reason"), [
+    (["mlp", "cnn"], "one case or one --config at a time"),
+    (["mlp", "--config", "quickstart"], "one case or one --config at a time"),
+    (["mlp", "--stages", "1"], "--stages: 1 is out of range"),
+    (["mlp", "--rounds", "0"], "--rounds: 0 is out of range"),
+    (["mlp", "parallel.device=cuda"], "parallel.device: cuda"),
+    (["mlp", "--stages", "99"], "parallel.stages: 99 is more than"),
+])
+def test_what_cannot_be_measured_is_refused_before_anything_starts(words, reason, capsys):
+    assert main(["bench", "scaling", *words]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_one_module_leaves_nothing_to_unlock():
+    with pytest.raises(ConfigError, match="at least 2"):
+        scaling.measure(tiny(parallel={"stages": 1}))
+
+
+def test_a_scheme_that_does_not_fit_is_left_out_with_its_reason():
+    config = tiny(scheme={"name": "dfa", "sg": {"kind": "conv"}})  # a synthetic gradient for maps, on vectors
+    _, plans, left_out = scaling._plans(config, scaling.SCHEMES)
+    assert "dfa" in plans
+    assert "scheme.sg.kind" in left_out["cdni"]
+
+
+def test_a_module_alone_does_the_work_of_a_step_and_stays_finite():
+    config = tiny()
+    data = load_data(config)
+    plan = make_plan(config, data)
+    for k in range(2):
+        stage = Stage(plan, data, k, torch.device("cpu"))
+        before = [p.clone() for p in stage.learner.trainable]
+        stats = run_alone(stage, steps=6)
+        assert stats.seconds > 0
+        assert all(not torch.equal(a, b) for a, b in zip(before, stage.learner.trainable, strict=True))
+        assert stage.nonfinite() is None
+
+
+def test_bytes_count_outputs_and_what_comes_back():
+    config = tiny(scheme={"name": "backprop"})
+    plan = make_plan(config, load_data(config))
+    assert scaling.bytes_per_step(plan) == 2 * 16 * 16 * 4  # h_1 up, its gradient down
+    plan = make_plan(tiny(scheme={"name": "dfa"}), load_data(config))
+    assert scaling.bytes_per_step(plan) == (16 + 10) * 16 * 4  # h_1 up and the error down
+
+
+@pytest.mark.ray
+def test_a_config_of_the_users_is_measured_over_two_workers(tmp_path, capsys):
+    config, plot = tmp_path / "tiny.yaml", tmp_path / "tiny.png"
+    config.write_text(TINY)
+    assert main(["bench", "scaling", "--config", str(config), "seed=1", "--rounds", "2", "--steps", "3",
+                 "--plot", str(plot), "--json"]) == 0
+    tree = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert tree["case"] == "tiny"
+    assert sum(tree["cut"]) == 3
+    assert tree["ratios"]["cdni"].keys() == {"ideal", "locked", "backprop_1_thread", "backprop_all_threads"}
+    assert all(math.isfinite(x) for ratios in tree["ratios"].values() for x in ratios.values())
+    assert all(len(tree[key]["dfa"]) == 2 for key in ("wait_fraction", "busy_seconds", "peak_rss_mb"))
+    assert len(tree["foreign_cpu"]) == 2
+    assert plot.stat().st_size > 1000

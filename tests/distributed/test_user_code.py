@@ -1,0 +1,55 @@
+"""A user's own module reaches the workers, and relative paths mean there what they mean to the driver."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from unlocked.cli.main import main
+
+MODULE = '''
+import numpy as np
+from torch import nn
+from unlocked import RawData, register_data, register_model, register_scheme
+from unlocked.schemes.dni import DNI
+
+@register_model("mine")
+def mine(in_shape, n_outputs, width: int = 12):
+    return nn.Sequential(nn.Linear(in_shape[0], width), nn.Tanh(), nn.Linear(width, n_outputs))
+
+@register_data("my_points")
+def my_points(source):
+    """Points above and below a line."""
+    x = np.loadtxt(source.root / "points.txt")
+    return RawData(x.astype("float32"), (x.sum(1) > 0).astype("int64"))
+
+@register_scheme("my_dni")
+class MyDNI(DNI):
+    """dni under another name."""
+'''
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("launcher", ["inprocess", pytest.param("ray", marks=pytest.mark.ray)])
+def test_a_model_data_and_scheme_of_ones_own_train_by_import(launcher, tmp_path, monkeypatch, capsys, request):
+    import numpy as np
+
+    if launcher == "ray":
+        request.getfixturevalue("cluster")
+    (tmp_path / "own_things.py").write_text(MODULE)
+    (tmp_path / "data").mkdir()
+    np.savetxt(tmp_path / "data" / "points.txt", np.random.default_rng(0).normal(size=(300, 6)))
+    (tmp_path / "mine.yaml").write_text(
+        "data: {name: my_points, batch_size: 20}\nmodel: {name: mine, width: 10}\n"
+        "scheme: {name: my_dni}\ntrain: {epochs: 8}\noptimizer: {lr: 0.02}\n"
+        "parallel: {stages: 2, threads: 1, timeout: 60}\ntracking: {uri: off}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("UNLOCKED_DATA", raising=False)
+    code = main(["train", "mine.yaml", f"parallel.launcher={launcher}", "--import", "own_things", "--json", "--quiet"])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    summary = json.loads(captured.out.strip().splitlines()[-1])
+    assert (summary["model"], summary["scheme"], summary["launcher"]) == ("mine", "my_dni", launcher)
+    assert summary["metrics"]["test/accuracy"] > 0.8
+    assert main(["evaluate", summary["run_dir"], "--import", "own_things"]) == 0
