@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from unlocked.config import Config, load_config
 from unlocked.engine.checkpoint import Checkpoints
 from unlocked.engine.loop import train
-from unlocked.engine.ray_group import RayGroup, Worker
+from unlocked.engine.ray_group import RayGroup
+from unlocked.engine.worker import Worker
 
 SMALL = ["model.hidden=[24,20,16,12]", "model.norm=batch", "model.dropout=0.2", "scheme.sg.hidden=[16]",
          "data.batch_size=32", "parallel.partition=null",
@@ -102,7 +103,7 @@ def warm(cluster: None) -> type[RayGroup]:
 
         if dist.is_initialized():
             dist.destroy_process_group()
-        vars(worker).pop("_store", None)
+        worker._store = worker._stage = None  # the stage holds its links
 
     class WarmGroup(RayGroup):
         pool = actors

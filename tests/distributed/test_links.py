@@ -22,7 +22,7 @@ def pair(warm):
 
         import torch.distributed as dist
 
-        store = getattr(worker, "_store", None) or dist.TCPStore("127.0.0.1", port, 2)
+        store = worker._store or dist.TCPStore("127.0.0.1", port, 2)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=timeout))
         try:
             done = work()
@@ -31,7 +31,7 @@ def pair(warm):
             return done
         finally:
             dist.destroy_process_group()
-            vars(worker).pop("_store", None)
+            worker._store = None
 
     def run(sends, receives, timeout=20.0):
         port = ray.get(workers[0].open_store.remote("127.0.0.1", 2, 20.0))
@@ -50,6 +50,7 @@ def test_messages_come_in_order_and_hold_for_keep_later_ones(pair):
         link = SendLink(1, 0, in_flight=4)
         for t in range(20):
             link.send(t, torch.full((3, 2), float(t)))
+        return [work.wait() for work, _ in link._works]  # what is in flight goes when its link goes
 
     def receives():
         import torch
@@ -82,6 +83,8 @@ def test_a_slow_receiver_holds_the_sender_back(pair):
         for t in range(12):
             link.send(t, torch.zeros(1000))
             moments.append(time.time())
+        for work, _ in link._works:
+            work.wait()
         return moments
 
     def receives():

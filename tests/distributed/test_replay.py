@@ -29,15 +29,18 @@ def losses_and_weights(group_class, plan, data):
     return series, {key: value for state in states for key, value in state["weights"].items()}
 
 
-@pytest.mark.parametrize(("stages", "scheme", "lag", "model"), [
-    *((stages, scheme, "auto", MLP) for stages in (2, 4) for scheme in ("backprop", "dni", "cdni", "dfa", "frozen")),
-    (2, "dni", 0, MLP), (2, "cdni", 3, MLP), (2, "dfa", 0, MLP), (2, "dfa", 3, MLP), (4, "dfa", 0, MLP),
-    (2, "dni", "auto", CNN), (2, "cdni", 0, CNN),
+@pytest.mark.parametrize(("stages", "scheme", "lag", "model", "link"), [
+    *((stages, scheme, "auto", MLP, "auto") for stages in (2, 4)
+      for scheme in ("backprop", "dni", "cdni", "dfa", "frozen")),
+    (2, "dni", 0, MLP, "auto"), (2, "cdni", 3, MLP, "auto"), (2, "dfa", 0, MLP, "auto"), (4, "dfa", 3, MLP, "auto"),
+    (2, "dni", "auto", CNN, "auto"), (2, "cdni", 0, CNN, "auto"),
+    *((4, scheme, "auto", MLP, "group") for scheme in ("backprop", "cdni", "dfa")),
+    (2, "dni", 0, MLP, "group"), (2, "dfa", 3, CNN, "group"),
 ], ids=lambda value: {"model.name=cnn": "cnn"}.get(value[0], "mlp") if isinstance(value, list) else str(value))
-def test_workers_give_what_the_replay_in_process_gives(warm, stages, scheme, lag, model):
+def test_workers_give_what_the_replay_in_process_gives(warm, stages, scheme, lag, model, link):
     config = load_config("quickstart", [
         *model, f"parallel.stages={stages}", f"scheme.name={scheme}", f"scheme.lag={lag}", "data.batch_size=32",
-        "parallel.partition=null", "parallel.threads=1", "parallel.timeout=60"])
+        f"parallel.link={link}", "parallel.partition=null", "parallel.threads=1", "parallel.timeout=60"])
     data = load_data(config)
     plan = make_plan(config, data)
     replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)

@@ -41,10 +41,10 @@ def overhead_json(costs: Sequence[Cost], threads: int) -> dict[str, Any]:
 
 def scaling_tables(scaling: Scaling) -> list[Table]:
     """What is gained, and where the time goes."""
-    title = (f"{scaling.case}, {len(scaling.cut)} modules of {scaling.cut} blocks, {scaling.steps} steps a round:\n"
-             f"steps/s, and ratios within a round, median and least-most")
+    title = (f"{scaling.case}, {len(scaling.cut)} modules of {scaling.cut} blocks, {scaling.steps} steps a "
+             f"round:\nsteps/s, and ratios within a round, median and least-most")
     gained = Table(title=title, box=box.SIMPLE)
-    for heading in ("", "steps/s", *(f"over\n{SHORT[name]}" for name in REFERENCES)):
+    for heading in ("", "steps/s", *(f"over\n{SHORT.get(name, name)}" for name in REFERENCES)):
         gained.add_column(heading, justify="right" if heading else "left")
     for name, r in scaling.results.items():
         ratios = (r.ratios.get(other) for other in REFERENCES)
@@ -57,7 +57,8 @@ def scaling_tables(scaling: Scaling) -> list[Table]:
     for name, r in scaling.results.items():
         spent.add_row(SHORT.get(name, name), ", ".join(f"{1e3 * busy:.1f}" for busy in r.busy),
                       ", ".join(f"{share:.0%}" for share in r.waiting),
-                      ", ".join(f"{mb:.0f}" for mb in r.peak_rss_mb), f"{r.bytes_per_step / 1e6:.2f}", str(r.lag))
+                      ", ".join(f"{mb:.0f}" for mb in r.peak_rss_mb),
+                      f"{r.bytes_per_step / 1e6:.2f}", str(r.lag))
     return [gained, spent]
 
 

@@ -75,4 +75,6 @@ def _best_cut(n: int, modules: int, cost: Callable[[int, int, int], float],
                     nxt[stop] = (total, [*before[1], stop - start])
         best = nxt
     assert best[n] is not None
-    return best[n]
+    cut = best[n]
+    assert cut is not None
+    return cut

@@ -60,13 +60,17 @@ def _add_scaling(kinds: Any) -> None:
         "  unlocked bench scaling cnn --rounds 7 --plot cnn.png\n"
         "  unlocked bench scaling mlp scheme.sg.rank=16 --stages 3\n"
         "  unlocked bench scaling --config quickstart model.hidden='[512, 512, 512]' --json\n\n"
-        "cases: mlp (0.1 s a step), mlp-small (3 ms a step), cnn (images)\n")
+        "cases, with the time of a step in one thread:\n"
+        "  mlp        784-1024x6-10, batch 256                  0.1 s\n"
+        "  mlp-small  784-256x6-10, batch 64                    3 ms\n"
+        "  cnn        VGG-11 at half width, 3x32x32, batch 32   0.06 s\n"
+        "  cnn-flat   7 convolutions that never pool            0.1 s\n")
     parser.add_argument("words", nargs="*", metavar="CASE | key=value",
                         help="a case (default: mlp), and changes to its configuration")
     parser.add_argument("--config", metavar="NAME", help="a preset or a .yaml file instead of a case")
     parser.add_argument("--stages", type=int, help="modules (default: the configuration's, at least 2)")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
-    parser.add_argument("--steps", type=int, help="of each per round (default: what one thread does in 1.5 s)")
+    parser.add_argument("--steps", type=int, help="of each per round (default: those of 1.5 s)")
     parser.add_argument("--plot", metavar="FILE", help="also draw it as PNG")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     add_import(parser)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import logging
 import os
 import shutil
 import socket
@@ -70,9 +71,10 @@ def _models() -> Rows:
 def _schemes() -> Rows:
     from unlocked.schemes import SCHEMES
 
-    return [{"scheme": name, "feedback": SCHEMES.get(name).feedback_from or "none",
-             "lag": SCHEMES.get(name).why_no_lag or "any", "what": _first_line(sys.modules[SCHEMES.get(name).__module__])}
-            for name in SCHEMES]
+    kinds = {name: SCHEMES.get(name) for name in SCHEMES}
+    return [{"scheme": name, "feedback": kind.feedback_from or "none", "lag": kind.why_no_lag or "any",
+             "what": _first_line(kind) if kind.__doc__ else _first_line(sys.modules[kind.__module__])}
+            for name, kind in kinds.items()]
 
 
 def _data() -> Rows:
@@ -136,18 +138,17 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Exit code 0 when nothing is wrong; every problem comes with what to do."""
     checks = [_check_packages(), _check_platform(), _check_device(), _check_cores(), _check_runs(Path(arguments.runs)),
               _check_loopback(), _check_gloo(), _check_data(), _check_ray()]
-    rows = [{"check": name, "ok": ok, "finding": finding} for name, ok, finding in checks]
     if arguments.json:
-        print(json.dumps(rows))
+        print(json.dumps([{"check": name, "ok": ok, "finding": finding} for name, ok, finding in checks]))
     else:
         from rich.console import Console
         from rich.table import Table
 
         table = Table("check", "", "finding")
-        for row in rows:
-            table.add_row(row["check"], "[green]ok[/]" if row["ok"] else "[red]wrong[/]", row["finding"])
+        for name, ok, finding in checks:
+            table.add_row(name, "[green]ok[/]" if ok else "[red]wrong[/]", finding)
         Console().print(table)
-    return 0 if all(row["ok"] for row in rows) else 1
+    return 0 if all(ok for _, ok, _ in checks) else 1
 
 
 Check = tuple[str, bool, str]
@@ -165,8 +166,6 @@ def _check_packages() -> Check:
         found.append(f"{name} {have}")
         if tuple(int(part) for part in have.split("+")[0].split(".")[:2]) < floor:
             wrong.append(f"{name} {have} is older than {'.'.join(map(str, floor))}")
-    if sys.version_info < (3, 11):
-        wrong.append("Python is older than 3.11")
     return "packages", not wrong, "; ".join(wrong) + (": pip install -U" if wrong else "") or ", ".join(found)
 
 
@@ -233,7 +232,7 @@ def _check_ray() -> Check:
     import ray
 
     try:
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         have = ray.cluster_resources()
         ray.shutdown()
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from unlocked.config.schema import Config
 from unlocked.errors import ConfigError
-from unlocked_models.registry import MODELS, unknown
+from unlocked_models.registry import MODELS, Registry, unknown
 
 
 def check_values(config: Config) -> None:
@@ -106,9 +106,10 @@ def _check_names(config: Config) -> None:
 
     if not config.model.get("name"):
         raise ConfigError(f"model.name: a value is required (known: {', '.join(MODELS.names())})")
-    named = [("data.name", DATA, config.data.name), ("model.name", MODELS, config.model["name"]),
-             ("scheme.name", SCHEMES, config.scheme.name), ("optimizer.name", OPTIMIZERS, config.optimizer.name),
-             ("scheme.sg.optimizer", OPTIMIZERS, config.scheme.sg.optimizer)]
+    named: list[tuple[str, Registry[Any], str]] = [
+        ("data.name", DATA, config.data.name), ("model.name", MODELS, config.model["name"]),
+        ("scheme.name", SCHEMES, config.scheme.name), ("optimizer.name", OPTIMIZERS, config.optimizer.name),
+        ("scheme.sg.optimizer", OPTIMIZERS, config.scheme.sg.optimizer)]
     if config.task is not None:
         named.append(("task", TASKS, config.task))
     for key, registry, name in named:
@@ -165,7 +166,7 @@ def _check_combinations(config: Config) -> None:
     from unlocked.schemes import SCHEMES
 
     lag, scheme = config.scheme.lag, config.scheme
-    if isinstance(lag, str) and lag != "auto" or isinstance(lag, int) and lag < 0:
+    if (isinstance(lag, str) and lag != "auto") or (isinstance(lag, int) and lag < 0):
         raise ConfigError(f"scheme.lag: {lag!r} is out of range; expected auto or a whole number of at least 0")
     kind = SCHEMES.get(scheme.name)
     if lag not in ("auto", 0) and kind.why_no_lag is not None:

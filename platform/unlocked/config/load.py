@@ -39,8 +39,8 @@ def load_config(config: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration of a preset name or a YAML file, with overrides such as `scheme.name=dfa`.
 
     A file may say `extends: NAME` and give only what differs. Another `model.name` in a later layer drops the
-    options of the earlier model, and with another `parallel.stages` its `parallel.partition`. Raises `ConfigError`: one line with the key, the value, what was
-    expected and the nearest match.
+    options of the earlier model, and with another `parallel.stages` its `parallel.partition`. Raises `ConfigError`:
+    one line with the key, the value, what was expected and the nearest match.
 
     >>> load_config("quickstart", ["optimizer.lr=0.01"]).optimizer.lr
     0.01
@@ -73,7 +73,7 @@ def _drop_outdated(merged: DictConfig, layer: dict[str, Any]) -> None:
         merged.parallel.partition = None
 
 
-def from_tree(tree: DictConfig | dict[str, Any]) -> Config:
+def from_tree(tree: Any) -> Config:
     """A checked `Config` from a merged tree (or from the dictionary that `to_dict` gave)."""
     try:
         if not isinstance(tree, DictConfig):

@@ -18,11 +18,20 @@ from torch import Tensor
 AHEAD = 2  # receives posted before they are asked for
 
 
-class Link(Protocol):
+class Outgoing(Protocol):
+    """The sending end of a link."""
+
     waited: float  # seconds spent waiting for messages to come
     sent: float  # seconds spent in sending
 
     def send(self, t: int, message: Tensor) -> None: ...
+
+
+class Incoming(Protocol):
+    """The receiving end of a link."""
+
+    waited: float
+    sent: float
 
     def expect(self, start: int, stop: int) -> None:
         """Messages of minibatches start..stop-1 will come."""

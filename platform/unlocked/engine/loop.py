@@ -71,8 +71,8 @@ def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | N
     started = started or time.time()
     data = load_data(config)
     plan = make_plan(config, data)
-    if config.tracking.uri not in (None, "off"):
-        resolve_uri(config.tracking.uri, Path(config.tracking.runs))  # refuses what is no address, before anything starts
+    if config.tracking.uri is not None:
+        resolve_uri(config.tracking.uri, Path(config.tracking.runs))  # refuses what is no address
     folder = RunFolder.create(config)
     return _Run(plan, data, folder, imports, reporter or Silent(), started).complete()
 

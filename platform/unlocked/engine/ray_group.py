@@ -8,6 +8,7 @@ an actor.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -203,10 +204,10 @@ def start_ray(workers: int, address: str | None) -> None:
     address = address or os.environ.get("RAY_ADDRESS")
     try:
         if address:
-            ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         else:
             ray.init(address="local", num_cpus=max(os.cpu_count() or 1, workers), include_dashboard=False,
-                     logging_level="ERROR", log_to_driver=False, object_store_memory=512 * 2**20)
+                     logging_level=logging.ERROR, log_to_driver=False, object_store_memory=512 * 2**20)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray could not start here"
         raise RunFailed(f"parallel.address: {where}: {str(error).splitlines()[0]}") from None

@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from unlocked.data import DataSet, TrainBatches, parse_augment
-from unlocked.engine.links import Link, Queue
+from unlocked.engine.links import Incoming, Outgoing, Queue
 from unlocked.engine.plan import DTYPES, Plan, build_learner
 from unlocked.optim import lr_factor
 from unlocked.schemes import ModuleLearner
@@ -40,10 +41,10 @@ class SegmentStats:
 class Ends:
     """The ends of a stage's links; None where there is no neighbour or nothing is sent."""
 
-    h_in: Link | None = None
-    h_out: Link | None = None
-    feedback_in: Link | None = None
-    feedback_out: list[Link] = field(default_factory=list)
+    h_in: Incoming | None = None
+    h_out: Outgoing | None = None
+    feedback_in: Incoming | None = None
+    feedback_out: list[Outgoing] = field(default_factory=list)
 
 
 class Stage:
@@ -145,7 +146,7 @@ class Stage:
             for group, lr in zip(optimizer.param_groups, base, strict=True):
                 group["lr"] = lr * factor
 
-    def _links(self) -> list[Link]:
+    def _links(self) -> list[Incoming | Outgoing]:
         ends = (self.ends.h_in, self.ends.h_out, self.ends.feedback_in, *self.ends.feedback_out)
         return [link for link in ends if link is not None]
 
@@ -241,7 +242,7 @@ def connect_in_process(stages: list[Stage]) -> None:
     last = stages[-1]
     for stage in stages:
         stage.connect(Ends())
-    for below, above in zip(stages, stages[1:], strict=False):
+    for below, above in pairwise(stages):
         below.ends.h_out = above.ends.h_in = Queue()
         if feedback_from is not None:
             sender = above if feedback_from == "above" else last

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from unlocked.engine.links import Link, ReceiveLink, SendLink
+from unlocked.engine.links import Incoming, Outgoing, ReceiveLink, SendLink
 from unlocked.engine.plan import DTYPES, Plan
 from unlocked.engine.shared import SharedReceiver, SharedSender
 from unlocked.engine.stage import Ends
@@ -48,47 +48,43 @@ def wire(plan: Plan, rank: int, device: torch.device, backend: str, nodes: list[
     shape = (plan.config.data.batch_size // replicas,)
     through_cpu = backend == "gloo" and device.type == "cuda"
     groups = _nccl_groups(plan) if backend == "nccl" else {}
-    ends, senders, receivers = Ends(), [], []
     mine = [edge for edge in edges(plan) if stage in (edge.source, edge.target)]
-    links: dict[Edge, Link] = {}
+    incoming: dict[Edge, Incoming] = {}
+    outgoing: dict[Edge, Outgoing] = {}
+    receivers: list[SharedReceiver] = []
+    senders: list[tuple[Edge, str]] = []
     for edge in mine:
         source, target = edge.source * replicas + replica, edge.target * replicas + replica
-        near = backend != "nccl" and nodes[source] == nodes[target] and parallel.link != "group"
-        group = groups.get((edge, replica))
+        near = backend != "nccl" and nodes[source] == nodes[target] and parallel.link == "auto"
+        group, full = groups.get((edge, replica)), (*shape, *edge.shape)
         key = f"link/{edge.source}/{edge.target}/{edge.channel}/{replica}"
-        if edge.target == stage:
-            if near:
-                link = SharedReceiver(f"module {edge.source}", (*shape, *edge.shape), dtype, plan.lag, parallel.timeout,
-                                      device)
-                store.set(key, link.address)
-                receivers.append(link)
-                links[edge] = link
-            else:
-                links[edge] = ReceiveLink(source, edge.channel, (*shape, *edge.shape), dtype, device, plan.lag, group,
-                                          through_cpu)
+        if edge.target == stage and near:
+            receiver = SharedReceiver(f"module {edge.source}", full, dtype, plan.lag, parallel.timeout, device)
+            store.set(key, receiver.address)
+            receivers.append(receiver)
+            incoming[edge] = receiver
+        elif edge.target == stage:
+            incoming[edge] = ReceiveLink(source, edge.channel, full, dtype, device, plan.lag, group, through_cpu)
         elif near:
             senders.append((edge, key))
         else:
-            links[edge] = SendLink(target, edge.channel, group, plan.lag + 4, through_cpu)
-    # everyone connects before anyone accepts, and accepts before it asks for memory: no circle can wait
+            outgoing[edge] = SendLink(target, edge.channel, group, plan.lag + 4, through_cpu)
+    # everyone connects before anyone accepts, and accepts before it maps: no circle can wait
+    connected = []
     for edge, key in senders:
-        links[edge] = SharedSender(store.get(key).decode(), f"module {edge.target}", (*shape, *edge.shape), dtype,
-                                   parallel.timeout)
+        full = (*shape, *edge.shape)
+        sender = SharedSender(store.get(key).decode(), f"module {edge.target}", full, dtype, parallel.timeout)
+        connected.append(sender)
+        outgoing[edge] = sender
     for receiver in receivers:
         receiver.accept()
-    for edge, _ in senders:
-        links[edge].map()  # type: ignore[attr-defined]
-    for edge, link in links.items():
-        if edge.channel == UP:
-            if edge.target == stage:
-                ends.h_in = link
-            else:
-                ends.h_out = link
-        elif edge.target == stage:
-            ends.feedback_in = link
-        else:
-            ends.feedback_out.append(link)
-    return ends
+    for sender in connected:
+        sender.map()
+    return Ends(
+        h_in=next((link for edge, link in incoming.items() if edge.channel == UP), None),
+        h_out=next((link for edge, link in outgoing.items() if edge.channel == UP), None),
+        feedback_in=next((link for edge, link in incoming.items() if edge.channel != UP), None),
+        feedback_out=[link for edge, link in outgoing.items() if edge.channel != UP])
 
 
 def _nccl_groups(plan: Plan) -> dict[tuple[Edge, int], Any]:

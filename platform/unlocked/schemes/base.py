@@ -226,5 +226,5 @@ class ModuleLearner(ABC):
         if self.optimizer is not None:
             self.optimizer.load_state_dict(state["optimizer"])
 
-    def prepare_checkpoint(self, at: int) -> None:
-        """Told before a segment that the next checkpoint follows step `at - 1`; most schemes need nothing."""
+    def prepare_checkpoint(self, at: int) -> None:  # noqa: B027 (a hook, empty for most schemes)
+        """Told before a segment that the next checkpoint follows step `at - 1`."""

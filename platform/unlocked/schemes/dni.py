@@ -85,11 +85,14 @@ class DNI(ModuleLearner):
         h_k, c, prediction = self.kept.popleft()
         if prediction is None:
             prediction = self._predict(h_k, c)
-        loss = (prediction - message * len(h_k)).square().sum() / len(h_k)
-        self.record("sg", loss)
-        if not loss.requires_grad:  # an M without parameters, such as an oracle
+        # the squared error per example and its gradient in two buffers: on feature maps the passes over memory
+        # that autograd would make for them cost more than M itself
+        error = (message * len(h_k)).sub_(prediction.detach())
+        if prediction.requires_grad:
+            prediction.backward(error * (-2 / len(h_k)))
+        self.record("sg", error.square_().sum() / len(h_k))
+        if not prediction.requires_grad:  # an M without parameters, such as an oracle
             return
-        loss.backward()
         if self.reduce is not None:
             self.reduce(list(self.sg.parameters()))
         self.sg_optimizer.step()

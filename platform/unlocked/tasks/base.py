@@ -28,4 +28,4 @@ class Task(ABC):
 
     @abstractmethod
     def context(self, y: Tensor, n_outputs: int, like: Tensor) -> Tensor:
-        """What conditions cdni's M_k, `(batch, features)`: the label, seen by the gradient and never by the forward pass."""
+        """What conditions cdni's M_k, `(batch, features)`: the label, which the forward pass never sees."""

@@ -1,0 +1,94 @@
+"""What every command prints, and that the dry ones start nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+IN_PROCESS = ["parallel.launcher=inprocess", "parallel.threads=1", "tracking.uri=off", "train.epochs=2"]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "compare", "list", "ui", "doctor"])
+def test_help_shows_an_example(unlocked, command):
+    done = unlocked(command, "--help")
+    assert done.code == 0
+    assert "examples:" in done.out
+    assert f"unlocked {command}" in done.out.partition("examples:")[2]
+
+
+def test_help_lists_every_command_and_every_configuration_key(unlocked):
+    top, train = unlocked("--help"), unlocked("train", "--help")
+    assert top.code == train.code == 0
+    for command in ("train", "evaluate", "compare", "list", "ui", "doctor"):
+        assert command in top.out
+    for key in ("batch_size", "granularity", "max_failures", "probe_every", "experiment"):
+        assert f"{key}: " in train.out
+
+
+def test_print_config_gives_yaml_that_trains_to_the_same(unlocked, tmp_path):
+    done = unlocked("train", "quickstart", "scheme.name=dfa", "--print-config")
+    assert done.code == 0
+    assert yaml.safe_load(done.out)["scheme"]["name"] == "dfa"
+    (tmp_path / "again.yaml").write_text(done.out)
+    assert unlocked("train", "again.yaml", "--print-config").out == done.out
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.timeout(60)
+def test_a_dry_run_shows_every_module_and_never_imports_ray(tmp_path):
+    code = ("import sys; from unlocked.cli.main import main; "
+            "code = main(['train', 'quickstart', 'parallel.stages=4', 'parallel.partition=null', '--dry-run']); "
+            "assert 'ray' not in sys.modules; assert 'mlflow' not in sys.modules; sys.exit(code)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for place in ("worker 0", "worker 1", "worker 2", "worker 3"):
+        assert place in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_ends_with_one_line_that_holds_the_run(unlocked, tmp_path):
+    done = unlocked("train", "quickstart", *IN_PROCESS, "--json")
+    assert done.code == 0, done.err
+    summary = json.loads(done.out.splitlines()[-1])
+    assert (tmp_path / "runs" / summary["run"] / "summary.json").exists()
+    assert summary["metrics"]["test/accuracy"] > 0.2
+    assert summary["steps"] == summary["epochs"] * 20 == 40
+    assert summary["steps_per_second"] > 0
+    assert 0 < summary["seconds_to_first_step"] <= summary["seconds"]
+    evaluated = unlocked("evaluate", summary["run_dir"], "--json")
+    assert evaluated.code == 0
+    assert json.loads(evaluated.out.splitlines()[-1])["metrics"]["test/loss"] == summary["metrics"]["test/loss"]
+
+
+def test_a_finished_run_resumes_to_itself(unlocked):
+    first = json.loads(unlocked("train", "quickstart", *IN_PROCESS, "--json").out.splitlines()[-1])
+    again = json.loads(unlocked("train", "--resume", first["run_dir"], "--json").out.splitlines()[-1])
+    assert again["steps"] == first["steps"]
+    assert again["metrics"]["test/loss"] == first["metrics"]["test/loss"]
+
+
+@pytest.mark.parametrize("what", ["families", "models", "schemes", "data", "tasks", "presets", "matrix"])
+def test_list_shows_every_kind_as_a_table_and_as_json(unlocked, what):
+    rows = json.loads(unlocked("list", what, "--json").out)
+    assert rows
+    table = unlocked("list", what)
+    assert table.code == 0
+    assert all(str(next(iter(row.values())))[:12] in table.out for row in rows)
+
+
+def test_doctor_finds_nothing_wrong_here(unlocked, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    done = unlocked("doctor", "--json")
+    assert done.code == 0, done.out
+    assert all(row["ok"] for row in json.loads(done.out))
+
+
+@pytest.mark.timeout(60)
+def test_python_m_unlocked_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "unlocked", "--version"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.startswith("unlocked ")

@@ -1,0 +1,114 @@
+"""Wrong input ends in one readable line on stderr and exit code 2, and starts nothing."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+BASE = ["train", "quickstart", "parallel.partition=null", "parallel.launcher=inprocess", "parallel.threads=1",
+        "tracking.uri=off"]
+
+
+def assert_one_line(done, code, *words):
+    assert done.code == code, done
+    assert done.err.endswith("\n")
+    assert done.err.count("\n") == 1, done.err
+    assert done.err.startswith("unlocked: ")
+    for word in words:
+        assert word in done.err
+    assert not Path("runs").is_dir() or not any(Path("runs").iterdir())
+
+
+@pytest.mark.parametrize(("overrides", "words"), [
+    (["optimizer.lrr=1"], ["optimizer.lrr: unknown key", "did you mean 'lr'?"]),
+    (["optimiser.lr=1"], ["did you mean 'optimizer'?"]),
+    (["train.epochs=many"], ["train.epochs", "many", "int"]),
+    (["train.epochs=0"], ["train.epochs: 0 is out of range; expected at least 1"]),
+    (["optimizer.lr=-1"], ["optimizer.lr: -1.0 is out of range"]),
+    (["optimizer.lr=nan"], ["optimizer.lr"]),
+    (["scheme.name=dnii"], ["scheme.name: unknown scheme 'dnii'; did you mean 'dni'?", "known: backprop"]),
+    (["model.name=mpl"], ["model.name: unknown model 'mpl'; did you mean 'mlp'?"]),
+    (["model.widths=[3]"], ["model.widths: unknown option of 'mlp'"]),
+    (["data.name=digit"], ["data.name: unknown data 'digit'; did you mean 'digits'?"]),
+    (["scheme.name=backprop", "scheme.lag=1"], ["scheme.lag: 1 cannot be used with backprop"]),
+    (["parallel.stages=9"], ["parallel.stages: 9 is more than the 5 blocks"]),
+    (["parallel.partition=[1,1]"], ["parallel.partition", "covers 2 blocks"]),
+    (["parallel.replicas=2", "parallel.launcher=ray", "data.batch_size=33"], ["parallel.replicas: 2 does not divide"]),
+    (["data.batch_size=5000"], ["data.batch_size: 5000 is larger than the", "digits"]),
+    (["train.patience=3", "data.validation=0"], ["train.patience: 3 needs a validation split"]),
+    (["tracking.uri=nonsense"], ["tracking.uri"]),
+    (["name=${oc.env:HOME}"], ["calls a resolver"]),
+    (["no_equals_sign"], ["an override is key=value"]),
+])
+def test_a_wrong_override_ends_in_one_line(unlocked, overrides, words):
+    assert_one_line(unlocked(*BASE, *overrides), 2, *words)
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["train"], "train: name a preset or a .yaml file"),
+    (["train", "quickstrat"], "did you mean 'quickstart'?"),
+    (["train", "missing.yaml"], "no file 'missing.yaml'"),
+    (["train", "--resume", "nowhere"], "nowhere is not a run folder"),
+    (["train", "quickstart", "--resume", "nowhere"], "--resume takes its configuration from the run folder"),
+    (["train", "quickstart", "--import", "no_such_module"], "--import no_such_module: ModuleNotFoundError"),
+    (["train", "quickstart", "--wrong"], "--wrong"),
+    (["evaluate", "nowhere"], "nowhere is not a run folder"),
+    (["list", "nothing"], "nothing"),
+    ([], "COMMAND"),
+    (["fly"], "fly"),
+    (["ui", "--host", "0.0.0.0"], "the dashboard has no login"),
+])
+def test_a_wrong_command_ends_in_one_line(unlocked, words, said):
+    assert_one_line(unlocked(*words), 2, said)
+
+
+@pytest.mark.parametrize("text", ["a: [1, 2", "a: b: c", "- just\n- a list", "\t- x", "seed: {", "\x00"])
+def test_a_file_that_is_no_configuration_ends_in_one_line(unlocked, tmp_path, text):
+    (tmp_path / "bad.yaml").write_text(text)
+    assert_one_line(unlocked("train", "bad.yaml"), 2, "bad.yaml")
+
+
+def test_missing_data_files_are_named_with_the_ways_out(unlocked, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = unlocked(*BASE, "data.name=mnist", f"data.root={tmp_path / 'empty'}")
+    assert_one_line(done, 2, "train-images-idx3-ubyte", str(tmp_path / "empty"), "data.download=true")
+
+
+@pytest.mark.parametrize("content", [
+    b"not an archive", gzip.compress(b"\0\0\x08\x03")[:-6], gzip.compress(b"\0\0\x08\x03" + struct.pack(">3I", 9, 28, 28)),
+], ids=["no gzip", "torn gzip", "short IDX"])
+def test_corrupt_data_files_are_named(unlocked, tmp_path, content):
+    for stem in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
+                 "t10k-labels-idx1-ubyte"):
+        (tmp_path / f"{stem}.gz").write_bytes(content)
+    assert_one_line(unlocked(*BASE, "data.name=mnist", f"data.root={tmp_path}"), 2, "-ubyte.gz")
+
+
+def test_a_model_of_ones_own_that_ignores_the_number_of_classes_is_refused(unlocked, tmp_path):
+    (tmp_path / "five_outputs.py").write_text(
+        "from torch import nn\nfrom unlocked import register_model\n\n"
+        "@register_model('five')\ndef five(in_shape, n_outputs):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 5))\n")
+    done = unlocked(*BASE, "parallel.stages=1", "model.name=five", "--import", "five_outputs")
+    assert_one_line(done, 2, "five gives outputs of shape (5,), digits has 10 classes")
+
+
+def test_a_file_in_the_place_of_the_runs_folder_ends_in_one_line(unlocked, tmp_path):
+    (tmp_path / "occupied").write_text("a file")
+    assert_one_line(unlocked(*BASE, "tracking.runs=occupied"), 2, "tracking.runs: occupied cannot be written")
+    assert_one_line(unlocked(*BASE, "tracking.runs=occupied/below"), 2, "tracking.runs: occupied/below cannot be")
+
+
+def test_a_port_in_use_ends_the_dashboard_in_one_line(unlocked, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mlflow.db").write_bytes(b"")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        done = unlocked("ui", "--port", port)
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert done.err.startswith(f"unlocked: --port {port}: already in use")
