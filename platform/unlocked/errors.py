@@ -29,3 +29,9 @@ class RunInterrupted(UnlockedError):
     """Ctrl-C: the run was saved and can be resumed. Exit code 130, as shells expect of SIGINT."""
 
     exit_code = 130
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, in one line; its type where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

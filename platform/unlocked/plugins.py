@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, reason
 
 GROUP = "unlocked.plugins"
 
@@ -26,5 +26,5 @@ def _import(module: str, source: str) -> None:
     try:
         importlib.import_module(module)
     except Exception as error:  # whatever a user's module raises on import, its name and line help most
-        raise ConfigError(f"{source}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise ConfigError(f"{source}: {type(error).__name__}: {reason(error)}"
                           ) from error

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from unlocked.bench import measure
-from unlocked.bench.measure import ForeignCPU, Spread, cores, paired, peak_rss_mb
+from unlocked.bench.measure import ForeignCPU, Spread, cores, in_rounds, paired, peak_rss_mb
 
 
 def test_ratios_pair_what_was_measured_in_one_round():
@@ -44,3 +44,34 @@ def test_without_proc_the_share_is_unknown(monkeypatch, tmp_path):
 def test_this_process_has_memory_and_cores():
     assert peak_rss_mb() > 10
     assert cores() >= 1
+
+
+def shares(monkeypatch, given):
+    """Readings of the clock that give these foreign shares, round by round."""
+    busy = [0.0]
+    for share in given:
+        busy.append(busy[-1] + 100 * share)
+    readings = iter((b, 0.0, 100.0 * i) for i, b in enumerate(busy))
+    monkeypatch.setattr(measure, "_ticks", lambda: next(readings))
+
+
+def test_quiet_rounds_are_measured_once(monkeypatch):
+    shares(monkeypatch, [0.01, 0.02])
+    numbers = iter(range(9))
+    rounds = in_rounds(2, lambda: next(numbers), note=lambda text: None)
+    assert (rounds.results, rounds.measured) == ([0, 1], 2)
+
+
+def test_spoilt_rounds_are_measured_again_and_the_quietest_kept_in_order(monkeypatch):
+    shares(monkeypatch, [0.5, 0.05, 0.9, 0.04])
+    numbers = iter(range(9))
+    rounds = in_rounds(2, lambda: next(numbers), note=lambda text: None)
+    assert (rounds.results, rounds.measured) == ([1, 3], 4)
+
+
+def test_on_a_busy_machine_it_ends_with_the_best_of_three_times_as_many(monkeypatch):
+    shares(monkeypatch, [0.9, 0.5, 0.8, 0.7, 0.6, 0.4])
+    numbers = iter(range(9))
+    rounds = in_rounds(2, lambda: next(numbers), note=lambda text: None)
+    assert (rounds.results, rounds.measured) == ([1, 5], 6)
+    assert rounds.foreign == pytest.approx([0.5, 0.4])

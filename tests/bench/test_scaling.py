@@ -32,8 +32,8 @@ def tiny(**groups):
 @pytest.mark.parametrize("name", scaling.cases())
 def test_every_case_is_cut_into_two(name):
     config = scaling.load_case(name, ["data.options.examples=300"])
-    _, plans, left_out = scaling._plans(config, scaling.SCHEMES)
-    assert list(plans) == ["backprop_1_thread", "backprop_all_threads", "ideal", "locked", *scaling.SCHEMES]
+    _, plans, left_out = scaling._plans(config, scaling.DECOUPLED)
+    assert list(plans) == ["backprop_1_thread", "backprop_all_threads", "ideal", "locked", *scaling.DECOUPLED]
     assert left_out == {}
     cuts = {tuple(part.stop for part in plan.parts) for plan in plans.values() if plan.stages == 2}
     assert len(cuts) == 1  # the same for all
@@ -49,6 +49,7 @@ def test_an_unknown_case_is_refused_with_the_nearest(capsys):
     (["mlp", "--config", "quickstart"], "one case or one --config at a time"),
     (["mlp", "--stages", "1"], "--stages: 1 is out of range"),
     (["mlp", "--rounds", "0"], "--rounds: 0 is out of range"),
+    (["mlp", "--schemes", "cdnii"], "unknown decoupled scheme 'cdnii'; did you mean 'cdni'?"),
     (["mlp", "parallel.device=cuda"], "parallel.device: cuda"),
     (["mlp", "--stages", "99"], "parallel.stages: 99 is more than"),
 ])
@@ -64,7 +65,7 @@ def test_one_module_leaves_nothing_to_unlock():
 
 def test_a_scheme_that_does_not_fit_is_left_out_with_its_reason():
     config = tiny(scheme={"name": "dfa", "sg": {"kind": "conv"}})  # a synthetic gradient for maps, on vectors
-    _, plans, left_out = scaling._plans(config, scaling.SCHEMES)
+    _, plans, left_out = scaling._plans(config, scaling.DECOUPLED)
     assert "dfa" in plans
     assert "scheme.sg.kind" in left_out["cdni"]
 
@@ -95,12 +96,12 @@ def test_a_config_of_the_users_is_measured_over_two_workers(tmp_path, capsys):
     config, plot = tmp_path / "tiny.yaml", tmp_path / "tiny.png"
     config.write_text(TINY)
     assert main(["bench", "scaling", "--config", str(config), "seed=1", "--rounds", "2", "--steps", "3",
-                 "--plot", str(plot), "--json"]) == 0
+                 "--schemes", "cdni", "--plot", str(plot), "--json"]) == 0
     tree = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert tree["case"] == "tiny"
     assert sum(tree["cut"]) == 3
     assert tree["ratios"]["cdni"].keys() == {"ideal", "locked", "backprop_1_thread", "backprop_all_threads"}
     assert all(math.isfinite(x) for ratios in tree["ratios"].values() for x in ratios.values())
-    assert all(len(tree[key]["dfa"]) == 2 for key in ("wait_fraction", "busy_seconds", "peak_rss_mb"))
+    assert all(len(tree[key]["cdni"]) == 2 for key in ("wait_fraction", "busy_seconds", "peak_rss_mb"))
     assert len(tree["foreign_cpu"]) == 2
     assert plot.stat().st_size > 1000

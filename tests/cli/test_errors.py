@@ -79,7 +79,8 @@ def test_missing_data_files_are_named_with_the_ways_out(unlocked, tmp_path):
 
 
 @pytest.mark.parametrize("content", [
-    b"not an archive", gzip.compress(b"\0\0\x08\x03")[:-6], gzip.compress(b"\0\0\x08\x03" + struct.pack(">3I", 9, 28, 28)),
+    b"not an archive", gzip.compress(b"\0\0\x08\x03")[:-6],
+    gzip.compress(b"\0\0\x08\x03" + struct.pack(">3I", 9, 28, 28)),
 ], ids=["no gzip", "torn gzip", "short IDX"])
 def test_corrupt_data_files_are_named(unlocked, tmp_path, content):
     for stem in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",

@@ -143,8 +143,9 @@ def test_a_message_of_another_minibatch_or_channel_never_matches(pair):
 
         from unlocked.engine.links import SendLink
 
-        SendLink(1, channel=0).send(5, torch.ones(2))  # asked for: minibatch 4 of channel 0, 5 of channel 1
-        SendLink(1, channel=2).send(5, torch.full((2,), 2.0))
+        other, wanted = SendLink(1, channel=0), SendLink(1, channel=2)
+        other.send(5, torch.ones(2))  # channel 0 is asked for minibatch 4 only
+        wanted.send(5, torch.full((2,), 2.0))
         time.sleep(5.0)
 
     def receives():

@@ -32,7 +32,7 @@ def losses_and_weights(group_class, plan, data):
 @pytest.mark.parametrize(("stages", "scheme", "lag", "model", "link"), [
     *((stages, scheme, "auto", MLP, "auto") for stages in (2, 4)
       for scheme in ("backprop", "dni", "cdni", "dfa", "frozen")),
-    (2, "dni", 0, MLP, "auto"), (2, "cdni", 3, MLP, "auto"), (2, "dfa", 0, MLP, "auto"), (4, "dfa", 3, MLP, "auto"),
+    (2, "dni", 0, MLP, "auto"), (2, "cdni", 3, MLP, "auto"), (2, "dfa", 0, MLP, "auto"), (4, "dfa", 7, MLP, "auto"),
     (2, "dni", "auto", CNN, "auto"), (2, "cdni", 0, CNN, "auto"),
     *((4, scheme, "auto", MLP, "group") for scheme in ("backprop", "cdni", "dfa")),
     (2, "dni", 0, MLP, "group"), (2, "dfa", 3, CNN, "group"),

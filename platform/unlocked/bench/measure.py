@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Generic, TypeVar
 
 PROC = Path("/proc")
+SPOILT = 0.1  # foreign share of the CPU above which a round is measured again
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,42 @@ def paired(numerators: Sequence[float], denominators: Sequence[float]) -> Spread
     return Spread.of([a / b for a, b in zip(numerators, denominators, strict=True)])
 
 
+def in_rounds(rounds: int, measure: Callable[[], T], note: Callable[[str], None]) -> Rounds[T]:
+    """`measure()` once per round; spoilt rounds are measured again, up to three times as many in all.
+
+    The rounds in which others took least are kept, in their order: chosen by the neighbours' CPU time, never
+    by what was measured.
+    """
+    results: list[T] = []
+    cpu = ForeignCPU()
+    while len(results) < rounds or (sum(map(is_spoilt, cpu.shares)) > len(results) - rounds
+                                    and len(results) < 3 * rounds):
+        results.append(measure())
+        share = cpu.end_round()
+        note(f"round {len(results)}" + ("" if share is None else f": others took {share:.0%} of the CPU"))
+    kept = sorted(sorted(range(len(results)), key=lambda i: cpu.shares[i] or 0.0)[:rounds])
+    return Rounds([results[i] for i in kept], [cpu.shares[i] for i in kept], len(results))
+
+
+@dataclass(frozen=True)
+class Rounds(Generic[T]):
+    """What the kept rounds gave."""
+
+    results: list[T]
+    foreign: list[float | None]  # share of the CPU that others took in each; None where that is unknown
+    measured: int  # the spoilt ones too
+
+
+def is_spoilt(share: float | None) -> bool:
+    """Whether a round says more about the neighbours than about what was measured."""
+    return share is not None and share > SPOILT
+
+
 class ForeignCPU:
     """Share of the whole machine that other programs (and other guests of the host) take, round by round.
 
-    A round above 10 % is spoilt: its ratios say more about the neighbours. Linux only; elsewhere the shares
-    are None. Processes of this one that end within a round count as foreign.
+    Linux only; elsewhere the shares are None. A process of this one that ends within a round counts as
+    foreign.
     """
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlocked.bench import noise as _noise  # noqa: F401  (registers the data)
-from unlocked.bench.measure import ForeignCPU, Spread, paired
+from unlocked.bench.measure import Spread, in_rounds, paired
 from unlocked.config import Config, from_tree
 from unlocked.data import DataSet
 from unlocked.engine.group import InProcessGroup
@@ -96,15 +96,12 @@ def _measure(case: Case, rounds: int, seconds: float, ours: _Ours, plain: _Plain
 
     warm = sum(both(2)) / 4
     turns = max(1, round(seconds / warm))
-    cpu = ForeignCPU()
-    times = []
-    for _ in range(rounds):
-        times.append(both(turns))
-        cpu.end_round()
+    done = in_rounds(rounds, lambda: both(turns), note=lambda text: None)
+    times = done.results
     steps = turns * LOG_EVERY
     rates, plain_rates = [steps / a for a, _ in times], [steps / b for _, b in times]
     return Cost(case.name, steps, Spread.of(rates), Spread.of(plain_rates), paired(rates, plain_rates),
-                Spread.of([1e6 * (a - b) / steps for a, b in times]), cpu.shares)
+                Spread.of([1e6 * (a - b) / steps for a, b in times]), done.foreign)
 
 
 @contextmanager

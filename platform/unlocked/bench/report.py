@@ -10,12 +10,11 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from unlocked.bench.measure import Spread
+from unlocked.bench.measure import SPOILT, Spread, is_spoilt
 from unlocked.bench.overhead import Cost
 from unlocked.bench.scaling import REFERENCES, Scaling
 
 SHORT = {"backprop_1_thread": "1 thread", "backprop_all_threads": "all threads"}
-SPOILT = 0.1  # foreign share of the CPU above which a round says more about the neighbours
 
 
 def overhead_table(costs: Sequence[Cost]) -> Table:
@@ -114,7 +113,7 @@ def _foreign(shares: Sequence[float | None]) -> str:
 
 def warning(shares: Sequence[float | None]) -> str | None:
     """One line when others used the machine too much for the figures to be quoted."""
-    spoilt = [share for share in shares if share is not None and share > SPOILT]
+    spoilt = [share for share in shares if share is not None and is_spoilt(share)]
     if not spoilt:
         return None
     return (f"other programs took up to {max(spoilt):.0%} of the CPU ({len(spoilt)} of {len(shares)} rounds "

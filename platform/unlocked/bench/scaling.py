@@ -21,20 +21,21 @@ from statistics import median
 from typing import Any, Protocol
 
 from unlocked.bench import noise as _noise  # noqa: F401  (registers the data)
-from unlocked.bench.measure import ForeignCPU, Spread, cores, paired
+from unlocked.bench.measure import Spread, cores, in_rounds, paired
 from unlocked.bench.solo import memory, run_alone
 from unlocked.config import Config, load_config
 from unlocked.config.check import check_values
 from unlocked.data import DataSet
-from unlocked.engine.plan import DTYPES, Plan, load_data, make_plan
+from unlocked.engine.plan import Plan, load_data, make_plan
 from unlocked.engine.ray_group import RayGroup, start_ray
 from unlocked.engine.stage import SegmentStats
 from unlocked.errors import ConfigError
+from unlocked.schemes import DTYPES, SCHEMES
 from unlocked_models.registry import unknown
 
 CASES = Path(__file__).parent / "cases"
 NOISE = "unlocked.bench.noise"  # imported by the workers, so that they know the data set
-SCHEMES = ("dni", "cdni", "dfa")
+DECOUPLED = ("dni", "cdni", "dfa")
 REFERENCES = ("ideal", "locked", "backprop_1_thread", "backprop_all_threads")
 NEVER = 2**60  # the step of the next checkpoint: none is taken
 
@@ -72,7 +73,7 @@ def load_case(name: str, overrides: Sequence[str] = ()) -> Config:
     return load_config(CASES / f"{name}.yaml", overrides)
 
 
-def measure(config: Config, rounds: int = 5, steps: int | None = None, schemes: Sequence[str] = SCHEMES,
+def measure(config: Config, rounds: int = 5, steps: int | None = None, schemes: Sequence[str] = DECOUPLED,
             imports: Sequence[str] = (), note: Callable[[str], None] = lambda text: None) -> Scaling:
     """Rounds in which every contender trains `steps` steps, in an order that changes.
 
@@ -100,16 +101,15 @@ def _measure(case: str, contenders: dict[str, Contender], left_out: dict[str, st
     if steps is None:
         one = contenders["backprop_1_thread"].run(5)
         steps = max(20, round(1.5 * 5 / one[0].seconds))
-    reports: dict[str, list[list[SegmentStats]]] = {name: [] for name in contenders}
-    order, cpu = list(contenders), ForeignCPU()
-    shuffle = random.Random(0).shuffle
-    for number in range(rounds):
+    note(f"{rounds} rounds, {steps} steps of each")
+    order, shuffle, count = list(contenders), random.Random(0).shuffle, steps
+
+    def one_round() -> dict[str, list[SegmentStats]]:
         shuffle(order)
-        for name in order:
-            reports[name].append(contenders[name].run(steps))
-        share = cpu.end_round()
-        note(f"round {number + 1} of {rounds}, {steps} steps each"
-             + ("" if share is None else f"; others took {share:.0%} of the CPU"))
+        return {name: contenders[name].run(count) for name in order}
+
+    done = in_rounds(rounds, one_round, note)
+    reports = {name: [reports[name] for reports in done.results] for name in contenders}
     rates = {name: [steps / max(s.seconds for s in run) for run in runs] for name, runs in reports.items()}
     results = {}
     for name, runs in reports.items():
@@ -124,7 +124,7 @@ def _measure(case: str, contenders: dict[str, Contender], left_out: dict[str, st
             peak_rss_mb=contenders[name].group.ask(memory),
             lag=plan.lag)
     cut = [part.stop - part.start for part in contenders["locked"].plan.parts]
-    return Scaling(case, cut, steps, results, left_out, cpu.shares)
+    return Scaling(case, cut, steps, results, left_out, done.foreign)
 
 
 def bytes_per_step(plan: Plan) -> int:
@@ -176,6 +176,10 @@ def _plans(config: Config, schemes: Sequence[str]) -> tuple[DataSet, dict[str, P
     if config.parallel.device == "cuda":
         raise ConfigError("bench scaling: parallel.device: cuda, but all contenders hold their workers at "
                           "once; it measures on CPUs")
+    known = [name for name in SCHEMES if name != "backprop"]
+    for name in schemes:
+        if name not in known:
+            raise ConfigError(f"bench scaling: {unknown('decoupled scheme', name, known)}")
     stages = config.parallel.stages
     if stages < 2:
         raise ConfigError(f"bench scaling: parallel.stages: {stages} leaves nothing to unlock; "

@@ -69,6 +69,8 @@ def _add_scaling(kinds: Any) -> None:
                         help="a case (default: mlp), and changes to its configuration")
     parser.add_argument("--config", metavar="NAME", help="a preset or a .yaml file instead of a case")
     parser.add_argument("--stages", type=int, help="modules (default: the configuration's, at least 2)")
+    parser.add_argument("--schemes", default="dni,cdni,dfa", metavar="A,B",
+                        help="decoupled schemes to measure (default: dni,cdni,dfa)")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     parser.add_argument("--steps", type=int, help="of each per round (default: those of 1.5 s)")
     parser.add_argument("--plot", metavar="FILE", help="also draw it as PNG")
@@ -100,8 +102,8 @@ def scaling(arguments: argparse.Namespace) -> int:
     else:
         config = bench.load_case(names[0] if names else "mlp", overrides)
     console = Console()
-    result = bench.measure(config, arguments.rounds, arguments.steps, imports=arguments.imports,
-                           note=lambda text: console.print(text, highlight=False))
+    result = bench.measure(config, arguments.rounds, arguments.steps, schemes=arguments.schemes.split(","),
+                           imports=arguments.imports, note=lambda text: console.print(text, highlight=False))
     _show(console, scaling_tables(result), warning(result.foreign))
     for name, reason in result.left_out.items():
         console.print(f"{name} left out: {reason}", highlight=False)

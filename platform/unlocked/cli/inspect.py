@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.cli.common import add_command, add_import, import_given
+from unlocked.errors import reason
 
 Rows = list[dict[str, Any]]
 
@@ -236,5 +237,5 @@ def _check_ray() -> Check:
         have = ray.cluster_resources()
         ray.shutdown()
     except (ConnectionError, RuntimeError, ValueError) as error:
-        return "ray", False, f"RAY_ADDRESS={address} does not answer: {str(error).splitlines()[0]}"
+        return "ray", False, f"RAY_ADDRESS={address} does not answer: {reason(error)}"
     return "ray", True, f"{address}: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"

@@ -30,11 +30,12 @@ class Display:
 
     def started(self, plan: Plan, run_dir: Path, step: int) -> None:
         config = plan.config
+        modules = f"{plan.stages} module{'s' * (plan.stages > 1)}"
         workers = f"{plan.workers} Ray workers" if plan.launcher == "ray" else "this process"
         at = f", from step {step}" if step else ""
         self.console.print(f"[bold]{config.name}[/]: {config.model['name']} on {config.data.name} under "
-                           f"[bold]{config.scheme.name}[/], {plan.stages} module{'s' * (plan.stages > 1)} in {workers}, "
-                           f"lag {plan.lag}, seed {config.seed}{at}")
+                           f"[bold]{config.scheme.name}[/], {modules} in {workers}, "
+                           f"{plan.schedule}, seed {config.seed}{at}")
         self.console.print(f"  {run_dir}")
         self._epochs = config.train.epochs
         if self._task is None:
@@ -69,7 +70,9 @@ def print_summary(summary: dict[str, Any]) -> None:
     tests = "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items() if name.startswith("test/"))
     waits = [f"{w:.0%}" for w in summary["wait_fraction"] or []]
     waited = f", waiting {' '.join(waits)}" if len(waits) > 1 else ""
-    console.print(f"[bold]{summary['scheme']}[/]: {tests} ({summary['tested']} weights), "
-                  f"{summary['steps_per_second']:.0f} steps/s{waited}, {summary['seconds']:.1f} s in all")
+    rate = summary["steps_per_second"]  # None where a finished run was resumed
+    speed = f"{rate:.0f} steps/s{waited}, " if rate is not None else ""
+    console.print(f"[bold]{summary['scheme']}[/]: {tests} ({summary['tested']} weights), {speed}"
+                  f"{summary['seconds']:.1f} s in all")
     console.print(f"  figures and weights: {summary['run_dir']}    compare: unlocked compare    dashboard: unlocked ui",
                   style="dim")

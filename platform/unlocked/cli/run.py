@@ -76,7 +76,7 @@ def _dry_run(config: Any) -> int:
 
     plan = make_plan(config, load_data(config))
     table = Table(title=f"{config.model['name']} under {config.scheme.name}: {plan.stages} modules x "
-                        f"{config.parallel.replicas} replicas, lag {plan.lag}")
+                        f"{config.parallel.replicas} replicas, {plan.schedule}")
     for heading in ("module", "blocks", "params", "SG params", "cost", "memory", "sends", "place"):
         table.add_column(heading, justify="right")
     for row in describe(plan):

@@ -36,6 +36,8 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "scheme.sg.rank": _at_least(1),
     "scheme.sg.kernel": ("odd and at least 1", lambda v: v >= 1 and v % 2 == 1),
     "scheme.sg.lr": _positive,
+    "scheme.inputs.kernel": ("odd and at least 1", lambda v: v >= 1 and v % 2 == 1),
+    "scheme.inputs.lr": _positive,
     "scheme.feedback.scale": _positive,
     "optimizer.lr": _positive,
     "optimizer.weight_decay": _at_least(0),
@@ -52,6 +54,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "parallel.stages": _at_least(1),
     "parallel.replicas": _at_least(1),
     "parallel.threads": _at_least(1),
+    "parallel.microbatches": _at_least(1),
     "parallel.max_failures": _at_least(0),
     "parallel.timeout": _positive,
 }
@@ -64,6 +67,7 @@ _CHOICES: dict[str, list[str]] = {
     "optimizer.schedule": ["constant", "linear", "cosine"],
     "train.precision": ["fp32", "bf16", "fp64"],
     "parallel.launcher": ["auto", "inprocess", "ray"],
+    "parallel.schedule": ["locked", "gpipe", "1f1b"],
     "parallel.link": ["auto", "group"],
     "parallel.device": ["auto", "cpu", "cuda"],
 }
@@ -82,6 +86,7 @@ def _check_ranges(config: Config) -> None:
         if value is not None and (not math.isfinite(value) or not holds(value)):
             raise ConfigError(f"{key}: {value} is out of range; expected {expected}")
     for key, values in (("scheme.sg.hidden", config.scheme.sg.hidden),
+                        ("scheme.inputs.hidden", config.scheme.inputs.hidden),
                         ("parallel.partition", config.parallel.partition or [])):
         if any(width < 1 for width in values):
             raise ConfigError(f"{key}: {values} is out of range; expected every entry at least 1")
@@ -91,6 +96,9 @@ def _check_ranges(config: Config) -> None:
 
 
 def _check_choices(config: Config) -> None:
+    if config.parallel.schedule in ("interleaved", "zero_bubble"):  # names that torch's users know
+        raise ConfigError(f"parallel.schedule: {config.parallel.schedule} needs workers that hold several modules each; "
+                          f"here each holds one (known: {', '.join(_CHOICES['parallel.schedule'])})")
     for key, known in _CHOICES.items():
         value = value_of(config, key)
         if value not in known:
@@ -163,7 +171,7 @@ def _type_name(hint: Any) -> str:
 
 def _check_combinations(config: Config) -> None:
     from unlocked.optim import check_optimizer
-    from unlocked.schemes import SCHEMES
+    from unlocked.schemes import DNI, SCHEMES
 
     lag, scheme = config.scheme.lag, config.scheme
     if (isinstance(lag, str) and lag != "auto") or (isinstance(lag, int) and lag < 0):
@@ -174,6 +182,9 @@ def _check_combinations(config: Config) -> None:
     family = MODELS.facts(config.model["name"])["family"]
     if family in kind.refuses:
         raise ConfigError(f"scheme.name: {scheme.name} cannot train the {family} family: {kind.refuses[family]}")
+    if scheme.synthetic_inputs and not issubclass(kind, DNI):
+        raise ConfigError(f"scheme.synthetic_inputs: true needs a scheme of synthetic gradients (dni, cdni), "
+                          f"not {scheme.name}")
     if scheme.sg.rank is not None and scheme.sg.kind != "linear":
         raise ConfigError(f"scheme.sg.rank: {scheme.sg.rank} needs scheme.sg.kind=linear, not {scheme.sg.kind!r}")
     if scheme.sg.kind == "linear" and scheme.sg.hidden:
@@ -192,3 +203,23 @@ def _check_combinations(config: Config) -> None:
                           f"{config.data.batch_size}")
     if config.parallel.replicas > 1 and config.parallel.launcher == "inprocess":
         raise ConfigError(f"parallel.replicas: {config.parallel.replicas} needs workers; launcher is inprocess")
+    if config.parallel.schedule != "locked":
+        _check_pipeline(config)
+
+
+def _check_pipeline(config: Config) -> None:
+    parallel = config.parallel
+    schedule, stages, microbatches = parallel.schedule, parallel.stages, parallel.microbatch_count()
+    if config.scheme.name != "backprop":
+        raise ConfigError(f"parallel.schedule: {schedule} pipelines backprop; scheme.name is {config.scheme.name}")
+    if parallel.launcher == "inprocess":
+        raise ConfigError(f"parallel.schedule: {schedule} needs workers; launcher is inprocess")
+    if stages == 1:
+        raise ConfigError(f"parallel.schedule: {schedule} needs at least 2 stages; parallel.stages is 1")
+    if schedule == "1f1b" and microbatches < stages:
+        raise ConfigError(f"parallel.microbatches: {microbatches} is fewer than the {stages} stages, which 1f1b needs; "
+                          f"gpipe does not")
+    rows = config.data.batch_size // parallel.replicas
+    if rows % microbatches:
+        raise ConfigError(f"parallel.microbatches: {microbatches} does not divide the {rows} examples of a minibatch"
+                          + (" in each replica" if parallel.replicas > 1 else ""))

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unlocked.config.check import check_values
 from unlocked.config.schema import Config
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, reason
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -123,8 +123,8 @@ def _file_layers(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, dic
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError(f"{path}: not readable as YAML{where}: {reason}") from None
+        problem = getattr(error, "problem", None) or reason(error)
+        raise ConfigError(f"{path}: not readable as YAML{where}: {problem}") from None
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
@@ -212,7 +212,7 @@ def _one_line(error: OmegaConfBaseException, layer: dict[str, Any]) -> str:
         return f"{key}: unknown key{hint} (known here: {', '.join(known)})"
     if type(error).__name__ == "MissingMandatoryValue":
         return f"{key}: a value is required"
-    message = str(error).splitlines()[0]
+    message = reason(error)
     return f"{key}: {message[0].lower()}{message[1:]}{_expected(str(key))}"
 
 

@@ -34,6 +34,15 @@ class SGConfig:
 
 
 @dataclass
+class InputModelConfig:
+    """The model I_k of synthetic inputs."""
+
+    hidden: list[int] = field(default_factory=list)  # widths, or channels for feature maps; empty: linear
+    kernel: int = 3  # of convolutions, odd
+    lr: float | None = None  # null: optimizer.lr
+
+
+@dataclass
 class FeedbackConfig:
     """The fixed random matrices B_l of dfa."""
 
@@ -48,6 +57,8 @@ class SchemeConfig:
     name: str = "backprop"  # `unlocked list schemes`
     lag: int | str = "auto"  # minibatches; auto: the smallest lag at which no worker waits for a message
     sg: SGConfig = field(default_factory=SGConfig)
+    synthetic_inputs: bool = False  # dni, cdni: modules also run without waiting for the activations below
+    inputs: InputModelConfig = field(default_factory=InputModelConfig)
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
 
 
@@ -84,10 +95,15 @@ class ParallelConfig:
     device: str = "auto"  # auto | cpu | cuda
     partition: list[int] | None = None  # blocks per module; null: balanced by cost
     threads: int | None = None  # torch threads per worker; null: torch's default in process, 1 on Ray workers
+    schedule: str = "locked"  # backprop only: locked, or pipelined (gpipe, 1f1b): batch norm and dropout per microbatch
+    microbatches: int | None = None  # of a pipelined minibatch, fewer than stages idle; null: stages, for gpipe twice
     link: str = "auto"  # auto | group; auto: shared memory between CPU workers of one machine; group: gloo or nccl
     address: str | None = None  # of a running Ray cluster; null: $RAY_ADDRESS, else a private one here
     max_failures: int = 2  # restarts of the whole group from the last checkpoint
     timeout: float = 300.0  # seconds a worker may wait for a message or for its place
+
+    def microbatch_count(self) -> int:
+        return self.microbatches or self.stages * (2 if self.schedule == "gpipe" else 1)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from torch import Tensor
 from unlocked.data.checks import Arrays, checked_classes, checked_splits, wrong
 from unlocked.data.dataset import DATA, DataSet, RawData, Split
 from unlocked.data.source import Source
-from unlocked.errors import DataError
+from unlocked.errors import DataError, reason
 from unlocked_models.registry import UnknownName, unknown
 
 TEST_FRACTION = 0.2
@@ -89,9 +89,8 @@ def _set_aside(name: str, whole: Arrays, fraction: float, seed: int) -> tuple[Ar
     try:
         kept, aside = train_test_split(rows, test_size=fraction, stratify=y, random_state=seed % 2**32)
     except ValueError as error:
-        reason = str(error).splitlines()[0]
         what = f"{fraction:g} of {len(y)} examples cannot be set aside class by class"
-        raise wrong(name, f"{what}: {reason}") from None
+        raise wrong(name, f"{what}: {reason(error)}") from None
     kept, aside = np.sort(kept), np.sort(aside)
     return (x[kept], y[kept]), (x[aside], y[aside])
 

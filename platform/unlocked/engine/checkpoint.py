@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unlocked.errors import RunFailed
+from unlocked.errors import RunFailed, reason
 
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -75,10 +75,10 @@ class Checkpoints:
         except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
             shutil.rmtree(temporary, ignore_errors=True)
             kept = self.last()
-            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+            why = error.strerror if isinstance(error, OSError) else reason(error)
             safe = f"the checkpoint of step {_step(kept)} is intact" if kept else "no earlier checkpoint exists"
             raise RunFailed(f"{self.folder}: the checkpoint of step {progress.step} could not be written: "
-                            f"{reason}; {safe}") from None
+                            f"{why}; {safe}") from None
         self._prune()
         return final
 
@@ -112,7 +112,7 @@ def load_weights(checkpoint: Path) -> dict[str, Tensor]:
     try:
         return load_file(checkpoint / "model.safetensors")
     except Exception as error:  # safetensors raises its own Rust-side types
-        raise RunFailed(f"{checkpoint / 'model.safetensors'}: cannot be read: {str(error).splitlines()[0]}") from None
+        raise RunFailed(f"{checkpoint / 'model.safetensors'}: cannot be read: {reason(error)}") from None
 
 
 def load_states(checkpoint: Path, workers: int) -> tuple[Progress, list[dict[str, Any]]]:
@@ -122,7 +122,7 @@ def load_states(checkpoint: Path, workers: int) -> tuple[Progress, list[dict[str
         states = [torch.load(checkpoint / f"worker-{rank}.pt", map_location="cpu", weights_only=True)
                   for rank in range(workers)]
     except Exception as error:  # unpickling errors of any kind mean one thing: not a checkpoint of ours
-        raise RunFailed(f"{checkpoint}: cannot be read: {str(error).splitlines()[0]}") from None
+        raise RunFailed(f"{checkpoint}: cannot be read: {reason(error)}") from None
     return progress, states
 
 

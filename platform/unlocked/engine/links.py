@@ -40,6 +40,27 @@ class Incoming(Protocol):
         """The message of minibatch t; messages are taken in order."""
 
 
+class Late:
+    """Messages of a link that are consumed `lag` minibatches late; some may be received ahead, for a checkpoint."""
+
+    def __init__(self, link: Incoming, lag: int):
+        self.link, self.lag = link, lag
+        self.pending: deque[Tensor] = deque()
+
+    def expect(self, start: int, stop: int) -> None:
+        """Ticks start..stop-1 follow."""
+        self.link.expect(max(0, start - self.lag) + len(self.pending), stop)
+
+    def take(self, t: int) -> Tensor:
+        return self.pending.popleft() if self.pending else self.link.receive(t)
+
+    def drain(self, t: int) -> list[Tensor]:
+        """All that is under way after t ticks; it stays to be taken."""
+        first = max(0, t - self.lag) + len(self.pending)
+        self.pending.extend(self.link.receive(i).clone() for i in range(first, t))
+        return list(self.pending)
+
+
 class Queue:
     """A link inside one process."""
 

@@ -13,15 +13,13 @@ from torch import nn
 from unlocked.chain import block_costs, partition
 from unlocked.config import Config
 from unlocked.data import DataSet, load, parse_augment
-from unlocked.errors import ConfigError
-from unlocked.schemes import SCHEMES, ModuleLearner, Part
+from unlocked.errors import ConfigError, reason
+from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner, Part
 from unlocked.schemes.dni import DNI
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 from unlocked.tasks import TASKS, Task
-from unlocked_models.chain import Chain, build, output_shapes
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
+from unlocked_models.chain import Chain, build, output_shapes, takes_batch
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,14 @@ class Plan:
     @property
     def scheme(self) -> type[ModuleLearner]:
         return SCHEMES.get(self.config.scheme.name)
+
+    @property
+    def schedule(self) -> str:
+        """In words: how late messages are consumed, or how the pipeline is filled."""
+        parallel = self.config.parallel
+        if parallel.schedule == "locked":
+            return f"lag {self.lag}"
+        return f"{parallel.schedule} with {parallel.microbatch_count()} microbatches"
 
     def make_task(self) -> Task:
         return TASKS.get(self.task)()
@@ -90,6 +96,8 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     if sum(sizes) != len(blocks):
         raise ConfigError(f"parallel.partition: {sizes} covers {sum(sizes)} blocks, {config.model['name']} "
                           f"has {len(blocks)}")
+    if config.parallel.schedule != "locked":
+        _refuse_uncuttable(config.parallel.schedule, blocks)
     lag = config.scheme.lag
     if lag == "auto":
         lag = SCHEMES.get(config.scheme.name).auto_lag(stages)
@@ -172,8 +180,20 @@ def _build(config: Config, data: DataSet) -> list[nn.Module]:
     try:
         return build_blocks(config, data.in_shape, data.n_outputs)
     except (ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(reason if reason.startswith("model.") else f"model: {reason}") from None
+        why = reason(error)
+        raise ConfigError(why if why.startswith("model.") else f"model: {why}") from None
+
+
+def _refuse_uncuttable(schedule: str, blocks: Sequence[nn.Module]) -> None:
+    """Blocks to which a microbatch may mean something else than a part of the minibatch."""
+    for i, block in enumerate(blocks):
+        name = f"block {i} ({type(block).__name__})"
+        if takes_batch(block):
+            raise ConfigError(f"parallel.schedule: {schedule} gives a block its microbatch of h alone; {name} takes "
+                              f"(h, batch)")
+        if hasattr(block, "local_loss"):
+            raise ConfigError(f"parallel.schedule: {schedule} cannot sum the local_loss of {name} over microbatches: "
+                              f"it need not be a mean over examples")
 
 
 def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[tuple[int, ...]]:
@@ -181,7 +201,7 @@ def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[
         return output_shapes(blocks, data.in_shape)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigError(f"model.name: {config.model['name']} cannot run on examples of shape "
-                          f"{data.in_shape} of {data.name}: {str(error).splitlines()[0]}") from None
+                          f"{data.in_shape} of {data.name}: {reason(error)}") from None
 
 
 def _parts(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], in_shape: tuple[int, ...],
@@ -190,8 +210,8 @@ def _parts(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], in_shape: tu
     for index, size in enumerate(sizes):
         stop = start + size
         parts.append(Part(index=index, modules=len(sizes), start=start, stop=stop, n_blocks=sum(sizes),
-                          in_shape=shapes[start - 1] if start else in_shape, out_shape=shapes[stop - 1],
-                          n_outputs=n_outputs))
+                          data_shape=in_shape, in_shape=shapes[start - 1] if start else in_shape,
+                          out_shape=shapes[stop - 1], n_outputs=n_outputs))
         start = stop
     return parts
 

@@ -25,7 +25,7 @@ from unlocked.engine.group import EVALUATION_BATCH, Group, Segment
 from unlocked.engine.plan import Plan
 from unlocked.engine.stage import SegmentStats
 from unlocked.engine.worker import Worker
-from unlocked.errors import ConfigError, DataError, RunFailed
+from unlocked.errors import ConfigError, DataError, RunFailed, reason
 
 
 class WorkerFailed(RunFailed):
@@ -210,7 +210,7 @@ def start_ray(workers: int, address: str | None) -> None:
                      logging_level=logging.ERROR, log_to_driver=False, object_store_memory=512 * 2**20)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray could not start here"
-        raise RunFailed(f"parallel.address: {where}: {str(error).splitlines()[0]}") from None
+        raise RunFailed(f"parallel.address: {where}: {reason(error)}") from None
 
 
 def _resources(plan: Plan) -> tuple[dict[str, float], str]:
@@ -228,6 +228,9 @@ def _resources(plan: Plan) -> tuple[dict[str, float], str]:
         if each * plan.workers > have.get(kind, 0.0):
             raise ConfigError(f"parallel: {plan.workers} workers need {each * plan.workers:g} {kind}, the cluster "
                               f"has {have.get(kind, 0.0):g} ({_resources_text()})")
+    if plan.config.parallel.schedule != "locked" and bundle.get("GPU", 1.0) < 1.0:
+        raise ConfigError(f"parallel.schedule: {plan.config.parallel.schedule} over GPUs needs one for each of the "
+                          f"{plan.workers} workers ({_resources_text()}); parallel.device=cpu does not")
     return bundle, "nccl" if bundle.get("GPU") == 1.0 else "gloo"
 
 

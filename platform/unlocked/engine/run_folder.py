@@ -16,7 +16,7 @@ from typing import IO, Any
 import yaml
 
 from unlocked.config import Config, from_tree, to_yaml
-from unlocked.errors import ConfigError, UnlockedError
+from unlocked.errors import ConfigError, UnlockedError, reason
 
 
 class RunFolder:
@@ -94,7 +94,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except OSError:
         raise ConfigError(f"{path} is not a run folder (no config.yaml can be read there)") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path / 'config.yaml'}: not readable: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{path / 'config.yaml'}: not readable: {reason(error)}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path / 'config.yaml'}: expected keys and values")
     return tree

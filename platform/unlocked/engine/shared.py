@@ -36,18 +36,20 @@ class PeerLost(ConnectionError):
 class SharedReceiver:
     """The receiving end; made first, its `address` is where the sender connects.
 
-    A message is a view of its slot: it holds its values until `keep` later ones were taken.
+    A message is a view of its slot: it holds its values until `keep` later ones were taken. `ahead` messages that
+    nobody has taken find room.
     """
 
     def __init__(self, peer: str, shape: tuple[int, ...], dtype: torch.dtype, keep: int, timeout: float,
-                 device: torch.device = torch.device("cpu")):  # noqa: B008
+                 device: torch.device = torch.device("cpu"), ahead: int = AHEAD):  # noqa: B008
         self.waited = self.sent = 0.0
         self._peer, self._timeout, self._keep, self._device = peer, timeout, keep, device
         size = torch.Size(shape).numel() * torch.empty((), dtype=dtype).element_size()
         self._stride = -(-size // _PAGE) * _PAGE
         self._memory = os.memfd_create("unlocked", os.MFD_CLOEXEC)
-        os.ftruncate(self._memory, self._stride * (AHEAD + keep + 1))
-        self._slots = _slots(self._memory, self._stride, AHEAD + keep + 1, shape, dtype)
+        count = ahead + keep + 1
+        os.ftruncate(self._memory, self._stride * count)
+        self._slots = _slots(self._memory, self._stride, count, shape, dtype)
         self._taken: deque[int] = deque()  # slots whose message may still be read
         self._next = 0
         self._folder = Path(tempfile.mkdtemp(prefix="unlocked-"))  # mode 0700: only this user can connect

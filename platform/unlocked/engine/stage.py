@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from unlocked.data import DataSet, TrainBatches, parse_augment
-from unlocked.engine.links import Incoming, Outgoing, Queue
-from unlocked.engine.plan import DTYPES, Plan, build_learner
+from unlocked.engine.links import Incoming, Late, Outgoing, Queue
+from unlocked.engine.plan import Plan, build_learner
 from unlocked.optim import lr_factor
-from unlocked.schemes import ModuleLearner
+from unlocked.schemes import DTYPES, ModuleLearner
 from unlocked.seeding import derive_seed
 from unlocked_models.chain import Batch
 
@@ -69,14 +69,15 @@ class Stage:
         self._splits = {"train": data.train, "validation": data.validation, "test": data.test}
         self._lr_factor = lr_factor(config.optimizer, plan.total_steps)
         self._base_lrs = [[g["lr"] for g in o.param_groups] for o in self.learner.optimizers()]
-        # feedback received ahead of its use, for a checkpoint; taken before the link is asked
-        self._pending: deque[Tensor] = deque()
-        self._consumes = False
-        self._t = 0
+        self._late_inputs: Late | None = None  # where the module runs on synthetic ones
+        self._feedback: Late | None = None
+        self._t = self._feedback_t = 0
 
     def connect(self, ends: Ends) -> None:
         self.ends = ends
-        self._consumes = ends.feedback_in is not None
+        self._feedback = Late(ends.feedback_in, self.lag) if ends.feedback_in is not None else None
+        if self.learner.learns_inputs and ends.h_in is not None:
+            self._late_inputs = Late(ends.h_in, self.lag)
 
     # ports of the learner ----------------------------------------------------------------------------
 
@@ -93,30 +94,39 @@ class Stage:
     def begin(self, start: int, stop: int, checkpoint_at: int) -> None:
         """Announces steps start..stop-1, and the step behind which the next checkpoint may be taken."""
         self.learner.prepare_checkpoint(checkpoint_at)
-        if self.ends.h_in is not None:
+        if self.ends.h_in is not None and self._late_inputs is None:
             self.ends.h_in.expect(start, stop)
-        if self.ends.feedback_in is not None:
-            self.ends.feedback_in.expect(max(0, start - self.lag) + len(self._pending), stop)
+        for late in self._late():
+            late.expect(start, stop)
         self._marks = (self._waited(), self._sent(), time.perf_counter())
 
     def forward_phase(self, t: int) -> None:
         self._t = self._feedback_t = t
         if self._lr_factor is not None:
             self._set_lr(t)
-        if self._is_first:
-            x = self.batches.x(t)
-            if x.dtype is not self.dtype:
-                x = x.to(self.dtype)
+        if self._is_first or self._late_inputs is not None:
+            x = self._x(t)
             self.learner.step(t, x, Batch(x, self._y(t)), self)
         else:
             assert self.ends.h_in is not None
             self.learner.step(t, self.ends.h_in.receive(t), Batch(None, self._y(t)), self)
 
     def feedback_phase(self, t: int) -> None:
-        if not self._consumes or t < self.lag:
+        late = t - self.lag
+        if late < 0:
             return
-        self._feedback_t = t - self.lag
-        self.learner.absorb(self._feedback_t, self._take(self._feedback_t), self)
+        if self._late_inputs is not None:
+            self.learner.absorb_input(late, self._late_inputs.take(late), self._x(late))
+        if self._feedback is not None:
+            self._feedback_t = late
+            self.learner.absorb(late, self._feedback.take(late), self)
+
+    def _x(self, t: int) -> Tensor:
+        x = self.batches.x(t)
+        return x if x.dtype is self.dtype else x.to(self.dtype)
+
+    def _late(self) -> list[Late]:
+        return [late for late in (self._late_inputs, self._feedback) if late is not None]
 
     def run(self, start: int, stop: int, checkpoint_at: int) -> SegmentStats:
         """All ticks of a segment, one after the other: a worker's whole training loop."""
@@ -132,12 +142,6 @@ class Stage:
         waited, sent, began = self._marks
         return SegmentStats(start, stop, time.perf_counter() - began, self._waited() - waited,
                             self._sent() - sent, series)
-
-    def _take(self, t: int) -> Tensor:
-        if self._pending:
-            return self._pending.popleft()
-        assert self.ends.feedback_in is not None
-        return self.ends.feedback_in.receive(t)
 
     def _set_lr(self, t: int) -> None:
         assert self._lr_factor is not None
@@ -206,17 +210,15 @@ class Stage:
         self.learner.chain.load_state_dict(mine)
 
     def state(self, t: int) -> dict[str, Any]:
-        """All that is not in the weights, after `t` steps; takes in the feedback that is still under way."""
-        if self.ends.feedback_in is not None:
-            under_way = min(self.lag, t) - len(self._pending)
-            first = max(0, t - self.lag) + len(self._pending)
-            self._pending.extend(self.ends.feedback_in.receive(i).clone() for i in range(first, first + under_way))
-        return {"learner": self.learner.state(), "pending": list(self._pending), "weights": self.weights()}
+        """All there is after t steps; takes in the messages that are still under way."""
+        return {"learner": self.learner.state(), "weights": self.weights(),
+                "late": [late.drain(t) for late in self._late()]}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.load_weights(state["weights"])
         self.learner.load_state(state["learner"])
-        self._pending = deque(message.to(self.device) for message in state["pending"])
+        for late, messages in zip(self._late(), state["late"], strict=True):
+            late.pending = deque(message.to(self.device) for message in messages)
         for optimizer, base in zip(self.learner.optimizers(), self._base_lrs, strict=True):
             for group, lr in zip(optimizer.param_groups, base, strict=True):
                 group["lr"] = lr
@@ -239,14 +241,11 @@ _NO_LABELS = torch.empty(0, dtype=torch.long)
 def connect_in_process(stages: list[Stage]) -> None:
     """Queues between the modules of one process."""
     feedback_from = stages[0].learner.feedback_from
-    last = stages[-1]
-    for stage in stages:
-        stage.connect(Ends())
-    for below, above in pairwise(stages):
-        below.ends.h_out = above.ends.h_in = Queue()
+    ends = [Ends() for _ in stages]
+    for below, above in pairwise(ends):
+        below.h_out = above.h_in = Queue()
         if feedback_from is not None:
-            sender = above if feedback_from == "above" else last
-            link = Queue()
-            sender.ends.feedback_out.append(link)
-            below.ends.feedback_in = link
-            below.connect(below.ends)
+            below.feedback_in = link = Queue()
+            (above if feedback_from == "above" else ends[-1]).feedback_out.append(link)
+    for stage, its in zip(stages, ends, strict=True):
+        stage.connect(its)

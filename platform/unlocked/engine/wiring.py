@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from unlocked.engine.links import Incoming, Outgoing, ReceiveLink, SendLink
-from unlocked.engine.plan import DTYPES, Plan
+from unlocked.engine.links import AHEAD, Incoming, Outgoing, ReceiveLink, SendLink
+from unlocked.engine.plan import Plan
 from unlocked.engine.shared import SharedReceiver, SharedSender
 from unlocked.engine.stage import Ends
+from unlocked.schemes import DTYPES
 
 UP, DOWN, ERROR = 0, 1, 2  # channels between a pair of modules
 
@@ -59,7 +60,9 @@ def wire(plan: Plan, rank: int, device: torch.device, backend: str, nodes: list[
         group, full = groups.get((edge, replica)), (*shape, *edge.shape)
         key = f"link/{edge.source}/{edge.target}/{edge.channel}/{replica}"
         if edge.target == stage and near:
-            receiver = SharedReceiver(f"module {edge.source}", full, dtype, plan.lag, parallel.timeout, device)
+            # when a segment ends, messages of the last `lag` minibatches are under way and no sender may wait
+            keep, ahead = plan.lag if edge.channel == UP else 0, plan.lag + AHEAD
+            receiver = SharedReceiver(f"module {edge.source}", full, dtype, keep, parallel.timeout, device, ahead)
             store.set(key, receiver.address)
             receivers.append(receiver)
             incoming[edge] = receiver

@@ -58,10 +58,17 @@ class Worker:
         store = self._store or dist.TCPStore(*address, plan.workers, timeout=timeout)
         dist.init_process_group(backend, store=store, rank=rank, world_size=plan.workers, timeout=timeout)
         data, device = load_data(config), device_of(plan)
-        self._stage = Stage(plan, data, stage, device, shard=(replica, replicas))
-        store.set(f"node/{rank}", ray.get_runtime_context().get_node_id())
-        nodes = [store.get(f"node/{peer}").decode() for peer in range(plan.workers)]
-        self._stage.connect(wire(plan, rank, device, backend, nodes, store))
+        if config.parallel.schedule == "locked":
+            self._stage = Stage(plan, data, stage, device, shard=(replica, replicas))
+            store.set(f"node/{rank}", ray.get_runtime_context().get_node_id())
+            nodes = [store.get(f"node/{peer}").decode() for peer in range(plan.workers)]
+            self._stage.connect(wire(plan, rank, device, backend, nodes, store))
+        else:
+            from unlocked.engine.pipelined import PipelinedStage  # torch's pipelines take seconds to import
+
+            columns = [dist.new_group([s * replicas + r for s in range(plan.stages)], timeout=timeout)
+                       for r in range(replicas)]
+            self._stage = PipelinedStage(plan, data, stage, device, (replica, replicas), columns[replica])
         if replicas > 1:
             groups = [dist.new_group([s * replicas + r for r in range(replicas)]) for s in range(plan.stages)]
             self._stage.learner.reduce = _Average(groups[stage], replicas)

@@ -29,6 +29,8 @@ from unlocked.tasks import Task
 from unlocked_models.chain import Batch, Chain
 from unlocked_models.registry import Registry
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of weights and messages
+
 SCHEMES: Registry[type[ModuleLearner]] = Registry("scheme")
 register_scheme = SCHEMES.register
 
@@ -42,7 +44,8 @@ class Part:
     start: int
     stop: int
     n_blocks: int
-    in_shape: tuple[int, ...]  # of one example, without the batch axis
+    data_shape: tuple[int, ...]  # of one example of the network's input, without the batch axis
+    in_shape: tuple[int, ...]  # of the module's own input
     out_shape: tuple[int, ...]
     n_outputs: int
 
@@ -80,11 +83,13 @@ class ModuleLearner(ABC):
     feedback_from: ClassVar[Literal["above", "last"] | None] = None
     why_no_lag: ClassVar[str | None] = None  # why messages cannot be consumed late; None: they can
     needs_labels: ClassVar[bool] = False  # in every module, not only in the last
+    learns_inputs: bool = False  # runs on synthetic inputs: h_{k-1} comes by `absorb_input`, `lag` late
     refuses: ClassVar[dict[str, str]] = {}  # family -> the mathematical reason why it cannot train under this
 
     def __init__(self, part: Part, chain: Chain, task: Task, config: Config, lag: int = 0):
         self.part, self.chain, self.task, self.config, self.lag = part, chain, task, config, lag
         self.device = next((p.device for p in chain.parameters()), torch.device("cpu"))
+        self.dtype = DTYPES[config.train.precision]
         self.trainable = [p for p in chain.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(config.optimizer, self.trainable) if self.trainable else None
         self.reduce: Callable[[list[nn.Parameter]], None] | None = None  # averages gradients over replicas
@@ -106,6 +111,10 @@ class ModuleLearner(ABC):
     def absorb(self, t: int, message: Tensor, ports: Ports) -> None:
         """Consume what was sent back about minibatch t; called in the order of t, `lag` minibatches late."""
         raise AssertionError(f"{type(self).__name__} takes no feedback")
+
+    def absorb_input(self, t: int, h_in: Tensor, x: Tensor) -> None:
+        """The true h_{k-1} of minibatch t, for a learner that ran on a synthetic one; `x` is the network's input."""
+        raise AssertionError(f"{type(self).__name__} takes no late inputs")
 
     # what subclasses build on ------------------------------------------------------------------------
 

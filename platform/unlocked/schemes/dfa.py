@@ -83,8 +83,7 @@ class DFA(ModuleLearner):
             B.uniform_(-bound, bound, generator=generator)
         else:
             B.normal_(0.0, bound / 3**0.5, generator=generator)
-        dtype = next((p.dtype for p in self.chain.parameters()), torch.get_default_dtype())
-        return B.to(self.device, dtype)
+        return B.to(self.device, self.dtype)
 
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
         if self.part.is_last:

@@ -9,6 +9,10 @@ Jaderberg et al. 2017, "Decoupled Neural Interfaces using Synthetic Gradients", 
 where t_k is what module k+1 finds at its own input when it applies its g_{k+1}: bootstrapped, and the true
 gradient for k = K-1. cdni conditions M_k on the label too: M_k(h_k, c).
 
+With synthetic inputs module k also does not wait for h_{k-1}: it runs on I_k(x), and I_k learns by
+|| I_k(x) - h_{k-1} ||^2 when the activations of the module below arrive, `lag` minibatches late. Forward pass, update
+and backward pass are then all unlocked. What is evaluated is always the chain itself.
+
 Lag: a module's own update never waits, only M learns late. With lag D it learns at step t from the target
 of minibatch t-D, at the kept h_k and with M as it then is; at lag 0 from the very prediction it made.
 """
@@ -24,6 +28,7 @@ from torch import Tensor, nn
 from unlocked.config.schema import Config, OptimizerConfig
 from unlocked.optim import build_optimizer
 from unlocked.schemes.base import ModuleLearner, Part, Ports, register_scheme
+from unlocked.schemes.inputs import SyntheticInput
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
@@ -46,10 +51,20 @@ class DNI(ModuleLearner):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(derive_seed(config.seed, "sg", part.stop))
                 model = SyntheticGradient(sg, part.out_shape, part.n_outputs if self.conditional else 0)
-            dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
-            self.sg = model.to(self.device, dtype)
+            self.sg = model.to(self.device, self.dtype)
             self.sg_optimizer = build_optimizer(
                 OptimizerConfig(name=sg.optimizer, lr=sg.lr or config.optimizer.lr), self.sg.parameters())
+
+        self.inputs: nn.Module | None = None
+        self.inputs_optimizer: torch.optim.Optimizer | None = None
+        if config.scheme.synthetic_inputs and not part.is_first:
+            self.learns_inputs = True
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(derive_seed(config.seed, "inputs", part.start))
+                guess = SyntheticInput(config.scheme.inputs, part.data_shape, part.in_shape)
+            self.inputs = guess.to(self.device, self.dtype)
+            lr = config.scheme.inputs.lr or config.optimizer.lr
+            self.inputs_optimizer = build_optimizer(OptimizerConfig(name="adam", lr=lr), self.inputs.parameters())
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:
@@ -58,6 +73,9 @@ class DNI(ModuleLearner):
 
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
         self.seed_step(t)
+        if self.inputs is not None:
+            with torch.no_grad():
+                h_in = self.inputs(h_in)  # what came in is x
         if not self.part.is_first:
             h_in = h_in.detach().requires_grad_()
         if self.part.is_last:
@@ -81,22 +99,34 @@ class DNI(ModuleLearner):
 
     def absorb(self, t: int, message: Tensor, ports: Ports) -> None:
         """`message` is the gradient that module k+1 found at its input on minibatch t: M's target."""
-        assert self.sg is not None and self.sg_optimizer is not None
+        assert self.sg is not None
+        assert self.sg_optimizer is not None
         h_k, c, prediction = self.kept.popleft()
         if prediction is None:
             prediction = self._predict(h_k, c)
         # the squared error per example and its gradient in two buffers: on feature maps the passes over memory
         # that autograd would make for them cost more than M itself
         error = (message * len(h_k)).sub_(prediction.detach())
-        if prediction.requires_grad:
-            prediction.backward(error * (-2 / len(h_k)))
+        gradient = error * (-2 / len(h_k))
         self.record("sg", error.square_().sum() / len(h_k))
         if not prediction.requires_grad:  # an M without parameters, such as an oracle
             return
+        prediction.backward(gradient)
         if self.reduce is not None:
             self.reduce(list(self.sg.parameters()))
         self.sg_optimizer.step()
         self.sg_optimizer.zero_grad()
+
+    def absorb_input(self, t: int, h_in: Tensor, x: Tensor) -> None:
+        assert self.inputs is not None
+        assert self.inputs_optimizer is not None
+        loss = (self.inputs(x) - h_in).square().sum() / len(x)
+        self.record("inputs", loss)
+        loss.backward()
+        if self.reduce is not None:
+            self.reduce(list(self.inputs.parameters()))
+        self.inputs_optimizer.step()
+        self.inputs_optimizer.zero_grad()
 
     def _context(self, batch: Batch, like: Tensor) -> Tensor | None:
         return None
@@ -109,10 +139,10 @@ class DNI(ModuleLearner):
         return [self._predict(h, self._context(batch, h)) for h in points]
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        return super().optimizers() + ([self.sg_optimizer] if self.sg_optimizer is not None else [])
+        return [*super().optimizers(), *(o for o in (self.sg_optimizer, self.inputs_optimizer) if o is not None)]
 
     def inner_modules(self) -> list[nn.Module]:
-        return super().inner_modules() + ([self.sg] if self.sg is not None else [])
+        return [*super().inner_modules(), *(m for m in (self.sg, self.inputs) if m is not None)]
 
     def state(self) -> dict[str, Any]:
         state = super().state()
@@ -120,6 +150,9 @@ class DNI(ModuleLearner):
             state["sg"] = self.sg.state_dict()
             state["sg_optimizer"] = self.sg_optimizer.state_dict()
             state["kept"] = [(h, c) for h, c, _ in self.kept]
+        if self.inputs is not None and self.inputs_optimizer is not None:
+            state["inputs"] = self.inputs.state_dict()
+            state["inputs_optimizer"] = self.inputs_optimizer.state_dict()
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -128,6 +161,9 @@ class DNI(ModuleLearner):
             self.sg.load_state_dict(state["sg"])
             self.sg_optimizer.load_state_dict(state["sg_optimizer"])
             self.kept = deque((h, c, None) for h, c in state["kept"])
+        if self.inputs is not None and self.inputs_optimizer is not None:
+            self.inputs.load_state_dict(state["inputs"])
+            self.inputs_optimizer.load_state_dict(state["inputs_optimizer"])
 
 
 @register_scheme("cdni")

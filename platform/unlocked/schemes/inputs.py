@@ -1,0 +1,44 @@
+"""Synthetic inputs I_k(x): what a module runs on before the activations of the module below arrive.
+
+Jaderberg et al. 2017, arXiv:1608.05343, section 2 ("complete unlock"). I_k sees the network's own input x and never
+the label: conditioned on it, the forward pass would leak what it is to predict.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlocked.config.schema import InputModelConfig
+
+
+class SyntheticInput(nn.Module):
+    """I: `x (batch, *in_shape)` to a guess of `h (batch, *shape)`.
+
+    A feature map is guessed from an image by convolutions, pooled to its resolution before the last of them;
+    anything else by linear layers on the flattened input. Hidden layers are followed by batch norm and ReLU.
+    """
+
+    def __init__(self, config: InputModelConfig, in_shape: tuple[int, ...], shape: tuple[int, ...]):
+        super().__init__()
+        self.shape = shape
+        self.maps = len(in_shape) == 3 and len(shape) == 3
+
+        def layer(a: int, b: int) -> nn.Module:
+            return nn.Conv2d(a, b, config.kernel, padding=config.kernel // 2) if self.maps else nn.Linear(a, b)
+
+        norm = nn.BatchNorm2d if self.maps else nn.BatchNorm1d
+        width = in_shape[0] if self.maps else torch.Size(in_shape).numel()
+        layers: list[nn.Module] = []
+        for hidden in config.hidden:  # training data only: the statistics of the minibatch are enough
+            layers += [layer(width, hidden), norm(hidden, track_running_stats=False), nn.ReLU()]
+            width = hidden
+        self.hidden = nn.Sequential(*layers)
+        self.last = layer(width, shape[0] if self.maps else torch.Size(shape).numel())
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.hidden(x if self.maps else x.flatten(1))
+        if self.maps:
+            z = F.adaptive_avg_pool2d(z, (self.shape[1], self.shape[2]))
+        return self.last(z).view(len(x), *self.shape)
