@@ -1,0 +1,85 @@
+"""The complete unlock: modules run on I_k(x) and learn it from the activations that arrive later."""
+
+import io
+
+import pytest
+import torch
+
+from unlocked.config.schema import InputModelConfig
+from unlocked.errors import ConfigError
+from unlocked.schemes.inputs import SyntheticInput
+
+MODEL = {"name": "mlp", "hidden": [16, 14, 12], "norm": "batch", "dropout": 0.2}
+
+
+def settings(scheme="cdni", lag=0, stages=2, **more):
+    return {"model": MODEL, "parallel": {"stages": stages}, "optimizer": {"name": "adam", "lr": 0.01, "momentum": None},
+            "scheme": {"name": scheme, "lag": lag, "sg": {"hidden": [10]}, "synthetic_inputs": True,
+                       "inputs": {"hidden": [9]}}, **more}
+
+
+def test_a_module_runs_on_the_guess_and_not_on_what_the_module_below_sends(lab):
+    group = lab.start(**settings())
+    above, seen = group.stages[1].learner, []
+    run_chain = above.run_chain
+    above.run_chain = lambda h, batch, after=None: (seen.append(h.detach().clone()), run_chain(h, batch, after))[1]
+    x = group.stages[0].batches.x(0).double()
+    with torch.no_grad():
+        guess = above.inputs(x)
+    lab.train(group, 0, 1)
+    torch.testing.assert_close(seen[0], guess, rtol=0, atol=0)
+
+
+def test_the_input_model_learns_by_the_squared_distance_to_the_activations_that_arrive(lab):
+    group = lab.start(**settings())
+    learner = group.stages[1].learner
+    x, h = torch.randn(8, 1, 8, 8, dtype=torch.float64), torch.randn(8, 16, dtype=torch.float64)
+    expected = torch.autograd.grad((learner.inputs(x) - h).square().sum(1).mean(), list(learner.inputs.parameters()))
+    found = []
+    learner.inputs_optimizer.step = lambda: found.extend(p.grad.clone() for p in learner.inputs.parameters())
+    learner.absorb_input(0, h, x)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_the_guess_never_depends_on_the_label(lab):
+    group = lab.start(**settings())
+    learner, x = group.stages[1].learner, torch.randn(4, 1, 8, 8, dtype=torch.float64)
+    assert learner.inputs(x).shape == (4, 16)
+    assert sum(p.shape[1] for p in learner.inputs.parameters() if p.dim() == 2) == 64 + 9  # pixels and hidden: no label
+
+
+@pytest.mark.parametrize("lag", [0, 1, 4])
+def test_activations_are_learned_from_lag_minibatches_late(lab, lag):
+    group = lab.start(**settings(lag=lag, stages=3))
+    absorbed = {}
+    for k, stage in enumerate(group.stages[1:], 1):
+        def note(t, h, x, stage=stage, k=k, absorb=stage.learner.absorb_input):
+            absorbed.setdefault(k, []).append((stage._t, t))
+            absorb(t, h, x)
+        stage.learner.absorb_input = note
+    lab.train(group, 0, 8)
+    assert absorbed == {k: [(t, t - lag) for t in range(lag, 8)] for k in (1, 2)}
+
+
+@pytest.mark.parametrize(("scheme", "lag", "stages"), [("cdni", 0, 2), ("dni", 3, 3)])
+def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(lab, scheme, lag, stages):
+    unbroken, broken, resumed = (lab.start(**settings(scheme, lag, stages)) for _ in range(3))
+    expected = lab.train(unbroken, 0, 16)
+    before = lab.train(broken, 0, 7, checkpoint_at=7)
+    file = io.BytesIO()
+    torch.save(broken.states(7), file)
+    file.seek(0)
+    resumed.load_states(torch.load(file, weights_only=True))
+    assert before + lab.train(resumed, 7, 16) == expected
+    lab.assert_equal(lab.weights(resumed), lab.weights(unbroken))
+
+
+def test_a_guess_of_a_feature_map_has_its_resolution():
+    model = SyntheticInput(InputModelConfig(hidden=[6]), (3, 16, 16), (8, 4, 4))
+    assert model(torch.randn(2, 3, 16, 16)).shape == (2, 8, 4, 4)
+
+
+def test_schemes_without_synthetic_gradients_refuse_synthetic_inputs(lab):
+    with pytest.raises(ConfigError, match=r"scheme\.synthetic_inputs: true needs .*dni, cdni.*, not dfa"):
+        lab.start(**settings("dfa"))
