@@ -164,6 +164,7 @@ class Driver:
         self.process = subprocess.Popen(command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         start_new_session=True)
         self.below: list[int] = []
+        self.holding: list[int] = []  # of those, the ones that hold memory, devices and ports of the run
 
     def run_dir(self) -> Path | None:
         found = sorted((self.cwd / "runs").glob("*/config.yaml"))
@@ -176,6 +177,8 @@ class Driver:
             run_dir = self.run_dir()
             if run_dir is not None and condition(run_dir):
                 self.below = descendants(self.process.pid)
+                agents = descendants(self.process.pid, "Agent")  # Ray's own notice after a minute
+                self.holding = [pid for pid in self.below if pid not in agents]
                 return run_dir
             time.sleep(0.005)
         self.end()

@@ -54,7 +54,7 @@ def test_a_killed_driver_resumes_to_the_same_weights(
     os.kill(driver.process.pid, signal.SIGKILL)  # the driver alone: its workers must end by themselves
     driver.process.wait(timeout=20)
     assert not (run_dir / "summary.json").exists(), "the run was over before the kill"
-    processes.until(lambda: not processes.alive(driver.below), 40, f"no process outlives the driver: {driver.below}")
+    processes.until(lambda: not processes.alive(driver.holding), 40, f"the driver's workers ended: {driver.holding}")
     if where is ON_RAY:
         request.getfixturevalue("cluster")
     assert_ends_as_if_unbroken(run_dir, unbroken(*scheme, *where), last_weights, capsys)
@@ -75,7 +75,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_resumes_to_the_same_weights(
     last = Checkpoints(run_dir).last()
     assert last is not None
     assert f" {int(last.name.removeprefix('step-'))} of " in line
-    processes.until(lambda: not processes.alive(driver.below), 40, f"no process outlives the driver: {driver.below}")
+    processes.until(lambda: not processes.alive(driver.holding), 40, f"the driver's workers ended: {driver.holding}")
     if where is ON_RAY:
         request.getfixturevalue("cluster")
     assert_ends_as_if_unbroken(run_dir, unbroken(*scheme, *where), last_weights, capsys)

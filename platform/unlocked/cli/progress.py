@@ -69,7 +69,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     tests = "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items() if name.startswith("test/"))
     waits = [f"{w:.0%}" for w in summary["wait_fraction"] or []]
-    waited = f", waiting {' '.join(waits)}" if len(waits) > 1 else ""
+    waited = f", waiting {' '.join(waits)}" if len(waits) > 1 and summary["launcher"] == "ray" else ""
     rate = summary["steps_per_second"]  # None where a finished run was resumed
     speed = f"{rate:.0f} steps/s{waited}, " if rate is not None else ""
     console.print(f"[bold]{summary['scheme']}[/]: {tests} ({summary['tested']} weights), {speed}"

@@ -45,7 +45,10 @@ def compare(arguments: argparse.Namespace) -> int:
     rows = collect(arguments.uri or arguments.runs, arguments.experiment, group_by, arguments.name)
     if not rows:
         raise ConfigError("compare: no finished run matches")
-    Console().print(render(rows))
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width to fit into
+        console.width = 200
+    console.print(render(rows))
     if arguments.csv:
         print(f"table: {to_csv(rows, Path(arguments.csv))}")
     if arguments.plot:

@@ -97,8 +97,8 @@ def _check_ranges(config: Config) -> None:
 
 def _check_choices(config: Config) -> None:
     if config.parallel.schedule in ("interleaved", "zero_bubble"):  # names that torch's users know
-        raise ConfigError(f"parallel.schedule: {config.parallel.schedule} needs workers that hold several modules each; "
-                          f"here each holds one (known: {', '.join(_CHOICES['parallel.schedule'])})")
+        raise ConfigError(f"parallel.schedule: {config.parallel.schedule} needs workers that hold several modules "
+                          f"each; here each holds one (known: {', '.join(_CHOICES['parallel.schedule'])})")
     for key, known in _CHOICES.items():
         value = value_of(config, key)
         if value not in known:

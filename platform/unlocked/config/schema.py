@@ -95,8 +95,8 @@ class ParallelConfig:
     device: str = "auto"  # auto | cpu | cuda
     partition: list[int] | None = None  # blocks per module; null: balanced by cost
     threads: int | None = None  # torch threads per worker; null: torch's default in process, 1 on Ray workers
-    schedule: str = "locked"  # backprop only: locked, or pipelined (gpipe, 1f1b): batch norm and dropout per microbatch
-    microbatches: int | None = None  # of a pipelined minibatch, fewer than stages idle; null: stages, for gpipe twice
+    schedule: str = "locked"  # of backprop; or pipelined: gpipe | 1f1b (batch norm and dropout then per microbatch)
+    microbatches: int | None = None  # if pipelined; fewer than stages leave some idle; null: stages, for gpipe twice
     link: str = "auto"  # auto | group; auto: shared memory between CPU workers of one machine; group: gloo or nccl
     address: str | None = None  # of a running Ray cluster; null: $RAY_ADDRESS, else a private one here
     max_failures: int = 2  # restarts of the whole group from the last checkpoint

@@ -294,7 +294,7 @@ class _Run:
         for k, s in enumerate(stats):
             if "sg" in s.series:
                 values[f"sg/loss/module_{k}"] = _mean(s.series["sg"])
-            if len(stats) > 1:
+            if self.plan.launcher == "ray" and len(stats) > 1:  # in one process nothing waits
                 values[f"time/wait_fraction/module_{k}"] = p.waited[k] / p.train_seconds
         self._log(values)
         self.reporter.segment(stop, values)

@@ -34,6 +34,12 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  
 SCHEMES: Registry[type[ModuleLearner]] = Registry("scheme")
 register_scheme = SCHEMES.register
 
+# Layers of torch that draw nothing: a chain of them alone needs no seed. Exact types; a subclass may draw.
+DRAWS_NOTHING = frozenset({
+    nn.Sequential, nn.Flatten, nn.Identity, nn.Linear, nn.Conv1d, nn.Conv2d, nn.MaxPool1d, nn.MaxPool2d,
+    nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm,
+    nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus})
+
 
 @dataclass(frozen=True)
 class Part:
@@ -96,6 +102,7 @@ class ModuleLearner(ABC):
         self.series: dict[str, list[Tensor]] = {}  # metrics of the steps since the last read, on the device
         self._local_loss_blocks = {i for i, block in enumerate(chain) if hasattr(block, "local_loss")}
         self._rng_base = derive_seed(config.seed, "module", part.start)
+        self._draws = not all(type(layer) in DRAWS_NOTHING for block in chain for layer in block.modules())
         self._bf16 = config.train.precision == "bf16"
         self._probe: _Probe | None = None
 
@@ -120,6 +127,8 @@ class ModuleLearner(ABC):
 
     def seed_step(self, t: int) -> None:
         """Dropout and the like draw from (seed, module, t) alone: replays and resumed runs repeat them."""
+        if not self._draws:
+            return
         if self.device.type == "cuda":
             torch.cuda.default_generators[self.device.index or 0].manual_seed(step_seed(self._rng_base, t))
         torch.default_generator.manual_seed(step_seed(self._rng_base, t))

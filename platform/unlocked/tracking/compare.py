@@ -230,7 +230,7 @@ def _cell(summary: Summary | None, metric: str) -> str:
     percent = "accuracy" in metric or metric.endswith("wait_fraction")
 
     def number(value: float) -> str:
-        return f"{100 * value:.1f}" if percent else f"{value:.3g}"
+        return f"{100 * value:.1f}" if percent else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
     unit = "%" if percent else ""
     if summary.n == 1:
