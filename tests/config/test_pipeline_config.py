@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import ray
 from torch import Tensor, nn
 
 from unlocked.config import load_config
 from unlocked.config.describe import describe_schema
 from unlocked.engine.plan import load_data, make_plan
+from unlocked.engine.ray_group import _resources
 from unlocked.errors import ConfigError
 from unlocked_models import MODELS, register_model
 
@@ -70,6 +72,16 @@ def test_a_block_to_which_a_microbatch_is_another_thing_is_refused(monkeypatch, 
                                         "parallel.schedule=gpipe"])
     with pytest.raises(ConfigError, match=f"^parallel.schedule: gpipe .*{reason}"):
         make_plan(config, load_data(config))
+
+
+def test_workers_that_share_a_gpu_are_refused_by_the_cluster(monkeypatch):
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 1.0})
+    config = load_config("quickstart", PIPELINE)
+    plan = make_plan(config, load_data(config))
+    with pytest.raises(ConfigError, match=r"^parallel.schedule: 1f1b over GPUs needs one for each of the 4 workers"):
+        _resources(plan)
+    plan.config.parallel.device = "cpu"
+    assert _resources(plan) == ({"CPU": 1.0}, "gloo")
 
 
 def test_microbatches_are_read_by_pipelines_only():

@@ -15,6 +15,7 @@ STEPS = 30
 MLP = ["model.hidden=[24,20,16,12]", "model.norm=batch", "model.dropout=0.2", "scheme.sg.hidden=[16]"]
 UNLOCKED = [*MLP, "scheme.synthetic_inputs=true", "scheme.inputs.hidden=[12]"]
 CNN = ["model.name=cnn", "model.channels=[4,6]", "model.dropout=0.1", "scheme.sg.hidden=[]", "scheme.sg.kind=conv"]
+NAMES = {str(MLP): "mlp", str(CNN): "cnn", str(UNLOCKED): "unlocked"}
 
 
 def losses_and_weights(group_class, plan, data):
@@ -38,7 +39,7 @@ def losses_and_weights(group_class, plan, data):
     (2, "dni", "auto", CNN, "auto"), (2, "cdni", 0, CNN, "auto"),
     *((4, scheme, "auto", MLP, "group") for scheme in ("backprop", "cdni", "dfa")),
     (2, "dni", 0, MLP, "group"), (2, "dfa", 3, CNN, "group"),
-], ids=lambda value: "unlocked" if value is UNLOCKED else "cnn" if value is CNN else "mlp" if value is MLP else str(value))
+], ids=lambda value: NAMES.get(str(value), str(value)))
 def test_workers_give_what_the_replay_in_process_gives(warm, stages, scheme, lag, model, link):
     config = load_config("quickstart", [
         *model, f"parallel.stages={stages}", f"scheme.name={scheme}", f"scheme.lag={lag}", "data.batch_size=32",

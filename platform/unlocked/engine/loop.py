@@ -10,29 +10,25 @@ unbroken one computes. Steps leave the device only at the end of a segment.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
-import torch
-
 from unlocked.config import Config, to_dict
 from unlocked.data import DataSet
 from unlocked.engine.checkpoint import Checkpoints, Progress, load_states, load_weights
 from unlocked.engine.group import Group, InProcessGroup, Segment
+from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.plan import Plan, load_data, make_plan
+from unlocked.engine.report import draw_figures, run_tags
 from unlocked.engine.run_folder import RunFolder
 from unlocked.engine.stage import SegmentStats
 from unlocked.errors import RunFailed, RunInterrupted
 from unlocked.optim import lr_factor
-from unlocked.tracking import Tracker, collect_tags, flatten, resolve_uri, sync_leftovers
-from unlocked_models.registry import MODELS
+from unlocked.tracking import Tracker, flatten, resolve_uri, sync_leftovers
 
 
 class Reporter(Protocol):
@@ -100,12 +96,12 @@ class _Run:
         self.to_first_step: float | None = None
         factor = lr_factor(self.config.optimizer, plan.total_steps)
         self._lr = lambda step: self.config.optimizer.lr * (factor(step) if factor else 1.0)
-        self._stop = _StopSignal()
+        self._stop = StopSignal()
 
     def complete(self) -> dict[str, Any]:
         sync_leftovers(Path(self.config.tracking.runs), self.config.tracking.uri)
         tracker = Tracker.start(self.folder.path, self.config.tracking.uri, self.config.tracking.experiment,
-                                flatten(to_dict(self.config)), self._tags(), Path(self.config.tracking.runs))
+                                flatten(to_dict(self.config)), run_tags(self.plan), Path(self.config.tracking.runs))
         self.tracker = tracker
         status: Any = "FAILED"
         summary: dict[str, Any] | None = None
@@ -345,7 +341,9 @@ class _Run:
 
     def _finish(self) -> dict[str, Any]:
         p, config = self.progress, self.config
-        self._figures()
+        recorder = self.tracker.recorder
+        for path in draw_figures(self.folder.path, self.plan, self.data, self.test_outputs):
+            recorder.artifact(path, "figures")
         summary = {
             "run": self.folder.name, "run_dir": str(self.folder.path), "mlflow_run_id": None,
             "data": config.data.name, "model": config.model["name"], "scheme": config.scheme.name,
@@ -358,62 +356,12 @@ class _Run:
             "train_seconds": p.train_seconds, "seconds_to_first_step": self.to_first_step,
             "restarts": self.failures, "seconds": time.time() - self.started,
         }
-        recorder = self.tracker.recorder
         recorder.artifact(self.folder.path / "config.yaml")
         weights = self.checkpoints.best() if self.tested == "best" else self.checkpoints.last()
         if weights is not None:
             recorder.artifact(weights / "model.safetensors", "model")
         recorder.artifact(self.folder.write_summary(summary))
         return summary
-
-    def _figures(self) -> None:
-        from unlocked.tracking import figures, read
-
-        folder = self.folder.path / "figures"
-        folder.mkdir(exist_ok=True)
-        history = read(self.folder.path)
-        made = [figures.learning_curves(history, folder / "learning_curves.png"),
-                figures.alignment(history, folder / "alignment.png"),
-                figures.sg_loss(history, folder / "sg_loss.png")]
-        if self.plan.task == "classification":
-            made.append(figures.confusion_matrix(self.data.test.y.tolist(), self.test_outputs.argmax(1).tolist(),
-                                                 self.data.class_names, folder / "confusion_matrix.png"))
-        for path in filter(None, made):
-            self.tracker.recorder.artifact(path, "figures")
-
-    def _tags(self) -> dict[str, str]:
-        config, plan = self.config, self.plan
-        device = config.parallel.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        own = {"family": MODELS.facts(config.model["name"])["family"], "model": config.model["name"],
-               "scheme": config.scheme.name, "dataset": config.data.name, "task": plan.task,
-               "stages": plan.stages, "replicas": config.parallel.replicas, "lag": plan.lag,
-               "launcher": plan.launcher, "seed": config.seed, "name": config.name}
-        return {**collect_tags(device), **{key: str(value) for key, value in own.items()}}
-
-
-class _StopSignal:
-    """Ctrl-C or SIGTERM asks the loop to save and stop; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __enter__(self) -> None:
-        self._before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            with contextlib.suppress(ValueError):
-                signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: Any) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
 
 
 def _mean(values: list[float]) -> float:

@@ -11,7 +11,9 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -202,6 +204,7 @@ def start_ray(workers: int, address: str | None) -> None:
     if ray.is_initialized():
         return
     address = address or os.environ.get("RAY_ADDRESS")
+    on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts its own in its place, and a run could not be saved
     try:
         if address:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
@@ -211,6 +214,9 @@ def start_ray(workers: int, address: str | None) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray could not start here"
         raise RunFailed(f"parallel.address: {where}: {reason(error)}") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def _resources(plan: Plan) -> tuple[dict[str, float], str]:

@@ -1,0 +1,41 @@
+"""What a run tells about itself: its tags, and the figures at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unlocked.data import DataSet
+from unlocked.engine.plan import Plan
+from unlocked.tracking import collect_tags, read
+from unlocked_models.registry import MODELS
+
+
+def run_tags(plan: Plan) -> dict[str, str]:
+    """What runs are grouped and filtered by, beside versions and the git commit."""
+    config = plan.config
+    device = config.parallel.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    own = {"family": MODELS.facts(config.model["name"])["family"], "model": config.model["name"],
+           "scheme": config.scheme.name, "dataset": config.data.name, "task": plan.task,
+           "stages": plan.stages, "replicas": config.parallel.replicas, "lag": plan.lag,
+           "launcher": plan.launcher, "seed": config.seed, "name": config.name}
+    return {**collect_tags(device), **{key: str(value) for key, value in own.items()}}
+
+
+def draw_figures(run_dir: Path, plan: Plan, data: DataSet, test_outputs: Tensor) -> list[Path]:
+    """The figures that this run has the metrics for, as PNG in `figures/`."""
+    from unlocked.tracking import figures
+
+    folder, history = run_dir / "figures", read(run_dir)
+    folder.mkdir(exist_ok=True)
+    made = [figures.learning_curves(history, folder / "learning_curves.png"),
+            figures.alignment(history, folder / "alignment.png"),
+            figures.sg_loss(history, folder / "sg_loss.png")]
+    if plan.task == "classification":
+        made.append(figures.confusion_matrix(data.test.y.tolist(), test_outputs.argmax(1).tolist(), data.class_names,
+                                             folder / "confusion_matrix.png"))
+    return [path for path in made if path is not None]

@@ -1,0 +1,59 @@
+"""Starting workers: what cannot be placed is said at once, and Ray leaves our signals alone."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from unlocked.config import load_config
+from unlocked.engine.plan import load_data, make_plan
+from unlocked.engine.ray_group import RayGroup, start_ray
+from unlocked.errors import ConfigError, RunFailed
+
+
+def start(*overrides: str) -> RayGroup:
+    config = load_config("quickstart", ["parallel.partition=null", *overrides])
+    data = load_data(config)
+    return RayGroup(make_plan(config, data), data)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(60)
+def test_more_workers_than_the_cluster_has_processors_are_refused(cluster):
+    with pytest.raises(ConfigError, match="parallel: 10 workers need 10 CPU, the cluster has 8"):
+        start("parallel.stages=5", "parallel.replicas=2")
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(60)
+def test_a_place_that_does_not_come_free_is_waited_for_no_longer_than_the_time_limit(warm):
+    with pytest.raises(RunFailed, match="no place for 5 workers .* came free within 2 s"):  # four of eight are taken
+        start("parallel.stages=5", "parallel.timeout=2")
+
+
+def test_sigterm_still_saves_the_run_after_ray_has_started(monkeypatch):
+    import ray
+
+    def init(**_):
+        signal.signal(signal.SIGTERM, lambda *_: None)
+
+    ours = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    start_ray(2, None)
+    assert signal.getsignal(signal.SIGTERM) is ours
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch):
+    import ray
+
+    def init(**_):
+        raise ConnectionError("ray client connection timeout\nand more lines")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(RunFailed) as failure:
+        start_ray(2, "10.0.0.1:6379")
+    assert str(failure.value) == ("parallel.address: no Ray cluster answers at 10.0.0.1:6379: "
+                                  "ray client connection timeout")
