@@ -28,7 +28,7 @@ def test_more_workers_than_the_cluster_has_processors_are_refused(cluster):
 @pytest.mark.ray
 @pytest.mark.timeout(60)
 def test_a_place_that_does_not_come_free_is_waited_for_no_longer_than_the_time_limit(warm):
-    with pytest.raises(RunFailed, match="no place for 5 workers .* came free within 2 s"):  # four of eight are taken
+    with pytest.raises(RunFailed, match=r"no place for 5 workers .* came free within 2 s"):  # four of eight are taken
         start("parallel.stages=5", "parallel.timeout=2")
 
 

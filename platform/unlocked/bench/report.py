@@ -21,7 +21,7 @@ def overhead_table(costs: Sequence[Cost]) -> Table:
     table = Table(title="Training loop against a plain PyTorch loop, paired by rounds: median and least-most",
                   box=box.SIMPLE)
     for heading in ("", "steps/s", "plain\nsteps/s", "ratio", "us per step\nadded", "foreign\nCPU"):
-        table.add_column(heading, justify="right" if heading else "left")
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
     for cost in costs:
         table.add_row(cost.name, f"{cost.rate.median:,.0f}", f"{cost.plain_rate.median:,.0f}",
                       f"{cost.ratio.median:.3f}\n{cost.ratio.least:.3f}-{cost.ratio.most:.3f}",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
@@ -91,7 +92,7 @@ class _Run:
         self.checkpoints = Checkpoints(folder.path)
         self.progress = Progress(waited=[0.0] * plan.stages)
         self.metrics: dict[str, float] = {}  # the latest value of each
-        self.rates: list[float] = []  # steps per second, of each segment
+        self.rates: deque[float] = deque(maxlen=1000)  # steps per second, of the latest segments
         self.failures = 0
         self.to_first_step: float | None = None
         factor = lr_factor(self.config.optimizer, plan.total_steps)
@@ -283,7 +284,7 @@ class _Run:
         p.train_seconds += max(s.seconds for s in stats)
         p.waited = [before + s.waited for before, s in zip(p.waited or [], stats, strict=True)]
         self.rates += [(s.stop - s.start) / max(s.seconds, 1e-9) for s in stats[-1:]]
-        rate = median(self.rates)  # of the segments so far: the first ones compete with everything that starts
+        rate = median(self.rates)  # the first segments compete with everything that starts
         values = {"train/loss": _mean(stats[-1].series["loss"]), "lr": self._lr(stop - 1),
                   "time/steps_per_second": rate,
                   "time/examples_per_second": rate * self.config.data.batch_size}

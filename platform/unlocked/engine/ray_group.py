@@ -29,6 +29,8 @@ from unlocked.engine.stage import SegmentStats
 from unlocked.engine.worker import Worker
 from unlocked.errors import ConfigError, DataError, RunFailed, reason
 
+SENT = 32 * 2**20  # bytes up to which a data set is sent: a worker would spend a second on importing what reads it
+
 
 class WorkerFailed(RunFailed):
     """A worker died or raised; `detail` is its own traceback. The group was ended as a whole.
@@ -56,7 +58,8 @@ class RayGroup(Group):
         host = self._get([self._workers[0].address.remote()])[0]
         port = self._get([self._workers[0].open_store.remote(host, plan.workers, plan.config.parallel.timeout)])[0]
         tree = to_dict(plan.config)
-        self._get([worker.prepare.remote(tree, plan, rank, (host, port), backend)
+        sent = ray.put(data) if _bytes(data) <= SENT else None
+        self._get([worker.prepare.remote(tree, plan, rank, (host, port), backend, sent)
                    for rank, worker in enumerate(self._workers)])
 
     def _start_workers(self, bundle: dict[str, float], imports: Sequence[str]) -> None:
@@ -217,6 +220,11 @@ def start_ray(workers: int, address: str | None) -> None:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _bytes(data: DataSet) -> int:
+    splits = (data.train, data.validation, data.test)
+    return sum(tensor.nbytes for split in splits if split is not None for tensor in (split.x, split.y))
 
 
 def _resources(plan: Plan) -> tuple[dict[str, float], str]:

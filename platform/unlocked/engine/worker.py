@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from unlocked.config import from_tree
+from unlocked.data import DataSet
 from unlocked.engine.plan import Plan, device_of, load_data
 from unlocked.engine.stage import Stage
 from unlocked.plugins import import_modules
@@ -44,8 +45,9 @@ class Worker:
                                     timeout=timedelta(seconds=timeout))
         return self._store.port
 
-    def prepare(self, tree: dict[str, Any], plan: Plan, rank: int, address: tuple[str, int], backend: str) -> None:
-        """Loads data and module, joins the group, connects the links."""
+    def prepare(self, tree: dict[str, Any], plan: Plan, rank: int, address: tuple[str, int], backend: str,
+                data: DataSet | None) -> None:
+        """Joins the group, builds the module, connects the links; loads the data where the driver sent none."""
         import ray
         import torch.distributed as dist
 
@@ -57,7 +59,7 @@ class Worker:
         timeout = timedelta(seconds=config.parallel.timeout)
         store = self._store or dist.TCPStore(*address, plan.workers, timeout=timeout)
         dist.init_process_group(backend, store=store, rank=rank, world_size=plan.workers, timeout=timeout)
-        data, device = load_data(config), device_of(plan)
+        data, device = data or load_data(config), device_of(plan)
         if config.parallel.schedule == "locked":
             self._stage = Stage(plan, data, stage, device, shard=(replica, replicas))
             store.set(f"node/{rank}", ray.get_runtime_context().get_node_id())

@@ -120,9 +120,10 @@ class DNI(ModuleLearner):
     def absorb_input(self, t: int, h_in: Tensor, x: Tensor) -> None:
         assert self.inputs is not None
         assert self.inputs_optimizer is not None
-        loss = (self.inputs(x) - h_in).square().sum() / len(x)
-        self.record("inputs", loss)
-        loss.backward()
+        guess = self.inputs(x)
+        error = h_in - guess.detach()
+        guess.backward(error * (-2 / len(x)))
+        self.record("inputs", error.square_().sum() / len(x))
         if self.reduce is not None:
             self.reduce(list(self.inputs.parameters()))
         self.inputs_optimizer.step()
