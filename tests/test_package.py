@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -61,21 +62,23 @@ def test_platform_is_the_standard_librarys_under_pytest():
 
 @pytest.mark.ray
 def test_platform_is_the_standard_librarys_in_a_ray_worker_whose_working_folder_is_the_repository():
-    import ray
+    script = f"""
+import json, os, ray
 
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env={
-        "working_dir": str(ROOT), "excludes": [".git", ".venv", "runs", "data"]})
-    try:
-        @ray.remote
-        def where():
-            import platform
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env={{
+    "working_dir": {str(ROOT)!r}, "excludes": [".git", ".venv", "runs", "data"]}})
 
-            platform.python_version()
-            return os.listdir(), platform.__file__
+@ray.remote
+def where():
+    import platform
+    platform.python_version()
+    return os.listdir(), platform.__file__
 
-        entries, file = ray.get(where.remote(), timeout=90)
-    finally:
-        ray.shutdown()
+print(json.dumps(ray.get(where.remote(), timeout=90)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    entries, file = json.loads(done.stdout.splitlines()[-1])
     assert "platform" in entries  # the folder of ours does lie there
     assert Path(file).resolve() == STDLIB / "platform.py"
 

@@ -22,6 +22,15 @@ scheme: {name: cdni, sg: {kind: linear}}
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_ray_left_behind():
+    """Other tests start a Ray of their own in this process."""
+    yield
+    import ray
+
+    ray.shutdown()
+
+
 def tiny(**groups):
     tree = {"data": {"name": "digits", "batch_size": 16, "validation": 0.0},
             "model": {"name": "mlp", "hidden": [16, 16, 16]}, "scheme": {"name": "cdni"},

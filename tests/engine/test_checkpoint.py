@@ -145,7 +145,7 @@ class Malicious:
         return os.system, (f"touch {self.proof}",)
 
 
-@pytest.mark.parametrize("write", [lambda path, thing: path.write_bytes(pickle.dumps(thing)),
+@pytest.mark.parametrize("write", [lambda path, thing: path.write_bytes(pickle.dumps(thing, protocol=2)),
                                    lambda path, thing: torch.save(thing, path)], ids=["pickle", "torch.save"])
 def test_a_checkpoint_that_holds_code_is_refused_and_the_code_not_run(small, reporter, tmp_path, write):
     run_dir, _ = finished(small)
