@@ -66,6 +66,11 @@ class Plan:
         return TASKS.get(self.task)()
 
 
+# Parameters below which a plan runs two examples through the real blocks: the first operation on "meta" makes torch
+# import a second's worth of modules, more than such a pass costs.
+SMALL = 20_000_000
+
+
 def load_data(config: Config) -> DataSet:
     d = config.data
     return load(d.name, root=d.root, validation=d.validation, seed=d.seed, download=d.download, **d.options)
@@ -83,6 +88,11 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         raise ConfigError(f"task: {task} does not fit {data.name}, whose targets are for {data.task}")
     with torch.device("meta"):
         blocks = _build(config, data)
+    small = sum(p.numel() for block in blocks for p in block.parameters()) < SMALL
+    where = torch.device("cpu" if small else "meta")
+    with where:
+        if small:
+            blocks = _build(config, data)
         shapes = _shapes(config, data, blocks)
         costs = block_costs(blocks, data.in_shape)
     if shapes[-1] != (data.n_outputs,):
@@ -92,7 +102,7 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     if stages > len(blocks):
         raise ConfigError(f"parallel.stages: {stages} is more than the {len(blocks)} blocks of "
                           f"{config.model['name']} as configured")
-    sizes = config.parallel.partition or partition(costs, stages, _sg_costs(config, shapes))
+    sizes = config.parallel.partition or partition(costs, stages, _sg_costs(config, shapes, where))
     if sum(sizes) != len(blocks):
         raise ConfigError(f"parallel.partition: {sizes} covers {sum(sizes)} blocks, {config.model['name']} "
                           f"has {len(blocks)}")
@@ -216,7 +226,7 @@ def _parts(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], in_shape: tu
     return parts
 
 
-def _sg_costs(config: Config, shapes: Sequence[tuple[int, ...]]) -> list[float] | None:
+def _sg_costs(config: Config, shapes: Sequence[tuple[int, ...]], where: torch.device) -> list[float] | None:
     """What a synthetic-gradient model behind each block would cost; a cut must count it."""
     scheme = SCHEMES.get(config.scheme.name)
     if not issubclass(scheme, DNI) or config.parallel.stages == 1:
@@ -224,7 +234,7 @@ def _sg_costs(config: Config, shapes: Sequence[tuple[int, ...]]) -> list[float] 
     costs = []
     for shape in shapes:
         try:
-            with torch.device("meta"):
+            with where, torch.random.fork_rng(devices=[]):
                 model = SyntheticGradient(config.scheme.sg, shape)
         except ConfigError:  # this kind of M does not fit here; if no cut avoids it, that is said
             costs.append(math.inf)

@@ -212,8 +212,10 @@ def start_ray(workers: int, address: str | None) -> None:
         if address:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         else:
-            ray.init(address="local", num_cpus=max(os.cpu_count() or 1, workers), include_dashboard=False,
-                     logging_level=logging.ERROR, log_to_driver=False, object_store_memory=512 * 2**20)
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unasked
+            ray.init(address="local", _node_ip_address="127.0.0.1", num_cpus=max(os.cpu_count() or 1, workers),
+                     include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False,
+                     object_store_memory=512 * 2**20)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray could not start here"
         raise RunFailed(f"parallel.address: {where}: {reason(error)}") from None
