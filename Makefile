@@ -25,7 +25,7 @@ demo: setup
 		$(BIN)/unlocked train quickstart scheme.name=$$scheme tracking.experiment=demo || exit $$?; \
 	done
 	@$(BIN)/unlocked compare --experiment demo --plot runs/demo.png
-	@echo "dashboard: $(BIN)/unlocked ui    (then open http://127.0.0.1:5000)"
+	@echo "dashboard: $(BIN)/unlocked ui    (it prints the address to open)"
 
 test: setup
 	$(BIN)/python -m pytest

@@ -139,7 +139,7 @@ class Sink:
             root = artifact_root(self.uri, self.runs_root)
             place = None if root is None else (root / _entity_key(self.experiment).replace("/", "_")).as_uri()
             try:
-                # the kind makes the dashboard open on runs and metrics instead of language-model traces
+                # the kind says that these are training runs, not language-model traces
                 return self._client.create_experiment(self.experiment, artifact_location=place,
                                                       tags={"mlflow.experimentKind": "custom_model_development"})
             except MlflowException:               # another machine created it between the two calls

@@ -43,7 +43,8 @@ def serve(
     say(f"starting MLflow for {redact(address)} ...")
     try:
         _wait_until_up(server, url)
-        say(f"{url}   (Ctrl-C ends it)")
+        # without the word MLflow opens on language-model traces
+        say(f"{url}/#/experiments?workflowType=machine_learning   (Ctrl-C ends it)")
         return server.wait()
     except KeyboardInterrupt:
         return 0
