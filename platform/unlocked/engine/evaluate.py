@@ -8,23 +8,22 @@ from typing import Any
 import torch
 
 from unlocked.config import Config, from_tree
-from unlocked.data import eval_slices
+from unlocked.data import DataSet, eval_slices
 from unlocked.engine.checkpoint import Checkpoints, load_weights
 from unlocked.engine.group import EVALUATION_BATCH
-from unlocked.engine.plan import build_blocks, load_data, make_plan
+from unlocked.engine.plan import build_blocks, load_data
 from unlocked.engine.run_folder import read_config
 from unlocked.errors import ConfigError
+from unlocked.tasks import TASKS
 from unlocked_models.chain import Batch, Chain
 
 
-def load_chain(run_dir: Path, weights: str = "best") -> tuple[Chain, Config, Path]:
-    """The trained chain in evaluation mode, its configuration, and the checkpoint the weights came from."""
-    config = from_tree(read_config(run_dir))
+def load_chain(run_dir: Path, config: Config, data: DataSet, weights: str = "best") -> tuple[Chain, Path]:
+    """The trained chain in evaluation mode, and the checkpoint the weights came from."""
     checkpoints = Checkpoints(run_dir)
     path = (checkpoints.best() if weights == "best" else None) or checkpoints.last()
     if path is None:
         raise ConfigError(f"{run_dir}: no checkpoint yet")
-    data = load_data(config)
     chain = Chain(build_blocks(config, data.in_shape, data.n_outputs))
     stored = load_weights(path)
     dtype = next((value.dtype for value in stored.values() if value.is_floating_point()), torch.float32)
@@ -32,13 +31,14 @@ def load_chain(run_dir: Path, weights: str = "best") -> tuple[Chain, Config, Pat
         chain.to(dtype).load_state_dict(stored)
     except RuntimeError as error:
         raise ConfigError(f"{path}: the weights do not fit the model: {str(error).splitlines()[-1].strip()}") from None
-    return chain.eval(), config, path
+    return chain.eval(), path
 
 
 def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> dict[str, Any]:
     """Metrics of a run's weights on one split, e.g. `{"metrics": {"test/accuracy": 0.97}, ...}`."""
-    chain, config, path = load_chain(run_dir, weights)
+    config = from_tree(read_config(run_dir))
     data = load_data(config)
+    chain, path = load_chain(run_dir, config, data, weights)
     rows = getattr(data, split)
     if rows is None:
         raise ConfigError(f"--split: {split}; this run had none (data.validation is 0)")
@@ -46,6 +46,6 @@ def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> d
     with torch.inference_mode():
         outputs = torch.cat([chain(rows.x[r].to(dtype), Batch(rows.x[r].to(dtype), rows.y[r]))
                              for r in eval_slices(len(rows), EVALUATION_BATCH)])
-    metrics = make_plan(config, data).make_task().metrics(outputs, rows.y)
+    metrics = TASKS.get(config.task or data.task)().metrics(outputs, rows.y)
     return {"run": run_dir.name, "checkpoint": str(path), "split": split,
             "metrics": {f"{split}/{name}": value for name, value in metrics.items()}}

@@ -20,7 +20,7 @@ from unlocked.data import DataSet, TrainBatches, parse_augment
 from unlocked.engine.links import Incoming, Late, Outgoing, Queue
 from unlocked.engine.plan import Plan, build_learner
 from unlocked.optim import lr_factor
-from unlocked.schemes import DTYPES, ModuleLearner
+from unlocked.schemes import ModuleLearner
 from unlocked.seeding import derive_seed
 from unlocked_models.chain import Batch
 
@@ -54,7 +54,7 @@ class Stage:
                  shard: tuple[int, int] = (0, 1)):
         self.plan = plan
         self.learner: ModuleLearner = build_learner(plan, stage, device)
-        self.device, self.dtype = device, DTYPES[plan.config.train.precision]
+        self.device, self.dtype = device, self.learner.dtype
         self.ends = Ends()
         self.lag = plan.lag
         config = plan.config
@@ -64,7 +64,7 @@ class Stage:
         part = self.learner.part
         self._is_first = part.is_first
         takes_labels = self.learner.needs_labels or part.is_last or any(
-            self.learner.chain._with_batch) or bool(self.learner._local_loss_blocks)
+            self.learner.chain._with_batch) or self.learner.chain.has_local_loss()
         self._y = self.batches.y if takes_labels else lambda t: _NO_LABELS
         self._splits = {"train": data.train, "validation": data.validation, "test": data.test}
         self._lr_factor = lr_factor(config.optimizer, plan.total_steps)

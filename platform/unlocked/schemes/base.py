@@ -168,14 +168,18 @@ class ModuleLearner(ABC):
 
     def update(self) -> None:
         """One optimiser step on the gradients of this module."""
-        if self.optimizer is None:
-            return
+        if self.optimizer is not None:
+            self.apply(self.optimizer, self.config.optimizer.clip_norm)
+
+    def apply(self, optimizer: torch.optim.Optimizer, clip_norm: float | None = None) -> None:
+        """Averages the gradients over the replicas, clips them where asked, and steps."""
+        parameters = optimizer.param_groups[0]["params"]
         if self.reduce is not None:
-            self.reduce(self.trainable)
-        if self.config.optimizer.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.trainable, self.config.optimizer.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+            self.reduce(parameters)
+        if clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
 
     def record(self, name: str, value: Tensor) -> None:
         values = self.series.get(name)

@@ -112,10 +112,7 @@ class DNI(ModuleLearner):
         if not prediction.requires_grad:  # an M without parameters, such as an oracle
             return
         prediction.backward(gradient)
-        if self.reduce is not None:
-            self.reduce(list(self.sg.parameters()))
-        self.sg_optimizer.step()
-        self.sg_optimizer.zero_grad()
+        self.apply(self.sg_optimizer)
 
     def absorb_input(self, t: int, h_in: Tensor, x: Tensor) -> None:
         assert self.inputs is not None
@@ -124,10 +121,7 @@ class DNI(ModuleLearner):
         error = h_in - guess.detach()
         guess.backward(error * (-2 / len(x)))
         self.record("inputs", error.square_().sum() / len(x))
-        if self.reduce is not None:
-            self.reduce(list(self.inputs.parameters()))
-        self.inputs_optimizer.step()
-        self.inputs_optimizer.zero_grad()
+        self.apply(self.inputs_optimizer)
 
     def _context(self, batch: Batch, like: Tensor) -> Tensor | None:
         return None
