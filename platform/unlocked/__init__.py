@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from unlocked.data import RawData, register_data
     from unlocked.engine.loop import resume, train
     from unlocked.schemes import ModuleLearner, register_scheme
+    from unlocked.studies import sweep
     from unlocked.tracking import compare
     from unlocked_models import register_model
 
@@ -19,13 +20,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "Config": "unlocked.config", "load_config": "unlocked.config",
     "train": "unlocked.engine.loop", "resume": "unlocked.engine.loop",
-    "compare": "unlocked.tracking",
+    "compare": "unlocked.tracking", "sweep": "unlocked.studies",
     "RawData": "unlocked.data", "register_data": "unlocked.data",
     "ModuleLearner": "unlocked.schemes", "register_scheme": "unlocked.schemes",
     "register_model": "unlocked_models",
 }
 __all__ = ["Config", "ModuleLearner", "RawData", "compare", "load_config", "register_data", "register_model",
-           "register_scheme", "resume", "train"]
+           "register_scheme", "resume", "sweep", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from unlocked.bench import scaling
+from unlocked.bench.contenders import DECOUPLED, contenders
 from unlocked.bench.solo import run_alone
 from unlocked.cli.main import main
-from unlocked.config import from_tree
+from unlocked.config import from_tree, with_values
 from unlocked.engine.plan import load_data, make_plan
 from unlocked.engine.stage import Stage
 from unlocked.errors import ConfigError
@@ -41,11 +42,13 @@ def tiny(**groups):
 @pytest.mark.parametrize("name", scaling.cases())
 def test_every_case_is_cut_into_two(name):
     config = scaling.load_case(name, ["data.options.examples=300"])
-    _, plans, left_out = scaling._plans(config, scaling.DECOUPLED)
-    assert list(plans) == ["backprop_1_thread", "backprop_all_threads", "ideal", "locked", *scaling.DECOUPLED]
-    assert left_out == {}
-    cuts = {tuple(part.stop for part in plan.parts) for plan in plans.values() if plan.stages == 2}
+    found = contenders(config, DECOUPLED, ("gpipe", "1f1b"), {})
+    assert list(found.plans) == ["backprop_1_thread", "backprop_all_threads", "ideal", "locked", "gpipe", "1f1b",
+                                 *DECOUPLED]
+    assert found.left_out == {}
+    cuts = {tuple(part.stop for part in plan.parts) for plan in found.plans.values() if plan.stages == 2}
     assert len(cuts) == 1  # the same for all
+    assert found.plans["unlock"].config.scheme.synthetic_inputs
 
 
 def test_an_unknown_case_is_refused_with_the_nearest(capsys):
@@ -59,6 +62,8 @@ def test_an_unknown_case_is_refused_with_the_nearest(capsys):
     (["mlp", "--stages", "1"], "--stages: 1 is out of range"),
     (["mlp", "--rounds", "0"], "--rounds: 0 is out of range"),
     (["mlp", "--schemes", "cdnii"], "unknown decoupled scheme 'cdnii'; did you mean 'cdni'?"),
+    (["mlp", "--schedules", "gpip"], "unknown schedule 'gpip'; did you mean 'gpipe'?"),
+    (["mlp", "--variant", "scheme.sg.rnk=3"], "did you mean 'rank'?"),
     (["mlp", "parallel.device=cuda"], "parallel.device: cuda"),
     (["mlp", "--stages", "99"], "parallel.stages: 99 is more than"),
 ])
@@ -74,9 +79,23 @@ def test_one_module_leaves_nothing_to_unlock():
 
 def test_a_scheme_that_does_not_fit_is_left_out_with_its_reason():
     config = tiny(scheme={"name": "dfa", "sg": {"kind": "conv"}})  # a synthetic gradient for maps, on vectors
-    _, plans, left_out = scaling._plans(config, scaling.DECOUPLED)
-    assert "dfa" in plans
-    assert "scheme.sg.kind" in left_out["cdni"]
+    found = contenders(config, DECOUPLED, (), {})
+    assert "dfa" in found.plans
+    assert "scheme.sg.kind" in found.left_out["cdni"]
+
+
+def test_a_pipeline_that_needs_more_blocks_is_left_out_with_its_reason():
+    found = contenders(tiny(model={"name": "mlp", "hidden": [16, 16]}), ["cdni"], ["1f1b", "zero_bubble"], {})
+    assert "1f1b" in found.plans
+    assert "3 blocks" in found.left_out["zero_bubble"]  # two workers with two modules each
+
+
+def test_a_variant_has_its_own_settings_and_the_cut_of_all():
+    config = tiny()
+    variants = {"rank 4": with_values(config, {"scheme.sg.kind": "linear", "scheme.sg.rank": 4}, "test")}
+    found = contenders(config, ["cdni"], (), variants)
+    assert found.plans["rank 4"].config.scheme.sg.rank == 4
+    assert [p.stop for p in found.plans["rank 4"].parts] == [p.stop for p in found.plans["cdni"].parts]
 
 
 def test_a_module_alone_does_the_work_of_a_step_and_stays_finite():
@@ -105,12 +124,18 @@ def test_a_config_of_the_users_is_measured_over_two_workers(tmp_path, capsys):
     config, plot = tmp_path / "tiny.yaml", tmp_path / "tiny.png"
     config.write_text(TINY)
     assert main(["bench", "scaling", "--config", str(config), "seed=1", "--rounds", "2", "--steps", "3",
-                 "--schemes", "cdni", "--plot", str(plot), "--json"]) == 0
+                 "--schemes", "cdni", "--schedules", "1f1b", "--variant", "scheme.sg.rank=2 parallel.link=group",
+                 "--plot", str(plot), "--json"]) == 0
     tree = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert tree["case"] == "tiny"
     assert sum(tree["cut"]) == 3
     assert tree["ratios"]["cdni"].keys() == {"ideal", "locked", "backprop_1_thread", "backprop_all_threads"}
     assert all(math.isfinite(x) for ratios in tree["ratios"].values() for x in ratios.values())
-    assert all(len(tree[key]["cdni"]) == 2 for key in ("wait_fraction", "busy_seconds", "peak_rss_mb"))
+    assert all(len(tree[key]["cdni"]) == 2 for key in ("wait_fraction", "computing_seconds", "peak_rss_mb"))
+    assert tree["sg_seconds"]["cdni"][0] > 0 == tree["sg_seconds"]["cdni"][1]  # only module 0 has a model M
+    assert tree["sg_seconds"]["1f1b"] == [0, 0]
+    assert tree["schedule"] == {"backprop_1_thread": "lag 0", "backprop_all_threads": "lag 0", "ideal": "lag 0",
+                                "locked": "lag 0", "1f1b": "1f1b with 2 microbatches", "cdni": "lag 2",
+                                "scheme.sg.rank=2 parallel.link=group": "lag 2"}
     assert len(tree["foreign_cpu"]) == 2
     assert plot.stat().st_size > 1000

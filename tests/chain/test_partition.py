@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from unlocked.chain import block_costs, partition
+from unlocked.chain.partition import WRITING
 from unlocked.engine.plan import make_plan
 
 
@@ -66,14 +67,19 @@ def test_a_chain_that_cannot_be_cut_so_is_refused(n, modules):
 
 
 def test_a_linear_layer_costs_its_multiplications_additions_and_outputs():
-    forward = [2 * 64 * 32 + 32, 2 * 32 * 10 + 10]  # multiply and add, and one for each output
+    forward = [2 * 64 * 32 + WRITING * 32, 2 * 32 * 10 + WRITING * 10]  # multiply and add, and write each output
     costs = block_costs([nn.Linear(64, 32), nn.Linear(32, 10)], (64,))
     assert costs == [2 * forward[0], 3 * forward[1]]  # the first needs no gradient of its input
 
 
 def test_a_convolution_costs_its_multiplications_at_every_pixel():
     (cost,) = block_costs([nn.Conv2d(2, 3, 3, padding=1)], (2, 8, 8))
-    assert cost == 2 * (2 * 9 * 2 * 3 * 64 + 3 * 64)
+    assert cost == 2 * (2 * 9 * 2 * 3 * 64 + WRITING * 3 * 64)
+
+
+def test_every_operator_counts_for_what_it_writes_and_views_for_nothing():
+    (cost,) = block_costs([nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Tanh(), nn.Unflatten(1, (2, 8, 8)))], (2, 8, 8))
+    assert cost == 2 * 2 * WRITING * 2 * 64
 
 
 def test_costs_are_the_same_without_memory_and_leave_the_blocks_as_they_are():

@@ -6,10 +6,11 @@ import pytest
 import ray
 from torch import Tensor, nn
 
+from unlocked.cli.main import main
 from unlocked.config import load_config
 from unlocked.config.describe import describe_schema
-from unlocked.engine.plan import load_data, make_plan
-from unlocked.engine.ray_group import _resources
+from unlocked.engine.cluster import resources
+from unlocked.engine.plan import describe, load_data, make_plan
 from unlocked.errors import ConfigError
 from unlocked_models import MODELS, register_model
 
@@ -37,9 +38,22 @@ def refusal(*overrides: str) -> str:
     (["data.batch_size=36", "parallel.schedule=gpipe"], ["parallel.microbatches: 8 does not divide the 36"]),
     (["parallel.microbatches=2"], ["parallel.microbatches: 2 is fewer than the 4 stages", "1f1b", "gpipe"]),
     (["parallel.microbatches=0"], ["parallel.microbatches: 0 is out of range; expected at least 1"]),
-    (["parallel.schedule=1f2b"], ["parallel.schedule", "did you mean '1f1b'?", "gpipe, locked"]),
-    (["parallel.schedule=interleaved"], ["parallel.schedule: interleaved", "several modules each", "gpipe, 1f1b"]),
-    (["parallel.schedule=zero_bubble"], ["parallel.schedule: zero_bubble", "several modules each"]),
+    (["parallel.schedule=1f2b"], ["parallel.schedule", "did you mean '1f1b'?", "interleaved", "zero_bubble"]),
+    (["parallel.virtual_stages=2"], ["parallel.virtual_stages: 2 modules per worker need", "zero_bubble, not 1f1b"]),
+    (["parallel.virtual_stages=3", "parallel.schedule=locked"], ["parallel.virtual_stages: 3", "not locked"]),
+    (["parallel.virtual_stages=0"], ["parallel.virtual_stages: 0 is out of range; expected at least 1"]),
+    (["parallel.virtual_stages=1", "parallel.schedule=interleaved"],
+     ["parallel.virtual_stages: 1, but interleaved needs at least 2 modules per worker; 1f1b has one"]),
+    (["parallel.virtual_stages=3", "parallel.schedule=zero_bubble"],
+     ["parallel.virtual_stages: 3, but zero_bubble", "exactly 2"]),
+    (["parallel.schedule=zero_bubble", "parallel.launcher=inprocess"], ["zero_bubble needs workers"]),
+    (["parallel.schedule=interleaved", "parallel.stages=1"], ["interleaved needs at least 2 stages"]),
+    (["parallel.schedule=interleaved", "parallel.microbatches=2"],
+     ["parallel.microbatches: 2 is not a multiple of the 4 stages, which interleaved needs"]),
+    (["parallel.schedule=interleaved_zero_bubble", "parallel.microbatches=6", "data.batch_size=36"],
+     ["parallel.microbatches: 6 is not a multiple of the 4 stages"]),
+    (["parallel.schedule=interleaved", "parallel.stages=2", "parallel.partition=[2,2]"],
+     ["parallel.partition: [2, 2] cuts the chain into 2 modules", "parallel.stages is 2 with 2 modules each"]),
 ])
 def test_a_pipeline_that_cannot_run_is_refused_in_one_line(overrides, parts):
     line = refusal(*overrides)
@@ -79,9 +93,9 @@ def test_workers_that_share_a_gpu_are_refused_by_the_cluster(monkeypatch):
     config = load_config("quickstart", PIPELINE)
     plan = make_plan(config, load_data(config))
     with pytest.raises(ConfigError, match=r"^parallel.schedule: 1f1b over GPUs needs one for each of the 4 workers"):
-        _resources(plan)
+        resources(plan)
     plan.config.parallel.device = "cpu"
-    assert _resources(plan) == ({"CPU": 1.0}, "gloo")
+    assert resources(plan) == ({"CPU": 1.0}, "gloo")
 
 
 def test_microbatches_are_read_by_pipelines_only():
@@ -89,12 +103,54 @@ def test_microbatches_are_read_by_pipelines_only():
     assert make_plan(config, load_data(config)).schedule == "lag 0"
 
 
-@pytest.mark.parametrize(("schedule", "microbatches"), [("1f1b", 4), ("gpipe", 8)])
-def test_microbatches_follow_the_stages(schedule, microbatches):
-    config = load_config("quickstart", [*PIPELINE, f"parallel.schedule={schedule}"])
-    assert make_plan(config, load_data(config)).schedule == f"{schedule} with {microbatches} microbatches"
+DEEP = ["model.hidden=[24,20,16,16,16,16,16]"]
+
+
+@pytest.mark.parametrize(("schedule", "words"), [
+    ("1f1b", "4 microbatches"), ("gpipe", "8 microbatches"), ("interleaved", "4 microbatches, 2 modules per worker"),
+    ("interleaved_zero_bubble", "4 microbatches, 2 modules per worker"),
+    ("zero_bubble", "8 microbatches, 2 modules per worker")])
+def test_microbatches_follow_the_stages(schedule, words):
+    config = load_config("quickstart", [*PIPELINE, *DEEP, f"parallel.schedule={schedule}"])
+    assert make_plan(config, load_data(config)).schedule == f"{schedule} with {words}"
+
+
+@pytest.mark.parametrize(("overrides", "placement"), [
+    (["parallel.schedule=1f1b"], [0, 1]), (["parallel.schedule=locked"], [0, 1]),
+    (["parallel.schedule=interleaved"], [0, 1, 0, 1]),
+    (["parallel.schedule=interleaved_zero_bubble", "parallel.virtual_stages=3"], [0, 1, 0, 1, 0, 1]),
+    (["parallel.schedule=zero_bubble"], [0, 1, 1, 0])])
+def test_the_plan_places_modules_as_the_schedule_wants_them(overrides, placement):
+    config = load_config("quickstart", [*PIPELINE, *DEEP, "parallel.stages=2", "parallel.replicas=2", *overrides])
+    plan = make_plan(config, load_data(config))
+    assert plan.placement == placement == [row["stage"] for row in describe(plan)]
+    assert [plan.held_by(stage) for stage in range(2)] == [
+        [module for module, at in enumerate(placement) if at == stage] for stage in range(2)]
+    assert (plan.modules, plan.stages, plan.workers, plan.learners) == (len(placement), 2, 4, 2 * len(placement))
+
+
+def test_a_dry_run_says_which_worker_holds_each_module(capsys):
+    assert main(["train", "quickstart", "scheme.name=backprop", "parallel.schedule=zero_bubble", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert [line.strip(" │").split()[-1] for line in out.splitlines() if "worker " in line and "│" in line] == [
+        "0", "1", "1", "0"]
+    assert "4 modules x 1 replicas, zero_bubble with 4 microbatches" in out
+
+
+def test_more_modules_than_blocks_are_refused():
+    config = load_config("quickstart", [*PIPELINE, "parallel.schedule=zero_bubble"])
+    with pytest.raises(ConfigError, match=r"^parallel.stages: 4 with 2 modules each are more than the 4 blocks of mlp"):
+        make_plan(config, load_data(config))
+
+
+@pytest.mark.parametrize("override", ["parallel.schedule=zero_bubble", "parallel.stages=4"])
+def test_a_presets_partition_does_not_outlive_its_number_of_modules(override):
+    common = ["scheme.name=backprop", "model.hidden=[24,20,16]"]
+    assert load_config("quickstart", common).parallel.partition == [2, 3]
+    assert load_config("quickstart", [*common, override]).parallel.partition is None
+    assert load_config("quickstart", [*common, "parallel.schedule=1f1b"]).parallel.partition == [2, 3]
 
 
 def test_the_schema_says_what_becomes_of_batch_norm():
-    line = next(line for line in describe_schema().splitlines() if line.strip().startswith("schedule: locked"))
+    line = next(line for line in describe_schema().splitlines() if line.strip().startswith("microbatches:"))
     assert "batch norm and dropout then per microbatch" in line

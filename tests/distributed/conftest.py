@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,6 +47,16 @@ def descendants(pid: int, named: str = "") -> list[int]:
     return found
 
 
+def marked(mark: str) -> list[int]:
+    """Processes that were started with `mark` in their environment, whoever is their parent now."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and mark.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
 def alive(pids: list[int]) -> list[int]:
     """Those of `pids` that still run; a zombie does not."""
     running = []
@@ -65,11 +78,12 @@ def until(condition: Callable[[], object], seconds: float, what: str) -> None:
 
 @pytest.fixture(scope="session")
 def processes() -> type:
-    """`descendants`, `alive`, `until`: what the tests ask of the process table."""
+    """`descendants`, `marked`, `alive`, `until`: what the tests ask of the process table."""
     class Processes:
         pass
 
     Processes.descendants = staticmethod(descendants)  # type: ignore[attr-defined]
+    Processes.marked = staticmethod(marked)  # type: ignore[attr-defined]
     Processes.alive = staticmethod(alive)  # type: ignore[attr-defined]
     Processes.until = staticmethod(until)  # type: ignore[attr-defined]
     return Processes
@@ -96,14 +110,18 @@ def warm(cluster: None) -> type[RayGroup]:
     """A `RayGroup` over four actors that stay: a worker's imports take seconds, joining a group does not."""
     import ray
 
-    actors = [ray.remote(Worker).options(num_cpus=1).remote(os.getcwd(), sys.path, [], 1) for _ in range(4)]
+    def actor() -> Any:
+        return ray.remote(Worker).options(num_cpus=1).remote(os.getcwd(), sys.path, [], 1)
+
+    actors = [actor() for _ in range(4)]
 
     def leave(worker: Worker) -> None:
         import torch.distributed as dist
 
         if dist.is_initialized():
             dist.destroy_process_group()
-        worker._store = worker._stage = None  # the stage holds its links
+        worker._store = worker._pipeline = None
+        worker._stages = []  # they hold their links
 
     class WarmGroup(RayGroup):
         pool = actors
@@ -112,7 +130,11 @@ def warm(cluster: None) -> type[RayGroup]:
             self._workers = actors[:self.plan.workers]
 
         def close(self) -> None:
-            ray.get([worker.__ray_call__.remote(leave) for worker in self._workers])
+            for rank, left in enumerate([worker.__ray_call__.remote(leave) for worker in self._workers]):
+                try:
+                    ray.get(left)
+                except ray.exceptions.ActorDiedError:  # a test killed it
+                    actors[rank] = actor()
 
     return WarmGroup
 
@@ -156,13 +178,16 @@ def unbroken(small: Callable[..., Config], tmp_path: Path, last_weights: Callabl
 
 
 class Driver:
-    """`python -m unlocked train ...` in a process of its own."""
+    """`python -m unlocked train ...` in a process of its own, with a folder of its own for temporary files."""
 
     def __init__(self, overrides: list[str], cwd: Path):
         command = [sys.executable, "-m", "unlocked", "train", "quickstart", *SMALL, *overrides, "--quiet"]
         self.cwd = cwd
+        self.temporary = Path(tempfile.mkdtemp(prefix="u", dir="/tmp"))  # Ray's sockets need a short path
+        self.mark = f"UNLOCKED_TEST_RUN={self.temporary.name}"  # in the environment of all that it starts
+        environment = os.environ | {"TMPDIR": str(self.temporary), "UNLOCKED_TEST_RUN": self.temporary.name}
         self.process = subprocess.Popen(command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        start_new_session=True)
+                                        start_new_session=True, env=environment)
         self.below: list[int] = []
         self.holding: list[int] = []  # of those, the ones that hold memory, devices and ports of the run
 
@@ -190,12 +215,13 @@ class Driver:
         os.killpg(self.process.pid, number)
 
     def end(self) -> None:
-        below = [*self.below, *descendants(self.process.pid)]
+        below = [*self.below, *descendants(self.process.pid), *marked(self.mark)]
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         for pid in alive(below):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.temporary, ignore_errors=True)
 
 
 @pytest.fixture

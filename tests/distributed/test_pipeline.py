@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 
 from unlocked.config import load_config
 from unlocked.engine import loop, ray_group
+from unlocked.engine.evaluate import evaluate_run
 from unlocked.engine.group import InProcessGroup
 from unlocked.engine.pipelined import _Slice
 from unlocked.engine.plan import load_data, make_plan
@@ -20,7 +22,7 @@ from unlocked_models import MODELS
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 
 STEPS = 12
-BASE = ["scheme.name=backprop", "model.hidden=[24,20,16,12]", "model.norm=none", "model.dropout=0.0",
+BASE = ["scheme.name=backprop", "model.hidden=[24,20,16,12,12,12,12]", "model.norm=none", "model.dropout=0.0",
         "train.precision=fp64", "optimizer.name=adam", "data.batch_size=32", "parallel.partition=null",
         "parallel.threads=1", "parallel.timeout=60"]
 NOISY = ["model.norm=batch", "model.dropout=0.3"]
@@ -66,11 +68,14 @@ def assert_close(found, expected, tolerance=1e-10):
     torch.testing.assert_close(found[2], expected[2], rtol=0, atol=10 * tolerance)
 
 
-@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
-@pytest.mark.parametrize(("stages", "microbatches"), [(2, 4), (2, 8), (4, 4), (4, 8)])
-def test_a_pipeline_learns_what_one_process_learns(warm, one_process, schedule, stages, microbatches):
+@pytest.mark.parametrize(("schedule", "stages", "modules", "microbatches"), [
+    ("gpipe", 2, 1, 4), ("gpipe", 4, 1, 4), ("gpipe", 4, 1, 8), ("1f1b", 2, 1, 4), ("1f1b", 2, 1, 8), ("1f1b", 4, 1, 4),
+    *((schedule, stages, modules, microbatches) for schedule in ("interleaved", "interleaved_zero_bubble")
+      for stages, modules, microbatches in ((2, 2, 2), (2, 4, 8), (4, 2, 8))),
+    ("zero_bubble", 2, 2, 1), ("zero_bubble", 2, 2, 8), ("zero_bubble", 3, 2, 4), ("zero_bubble", 4, 2, 8)])
+def test_a_pipeline_learns_what_one_process_learns(warm, one_process, schedule, stages, modules, microbatches):
     found = trained(warm, f"parallel.stages={stages}", f"parallel.schedule={schedule}",
-                    f"parallel.microbatches={microbatches}")
+                    f"parallel.virtual_stages={modules}", f"parallel.microbatches={microbatches}")
     assert len(found[0]) == STEPS
     assert_close(found, one_process)
 
@@ -79,7 +84,7 @@ def test_fewer_microbatches_than_stages_only_leave_workers_idle(warm, one_proces
     assert_close(trained(warm, "parallel.stages=4", "parallel.schedule=gpipe", "parallel.microbatches=2"), one_process)
 
 
-@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b", "interleaved", "zero_bubble"])
 def test_replicas_and_clipping_work_as_they_do_without_a_pipeline(warm, schedule):
     options = ["parallel.stages=2", "optimizer.name=sgd", "optimizer.lr=0.1", "optimizer.clip_norm=0.5",
                "optimizer.schedule=cosine", "optimizer.warmup=3"]
@@ -88,35 +93,81 @@ def test_replicas_and_clipping_work_as_they_do_without_a_pipeline(warm, schedule
                          "parallel.replicas=2"), expected)
 
 
-def test_modules_without_parameters_take_part(warm, monkeypatch):
+@pytest.fixture
+def models(warm, monkeypatch):
+    """Two models of four blocks that the driver and the workers know, by name."""
     def registered(_=None):
+        import torch
         from torch import nn
 
         from unlocked_models import register_model
 
+        class Shift(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.once, self.again = nn.Parameter(torch.zeros(1, 16)), nn.Parameter(torch.zeros(1, 16))
+
+            def forward(self, h):
+                return h + self.once + self.again
+
         @register_model("bare_ends")
         def bare_ends(in_shape, n_outputs):
-            return [nn.Flatten(), nn.Linear(64, n_outputs), nn.Tanh()]
+            return [nn.Flatten(), nn.Linear(64, n_outputs), nn.Identity(), nn.Tanh()]
+
+        @register_model("shifts")
+        def shifts(in_shape, n_outputs):
+            return [nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh()), Shift(), Shift(),
+                    nn.Linear(16, n_outputs)]
 
     monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
     monkeypatch.setattr(MODELS, "_facts", dict(MODELS._facts))
     registered()
     ray.get([worker.__ray_call__.remote(registered) for worker in warm.pool])
-    model = ["model={name: bare_ends}", "parallel.stages=3"]
-    base = [option for option in BASE if not option.startswith("model.")]
-    expected = trained(InProcessGroup, *model, "parallel.launcher=inprocess", base=base)
-    assert_close(trained(warm, *model, "parallel.schedule=1f1b", "parallel.microbatches=4", base=base), expected)
 
 
-def test_the_schedules_differ_in_order_only_even_with_batch_norm_and_dropout(warm):
-    gpipe, one_f_one_b = (trained(warm, *NOISY, "parallel.stages=2", f"parallel.schedule={schedule}",
-                                  "parallel.microbatches=4") for schedule in ("gpipe", "1f1b"))
-    assert gpipe[0] == one_f_one_b[0]
-    assert [name for name, weight in gpipe[1].items() if not torch.equal(weight, one_f_one_b[1][name])] == []
+NO_MLP = [option for option in BASE if not option.startswith("model.")]
 
 
-def test_a_pipeline_goes_on_from_its_states_to_the_same_numbers(warm):
-    options = [*NOISY, "parallel.stages=2", "parallel.schedule=1f1b", "parallel.microbatches=4"]
+@pytest.mark.parametrize(("schedule", "stages"), [("1f1b", 4), ("interleaved", 2), ("zero_bubble", 2)])
+def test_modules_without_parameters_take_part(warm, models, schedule, stages):
+    model = "model={name: bare_ends}"
+    expected = trained(InProcessGroup, model, "parallel.stages=1", "parallel.launcher=inprocess", base=NO_MLP)
+    assert_close(trained(warm, model, f"parallel.stages={stages}", f"parallel.schedule={schedule}",
+                         "parallel.microbatches=4", base=NO_MLP), expected)
+
+
+@pytest.mark.parametrize("schedule", ["1f1b", "zero_bubble", "interleaved_zero_bubble"])
+def test_microbatches_of_one_example_are_exact_with_weights_of_its_shape(warm, models, schedule):
+    model = "model={name: shifts}"
+    expected = trained(InProcessGroup, model, "parallel.stages=1", "parallel.launcher=inprocess", base=NO_MLP)
+    assert_close(trained(warm, model, "parallel.stages=2", f"parallel.schedule={schedule}",
+                         "parallel.microbatches=32", base=NO_MLP), expected)
+
+
+@pytest.mark.parametrize("model", [
+    "{name: cnn, channels: [4, 6], hidden: [12], norm: none}",
+    "{name: resnet_small, depth: 20, width: 0.25, norm: layer}"])
+@pytest.mark.parametrize("schedule", ["zero_bubble", "interleaved_zero_bubble"])
+def test_a_split_backward_pass_is_exact_for_convolutions_too(warm, model, schedule):
+    model = f"model={model}"
+    expected = trained(InProcessGroup, model, "parallel.stages=1", "parallel.launcher=inprocess", base=NO_MLP)
+    assert_close(trained(warm, model, "parallel.stages=2", f"parallel.schedule={schedule}",
+                         "parallel.microbatches=4", base=NO_MLP), expected)
+
+
+@pytest.mark.parametrize("stages", [{"gpipe": 2, "1f1b": 2},
+                                    {"gpipe": 4, "interleaved": 2, "interleaved_zero_bubble": 2, "zero_bubble": 2}])
+def test_schedules_of_one_cut_differ_in_order_only_even_with_batch_norm_and_dropout(warm, stages):
+    gpipe, *others = (trained(warm, *NOISY, f"parallel.stages={workers}", f"parallel.schedule={schedule}",
+                              "parallel.microbatches=4") for schedule, workers in stages.items())
+    for other in others:
+        assert gpipe[0] == other[0]
+        assert [name for name, weight in gpipe[1].items() if not torch.equal(weight, other[1][name])] == []
+
+
+@pytest.mark.parametrize("schedule", ["1f1b", "interleaved", "zero_bubble"])
+def test_a_pipeline_goes_on_from_its_states_to_the_same_numbers(warm, schedule):
+    options = [*NOISY, "parallel.stages=2", f"parallel.schedule={schedule}", "parallel.microbatches=4"]
     losses, weights, _ = trained(warm, *options, segments=((0, STEPS),))
     first = started(warm, *options)
     try:
@@ -133,27 +184,61 @@ def test_a_pipeline_goes_on_from_its_states_to_the_same_numbers(warm):
     assert [name for name, weight in weights.items() if not torch.equal(weight, end[name])] == []
 
 
-def test_workers_report_time_that_they_did_not_compute(warm):
-    group = started(warm, "parallel.stages=2", "parallel.schedule=gpipe")
+def poisoned(stage):
+    for parameter in stage.learner.chain.parameters():
+        parameter.data[0] = math.nan if stage.learner.part.index >= 2 else 0.0
+
+
+@pytest.mark.parametrize("schedule", ["interleaved", "zero_bubble"])
+def test_states_and_reports_are_those_of_the_modules_in_order(warm, schedule):
+    group = started(warm, "parallel.stages=2", f"parallel.schedule={schedule}", "parallel.partition=[1,2,2,3]",
+                    "parallel.replicas=2")
+    try:
+        (stats,) = group.run([(0, 2)], 2)
+        states = group.states(2)
+        assert group.nonfinite() is None
+        group.ask(poisoned)
+        broken = group.nonfinite()
+    finally:
+        group.close()
+    blocks = [{int(name.partition(".")[0]) for name in state["weights"]} for state in states]
+    assert blocks == [{0}, {0}, {1, 2}, {1, 2}, {3, 4}, {3, 4}, {5, 6, 7}, {5, 6, 7}]
+    assert [list(s.series) for s in stats] == [[], [], [], ["loss"]]
+    assert broken is not None
+    assert broken[0] == 2
+
+
+@pytest.mark.parametrize(("schedule", "modules"), [("gpipe", 2), ("zero_bubble", 4)])
+def test_workers_report_time_that_they_did_not_compute(warm, schedule, modules):
+    group = started(warm, "parallel.stages=2", f"parallel.schedule={schedule}")
     try:
         (stats,) = group.run([(0, STEPS)], STEPS)
     finally:
         group.close()
+    assert len(stats) == modules
     assert all(0 < s.waited < s.seconds for s in stats)
+    assert all(s.computed > 0 for s in stats)
+    for worker in range(2):  # what its modules compute and what it waits is all of its time
+        held = [s for module, s in enumerate(stats) if group.plan.placement[module] == worker]
+        assert sum(s.computed for s in held) + held[0].waited == pytest.approx(held[0].seconds, rel=0.05)
 
 
-def test_a_whole_run_evaluates_probes_and_checkpoints(warm, small, monkeypatch, last_weights):
+@pytest.mark.parametrize(("schedule", "modules"), [("1f1b", 2), ("interleaved", 4), ("zero_bubble", 4)])
+def test_a_whole_run_evaluates_probes_and_checkpoints(warm, small, monkeypatch, last_weights, schedule, modules):
     monkeypatch.setattr(ray_group, "RayGroup", warm)
     options = ["scheme.name=backprop", "train.precision=fp64", "model.norm=none", "model.dropout=0.0",
-               "train.epochs=2", "train.log_every=20", "parallel.stages=2"]
-    piped = loop.train(small(*options, "parallel.schedule=1f1b"))
-    locked = loop.train(small(*options, "parallel.launcher=inprocess"))
-    waited = {"time/wait_fraction/module_0", "time/wait_fraction/module_1"}
-    assert piped["metrics"].keys() - waited == locked["metrics"].keys() - waited
+               "train.epochs=2", "train.log_every=20"]
+    piped = loop.train(small(*options, "parallel.stages=2", f"parallel.schedule={schedule}"))
+    locked = loop.train(small(*options, f"parallel.stages={modules}", "parallel.launcher=inprocess"))
+    timed = {f"time/{what}/module_{k}" for k in range(modules)
+             for what in ("wait_fraction", "wait_ms", "compute_ms", "communicate_ms")}
+    assert piped["metrics"].keys() == locked["metrics"].keys() | timed
     assert piped["metrics"]["val/loss"] == pytest.approx(locked["metrics"]["val/loss"], abs=1e-9)
     found, expected = last_weights(Path(piped["run_dir"])), last_weights(Path(locked["run_dir"]))
     for name, weight in expected.items():
         torch.testing.assert_close(found[name], weight, rtol=0, atol=1e-9)
+    again = evaluate_run(Path(piped["run_dir"]))["metrics"]
+    assert again["test/loss"] == pytest.approx(piped["metrics"]["test/loss"], abs=1e-12)
 
 
 def test_a_blocks_own_error_is_what_is_said():

@@ -7,8 +7,9 @@ import signal
 import pytest
 
 from unlocked.config import load_config
+from unlocked.engine.cluster import start_ray
 from unlocked.engine.plan import load_data, make_plan
-from unlocked.engine.ray_group import RayGroup, start_ray
+from unlocked.engine.ray_group import RayGroup
 from unlocked.errors import ConfigError, RunFailed
 
 

@@ -1,4 +1,4 @@
-"""A worker killed in the middle: the group ends as a whole and starts again, to the same numbers."""
+"""A worker killed or stopped in the middle: the group ends as a whole and starts again, to the same numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from unlocked.engine import ray_group
 from unlocked.engine.checkpoint import Checkpoints
 from unlocked.engine.loop import Silent, resume, train
-from unlocked.engine.ray_group import WorkerFailed
+from unlocked.engine.ray_group import RayGroup, WorkerFailed
 from unlocked.tracking import read
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("cluster")]
@@ -28,13 +29,18 @@ class Notes(Silent):
         self.notes.append(text)
 
 
+@pytest.fixture(params=[signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def how(request):
+    return request.param
+
+
 @pytest.fixture
-def kill_a_worker(processes, tmp_path):
-    """Kills one of the run's workers two epochs after its start; gives the processes of that group."""
+def lose_a_worker(processes, tmp_path, how):
+    """Kills or stops one of the run's workers two epochs after its start; gives the processes of that group."""
     before = set(processes.descendants(os.getpid(), "ray::Worker"))
     group = []
 
-    def kill():
+    def lose():
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             run_dirs = [path.parent for path in (tmp_path / "runs").glob("*/checkpoints")]
@@ -42,21 +48,23 @@ def kill_a_worker(processes, tmp_path):
                 break
             time.sleep(0.005)
         group.extend(set(processes.descendants(os.getpid(), "ray::Worker")) - before)
-        os.kill(group[0], signal.SIGKILL)
+        os.kill(group[0], how)
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=lose)
     killer.start()
     yield group
     killer.join()
 
 
-def test_a_killed_worker_is_restarted_from_the_last_checkpoint_to_the_same_weights(
-        small, kill_a_worker, unbroken, last_weights, processes):
+def test_a_lost_worker_is_restarted_from_the_last_checkpoint_to_the_same_weights(
+        small, lose_a_worker, how, unbroken, last_weights, processes):
     reporter = Notes()
-    summary = train(small(*RUN), reporter=reporter)
+    summary = train(small(*RUN, "parallel.timeout=5"), reporter=reporter)
     assert summary["restarts"] == 1
     assert len(reporter.notes) == 1
-    assert "a worker died" in reporter.notes[0]
+    says = "a worker died: module" if how == signal.SIGKILL else "a worker hangs: module"
+    assert reporter.notes[0].startswith(says)
+    assert f"(process {lose_a_worker[0]} on " in reporter.notes[0]
     assert "restart 1 of 2 from step-" in reporter.notes[0]
     run_dir = Path(summary["run_dir"])
     for key, points in read(run_dir).items():
@@ -66,11 +74,12 @@ def test_a_killed_worker_is_restarted_from_the_last_checkpoint_to_the_same_weigh
     found = last_weights(run_dir)
     for name, weight in wanted.items():
         torch.testing.assert_close(found[name], weight, rtol=0, atol=0)
-    processes.until(lambda: not processes.alive(kill_a_worker), 20, "the killed group's processes ended")
+    processes.until(lambda: not processes.alive(lose_a_worker), 20, "the killed group's processes ended")
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL])
 def test_without_restarts_left_the_whole_group_ends_and_the_run_says_how_to_go_on(
-        small, kill_a_worker, unbroken, last_weights, processes):
+        small, lose_a_worker, unbroken, last_weights, processes):
     run = [*RUN, "parallel.max_failures=0"]
     with pytest.raises(WorkerFailed) as failure:
         train(small(*run))
@@ -78,10 +87,52 @@ def test_without_restarts_left_the_whole_group_ends_and_the_run_says_how_to_go_o
     assert str(failure.value).startswith("a worker died")
     assert "\n" not in str(failure.value)
     run_dir = Path(str(failure.value).partition("unlocked train --resume ")[2])
-    processes.until(lambda: not processes.alive(kill_a_worker), 20, "all workers of the group ended")
+    processes.until(lambda: not processes.alive(lose_a_worker), 20, "all workers of the group ended")
     resume(run_dir)
     found = last_weights(run_dir)
     for name, weight in unbroken(*run).items():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_any_worker_may_be_killed_at_any_moment(small, warm, unbroken, last_weights, monkeypatch, first):
+    """Three deaths in one run: while it trains, takes a checkpoint, evaluates; each time another module's worker."""
+    real, moment, left = RayGroup._get, ["training"], ["evaluation", "checkpoint", "training"]
+    monkeypatch.setattr(ray_group, "RayGroup", warm)
+
+    def at(name, method):
+        def told(self, *args):
+            moment[0] = name
+            try:
+                return method(self, *args)
+            finally:
+                moment[0] = "training"
+
+        return told
+
+    def get(self, refs):
+        if left and moment[0] == left[-1] and self._who and run_dir_has_a_checkpoint():
+            rank = (first + len(left)) % 3
+            left.pop()
+            os.kill(self._who[rank].pid, signal.SIGKILL)
+        return real(self, refs)
+
+    def run_dir_has_a_checkpoint():
+        return any(Path(config.tracking.runs).glob("*/checkpoints/step-*"))
+
+    monkeypatch.setattr(RayGroup, "_get", get)
+    monkeypatch.setattr(RayGroup, "states", at("checkpoint", RayGroup.states))
+    monkeypatch.setattr(RayGroup, "outputs", at("evaluation", RayGroup.outputs))
+    options = ["scheme.name=cdni", "parallel.stages=3", "train.epochs=5", "train.probe_every=0",
+               "train.log_every=15", "parallel.max_failures=3"]
+    config, reporter = small(*options), Notes()
+    summary = train(config, reporter=reporter)
+    assert left == []
+    assert summary["restarts"] == 3
+    assert [note.partition(" (")[0] for note in reporter.notes] == [
+        f"a worker died: module {(first + n) % 3}" for n in (3, 2, 1)]
+    found = last_weights(Path(summary["run_dir"]))
+    for name, weight in unbroken(*options).items():
         torch.testing.assert_close(found[name], weight, rtol=0, atol=0)
 
 

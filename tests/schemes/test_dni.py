@@ -213,7 +213,7 @@ def test_the_label_reaches_m_and_the_gradient_but_never_h(lab):
     ({"kind": "mlp", "hidden": [7]}, (12,)), ({"kind": "mlp", "hidden": [7, 5], "norm": "none"}, (12,)),
     ({"hidden": [6]}, (12,)), ({}, (12,)),
     ({"kind": "conv"}, (4, 6, 5)), ({"hidden": [8], "kernel": 5}, (4, 6, 5)),
-    ({"kind": "linear"}, (4, 6, 5))])
+    ({"kind": "linear"}, (4, 6, 5)), ({"kind": "linear"}, (7, 4)), ({"hidden": [6]}, (7, 4))])
 @pytest.mark.parametrize("context", [0, 5])
 def test_every_m_starts_at_zero_and_answers_in_the_shape_of_h(options, shape, context):
     sg = SyntheticGradient(SGConfig(**options), shape, context)
@@ -246,6 +246,15 @@ def test_a_convolutional_m_gets_one_constant_plane_per_class():
     sg(h, c)
     assert torch.equal(seen[0][:, :4], h)
     assert torch.equal(seen[0][:, 4:], c[:, :, None, None].expand(2, 3, 6, 5))
+
+
+def test_the_positions_of_a_sequence_share_one_m_and_the_context():
+    sg = SyntheticGradient(SGConfig(kind="linear"), (7, 4), 3)
+    assert [p.shape for p in sg.parameters()] == [(4, 7), (4,)]  # 4 features and 3 classes in, 4 out
+    scrambled(sg)
+    h, c = torch.randn(5, 7, 4), torch.eye(3)[[0, 2, 1, 1, 0]]
+    by_hand = torch.stack([torch.stack([sg.net[0](torch.cat([h[i, t], c[i]])) for t in range(7)]) for i in range(5)])
+    assert torch.allclose(sg(h, c), by_hand, atol=1e-6)
 
 
 def test_a_convolutional_m_at_a_flat_boundary_is_refused_before_anything_starts(lab):

@@ -80,6 +80,17 @@ def test_a_guess_of_a_feature_map_has_its_resolution():
     assert model(torch.randn(2, 3, 16, 16)).shape == (2, 8, 4, 4)
 
 
+def test_a_guess_of_a_sequence_looks_at_each_position_alone():
+    guess = SyntheticInput(InputModelConfig(hidden=[]), (6, 3), (6, 4))
+    x = torch.randn(2, 6, 3)
+    moved = x.clone()
+    moved[:, 2] += 1
+    changed = (guess(x) != guess(moved)).any(-1)
+    assert guess(x).shape == (2, 6, 4)
+    assert changed[:, 2].all()
+    assert changed.sum() == 2
+
+
 def test_schemes_without_synthetic_gradients_refuse_synthetic_inputs(lab):
     with pytest.raises(ConfigError, match=r"scheme\.synthetic_inputs: true needs .*dni, cdni.*, not dfa"):
         lab.start(**settings("dfa"))

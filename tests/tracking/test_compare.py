@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from unlocked.errors import ConfigError, UnlockedError
-from unlocked.tracking import compare, render, to_csv
+from unlocked.tracking import Row, compare, render, to_csv
 
 ACCURACY = {
     ("dni", "0"): 0.90, ("dni", "1"): 0.92, ("dni", "2"): 0.94,
@@ -73,6 +73,11 @@ def test_runs_with_another_lag_are_never_averaged_together(root: Path):
 def test_trials_of_a_sweep_count_only_when_asked_for(root: Path):
     rows = {row.group["scheme"]: row for row in compare(root, "digits", trials=True)}
     assert len(rows["dni"].seeds) == 4
+
+
+def test_a_label_names_numbers_and_leaves_out_what_a_group_does_not_have():
+    row = Row({"scheme": "dni", "lag": "4", "stages": "-", "optimizer.lr": "0.1"})
+    assert row.label == "dni lag 4 optimizer.lr 0.1"
 
 
 def test_the_table_marks_the_control_and_tells_what_was_superseded(root: Path):

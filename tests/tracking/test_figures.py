@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unlocked.tracking import Row, figures
+from unlocked.tracking import figures
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -29,7 +29,6 @@ def test_learning_curves_are_drawn_with_missing_and_broken_points(tmp_path: Path
 def test_a_figure_without_its_metrics_is_not_drawn(tmp_path: Path):
     for draw in (figures.learning_curves, figures.alignment, figures.sg_loss):
         assert draw({"lr": [(1, 0.1)]}, tmp_path / "none.png") is None
-    assert figures.comparison([], tmp_path / "none.png") is None
     assert not list(tmp_path.iterdir())
 
 
@@ -46,16 +45,6 @@ def test_the_confusion_matrix_takes_few_and_many_classes(tmp_path: Path, classes
     targets = list(range(classes)) * 2
     names = [f"class {k}" for k in range(classes)]
     assert size_of(figures.confusion_matrix(targets, targets[::-1], names, tmp_path / "c.png"))
-
-
-def test_the_comparison_shows_every_row_that_has_the_metric(tmp_path: Path):
-    rows = [
-        Row({"scheme": "dni"}, {"0": {"test/accuracy": 0.9}, "1": {"test/accuracy": 0.92}}),
-        Row({"scheme": "dfa"}, {"0": {"time/steps_per_second": 9.0}}),
-        Row({"scheme": "frozen"}, {"0": {"test/accuracy": 0.4}}),
-    ]
-    assert size_of(figures.comparison(rows, tmp_path / "c.png"))
-    assert rows[-1].is_control
 
 
 def test_the_running_mean_neither_lags_nor_hides_a_break():

@@ -49,16 +49,21 @@ def scaling_tables(scaling: Scaling) -> list[Table]:
         ratios = (r.ratios.get(other) for other in REFERENCES)
         gained.add_row(SHORT.get(name, name), f"{r.rate.median:,.2f}",
                        *(f"{x.median:.2f}\n{x.least:.2f}-{x.most:.2f}" if x else "" for x in ratios))
-    spent = Table(title="per module: milliseconds at work in a step, share of the time spent waiting, memory",
-                  box=box.SIMPLE)
-    for heading in ("", "at work, ms", "waiting", "peak, MB", "moved, MB a step", "lag"):
+    spent = Table(title="per module and step: milliseconds of computing, thereof on synthetic gradients, and of\n"
+                        "sending; share of the time spent waiting; memory of each worker", box=box.SIMPLE)
+    for heading in ("", "computing", "SG", "sending", "waiting", "peak, MB", "MB moved", "schedule"):
         spent.add_column(heading, justify="right" if heading else "left")
     for name, r in scaling.results.items():
-        spent.add_row(SHORT.get(name, name), ", ".join(f"{1e3 * busy:.1f}" for busy in r.busy),
-                      ", ".join(f"{share:.0%}" for share in r.waiting),
-                      ", ".join(f"{mb:.0f}" for mb in r.peak_rss_mb),
-                      f"{r.bytes_per_step / 1e6:.2f}", str(r.lag))
+        spent.add_row(SHORT.get(name, name), _milliseconds(r.computing), _milliseconds(r.sg) if any(r.sg) else "",
+                      _milliseconds(r.sending) if any(r.sending) else "",
+                      "\n".join(f"{share:.0%}" for share in r.waiting),
+                      "\n".join(f"{mb:.0f}" for mb in r.peak_rss_mb),
+                      f"{r.bytes_per_step / 1e6:.2f}", r.schedule)
     return [gained, spent]
+
+
+def _milliseconds(seconds: Sequence[float]) -> str:
+    return "\n".join(f"{1e3 * s:.2f}" for s in seconds)
 
 
 def scaling_json(scaling: Scaling) -> dict[str, Any]:
@@ -68,11 +73,13 @@ def scaling_json(scaling: Scaling) -> dict[str, Any]:
         "ratios": {name: {other: x.median for other, x in r.ratios.items()} for name, r in results.items()},
         "spread": {name: {other: _ends(x) for other, x in r.ratios.items()} for name, r in results.items()},
         "steps_per_second": {name: r.rate.median for name, r in results.items()},
-        "busy_seconds": {name: r.busy for name, r in results.items()},
+        "computing_seconds": {name: r.computing for name, r in results.items()},
+        "sending_seconds": {name: r.sending for name, r in results.items()},
+        "sg_seconds": {name: r.sg for name, r in results.items()},
         "wait_fraction": {name: r.waiting for name, r in results.items()},
         "bytes_per_step": {name: r.bytes_per_step for name, r in results.items()},
         "peak_rss_mb": {name: r.peak_rss_mb for name, r in results.items()},
-        "lag": {name: r.lag for name, r in results.items()},
+        "schedule": {name: r.schedule for name, r in results.items()},
         "left_out": scaling.left_out, "foreign_cpu": scaling.foreign,
     }
 

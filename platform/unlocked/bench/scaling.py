@@ -1,41 +1,36 @@
-"""What a cut into K modules gains: every scheme on its own Ray workers, in turn within each round.
+"""What a cut into K modules gains: every contender on its own Ray workers, in turn within each round.
 
-    backprop_1_thread     the whole chain in one worker with one thread
-    backprop_all_threads  the same with a thread per core: what decoupling competes with on one machine
-    ideal                 the K modules forward, backward and update at once, with no messages and no
-                          synthetic gradients: the ceiling of this cut
-    locked                backprop over the K modules, each waiting for all others
-    dni, cdni, dfa        over the K modules, at their own lag
-
-Every one has the same network, cut, batch size and optimiser, one thread per worker (but for the second) and
-the same number of steps per round. Idle workers take no CPU.
+All have the same network, batch size and optimiser, one thread per worker (but for `backprop_all_threads`) and
+the same number of steps per round. Idle workers take no CPU. `contenders.py` says who takes part.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol
+from typing import Protocol
 
 from unlocked.bench import noise as _noise  # noqa: F401  (registers the data)
-from unlocked.bench.measure import Spread, cores, in_rounds, paired
+from unlocked.bench import transformer as _transformer  # noqa: F401  (registers the model)
+from unlocked.bench.contenders import DECOUPLED, contenders
+from unlocked.bench.measure import Spread, in_rounds, paired
 from unlocked.bench.solo import memory, run_alone
 from unlocked.config import Config, load_config
-from unlocked.config.check import check_values
-from unlocked.data import DataSet
-from unlocked.engine.plan import Plan, load_data, make_plan
-from unlocked.engine.ray_group import RayGroup, start_ray
+from unlocked.engine.cluster import start_ray
+from unlocked.engine.plan import Plan
+from unlocked.engine.ray_group import RayGroup
 from unlocked.engine.stage import SegmentStats
 from unlocked.errors import ConfigError
-from unlocked.schemes import DTYPES, SCHEMES
+from unlocked.schemes import DTYPES
 from unlocked_models.registry import unknown
 
 CASES = Path(__file__).parent / "cases"
-NOISE = "unlocked.bench.noise"  # imported by the workers, so that they know the data set
-DECOUPLED = ("dni", "cdni", "dfa")
+OWN = ("unlocked.bench.noise", "unlocked.bench.transformer")  # imported by the workers, so that they know the names
+SCHEDULES = ("gpipe", "1f1b", "zero_bubble")  # measured unless others are asked for
+SECONDS = 3.0  # of one thread's work per contender and round: filling the chain then takes about a hundredth of it
 REFERENCES = ("ideal", "locked", "backprop_1_thread", "backprop_all_threads")
 NEVER = 2**60  # the step of the next checkpoint: none is taken
 
@@ -46,11 +41,13 @@ class Result:
 
     rate: Spread  # steps per second of the slowest module, filling and draining included
     ratios: dict[str, Spread]  # to each reference, paired
-    busy: list[float]  # seconds per step of each module, waiting taken out; medians
+    computing: list[float]  # seconds per step of each module, without waiting and sending; medians
+    sending: list[float]  # seconds per step in handing messages over; 0 for pipelines, where it is part of waiting
     waiting: list[float]  # share of the time that each module waits for messages; medians
+    sg: list[float]  # seconds per step on synthetic gradients and inputs, a part of `computing`; medians
     bytes_per_step: int  # moved between workers
     peak_rss_mb: list[float]  # of each worker
-    lag: int
+    schedule: str  # in words
 
 
 @dataclass(frozen=True)
@@ -74,56 +71,59 @@ def load_case(name: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def measure(config: Config, rounds: int = 5, steps: int | None = None, schemes: Sequence[str] = DECOUPLED,
+            schedules: Sequence[str] = SCHEDULES, variants: Mapping[str, Config] | None = None,
             imports: Sequence[str] = (), note: Callable[[str], None] = lambda text: None) -> Scaling:
     """Rounds in which every contender trains `steps` steps, in an order that changes.
 
-    `steps`: as many as take about 1.5 s in one thread, at least 20, when None. The cut is the one of the
-    configuration, else the one that balances cdni (the first of `schemes` that fits), whose synthetic
-    gradients count. Raises `ConfigError` before anything starts.
+    `steps`: as many as take about `SECONDS` in one thread, at least 40, when None. Raises `ConfigError` before
+    anything starts.
     """
-    data, plans, left_out = _plans(config, schemes)
-    start_ray(sum(plan.workers for plan in plans.values()), config.parallel.address)
-    note(f"starting {sum(plan.workers for plan in plans.values())} workers")
-    contenders: dict[str, Contender] = {}
+    taking_part = contenders(config, schemes, schedules, variants or {})
+    workers = sum(plan.workers for plan in taking_part.plans.values())
+    start_ray(workers, config.parallel.address)
+    note(f"starting {workers} workers")
+    running: dict[str, Contender] = {}
     try:
-        for name, plan in plans.items():
-            group = RayGroup(plan, data, [NOISE, *imports])
-            contenders[name] = _Alone(group, plan) if name == "ideal" else _Training(group, plan)
-            contenders[name].run(plan.lag + 3)  # first steps allocate and choose kernels
-        return _measure(config.name, contenders, left_out, rounds, steps, note)
+        for name, plan in taking_part.plans.items():
+            group = RayGroup(plan, taking_part.data, [*OWN, *imports])
+            running[name] = _Alone(group, plan) if name == "ideal" else _Training(group, plan)
+            running[name].run(plan.lag + 3)  # first steps allocate and choose kernels
+        return _measure(config.name, running, taking_part.left_out, rounds, steps, note)
     finally:
-        for contender in contenders.values():
+        for contender in running.values():
             contender.group.close()
 
 
-def _measure(case: str, contenders: dict[str, Contender], left_out: dict[str, str], rounds: int,
+def _measure(case: str, running: dict[str, Contender], left_out: dict[str, str], rounds: int,
              steps: int | None, note: Callable[[str], None]) -> Scaling:
     if steps is None:
-        one = contenders["backprop_1_thread"].run(5)
-        steps = max(20, round(1.5 * 5 / one[0].seconds))
+        one = running["backprop_1_thread"].run(5)
+        steps = max(40, round(SECONDS * 5 / one[0].seconds))
     note(f"{rounds} rounds, {steps} steps of each")
-    order, shuffle, count = list(contenders), random.Random(0).shuffle, steps
+    order, shuffle, count = list(running), random.Random(0).shuffle, steps
 
     def one_round() -> dict[str, list[SegmentStats]]:
         shuffle(order)
-        return {name: contenders[name].run(count) for name in order}
+        return {name: running[name].run(count) for name in order}
 
     done = in_rounds(rounds, one_round, note)
-    reports = {name: [reports[name] for reports in done.results] for name in contenders}
+    reports = {name: [reports[name] for reports in done.results] for name in running}
     rates = {name: [steps / max(s.seconds for s in run) for run in runs] for name, runs in reports.items()}
     results = {}
     for name, runs in reports.items():
-        plan = contenders[name].plan
-        modules = range(plan.stages)
+        plan = running[name].plan
+        modules = range(plan.modules)
         results[name] = Result(
             rate=Spread.of(rates[name]),
             ratios={other: paired(rates[name], rates[other]) for other in REFERENCES if other != name},
-            busy=[median((run[k].seconds - run[k].waited) / steps for run in runs) for k in modules],
+            computing=[median(run[k].computed for run in runs) / steps for k in modules],
+            sending=[median(run[k].sent for run in runs) / steps for k in modules],
             waiting=[median(run[k].waited / run[k].seconds for run in runs) for k in modules],
+            sg=[median(run[k].sg for run in runs) / steps for k in modules],
             bytes_per_step=0 if name == "ideal" else bytes_per_step(plan),
-            peak_rss_mb=contenders[name].group.ask(memory),
-            lag=plan.lag)
-    cut = [part.stop - part.start for part in contenders["locked"].plan.parts]
+            peak_rss_mb=running[name].group.ask(memory),
+            schedule=plan.schedule)
+    cut = [part.stop - part.start for part in running["locked"].plan.parts]
     return Scaling(case, cut, steps, results, left_out, done.foreign)
 
 
@@ -170,42 +170,3 @@ class _Alone:
 
     def run(self, steps: int) -> list[SegmentStats]:
         return self.group.ask(run_alone, steps)
-
-
-def _plans(config: Config, schemes: Sequence[str]) -> tuple[DataSet, dict[str, Plan], dict[str, str]]:
-    if config.parallel.device == "cuda":
-        raise ConfigError("bench scaling: parallel.device: cuda, but all contenders hold their workers at "
-                          "once; it measures on CPUs")
-    known = [name for name in SCHEMES if name != "backprop"]
-    for name in schemes:
-        if name not in known:
-            raise ConfigError(f"bench scaling: {unknown('decoupled scheme', name, known)}")
-    stages = config.parallel.stages
-    if stages < 2:
-        raise ConfigError(f"bench scaling: parallel.stages: {stages} leaves nothing to unlock; "
-                          "expected at least 2")
-    config = _with(config, parallel={"replicas": 1, "launcher": "ray", "device": "cpu", "threads": 1})
-    data = load_data(config)
-    left_out: dict[str, str] = {}
-    decoupled: dict[str, Plan] = {}
-    for name in sorted(schemes, key=lambda name: name != "cdni"):  # its cut is everybody's
-        try:
-            decoupled[name] = make_plan(_with(config, scheme={"name": name, "lag": "auto"}), data)
-        except ConfigError as error:
-            left_out[name] = str(error)
-            continue
-        cut = [part.stop - part.start for part in decoupled[name].parts]
-        config = _with(config, parallel={"partition": cut})
-    locked = _with(config, scheme={"name": "backprop", "lag": 0})
-    one = _with(locked, parallel={"stages": 1, "partition": None})
-    plans = {"backprop_1_thread": make_plan(one, data),
-             "backprop_all_threads": make_plan(_with(one, parallel={"threads": cores()}), data),
-             "ideal": make_plan(locked, data), "locked": make_plan(locked, data)}
-    return data, {**plans, **{name: decoupled[name] for name in schemes if name in decoupled}}, left_out
-
-
-def _with(config: Config, **groups: dict[str, Any]) -> Config:
-    changed = {key: replace(getattr(config, key), **values) for key, values in groups.items()}
-    config = replace(config, **changed)
-    check_values(config)
-    return config

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,22 +60,38 @@ def _add_scaling(kinds: Any) -> None:
         "examples:\n"
         "  unlocked bench scaling\n"
         "  unlocked bench scaling cnn --rounds 7 --plot cnn.png\n"
-        "  unlocked bench scaling mlp scheme.sg.rank=16 --stages 3\n"
+        "  unlocked bench scaling mlp --variant scheme.sg.rank=16 --variant parallel.link=group\n"
+        "  unlocked bench scaling mlp --schedules gpipe,interleaved parallel.microbatches=8 --stages 3\n"
+        "  unlocked bench scaling mlp --simulate 64 --latency-us 5 --bandwidth-gb 25\n"
         "  unlocked bench scaling --config quickstart model.hidden='[512, 512, 512]' --json\n\n"
         "cases, with the time of a step in one thread:\n"
-        "  mlp        784-1024x6-10, batch 256                  0.1 s\n"
-        "  mlp-small  784-256x6-10, batch 64                    3 ms\n"
-        "  cnn        VGG-11 at half width, 3x32x32, batch 32   0.06 s\n"
-        "  cnn-flat   7 convolutions that never pool            0.1 s\n")
+        "  mlp          784-1024x6-10, batch 256                     0.1 s\n"
+        "  mlp-small    784-256x6-10, batch 64                       3 ms\n"
+        "  mlp-tiny     64-64-64-10, batch 32: the engine itself     0.3 ms\n"
+        "  cnn          VGG-11 at half width, 3x32x32, batch 32      0.06 s\n"
+        "  cnn-flat     7 convolutions that never pool               0.1 s\n"
+        "  resnet       ResNet-20, 3x32x32, batch 32                 0.08 s\n"
+        "  transformer  4 encoder layers, width 256, 16 x 64 tokens  0.25 s\n")
     parser.add_argument("words", nargs="*", metavar="CASE | key=value",
                         help="a case (default: mlp), and changes to its configuration")
     parser.add_argument("--config", metavar="NAME", help="a preset or a .yaml file instead of a case")
     parser.add_argument("--stages", type=int, help="modules (default: the configuration's, at least 2)")
-    parser.add_argument("--schemes", default="dni,cdni,dfa", metavar="A,B",
-                        help="decoupled schemes to measure (default: dni,cdni,dfa)")
+    parser.add_argument("--schemes", default="dni,cdni,dfa,unlock", metavar="A,B",
+                        help="decoupled schemes to measure; unlock: cdni with synthetic inputs (default: "
+                             "dni,cdni,dfa,unlock)")
+    parser.add_argument("--schedules", default="gpipe,1f1b,zero_bubble", metavar="A,B",
+                        help="pipelines of backprop to measure (default: gpipe,1f1b,zero_bubble)")
+    parser.add_argument("--variant", action="append", default=[], metavar="'KEY=VALUE ...'",
+                        help="also measure the configured scheme with these settings; may be repeated")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
-    parser.add_argument("--steps", type=int, help="of each per round (default: those of 1.5 s)")
+    parser.add_argument("--steps", type=int, help="of each per round (default: those of 3 s, at least 40)")
     parser.add_argument("--plot", metavar="FILE", help="also draw it as PNG")
+    parser.add_argument("--simulate", type=int, metavar="K",
+                        help="start no workers: measure the blocks here and predict every schedule over K modules")
+    parser.add_argument("--microbatches", type=int, metavar="M",
+                        help="with --simulate: of pipelined backprop (default: 4K, at most one per example)")
+    parser.add_argument("--latency-us", type=float, help="with --simulate: of a message, instead of the measured one")
+    parser.add_argument("--bandwidth-gb", type=float, help="with --simulate: GB/s of a link, instead of the measured")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     add_import(parser)
 
@@ -95,15 +113,22 @@ def scaling(arguments: argparse.Namespace) -> int:
     if arguments.stages:
         overrides += [f"parallel.stages={arguments.stages}", "parallel.partition=null"]
     if arguments.config:
-        config = load_config(arguments.config, overrides)
-        if config.parallel.stages < 2:
+        load = partial(load_config, arguments.config)
+        if load(overrides).parallel.stages < 2:
             overrides += ["parallel.stages=2", "parallel.partition=null"]
-            config = load_config(arguments.config, overrides)
     else:
-        config = bench.load_case(names[0] if names else "mlp", overrides)
+        load = partial(bench.load_case, names[0] if names else "mlp")
+    config = load(overrides)
+    if arguments.simulate is not None:
+        return simulate(arguments, config)
+    for name in ("microbatches", "latency_us", "bandwidth_gb"):
+        if getattr(arguments, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')}: belongs to --simulate K")
+    variants = {text: load([*overrides, *shlex.split(text)]) for text in arguments.variant}
     console = Console()
-    result = bench.measure(config, arguments.rounds, arguments.steps, schemes=arguments.schemes.split(","),
-                           imports=arguments.imports, note=lambda text: console.print(text, highlight=False))
+    result = bench.measure(config, arguments.rounds, arguments.steps, _listed(arguments.schemes),
+                           _listed(arguments.schedules), variants, arguments.imports,
+                           note=lambda text: console.print(text, highlight=False))
     _show(console, scaling_tables(result), warning(result.foreign))
     for name, reason in result.left_out.items():
         console.print(f"{name} left out: {reason}", highlight=False)
@@ -112,6 +137,36 @@ def scaling(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(scaling_json(result)))
     return 0
+
+
+def simulate(arguments: argparse.Namespace, config: Any) -> int:
+    from rich.console import Console
+
+    from unlocked.bench.simulate_report import simulation_json, simulation_notes, simulation_table
+    from unlocked.bench.what_if import what_if
+
+    _at_least(arguments, simulate=2, microbatches=1)
+    latency, bandwidth = arguments.latency_us, arguments.bandwidth_gb
+    if latency is not None and not latency >= 0:
+        raise ConfigError(f"--latency-us: {latency} is out of range; expected at least 0")
+    if bandwidth is not None and not bandwidth > 0:
+        raise ConfigError(f"--bandwidth-gb: {bandwidth} is out of range; expected more than 0")
+    console = Console()
+    result = what_if(config, arguments.simulate, arguments.microbatches, arguments.steps or 1000,
+                     None if latency is None else 1e-6 * latency, None if bandwidth is None else 1e9 * bandwidth,
+                     arguments.imports, note=lambda text: console.print(text, highlight=False))
+    for line in simulation_notes(result):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _show(console, [simulation_table(result)], None)
+    for name, reason in result.simulation.left_out.items():
+        console.print(f"{name} left out: {reason}", highlight=False)
+    if arguments.json:
+        print(json.dumps(simulation_json(result)))
+    return 0
+
+
+def _listed(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 def _at_least(arguments: argparse.Namespace, **least: int) -> None:

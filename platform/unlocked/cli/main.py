@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from unlocked import __version__
-from unlocked.cli import bench, inspect, run, show
+from unlocked.cli import bench, inspect, run, show, sweep
 from unlocked.errors import UnlockedError
 
 Command = Callable[[argparse.Namespace], int]
@@ -59,11 +59,12 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="examples:\n"
                "  unlocked train quickstart                            one run\n"
                "  unlocked train quickstart scheme.name=dfa seed=1     the same under another scheme and seed\n"
+               "  unlocked sweep studies/lag                           a study: many runs, table and plot\n"
                "  unlocked compare                                     all runs, by model and scheme\n"
                "  unlocked ui                                          the MLflow dashboard\n")
     parser.add_argument("--version", action="version", version=f"unlocked {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (run.add_train, run.add_evaluate, show.add_compare, inspect.add_list, show.add_ui,
+    for add in (run.add_train, sweep.add_sweep, run.add_evaluate, show.add_compare, inspect.add_list, show.add_ui,
                 bench.add_bench, inspect.add_doctor):
         add(commands)
     return parser

@@ -30,7 +30,7 @@ class Display:
 
     def started(self, plan: Plan, run_dir: Path, step: int) -> None:
         config = plan.config
-        modules = f"{plan.stages} module{'s' * (plan.stages > 1)}"
+        modules = f"{plan.modules} module{'s' * (plan.modules > 1)}"
         workers = f"{plan.workers} Ray workers" if plan.launcher == "ray" else "this process"
         at = f", from step {step}" if step else ""
         self.console.print(f"[bold]{config.name}[/]: {config.model['name']} on {config.data.name} under "

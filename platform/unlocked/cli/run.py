@@ -75,12 +75,12 @@ def _dry_run(config: Any) -> int:
     from unlocked.engine.plan import describe, load_data, make_plan
 
     plan = make_plan(config, load_data(config))
-    table = Table(title=f"{config.model['name']} under {config.scheme.name}: {plan.stages} modules x "
+    table = Table(title=f"{config.model['name']} under {config.scheme.name}: {plan.modules} modules x "
                         f"{config.parallel.replicas} replicas, {plan.schedule}")
     for heading in ("module", "blocks", "params", "SG params", "cost", "memory", "sends", "place"):
         table.add_column(heading, justify="right")
     for row in describe(plan):
-        ranks = [row["module"] * config.parallel.replicas + r for r in range(config.parallel.replicas)]
+        ranks = [row["stage"] * config.parallel.replicas + r for r in range(config.parallel.replicas)]
         place = "here" if plan.launcher == "inprocess" else f"worker {', '.join(map(str, ranks))}"
         table.add_row(str(row["module"]), row["blocks"], f"{row['parameters']:,}", f"{row['sg_parameters']:,}",
                       f"{row['cost_share']:.0%}", f"{row['memory_bytes'] / 2**20:.1f} MiB",

@@ -24,6 +24,7 @@ def add_compare(commands: Any) -> None:
     parser.add_argument("--group-by", default="model,scheme", metavar="A,B",
                         help="tags or configuration keys that make a group (default: model,scheme)")
     parser.add_argument("--name", action="append", help="only runs of this configuration name (repeatable)")
+    parser.add_argument("--trials", action="store_true", help="also count the trials of `unlocked sweep`")
     parser.add_argument("--csv", metavar="FILE", help="also write the table as CSV")
     parser.add_argument("--plot", metavar="FILE", help="also draw it as PNG: bars, or lines with --against")
     parser.add_argument("--against", metavar="KEY", help="draw lines over this numeric key (stages, lag, ...)")
@@ -36,13 +37,14 @@ def compare(arguments: argparse.Namespace) -> int:
 
     from unlocked.tracking import compare as collect
     from unlocked.tracking import render, sync_leftovers, to_csv
-    from unlocked.tracking.figures import comparison, comparison_against
+    from unlocked.tracking.comparisons import comparison, comparison_against
 
     sync_leftovers(Path(arguments.runs), arguments.uri, wait=30.0)
     group_by = arguments.group_by.split(",")
     if arguments.against and arguments.against not in group_by:
         group_by.append(arguments.against)
-    rows = collect(arguments.uri or arguments.runs, arguments.experiment, group_by, arguments.name)
+    rows = collect(arguments.uri or arguments.runs, arguments.experiment, group_by, arguments.name,
+                   trials=arguments.trials)
     if not rows:
         raise ConfigError("compare: no finished run matches")
     console = Console()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from unlocked.config.schema import Config
+from unlocked.config.schema import MULTI_STAGE, Config
 from unlocked.errors import ConfigError
 from unlocked_models.registry import MODELS, Registry, unknown
 
@@ -21,6 +21,7 @@ def check_values(config: Config) -> None:
     _check_names(config)
     _check_options("model", MODELS.get(config.model["name"]), config.model, skip=2)
     _check_combinations(config)
+    _check_sweep(config)
 
 
 def _at_least(low: float) -> tuple[str, Callable[[float], bool]]:
@@ -54,6 +55,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "parallel.stages": _at_least(1),
     "parallel.replicas": _at_least(1),
     "parallel.threads": _at_least(1),
+    "parallel.virtual_stages": _at_least(1),
     "parallel.microbatches": _at_least(1),
     "parallel.max_failures": _at_least(0),
     "parallel.timeout": _positive,
@@ -67,9 +69,11 @@ _CHOICES: dict[str, list[str]] = {
     "optimizer.schedule": ["constant", "linear", "cosine"],
     "train.precision": ["fp32", "bf16", "fp64"],
     "parallel.launcher": ["auto", "inprocess", "ray"],
-    "parallel.schedule": ["locked", "gpipe", "1f1b"],
+    "parallel.schedule": ["locked", "gpipe", "1f1b", *MULTI_STAGE],
     "parallel.link": ["auto", "group"],
     "parallel.device": ["auto", "cpu", "cuda"],
+    "sweep.sampler": ["grid"],
+    "sweep.direction": ["auto", "maximize", "minimize"],
 }
 
 
@@ -96,9 +100,6 @@ def _check_ranges(config: Config) -> None:
 
 
 def _check_choices(config: Config) -> None:
-    if config.parallel.schedule in ("interleaved", "zero_bubble"):  # names that torch's users know
-        raise ConfigError(f"parallel.schedule: {config.parallel.schedule} needs workers that hold several modules "
-                          f"each; here each holds one (known: {', '.join(_CHOICES['parallel.schedule'])})")
     for key, known in _CHOICES.items():
         value = value_of(config, key)
         if value not in known:
@@ -192,10 +193,7 @@ def _check_combinations(config: Config) -> None:
     if scheme.sg.kind == "mlp" and not scheme.sg.hidden:
         raise ConfigError("scheme.sg.hidden: kind mlp needs at least one hidden width, such as [128]")
     check_optimizer(config.optimizer)
-    partition, stages = config.parallel.partition, config.parallel.stages
-    if partition is not None and len(partition) != stages:
-        raise ConfigError(f"parallel.partition: {partition} cuts the chain into {len(partition)} modules, "
-                          f"parallel.stages is {stages}")
+    _check_cut(config)
     if config.train.patience is not None and config.data.validation == 0:
         raise ConfigError(f"train.patience: {config.train.patience} needs a validation split; data.validation is 0")
     if config.data.batch_size % config.parallel.replicas:
@@ -205,6 +203,25 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(f"parallel.replicas: {config.parallel.replicas} needs workers; launcher is inprocess")
     if config.parallel.schedule != "locked":
         _check_pipeline(config)
+
+
+def _check_cut(config: Config) -> None:
+    """Modules per worker, and blocks per module."""
+    parallel = config.parallel
+    schedule, virtual, partition = parallel.schedule, parallel.virtual_stages, parallel.partition
+    if schedule not in MULTI_STAGE and virtual not in (None, 1):
+        raise ConfigError(f"parallel.virtual_stages: {virtual} modules per worker need parallel.schedule="
+                          f"{', '.join(MULTI_STAGE[:-1])} or {MULTI_STAGE[-1]}, not {schedule}")
+    if schedule in MULTI_STAGE and virtual == 1:
+        raise ConfigError(f"parallel.virtual_stages: 1, but {schedule} needs at least 2 modules per worker; "
+                          f"1f1b has one")
+    if schedule == "zero_bubble" and virtual not in (None, 2):
+        raise ConfigError(f"parallel.virtual_stages: {virtual}, but zero_bubble folds the chain once into a V: "
+                          f"exactly 2 modules per worker; interleaved_zero_bubble takes more")
+    if partition is not None and len(partition) != parallel.module_count():
+        each = f" with {parallel.modules_per_stage()} modules each" if parallel.modules_per_stage() > 1 else ""
+        raise ConfigError(f"parallel.partition: {partition} cuts the chain into {len(partition)} modules, "
+                          f"parallel.stages is {parallel.stages}{each}")
 
 
 def _check_pipeline(config: Config) -> None:
@@ -219,7 +236,28 @@ def _check_pipeline(config: Config) -> None:
     if schedule == "1f1b" and microbatches < stages:
         raise ConfigError(f"parallel.microbatches: {microbatches} is fewer than the {stages} stages, which 1f1b needs; "
                           f"gpipe does not")
+    if schedule.startswith("interleaved") and microbatches % stages:
+        raise ConfigError(f"parallel.microbatches: {microbatches} is not a multiple of the {stages} stages, which "
+                          f"{schedule} needs; zero_bubble, 1f1b and gpipe do not")
     rows = config.data.batch_size // parallel.replicas
     if rows % microbatches:
         raise ConfigError(f"parallel.microbatches: {microbatches} does not divide the {rows} examples of a minibatch"
                           + (" in each replica" if parallel.replicas > 1 else ""))
+
+
+def _check_sweep(config: Config) -> None:
+    """The shape of the space; what its trials come to is checked by `sweep` before it starts the first."""
+    for name, entry in config.sweep.space.items():
+        key = f"sweep.space.{name}"
+        choices = entry.get("choice") if isinstance(entry, dict) else entry
+        if entry is None:  # a dimension taken out again by a later layer
+            continue
+        if isinstance(entry, dict) and (strange := sorted(entry.keys() - {"choice", "when"})):
+            raise ConfigError(f"{key}: {unknown('entry', strange[0], ['choice', 'when'])}")
+        if not isinstance(choices, (list, dict)):
+            raise ConfigError(f"{key}: {choices!r} gives no choices; expected a list such as [1, 4], or "
+                              f"{{choice: [1, 4], when: {{scheme.name: cdni}}}}")
+        if not choices:
+            raise ConfigError(f"{key}: the list of choices is empty")
+        if isinstance(entry, dict) and not isinstance(entry.get("when", {}), dict):
+            raise ConfigError(f"{key}.when: {entry['when']!r} is not keys and values, such as {{scheme.name: cdni}}")

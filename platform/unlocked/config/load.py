@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unlocked.config.check import check_values
-from unlocked.config.schema import Config
+from unlocked.config.schema import MULTI_STAGE, Config, SweepConfig
 from unlocked.errors import ConfigError, reason
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -39,13 +39,37 @@ def load_config(config: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration of a preset name or a YAML file, with overrides such as `scheme.name=dfa`.
 
     A file may say `extends: NAME` and give only what differs. Another `model.name` in a later layer drops the
-    options of the earlier model, and with another `parallel.stages` its `parallel.partition`. Raises `ConfigError`:
-    one line with the key, the value, what was expected and the nearest match.
+    options of the earlier model, and with another number of modules its `parallel.partition`. Raises
+    `ConfigError`: one line with the key, the value, what was expected and the nearest match.
 
     >>> load_config("quickstart", ["optimizer.lr=0.01"]).optimizer.lr
     0.01
     """
-    layers = [*_file_layers(_find(str(config))), _override_layer(overrides)]
+    return from_tree(_merge([*_file_layers(_find(str(config))), _override_layer(overrides)]))
+
+
+def with_values(config: Config, values: Mapping[str, Any], source: str) -> Config:
+    """The configuration with other values, `{"scheme.name": "dfa"}`, as if a later file had given them.
+
+    References were followed when `config` was read: a value set here does not reach keys that referred to it.
+    Raises `ConfigError`, naming `source` where a key is unknown or of another type.
+    """
+    return from_tree(_layered(config, values, source))
+
+
+def check_types(config: Config, values: Mapping[str, Any], source: str) -> None:
+    """Raises `ConfigError` for an unknown key or a value of another type; ranges and names are not looked at."""
+    _layered(config, values, source)
+
+
+def _layered(config: Config, values: Mapping[str, Any], source: str) -> DictConfig:
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        _place(tree, key, value, source)
+    return _merge([("", to_dict(config)), (source, tree)])
+
+
+def _merge(layers: Sequence[tuple[str, dict[str, Any]]]) -> DictConfig:
     merged = OmegaConf.structured(Config)
     for source, layer in layers:
         try:
@@ -53,24 +77,50 @@ def load_config(config: str | Path, overrides: Sequence[str] = ()) -> Config:
         except RecursionError:
             raise ConfigError(f"{source}: a YAML alias contains itself") from None
         _refuse_values_for_groups(layer, Config(), f"{source}: ")
+        _flatten_space(layer)
         _drop_outdated(merged, layer)
         try:
             merged = OmegaConf.merge(merged, OmegaConf.create(layer))
         except OmegaConfBaseException as error:
             raise ConfigError(f"{source}: {_one_line(error, layer)}") from None
-    return from_tree(merged)
+    return merged
+
+
+def _flatten_space(layer: dict[str, Any]) -> None:
+    """`sweep.space.scheme.lag=[1, 4]` and `scheme: {lag: [1, 4]}` name the dimension `scheme.lag`, as files do."""
+    space = (layer.get("sweep") or {}).get("space")
+    if not isinstance(space, dict):
+        return
+    flat: dict[str, Any] = {}
+
+    def walk(name: str, entry: Any) -> None:
+        inner = {key: value for key, value in entry.items() if key not in ("choice", "when")} \
+            if isinstance(entry, dict) else {}
+        for key, value in inner.items():
+            walk(f"{name}.{key}", value)
+        if not inner or len(inner) < len(entry):
+            flat[name] = {key: entry[key] for key in entry if key not in inner} if isinstance(entry, dict) else entry
+
+    for name, entry in space.items():
+        walk(str(name), entry)
+    layer["sweep"] = layer["sweep"] | {"space": flat}
 
 
 def _drop_outdated(merged: DictConfig, layer: dict[str, Any]) -> None:
     """What an earlier layer said of another model, or of another number of modules, no longer applies."""
     model, parallel = layer.get("model"), layer.get("parallel")
     name = model.get("name", merged.model.get("name")) if isinstance(model, dict) else merged.model.get("name")
-    stages = parallel.get("stages", merged.parallel.stages) if isinstance(parallel, dict) else merged.parallel.stages
     if name != merged.model.get("name"):
         merged.model = {}
         merged.parallel.partition = None
-    if stages != merged.parallel.stages:
+    before = {key: merged.parallel[key] for key in ("stages", "virtual_stages", "schedule")}
+    if isinstance(parallel, dict) and _modules(**before) != _modules(**{k: parallel.get(k, before[k]) for k in before}):
         merged.parallel.partition = None
+
+
+def _modules(stages: Any, virtual_stages: Any, schedule: Any) -> tuple[Any, ...]:
+    """What decides their number."""
+    return stages, virtual_stages, schedule in MULTI_STAGE
 
 
 def from_tree(tree: Any) -> Config:
@@ -91,7 +141,11 @@ def from_tree(tree: Any) -> Config:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    return asdict(config)
+    """All keys and values; `sweep` only where the configuration is that of a study."""
+    tree = asdict(config)
+    if config.sweep == SweepConfig():
+        del tree["sweep"]
+    return tree
 
 
 def to_yaml(config: Config) -> str:
@@ -146,14 +200,18 @@ def _override_layer(overrides: Sequence[str]) -> tuple[str, dict[str, Any]]:
             value = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError:
             raise ConfigError(f"{key}: the value {text!r} is not readable as YAML") from None
-        node = tree
-        *parents, leaf = key.split(".")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise ConfigError(f"{override!r}: an earlier override gives {parent} the value {node!r}")
-        node[leaf] = value
+        _place(tree, key, value, repr(override))
     return "command line", tree
+
+
+def _place(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
+    """`value` at the dotted `key` of a tree."""
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{source}: an earlier override gives {parent} the value {tree!r}")
+    tree[leaf] = value
 
 
 class _Loader(yaml.SafeLoader):

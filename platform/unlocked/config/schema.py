@@ -87,23 +87,35 @@ class TrainConfig:
     precision: str = "fp32"  # fp32 | bf16 (autocast) | fp64
 
 
+# Pipelines whose workers hold several modules each: torch's multi-stage schedules
+MULTI_STAGE = ("interleaved", "interleaved_zero_bubble", "zero_bubble")
+
+
 @dataclass
 class ParallelConfig:
-    stages: int = 1  # modules, one per worker
+    stages: int = 1  # workers along the chain, with one module each unless virtual_stages says more
     replicas: int = 1  # copies of every module over which the data is split
     launcher: str = "auto"  # auto | inprocess | ray; auto: in process for one worker, Ray for more
     device: str = "auto"  # auto | cpu | cuda
-    partition: list[int] | None = None  # blocks per module; null: balanced by cost
+    partition: list[int] | None = None  # blocks per module, stages x virtual_stages of them; null: balanced by cost
     threads: int | None = None  # torch threads per worker; null: torch's default in process, 1 on Ray workers
-    schedule: str = "locked"  # of backprop; or pipelined: gpipe | 1f1b (batch norm and dropout then per microbatch)
-    microbatches: int | None = None  # if pipelined; fewer than stages leave some idle; null: stages, for gpipe twice
+    schedule: str = "locked"  # of backprop; pipelined: gpipe, 1f1b, interleaved, interleaved_zero_bubble, zero_bubble
+    virtual_stages: int | None = None  # modules per worker: 2 or more in the last three of these (null: 2), else 1
+    microbatches: int | None = None  # of a pipeline; batch norm and dropout then per microbatch; null: 1 or 2 x stages
     link: str = "auto"  # auto | group; auto: shared memory between CPU workers of one machine; group: gloo or nccl
     address: str | None = None  # of a running Ray cluster; null: $RAY_ADDRESS, else a private one here
     max_failures: int = 2  # restarts of the whole group from the last checkpoint
-    timeout: float = 300.0  # seconds a worker may wait for a message or for its place
+    timeout: float = 300.0  # seconds a worker may take for one step, or wait for a message or its place
+
+    def modules_per_stage(self) -> int:
+        return self.virtual_stages or (2 if self.schedule in MULTI_STAGE else 1)
+
+    def module_count(self) -> int:
+        """Modules into which the chain is cut."""
+        return self.stages * self.modules_per_stage()
 
     def microbatch_count(self) -> int:
-        return self.microbatches or self.stages * (2 if self.schedule == "gpipe" else 1)
+        return self.microbatches or self.stages * (2 if self.schedule in ("gpipe", "zero_bubble") else 1)
 
 
 @dataclass
@@ -111,6 +123,26 @@ class TrackingConfig:
     runs: str = "runs"  # folder of run folders
     uri: str | None = None  # MLflow; null: SQLite in the runs folder; off: files only
     experiment: str = "unlocked"
+
+
+@dataclass
+class PlotConfig:
+    """The plot of a study: mean and spread over its seeds."""
+
+    x: str | None = None  # a key with numbers, such as scheme.lag: lines over it; null: bars
+    y: str | None = None  # a metric; null: sweep.metric
+    lines: list[str] = field(default_factory=list)  # keys or dimensions that make a line each; empty: all of them
+
+
+@dataclass
+class SweepConfig:
+    """A study of many runs; read by `unlocked sweep` alone."""
+
+    sampler: str = "grid"  # every combination, in the order of the space, the last dimension fastest
+    space: dict[str, Any] = field(default_factory=dict)  # dimension: choices; see `unlocked sweep --help`
+    metric: str = "val/accuracy"  # what best means; val/ is that of the last evaluation
+    direction: str = "auto"  # auto | maximize | minimize; auto: minimize a loss, maximize anything else
+    plot: PlotConfig = field(default_factory=PlotConfig)
 
 
 @dataclass
@@ -125,3 +157,4 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)

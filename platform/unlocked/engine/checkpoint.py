@@ -1,7 +1,8 @@
 """Checkpoints: complete or absent, never torn; weights in safetensors, the rest without pickled code.
 
     checkpoints/step-00001200/model.safetensors   the whole chain, keys of nn.Sequential(*blocks)
-                              worker-0.pt ...     optimiser, synthetic-gradient model, what was in flight
+                              worker-0.pt ...     of every module and replica, module by module: optimiser,
+                                                  synthetic-gradient model, what was in flight
                               progress.json       step, epoch, best so far
     checkpoints/best.json                         which of them had the best validation metric
 
@@ -57,11 +58,11 @@ class Checkpoints:
                 shutil.rmtree(unfinished, ignore_errors=True)
             temporary.mkdir(parents=True)
             weights: dict[str, Tensor] = {}
-            for state in reversed(states):  # of replicas, the first one's batch statistics stand for all
+            for state in states:  # replicas have equal ones
                 weights.update(state["weights"])
             save_file({key: value.contiguous() for key, value in weights.items()}, temporary / "model.safetensors")
-            for rank, state in enumerate(states):
-                torch.save(state, temporary / f"worker-{rank}.pt")
+            for i, state in enumerate(states):
+                torch.save(state, temporary / f"worker-{i}.pt")
             (temporary / "progress.json").write_text(json.dumps(asdict(progress)))
             for path in temporary.iterdir():
                 _flush(path)
@@ -115,12 +116,12 @@ def load_weights(checkpoint: Path) -> dict[str, Tensor]:
         raise RunFailed(f"{checkpoint / 'model.safetensors'}: cannot be read: {reason(error)}") from None
 
 
-def load_states(checkpoint: Path, workers: int) -> tuple[Progress, list[dict[str, Any]]]:
-    """Progress and one state per worker. No code is executed: `weights_only=True`."""
+def load_states(checkpoint: Path, learners: int) -> tuple[Progress, list[dict[str, Any]]]:
+    """Progress and one state per module and replica. No code is executed: `weights_only=True`."""
     try:
         progress = Progress(**json.loads((checkpoint / "progress.json").read_text()))
-        states = [torch.load(checkpoint / f"worker-{rank}.pt", map_location="cpu", weights_only=True)
-                  for rank in range(workers)]
+        states = [torch.load(checkpoint / f"worker-{i}.pt", map_location="cpu", weights_only=True)
+                  for i in range(learners)]
     except Exception as error:  # unpickling errors of any kind mean one thing: not a checkpoint of ours
         raise RunFailed(f"{checkpoint}: cannot be read: {reason(error)}") from None
     return progress, states

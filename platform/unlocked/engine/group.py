@@ -42,7 +42,7 @@ class Group(ABC):
 
     @abstractmethod
     def states(self, t: int) -> list[dict[str, Any]]:
-        """One per worker, after t steps."""
+        """One per module and replica, module by module, after t steps."""
 
     @abstractmethod
     def load_states(self, states: list[dict[str, Any]]) -> None: ...
@@ -67,7 +67,7 @@ class InProcessGroup(Group):
             torch.set_num_threads(plan.config.parallel.threads)
         device = device_of(plan)
         self.data = data
-        self.stages = [Stage(plan, data, k, device) for k in range(plan.stages)]
+        self.stages = [Stage(plan, data, k, device) for k in range(plan.modules)]
         connect_in_process(self.stages)
 
     def run(self, segments: Iterable[Segment], checkpoint_at: int) -> Iterator[list[SegmentStats]]:

@@ -21,7 +21,7 @@ AHEAD = 2  # receives posted before they are asked for
 class Outgoing(Protocol):
     """The sending end of a link."""
 
-    waited: float  # seconds spent waiting for messages to come
+    waited: float  # seconds in which nothing could be sent: too many messages were on their way
     sent: float  # seconds spent in sending
 
     def send(self, t: int, message: Tensor) -> None: ...
@@ -30,7 +30,7 @@ class Outgoing(Protocol):
 class Incoming(Protocol):
     """The receiving end of a link."""
 
-    waited: float
+    waited: float  # seconds spent waiting for messages to come
     sent: float
 
     def expect(self, start: int, stop: int) -> None:
@@ -94,9 +94,11 @@ class SendLink:
         if self._through_cpu:
             message = message.cpu()
         self._works.append((dist.isend(message, self._peer, self._group, _tag(t, self._channel)), message))
+        handed = time.perf_counter()
+        self.sent += handed - begin
         if len(self._works) > self._in_flight:
             self._works.popleft()[0].wait()
-        self.sent += time.perf_counter() - begin
+            self.waited += time.perf_counter() - handed
 
 
 class ReceiveLink:

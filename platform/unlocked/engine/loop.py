@@ -29,7 +29,7 @@ from unlocked.engine.run_folder import RunFolder
 from unlocked.engine.stage import SegmentStats
 from unlocked.errors import RunFailed, RunInterrupted
 from unlocked.optim import lr_factor
-from unlocked.tracking import Tracker, flatten, resolve_uri, sync_leftovers
+from unlocked.tracking import StudyRuns, Tracker, flatten, resolve_uri, sync_leftovers
 
 
 class Reporter(Protocol):
@@ -55,8 +55,8 @@ class Silent:
 
 
 def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | None = None,
-          started: float | None = None) -> dict[str, Any]:
-    """One run of a configuration, from its first step to its summary.
+          started: float | None = None, study: StudyRuns | None = None) -> dict[str, Any]:
+    """One run of a configuration, from its first step to its summary; of a `study` where it is a trial of one.
 
     Returns the summary: run folder, MLflow run id, metrics, steps per second, wait fractions, seconds.
     Raises `ConfigError` or `DataError` before anything starts, `RunFailed` when it cannot go on, and
@@ -71,26 +71,26 @@ def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | N
     if config.tracking.uri is not None:
         resolve_uri(config.tracking.uri, Path(config.tracking.runs))  # refuses what is no address
     folder = RunFolder.create(config)
-    return _Run(plan, data, folder, imports, reporter or Silent(), started).complete()
+    return _Run(plan, data, folder, imports, reporter or Silent(), started, study).complete()
 
 
 def resume(run_dir: Path, *, imports: Sequence[str] = (), reporter: Reporter | None = None,
-           started: float | None = None) -> dict[str, Any]:
+           started: float | None = None, study: StudyRuns | None = None) -> dict[str, Any]:
     """Goes on with a run from its last checkpoint (from the start where it has none), to the same numbers."""
     started = started or time.time()
     folder, config = RunFolder.open(run_dir)
     data = load_data(config)
-    return _Run(make_plan(config, data), data, folder, imports, reporter or Silent(), started).complete()
+    return _Run(make_plan(config, data), data, folder, imports, reporter or Silent(), started, study).complete()
 
 
 class _Run:
     def __init__(self, plan: Plan, data: DataSet, folder: RunFolder, imports: Sequence[str], reporter: Reporter,
-                 started: float):
+                 started: float, study: StudyRuns | None = None):
         self.plan, self.config, self.data, self.folder = plan, plan.config, data, folder
-        self.imports, self.reporter, self.started = list(imports), reporter, started
+        self.imports, self.reporter, self.started, self.study = list(imports), reporter, started, study
         self.task = plan.make_task()
         self.checkpoints = Checkpoints(folder.path)
-        self.progress = Progress(waited=[0.0] * plan.stages)
+        self.progress = Progress(waited=[0.0] * plan.modules)
         self.metrics: dict[str, float] = {}  # the latest value of each
         self.rates: deque[float] = deque(maxlen=1000)  # steps per second, of the latest segments
         self.failures = 0
@@ -100,9 +100,11 @@ class _Run:
         self._stop = StopSignal()
 
     def complete(self) -> dict[str, Any]:
-        sync_leftovers(Path(self.config.tracking.runs), self.config.tracking.uri)
+        if self.study is None:  # which has asked already
+            sync_leftovers(Path(self.config.tracking.runs), self.config.tracking.uri)
         tracker = Tracker.start(self.folder.path, self.config.tracking.uri, self.config.tracking.experiment,
-                                flatten(to_dict(self.config)), run_tags(self.plan), Path(self.config.tracking.runs))
+                                flatten(to_dict(self.config)), run_tags(self.plan), Path(self.config.tracking.runs),
+                                study=self.study)
         self.tracker = tracker
         status: Any = "FAILED"
         summary: dict[str, Any] | None = None
@@ -163,7 +165,7 @@ class _Run:
         taken = self.checkpoints.all()
         for checkpoint in reversed(taken):
             try:
-                self.progress, states = load_states(checkpoint, self.plan.workers)
+                self.progress, states = load_states(checkpoint, self.plan.learners)
             except RunFailed as damaged:
                 if checkpoint is taken[0]:
                     raise
@@ -171,7 +173,7 @@ class _Run:
                 continue
             group.load_states(states)
             return
-        self.progress = Progress(waited=[0.0] * self.plan.stages)
+        self.progress = Progress(waited=[0.0] * self.plan.modules)
 
     # training -------------------------------------------------------------------------------------------
 
@@ -293,6 +295,8 @@ class _Run:
                 values[f"sg/loss/module_{k}"] = _mean(s.series["sg"])
             if self.plan.launcher == "ray" and len(stats) > 1:  # in one process nothing waits
                 values[f"time/wait_fraction/module_{k}"] = p.waited[k] / p.train_seconds
+                for what, seconds in (("compute", s.computed), ("wait", s.waited), ("communicate", s.sent)):
+                    values[f"time/{what}_ms/module_{k}"] = 1e3 * seconds / (s.stop - s.start)
         self._log(values)
         self.reporter.segment(stop, values)
 

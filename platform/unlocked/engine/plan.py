@@ -13,13 +13,14 @@ from torch import nn
 from unlocked.chain import block_costs, partition
 from unlocked.config import Config
 from unlocked.data import DataSet, load, parse_augment
+from unlocked.engine.pipeline_checks import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
 from unlocked.errors import ConfigError, reason
 from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner, Part
 from unlocked.schemes.dni import DNI
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 from unlocked.tasks import TASKS, Task
-from unlocked_models.chain import Chain, build, output_shapes, takes_batch
+from unlocked_models.chain import Chain, build, output_shapes
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,35 @@ class Plan:
     steps_per_epoch: int
 
     @property
-    def stages(self) -> int:
+    def modules(self) -> int:
         return len(self.parts)
+
+    @property
+    def stages(self) -> int:
+        """Workers along the chain; fewer than modules where each holds several."""
+        return self.config.parallel.stages
 
     @property
     def workers(self) -> int:
         return self.stages * self.config.parallel.replicas
+
+    @property
+    def learners(self) -> int:
+        """One for every module of every replica: what a checkpoint holds the states of."""
+        return self.modules * self.config.parallel.replicas
+
+    @property
+    def placement(self) -> list[int]:
+        """Of each module, the stage that holds it: itself, or [0, 1, 0, 1] in turn, or [0, 1, 1, 0] in a V."""
+        there = list(range(self.stages))
+        rounds = self.modules // self.stages
+        if self.config.parallel.schedule == "zero_bubble":
+            return there + there[::-1]
+        return there * rounds
+
+    def held_by(self, stage: int) -> list[int]:
+        """The modules of one stage, from the input up."""
+        return [module for module, holder in enumerate(self.placement) if holder == stage]
 
     @property
     def total_steps(self) -> int:
@@ -60,7 +84,8 @@ class Plan:
         parallel = self.config.parallel
         if parallel.schedule == "locked":
             return f"lag {self.lag}"
-        return f"{parallel.schedule} with {parallel.microbatch_count()} microbatches"
+        each = f", {parallel.modules_per_stage()} modules per worker" if self.modules > self.stages else ""
+        return f"{parallel.schedule} with {parallel.microbatch_count()} microbatches{each}"
 
     def make_task(self) -> Task:
         return TASKS.get(self.task)()
@@ -98,23 +123,28 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     if shapes[-1] != (data.n_outputs,):
         raise ConfigError(f"model.name: {config.model['name']} gives outputs of shape {shapes[-1]}, "
                           f"{data.name} has {data.n_outputs} classes")
-    stages = config.parallel.stages
-    if stages > len(blocks):
-        raise ConfigError(f"parallel.stages: {stages} is more than the {len(blocks)} blocks of "
+    stages, modules = config.parallel.stages, config.parallel.module_count()
+    if modules > len(blocks):
+        wanted = f"{stages} is" if modules == stages else f"{stages} with {modules // stages} modules each are"
+        raise ConfigError(f"parallel.stages: {wanted} more than the {len(blocks)} blocks of "
                           f"{config.model['name']} as configured")
-    sizes = config.parallel.partition or partition(costs, stages, _sg_costs(config, shapes, where))
+    # balanced over modules; the sums of workers that hold several are not looked at, they balance as well or better
+    sizes = config.parallel.partition or partition(costs, modules, _sg_costs(config, shapes, where))
     if sum(sizes) != len(blocks):
         raise ConfigError(f"parallel.partition: {sizes} covers {sum(sizes)} blocks, {config.model['name']} "
                           f"has {len(blocks)}")
     if config.parallel.schedule != "locked":
-        _refuse_uncuttable(config.parallel.schedule, blocks)
+        refuse_uncuttable(config.parallel.schedule, blocks)
+    parts = _parts(sizes, shapes, data.in_shape, data.n_outputs)
+    if config.parallel.schedule in SPLIT_BACKWARD:
+        real = blocks if small else _build(config, data)
+        refuse_unsplittable(config.parallel.schedule, real, parts, DTYPES[config.train.precision])
     lag = config.scheme.lag
     if lag == "auto":
-        lag = SCHEMES.get(config.scheme.name).auto_lag(stages)
+        lag = SCHEMES.get(config.scheme.name).auto_lag(modules)
     launcher = config.parallel.launcher
     if launcher == "auto":
         launcher = "inprocess" if stages * config.parallel.replicas == 1 else "ray"
-    parts = _parts(sizes, shapes, data.in_shape, data.n_outputs)
     if issubclass(SCHEMES.get(config.scheme.name), DNI):
         for part in parts[:-1]:
             with torch.device("meta"):
@@ -142,9 +172,9 @@ def build_blocks(config: Config, data_shape: tuple[int, ...], n_outputs: int) ->
     return blocks
 
 
-def build_learner(plan: Plan, stage: int, device: torch.device) -> ModuleLearner:
+def build_learner(plan: Plan, module: int, device: torch.device) -> ModuleLearner:
     """The learner of one module, on its device, in training mode."""
-    config, part = plan.config, plan.parts[stage]
+    config, part = plan.config, plan.parts[module]
     blocks = build_blocks(config, plan.in_shape, plan.n_outputs)[part.start:part.stop]
     chain = Chain(blocks).to(device, DTYPES[config.train.precision]).train()
     return plan.scheme(part, chain, plan.make_task(), config, plan.lag)
@@ -178,8 +208,8 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
         copies = 2 + moments[plan.config.optimizer.name]  # weights, gradients, optimiser state
         kept = batch * torch.Size(part.out_shape).numel() * (plan.lag + 1)
         rows.append({
-            "module": part.index, "blocks": f"{part.start}-{part.stop - 1}", "parameters": parameters,
-            "sg_parameters": sg, "cost_share": sum(plan.costs[part.start:part.stop]) / total,
+            "module": part.index, "stage": plan.placement[part.index], "blocks": f"{part.start}-{part.stop - 1}",
+            "parameters": parameters, "sg_parameters": sg, "cost_share": sum(plan.costs[part.start:part.stop]) / total,
             "memory_bytes": width * ((parameters + sg) * copies + kept),
             "out_shape": part.out_shape,
         })
@@ -192,18 +222,6 @@ def _build(config: Config, data: DataSet) -> list[nn.Module]:
     except (ValueError, TypeError) as error:
         why = reason(error)
         raise ConfigError(why if why.startswith("model.") else f"model: {why}") from None
-
-
-def _refuse_uncuttable(schedule: str, blocks: Sequence[nn.Module]) -> None:
-    """Blocks to which a microbatch may mean something else than a part of the minibatch."""
-    for i, block in enumerate(blocks):
-        name = f"block {i} ({type(block).__name__})"
-        if takes_batch(block):
-            raise ConfigError(f"parallel.schedule: {schedule} gives a block its microbatch of h alone; {name} takes "
-                              f"(h, batch)")
-        if hasattr(block, "local_loss"):
-            raise ConfigError(f"parallel.schedule: {schedule} cannot sum the local_loss of {name} over microbatches: "
-                              f"it need not be a mean over examples")
 
 
 def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[tuple[int, ...]]:
@@ -229,7 +247,7 @@ def _parts(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], in_shape: tu
 def _sg_costs(config: Config, shapes: Sequence[tuple[int, ...]], where: torch.device) -> list[float] | None:
     """What a synthetic-gradient model behind each block would cost; a cut must count it."""
     scheme = SCHEMES.get(config.scheme.name)
-    if not issubclass(scheme, DNI) or config.parallel.stages == 1:
+    if not issubclass(scheme, DNI) or config.parallel.module_count() == 1:
         return None
     costs = []
     for shape in shapes:

@@ -1,4 +1,4 @@
-"""A worker group of Ray actors: one module per actor, rank -> (stage, replica), tied by a process group.
+"""A worker group of Ray actors: rank -> (stage, replica), one module or several each, tied by a process group.
 
 Actors of one placement group start together or not at all. They meet in a `torch.distributed` store that
 the first of them opens on a free port of its own, so no port is ever guessed. `worker.py` holds what runs inside
@@ -8,12 +8,9 @@ an actor.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
-import signal
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -23,12 +20,15 @@ from torch import Tensor
 
 from unlocked.config import to_dict
 from unlocked.data import DataSet, eval_slices
+from unlocked.engine.cluster import resources, resources_text, start_ray
 from unlocked.engine.group import EVALUATION_BATCH, Group, Segment
 from unlocked.engine.plan import Plan
+from unlocked.engine.pulse import Pulse, Watch
 from unlocked.engine.stage import SegmentStats
-from unlocked.engine.worker import Worker
-from unlocked.errors import ConfigError, DataError, RunFailed, reason
+from unlocked.engine.worker import Introduction, Worker
+from unlocked.errors import ConfigError, DataError, RunFailed
 
+STARTING = 300.0  # seconds in which a worker must be up: its imports may come over a slow network
 SENT = 32 * 2**20  # bytes up to which a data set is sent: a worker would spend a second on importing what reads it
 
 
@@ -52,10 +52,13 @@ class RayGroup(Group):
         self.plan, self.data, self._ray = plan, data, ray
         self._placement: Any = None
         self._workers: list[Any] = []
+        self._who: list[Introduction] = []
+        self._watch = Watch([], plan.config.parallel.timeout)
         start_ray(plan.workers, plan.config.parallel.address)
-        bundle, backend = _resources(plan)
+        bundle, backend = resources(plan)
         self._start_workers(bundle, imports)
-        host = self._get([self._workers[0].address.remote()])[0]
+        self._meet()
+        host = self._who[0].host
         port = self._get([self._workers[0].open_store.remote(host, plan.workers, plan.config.parallel.timeout)])[0]
         tree = to_dict(plan.config)
         sent = ray.put(data) if _bytes(data) <= SENT else None
@@ -73,7 +76,7 @@ class RayGroup(Group):
         if not ready:
             self.close()
             raise RunFailed(f"parallel: no place for {plan.workers} workers of {bundle} came free within "
-                            f"{plan.config.parallel.timeout:.0f} s (cluster has {_resources_text()})")
+                            f"{plan.config.parallel.timeout:.0f} s (cluster has {resources_text()})")
         threads = plan.config.parallel.threads or 1
         actor = self._ray.remote(Worker)
         path = [os.getcwd() if entry == "" else entry for entry in sys.path]
@@ -83,35 +86,47 @@ class RayGroup(Group):
                                     scheduling_strategy=place)
             self._workers.append(options.remote(os.getcwd(), path, list(imports), threads))
 
+    def _meet(self) -> None:
+        """Waits until every worker is up; from then on they are watched."""
+        refs, limit = [worker.introduce.remote() for worker in self._workers], self.plan.config.parallel.timeout
+        up, late = self._ray.wait(refs, num_returns=len(refs), timeout=max(limit, STARTING))
+        self._get(up)  # one that could not start says why
+        if late:
+            self.close()
+            raise WorkerFailed(f"{len(late)} of {len(refs)} workers did not start within {max(limit, STARTING):.0f} s",
+                               "", may_pass=True)
+        self._who = self._get(refs)
+        self._watch = Watch([worker.pulse for worker in self._who], limit)
+
     # Group -------------------------------------------------------------------------------------------
 
     def run(self, segments: Iterable[Segment], checkpoint_at: int) -> Iterator[list[SegmentStats]]:
         ahead: deque[list[Any]] = deque()  # a segment is queued behind the running one: no worker idles
         for start, stop in segments:
-            ahead.append(self._submit("run", start, stop, checkpoint_at))
+            ahead.append([worker.run.remote(start, stop, checkpoint_at) for worker in self._workers])
             if len(ahead) > 1:
                 yield self._stats(ahead.popleft())
         while ahead:
             yield self._stats(ahead.popleft())
 
     def outputs(self, split: str) -> Tensor:
-        column = self._column()
-        refs = []
+        chain, refs = self._first_replica(), []
         for rows in eval_slices(len(getattr(self.data, split)), EVALUATION_BATCH):
             h = None
-            for worker in column:
-                h = worker.call.remote("evaluate", split, rows, h)
+            for worker, slot in chain:
+                h = worker.call.remote(slot, "evaluate", split, rows, h)
             refs.append(h)
         return torch.cat([out.cpu() for out in self._get(refs)])
 
     def probe(self) -> dict[int, float]:
-        column, h = self._column(), None
-        for worker in column:
-            h = worker.call.remote("probe_forward", h)
-        e = delta = self._get([column[-1].call.remote("probe_loss")])[0]
+        chain, h = self._first_replica(), None
+        for worker, slot in chain:
+            h = worker.call.remote(slot, "probe_forward", h)
+        worker, slot = chain[-1]
+        e = delta = self._get([worker.call.remote(slot, "probe_loss")])[0]
         cosines = {}
-        for k in reversed(range(len(column))):
-            below, cosine = self._get([column[k].call.remote("probe_backward", delta, e)])[0]
+        for k, (worker, slot) in reversed(list(enumerate(chain))):
+            below, cosine = self._get([worker.call.remote(slot, "probe_backward", delta, e)])[0]
             if cosine is not None:
                 cosines[k] = cosine
             delta = below if below is not None else delta
@@ -121,22 +136,21 @@ class RayGroup(Group):
         return self._get(self._submit("state", t))
 
     def load_states(self, states: list[dict[str, Any]]) -> None:
-        self._get([worker.call.remote("load_state", state)
-                   for worker, state in zip(self._workers, states, strict=True)])
+        self._get([worker.call.remote(slot, "load_state", state)
+                   for (worker, slot), state in zip(self._learners(), states, strict=True)])
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        shared = self._ray.put(weights)
-        self._get([worker.call.remote("load_weights", shared) for worker in self._workers])
+        self._get(self._submit("load_weights", self._ray.put(weights)))
 
     def nonfinite(self) -> tuple[int, str] | None:
-        for rank, name in enumerate(self._get(self._submit("nonfinite"))):
+        for i, name in enumerate(self._get(self._submit("nonfinite"))):
             if name is not None:
-                return rank // self.plan.config.parallel.replicas, name
+                return i // self.plan.config.parallel.replicas, name
         return None
 
     def ask(self, question: Callable[..., Any], *args: Any) -> list[Any]:
-        """`question(stage, *args)` in every worker at once; the answers by rank."""
-        return self._get([worker.ask.remote(question, *args) for worker in self._workers])
+        """`question(stage, *args)` of every module and replica at once; the answers in the order of `states`."""
+        return self._get([worker.ask.remote(slot, question, *args) for worker, slot in self._learners()])
 
     def close(self) -> None:
         for worker in self._workers:
@@ -152,24 +166,37 @@ class RayGroup(Group):
 
     # -------------------------------------------------------------------------------------------------
 
-    def _column(self) -> list[Any]:
-        """The workers of replica 0, in the order of the stages."""
-        return self._workers[::self.plan.config.parallel.replicas]
+    def _places(self) -> list[tuple[int, int]]:
+        """(rank, slot) of every module and replica, module by module: which worker, and which of its stages."""
+        plan, replicas = self.plan, self.plan.config.parallel.replicas
+        return [(stage * replicas + replica, plan.held_by(stage).index(module))
+                for module, stage in enumerate(plan.placement) for replica in range(replicas)]
+
+    def _learners(self) -> list[tuple[Any, int]]:
+        return [(self._workers[rank], slot) for rank, slot in self._places()]
+
+    def _first_replica(self) -> list[tuple[Any, int]]:
+        """In the order of the modules."""
+        return self._learners()[::self.plan.config.parallel.replicas]
 
     def _submit(self, method: str, *args: Any) -> list[Any]:
-        return [worker.call.remote(method, *args) for worker in self._workers]
+        return [worker.call.remote(slot, method, *args) for worker, slot in self._learners()]
 
     def _stats(self, refs: list[Any]) -> list[SegmentStats]:
-        """Per stage; over replicas the losses are averaged and the times are of the slowest."""
-        replicas = self.plan.config.parallel.replicas
-        stats = self._get(refs)
+        """Per module; over replicas the losses are averaged and the times are of the slowest."""
+        replicas, of_workers = self.plan.config.parallel.replicas, self._get(refs)
+        stats = [of_workers[rank][slot] for rank, slot in self._places()]
         return [_merge(stats[k:k + replicas]) for k in range(0, len(stats), replicas)]
 
     def _get(self, refs: list[Any]) -> list[Any]:
-        """All results; the first failure of any worker ends the group, since its peers wait for it for ever."""
+        """All results; the first failure of any worker ends the group, since its peers wait for it in vain."""
         waiting = list(refs)
+        self._watch.begin()
         while waiting:
-            done, waiting = self._ray.wait(waiting, num_returns=1)
+            done, waiting = self._ray.wait(waiting, num_returns=1, timeout=self._watch.interval)
+            if not done and (hung := self._watch.look()) is not None:
+                self.close()
+                raise self._hangs(*hung)
             try:
                 self._ray.get(done)
             except self._ray.exceptions.RayError as error:
@@ -179,7 +206,7 @@ class RayGroup(Group):
         return self._ray.get(refs)
 
     def _root_cause(self, error: Exception, waiting: list[Any]) -> Exception:
-        """A worker's death resets its peers' connections: prefer a death among the failures of this moment."""
+        """Who fails or falls silent fails its peers: a death, then a hang, comes before the failures of this moment."""
         failures = [error]
         if waiting and not isinstance(error, self._ray.exceptions.ActorDiedError):
             settled, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=2.0)
@@ -190,71 +217,44 @@ class RayGroup(Group):
                     except self._ray.exceptions.RayError as other:
                         failures.append(other)
         died = [f for f in failures if isinstance(f, self._ray.exceptions.ActorDiedError)]
-        chosen = died[0] if died else failures[0]
-        cause = getattr(chosen, "cause", None)
+        if died:
+            why = str(died[0])
+            return WorkerFailed(f"a worker died: {self._name(self._rank(died[0]))}: {_last_line(why)}", why,
+                                may_pass="error raised in its creation task" not in why)
+        cause = getattr(error, "cause", None)
         if isinstance(cause, (ConfigError, DataError)):
             return cause
-        if died:
-            return WorkerFailed(f"a worker died: {_last_line(str(chosen))}", str(chosen), may_pass=True)
-        network = re.search(r"gloo|nccl|Connection|PeerLost|DistNetworkError|Timed out", str(chosen)) is not None
-        return WorkerFailed(f"a worker failed: {_last_line(str(chosen))}", str(chosen), may_pass=network)
+        raised = isinstance(error, self._ray.exceptions.RayTaskError)  # by the worker's own code
+        network = not raised or re.search(r"gloo|nccl|Connection|PeerLost|DistNetworkError|Timed out", str(error))
+        if network and (hung := self._watch.blame()) is not None:
+            return self._hangs(*hung)
+        return WorkerFailed(f"a worker failed: {_last_line(str(error))}", str(error), may_pass=bool(network))
 
+    def _hangs(self, rank: int, pulse: Pulse | None) -> WorkerFailed:
+        does = "does not answer" if pulse is None else f"made no progress at minibatch {pulse.step}"
+        limit = self.plan.config.parallel.timeout
+        return WorkerFailed(f"a worker hangs: {self._name(rank)} {does}; parallel.timeout is {limit:g} s",
+                            pulse.stack if pulse is not None else "", may_pass=True)
 
-def start_ray(workers: int, address: str | None) -> None:
-    """Connects to the cluster at `address` (or $RAY_ADDRESS), or starts a private one on this machine."""
-    import ray
+    def _rank(self, death: Any) -> int | None:
+        """Of the worker that died."""
+        ids = [worker._actor_id.hex() for worker in self._workers]
+        return ids.index(death.actor_id) if death.actor_id in ids else None
 
-    if ray.is_initialized():
-        return
-    address = address or os.environ.get("RAY_ADDRESS")
-    on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts its own in its place, and a run could not be saved
-    try:
-        if address:
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-        else:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unasked
-            ray.init(address="local", _node_ip_address="127.0.0.1", num_cpus=max(os.cpu_count() or 1, workers),
-                     include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False,
-                     object_store_memory=512 * 2**20)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = f"no Ray cluster answers at {address}" if address else "Ray could not start here"
-        raise RunFailed(f"parallel.address: {where}: {reason(error)}") from None
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_sigterm)
+    def _name(self, rank: int | None) -> str:
+        """For example `module 1 (process 4242 on 127.0.0.1)`."""
+        if rank is None:
+            return "one of them"
+        replicas = self.plan.config.parallel.replicas
+        held = self.plan.held_by(rank // replicas)
+        name = f"module{'s' * (len(held) > 1)} " + " and ".join(map(str, held))
+        name += f" of replica {rank % replicas}" if replicas > 1 else ""
+        return name + (f" (process {self._who[rank].pid} on {self._who[rank].host})" if self._who else "")
 
 
 def _bytes(data: DataSet) -> int:
     splits = (data.train, data.validation, data.test)
     return sum(tensor.nbytes for split in splits if split is not None for tensor in (split.x, split.y))
-
-
-def _resources(plan: Plan) -> tuple[dict[str, float], str]:
-    """What each worker asks for, and the backend: a GPU each and nccl where there are enough."""
-    import ray
-
-    have = ray.cluster_resources()
-    gpus, device = have.get("GPU", 0.0), plan.config.parallel.device
-    if device == "cuda" and gpus == 0:
-        raise ConfigError(f"parallel.device: cuda, but the cluster has no GPU ({_resources_text()})")
-    bundle = {"CPU": 1.0}
-    if gpus and device != "cpu":
-        bundle["GPU"] = 1.0 if gpus >= plan.workers else int(gpus / plan.workers * 1000) / 1000
-    for kind, each in bundle.items():
-        if each * plan.workers > have.get(kind, 0.0):
-            raise ConfigError(f"parallel: {plan.workers} workers need {each * plan.workers:g} {kind}, the cluster "
-                              f"has {have.get(kind, 0.0):g} ({_resources_text()})")
-    if plan.config.parallel.schedule != "locked" and bundle.get("GPU", 1.0) < 1.0:
-        raise ConfigError(f"parallel.schedule: {plan.config.parallel.schedule} over GPUs needs one for each of the "
-                          f"{plan.workers} workers ({_resources_text()}); parallel.device=cpu does not")
-    return bundle, "nccl" if bundle.get("GPU") == 1.0 else "gloo"
-
-
-def _resources_text() -> str:
-    import ray
-
-    have = ray.cluster_resources()
-    return ", ".join(f"{have[kind]:g} {kind}" for kind in ("CPU", "GPU") if kind in have)
 
 
 def _merge(stats: list[SegmentStats]) -> SegmentStats:
@@ -263,8 +263,10 @@ def _merge(stats: list[SegmentStats]) -> SegmentStats:
     slowest = max(stats, key=lambda s: s.seconds)
     series = {name: [sum(values) / len(stats) for values in zip(*(s.series[name] for s in stats), strict=True)]
               for name in stats[0].series}
-    return SegmentStats(slowest.start, slowest.stop, slowest.seconds, sum(s.waited for s in stats) / len(stats),
-                        sum(s.sent for s in stats) / len(stats), series)
+    n = len(stats)
+    return SegmentStats(slowest.start, slowest.stop, slowest.seconds, waited=sum(s.waited for s in stats) / n,
+                        sent=sum(s.sent for s in stats) / n, sg=sum(s.sg for s in stats) / n, series=series,
+                        others=sum(s.others for s in stats) / n)
 
 
 def _last_line(text: str) -> str:

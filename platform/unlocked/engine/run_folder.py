@@ -30,7 +30,7 @@ class RunFolder:
     def create(cls, config: Config) -> RunFolder:
         """A new folder under `tracking.runs`; raises `ConfigError` where none can be made."""
         root = Path(config.tracking.runs)
-        stem = f"{_plain(config.name)}-{config.scheme.name}-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+        stem = f"{plain(config.name)}-{config.scheme.name}-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         try:
             root.mkdir(parents=True, exist_ok=True)
             path = root / stem
@@ -100,6 +100,6 @@ def read_config(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name as part of a folder's: no separators, so it cannot leave the runs folder."""
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "run"

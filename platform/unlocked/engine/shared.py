@@ -1,10 +1,10 @@
 """Links between workers of one machine: tensors through shared memory, a socket to say when.
 
-The receiver owns a ring of slots in an anonymous memory file and hands it to the sender over a Unix socket, so
-nothing is left in the file system when either dies. A message is one copy into a slot and 8 bytes on the socket,
-which carry the number of its minibatch; one byte back frees a slot. The sender waits when no slot is free, so
-memory is bounded and a slow module holds back the one that feeds it. A peer that dies closes the socket: the
-other side notices at once instead of waiting for a timeout.
+The receiver owns a ring of slots in an anonymous memory file and hands it to the sender over a Unix socket without
+a file, so nothing is left in the file system when either dies. A message is one copy into a slot and 8 bytes on the
+socket, which carry the number of its minibatch; one byte back frees a slot. The sender waits when no slot is free, so
+memory is bounded and a slow module holds back the one that feeds it. A peer that dies closes the socket: the other
+side notices at once instead of waiting for a timeout.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import secrets
 import socket
 import struct
-import tempfile
 import time
 from collections import deque
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -26,6 +23,7 @@ from torch import Tensor
 from unlocked.engine.links import AHEAD
 
 _TICK = struct.Struct("<q")
+_CREDENTIALS = struct.Struct("3i")  # of the process at the other end: pid, uid, gid
 _PAGE = mmap.PAGESIZE
 
 
@@ -52,27 +50,33 @@ class SharedReceiver:
         self._slots = _slots(self._memory, self._stride, count, shape, dtype)
         self._taken: deque[int] = deque()  # slots whose message may still be read
         self._next = 0
-        self._folder = Path(tempfile.mkdtemp(prefix="unlocked-"))  # mode 0700: only this user can connect
         self._listener = socket.socket(socket.AF_UNIX)
-        self.address = str(self._folder / secrets.token_hex(4))
-        self._listener.bind(self.address)
+        self._listener.bind("")  # the kernel chooses a free name, which is none in the file system: "\0..."
+        self.address: str = self._listener.getsockname()[1:].decode()
         self._listener.listen(1)
         self._socket: socket.socket | None = None
 
     def accept(self) -> None:
-        """Waits for the sender, gives it the memory, and removes the address."""
+        """Waits for the sender, gives it the memory, and gives the address up."""
         self._listener.settimeout(self._timeout)
         try:
-            self._socket, _ = self._listener.accept()
+            with self._listener:
+                self._socket = self._accept_own()
         except TimeoutError:
             raise PeerLost(f"{self._peer} did not connect within {self._timeout:.0f} s") from None
-        finally:
-            self._listener.close()
-            os.unlink(self.address)
-            self._folder.rmdir()
         self._socket.settimeout(self._timeout)
         socket.send_fds(self._socket, [_TICK.pack(len(self._slots))], [self._memory])
         os.close(self._memory)
+
+    def _accept_own(self) -> socket.socket:
+        """A connection from this user; such an address has no mode that would keep others out."""
+        while True:
+            came, _ = self._listener.accept()
+            _, uid, _ = _CREDENTIALS.unpack(
+                came.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+            if uid == os.getuid():
+                return came
+            came.close()
 
     def expect(self, start: int, stop: int) -> None: ...
 
@@ -99,7 +103,7 @@ class SharedSender:
         self._peer, self._timeout, self._shape, self._dtype = peer, timeout, shape, dtype
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
-        self._socket.connect(address)
+        self._socket.connect("\0" + address)
         self._slots: list[Tensor] = []
         self._free = self._next = 0
 
@@ -115,6 +119,8 @@ class SharedSender:
         begin = time.perf_counter()
         if self._free == 0:
             self._free += len(_read_some(self._socket, 64, self._peer, self._timeout, t))
+            began, begin = begin, time.perf_counter()
+            self.waited += begin - began
         self._slots[self._next].copy_(message)
         self._free -= 1
         self._next = (self._next + 1) % len(self._slots)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -27,14 +28,21 @@ from unlocked_models.chain import Batch
 
 @dataclass
 class SegmentStats:
-    """What one module reports of steps start..stop-1."""
+    """What one module reports of steps start..stop-1; times in seconds, as the worker's processor sees them."""
 
     start: int
     stop: int
     seconds: float
-    waited: float
-    sent: float
+    waited: float  # for messages, or for room to send one
+    sent: float  # in handing messages over
+    sg: float = 0.0  # on synthetic gradients and inputs: a part of `computed`
     series: dict[str, list[float]] = field(default_factory=dict)  # per step
+    others: float = 0.0  # on other modules of the same worker
+
+    @property
+    def computed(self) -> float:
+        """On this module: what is neither waiting nor sending."""
+        return self.seconds - self.waited - self.sent - self.others
 
 
 @dataclass
@@ -54,6 +62,7 @@ class Stage:
                  shard: tuple[int, int] = (0, 1)):
         self.plan = plan
         self.learner: ModuleLearner = build_learner(plan, stage, device)
+        self.learner.draw_as_replica(shard[0])
         self.device, self.dtype = device, self.learner.dtype
         self.ends = Ends()
         self.lag = plan.lag
@@ -72,6 +81,12 @@ class Stage:
         self._late_inputs: Late | None = None  # where the module runs on synthetic ones
         self._feedback: Late | None = None
         self._t = self._feedback_t = 0
+        self.average_buffers: Callable[[Iterable[Tensor]], None] | None = None  # over replicas
+
+    @property
+    def tick(self) -> int:
+        """The minibatch it is at."""
+        return self._t
 
     def connect(self, ends: Ends) -> None:
         self.ends = ends
@@ -98,7 +113,7 @@ class Stage:
             self.ends.h_in.expect(start, stop)
         for late in self._late():
             late.expect(start, stop)
-        self._marks = (self._waited(), self._sent(), time.perf_counter())
+        self._marks = (self._waited(), self._sent(), self.learner.sg_seconds, time.perf_counter())
 
     def forward_phase(self, t: int) -> None:
         self._t = self._feedback_t = t
@@ -137,11 +152,13 @@ class Stage:
         return self.end(start, stop)
 
     def end(self, start: int, stop: int) -> SegmentStats:
+        if self.average_buffers is not None:
+            self.average_buffers(self.learner.chain.buffers())
         series = {name: torch.stack(values).tolist() for name, values in self.learner.series.items()}
         self.learner.series.clear()
-        waited, sent, began = self._marks
+        waited, sent, sg, began = self._marks
         return SegmentStats(start, stop, time.perf_counter() - began, self._waited() - waited,
-                            self._sent() - sent, series)
+                            self._sent() - sent, self.learner.sg_seconds - sg, series)
 
     def _set_lr(self, t: int) -> None:
         assert self._lr_factor is not None

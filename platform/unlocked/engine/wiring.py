@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class Edge:
 
 def edges(plan: Plan) -> list[Edge]:
     """Activations up every boundary; feedback down every boundary, or from the last module to all others."""
-    parts, last = plan.parts, plan.stages - 1
+    parts, last = plan.parts, plan.modules - 1
     found = [Edge(k, k + 1, UP, parts[k].out_shape) for k in range(last)]
     if plan.scheme.feedback_from == "above":
         found += [Edge(k + 1, k, DOWN, parts[k].out_shape) for k in range(last)]
@@ -95,5 +96,6 @@ def _nccl_groups(plan: Plan) -> dict[tuple[Edge, int], Any]:
     import torch.distributed as dist
 
     replicas = plan.config.parallel.replicas
-    return {(edge, r): dist.new_group([edge.source * replicas + r, edge.target * replicas + r])
+    timeout = timedelta(seconds=plan.config.parallel.timeout)
+    return {(edge, r): dist.new_group([edge.source * replicas + r, edge.target * replicas + r], timeout=timeout)
             for edge in edges(plan) for r in range(replicas)}

@@ -1,22 +1,39 @@
-"""What runs inside one Ray actor: one module of one replica, tied to its peers by a process group and links."""
+"""What runs inside one Ray actor: the module of one stage and replica, or its several modules in some pipelines.
+
+Workers are tied to their peers by a process group, and by links where no pipeline moves the messages.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unlocked.config import from_tree
 from unlocked.data import DataSet
 from unlocked.engine.plan import Plan, device_of, load_data
-from unlocked.engine.stage import Stage
+from unlocked.engine.pulse import Address, Pulse, PulseServer, take_pulse
+from unlocked.engine.stage import SegmentStats, Stage
 from unlocked.plugins import import_modules
+
+if TYPE_CHECKING:
+    from unlocked.engine.pipelined import Pipeline
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """Where a worker runs."""
+
+    host: str
+    pid: int
+    pulse: Address | None  # None: this machine does not let it listen
 
 
 class Worker:
@@ -30,12 +47,32 @@ class Worker:
         import_modules(imports)
         torch.set_num_threads(threads)
         self._store: Any = None
-        self._stage: Stage | None = None
+        self._stages: list[Stage] = []  # one, or those that a pipeline placed here, from the input up
+        self._pipeline: Pipeline | None = None
+        self._calls = 0  # begun and ended: odd while one runs
+        self._pulse_server: PulseServer | None = None
 
-    def address(self) -> str:
+    def introduce(self) -> Introduction:
+        """The driver's first call: the worker is up."""
         import ray.util
 
-        return ray.util.get_node_ip_address()
+        host = ray.util.get_node_ip_address()
+        if self._pulse_server is None:
+            with contextlib.suppress(OSError):
+                self._pulse_server = PulseServer(host, self._pulse)
+        server = self._pulse_server
+        return Introduction(host, os.getpid(), server.address if server is not None else None)
+
+    def _pulse(self) -> Pulse:
+        return take_pulse(self._calls, max((stage.tick for stage in self._stages), default=0))
+
+    @contextlib.contextmanager
+    def _busy(self) -> Iterator[None]:
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls += 1
 
     def open_store(self, host: str, workers: int, timeout: float) -> int:
         """Opens the meeting point of the group; gives its port."""
@@ -47,11 +84,9 @@ class Worker:
 
     def prepare(self, tree: dict[str, Any], plan: Plan, rank: int, address: tuple[str, int], backend: str,
                 data: DataSet | None) -> None:
-        """Joins the group, builds the module, connects the links; loads the data where the driver sent none."""
+        """Joins the group, builds the modules, connects them; loads the data where the driver sent none."""
         import ray
         import torch.distributed as dist
-
-        from unlocked.engine.wiring import wire
 
         config = from_tree(tree)
         replicas = config.parallel.replicas
@@ -59,38 +94,56 @@ class Worker:
         timeout = timedelta(seconds=config.parallel.timeout)
         store = self._store or dist.TCPStore(*address, plan.workers, timeout=timeout)
         dist.init_process_group(backend, store=store, rank=rank, world_size=plan.workers, timeout=timeout)
-        data, device = data or load_data(config), device_of(plan)
+        data, device, shard = data or load_data(config), device_of(plan), (replica, replicas)
         if config.parallel.schedule == "locked":
-            self._stage = Stage(plan, data, stage, device, shard=(replica, replicas))
+            from unlocked.engine.wiring import wire
+
+            one = Stage(plan, data, stage, device, shard)
             store.set(f"node/{rank}", ray.get_runtime_context().get_node_id())
             nodes = [store.get(f"node/{peer}").decode() for peer in range(plan.workers)]
-            self._stage.connect(wire(plan, rank, device, backend, nodes, store))
+            one.connect(wire(plan, rank, device, backend, nodes, store))
+            self._stages = [one]
         else:
-            from unlocked.engine.pipelined import PipelinedStage  # torch's pipelines take seconds to import
+            from unlocked.engine.pipelined import Pipeline, PipelinedStage  # torch's pipelines take seconds to import
 
             columns = [dist.new_group([s * replicas + r for s in range(plan.stages)], timeout=timeout)
                        for r in range(replicas)]
-            self._stage = PipelinedStage(plan, data, stage, device, (replica, replicas), columns[replica])
+            data = replace(data, train=data.train.to(device))  # once for all modules
+            held = [PipelinedStage(plan, data, module, device, shard, columns[replica])
+                    for module in plan.held_by(stage)]
+            self._stages, self._pipeline = [*held], Pipeline(plan, held)
         if replicas > 1:
-            groups = [dist.new_group([s * replicas + r for r in range(replicas)]) for s in range(plan.stages)]
-            self._stage.learner.reduce = _Average(groups[stage], replicas)
+            groups = [dist.new_group([s * replicas + r for r in range(replicas)], timeout=timeout)
+                      for s in range(plan.stages)]
+            average = _Average(groups[stage], replicas)
+            for each in self._stages:
+                each.learner.reduce, each.average_buffers = average.gradients, average.buffers
 
-    def call(self, method: str, *args: Any) -> Any:
-        """A method of the stage; everything after `prepare` comes this way."""
-        return getattr(self._stage, method)(*args)
+    def run(self, start: int, stop: int, checkpoint_at: int) -> list[SegmentStats]:
+        """Trains steps start..stop-1; the reports of the modules held here, from the input up."""
+        with self._busy():
+            if self._pipeline is not None:
+                return self._pipeline.run(start, stop, checkpoint_at)
+            (stage,) = self._stages
+            return [stage.run(start, stop, checkpoint_at)]
 
-    def ask(self, question: Callable[..., Any], *args: Any) -> Any:
-        """A function of the stage, for what only measurements want to know."""
-        return question(self._stage, *args)
+    def call(self, slot: int, method: str, *args: Any) -> Any:
+        """A method of one of the stages; everything else after `prepare` comes this way."""
+        with self._busy():
+            return getattr(self._stages[slot], method)(*args)
+
+    def ask(self, slot: int, question: Callable[..., Any], *args: Any) -> Any:
+        """A function of one of the stages, for what only measurements want to know; it may take as long as it likes."""
+        return question(self._stages[slot], *args)
 
 
 class _Average:
-    """Averages gradients over the replicas of one module, in one message."""
+    """Means over the replicas of one module, in one message; every replica gets the same, to the last bit."""
 
     def __init__(self, group: Any, replicas: int):
         self._group, self._replicas = group, replicas
 
-    def __call__(self, parameters: list[nn.Parameter]) -> None:
+    def gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         import torch.distributed as dist
 
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -101,3 +154,23 @@ class _Average:
         flat /= self._replicas
         for gradient, mean in zip(gradients, torch._utils._unflatten_dense_tensors(flat, gradients), strict=True):
             gradient.copy_(mean)
+
+    def buffers(self, buffers: Iterable[Tensor]) -> None:
+        """Running statistics are means over minibatches, so their mean is that of all replicas' data.
+
+        What is equal everywhere keeps its bits, infinities too: constants and masks are buffers as well.
+        """
+        import torch.distributed as dist
+
+        by_dtype: dict[torch.dtype, list[Tensor]] = {}
+        for buffer in buffers:
+            if buffer.is_floating_point():
+                by_dtype.setdefault(buffer.dtype, []).append(buffer)
+        for mine in by_dtype.values():
+            flat = torch._utils._flatten_dense_tensors(mine)
+            of_all = [torch.empty_like(flat) for _ in range(self._replicas)]
+            dist.all_gather(of_all, flat, group=self._group)
+            stacked = torch.stack(of_all)
+            mean = torch.where((stacked == stacked[0]).all(0), stacked[0], stacked.mean(0))
+            for buffer, value in zip(mine, torch._utils._unflatten_dense_tensors(mean, mine), strict=True):
+                buffer.copy_(value)

@@ -100,8 +100,9 @@ class ModuleLearner(ABC):
         self.optimizer = build_optimizer(config.optimizer, self.trainable) if self.trainable else None
         self.reduce: Callable[[list[nn.Parameter]], None] | None = None  # averages gradients over replicas
         self.series: dict[str, list[Tensor]] = {}  # metrics of the steps since the last read, on the device
+        self.sg_seconds = 0.0  # so far, on what the scheme predicts and learns beside the module itself
         self._local_loss_blocks = {i for i, block in enumerate(chain) if hasattr(block, "local_loss")}
-        self._rng_base = derive_seed(config.seed, "module", part.start)
+        self.draw_as_replica(0)
         self._draws = not all(type(layer) in DRAWS_NOTHING for block in chain for layer in block.modules())
         self._bf16 = config.train.precision == "bf16"
         self._probe: _Probe | None = None
@@ -123,10 +124,15 @@ class ModuleLearner(ABC):
         """The true h_{k-1} of minibatch t, for a learner that ran on a synthetic one; `x` is the network's input."""
         raise AssertionError(f"{type(self).__name__} takes no late inputs")
 
+    def draw_as_replica(self, replica: int) -> None:
+        """Dropout and the like differ between replicas; the first draws what a run without replicas draws."""
+        parts = ("replica", replica) if replica else ()
+        self._rng_base = derive_seed(self.config.seed, "module", self.part.start, *parts)
+
     # what subclasses build on ------------------------------------------------------------------------
 
     def seed_step(self, t: int) -> None:
-        """Dropout and the like draw from (seed, module, t) alone: replays and resumed runs repeat them."""
+        """Dropout and the like draw from (seed, module, replica, t) alone: replays and resumed runs repeat them."""
         if not self._draws:
             return
         if self.device.type == "cuda":

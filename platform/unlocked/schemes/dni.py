@@ -19,6 +19,7 @@ of minibatch t-D, at the kept h_k and with M as it then is; at lag 0 from the ve
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Any, ClassVar
 
@@ -74,8 +75,10 @@ class DNI(ModuleLearner):
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
         self.seed_step(t)
         if self.inputs is not None:
+            begin = time.perf_counter()
             with torch.no_grad():
                 h_in = self.inputs(h_in)  # what came in is x
+            self.sg_seconds += time.perf_counter() - begin
         if not self.part.is_first:
             h_in = h_in.detach().requires_grad_()
         if self.part.is_last:
@@ -84,9 +87,11 @@ class DNI(ModuleLearner):
         h, local = self.run_chain(h_in, batch)
         h_k = h.detach()
         ports.up(h_k)
+        begin = time.perf_counter()
         c = self._context(batch, h_k)
         with torch.set_grad_enabled(self.lag == 0):
             prediction = self._predict(h_k, c)
+        self.sg_seconds += time.perf_counter() - begin
         g = prediction.detach() / len(h_k)  # M speaks per example; the loss is a mean
         if local is not None:
             torch.autograd.backward([h, local], [g, None])
@@ -101,6 +106,7 @@ class DNI(ModuleLearner):
         """`message` is the gradient that module k+1 found at its input on minibatch t: M's target."""
         assert self.sg is not None
         assert self.sg_optimizer is not None
+        begin = time.perf_counter()
         h_k, c, prediction = self.kept.popleft()
         if prediction is None:
             prediction = self._predict(h_k, c)
@@ -113,15 +119,18 @@ class DNI(ModuleLearner):
             return
         prediction.backward(gradient)
         self.apply(self.sg_optimizer)
+        self.sg_seconds += time.perf_counter() - begin
 
     def absorb_input(self, t: int, h_in: Tensor, x: Tensor) -> None:
         assert self.inputs is not None
         assert self.inputs_optimizer is not None
+        begin = time.perf_counter()
         guess = self.inputs(x)
         error = h_in - guess.detach()
         guess.backward(error * (-2 / len(x)))
         self.record("inputs", error.square_().sum() / len(x))
         self.apply(self.inputs_optimizer)
+        self.sg_seconds += time.perf_counter() - begin
 
     def _context(self, batch: Batch, like: Tensor) -> Tensor | None:
         return None

@@ -16,29 +16,34 @@ from unlocked.config.schema import InputModelConfig
 class SyntheticInput(nn.Module):
     """I: `x (batch, *in_shape)` to a guess of `h (batch, *shape)`.
 
-    A feature map is guessed from an image by convolutions, pooled to its resolution before the last of them;
-    anything else by linear layers on the flattened input. Hidden layers are followed by batch norm and ReLU.
+    A feature map is guessed from an image by convolutions, pooled to its resolution before the last of them; a
+    sequence `(positions, features)` from one of as many positions by the same linear layers at each; anything else by
+    linear layers on the flattened input. Hidden layers are followed by batch norm and ReLU.
     """
 
     def __init__(self, config: InputModelConfig, in_shape: tuple[int, ...], shape: tuple[int, ...]):
         super().__init__()
         self.shape = shape
         self.maps = len(in_shape) == 3 and len(shape) == 3
+        self.positions = len(in_shape) == 2 and len(shape) == 2 and in_shape[0] == shape[0]
 
         def layer(a: int, b: int) -> nn.Module:
             return nn.Conv2d(a, b, config.kernel, padding=config.kernel // 2) if self.maps else nn.Linear(a, b)
 
         norm = nn.BatchNorm2d if self.maps else nn.BatchNorm1d
-        width = in_shape[0] if self.maps else torch.Size(in_shape).numel()
+        width, n_out = (s[0] if self.maps else s[1] if self.positions else torch.Size(s).numel()
+                        for s in (in_shape, shape))
         layers: list[nn.Module] = []
         for hidden in config.hidden:  # training data only: the statistics of the minibatch are enough
             layers += [layer(width, hidden), norm(hidden, track_running_stats=False), nn.ReLU()]
             width = hidden
         self.hidden = nn.Sequential(*layers)
-        self.last = layer(width, shape[0] if self.maps else torch.Size(shape).numel())
+        self.last = layer(width, n_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        z = self.hidden(x if self.maps else x.flatten(1))
+        if not self.maps:
+            x = x.flatten(0, 1) if self.positions else x.flatten(1)  # (B T, F) or (B, F)
+        z = self.hidden(x)
         if self.maps:
             z = F.adaptive_avg_pool2d(z, (self.shape[1], self.shape[2]))
-        return self.last(z).view(len(x), *self.shape)
+        return self.last(z).view(-1, *self.shape)

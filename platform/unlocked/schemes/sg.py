@@ -1,9 +1,9 @@
 """Synthetic-gradient models M_k(h_k [, c]): what dni and cdni put in the place of the true gradient.
 
 Jaderberg et al. 2017, arXiv:1608.05343, supplement: linear, fully connected with 0 to 2 hidden layers of
-linear, batch norm and ReLU, or convolutional at the resolution of h_k. The last layer starts at zero,
-weights and biases. M predicts the gradient *per example* (B times that of the mean loss), so that what it
-learns does not depend on the batch size.
+linear, batch norm and ReLU, or convolutional at the resolution of h_k; on sequences the same small network at
+every position. The last layer starts at zero, weights and biases. M predicts the gradient *per example* (B times that
+of the mean loss), so that what it learns does not depend on the batch size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from unlocked.errors import ConfigError
 class SyntheticGradient(nn.Module):
     """M: `h (batch, *shape)` and, when conditional, `context (batch, features)` to a gradient like h.
 
-    The context is concatenated to a flat h; a feature map gets one constant plane per feature.
+    Three layouts by the boundary's shape: a vector (or anything flattened), a sequence `(positions, features)`, whose
+    positions share one M, and, for kind conv, feature maps `(channels, height, width)`. The context is concatenated to
+    the vector, to every position, or as one constant plane per feature.
+
+    Raises `ConfigError` for a convolution without feature maps.
     """
 
     def __init__(self, config: SGConfig, shape: tuple[int, ...], context: int = 0):
@@ -30,15 +34,17 @@ class SyntheticGradient(nn.Module):
         if kind == "conv" and len(shape) != 3:
             raise ConfigError(f"scheme.sg.kind: conv needs feature maps (channels, height, width); this boundary "
                               f"is of shape {shape}")
-        self.maps = kind == "conv"
-        features = shape[0] if self.maps else int(torch.Size(shape).numel())
+        self.maps, self.positions = kind == "conv", len(shape) == 2
+        features = shape[0] if self.maps else shape[1] if self.positions else int(torch.Size(shape).numel())
         self.net = _stack(config, features + context, features, self.maps)
 
     def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
-        z = h if self.maps else h.flatten(1)
+        z = h if self.maps else h.flatten(0, 1) if self.positions else h.flatten(1)  # (B T, F) of a sequence
         if context is not None:
             if self.maps:
                 context = context[:, :, None, None].expand(-1, -1, *z.shape[2:])
+            elif self.positions:
+                context = context.repeat_interleave(h.shape[1], 0)
             z = torch.cat([z, context], 1)
         return self.net(z).view_as(h)
 

@@ -1,12 +1,14 @@
 """Tracking: what a run records, how it reaches MLflow, and how runs are compared afterwards.
 
 The training process writes JSON lines into its own run folder (`Recorder`) and never imports MLflow. One
-writer process per run carries them to the tracking server (`Tracker` starts it); what could not be sent stays
-in the folder and follows with the next command (`sync_leftovers`).
+writer process per run, or one for all the runs of a study (`StudyRuns`), carries them to the tracking server
+(`Tracker` starts it); what could not be sent stays in the folder and follows with the next command
+(`sync_leftovers`).
 """
 
 from unlocked.tracking.compare import Row, compare, render, to_csv
 from unlocked.tracking.leftovers import sync_leftovers
+from unlocked.tracking.spawn import StudyRuns
 from unlocked.tracking.spool import Recorder, read
 from unlocked.tracking.tags import collect_tags, flatten
 from unlocked.tracking.tracker import Tracker
@@ -16,6 +18,7 @@ from unlocked.tracking.uris import redact, resolve_uri
 __all__ = [
     "Recorder",
     "Row",
+    "StudyRuns",
     "Tracker",
     "collect_tags",
     "compare",

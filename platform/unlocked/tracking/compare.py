@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GROUP_BY = ("model", "scheme")
 METRICS = ("test/accuracy", "best/val_accuracy", "time/steps_per_second", "time/wait_fraction")
 CONTROL = "frozen"
+ABSENT = "-"                                      # a key that a group of runs does not have
 NO_DATABASE = "no tracking database at {}; train something first: unlocked train quickstart"
 _FINISHED = "attributes.status = 'FINISHED'"
 _SETTINGS = ("dataset", "stages", "replicas", "lag")       # never averaged over: they join the group instead
@@ -51,15 +52,17 @@ class Row:
     group: dict[str, str]
     seeds: dict[str, dict[str, float]] = field(default_factory=dict)      # seed -> metric -> value
     superseded: int = 0
+    control: bool = False  # where no key named scheme says so
 
     @property
     def label(self) -> str:
-        named = _SETTINGS[1:]                     # a bare 2 would say nothing
-        return " ".join(f"{key} {value}" if key in named else value for key, value in self.group.items())
+        """The values of the group; of numbers and of single keys with their name: a bare 2 would say nothing."""
+        return " ".join(f"{key} {value}" if key in _SETTINGS[1:] or "." in key else value
+                        for key, value in self.group.items() if value != ABSENT)
 
     @property
     def is_control(self) -> bool:
-        return self.group.get("scheme") == CONTROL
+        return self.control or self.group.get("scheme") == CONTROL
 
     def values(self, metric: str) -> list[float]:
         """The metric of each seed that has it."""
@@ -108,7 +111,7 @@ def compare(
     keys += [key for key in _SETTINGS if key not in keys and _differs_inside(runs, keys, key)]
     rows: dict[tuple[str, ...], Row] = {}
     for run in sorted(runs, key=lambda run: run.started):
-        group = {key: run.word(key) or "-" for key in keys}
+        group = {key: run.word(key) or ABSENT for key in keys}
         row = rows.setdefault(tuple(group.values()), Row(group))
         row.superseded += run.seed in row.seeds
         row.seeds[run.seed] = run.metrics

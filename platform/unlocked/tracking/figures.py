@@ -1,4 +1,4 @@
-"""The figures of a run, as PNG: learning curves, confusion matrix, alignment, SG loss, comparison.
+"""The figures of a run, as PNG: learning curves, confusion matrix, alignment, SG loss.
 
 Drawn from the spool's history (`read(run_dir)`), without MLflow. Colours are Okabe and Ito's, told apart by
 colour-blind readers; matplotlib is imported on the first figure and no window is ever opened.
@@ -10,9 +10,8 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 from unlocked.tracking.spool import History
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A"
-LINES = (BLUE, ORANGE, GREEN, PINK, "#E69F00", "#56B4E9")
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -44,18 +42,6 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-class Comparable(Protocol):
-    """What `comparison` needs of a row of the table."""
-
-    group: dict[str, str]
-
-    @property
-    def label(self) -> str: ...
-    @property
-    def is_control(self) -> bool: ...
-    def values(self, metric: str) -> Sequence[float]: ...
-
-
 def learning_curves(history: History, path: Path) -> Path | None:
     """Training and validation loss over steps, beside it each other validation metric, best marked.
 
@@ -65,7 +51,7 @@ def learning_curves(history: History, path: Path) -> Path | None:
     scores = [key for key in sorted(history) if key.startswith("val/") and key != "val/loss"][:3]
     if not losses and not scores:
         return None
-    with _drawing(path, columns=bool(losses) + len(scores)) as (_, axes):
+    with drawing(path, columns=bool(losses) + len(scores)) as (_, axes):
         if losses:
             panel = axes.pop(0)
             for key in losses:
@@ -96,7 +82,7 @@ def confusion_matrix(
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n = len(class_names)
     side = min(max(4.2, 0.42 * n + 1.8), 12.0)
-    with _drawing(path, size=(side + 0.7, side)) as (figure, (panel,)):
+    with drawing(path, size=(side + 0.7, side)) as (figure, (panel,)):
         image = panel.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
         ticks = np.arange(0, n, max(1, math.ceil(n / 30)))
         names = [str(class_names[int(tick)]) for tick in ticks]
@@ -125,7 +111,7 @@ def alignment(history: History, path: Path) -> Path | None:
     modules = _by_module(history, "align/")
     if not modules:
         return None
-    with _drawing(path, size=(7.2, 4.2)) as (_, (panel,)):
+    with drawing(path, size=(7.2, 4.2)) as (_, (panel,)):
         panel.axhline(0.0, color="#333333", linewidth=1.0, zorder=1)
         _module_curves(panel, modules)
         panel.set_ylim(-1.05, 1.05)
@@ -139,7 +125,7 @@ def sg_loss(history: History, path: Path) -> Path | None:
     modules = _by_module(history, "sg/loss/")
     if not modules:
         return None
-    with _drawing(path, size=(7.2, 4.2)) as (_, (panel,)):
+    with drawing(path, size=(7.2, 4.2)) as (_, (panel,)):
         _module_curves(panel, modules)
         if all(value > 0 for points in modules.values() for _, value in points if math.isfinite(value)):
             panel.set_yscale("log")
@@ -147,80 +133,8 @@ def sg_loss(history: History, path: Path) -> Path | None:
     return path
 
 
-def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accuracy") -> Path | None:
-    """Mean of `metric` per row as bars, each seed a dot on a line from worst to best; control hatched."""
-    rows = [row for row in table if len(row.values(metric)) > 0]
-    if not rows:
-        return None
-    with _drawing(path, size=(7.6, 1.5 + 0.46 * len(rows))) as (_, (panel,)):
-        highest = max(max(row.values(metric)) for row in rows)
-        for place, row in enumerate(rows):
-            values = list(row.values(metric))
-            mean = math.fsum(values) / len(values)
-            look: dict[str, Any] = {"color": BLUE, "alpha": 0.85}
-            if row.is_control:
-                look = {"color": "#D9D9D9", "hatch": "///", "edgecolor": GREY}
-            panel.barh(place, mean, height=0.62, linewidth=0, **look)
-            panel.plot([min(values), max(values)], [place, place], color="#222222", linewidth=1.3)
-            panel.plot(values, [place] * len(values), "o", markersize=4, color="white", mec="#222222")
-            panel.text(max(values) + 0.015 * highest, place, _number(mean, metric), va="center", fontsize=9)
-        names = [f"{row.label}{' (control)' if row.is_control else ''}" for row in rows]
-        seeds = sorted({len(row.values(metric)) for row in rows})
-        count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        panel.set_yticks(range(len(rows)), names)
-        panel.set_ylim(max(len(rows), 2) - 0.5, -0.5)
-        panel.grid(axis="y", visible=False)
-        panel.set_xlim(0, highest * 1.12)
-        if "accuracy" in metric:
-            panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value <= 1 else "")
-        plural = "seed" if seeds == [1] else "seeds"
-        panel.set(title=f"{metric.replace('/', ' ').capitalize()}, mean of {count} {plural}")
-    return path
-
-
-def comparison_against(table: Sequence[Comparable], x: str, path: Path, metric: str = "test/accuracy") -> Path | None:
-    """Mean of `metric` over a numeric group key `x` (stages, lag, a rate), a line per remaining group.
-
-    Bands reach from the lowest to the highest seed; the control is dashed grey. None when no row has both.
-    """
-    lines: dict[str, list[tuple[float, list[float], bool]]] = {}
-    for row in table:
-        values, at = list(row.values(metric)), _as_number(row.group.get(x, ""))
-        if values and at is not None:
-            name = " ".join(value for key, value in row.group.items() if key != x)
-            lines.setdefault(name, []).append((at, values, row.is_control))
-    if not lines:
-        return None
-    with _drawing(path, size=(6.4, 4.2)) as (_, (panel,)):
-        for (name, points), colour in zip(sorted(lines.items()), cycle(LINES), strict=False):
-            points.sort(key=lambda point: point[0])
-            xs, control = [at for at, _, _ in points], points[0][2]
-            means = [math.fsum(values) / len(values) for _, values, _ in points]
-            look: dict[str, Any] = {"color": GREY, "linestyle": "--"} if control else {"color": colour}
-            panel.plot(xs, means, marker="o", markersize=5, label=name + (" (control)" if control else ""), **look)
-            panel.fill_between(xs, [min(v) for _, v, _ in points], [max(v) for _, v, _ in points],
-                               color=look["color"], alpha=0.15, linewidth=0)  # fmt: skip
-        ticks = sorted({at for points in lines.values() for at, _, _ in points})
-        if ticks[0] > 0 and ticks[-1] / ticks[0] > 20:
-            panel.set_xscale("log")
-        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        panel.minorticks_off()
-        if "accuracy" in metric:
-            panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        panel.set(xlabel=x, ylabel=metric.replace("/", " "))
-        panel.legend(loc="best")
-    return path
-
-
-def _as_number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
 @contextmanager
-def _drawing(
+def drawing(
     path: Path, columns: int = 1, size: tuple[float, float] | None = None
 ) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure in the house style, written to `path` when the block ends."""
@@ -301,7 +215,3 @@ def _module_curves(panel: Axes, modules: dict[int, list[tuple[int, float]]]) -> 
         _curve(panel, points, matplotlib.colors.to_hex(shades(shade)), f"module {module}")
     columns = 1 + (len(modules) - 1) // 12
     panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), ncols=columns, handlelength=1.4)
-
-
-def _number(value: float, metric: str) -> str:
-    return f"{value:.1%}" if "accuracy" in metric else f"{value:.3g}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unlocked.tracking.folder import TrackingFolder, locked, process_alive, read_json
-from unlocked.tracking.tracker import spawn_writer
+from unlocked.tracking.spawn import spawn_writer
 from unlocked.tracking.uris import OFF, reachable, redact, resolve_uri, split_credentials
 
 _NO_RUNS_INSIDE = {"tracking", "artifacts", "checkpoints", "figures", "model"}

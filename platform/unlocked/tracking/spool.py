@@ -43,7 +43,7 @@ class Recorder:
         self.run_dir = Path(run_dir)
         self._folder = TrackingFolder(self.run_dir)
         self._folder.path.mkdir(parents=True, exist_ok=True)
-        _cut_torn_line(self._folder.spool)
+        cut_torn_line(self._folder.spool)
         self._last_step: dict[str, int] = {}
         known = False
         for record in records(self._folder.spool):
@@ -162,7 +162,8 @@ def is_torn(spool: Path, offset: int) -> bool:
         return b"\n" not in file.read()
 
 
-def _cut_torn_line(spool: Path, block: int = 65536) -> None:
+def cut_torn_line(spool: Path, block: int = 65536) -> None:
+    """Cut off what a kill left of a last line, so that the next one begins on its own."""
     if not spool.exists():
         return
     with spool.open("r+b") as file:

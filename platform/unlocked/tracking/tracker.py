@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from unlocked.errors import ConfigError
 from unlocked.tracking.folder import TrackingFolder, read_json, write_json
+from unlocked.tracking.spawn import StudyRuns, spawn_writer
 from unlocked.tracking.spool import Recorder, Status
-from unlocked.tracking.uris import OFF, URI_VARIABLE, redact, resolve_uri, split_credentials
+from unlocked.tracking.uris import OFF, redact, resolve_uri, split_credentials
 
 _LOG = logging.getLogger("unlocked.tracking")
 
@@ -47,9 +47,11 @@ class Tracker:
         tags: Mapping[str, Any],
         runs_root: Path | None = None,
         give_up: float = 20.0,
+        study: StudyRuns | None = None,
     ) -> Tracker:
         """Open (or resume) the spool and start the writer; takes milliseconds, whatever the server does.
 
+        `study`: for a trial of one; its run is tagged with the study and written by the study's writer.
         `runs_root`: where the default database lies (default: the parent of `run_dir`).
         `give_up`: seconds after the end of the run that the writer waits for a server that does not answer.
         """
@@ -59,6 +61,7 @@ class Tracker:
             raise ConfigError("tracking.experiment: the name is empty")
         address = resolve_uri(uri, root)
         recorder = Recorder(run_dir)
+        tags = {**tags, **(study.tags if study else {})}
         recorder.start(params, tags)              # before the writer looks: it might find a run that is over
         if address == OFF:
             return cls(recorder, None)
@@ -68,6 +71,9 @@ class Tracker:
         )
         options = ["--experiment", experiment, "--runs-root", str(root)]
         options += ["--parent-pid", str(os.getpid()), "--give-up", str(give_up)]
+        if study is not None:
+            study.write(run_dir, options, address)
+            return cls(recorder, None)
         return cls(recorder, spawn_writer([run_dir], options, address))
 
     def run_id(self, timeout: float = 0.0) -> str | None:
@@ -88,8 +94,8 @@ class Tracker:
         """
         self.recorder.finish(status, summary)
         self.recorder.close()
-        if self._writer is None:
-            return None
+        if self._writer is None:                  # nobody to wait for: tracking is off, or a study's writer sends
+            return self.run_id()
         try:
             code = self._writer.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -117,23 +123,3 @@ class Tracker:
         except OSError:
             lines = []
         return lines[-1][:200] if lines else "the writer ended without a word"
-
-
-def spawn_writer(
-    run_dirs: Sequence[Path], options: Sequence[str], uri: str | None
-) -> subprocess.Popen[bytes]:
-    """A writer in its own session, so that Ctrl-C reaches the training only; it talks to `writer.log`."""
-    command = [sys.executable, "-m", "unlocked.tracking.writer", *map(str, run_dirs), *options]
-    environment = {name: value for name, value in os.environ.items() if name != URI_VARIABLE}
-    environment["CUDA_VISIBLE_DEVICES"] = ""      # the writer has no business on an accelerator
-    if uri is not None:
-        environment[URI_VARIABLE] = uri
-    with TrackingFolder(run_dirs[0]).log.open("ab") as log:
-        return subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )

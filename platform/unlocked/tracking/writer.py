@@ -14,6 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -248,18 +249,20 @@ def main(arguments: Sequence[str] | None = None, nice: Callable[[int], int] = os
     add("--experiment", help="default: from target.json")
     add("--runs-root", type=Path, help="where a local store keeps artifacts (default: the run's parent)")
     add("--parent-pid", type=int, help="the training process; without it the run counts as over")
+    add("--follow", action="store_true", help="then the run folders that standard input names, a line each")
     add("--give-up", type=float, default=20.0, help="seconds after the end to wait for a dead server")
     options = parser.parse_args(arguments)
     os.environ.update(MLFLOW_ENVIRONMENT, MLFLOW_LOGGING_LEVEL="CRITICAL", OMP_NUM_THREADS="1")
     sys.stderr = RedactingStream(sys.stderr)      # type: ignore[assignment]
     nice(5)                                       # training comes first
     code = ALL_SENT
-    for run_dir in options.run_dirs:
-        code = write_run(
-            run_dir, options.uri, options.experiment, options.runs_root, options.parent_pid, options.give_up
-        )
-        if code == GIVEN_UP:
-            break                                 # the others go to the same server
+    named = (Path(line.rstrip("\n")) for line in sys.stdin) if options.follow else ()
+    for run_dir in chain(options.run_dirs, named):
+        patience = 0.0 if code == GIVEN_UP else options.give_up      # the others go to the same server
+        sent = write_run(run_dir, options.uri, options.experiment, options.runs_root, options.parent_pid, patience)
+        code = max(code, sent)
+        if code == GIVEN_UP and not options.follow:
+            break
     return code
 
 

@@ -1,0 +1,80 @@
+"""Ray itself: a running cluster or a private one on this machine, and what it has to give."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+
+from unlocked.engine.plan import Plan
+from unlocked.errors import ConfigError, RunFailed, reason
+
+
+def start_ray(workers: int, address: str | None) -> None:
+    """Connects to the cluster at `address` (or $RAY_ADDRESS), or starts a private one, which ends with this process."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts its own in its place, and a run could not be saved
+    try:
+        if address:
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        else:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unasked
+            folder = _private_folder()
+            atexit.register(_end_ray, folder)
+            ray.init(address="local", _node_ip_address="127.0.0.1", num_cpus=max(os.cpu_count() or 1, workers),
+                     include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False,
+                     object_store_memory=512 * 2**20, _temp_dir=folder)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"no Ray cluster answers at {address}" if address else "Ray could not start here"
+        raise RunFailed(f"parallel.address: {where}: {reason(error)}") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _private_folder() -> str:
+    """For sockets and logs; in Ray's own, /tmp/ray, other programs would find this Ray and join it."""
+    return tempfile.mkdtemp(prefix="unlocked-")
+
+
+def _end_ray(folder: str) -> None:
+    import ray
+
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def resources(plan: Plan) -> tuple[dict[str, float], str]:
+    """What each worker asks for, and the backend: a GPU each and nccl where there are enough."""
+    import ray
+
+    have = ray.cluster_resources()
+    gpus, device = have.get("GPU", 0.0), plan.config.parallel.device
+    if device == "cuda" and gpus == 0:
+        raise ConfigError(f"parallel.device: cuda, but the cluster has no GPU ({resources_text()})")
+    bundle = {"CPU": 1.0}
+    if gpus and device != "cpu":
+        bundle["GPU"] = 1.0 if gpus >= plan.workers else int(gpus / plan.workers * 1000) / 1000
+    for kind, each in bundle.items():
+        if each * plan.workers > have.get(kind, 0.0):
+            raise ConfigError(f"parallel: {plan.workers} workers need {each * plan.workers:g} {kind}, the cluster "
+                              f"has {have.get(kind, 0.0):g} ({resources_text()})")
+    if plan.config.parallel.schedule != "locked" and bundle.get("GPU", 1.0) < 1.0:
+        raise ConfigError(f"parallel.schedule: {plan.config.parallel.schedule} over GPUs needs one for each of the "
+                          f"{plan.workers} workers ({resources_text()}); parallel.device=cpu does not")
+    return bundle, "nccl" if bundle.get("GPU") == 1.0 else "gloo"
+
+
+def resources_text() -> str:
+    import ray
+
+    have = ray.cluster_resources()
+    return ", ".join(f"{have[kind]:g} {kind}" for kind in ("CPU", "GPU") if kind in have)

@@ -1,0 +1,97 @@
+"""A whole study is checked before its first trial starts: every combination, its metric and its plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from unlocked.config import Config, to_dict
+from unlocked.data import DataSet
+from unlocked.engine.plan import Plan, load_data, make_plan
+from unlocked.errors import ConfigError
+from unlocked.studies.report import group_keys, group_of
+from unlocked.studies.space import Point, Space, name_of
+from unlocked.tracking import flatten
+from unlocked_models.registry import unknown
+
+SHOWN = 10  # refused trials of which each gets its line
+
+
+def check_study(config: Config, space: Space, points: Sequence[Point]) -> None:
+    """Raises `ConfigError`: a line per reason, with the first trial that it stops; or one line about the plot."""
+    _check_trials(config, space, points)
+    _check_plot(config, space, points)
+
+
+def _check_trials(config: Config, space: Space, points: Sequence[Point]) -> None:
+    refused: dict[str, list[Point]] = {}
+    seen: dict[str, str | None] = {}  # a plan costs some milliseconds and does not depend on the seed
+    data: dict[str, DataSet] = {}
+    for point in points:
+        try:
+            trial = space.config(point)
+            key = json.dumps(to_dict(replace(trial, seed=0)), sort_keys=True)
+            if key not in seen:
+                seen[key] = _reason_against(config.sweep.metric, trial, data)
+            reason = seen[key]
+        except ConfigError as error:
+            reason = str(error)
+        if reason is not None:
+            refused.setdefault(reason, []).append(point)
+    if not refused:
+        return
+    lines = [f"  {name_of(stopped[0])}: {reason}" + (f" (and {len(stopped) - 1} more)" if len(stopped) > 1 else "")
+             for reason, stopped in refused.items()]
+    if len(lines) > SHOWN:
+        lines[SHOWN:] = [f"  and {len(lines) - SHOWN} more reasons"]
+    count = sum(map(len, refused.values()))
+    raise ConfigError(f"sweep.space: {count} of {len(points)} trials cannot run:\n" + "\n".join(lines))
+
+
+def _reason_against(metric: str, trial: Config, data: dict[str, DataSet]) -> str | None:
+    key = json.dumps(to_dict(trial)["data"], sort_keys=True)
+    if key not in data:
+        data[key] = load_data(trial)
+    try:
+        plan = make_plan(trial, data[key])
+    except ConfigError as error:
+        return str(error)
+    return _reason_against_metric(metric, plan)
+
+
+def _reason_against_metric(metric: str, plan: Plan) -> str | None:
+    monitor = plan.make_task().monitor
+    known = [f"{split}/{name}" for split in ("test", "val") for name in ("loss", monitor)] + [f"best/val_{monitor}"]
+    if metric not in known:
+        return f"sweep.metric: {unknown('metric', metric, known)}"
+    if not metric.startswith("test/") and plan.config.data.validation == 0:
+        return f"sweep.metric: {metric} needs a validation split; data.validation is 0"
+    return None
+
+
+def _check_plot(config: Config, space: Space, points: Sequence[Point]) -> None:
+    plot = config.sweep.plot
+    known = [*(dimension.name for dimension in space.dimensions),
+             *sorted({key for dimension in space.dimensions for key in dimension.keys}), *flatten(to_dict(space.base))]
+    for field, keys in (("x", [plot.x] if plot.x is not None else []), ("lines", plot.lines)):
+        for key in keys:
+            if key not in known:
+                raise ConfigError(f"sweep.plot.{field}: {unknown('key', key, known)}")
+    if plot.x is not None and not any(_is_number(space.shown(point, plot.x)) for point in points):
+        raise ConfigError(f"sweep.plot.x: {plot.x} is a number in no trial; without x there are bars")
+    keys, taken = group_keys(config, space), dict[tuple[str, ...], Point]()
+    for point in points:
+        group = (*group_of(space, point, keys).values(), space.shown(point, "seed"))
+        if group in taken:
+            raise ConfigError(f"sweep.plot.lines: {', '.join(keys)} are the same for {name_of(taken[group])} and "
+                              f"{name_of(point)}; name what tells them apart")
+        taken[group] = point
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,135 @@
+"""Which trials a space comes to, and every way in which one can be wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from unlocked.config import load_config, to_dict
+from unlocked.errors import ConfigError
+from unlocked.studies import Space
+from unlocked.studies.check import check_study
+from unlocked.studies.space import name_of
+
+
+def names(config) -> list[str]:
+    return [name_of(point) for point in Space(config).grid()]
+
+
+def checked(config):
+    space = Space(config)
+    check_study(config, space, space.grid())
+
+
+def test_a_grid_holds_every_combination_with_the_last_dimension_fastest(study):
+    config = study("sweep.space.scheme.name=[cdni,dfa]", "sweep.space.seed=[0,1]")
+    assert names(config) == ["scheme.name=cdni seed=0", "scheme.name=cdni seed=1", "scheme.name=dfa seed=0",
+                             "scheme.name=dfa seed=1"]
+
+
+def test_a_dimension_is_in_the_space_only_where_its_condition_holds(study):
+    config = study("sweep.space.scheme.name=[frozen,cdni]",
+                   "sweep.space.scheme.lag={choice: [1, 4], when: {scheme.name: [cdni, dfa]}}")
+    assert names(config) == ["scheme.name=frozen", "scheme.name=cdni scheme.lag=1", "scheme.name=cdni scheme.lag=4"]
+
+
+def test_a_condition_is_also_asked_of_what_the_configuration_says(study):
+    seeds = "sweep.space.seed={choice: [5, 6], when: {data.name: digits}}"
+    assert names(study(seeds)) == ["seed=5", "seed=6"]
+    with pytest.raises(ConfigError, match=r"sweep.space.seed: no trial has what its when asks for \(data.name in"):
+        Space(study(seeds, "data.name=mnist1d")).grid()
+
+
+def test_a_choice_may_set_several_keys_and_have_a_name(study):
+    config = study("sweep.space.scheme={choice: [{scheme.name: dfa, optimizer.lr: 3e-4}, {scheme: {name: dni}}]}",
+                   "sweep.space.modules={choice: {two: {parallel.stages: 2}, three: {parallel.stages: 3}}}")
+    space = Space(config)
+    points = space.grid()
+    assert [name_of(point) for point in points] == [
+        "scheme=name=dfa lr=0.0003 modules=two", "scheme=name=dfa lr=0.0003 modules=three",
+        "scheme=name=dni modules=two", "scheme=name=dni modules=three"]
+    first, last = space.config(points[0]), space.config(points[-1])
+    assert (first.scheme.name, first.optimizer.lr, first.parallel.stages) == ("dfa", 3e-4, 2)
+    assert (last.scheme.name, last.optimizer.lr, last.parallel.stages) == ("dni", 1e-3, 3)
+
+
+def test_a_trial_is_the_configuration_that_the_same_overrides_give(study):
+    config = study("sweep.space.parallel.stages=[4]", "sweep.space.model.hidden=[[16, 16, 16]]")
+    space = Space(config)
+    (point,) = space.grid()
+    alone = study("parallel.stages=4", "model.hidden=[16, 16, 16]")
+    alone.sweep = type(alone.sweep)()
+    assert space.config(point) == alone
+    assert space.config(point).parallel.partition is None  # it cut the network into the two modules of before
+    assert "sweep" not in to_dict(space.config(point))
+
+
+def test_a_space_reads_the_same_from_a_file_and_from_the_command_line(study, tmp_path):
+    (tmp_path / "file.yaml").write_text(
+        "extends: quickstart\nsweep:\n  space:\n    scheme: {lag: {choice: [1, 4], when: {scheme.name: cdni}}}\n"
+        "    optimizer.lr: [1e-3]\n    seed: [0]\n")
+    assert [d.name for d in Space(load_config(tmp_path / "file.yaml")).dimensions] == [
+        "scheme.lag", "optimizer.lr", "seed"]
+    narrowed = load_config(tmp_path / "file.yaml", ["sweep.space.scheme.lag.choice=[16]", "sweep.space.seed=null",
+                                                    "sweep.space.optimizer.lr=[1e-2, 1e-4]"])
+    assert names(narrowed) == ["scheme.lag=16 optimizer.lr=0.01", "scheme.lag=16 optimizer.lr=0.0001"]
+    assert Space(narrowed).dimensions[0].when == {"scheme.name": ["cdni"]}
+
+
+@pytest.mark.parametrize(("overrides", "words"), [
+    ([], "sweep.space: no dimension is given"),
+    (["sweep.space.optimizer.lrr=[1]"], "sweep.space.optimizer.lrr: optimizer.lrr: unknown key; did you mean 'lr'?"),
+    (["sweep.space.optimizer.lr=[fast]"], "sweep.space.optimizer.lr: optimizer.lr: "),
+    (["sweep.space.rates=[{optimizer.lr: 1, scheme.sgg: 2}]"], "sweep.space.rates: scheme.sgg: unknown key"),
+    (["sweep.space.seed=[]"], "sweep.space.seed: the list of choices is empty"),
+    (["sweep.space.seed={choice: []}"], "sweep.space.seed: the list of choices is empty"),
+    (["sweep.space.seed=3"], "sweep.space.seed: 3 gives no choices"),
+    (["sweep.space.seed={when: {}}"], "sweep.space.seed: None gives no choices"),
+    (["sweep.space.seed={choice: [1], when: 3}"], "sweep.space.seed.when: 3 is not keys and values"),
+    (["sweep.space.seed=[1, 2, 1]"], "sweep.space.seed: 1 is given twice"),
+    (["sweep.space.seed={choice: {one: 1}}"], "the choice named one is 1; expected the keys it sets"),
+    (["sweep.space.tracking.runs=[a, b]"], "tracking.runs is the same for all trials of a study"),
+    (["sweep.space.scheme.lag={choice: [1], when: {scheme.nam: cdni}}"], "did you mean 'name'?"),
+    (["sweep.space.scheme.lag={choice: [1], when: {scheme.name: cdni}}", "sweep.space.scheme.name=[cdni]"],
+     "sweep.space.scheme.lag.when: scheme.name is chosen further down, by scheme.name"),
+    (["sweep.space.a=[{seed: 1}]", "sweep.space.seed=[2]"], "sweep.space.seed: seed is set by another dimension"),
+    (["sweep.sampler=grdi", "sweep.space.seed=[1]"], "sweep.sampler: unknown sampler 'grdi'; did you mean 'grid'?"),
+    (["sweep.direction=up", "sweep.space.seed=[1]"], "sweep.direction: unknown direction 'up'"),
+])
+def test_a_wrong_space_is_one_line_that_names_the_dimension(study, overrides, words):
+    with pytest.raises(ConfigError) as caught:
+        checked(study(*overrides))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_refused_combination_is_told_with_its_reason_before_anything_starts(study, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        checked(study("sweep.space.scheme.name=[cdni,frozen]", "sweep.space.scheme.lag=[0, 4]",
+                      "sweep.space.parallel.stages=[2, 9]", "sweep.space.seed=[0, 1]"))
+    first, *lines = str(caught.value).splitlines()
+    assert first == "sweep.space: 10 of 16 trials cannot run:"
+    assert len(lines) == 2
+    assert "scheme.name=cdni scheme.lag=0 parallel.stages=9 seed=0: parallel.stages: 9 is more than" in lines[0]
+    assert lines[0].endswith("(and 5 more)")
+    assert "scheme.name=frozen scheme.lag=4 parallel.stages=2 seed=0: scheme.lag: 4 cannot be used with" in lines[1]
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("metric", "overrides", "words"), [
+    ("val/acuracy", [], "sweep.metric: unknown metric 'val/acuracy'; did you mean 'val/accuracy'?"),
+    ("val/accuracy", ["data.validation=0"], "sweep.metric: val/accuracy needs a validation split"),
+    ("test/accuracy", ["sweep.plot.x=scheme.lagg"], "sweep.plot.x: unknown key 'scheme.lagg'; did you mean"),
+    ("test/accuracy", ["sweep.plot.x=scheme.name"], "sweep.plot.x: scheme.name is a number in no trial"),
+    ("test/accuracy", ["sweep.plot.lines=[data.name]"], "sweep.plot.lines: data.name are the same for"),
+])
+def test_a_metric_or_a_plot_that_cannot_be_is_refused(study, metric, overrides, words):
+    with pytest.raises(ConfigError) as caught:
+        checked(study("sweep.space.scheme.name=[cdni,dfa]", f"sweep.metric={metric}", *overrides))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("preset", "trials"), [("studies/lag", 81), ("studies/sg_forms", 18)])
+def test_the_studies_that_are_shipped_can_run(preset, trials):
+    config = load_config(preset)
+    assert len(names(config)) == trials
+    checked(config)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from unlocked.tracking import Row
+from unlocked.tracking.comparisons import _bottom, _Line, _lines, _name_lines, comparison, comparison_against
+
+
+def row(accuracy: float, seeds: int = 1, **group: str) -> Row:
+    return Row(group, {str(seed): {"test/accuracy": accuracy + seed / 100} for seed in range(seeds)})
+
+
+STUDY = [
+    *(row(0.8 - int(lag) / 200, 3, scheme=scheme, stages=stages, lag=lag)
+      for scheme in ("cdni", "dfa") for stages in "24" for lag in ("1", "4", "16", "64")),
+    row(0.5, 3, scheme="frozen", stages="2", lag="-"),
+    row(0.9, 3, scheme="backprop", stages="-", lag="-"),
+]  # fmt: skip
+
+
+def is_png(path: Path | None) -> bool:
+    return path is not None and path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_comparison_shows_every_row_that_has_the_metric(tmp_path: Path):
+    rows = [
+        Row({"scheme": "dni"}, {"0": {"test/accuracy": 0.9}, "1": {"test/accuracy": 0.92}}),
+        Row({"scheme": "dfa"}, {"0": {"time/steps_per_second": 9.0}}),
+        Row({"scheme": "frozen"}, {"0": {"test/accuracy": 0.4}}),
+    ]
+    assert is_png(comparison(rows, tmp_path / "c.png"))
+    assert rows[-1].is_control
+    assert comparison([], tmp_path / "none.png") is None
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_each_group_is_a_line_named_by_what_differs_and_a_group_without_x_is_a_level(tmp_path: Path):
+    lines = {line.name: line for line in _lines(STUDY, "lag", "test/accuracy")}
+    assert sorted(lines) == ["backprop", "cdni, 2 modules", "cdni, 4 modules", "dfa, 2 modules", "dfa, 4 modules",
+                             "frozen, 2 modules (control)"]
+    assert sorted(lines["dfa, 4 modules"].points) == [1, 4, 16, 64]
+    assert lines["dfa, 4 modules"].points[4] == pytest.approx([0.78, 0.79, 0.80])
+    assert (lines["backprop"].points, list(lines["backprop"].level)) == ({}, pytest.approx([0.9, 0.91, 0.92]))
+    assert [name for name, line in lines.items() if line.look["linestyle"] == "--"] == ["frozen, 2 modules (control)"]
+    assert lines["dfa, 2 modules"].look["color"] == lines["dfa, 4 modules"].look["color"]
+    assert lines["dfa, 2 modules"].look["color"] != lines["cdni, 2 modules"].look["color"]
+    assert lines["dfa, 2 modules"].look["marker"] != lines["dfa, 4 modules"].look["marker"]
+    assert is_png(comparison_against(STUDY, "lag", tmp_path / "l.png"))
+
+
+def test_without_a_number_on_the_axis_nothing_is_drawn(tmp_path: Path):
+    assert comparison_against(STUDY[-2:], "lag", tmp_path / "none.png") is None
+    assert comparison_against([], "lag", tmp_path / "none.png") is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_at_the_ends_of_lines_never_overlap_and_keep_their_order():
+    class Panel:
+        def __init__(self):
+            self.places: dict[str, float] = {}
+
+        def get_ylim(self):
+            return 0.0, 1.0
+
+        def set_ylim(self, *_): ...
+
+        def annotate(self, name, xy, **_):
+            self.places[name] = xy[1]
+
+    panel, ends = Panel(), [0.50, 0.51, 0.52, 0.70, 0.9]
+    _name_lines(panel, [_Line(str(end), {"color": "k"}, mean=[end]) for end in ends], 1.0)
+    places = [panel.places[str(end)] for end in ends]
+    assert all(above - below > 0.0499 for below, above in pairwise(places))
+    assert places[-1] == pytest.approx(0.9)
+    assert sum(places[:3]) / 3 == pytest.approx(0.51)
+    assert _bottom([_Line("a", {}, mean=[0.5])], 0.1) == pytest.approx(0.45)
