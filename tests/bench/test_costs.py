@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import fields
 
 import numpy as np
@@ -215,6 +216,8 @@ def private_ray():
 def test_two_workers_are_as_fast_as_predicted(private_ray):
     """cdni over locked, within 25 % of what is predicted; a model that lets one of them overlap as the other does, or
     forgets half of the backward pass, is further off: it predicts 1 where 1.5 to 1.9 is true."""
+    if os.getloadavg()[0] > 2 * cores():
+        pytest.skip(f"other programs took the cores: load average {os.getloadavg()[0]:.1f}")
     config = mlp(512, 5, batch=128)
     predicted = what_if.what_if(config, 2, microbatches=4)
     config.parallel.partition = predicted.cut

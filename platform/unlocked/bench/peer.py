@@ -44,8 +44,9 @@ class Peer:
         numbers = max(numbers, 2**16)
         passes = [(self._ping_pong(SMALL), self._ping_pong(numbers)) for _ in range(PASSES)]
         trip, overhead = (min(small[i] for small, _ in passes) for i in range(2))
-        copy = min(large[1] for _, large in passes) - overhead
-        return Link(latency=max(trip / 2 - overhead, 0.0), overhead=overhead, bandwidth=4 * numbers / max(copy, 1e-9))
+        send = min(large[1] for _, large in passes)
+        copy = max(send - overhead, send / 2)  # however noisy, bytes are not free
+        return Link(latency=max(trip / 2 - overhead, 0.0), overhead=overhead, bandwidth=4 * numbers / copy)
 
     def _ping_pong(self, numbers: int, messages: int = 100) -> tuple[float, float]:
         """Median seconds of a message's way there and back, and of sending it."""

@@ -59,7 +59,7 @@ def simulation_json(result: WhatIf) -> dict[str, Any]:
             "forward", "backward_input", "backward_weight", "update", "cdni_predict", "cdni_learn")},
         "steps_per_second": {name: p.rate for name, p in found.items()},
         "speedup": {name: p.speedup for name, p in found.items()},
-        "wait_fraction": {name: [round(float(w), 4) for w in p.waiting] for name, p in found.items()},
+        "wait_fraction": {name: [round(abs(float(w)), 4) for w in p.waiting] for name, p in found.items()},
         "run": {"steps": result.steps, "steps_per_second": {name: p.run_rate for name, p in found.items()}},
         "left_out": result.simulation.left_out,
     }}

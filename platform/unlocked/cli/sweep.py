@@ -94,17 +94,19 @@ class Lines:
         self.console.print(f"[bold]{folder.name}[/]: {total} trials{before}\n  {folder}")
 
     def finished(self, progress: Progress) -> None:
-        result = f"[yellow]failed: {progress.failure}[/]" if progress.value is None else f"{progress.value:.4f}"
+        failed = progress.value is None
+        result = f"failed: {progress.failure}" if failed else f"{progress.value:.4f}"
         best = ""
         if progress.best is not None:
             seeds = len(progress.best.seeds)
             best = f"  best {progress.best_mean:.4f} {progress.best.label}" + (f" ({seeds} seeds)" if seeds > 1 else "")
         width = len(str(progress.total))
-        self.console.print(f"  {progress.done:>{width}}/{progress.total}  {progress.trial}  [bold]{result}[/]  "
-                           f"{progress.seconds:.1f} s{best}  left {_duration(progress.left)}")
+        line = (f"  {progress.done:>{width}}/{progress.total}  {progress.trial}  {result}  {progress.seconds:.1f} s"
+                f"{best}  left {_duration(progress.left)}")
+        self.console.print(line, style="yellow" if failed else None, markup=False)  # values and messages hold brackets
 
     def note(self, text: str) -> None:
-        self.console.print(f"  [yellow]{text}[/]")
+        self.console.print(f"  {text}", style="yellow", markup=False)
 
 
 def _dry_run(config: Any) -> int:

@@ -42,7 +42,8 @@ def start_ray(workers: int, address: str | None) -> None:
 
 def _private_folder() -> str:
     """For sockets and logs; in Ray's own, /tmp/ray, other programs would find this Ray and join it."""
-    return tempfile.mkdtemp(prefix="unlocked-")
+    usual = tempfile.gettempdir()  # Ray adds some 65 characters, and a socket's path has 107 at most
+    return tempfile.mkdtemp(prefix="unlocked-", dir=usual if len(usual) <= 24 else "/tmp")
 
 
 def _end_ray(folder: str) -> None:
