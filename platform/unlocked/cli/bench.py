@@ -39,8 +39,6 @@ def _add_overhead(kinds: Any) -> None:
 
 
 def overhead(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from unlocked.bench import overhead as bench
     from unlocked.bench.report import overhead_json, overhead_table, warning
 
@@ -48,7 +46,7 @@ def overhead(arguments: argparse.Namespace) -> int:
     costs = [bench.measure(case, arguments.rounds, arguments.threads, arguments.seconds)
              for case in bench.CASES]
     foreign = [share for cost in costs for share in cost.foreign]
-    _show(Console(), [overhead_table(costs)], warning(foreign))
+    _show(_console(), [overhead_table(costs)], warning(foreign))
     if arguments.json:
         print(json.dumps(overhead_json(costs, arguments.threads)))
     return 0
@@ -97,8 +95,6 @@ def _add_scaling(kinds: Any) -> None:
 
 
 def scaling(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from unlocked.bench import scaling as bench
     from unlocked.bench.report import scaling_json, scaling_plot, scaling_tables, warning
     from unlocked.config import load_config
@@ -125,7 +121,7 @@ def scaling(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')}: belongs to --simulate K")
     variants = {text: load([*overrides, *shlex.split(text)]) for text in arguments.variant}
-    console = Console()
+    console = _console()
     result = bench.measure(config, arguments.rounds, arguments.steps, _listed(arguments.schemes),
                            _listed(arguments.schedules), variants, arguments.imports,
                            note=lambda text: console.print(text, highlight=False))
@@ -140,8 +136,6 @@ def scaling(arguments: argparse.Namespace) -> int:
 
 
 def simulate(arguments: argparse.Namespace, config: Any) -> int:
-    from rich.console import Console
-
     from unlocked.bench.simulate_report import simulation_json, simulation_notes, simulation_table
     from unlocked.bench.what_if import what_if
 
@@ -151,7 +145,7 @@ def simulate(arguments: argparse.Namespace, config: Any) -> int:
         raise ConfigError(f"--latency-us: {latency} is out of range; expected at least 0")
     if bandwidth is not None and not bandwidth > 0:
         raise ConfigError(f"--bandwidth-gb: {bandwidth} is out of range; expected more than 0")
-    console = Console()
+    console = _console()
     result = what_if(config, arguments.simulate, arguments.microbatches, arguments.steps or 1000,
                      None if latency is None else 1e-6 * latency, None if bandwidth is None else 1e9 * bandwidth,
                      arguments.imports, note=lambda text: console.print(text, highlight=False))
@@ -163,6 +157,15 @@ def simulate(arguments: argparse.Namespace, config: Any) -> int:
     if arguments.json:
         print(json.dumps(simulation_json(result)))
     return 0
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width to fit into
+        console.width = 160
+    return console
 
 
 def _listed(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unlocked.chain import block_costs, partition
+from unlocked.chain import WRITING, block_costs, partition
 from unlocked.config import Config
 from unlocked.data import DataSet, load, parse_augment
 from unlocked.engine.pipeline_checks import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
@@ -21,6 +21,10 @@ from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 from unlocked.tasks import TASKS, Task
 from unlocked_models.chain import Chain, build, output_shapes
+
+# Over h_k, beside those of M's layers: scaling a prediction, comparing it with its target, the messages. A ResNet's
+# synthetic gradients take the time of about this many (on maps they are little else).
+SG_PASSES = 12
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         wanted = f"{stages} is" if modules == stages else f"{stages} with {modules // stages} modules each are"
         raise ConfigError(f"parallel.stages: {wanted} more than the {len(blocks)} blocks of "
                           f"{config.model['name']} as configured")
-    # balanced over modules; the sums of workers that hold several are not looked at, they balance as well or better
+    # balanced over modules; the sums of workers that hold several are not looked at
     sizes = config.parallel.partition or partition(costs, modules, _sg_costs(config, shapes, where))
     if sum(sizes) != len(blocks):
         raise ConfigError(f"parallel.partition: {sizes} covers {sum(sizes)} blocks, {config.model['name']} "
@@ -258,5 +262,6 @@ def _sg_costs(config: Config, shapes: Sequence[tuple[int, ...]], where: torch.de
             costs.append(math.inf)
             continue
         (cost,) = block_costs([model], shape)
-        costs.append(1.5 * cost)  # forward to predict, then forward and backward to learn
+        # forward to predict, then forward and backward to learn; and what the numbers of h_k are written for
+        costs.append(1.5 * cost + SG_PASSES * WRITING * math.prod(shape))
     return costs
