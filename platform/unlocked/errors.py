@@ -31,6 +31,14 @@ class RunInterrupted(UnlockedError):
     exit_code = 130
 
 
+class RunPruned(RunInterrupted):
+    """Ended early by whoever watches the run, after `epoch`: it was saved and can be resumed."""
+
+    def __init__(self, message: str, epoch: int):
+        super().__init__(message)
+        self.epoch = epoch
+
+
 def reason(error: BaseException) -> str:
     """What an exception says, in one line; its type where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from unlocked import Config, load_config
-from unlocked.studies import driver
+from unlocked.studies import trial
 
 SMALL = ["name=small", "tracking.uri=off", "train.epochs=2", "train.probe_every=0", "parallel.launcher=inprocess",
          "parallel.threads=1", "sweep.metric=test/accuracy"]
@@ -38,5 +38,5 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
         accuracy = {"cdni": 0.9, "dfa": 0.8, "frozen": 0.95}.get(config.scheme.name, 0.5) + config.seed / 100
         return {"scheme": config.scheme.name, "seed": config.seed, "metrics": {"test/accuracy": accuracy}}
 
-    monkeypatch.setattr(driver, "train", pretend)
+    monkeypatch.setattr(trial, "train", pretend)
     return seen

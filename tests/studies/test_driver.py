@@ -15,7 +15,7 @@ from optuna.study import load_study
 
 from unlocked import compare, load_config, sweep, train
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
-from unlocked.studies import driver
+from unlocked.studies import trial as trial_module
 from unlocked.tracking.folder import locked
 
 SPACE = ["sweep.space.scheme.name=[cdni,dfa]", "sweep.space.seed=[0,1]"]
@@ -31,10 +31,10 @@ def test_a_trial_is_the_very_run_that_its_configuration_gives_alone(study, tmp_p
     alone = train(study("scheme.name=dfa", "seed=1"))
     first, second = journal(Path(summary["study_dir"])).trials
     assert second.params == {"scheme.name": "dfa", "seed": 1}
-    assert second.user_attrs["summary"]["metrics"]["test/loss"] == alone["metrics"]["test/loss"]
+    assert second.user_attrs["summaries"][0]["metrics"]["test/loss"] == alone["metrics"]["test/loss"]
     assert second.value == alone["metrics"]["test/accuracy"]
-    assert first.user_attrs["summary"]["metrics"]["test/loss"] != alone["metrics"]["test/loss"]
-    assert (tmp_path / "runs" / second.user_attrs["run"] / "summary.json").is_file()
+    assert first.user_attrs["summaries"][0]["metrics"]["test/loss"] != alone["metrics"]["test/loss"]
+    assert (tmp_path / "runs" / second.user_attrs["runs"]["1"] / "summary.json").is_file()
     assert (tmp_path / "copy.png").read_bytes() == Path(summary["plot"]).read_bytes()
     assert Path(summary["table"]).read_text().count("\n") == 2
 
@@ -74,14 +74,14 @@ def test_a_finished_study_repeats_nothing(study, trained):
 
 
 def test_a_failed_trial_is_recorded_with_its_message_and_the_study_goes_on(study, trained, monkeypatch):
-    pretend = driver.train
+    pretend = trial_module.train
 
     def fragile(config, **options):
         if (config.scheme.name, config.seed) == ("cdni", 1):
             raise error
         return pretend(config, **options)
 
-    monkeypatch.setattr(driver, "train", fragile)
+    monkeypatch.setattr(trial_module, "train", fragile)
     error: Exception = RunFailed("the loss became NaN at step 3")
     summary = sweep(study(*SPACE))
     assert (summary["trials"], summary["complete"]) == (4, 3)
@@ -94,13 +94,13 @@ def test_a_failed_trial_is_recorded_with_its_message_and_the_study_goes_on(study
     assert sweep(study(*SPACE))["failed"] == summary["failed"], "a failed trial is not tried again unasked"
     retried = sweep(study(*SPACE), retry_failed=True)
     assert retried["failed"] == {"scheme.name=cdni seed=1": "ZeroDivisionError: by a model of one's own"}
-    monkeypatch.setattr(driver, "train", pretend)
+    monkeypatch.setattr(trial_module, "train", pretend)
     assert sweep(study(*SPACE), retry_failed=True)["complete"] == 4
     assert len(trained) == 4
 
 
 def test_a_run_without_the_metric_is_a_failure(study, monkeypatch):
-    monkeypatch.setattr(driver, "train", lambda config, **_: {"metrics": {"test/accuracy": float("nan")}})
+    monkeypatch.setattr(trial_module, "train", lambda config, **_: {"metrics": {"test/accuracy": float("nan")}})
     summary = sweep(study(*SPACE))
     assert summary["complete"] == 0
     assert set(summary["failed"].values()) == {"the run reports no finite test/accuracy"}
@@ -110,21 +110,22 @@ def test_a_run_without_the_metric_is_a_failure(study, monkeypatch):
 def test_after_ctrl_c_the_interrupted_trial_goes_on_from_its_checkpoint_to_the_same_numbers(study, monkeypatch):
     unbroken = sweep(study("name=unbroken", *SPACE))
 
-    class Impatient(driver._TrialReporter):
+    class Impatient(trial_module._Reporter):
         def epoch(self, epoch, values):
-            if self._trial.number == 2 and epoch == 1:
+            if self._job.number == 2 and epoch == 1:
                 signal.raise_signal(signal.SIGINT)
+            return super().epoch(epoch, values)
 
     resumed = []
-    resume = driver.resume
-    monkeypatch.setattr(driver, "resume", lambda run, **options: resumed.append(run) or resume(run, **options))
+    resume = trial_module.resume
+    monkeypatch.setattr(trial_module, "resume", lambda run, **options: resumed.append(run) or resume(run, **options))
     with monkeypatch.context() as impatient:
-        impatient.setattr(driver, "_TrialReporter", Impatient)
+        impatient.setattr(trial_module, "_Reporter", Impatient)
         with pytest.raises(RunInterrupted, match="2 of 4 trials are behind it, the same command goes on"):
             sweep(study(*SPACE))
     assert sorted(Path("runs/small").glob("failures/*")) == []
     broken = sweep(study(*SPACE))
-    assert [run.name for run in resumed] == [journal(Path("runs/small")).trials[2].user_attrs["run"]]
+    assert [run.name for run in resumed] == [journal(Path("runs/small")).trials[2].user_attrs["runs"][str(2 % 2)]]
     assert (broken["trials"], broken["complete"]) == (4, 4)
     for one, other in zip(broken["rows"], unbroken["rows"], strict=True):
         assert [one.seeds[seed]["test/loss"] for seed in "01"] == [other.seeds[seed]["test/loss"] for seed in "01"]
@@ -145,7 +146,7 @@ def test_a_study_that_was_killed_goes_on_and_repeats_no_finished_trial(study, sm
     assert (summary["trials"], summary["complete"]) == (4, 4)
     after = journal(Path("runs/small")).trials
     assert after[0] == trials[0]
-    assert len({trial.user_attrs["run"] for trial in after}) == len(after) == 4
+    assert len({str(trial.user_attrs["runs"]) for trial in after}) == len(after) == 4
 
 
 def test_a_torn_line_and_a_stale_lock_in_the_journal_do_no_harm(study, trained):
@@ -215,4 +216,4 @@ def test_trials_are_nested_under_their_study_in_mlflow_and_compared_on_demand(st
     assert [run.info.status for run in runs] == ["FINISHED"] * 3
     assert [run.data.tags["mlflow.parentRunId"] for run in trials] == [parent.info.run_id] * 2
     assert {artifact.path for artifact in client.list_artifacts(parent.info.run_id)} == {
-        "results.csv", "results.png", "study.yaml"}
+        "results.csv", "results.png", "study.yaml", "trials.csv", "best.yaml"}

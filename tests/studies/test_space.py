@@ -17,7 +17,7 @@ def names(config) -> list[str]:
 
 def checked(config):
     space = Space(config)
-    check_study(config, space, space.grid())
+    check_study(config, space)
 
 
 def test_a_grid_holds_every_combination_with_the_last_dimension_fastest(study):
@@ -37,6 +37,21 @@ def test_a_condition_is_also_asked_of_what_the_configuration_says(study):
     assert names(study(seeds)) == ["seed=5", "seed=6"]
     with pytest.raises(ConfigError, match=r"sweep.space.seed: no trial has what its when asks for \(data.name in"):
         Space(study(seeds, "data.name=mnist1d")).grid()
+
+
+def test_a_range_with_steps_is_a_grid_of_its_numbers(study):
+    assert names(study("sweep.space.train.epochs={low: 1, high: 7, step: 3}")) == [
+        "train.epochs=1", "train.epochs=4", "train.epochs=7"]
+    assert names(study("sweep.space.train.epochs={low: 1, high: 3}")) == [
+        "train.epochs=1", "train.epochs=2", "train.epochs=3"]
+    space = Space(study("sweep.space.optimizer.lr={low: 0.1, high: 0.4, step: 0.1}"))
+    assert [space.config(point).optimizer.lr for point in space.grid()] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_the_corners_of_a_space_hold_the_ends_of_its_ranges(study):
+    space = Space(study("sweep.space.optimizer.lr={low: 1e-4, high: 0.1, log: true}", "sweep.space.seed=[0, 1]"))
+    assert [name_of(point) for point in space.corners()] == [
+        "optimizer.lr=0.0001 seed=0", "optimizer.lr=0.0001 seed=1", "optimizer.lr=0.1 seed=0", "optimizer.lr=0.1 seed=1"]
 
 
 def test_a_choice_may_set_several_keys_and_have_a_name(study):
@@ -92,6 +107,20 @@ def test_a_space_reads_the_same_from_a_file_and_from_the_command_line(study, tmp
     (["sweep.space.scheme.lag={choice: [1], when: {scheme.name: cdni}}", "sweep.space.scheme.name=[cdni]"],
      "sweep.space.scheme.lag.when: scheme.name is chosen further down, by scheme.name"),
     (["sweep.space.a=[{seed: 1}]", "sweep.space.seed=[2]"], "sweep.space.seed: seed is set by another dimension"),
+    (["sweep.space.optimizer.lr={low: 1e-3, high: 1e-4}"], "sweep.space.optimizer.lr: low is 0.001, above high"),
+    (["sweep.space.optimizer.lr={low: 0, high: 0.1, log: true}"], "sweep.space.optimizer.lr: log needs numbers above"),
+    (["sweep.space.optimizer.lr={low: 0.1}"], "sweep.space.optimizer.lr: a range needs low and high"),
+    (["sweep.space.optimizer.lr={low: 0.1, high: much}"], "sweep.space.optimizer.lr.high: 'much' is no number"),
+    (["sweep.space.optimizer.lr={low: 0.1, high: .inf}"], "sweep.space.optimizer.lr.high: inf is no number"),
+    (["sweep.space.optimizer.lr={low: 0.1, high: 1, step: 0}"], "sweep.space.optimizer.lr.step: 0 is out of range"),
+    (["sweep.space.optimizer.lr={low: 0.1, high: 1, step: 0.1, log: true}"], "log and step cannot go together"),
+    (["sweep.space.optimizer.lr={low: 0.1, high: 1, log: maybe}"], "log: 'maybe' is neither true nor false"),
+    (["sweep.space.optimizer.lr={low: 0.1, high: 1, choice: [1]}"], "choice and high cannot go together"),
+    (["sweep.space.optimizer.lr={low: 0.1, hihg: 1}"], "unknown entry 'hihg'; did you mean 'high'?"),
+    (["sweep.space.train.epochs={low: 1, high: 4, step: 0.5}"], "train.epochs.step: 0.5 is not whole"),
+    (["sweep.space.train.epochs={low: 1.0, high: 4.0, step: 0.5}"], "train.epochs: "),
+    (["sweep.space.optimizer.lr={low: 0.1, high: 1.0}"], "a grid cannot hold every number from 0.1 to 1.0"),
+    (["sweep.space.modle={low: 1, high: 2}"], "sweep.space.modle: modle: unknown key; did you mean 'model'?"),
     (["sweep.sampler=grdi", "sweep.space.seed=[1]"], "sweep.sampler: unknown sampler 'grdi'; did you mean 'grid'?"),
     (["sweep.direction=up", "sweep.space.seed=[1]"], "sweep.direction: unknown direction 'up'"),
 ])

@@ -1,18 +1,22 @@
 """What the platform adds to a training step: the training loop of `unlocked train` against a plain one.
 
 Both train the same network from the same weights, on the same rows in the same order, with the same fused
-optimiser, on one module under backprop; the plain loop is what a careful PyTorch user writes by hand, with
-a flat `nn.Sequential` and its batch order drawn beforehand. Their losses must be equal to the last bit.
+optimiser; the plain loop is what a careful PyTorch user writes by hand, with a flat `nn.Sequential` and its batch
+order drawn beforehand. Under backprop the network is one module. Under cdni it is two, each with its tick per step:
+what is added there is what the engine costs beside the algorithm, messages in one process included. The losses of the
+two loops must be equal to the last bit.
 """
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +25,7 @@ from torch.nn import functional as F
 from unlocked.bench import noise as _noise  # noqa: F401  (registers the data)
 from unlocked.bench.measure import Spread, in_rounds, paired
 from unlocked.config import Config, from_tree
+from unlocked.config.schema import OptimizerConfig
 from unlocked.data import DataSet
 from unlocked.engine.group import InProcessGroup
 from unlocked.engine.loop import Silent, _Run
@@ -28,6 +33,7 @@ from unlocked.engine.plan import Plan, build_blocks, load_data, make_plan
 from unlocked.engine.run_folder import RunFolder
 from unlocked.errors import RunFailed
 from unlocked.optim import build_optimizer
+from unlocked.schemes import DNI
 from unlocked.tracking import Recorder, Tracker
 
 LOG_EVERY = 50
@@ -39,13 +45,16 @@ class Case:
     hidden: list[int]
     batch: int
     examples: int
+    modules: int = 1  # 1: backprop, more: cdni with a linear synthetic gradient
 
     @property
     def name(self) -> str:
-        return "-".join(["mlp", *map(str, [self.n_in, *self.hidden, 10])]) + f"-b{self.batch}"
+        scheme = f"-cdni-{self.modules}-modules" if self.modules > 1 else ""
+        return "-".join(["mlp", *map(str, [self.n_in, *self.hidden, 10])]) + f"-b{self.batch}{scheme}"
 
 
-CASES = [Case(784, [256, 256], 64, 60_000), Case(784, [256, 256], 256, 60_000), Case(64, [64, 64], 32, 1_797)]
+CASES = [Case(784, [256, 256], 64, 60_000), Case(784, [256, 256], 256, 60_000), Case(64, [64, 64], 32, 1_797),
+         Case(64, [64, 64], 32, 1_797, modules=2)]
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class Cost:
     rate: Spread  # steps per second under `unlocked`
     plain_rate: Spread
     ratio: Spread  # rate / plain_rate, paired
-    added: Spread  # microseconds per step over the plain loop, paired
+    added: Spread  # microseconds over the plain loop per step of a module, paired
     foreign: list[float | None]
 
 
@@ -101,7 +110,7 @@ def _measure(case: Case, rounds: int, seconds: float, ours: _Ours, plain: _Plain
     steps = turns * LOG_EVERY
     rates, plain_rates = [steps / a for a, _ in times], [steps / b for _, b in times]
     return Cost(case.name, steps, Spread.of(rates), Spread.of(plain_rates), paired(rates, plain_rates),
-                Spread.of([1e6 * (a - b) / steps for a, b in times]), done.foreign)
+                Spread.of([1e6 * (a - b) / steps / case.modules for a, b in times]), done.foreign)
 
 
 @contextmanager
@@ -111,7 +120,8 @@ def _contenders(case: Case, folder: str) -> Iterator[tuple[_Ours, _Plain]]:
     plan = make_plan(config, data)
     ours = _Ours(plan, data)
     try:
-        yield ours, _Plain(plan, data, ours.group.stages[0].batches.indices)
+        plain = _Plain if case.modules == 1 else _PlainCDNI
+        yield ours, plain(plan, data, ours)
     finally:
         ours.close()
 
@@ -123,6 +133,7 @@ class _Ours(Silent):
         self.losses: list[tuple[int, int, float]] = []  # start, stop and mean loss of the segments of a turn
         self.group = InProcessGroup(plan, data)
         self._run = _Run(plan, data, RunFolder.create(plan.config), [], self, time.time())
+        self.order = self.group.stages[0].batches.indices
         self._run.tracker = Tracker(Recorder(self._run.folder.path), None)
 
     def train(self, start: int, stop: int) -> None:
@@ -141,13 +152,14 @@ class _Ours(Silent):
 class _Plain:
     """The loop one writes by hand."""
 
-    def __init__(self, plan: Plan, data: DataSet, order: Callable[[int], Tensor]):
+    def __init__(self, plan: Plan, data: DataSet, ours: _Ours):
         blocks = build_blocks(plan.config, plan.in_shape, plan.n_outputs)
         self.losses: list[float] = []
-        self._model = nn.Sequential(*[
-            layer for block in blocks for layer in (block if isinstance(block, nn.Sequential) else [block])])
-        self._optimizer = build_optimizer(plan.config.optimizer, self._model.parameters())
-        self._x, self._y, self._order = data.train.x, data.train.y, order
+        self._modules = [nn.Sequential(*[
+            layer for block in blocks[part.start:part.stop]
+            for layer in (block if isinstance(block, nn.Sequential) else [block])]) for part in plan.parts]
+        self._optimizers = [build_optimizer(plan.config.optimizer, m.parameters()) for m in self._modules]
+        self._x, self._y, self._order = data.train.x, data.train.y, ours.order
         self._rows: list[Tensor] = []
 
     def draw(self, stop: int) -> None:
@@ -155,7 +167,7 @@ class _Plain:
         self._rows += [self._order(t) for t in range(len(self._rows), stop)]
 
     def train(self, start: int, stop: int) -> None:
-        model, optimizer, x, y = self._model, self._optimizer, self._x, self._y
+        (model,), (optimizer,), x, y = self._modules, self._optimizers, self._x, self._y
         losses = []
         for rows in self._rows[start:stop]:
             loss = F.cross_entropy(model(x.index_select(0, rows)), y.index_select(0, rows))
@@ -166,18 +178,64 @@ class _Plain:
         self.losses = torch.stack(losses).tolist()
 
 
+class _PlainCDNI(_Plain):
+    """Two modules, by hand: equations of `schemes.dni` at lag 2, the gradient's target two steps late."""
+
+    def __init__(self, plan: Plan, data: DataSet, ours: _Ours):
+        super().__init__(plan, data, ours)
+        learner = cast(DNI, ours.group.stages[0].learner)
+        self._sg = cast(nn.Module, copy.deepcopy(learner.sg))  # the same weights
+        sg = plan.config.scheme.sg
+        self._sg_optimizer = build_optimizer(OptimizerConfig(name=sg.optimizer, lr=cast(float, sg.lr)),
+                                             self._sg.parameters())
+        self._lag, self._n_outputs = plan.lag, plan.n_outputs
+        self._late: deque[tuple[Tensor, Tensor, Tensor]] = deque()  # h, label and target of the latest steps
+
+    def train(self, start: int, stop: int) -> None:
+        (below, above), (below_optimizer, above_optimizer) = self._modules, self._optimizers
+        losses = []
+        for rows in self._rows[start:stop]:
+            y = self._y.index_select(0, rows)
+            out = below(self._x.index_select(0, rows))
+            h, c = out.detach(), F.one_hot(y, self._n_outputs).float()
+            with torch.no_grad():
+                out_gradient = self._sg(h, c) / len(h)
+            out.backward(out_gradient)
+            below_optimizer.step()
+            below_optimizer.zero_grad()
+            h_in = h.clone().requires_grad_()
+            loss = F.cross_entropy(above(h_in), y)
+            loss.backward()
+            above_optimizer.step()
+            above_optimizer.zero_grad()
+            losses.append(loss.detach())
+            self._late.append((h, c, cast(Tensor, h_in.grad)))
+            if len(self._late) > self._lag:
+                self._learn(*self._late.popleft())
+        self.losses = torch.stack(losses).tolist()
+
+    def _learn(self, h: Tensor, c: Tensor, target: Tensor) -> None:
+        prediction = self._sg(h, c)
+        error = (target * len(h)).sub_(prediction.detach())
+        prediction.backward(error * (-2 / len(h)))
+        self._sg_optimizer.step()
+        self._sg_optimizer.zero_grad()
+
+
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
 def _config(case: Case, folder: str) -> Config:
+    scheme = {"name": "cdni", "sg": {"kind": "linear", "lr": 1e-3}} if case.modules > 1 else {"name": "backprop"}
     tree: dict[str, Any] = {
         "name": "bench-overhead",
         "data": {"name": "bench_noise", "batch_size": case.batch, "validation": 0.0,
                  "options": {"shape": [case.n_in], "examples": case.examples}},
         "model": {"name": "mlp", "hidden": case.hidden},
         "train": {"epochs": 1_000_000, "log_every": LOG_EVERY},
-        "parallel": {"launcher": "inprocess", "device": "cpu"},
+        "scheme": scheme,
+        "parallel": {"launcher": "inprocess", "device": "cpu", "stages": case.modules},
         "tracking": {"runs": folder, "uri": "off"},
     }
     return from_tree(tree)

@@ -13,14 +13,16 @@ from rich.table import Table
 from unlocked.bench.measure import SPOILT, Spread, is_spoilt
 from unlocked.bench.overhead import Cost
 from unlocked.bench.scaling import REFERENCES, Scaling
+from unlocked.bench.sweeps import Throughput
 
 SHORT = {"backprop_1_thread": "1 thread", "backprop_all_threads": "all threads"}
 
 
 def overhead_table(costs: Sequence[Cost]) -> Table:
-    table = Table(title="Training loop against a plain PyTorch loop, paired by rounds: median and least-most",
+    table = Table(title="Training loop against a plain PyTorch loop, paired by rounds: median and least-most;\n"
+                        "a tick is one step of one module",
                   box=box.SIMPLE)
-    for heading in ("", "steps/s", "plain\nsteps/s", "ratio", "us per step\nadded", "foreign\nCPU"):
+    for heading in ("", "steps/s", "plain\nsteps/s", "ratio", "us per tick\nadded", "foreign\nCPU"):
         table.add_column(heading, justify="right" if heading else "left", overflow="fold")
     for cost in costs:
         table.add_row(cost.name, f"{cost.rate.median:,.0f}", f"{cost.plain_rate.median:,.0f}",
@@ -33,7 +35,7 @@ def overhead_table(costs: Sequence[Cost]) -> Table:
 def overhead_json(costs: Sequence[Cost], threads: int) -> dict[str, Any]:
     return {"overhead": {cost.name: {
         "ratio": cost.ratio.median, "ratio_spread": _ends(cost.ratio),
-        "us_per_step": cost.added.median, "us_per_step_spread": _ends(cost.added),
+        "us_per_tick": cost.added.median, "us_per_tick_spread": _ends(cost.added),
         "steps_per_second": cost.rate.median, "plain_steps_per_second": cost.plain_rate.median,
         "steps": cost.steps, "foreign_cpu": cost.foreign} for cost in costs}, "threads": threads}
 
@@ -82,6 +84,26 @@ def scaling_json(scaling: Scaling) -> dict[str, Any]:
         "schedule": {name: r.schedule for name, r in results.items()},
         "left_out": scaling.left_out, "foreign_cpu": scaling.foreign,
     }
+
+
+def sweep_table(throughput: Throughput) -> Table:
+    many = next(name for name in throughput.rates if name not in throughput.ratios)
+    table = Table(title=f"{throughput.trials} trials a round, paired by rounds: median and least-most", box=box.SIMPLE)
+    for heading in ("", "trials/min", f"{many.replace('_', ' ')} over it"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, rate in throughput.rates.items():
+        ratio = throughput.ratios.get(name)
+        table.add_row(name.replace("_", " "), f"{rate.median:.1f}\n{rate.least:.1f}-{rate.most:.1f}",
+                      f"{ratio.median:.2f}\n{ratio.least:.2f}-{ratio.most:.2f}" if ratio else "")
+    return table
+
+
+def sweep_json(throughput: Throughput) -> dict[str, Any]:
+    return {"trials": throughput.trials, "trials_per_minute": {n: r.median for n, r in throughput.rates.items()},
+            "ratios": {name: ratio.median for name, ratio in throughput.ratios.items()},
+            "spread": {name: _ends(ratio) for name, ratio in throughput.ratios.items()},
+            "driver_seconds_per_trial": throughput.overhead, "overhead_trials": throughput.overhead_trials,
+            "left_out": throughput.left_out, "foreign_cpu": throughput.foreign}
 
 
 def scaling_plot(scaling: Scaling, path: Path) -> Path:

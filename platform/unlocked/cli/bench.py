@@ -15,15 +15,17 @@ from unlocked.errors import ConfigError
 
 def add_bench(commands: Any) -> None:
     parser = commands.add_parser(
-        "bench", help="measure overhead and scaling on this machine",
+        "bench", help="measure overhead, scaling and sweeps on this machine",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measures in pairs: all that is compared runs in turn within a round.",
         epilog="examples:\n"
                "  unlocked bench overhead            cost per step over a plain PyTorch loop\n"
-               "  unlocked bench scaling mlp         every scheme over two workers, against its ceiling\n")
+               "  unlocked bench scaling mlp         every scheme over two workers, against its ceiling\n"
+               "  unlocked bench sweep               trials per minute, against Ray Tune too\n")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     _add_overhead(kinds)
     _add_scaling(kinds)
+    _add_sweep(kinds)
 
 
 def _add_overhead(kinds: Any) -> None:
@@ -156,6 +158,39 @@ def simulate(arguments: argparse.Namespace, config: Any) -> int:
         console.print(f"{name} left out: {reason}", highlight=False)
     if arguments.json:
         print(json.dumps(simulation_json(result)))
+    return 0
+
+
+def _add_sweep(kinds: Any) -> None:
+    parser = add_command(
+        kinds, "sweep", sweep, "trials per minute: one at a time, several at once, and under Ray Tune",
+        "examples:\n"
+        "  unlocked bench sweep\n"
+        "  unlocked bench sweep --rounds 3 --trials 8 --concurrent 4 --json\n")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
+    parser.add_argument("--trials", type=int, default=12, help="of each per round (default: 12)")
+    parser.add_argument("--concurrent", type=int, default=2, help="trials at once (default: 2)")
+    parser.add_argument("--overhead-trials", type=int, default=200,
+                        help="empty trials for the driver's own time (default: 200)")
+    parser.add_argument("--json", action="store_true", help="end with one JSON line")
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    from unlocked.bench import sweeps
+    from unlocked.bench.report import sweep_json, sweep_table, warning
+
+    _at_least(arguments, rounds=1, trials=2, concurrent=2, overhead_trials=2)
+    console = _console()
+    result = sweeps.measure(arguments.rounds, arguments.trials, arguments.concurrent, arguments.overhead_trials,
+                            note=lambda text: console.print(text, highlight=False))
+    _show(console, [sweep_table(result)], warning(result.foreign))
+    for name, reason in result.left_out.items():
+        console.print(f"{name} left out: {reason}", highlight=False)
+    for sampler, seconds in result.overhead.items():
+        console.print(f"driver per trial, {sampler}, {result.overhead_trials} trials: {1e3 * seconds:.1f} ms",
+                      highlight=False)
+    if arguments.json:
+        print(json.dumps(sweep_json(result)))
     return 0
 
 

@@ -13,34 +13,52 @@ from unlocked.cli.common import add_command, add_import, import_given
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from unlocked.studies.driver import Progress
+    from unlocked.config import Config
 
+SHOWN = 10  # rows of a search's table
 _SPACE = """\
-the space, in the `sweep` group of a configuration:
+the study, in the `sweep` group of a configuration:
   sweep:
-    metric: test/accuracy
+    sampler: tpe            grid (the default), random, tpe, gp, cmaes, qmc, a class of optuna.samplers,
+                            or one with arguments: {name: tpe, n_startup_trials: 20}
+    trials: 40              or hours: 2, or both; a grid holds every combination
+    pruner: asha            hyperband, median, percentile, patient, a class of optuna.pruners; needs a val/ metric
+    concurrent: 2           trials at once, on Ray; resources: {cpu: 1, gpu: 0.5} of each
+    metric: val/accuracy    or several: [val/accuracy, time/steps_per_second]
+    constraints: {time/steps_per_second: {min: 100}}
+    repeats: 3              seeds per trial, of which the mean counts
+    enqueue: [{optimizer.lr: 1e-3}]                                   points to begin a search with
     space:
-      scheme.name: [frozen, cdni, dfa]                      a key and its values
-      scheme.lag: {choice: [1, 4], when: {scheme.name: [cdni, dfa]}}    only where the condition holds
+      optimizer.lr: {low: 1e-5, high: 1e-1, log: true}                numbers; whole ones: {low: 1, high: 8}
+      scheme.name: [frozen, cdni, dfa]                                a key and its values
+      scheme.lag: {choice: [1, 4], when: {scheme.name: [cdni, dfa]}}  only where the condition holds
       rates: {choice: [{scheme.sg.lr: 1e-3, optimizer.lr: 1e-3}, ...]}  keys that change together, under any name
       modules: {choice: {two: {parallel.stages: 2}, four: {parallel.stages: 4}}}    the same, with named choices
-      seed: [0, 1, 2]
-    plot: {x: scheme.lag, lines: [scheme.name]}             mean and spread over seeds; without x as bars
+      seed: [0, 1, 2]                                                 of a grid
+    plot: {x: scheme.lag, lines: [scheme.name]}   of a grid: mean and spread over seeds; without x as bars
 """
 
 
 def add_sweep(commands: Any) -> None:
     parser = add_command(
-        commands, "sweep", sweep, "run a study: every combination of a space, resumable",
+        commands, "sweep", sweep, "run a study: a grid or a search over a space of configurations, resumable",
         "examples:\n"
         "  unlocked sweep studies/lag                            the same command again goes on\n"
         "  unlocked sweep studies/lag --dry-run                  check and list the trials, start nothing\n"
         "  unlocked sweep studies/lag sweep.space.seed=[0] name=lag-quick --plot lag.png\n"
         "  unlocked sweep quickstart name=rates sweep.space.optimizer.lr=[3e-4,1e-3,3e-3]\n"
+        "  unlocked sweep quickstart name=search sweep.sampler=tpe sweep.trials=40 sweep.concurrent=2 \\\n"
+        "      sweep.space.optimizer.lr='{low: 1e-4, high: 0.1, log: true}'\n"
+        "  unlocked sweep --status search                        how it stands, from another terminal too\n"
+        "  unlocked train runs/search/best.yaml                  the best trial again\n"
         "  unlocked compare --trials --group-by scheme,lag       the trials among the other runs\n\n" + _SPACE)
-    parser.add_argument("config", help="a preset's name (`unlocked list presets`) or a path ending in .yaml")
+    parser.add_argument("config", nargs="?",
+                        help="a preset's name (`unlocked list presets`) or a path ending in .yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
     parser.add_argument("--dry-run", action="store_true", help="check the whole space, print its trials and stop")
+    parser.add_argument("--resume", action="store_true", help="only go on with a study that exists")
+    parser.add_argument("--status", metavar="NAME", help="show the study of this name (or folder) and stop")
+    parser.add_argument("--runs", default="runs", metavar="DIR", help="where --status looks for it (default: runs)")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="put the study's plot there as well, as PNG")
     parser.add_argument("--retry-failed", action="store_true", help="run the trials again that failed")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
@@ -49,79 +67,106 @@ def add_sweep(commands: Any) -> None:
 
 
 def sweep(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
+    from unlocked.cli.sweep_display import Display, wide_console
     from unlocked.config import load_config
-    from unlocked.errors import RunFailed
+    from unlocked.errors import ConfigError, RunFailed
     from unlocked.studies import sweep as run
-    from unlocked.studies.report import metrics_of
-    from unlocked.tracking import render
+    from unlocked.studies.driver import folder_of
+    from unlocked.studies.study import known_study
 
     import_given(arguments)
+    console = wide_console()
+    if arguments.status is not None:
+        return _status(arguments, console)
+    if arguments.config is None:
+        raise ConfigError("config: a preset's name or a path is needed (unlocked list presets); or --status NAME")
     config = load_config(arguments.config, arguments.overrides)
     if arguments.dry_run:
         return _dry_run(config)
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:  # a file or a pipe has no width to fit into
-        console.width = 200
-    summary = run(config, imports=arguments.imports, plot=arguments.plot, retry_failed=arguments.retry_failed,
-                  watcher=Lines(Console(quiet=arguments.quiet, highlight=False, soft_wrap=True)),
-                  started=arguments.started)
+    if arguments.resume and not known_study(folder_of(config)):
+        raise ConfigError(f"--resume: there is no study {folder_of(config)} to go on with")
+    with Display(config, quiet=arguments.quiet) as display:
+        summary = run(config, imports=arguments.imports, plot=arguments.plot, retry_failed=arguments.retry_failed,
+                      watcher=display, started=arguments.started)
     if not summary["complete"]:
         raise RunFailed(f"sweep: all {summary['trials']} trials failed; their tracebacks are in "
                         f"{summary['study_dir']}/failures")
-    console.print(render(summary["rows"], metrics_of(config)))
-    if failed := summary["failed"]:
-        console.print(f"{len(failed)} of {summary['trials']} trials failed (tracebacks in {summary['study_dir']}"
-                      f"/failures; --retry-failed runs them again)", style="yellow")
-    for name in ("table", "plot"):
-        console.print(f"{name}: {summary[name]}")
-    console.print(f"all runs: unlocked compare --trials --experiment {config.tracking.experiment}    dashboard: "
+    _show(console, config, summary)
+    for name in ("table", "trials_table", "plot", "best_config", "pareto_configs"):
+        if name in summary:
+            console.print(f"{name.replace('_', ' ')}: {summary[name]}")
+    again = f"unlocked train {summary['best_config']}    " if "best_config" in summary else ""
+    console.print(f"{again}all runs: unlocked compare --trials --experiment {config.tracking.experiment}    dashboard: "
                   f"unlocked ui", style="dim")
     if arguments.json:
         print(json.dumps(summary | {"rows": [asdict(row) for row in summary["rows"]]}))
     return 0
 
 
-class Lines:
-    """A line per trial: what it was, its value, the best mean so far, the time left."""
+def _show(console: Console, config: Config, summary: dict[str, Any]) -> None:
+    """The table, the front of several metrics, and what failed."""
+    from unlocked.studies.report import metrics_of
+    from unlocked.studies.search import is_grid
+    from unlocked.tracking import render
 
-    def __init__(self, console: Console):
-        self.console = console
+    rows = summary["rows"] if is_grid(config) else summary["rows"][:SHOWN]
+    if rows:
+        console.print(render(rows, metrics_of(config)))
+    if len(rows) < len(summary["rows"]):
+        console.print(f"the best {len(rows)} of {len(summary['rows'])} complete trials", style="dim")
+    for entry in summary.get("pareto", []):
+        values = "  ".join(f"{metric} {value:.4g}"
+                           for metric, value in zip(config.sweep.metrics(), entry["values"], strict=True))
+        console.print(f"Pareto front: trial {entry['trial']}: {values}")
+    if summary["pruned"]:
+        console.print(f"{summary['pruned']} of {summary['trials']} trials were ended early")
+    if failed := summary["failed"]:
+        console.print(f"{len(failed)} of {summary['trials']} trials failed (tracebacks in {summary['study_dir']}"
+                      f"/failures; --retry-failed runs them again)", style="yellow")
 
-    def started(self, folder: Path, done: int, total: int) -> None:
-        before = f", {done} of them done before" if done else ""
-        self.console.print(f"[bold]{folder.name}[/]: {total} trials{before}\n  {folder}")
 
-    def finished(self, progress: Progress) -> None:
-        failed = progress.value is None
-        result = f"failed: {progress.failure}" if failed else f"{progress.value:.4f}"
-        best = ""
-        if progress.best is not None:
-            seeds = len(progress.best.seeds)
-            best = f"  best {progress.best_mean:.4f} {progress.best.label}" + (f" ({seeds} seeds)" if seeds > 1 else "")
-        width = len(str(progress.total))
-        line = (f"  {progress.done:>{width}}/{progress.total}  {progress.trial}  {result}  {progress.seconds:.1f} s"
-                f"{best}  left {_duration(progress.left)}")
-        self.console.print(line, style="yellow" if failed else None, markup=False)  # values and messages hold brackets
+def _status(arguments: argparse.Namespace, console: Console) -> int:
+    """What the record says, whether somebody is at it or not; nothing is started or changed."""
+    from unlocked.cli.sweep_display import duration
+    from unlocked.studies.status import status
 
-    def note(self, text: str) -> None:
-        self.console.print(f"  {text}", style="yellow", markup=False)
+    found = status(arguments.status, Path(arguments.runs))
+    of = f" of {found.total}" if found.total is not None else ""
+    summary = found.summary
+    console.print(f"[bold]{summary['study']}[/]: {summary['trials']}{of} trials behind it: {summary['complete']} "
+                  f"complete, {summary['pruned']} pruned, {len(summary['failed'])} failed; {len(found.running)} running, "
+                  f"{found.waiting} waiting")
+    for trial in found.running:
+        at = f", epoch {trial.epoch}: {trial.value:.4f}" if trial.epoch is not None else ""
+        console.print(f"  running for {duration(trial.seconds)}: trial {trial.number}  {trial.words}{at}", markup=False)
+    _show(console, found.config, summary)
+    if found.held:
+        console.print("a process is at it")
+    elif found.running or found.waiting or (found.total or 0) > summary["trials"]:
+        console.print(f"nobody is at it; go on with: unlocked sweep {summary['study_dir']}/study.yaml", style="yellow")
+    if arguments.json:
+        print(json.dumps(summary | {"rows": [asdict(row) for row in summary["rows"]], "waiting": found.waiting,
+                                    "running": [asdict(trial) for trial in found.running], "total": found.total}))
+    return 0
 
 
 def _dry_run(config: Any) -> int:
     from unlocked.studies.check import check_study
+    from unlocked.studies.search import is_grid
     from unlocked.studies.space import Space, name_of
 
     space = Space(config)
+    for warning in check_study(config, space):
+        print(warning)
+    epochs = f"each of {config.train.epochs} epochs unless its choices say otherwise"
+    if not is_grid(config):
+        for dimension in space.dimensions:
+            print(f"  {dimension.words()}")
+        many = f"{config.sweep.trials} trials" if config.sweep.trials else f"{config.sweep.hours:g} hours of trials"
+        print(f"{many} by {config.sweep.sampler}, {epochs}")
+        return 0
     points = space.grid()
-    check_study(config, space, points)
     for point in points:
         print(f"  {name_of(point)}")
-    print(f"{len(points)} trials, each of {config.train.epochs} epochs unless its choices say otherwise")
+    print(f"{len(points)} trials, {epochs}")
     return 0
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from unlocked.config.schema import MULTI_STAGE, Config
+from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config
 from unlocked.errors import ConfigError
 from unlocked_models.registry import MODELS, Registry, unknown
 
@@ -59,6 +59,13 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "parallel.microbatches": _at_least(1),
     "parallel.max_failures": _at_least(0),
     "parallel.timeout": _positive,
+    "sweep.trials": _at_least(1),
+    "sweep.hours": _positive,
+    "sweep.concurrent": _at_least(1),
+    "sweep.repeats": _at_least(1),
+    "sweep.retries": _at_least(0),
+    "sweep.resources.cpu": _at_least(0),
+    "sweep.resources.gpu": _at_least(0),
 }
 
 _CHOICES: dict[str, list[str]] = {
@@ -72,8 +79,6 @@ _CHOICES: dict[str, list[str]] = {
     "parallel.schedule": ["locked", "gpipe", "1f1b", *MULTI_STAGE],
     "parallel.link": ["auto", "group"],
     "parallel.device": ["auto", "cpu", "cuda"],
-    "sweep.sampler": ["grid"],
-    "sweep.direction": ["auto", "maximize", "minimize"],
 }
 
 
@@ -246,18 +251,47 @@ def _check_pipeline(config: Config) -> None:
 
 
 def _check_sweep(config: Config) -> None:
-    """The shape of the space; what its trials come to is checked by `sweep` before it starts the first."""
-    for name, entry in config.sweep.space.items():
-        key = f"sweep.space.{name}"
-        choices = entry.get("choice") if isinstance(entry, dict) else entry
-        if entry is None:  # a dimension taken out again by a later layer
-            continue
-        if isinstance(entry, dict) and (strange := sorted(entry.keys() - {"choice", "when"})):
-            raise ConfigError(f"{key}: {unknown('entry', strange[0], ['choice', 'when'])}")
-        if not isinstance(choices, (list, dict)):
-            raise ConfigError(f"{key}: {choices!r} gives no choices; expected a list such as [1, 4], or "
-                              f"{{choice: [1, 4], when: {{scheme.name: cdni}}}}")
-        if not choices:
-            raise ConfigError(f"{key}: the list of choices is empty")
-        if isinstance(entry, dict) and not isinstance(entry.get("when", {}), dict):
-            raise ConfigError(f"{key}.when: {entry['when']!r} is not keys and values, such as {{scheme.name: cdni}}")
+    """The shape of a study; what its trials come to is checked by `sweep` before it starts the first."""
+    sweep = config.sweep
+    for name, entry in sweep.space.items():
+        if entry is not None:  # else a dimension taken out again by a later layer
+            _check_dimension(f"sweep.space.{name}", entry)
+    for key, value in (("metric", sweep.metric), ("direction", sweep.direction)):
+        words = value if isinstance(value, list) else [value]
+        if not words or not all(isinstance(word, str) for word in words) or len(set(sweep.metrics())) < len(
+                sweep.metrics()):
+            raise ConfigError(f"sweep.{key}: {value!r} is no name, and no list of different ones")
+    directions = ["auto", "maximize", "minimize"]
+    for word in sweep.directions():
+        if word not in directions:
+            raise ConfigError(f"sweep.direction: {unknown('direction', word, directions)}")
+    if isinstance(sweep.direction, list) and len(sweep.direction) != len(sweep.metrics()):
+        raise ConfigError(f"sweep.direction: {sweep.direction} for {len(sweep.metrics())} metrics")
+    for metric, bounds in sweep.constraints.items():
+        if not isinstance(bounds, dict) or not bounds or bounds.keys() - {"min", "max"} or not all(
+                _fits(bound, float) for bound in bounds.values()):
+            raise ConfigError(f"sweep.constraints.{metric}: {bounds!r} is no bound; expected {{min: 0.9}}, "
+                              f"{{max: 100}} or both")
+    if sweep.repeats > 1 and "seed" in sweep.space:
+        raise ConfigError("sweep.repeats: the seed is in the space; one of them says how trials are repeated")
+
+
+def _check_dimension(key: str, entry: Any) -> None:
+    if isinstance(entry, dict) and (strange := sorted(entry.keys() - set(DIMENSION_KEYS))):
+        raise ConfigError(f"{key}: {unknown('entry', strange[0], list(DIMENSION_KEYS))}")
+    if isinstance(entry, dict) and not isinstance(entry.get("when", {}), dict):
+        raise ConfigError(f"{key}.when: {entry['when']!r} is not keys and values, such as {{scheme.name: cdni}}")
+    if isinstance(entry, dict) and entry.keys() & {"low", "high", "step", "log"}:
+        if "choice" in entry:
+            raise ConfigError(f"{key}: choice and {sorted(entry.keys() - {'choice', 'when'})[0]} cannot go together")
+        if not {"low", "high"} <= entry.keys():
+            raise ConfigError(f"{key}: a range needs low and high")
+        if not isinstance(entry.get("log", False), bool):
+            raise ConfigError(f"{key}.log: {entry['log']!r} is neither true nor false")
+        return
+    choices = entry.get("choice") if isinstance(entry, dict) else entry
+    if not isinstance(choices, (list, dict)):
+        raise ConfigError(f"{key}: {choices!r} gives no choices; expected a list such as [1, 4], or "
+                          f"{{choice: [1, 4], when: {{scheme.name: cdni}}}}, or {{low: 1e-4, high: 0.1, log: true}}")
+    if not choices:
+        raise ConfigError(f"{key}: the list of choices is empty")

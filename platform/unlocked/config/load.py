@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unlocked.config.check import check_values
-from unlocked.config.schema import MULTI_STAGE, Config, SweepConfig
+from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config, SweepConfig
 from unlocked.errors import ConfigError, reason
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -94,7 +94,7 @@ def _flatten_space(layer: dict[str, Any]) -> None:
     flat: dict[str, Any] = {}
 
     def walk(name: str, entry: Any) -> None:
-        inner = {key: value for key, value in entry.items() if key not in ("choice", "when")} \
+        inner = {key: value for key, value in entry.items() if key not in DIMENSION_KEYS} \
             if isinstance(entry, dict) else {}
         for key, value in inner.items():
             walk(f"{name}.{key}", value)

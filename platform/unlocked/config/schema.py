@@ -134,15 +134,42 @@ class PlotConfig:
     lines: list[str] = field(default_factory=list)  # keys or dimensions that make a line each; empty: all of them
 
 
+DIMENSION_KEYS = ("choice", "low", "high", "step", "log", "when")  # of one entry of sweep.space
+
+
+@dataclass
+class ResourcesConfig:
+    """Of one trial that trains in one process; one with workers takes a CPU (or GPU) for each of them."""
+
+    cpu: float = 1.0  # also its torch threads, rounded down, where parallel.threads is null
+    gpu: float = 0.0  # fractions let trials share one
+
+
 @dataclass
 class SweepConfig:
     """A study of many runs; read by `unlocked sweep` alone."""
 
-    sampler: str = "grid"  # every combination, in the order of the space, the last dimension fastest
-    space: dict[str, Any] = field(default_factory=dict)  # dimension: choices; see `unlocked sweep --help`
-    metric: str = "val/accuracy"  # what best means; val/ is that of the last evaluation
-    direction: str = "auto"  # auto | maximize | minimize; auto: minimize a loss, maximize anything else
+    sampler: Any = "grid"  # grid | random | tpe | gp | cmaes | qmc | a class of optuna.samplers, or {name: ...}
+    pruner: Any = None  # asha | hyperband | median | percentile | patient | a class of optuna.pruners, or {name: ...}
+    trials: int | None = None  # of a search, those of earlier commands included
+    hours: float | None = None  # of one command, after which no trial is started
+    space: dict[str, Any] = field(default_factory=dict)  # dimension: choices or a range; see `unlocked sweep --help`
+    enqueue: list[Any] = field(default_factory=list)  # points to begin a search with: {dimension: value}
+    metric: Any = "val/accuracy"  # what best means; val/ is that of the last evaluation; several: a list
+    direction: Any = "auto"  # auto | maximize | minimize; auto: minimize a loss, maximize anything else
+    constraints: dict[str, Any] = field(default_factory=dict)  # metric: {min: ..., max: ...}
+    repeats: int = 1  # seeds per trial, from `seed` on; their mean counts
+    concurrent: int = 1  # trials at once, on Ray when more than one
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    retries: int = 1  # of a trial whose process died; its own errors are final
+    storage: str | None = None  # of the study; null: a journal in its folder; else a database that Optuna takes
     plot: PlotConfig = field(default_factory=PlotConfig)
+
+    def metrics(self) -> list[str]:
+        return self.metric if isinstance(self.metric, list) else [self.metric]
+
+    def directions(self) -> list[str]:
+        return self.direction if isinstance(self.direction, list) else [self.direction] * len(self.metrics())
 
 
 @dataclass

@@ -10,6 +10,7 @@ unbroken one computes. Steps leave the device only at the end of a segment.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import deque
@@ -27,9 +28,9 @@ from unlocked.engine.plan import Plan, load_data, make_plan
 from unlocked.engine.report import draw_figures, run_tags
 from unlocked.engine.run_folder import RunFolder
 from unlocked.engine.stage import SegmentStats
-from unlocked.errors import RunFailed, RunInterrupted
+from unlocked.errors import RunFailed, RunInterrupted, RunPruned
 from unlocked.optim import lr_factor
-from unlocked.tracking import StudyRuns, Tracker, flatten, resolve_uri, sync_leftovers
+from unlocked.tracking import StudyTracking, Tracker, flatten, resolve_uri, sync_leftovers
 
 
 class Reporter(Protocol):
@@ -39,7 +40,9 @@ class Reporter(Protocol):
 
     def segment(self, step: int, values: dict[str, float]) -> None: ...
 
-    def epoch(self, epoch: int, values: dict[str, float]) -> None: ...
+    def epoch(self, epoch: int, values: dict[str, float]) -> bool | None:
+        """True ends the run here, with a checkpoint: it is not worth more time."""
+        ...
 
     def note(self, text: str) -> None: ...
 
@@ -49,18 +52,21 @@ class Silent:
 
     def segment(self, step: int, values: dict[str, float]) -> None: ...
 
-    def epoch(self, epoch: int, values: dict[str, float]) -> None: ...
+    def epoch(self, epoch: int, values: dict[str, float]) -> bool | None: ...
 
     def note(self, text: str) -> None: ...
 
 
 def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | None = None,
-          started: float | None = None, study: StudyRuns | None = None) -> dict[str, Any]:
+          started: float | None = None, study: StudyTracking | None = None,
+          stop: StopSignal | None = None) -> dict[str, Any]:
     """One run of a configuration, from its first step to its summary; of a `study` where it is a trial of one.
+
+    `stop` is asked between segments whether to save and stop; without one Ctrl-C and SIGTERM are caught.
 
     Returns the summary: run folder, MLflow run id, metrics, steps per second, wait fractions, seconds.
     Raises `ConfigError` or `DataError` before anything starts, `RunFailed` when it cannot go on, and
-    `RunInterrupted` after Ctrl-C, with a checkpoint saved.
+    `RunInterrupted` after Ctrl-C (`RunPruned` where the reporter ended it), with a checkpoint saved.
 
     >>> from unlocked import load_config
     >>> summary = train(load_config("quickstart", ["parallel.launcher=inprocess", "train.epochs=1"]))  # doctest: +SKIP
@@ -71,21 +77,25 @@ def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | N
     if config.tracking.uri is not None:
         resolve_uri(config.tracking.uri, Path(config.tracking.runs))  # refuses what is no address
     folder = RunFolder.create(config)
-    return _Run(plan, data, folder, imports, reporter or Silent(), started, study).complete()
+    return _Run(plan, data, folder, imports, reporter or Silent(), started, study, stop).complete()
 
 
 def resume(run_dir: Path, *, imports: Sequence[str] = (), reporter: Reporter | None = None,
-           started: float | None = None, study: StudyRuns | None = None) -> dict[str, Any]:
-    """Goes on with a run from its last checkpoint (from the start where it has none), to the same numbers."""
+           started: float | None = None, study: StudyTracking | None = None, stop: StopSignal | None = None,
+           patience: float = 0.0) -> dict[str, Any]:
+    """Goes on with a run from its last checkpoint (from the start where it has none), to the same numbers.
+
+    `patience`: seconds to wait where another process still trains it.
+    """
     started = started or time.time()
-    folder, config = RunFolder.open(run_dir)
+    folder, config = RunFolder.open(run_dir, patience)
     data = load_data(config)
-    return _Run(make_plan(config, data), data, folder, imports, reporter or Silent(), started, study).complete()
+    return _Run(make_plan(config, data), data, folder, imports, reporter or Silent(), started, study, stop).complete()
 
 
 class _Run:
     def __init__(self, plan: Plan, data: DataSet, folder: RunFolder, imports: Sequence[str], reporter: Reporter,
-                 started: float, study: StudyRuns | None = None):
+                 started: float, study: StudyTracking | None = None, stop: StopSignal | None = None):
         self.plan, self.config, self.data, self.folder = plan, plan.config, data, folder
         self.imports, self.reporter, self.started, self.study = list(imports), reporter, started, study
         self.task = plan.make_task()
@@ -97,7 +107,8 @@ class _Run:
         self.to_first_step: float | None = None
         factor = lr_factor(self.config.optimizer, plan.total_steps)
         self._lr = lambda step: self.config.optimizer.lr * (factor(step) if factor else 1.0)
-        self._stop = StopSignal()
+        self._stop = stop or StopSignal()
+        self._catches_signals = stop is None
 
     def complete(self) -> dict[str, Any]:
         if self.study is None:  # which has asked already
@@ -109,7 +120,7 @@ class _Run:
         status: Any = "FAILED"
         summary: dict[str, Any] | None = None
         try:
-            with self._stop:
+            with self._stop if self._catches_signals else contextlib.nullcontext():
                 self._train_through_failures()
             summary = self._finish()
             status = "FINISHED"
@@ -216,9 +227,12 @@ class _Run:
         if every.probe_every and (epoch % every.probe_every == 0 or last):
             values |= self._probe(group)
         self._log(values)
-        self.reporter.epoch(epoch, self.metrics)
-        if epoch % every.checkpoint_every == 0 or last or is_best or self.progress.stopped_early:
+        pruned = bool(self.reporter.epoch(epoch, self.metrics)) and not last
+        if epoch % every.checkpoint_every == 0 or last or is_best or self.progress.stopped_early or pruned:
             self._checkpoint(group, is_best)
+        if pruned:
+            raise RunPruned(f"ended early after epoch {epoch} of {every.epochs} and saved; {self._where_to_go_on()}",
+                            epoch)
 
     def _note_best(self, value: float, loss: float) -> bool:
         """Whether this evaluation is the best so far; equal ones are told apart by their loss."""

@@ -48,12 +48,15 @@ class RunFolder:
         return folder
 
     @classmethod
-    def open(cls, path: Path) -> tuple[RunFolder, Config]:
-        """An existing run, to go on with, and its configuration."""
+    def open(cls, path: Path, patience: float = 0.0) -> tuple[RunFolder, Config]:
+        """An existing run, to go on with, and its configuration.
+
+        `patience`: seconds to wait for another process that holds it.
+        """
         config = from_tree(read_config(path))
         folder = cls(path)
         try:
-            folder._hold()
+            folder._hold(patience)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
         return folder, config
@@ -72,15 +75,20 @@ class RunFolder:
             self._lock.close()
             self._lock = None
 
-    def _hold(self) -> None:
-        lock = (self.path / "lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            lock.close()
-            raise UnlockedError(f"{self.path} is being trained by process {holder}") from None
+    def _hold(self, patience: float = 0.0) -> None:
+        lock, deadline = (self.path / "lock").open("a+"), time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.2)
+                    continue
+                lock.seek(0)
+                holder = lock.read().strip() or "another process"
+                lock.close()
+                raise UnlockedError(f"{self.path} is being trained by process {holder}") from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

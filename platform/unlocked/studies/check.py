@@ -1,8 +1,9 @@
-"""A whole study is checked before its first trial starts: every combination, its metric and its plot."""
+"""A whole study is checked before its first trial starts: its search, its trials, its metrics and its plot."""
 
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,20 +12,40 @@ from unlocked.data import DataSet
 from unlocked.engine.plan import Plan, load_data, make_plan
 from unlocked.errors import ConfigError
 from unlocked.studies.report import group_keys, group_of
+from unlocked.studies.search import check_search, is_grid
 from unlocked.studies.space import Point, Space, name_of
 from unlocked.tracking import flatten
 from unlocked_models.registry import unknown
 
 SHOWN = 10  # refused trials of which each gets its line
+LOOKED_AT = 200  # corners of a search's space that are checked
 
 
-def check_study(config: Config, space: Space, points: Sequence[Point]) -> None:
-    """Raises `ConfigError`: a line per reason, with the first trial that it stops; or one line about the plot."""
-    _check_trials(config, space, points)
-    _check_plot(config, space, points)
+def check_study(config: Config, space: Space) -> list[str]:
+    """What may be wrong, a line each: combinations of a search that cannot run, of which its sampler knows nothing.
+
+    Raises `ConfigError`: a line per reason, with the first trial that it stops; or one line about the rest.
+    """
+    check_search(config)
+    grid = is_grid(config)
+    points = space.grid() if grid else space.corners()
+    if not grid:
+        points = random.Random(0).sample(points, min(len(points), LOOKED_AT))
+        points += [space.complete(point, f"sweep.enqueue[{i}]") for i, point in enumerate(config.sweep.enqueue)
+                   if len(point) == len(space.dimensions)]
+    stopped, lines = _refused(config, space, points)
+    if stopped == len(points) or (grid and stopped):
+        raise ConfigError(f"sweep.space: {stopped} of {len(points)} trials cannot run:\n" + "\n".join(lines))
+    if grid:
+        _check_plot(config, space, points)
+    elif config.sweep.plot.x is not None or config.sweep.plot.lines:
+        raise ConfigError("sweep.plot: a search has the plots of its study; x and lines are for grids")
+    return [f"{stopped} of {len(points)} corners of the space cannot run; such trials will fail:", *lines] \
+        if stopped else []
 
 
-def _check_trials(config: Config, space: Space, points: Sequence[Point]) -> None:
+def _refused(config: Config, space: Space, points: Sequence[Point]) -> tuple[int, list[str]]:
+    """How many cannot run, and a line per reason."""
     refused: dict[str, list[Point]] = {}
     seen: dict[str, str | None] = {}  # a plan costs some milliseconds and does not depend on the seed
     data: dict[str, DataSet] = {}
@@ -33,23 +54,20 @@ def _check_trials(config: Config, space: Space, points: Sequence[Point]) -> None
             trial = space.config(point)
             key = json.dumps(to_dict(replace(trial, seed=0)), sort_keys=True)
             if key not in seen:
-                seen[key] = _reason_against(config.sweep.metric, trial, data)
+                seen[key] = _reason_against(config.sweep.metrics(), trial, data)
             reason = seen[key]
         except ConfigError as error:
             reason = str(error)
         if reason is not None:
             refused.setdefault(reason, []).append(point)
-    if not refused:
-        return
     lines = [f"  {name_of(stopped[0])}: {reason}" + (f" (and {len(stopped) - 1} more)" if len(stopped) > 1 else "")
              for reason, stopped in refused.items()]
     if len(lines) > SHOWN:
         lines[SHOWN:] = [f"  and {len(lines) - SHOWN} more reasons"]
-    count = sum(map(len, refused.values()))
-    raise ConfigError(f"sweep.space: {count} of {len(points)} trials cannot run:\n" + "\n".join(lines))
+    return sum(map(len, refused.values())), lines
 
 
-def _reason_against(metric: str, trial: Config, data: dict[str, DataSet]) -> str | None:
+def _reason_against(metrics: Sequence[str], trial: Config, data: dict[str, DataSet]) -> str | None:
     key = json.dumps(to_dict(trial)["data"], sort_keys=True)
     if key not in data:
         data[key] = load_data(trial)
@@ -57,15 +75,17 @@ def _reason_against(metric: str, trial: Config, data: dict[str, DataSet]) -> str
         plan = make_plan(trial, data[key])
     except ConfigError as error:
         return str(error)
-    return _reason_against_metric(metric, plan)
+    return next((reason for metric in metrics if (reason := _reason_against_metric(metric, plan))), None)
 
 
 def _reason_against_metric(metric: str, plan: Plan) -> str | None:
+    """Metrics of evaluations are known beforehand; others are looked for in the first trial that ends."""
     monitor = plan.make_task().monitor
-    known = [f"{split}/{name}" for split in ("test", "val") for name in ("loss", monitor)] + [f"best/val_{monitor}"]
-    if metric not in known:
+    known = [f"{split}/{name}" for split in ("test", "val") for name in ("loss", monitor)] + [
+        f"best/val_{monitor}", "train/loss", "time/steps_per_second", "time/examples_per_second"]
+    if metric not in known and not metric.startswith(("time/", "align/", "sg/")):
         return f"sweep.metric: {unknown('metric', metric, known)}"
-    if not metric.startswith("test/") and plan.config.data.validation == 0:
+    if metric.startswith(("val/", "best/")) and plan.config.data.validation == 0:
         return f"sweep.metric: {metric} needs a validation split; data.validation is 0"
     return None
 

@@ -1,8 +1,8 @@
-"""`sweep(config)`: the trials of a study, one after another in this process, each a full run.
+"""`sweep(config)`: the trials of a study, each a full run, one after another or several at once.
 
-    open the study (or go on with it), queue the points of the space that have no trial yet
-    while one is waiting:  ask for it, train it (or resume what was interrupted), tell its value or its failure
-    at the end:            a table, a plot, and the best group of seeds
+    open the study (or go on with it), queue what it must try
+    until it has all its trials:  start trials while there is room, wait for one to end, record it
+    at the end:                   a table, plots, and the best configuration as a file to train from
 
 Every trial is a run like any other, in a folder of its own beside the study's, and nested under the study in MLflow.
 """
@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import shutil
 import time
-import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unlocked.config import Config, to_dict, to_yaml
-from unlocked.engine.loop import Silent, resume, train
-from unlocked.engine.plan import Plan
+from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.run_folder import plain
-from unlocked.errors import ConfigError, RunInterrupted, UnlockedError, reason
+from unlocked.errors import ConfigError, RunInterrupted
 from unlocked.studies.check import check_study
-from unlocked.studies.report import best_of, mean_of, rows_of, write_report
+from unlocked.studies.report import Leader, summary_of, write_report
+from unlocked.studies.runners import make_runner
+from unlocked.studies.search import is_grid
 from unlocked.studies.space import Point, Space, name_of
-from unlocked.studies.study import JOURNAL, Study
-from unlocked.tracking import Row, StudyRuns, Tracker, collect_tags, flatten, resolve_uri, sync_leftovers
+from unlocked.studies.study import Study, known_study
+from unlocked.studies.trial import Job, Outcome
+from unlocked.tracking import StudyRuns, Tracker, collect_tags, flatten, resolve_uri, sync_leftovers
 from unlocked.tracking.folder import locked
 
 if TYPE_CHECKING:
@@ -35,23 +36,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """One trial behind us: `value` is its metric, `failure` one line where it has none; times in seconds."""
+    """One trial behind us; times in seconds."""
 
     done: int
-    total: int
+    total: int | None  # None: until the time is up
+    number: int
     trial: str
-    value: float | None
-    failure: str | None
+    values: list[float] | None  # of the metrics; of a pruned trial the last one it reported
+    failure: str | None  # one line
+    pruned: int | None  # the epoch
     seconds: float
-    best: Row | None
-    best_mean: float
-    left: float
+    best: str | None  # in words
+    left: float | None
 
 
 class Watcher(Protocol):
-    """Who watches a study: the progress display."""
+    """Who watches a study: the progress display. All calls come from the driver's thread."""
 
-    def started(self, folder: Path, done: int, total: int) -> None: ...
+    def started(self, folder: Path, done: int, total: int | None, at_once: int) -> None: ...
+
+    def began(self, number: int, trial: str) -> None: ...
+
+    def epoch(self, number: int, epoch: int, epochs: int, value: float | None) -> None: ...
 
     def finished(self, progress: Progress) -> None: ...
 
@@ -59,7 +65,11 @@ class Watcher(Protocol):
 
 
 class _Nobody:
-    def started(self, folder: Path, done: int, total: int) -> None: ...
+    def started(self, folder: Path, done: int, total: int | None, at_once: int) -> None: ...
+
+    def began(self, number: int, trial: str) -> None: ...
+
+    def epoch(self, number: int, epoch: int, epochs: int, value: float | None) -> None: ...
 
     def finished(self, progress: Progress) -> None: ...
 
@@ -71,12 +81,12 @@ def sweep(config: Config, *, imports: Sequence[str] = (), watcher: Watcher | Non
     """The study of `config.sweep`, from its first trial, or from where it was interrupted, to its summary.
 
     Args:
-        imports: modules with models, data sets or schemes, for the workers of trials that run on Ray.
+        imports: modules with models, data sets or schemes, for the processes of trials.
         watcher: told of every trial.
         plot: where to put a copy of the study's plot.
         retry_failed: queue the points again whose trial failed; others are never repeated.
 
-    Returns the summary: study folder, numbers of trials, the best group of seeds, paths of the table and the plot.
+    Returns the summary: study folder, numbers of trials, the best, paths of the table, the plots and `best.yaml`.
     Raises `ConfigError` or `DataError` before anything starts, among them that a study of this name exists with
     another space, and `RunInterrupted` after Ctrl-C: the same call goes on.
 
@@ -84,36 +94,76 @@ def sweep(config: Config, *, imports: Sequence[str] = (), watcher: Watcher | Non
     >>> sweep(load_config("studies/lag"))["best"]  # doctest: +SKIP
     """
     started = started or time.time()
+    watcher = watcher or _Nobody()
     space = Space(config)
-    points = space.grid()
-    check_study(config, space, points)
+    for warning in check_study(config, space):
+        watcher.note(warning)
     if config.tracking.uri is not None:
         resolve_uri(config.tracking.uri, Path(config.tracking.runs))  # refuses what is no address
-    folder = _folder(config)
+    folder = _make_folder(config)
     with locked(folder / "lock", timeout=0.0) as held:
         if not held:
             raise ConfigError(f"name: the study {folder} is being run by another process")
         study = Study(folder, config, space)
         (folder / "study.yaml").write_text(to_yaml(config))
-        study.enqueue(points, retry_failed)
-        summary = _Sweep(config, space, study, folder, imports, watcher or _Nobody()).complete()
+        wanted = space.grid() if is_grid(config) else [
+            space.complete(point, f"sweep.enqueue[{i}]") for i, point in enumerate(config.sweep.enqueue)]
+        study.enqueue(wanted, retry_failed)
+        summary = _Sweep(config, space, study, folder, imports, watcher).complete()
     if plot is not None and "plot" in summary:
         plot.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(summary["plot"], plot)
     return summary | {"seconds": time.time() - started}
 
 
+def folder_of(config: Config) -> Path:
+    return Path(config.tracking.runs) / plain(config.name)
+
+
+def _make_folder(config: Config) -> Path:
+    """The study's folder, made where it is missing; `ConfigError` where something else lies there."""
+    folder = folder_of(config)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = {entry.name for entry in folder.iterdir()} - {"lock"}
+    except OSError as error:
+        raise ConfigError(f"tracking.runs: {folder} cannot be written: {error.strerror}") from None
+    if others and not known_study(folder):
+        raise ConfigError(f"name: {folder} exists and is no study; give this one another name (name=...)")
+    return folder
+
+
+@dataclass
+class _Live:
+    """A trial under way."""
+
+    trial: Trial
+    point: Point
+    job: Job
+    began: float
+
+
 class _Sweep:
+    """The loop over trials, and the judge that they report to."""
+
     def __init__(self, config: Config, space: Space, study: Study, folder: Path, imports: Sequence[str],
                  watcher: Watcher):
         self.config, self.space, self.study, self.folder = config, space, study, folder
         self.imports, self.watcher = imports, watcher
-        self.runs = StudyRuns(folder)
+        self.runs, self.stop = StudyRuns(folder), StopSignal()
+        self.metric = config.sweep.metrics()[0]
+        self.live: dict[int, _Live] = {}
+        records = list(study.records())
+        self.done, self.before = len(records), len(records)
+        self.leader = Leader(config, space, records)
+        # a grid ends with its queue; a search has its number of trials, queued ones and failures included
+        self.total = self.done + study.waiting() if is_grid(config) else config.sweep.trials
+        self.deadline = time.monotonic() + 3600 * config.sweep.hours if config.sweep.hours else None
+        self.began = time.monotonic()
 
     def complete(self) -> dict[str, Any]:
-        waiting, done = self.study.waiting(), len(list(self.study.records()))
-        self.watcher.started(self.folder, done, done + waiting)
-        if not waiting:
+        if self.total is not None and self.done >= self.total:
+            self.watcher.started(self.folder, self.done, self.done, 0)
             return self._summary()
         tracking, root = self.config.tracking, Path(self.config.tracking.runs)
         sync_leftovers(root, tracking.uri)
@@ -122,18 +172,17 @@ class _Sweep:
                                      tags, root)
         status: Any = "FAILED"
         try:
-            self._run_trials(done, done + waiting)
+            self._run_trials()
             summary = self._summary()
-            for name in ("table", "plot"):
-                if name in summary:
-                    self.tracker.recorder.artifact(Path(summary[name]))
+            for path in summary["files"]:
+                self.tracker.recorder.artifact(Path(path))
             self.tracker.recorder.artifact(self.folder / "study.yaml")
             status = "FINISHED"
             return summary
         except (RunInterrupted, KeyboardInterrupt):
             status = "KILLED"
-            behind = len(list(self.study.records()))
-            raise RunInterrupted(f"interrupted; {behind} of {done + waiting} trials are behind it, the same command "
+            total = f" of {self.total}" if self.total is not None else ""
+            raise RunInterrupted(f"interrupted; {self.done}{total} trials are behind it, the same command "
                                  f"goes on with the rest") from None
         finally:
             if not self.runs.close():
@@ -142,83 +191,107 @@ class _Sweep:
             if self.tracker.unsent:
                 self.watcher.note(self.tracker.unsent)
 
-    def _run_trials(self, done: int, total: int) -> None:
-        spent: list[float] = []
-        while (asked := self.study.ask()) is not None:
-            trial, point = asked
-            began = time.time()
-            value, failure = self._run_trial(trial, point)
-            spent.append(time.time() - began)
-            done += 1
-            rows = rows_of(self.config, self.space, self.study.records())
-            best = best_of(rows)
-            best_mean = mean_of(best, self.config.sweep.metric) if best else float("nan")
-            if value is not None:
-                self.tracker.recorder.metrics(done, {f"trial/{self.config.sweep.metric}": value,
-                                                     f"best_mean/{self.config.sweep.metric}": best_mean})
-            self.watcher.finished(Progress(done, total, name_of(point), value, failure, spent[-1], best, best_mean,
-                                           sum(spent) / len(spent) * (total - done)))
+    def _run_trials(self) -> None:
+        with self.stop:
+            runner = make_runner(self.config, self.runs, self.stop, self.imports)
+            self.watcher.started(self.folder, self.done, self.total, runner.limit)
+            ready: _Live | None = None
+            try:
+                while True:
+                    while not self.stop.asked and len(self.live) < runner.limit:
+                        ready = ready or self._ask()
+                        if ready is None or not (runner.has_room(ready.job) or not self.live):
+                            break
+                        self.live[ready.job.number] = ready
+                        self.watcher.began(ready.job.number, name_of(ready.point))
+                        runner.start(ready.job)
+                        ready = None
+                    if not self.live:
+                        break
+                    job, outcome = runner.next(self)
+                    self._end(self.live.pop(job.number), outcome)
+            finally:
+                runner.close()
+                for left in [*self.live.values(), *([ready] if ready else [])]:
+                    self.study.wait_again(left.trial)
+        if self.stop.asked:
+            raise RunInterrupted("interrupted")
 
-    def _run_trial(self, trial: Trial, point: Point) -> tuple[float | None, str | None]:
-        """Its value, or why it has none; only an interruption leaves it unfinished."""
+    def _ask(self) -> _Live | None:
+        """The next trial, ready to start; None when there is to be none."""
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            return None
+        if not self.study.waiting() and (is_grid(self.config) or self._all_asked()):
+            return None
+        trial, point = self.study.ask()
+        runs = trial.user_attrs.get("runs", {})
+        job = Job(trial.number, self.config, self.metric, runs, self.imports)
         try:
-            summary = self._train(trial, point)
-        except RunInterrupted:
-            raise
-        except Exception as error:
-            failure = str(error) if isinstance(error, UnlockedError) else f"{type(error).__name__}: {reason(error)}"
+            config = replace(self.space.config(point), sweep=replace(self.config.sweep, space={}))
+        except ConfigError as error:  # of a search: a combination that cannot be
+            self._end(_Live(trial, point, job, time.monotonic()), Outcome(failure=str(error)))
+            return self._ask()
+        return _Live(trial, point, replace(job, config=config), time.monotonic())
+
+    def _all_asked(self) -> bool:
+        return self.total is not None and self.done + len(self.live) >= self.total
+
+    def _end(self, live: _Live, outcome: Outcome) -> None:
+        """Records what a trial came to."""
+        trial, failure, values = live.trial, outcome.failure, None
+        if outcome.interrupted:
+            self.study.wait_again(trial)
+            self.stop.asked = True
+            return
+        if outcome.pruned is not None:
+            self.study.prune(trial, outcome.pruned)
+        elif failure is None:
+            values, failure = self.study.complete(trial, outcome.summaries)
+        else:
             log = self.folder / "failures" / f"trial-{trial.number:04d}.txt"
             log.parent.mkdir(exist_ok=True)
-            log.write_text(f"{name_of(point)}\n\n{traceback.format_exc()}{getattr(error, 'detail', None) or ''}")
+            log.write_text(f"{name_of(live.point)}\n\n{failure}\n\n{outcome.detail}")
             self.study.fail(trial, failure)
-            return None, failure
-        return self.study.complete(trial, summary)
+            if outcome.may_pass and trial.user_attrs.get("retries", 0) < self.config.sweep.retries:
+                self.study.retry(trial.number, live.point, trial.user_attrs.get("retries", 0) + 1, live.job.runs)
+                self.watcher.note(f"trial {trial.number}: {failure}; it is tried again")
+                return
+        self.done += 1
+        record = self.study.record(trial.number)
+        self.leader.add(record)
+        if values is not None:
+            names = self.config.sweep.metrics()
+            self.tracker.recorder.metrics(self.done, {
+                **{f"trial/{name}": value for name, value in zip(names, values, strict=True)}, **self.leader.best()})
+        seconds = time.monotonic() - live.began
+        left = None
+        if self.total is not None:
+            left = (time.monotonic() - self.began) / (self.done - self.before) * (self.total - self.done)
+        if self.deadline is not None:
+            left = min(max(self.deadline - time.monotonic(), 0.0), left if left is not None else float("inf"))
+        self.watcher.finished(Progress(self.done, self.total, trial.number, name_of(live.point), record.values,
+                                       failure, outcome.pruned, seconds, self.leader.words(), left))
 
-    def _train(self, trial: Trial, point: Point) -> dict[str, Any]:
-        watch, known = _TrialReporter(trial, self.watcher), trial.user_attrs.get("run")
-        run = Path(self.config.tracking.runs) / known if known else None
-        if run is not None and (run / "config.yaml").exists():
-            return resume(run, imports=self.imports, reporter=watch, study=self.runs)
-        return train(self.space.config(point), imports=self.imports, reporter=watch, study=self.runs)
+    # the judge of its trials -------------------------------------------------------------------------------
+
+    def begun(self, number: int, seed: int, run: str) -> None:
+        """Notes the run folder, so that an interrupted trial can go on from there."""
+        live = self.live[number]
+        live.job.runs[str(seed)] = run
+        live.trial.set_user_attr("runs", live.job.runs)
+
+    def epoch(self, number: int, epoch: int, epochs: int, value: float | None) -> bool:
+        self.watcher.epoch(number, epoch, epochs, value)
+        live = self.live.get(number)
+        if live is None or value is None or self.config.sweep.pruner is None:
+            return False
+        return self.study.should_prune(live.trial, epoch, value)
+
+    def note(self, number: int, text: str) -> None:
+        self.watcher.note(f"trial {number}: {text}")
+
+    # -------------------------------------------------------------------------------------------------
 
     def _summary(self) -> dict[str, Any]:
-        config, records = self.config, list(self.study.records())
-        rows = rows_of(config, self.space, records)
-        best = best_of(rows)
-        failed = [record for record in records if record.summary is None]
-        summary: dict[str, Any] = {
-            "study": self.folder.name, "study_dir": str(self.folder), "trials": len(records),
-            "complete": len(records) - len(failed), "metric": config.sweep.metric, "rows": rows,
-            "failed": {name_of(record.point): record.failure for record in failed},
-            "best": best and {"group": best.group, "mean": mean_of(best, config.sweep.metric),
-                              "seeds": len(best.seeds)},
-        }
-        if rows:
-            summary |= {name: str(path) for name, path in write_report(config, rows, self.folder).items()}
-        return summary
-
-
-class _TrialReporter(Silent):
-    """Notes the run folder of a trial as soon as it has one, so that an interrupted trial can go on from there."""
-
-    def __init__(self, trial: Trial, watcher: Watcher):
-        self._trial, self._watcher = trial, watcher
-
-    def started(self, plan: Plan, run_dir: Path, step: int) -> None:
-        self._trial.set_user_attr("run", run_dir.name)
-
-    def note(self, text: str) -> None:
-        self._watcher.note(text)
-
-
-def _folder(config: Config) -> Path:
-    """The study's folder, made where it is missing; `ConfigError` where something else lies there."""
-    folder = Path(config.tracking.runs) / plain(config.name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        others = {entry.name for entry in folder.iterdir()} - {"lock"}
-    except OSError as error:
-        raise ConfigError(f"tracking.runs: {folder} cannot be written: {error.strerror}") from None
-    if others and JOURNAL not in others:
-        raise ConfigError(f"name: {folder} exists and is no study; give this one another name (name=...)")
-    return folder
+        summary = summary_of(self.config, self.space, self.study, self.folder)
+        return summary | write_report(self.config, self.space, self.study, self.folder, summary)

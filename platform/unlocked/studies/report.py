@@ -1,20 +1,31 @@
-"""What a study found: its trials as groups over seeds, the best of them, a table and a plot."""
+"""What a study found: its trials as rows of a table, the best of them, plots, and a configuration to train from.
+
+    runs/<study>/trials.csv    every trial: number, state, parameters, values, seconds, run folders, failure
+    runs/<study>/results.csv   a grid's groups over their seeds, results.png as a figure
+    runs/<study>/plots/        a search's history, importances, slices, contours, ... as HTML and PNG
+    runs/<study>/best.yaml     `unlocked train runs/<study>/best.yaml` repeats the best trial
+    runs/<study>/pareto/       of several metrics, a file for every trial that no other is better than in all of them
+"""
 
 from __future__ import annotations
 
+import csv
 import math
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from unlocked.config import Config
-from unlocked.studies.space import Point, Space
-from unlocked.studies.study import Record, direction_of
+from unlocked.studies.plots import draw_search
+from unlocked.studies.search import is_grid
+from unlocked.studies.space import Point, Space, name_of
+from unlocked.studies.study import Record, Study, directions_of
 from unlocked.tracking import Row, to_csv
 from unlocked.tracking.compare import CONTROL
 from unlocked.tracking.comparisons import comparison, comparison_against
 
-TABLE, PLOT = "results.csv", "results.png"
+TRIALS, TABLE, PLOT, BEST, PARETO, PLOTS = "trials.csv", "results.csv", "results.png", "best.yaml", "pareto", "plots"
 # as runs are tagged, so that tables and plots of a study and of `unlocked compare` say the same words
 _TAGS = {"scheme.name": "scheme", "model.name": "model", "data.name": "dataset", "parallel.stages": "stages",
          "parallel.replicas": "replicas", "scheme.lag": "lag"}
@@ -34,25 +45,63 @@ def group_of(space: Space, point: Point, keys: Sequence[str]) -> dict[str, str]:
 
 def metrics_of(config: Config) -> list[str]:
     """What the table shows: what best means, what is plotted, and the speed."""
-    wanted = [config.sweep.metric, config.sweep.plot.y or config.sweep.metric, "test/accuracy", "time/steps_per_second"]
+    sweep = config.sweep
+    wanted = [*sweep.metrics(), sweep.plot.y or sweep.metrics()[0], "test/accuracy", "time/steps_per_second"]
     return list(dict.fromkeys(wanted))
 
 
-def rows_of(config: Config, space: Space, records: Iterable[Record]) -> list[Row]:
-    """A row per group of completed trials, one value per seed; the best first, the frozen control last."""
-    keys, rows = group_keys(config, space), dict[tuple[str, ...], Row]()
-    for record in records:
-        if record.summary is not None:
-            group = group_of(space, record.point, keys)
-            row = rows.setdefault(tuple(group.values()), Row(group, control=record.summary["scheme"] == CONTROL))
-            row.seeds[str(record.summary["seed"])] = record.summary["metrics"]
-    sign = -1.0 if direction_of(config) == "maximize" else 1.0
-    return sorted(rows.values(), key=lambda row: (row.is_control, sign * mean_of(row, config.sweep.metric)))
+class Leader:
+    """The best so far, trial by trial: of a grid the group with the best mean over its seeds, not the luckiest seed
+    and the control only while there is no other; of a search the best feasible trial."""
 
+    def __init__(self, config: Config, space: Space, records: Iterable[Record]):
+        self._config, self._space = config, space
+        self._keys, self._grid = group_keys(config, space), is_grid(config)
+        self._metric = config.sweep.metrics()[0]
+        self._sign = -1.0 if directions_of(config)[0] == "maximize" else 1.0
+        self._rows: dict[tuple[str, ...], Row] = {}
+        self._best: tuple[tuple[bool, float], Row] | None = None
+        for record in records:
+            self.add(record)
 
-def best_of(rows: Sequence[Row]) -> Row | None:
-    """The group with the best mean, not the luckiest seed; the control only while there is no other."""
-    return rows[0] if rows else None
+    def add(self, record: Record) -> None:
+        if not record.summaries:
+            return
+        group = group_of(self._space, record.point, self._keys)
+        if not self._grid:
+            group = {"trial": str(record.number), **group}
+        control = record.summaries[0]["scheme"] == CONTROL
+        row = self._rows.setdefault(tuple(group.values()), Row(group, control=control and self._grid))
+        row.seeds |= {str(summary["seed"]): summary["metrics"] for summary in record.summaries}
+        if not self._grid and record.feasible:
+            rank = self._rank(row)
+            self._best = (rank, row) if self._best is None or rank < self._best[0] else self._best
+
+    def rows(self) -> list[Row]:
+        """A row per group of completed trials, or per trial; the best first, the frozen control last."""
+        return sorted(self._rows.values(), key=self._rank)
+
+    def row(self) -> Row | None:
+        if not self._grid:
+            return self._best[1] if self._best else None
+        return min(self._rows.values(), key=self._rank, default=None)
+
+    def best(self) -> dict[str, float]:
+        """As metrics of the study's own run."""
+        row = self.row()
+        return {f"best/{self._metric}": mean_of(row, self._metric)} if row else {}
+
+    def words(self) -> str | None:
+        row = self.row()
+        if row is None:
+            return None
+        value = f"{mean_of(row, self._metric):.4f}"
+        if not self._grid:
+            return f"{value} trial {row.group['trial']}"
+        return f"{value} {row.label}" + (f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else "")
+
+    def _rank(self, row: Row) -> tuple[bool, float]:
+        return row.is_control, self._sign * mean_of(row, self._metric)
 
 
 def mean_of(row: Row, metric: str) -> float:
@@ -60,14 +109,93 @@ def mean_of(row: Row, metric: str) -> float:
     return summary.mean if summary else math.nan
 
 
-def write_report(config: Config, rows: Sequence[Row], folder: Path) -> dict[str, Path]:
-    """The table as CSV and the plot as PNG in a folder; the paths of what was written."""
-    metric = config.sweep.plot.y or config.sweep.metric
-    written: dict[str, Any] = {"table": to_csv(rows, folder / TABLE, metrics_of(config)),
-                               "plot": draw(config, rows, folder / PLOT, metric)}
-    return {name: path for name, path in written.items() if path is not None}
+def summary_of(config: Config, space: Space, study: Study, folder: Path) -> dict[str, Any]:
+    """Numbers of trials, a row for each or for each group, and the best."""
+    records = list(study.records())
+    leader = Leader(config, space, records)
+    metrics, front = config.sweep.metrics(), study.best()
+    row = leader.row()
+    best: dict[str, Any] | None = None
+    if is_grid(config) and row is not None:
+        best = {"group": row.group, "mean": mean_of(row, metrics[0]), "seeds": len(row.seeds)}
+    elif len(metrics) == 1 and front:
+        record = next(record for record in records if record.number == front[0])
+        best = {"trial": record.number, "params": record.point, "value": (record.values or [math.nan])[0],
+                "runs": record.runs}
+    summary: dict[str, Any] = {
+        "study": folder.name, "study_dir": str(folder), "trials": len(records),
+        "complete": sum(bool(record.summaries) for record in records),
+        "pruned": sum(record.pruned is not None for record in records), "metric": config.sweep.metric,
+        "rows": leader.rows(), "failed": {name_of(record.point): record.failure for record in records
+                                          if record.failure is not None}, "best": best}
+    if len(metrics) > 1:
+        summary["pareto"] = [{"trial": record.number, "params": record.point, "values": record.values}
+                             for record in records if record.number in front]
+    return summary
 
 
-def draw(config: Config, rows: Sequence[Row], path: Path, metric: str) -> Path | None:
+def write_report(config: Config, space: Space, study: Study, folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    """Writes all files; their paths, by name where they have one, and all of them as `files`."""
+    records = list(study.records())
+    found = {"trials_table": _write_trials(config, space, records, folder / TRIALS)}
+    files = [found["trials_table"]]
+    if is_grid(config):
+        rows, metric = summary["rows"], config.sweep.plot.y or config.sweep.metrics()[0]
+        if rows:
+            found["table"] = to_csv(rows, folder / TABLE, metrics_of(config))
+            plot = _draw_grid(config, rows, folder / PLOT, metric)
+            found |= {"plot": plot} if plot is not None else {}
+    elif summary["complete"]:
+        plots = draw_search(study.optuna, config.sweep.metrics(), folder / PLOTS)
+        files += plots
+        found |= {"plot": plots[0]} if plots else {}
+    found |= _write_best(config, space, records, summary, folder)
+    files += [path for path in found.values() if path not in files and path.is_file()]
+    return {name: str(path) for name, path in found.items()} | {"files": [str(path) for path in files]}
+
+
+def _draw_grid(config: Config, rows: Sequence[Row], path: Path, metric: str) -> Path | None:
     x = config.sweep.plot.x
     return comparison_against(rows, _TAGS.get(x, x), path, metric) if x is not None else comparison(rows, path, metric)
+
+
+def _write_trials(config: Config, space: Space, records: Sequence[Record], path: Path) -> Path:
+    dimensions, metrics = [dimension.name for dimension in space.dimensions], config.sweep.metrics()
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["number", "state", *dimensions, *metrics, "feasible", "seconds", "runs", "failure"])
+        for record in records:
+            state = "failed" if record.failure is not None else "complete" if record.pruned is None else (
+                f"pruned at epoch {record.pruned}")
+            values = record.values or []
+            table.writerow([record.number, state, *(record.point.get(name, "") for name in dimensions),
+                            *values, *[""] * (len(metrics) - len(values)), record.feasible, f"{record.seconds:.3f}",
+                            " ".join(record.runs), record.failure or ""])
+    return path
+
+
+def _write_best(config: Config, space: Space, records: Sequence[Record], summary: dict[str, Any],
+                folder: Path) -> dict[str, Path]:
+    """The very configurations that the best trials trained from."""
+    runs = folder.parent
+    if "pareto" in summary:
+        shutil.rmtree(folder / PARETO, ignore_errors=True)
+        front = {entry["trial"] for entry in summary["pareto"]}
+        for record in records:
+            if record.number in front and record.runs:
+                (folder / PARETO).mkdir(exist_ok=True)
+                _copy(runs / record.runs[0], folder / PARETO / f"trial-{record.number:04d}.yaml", record)
+        return {"pareto_configs": folder / PARETO} if front else {}
+    best = summary["best"]
+    if best is None:
+        return {}
+    keys = group_keys(config, space)
+    fits = [record for record in records if record.runs and record.summaries and (
+        record.number == best["trial"] if "trial" in best else group_of(space, record.point, keys) == best["group"])]
+    return {"best_config": _copy(runs / fits[0].runs[0], folder / BEST, fits[0])} if fits else {}
+
+
+def _copy(run: Path, path: Path, record: Record) -> Path:
+    """The resolved configuration of a run, with a line on where it is from."""
+    path.write_text(f"# trial {record.number}: {name_of(record.point)}\n" + (run / "config.yaml").read_text())
+    return path

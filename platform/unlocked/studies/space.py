@@ -1,26 +1,33 @@
 """The space of a study: its dimensions, their choices, and the configurations that these make.
 
-    scheme:      {choice: [{scheme.name: cdni}, {scheme.name: dfa, optimizer.lr: 3.0e-4}, {scheme.name: frozen}]}
-    scheme.lag:  {choice: [1, 4, 16], when: {scheme.name: [cdni, dfa]}}
-    seed:        [0, 1, 2]
+    scheme:        {choice: [{scheme.name: cdni}, {scheme.name: dfa, optimizer.lr: 3.0e-4}, {scheme.name: frozen}]}
+    scheme.lag:    {choice: [1, 4, 16], when: {scheme.name: [cdni, dfa]}}
+    optimizer.lr:  {low: 1.0e-5, high: 1.0e-2, log: true}
+    seed:          [0, 1, 2]
 
-A dimension named like a configuration key gives that key its values. A choice that is a mapping sets all the keys
-it names; such a dimension may have any name, and its choices may be named: `{choice: {two: {parallel.stages: 2}}}`.
-A dimension with `when` is in the space only where the keys have these values, in the dimensions above it or, where
-none of them sets the key, in the configuration itself.
+A dimension named like a configuration key gives that key its values: those of a list, or numbers from `low` to `high`,
+whole ones where both ends are, in steps where there is a `step`. A choice that is a mapping sets all the keys it names;
+such a dimension may have any name, and its choices may be named: `{choice: {two: {parallel.stages: 2}}}`. A dimension
+with `when` is in the space only where the keys have these values, in the dimensions above it or, where none of them
+sets the key, in the configuration itself.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unlocked.config import Config, check_types, to_dict, with_values
 from unlocked.config.schema import SweepConfig
 from unlocked.errors import ConfigError
 from unlocked.tracking import flatten
 from unlocked.tracking.compare import ABSENT
+from unlocked_models.registry import unknown
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
 
 Label = None | bool | int | float | str
 Point = dict[str, Label]  # dimension -> choice, of the dimensions that are in the space there
@@ -28,26 +35,87 @@ _FIXED = ("sweep", "tracking", "name")  # one study: one place, one name
 
 
 @dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included; whole ones where both are whole."""
+
+    low: int | float
+    high: int | float
+    step: int | float | None = None
+    log: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def grid(self) -> list[int | float] | None:
+        """Every number in it; None where there is no end of them."""
+        if self.step is None and not self.is_whole:
+            return None
+        step = self.step or 1
+        return [self.low + i * step for i in range(math.floor((self.high - self.low) / step * (1 + 1e-12)) + 1)]
+
+    def holds(self, value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int if self.is_whole else int | float):
+            return False
+        steps = (value - self.low) / (self.step or (1 if self.is_whole else math.inf))
+        return self.low <= value <= self.high and abs(steps - round(steps)) < 1e-9
+
+
+@dataclass(frozen=True)
 class Dimension:
-    """One choice to make: `choices` maps the label of each to the configuration keys that it sets."""
+    """One choice to make: `choices` maps the label of each to the configuration keys that it sets; or a range."""
 
     name: str
     choices: dict[Label, dict[str, Any]]
     when: dict[str, list[Any]]
+    range: Range | None = None
 
     @property
     def keys(self) -> set[str]:
-        return {key for values in self.choices.values() for key in values}
+        return {self.name} if self.range else {key for values in self.choices.values() for key in values}
+
+    def values(self, label: Label) -> dict[str, Any]:
+        """The configuration keys that a choice sets, or a number of the range."""
+        return {self.name: label} if self.range else self.choices[label]
+
+    def labels(self) -> list[Label]:
+        """All choices, or all numbers of the range; of an endless one its two ends."""
+        if self.range is None:
+            return list(self.choices)
+        return [*(self.range.grid() or (self.range.low, self.range.high))]
+
+    def admits(self, label: Label) -> bool:
+        return self.range.holds(label) if self.range else any(
+            label == known and type(label) is type(known) for known in self.choices)
 
     def holds(self, value_of: Callable[[str], Any]) -> bool:
         return all(value_of(key) in allowed for key, allowed in self.when.items())
+
+    def words(self) -> str:
+        """For a list of what is searched."""
+        when = " where " + ", ".join(f"{key} in {_text(allowed)}" for key, allowed in self.when.items())
+        if self.range is None:
+            what = ", ".join(_text(label) for label in self.choices)
+        else:
+            step = f" in steps of {self.range.step}" if self.range.step is not None else ""
+            what = f"{self.range.low} to {self.range.high}{step}{', logarithmic' if self.range.log else ''}"
+        return f"{self.name}: {what}{when if self.when else ''}"
+
+    def suggest(self, trial: Trial) -> Label:
+        """What Optuna's sampler chooses for a trial, or what was queued for it."""
+        if self.range is None:
+            return trial.suggest_categorical(self.name, list(self.choices))
+        low, high, step, log = self.range.low, self.range.high, self.range.step, self.range.log
+        if self.range.is_whole:
+            return trial.suggest_int(self.name, int(low), int(high), step=int(step or 1), log=log)
+        return trial.suggest_float(self.name, low, high, step=step, log=log)
 
 
 class Space:
     """The dimensions of `config.sweep.space` over the rest of that configuration.
 
     Raises `ConfigError`, one line, for an unknown key (with the nearest match), a value of the wrong type, a choice
-    given twice, or a `when` that looks at a dimension below its own.
+    given twice, an empty range, or a `when` that looks at a dimension below its own.
     """
 
     def __init__(self, config: Config):
@@ -67,6 +135,15 @@ class Space:
 
     def grid(self) -> list[Point]:
         """Every point, the last dimension varying fastest."""
+        for dimension in self.dimensions:
+            if dimension.range and dimension.range.grid() is None:
+                raise ConfigError(f"sweep.space.{dimension.name}: a grid cannot hold every number from "
+                                  f"{dimension.range.low} to {dimension.range.high}; give a step or choices, or "
+                                  f"another sweep.sampler")
+        return self.corners()
+
+    def corners(self) -> list[Point]:
+        """Every point of the grid, with endless ranges at their two ends."""
         points = list(self._grid({}, {}, 0))
         for dimension in self.dimensions:
             if not any(dimension.name in point for point in points):
@@ -84,6 +161,16 @@ class Space:
                 point[dimension.name] = choose(dimension)
                 self._add(values, dimension, point[dimension.name])
         return point
+
+    def complete(self, given: Mapping[str, Label], where: str) -> Point:
+        """The given part of a point, checked; dimensions that it does not name are left to the sampler."""
+        by_name = {dimension.name: dimension for dimension in self.dimensions}
+        for name, label in given.items():
+            if name not in by_name:
+                raise ConfigError(f"{where}: {unknown('dimension', name, list(by_name))}")
+            if not by_name[name].admits(label):
+                raise ConfigError(f"{where}.{name}: {label!r} is not in the space")
+        return dict(given)
 
     def values(self, point: Point) -> dict[str, Any]:
         """The configuration keys that a point sets."""
@@ -115,13 +202,13 @@ class Space:
         if not dimension.holds(lambda key: self._value(values, key)):
             yield from self._grid(point, values, depth + 1)
             return
-        for label in dimension.choices:
+        for label in dimension.labels():
             below = dict(values)
             self._add(below, dimension, label)
             yield from self._grid(point | {dimension.name: label}, below, depth + 1)
 
     def _add(self, values: dict[str, Any], dimension: Dimension, label: Label) -> None:
-        for key, value in dimension.choices[label].items():
+        for key, value in dimension.values(label).items():
             if key in values:
                 raise ConfigError(f"sweep.space.{dimension.name}: {key} is set by another dimension as well; use when "
                                   f"to keep them apart")
@@ -140,7 +227,8 @@ class Space:
         for key in dimension.keys:
             if key.partition(".")[0] in _FIXED:
                 raise ConfigError(f"sweep.space.{dimension.name}: {key} is the same for all trials of a study")
-        for values in dimension.choices.values():
+        ends = (dimension.range.low, dimension.range.high) if dimension.range else ()
+        for values in [*dimension.choices.values(), *({dimension.name: end} for end in ends)]:
             check_types(self.base, values, f"sweep.space.{dimension.name}")
         for key, allowed in dimension.when.items():
             for value in allowed:
@@ -153,7 +241,12 @@ def name_of(point: Point) -> str:
 
 
 def _dimension(name: str, entry: Any) -> Dimension:
-    choices, when = (entry["choice"], entry.get("when", {})) if isinstance(entry, dict) else (entry, {})
+    """`entry` has the shape that `check_values` asks for."""
+    given = entry.get("when", {}) if isinstance(entry, dict) else {}
+    when = {key: value if isinstance(value, list) else [value] for key, value in given.items()}
+    if isinstance(entry, dict) and "low" in entry:
+        return Dimension(name, {}, when, _range(name, **{key: entry[key] for key in entry if key != "when"}))
+    choices = entry["choice"] if isinstance(entry, dict) else entry
     named = choices.items() if isinstance(choices, dict) else ((_label(choice), choice) for choice in choices)
     made: dict[Label, dict[str, Any]] = {}
     for label, choice in named:
@@ -163,7 +256,26 @@ def _dimension(name: str, entry: Any) -> Dimension:
             raise ConfigError(f"sweep.space.{name}: the choice named {label} is {choice!r}; expected the keys it sets, "
                               f"such as {{scheme.name: dfa}}")
         made[label] = _leaves(choice) if isinstance(choice, dict) else {name: choice}
-    return Dimension(name, made, {key: value if isinstance(value, list) else [value] for key, value in when.items()})
+    return Dimension(name, made, when)
+
+
+def _range(name: str, low: Any, high: Any, step: Any = None, log: bool = False) -> Range:
+    key = f"sweep.space.{name}"
+    for word, number in (("low", low), ("high", high), ("step", step)):
+        if isinstance(number, bool) or not isinstance(number, int | float | None) or not math.isfinite(number or 0):
+            raise ConfigError(f"{key}.{word}: {number!r} is no number")
+    if low > high:
+        raise ConfigError(f"{key}: low is {low}, above high, which is {high}")
+    if step is not None and step <= 0:
+        raise ConfigError(f"{key}.step: {step} is out of range; expected more than 0")
+    if log and low <= 0:
+        raise ConfigError(f"{key}: log needs numbers above 0; low is {low}")
+    if log and step is not None:
+        raise ConfigError(f"{key}: log and step cannot go together")
+    found = Range(low, high, step, log)
+    if found.is_whole and step is not None and not isinstance(step, int):
+        raise ConfigError(f"{key}.step: {step} is not whole, but low and high are")
+    return found
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

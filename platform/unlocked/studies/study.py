@@ -1,10 +1,11 @@
-"""The record of a study: Optuna's journal in the study's folder, written so that a kill at any moment resumes.
+"""The record of a study in Optuna's storage, written so that a kill at any moment resumes.
 
-    runs/<study>/study.journal   every trial with its parameters, its state, and its run's summary or its failure
+    runs/<study>/study.journal   every trial with its parameters, its state, and its runs' summaries or its failure
 
-A trial is waiting, running, complete or failed. One whose process died is found running when the study is opened
-again; it goes back into the queue under its own number, and its run folder is known, so that it goes on from its last
-checkpoint. The journal is a file because several processes that open a fresh SQLite database for Optuna collide.
+A trial is waiting, running, complete, pruned or failed. One whose process died is found running when the study is
+opened again; it goes back into the queue under its own number, and its run folders are known, so that it goes on from
+its last checkpoint. The journal is a file because several processes that open a fresh SQLite database for Optuna
+collide; `sweep.storage` names a database for those who want one.
 """
 
 from __future__ import annotations
@@ -16,102 +17,215 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from unlocked.config import Config, to_dict
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, UnlockedError, reason
+from unlocked.studies.search import is_grid, make_pruner, make_sampler
 from unlocked.studies.space import Point, Space
 from unlocked.tracking import flatten
 from unlocked.tracking.spool import cut_torn_line
+from unlocked.tracking.uris import redact
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial, Trial
 
 JOURNAL = "study.journal"
-_MAY_CHANGE = ("tracking.", "sweep.plot.", "parallel.address", "parallel.timeout", "parallel.max_failures")
+# what a command may change of a study that goes on
+_MAY_CHANGE = ("tracking.", "sweep.plot.", "sweep.trials", "sweep.hours", "sweep.concurrent", "sweep.resources.",
+               "sweep.retries", "sweep.enqueue", "sweep.storage", "parallel.address", "parallel.timeout",
+               "parallel.max_failures")
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished trial: `summary` is that of its run, `failure` one line where it has none."""
+    """A finished trial: `summaries` are those of its runs, one per seed; `failure` one line where it has none."""
 
     number: int
     point: Point
-    run: str | None  # the name of its run folder
-    summary: dict[str, Any] | None
+    runs: list[str]  # the names of its run folders
+    summaries: list[dict[str, Any]]
     failure: str | None
+    pruned: int | None  # the epoch at which it was ended early
+    values: list[float] | None  # of the metrics; of a pruned trial the last one that it reported
+    feasible: bool
+    seconds: float
 
 
 class Study:
     """The trials of one study, told and asked for through Optuna. One process at a time: hold the folder's lock."""
 
-    def __init__(self, folder: Path, config: Config, space: Space):
-        """Opens the study of a folder, or starts it there; `ConfigError` where it was started otherwise."""
+    def __init__(self, folder: Path, config: Config, space: Space, writes: bool = True):
+        """Opens the study of a folder, or starts it there; `ConfigError` where it was started otherwise.
+
+        `writes=False` only reads: nothing is started, and what runs elsewhere is left as it is.
+        """
         import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        path = (folder / JOURNAL).absolute()  # Optuna's lock is a link to it, and must not dangle
-        cut_torn_line(path)
-        path.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)  # of a process that was killed: the lock is ours
-        self._space, self._metric, self._states = space, config.sweep.metric, optuna.trial.TrialState
-        self._storage = JournalStorage(JournalFileBackend(str(path)))
+        self._space, self._config, self._states = space, config, optuna.trial.TrialState
+        self._metrics = config.sweep.metrics()
+        self._storage = _storage(folder, config, writes)
+        if not writes:
+            self._study = optuna.load_study(study_name=folder.name, storage=self._storage)
+            return
         self._study = optuna.create_study(
-            study_name=folder.name, storage=self._storage, load_if_exists=True, direction=direction_of(config),
-            sampler=optuna.samplers.RandomSampler(seed=config.seed))  # of a grid every point is queued: never asked
+            study_name=folder.name, storage=self._storage, load_if_exists=True, directions=directions_of(config),
+            sampler=make_sampler(config, 0), pruner=make_pruner(config))
         if "config" in self._study.user_attrs:
             _refuse_another(folder, self._study.user_attrs["config"], _settled(config))
         else:
             self._study.set_user_attr("config", _settled(config))
-        for trial in self._study.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
-            self._storage.set_trial_state_values(trial._trial_id, self._states.WAITING)
+            self._study.set_metric_names(self._metrics)
+        for trial in self.under_way():  # of a process that is gone
+            self.wait_again(trial)
+
+    @property
+    def optuna(self) -> Any:
+        """Optuna's own study, for its plots."""
+        return self._study
 
     def enqueue(self, points: Sequence[Point], retry_failed: bool = False) -> None:
         """Queues the points that no trial has yet, in their order; with `retry_failed` also those that only failed."""
-        known = [_point(trial) for trial in self._study.get_trials(deepcopy=False)
-                 if not (retry_failed and trial.state == self._states.FAIL)]
+        if retry_failed:
+            for record in list(self.records()):
+                if record.failure is not None:
+                    self.retry(record.number, record.point)
+        known = [_point(trial) for trial in self.trials()]
         for point in points:
             if point not in known:
                 self._study.enqueue_trial(point, user_attrs={"point": point})
+                known.append(point)
 
-    def ask(self) -> tuple[Trial, Point] | None:
-        """The next trial of the queue, marked as running; None when the queue is empty."""
-        if not self.waiting():
-            return None
+    def retry(self, number: int, point: Point, retries: int = 0, runs: Mapping[str, str] | None = None) -> None:
+        """Queues the point of a failed trial, which then no longer counts; with `runs`, to go on with those."""
+        self._study.enqueue_trial(point, user_attrs={"point": point, "retry_of": number, "retries": retries,
+                                                     "runs": dict(runs or {})})
+
+    def ask(self) -> tuple[Trial, Point]:
+        """The next trial of the queue, or where it is empty one that the sampler chooses; marked as running."""
+        waiting = self.trials(self._states.WAITING)
+        self._study.sampler = make_sampler(self._config, waiting[0].number if waiting else len(self.trials()))
         trial = self._study.ask()
-        return trial, self._space.suggest(
-            lambda dimension: trial.suggest_categorical(dimension.name, list(dimension.choices)))
+        return trial, self._space.suggest(lambda dimension: dimension.suggest(trial))
 
-    def complete(self, trial: Trial, summary: Mapping[str, Any]) -> tuple[float | None, str | None]:
-        """Records a run's summary, and its metric as the trial's value; returns that value, or why there is none."""
-        value = summary["metrics"].get(self._metric, math.nan)
-        if not math.isfinite(value):
-            self.fail(trial, failure := f"the run reports no finite {self._metric}")
-            return None, failure
-        trial.set_user_attr("summary", dict(summary))
-        self._study.tell(trial, value)
-        return value, None
+    def complete(self, trial: Trial, summaries: Sequence[Mapping[str, Any]]) -> tuple[list[float] | None, str | None]:
+        """Records the summaries of a trial's runs, and the means of its metrics; returns these, or why there are none.
+
+        Raises `ConfigError` where no trial can ever report such a metric.
+        """
+        values = [_mean(summaries, metric) for metric in self._metrics]
+        bounds = self._config.sweep.constraints
+        for metric in [*self._metrics, *bounds]:
+            if all(metric not in summary["metrics"] for summary in summaries):
+                self.fail(trial, failure := f"the run reports no {metric}")
+                raise ConfigError(f"sweep.metric: {failure}; it reports {', '.join(sorted(summaries[0]['metrics']))}")
+        for metric, value in zip(self._metrics, values, strict=True):
+            if not math.isfinite(value):
+                self.fail(trial, failure := f"the run reports no finite {metric}")
+                return None, failure
+        for metric, bound in bounds.items():
+            value = _mean(summaries, metric)
+            if "max" in bound:
+                trial.set_constraint(f"{metric} max", value - bound["max"])
+            if "min" in bound:
+                trial.set_constraint(f"{metric} min", bound["min"] - value)
+        trial.set_user_attr("summaries", [dict(summary) for summary in summaries])
+        self._study.tell(trial, values)
+        return values, None
+
+    def should_prune(self, trial: Trial, epoch: int, value: float) -> bool:
+        """Notes what a trial reports after an epoch; whether it is not worth its time."""
+        trial.report(value, epoch)
+        return self._config.sweep.pruner is not None and trial.should_prune()
+
+    def prune(self, trial: Trial, epoch: int) -> None:
+        trial.set_user_attr("pruned", epoch)
+        self._study.tell(trial, state=self._states.PRUNED)
 
     def fail(self, trial: Trial, message: str) -> None:
         trial.set_user_attr("failure", message)
         self._study.tell(trial, state=self._states.FAIL)
 
+    def wait_again(self, trial: Trial | FrozenTrial) -> None:
+        """Back into the queue: it was interrupted."""
+        self._storage.set_trial_state_values(trial._trial_id, self._states.WAITING)
+
+    def trials(self, *states: Any) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
     def waiting(self) -> int:
-        return len(self._study.get_trials(deepcopy=False, states=(self._states.WAITING,)))
+        return len(self.trials(self._states.WAITING))
+
+    def under_way(self) -> list[FrozenTrial]:
+        return self.trials(self._states.RUNNING)
 
     def records(self) -> Iterator[Record]:
         """The finished trials in the order of their numbers; a failure that was tried again is left out."""
-        trials = self._study.get_trials(deepcopy=False)
-        for place, trial in enumerate(trials):
-            attrs = trial.user_attrs
-            if trial.state == self._states.COMPLETE:
-                yield Record(trial.number, trial.params, attrs.get("run"), attrs["summary"], None)
-            elif trial.state == self._states.FAIL and _point(trial) not in map(_point, trials[place + 1:]):
-                yield Record(trial.number, trial.params, attrs.get("run"), None, attrs.get("failure", "unknown"))
+        trials = self.trials()
+        again = {trial.user_attrs.get("retry_of") for trial in trials}
+        for trial in trials:
+            if trial.state.is_finished() and trial.number not in again:
+                yield _record(trial, trial.state == self._states.FAIL)
+
+    def record(self, number: int) -> Record:
+        """Of a finished trial."""
+        trial = self.trials()[number]
+        return _record(trial, trial.state == self._states.FAIL)
+
+    def best(self) -> list[int]:
+        """Numbers of the best trial, or of those that no other is better than in every metric; feasible ones."""
+        if len(self._metrics) > 1:
+            return [trial.number for trial in self._study.best_trials]
+        try:
+            return [self._study.best_trial.number]
+        except ValueError:  # none is complete, or none is feasible
+            return []
 
 
-def direction_of(config: Config) -> Literal["minimize", "maximize"]:
-    direction, metric = config.sweep.direction, config.sweep.metric
-    down = metric.endswith("loss") if direction == "auto" else direction == "minimize"
-    return "minimize" if down else "maximize"
+def _record(trial: FrozenTrial, failed: bool) -> Record:
+    attrs, runs = trial.user_attrs, trial.user_attrs.get("runs", {})
+    seconds = trial.duration.total_seconds() if trial.duration is not None else 0.0
+    last = trial.intermediate_values[max(trial.intermediate_values)] if trial.intermediate_values else None
+    pruned = attrs.get("pruned")
+    values = trial.values if pruned is None else None if last is None else [last]
+    return Record(trial.number, trial.params or _point(trial), [runs[seed] for seed in sorted(runs, key=int)],
+                  attrs.get("summaries", []), attrs.get("failure", "unknown") if failed else None, pruned, values,
+                  all(value <= 0 for value in trial.constraints.values()), seconds)
+
+
+def directions_of(config: Config) -> list[Literal["minimize", "maximize"]]:
+    """Of every metric of the study."""
+    found: list[Literal["minimize", "maximize"]] = []
+    for metric, direction in zip(config.sweep.metrics(), config.sweep.directions(), strict=True):
+        down = metric.endswith("loss") if direction == "auto" else direction == "minimize"
+        found.append("minimize" if down else "maximize")
+    return found
+
+
+def known_study(folder: Path) -> bool:
+    return (folder / JOURNAL).exists() or (folder / "study.yaml").exists()
+
+
+def _storage(folder: Path, config: Config, writes: bool) -> BaseStorage:
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    if config.sweep.storage is not None:
+        try:
+            return RDBStorage(config.sweep.storage)
+        except Exception as error:  # of SQLAlchemy, of a driver, of the server
+            raise ConfigError(f"sweep.storage: {redact(config.sweep.storage)} cannot be opened: "
+                              f"{redact(reason(error))}") from None
+    path = (folder / JOURNAL).absolute()  # Optuna's lock is a link to it, and must not dangle
+    if writes:
+        cut_torn_line(path)
+        path.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)  # of a process that was killed: the lock is ours
+    elif not path.exists():
+        raise UnlockedError(f"{folder} holds no {JOURNAL}")
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+def _mean(summaries: Sequence[Mapping[str, Any]], metric: str) -> float:
+    return math.fsum(summary["metrics"].get(metric, math.nan) for summary in summaries) / len(summaries)
 
 
 def _point(trial: FrozenTrial) -> Point:
@@ -121,7 +235,8 @@ def _point(trial: FrozenTrial) -> Point:
 def _settled(config: Config) -> dict[str, str]:
     """The keys that must stay as they are while a study goes on."""
     flat = flatten(to_dict(config))
-    return {key: value for key, value in flat.items() if not key.startswith(_MAY_CHANGE)}
+    may_change = _MAY_CHANGE if not is_grid(config) else tuple(key for key in _MAY_CHANGE if key != "sweep.trials")
+    return {key: value for key, value in flat.items() if not key.startswith(may_change)}
 
 
 def _refuse_another(folder: Path, stored: dict[str, str], given: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ writer process per run, or one for all the runs of a study (`StudyRuns`), carrie
 
 from unlocked.tracking.compare import Row, compare, render, to_csv
 from unlocked.tracking.leftovers import sync_leftovers
-from unlocked.tracking.spawn import StudyRuns
+from unlocked.tracking.spawn import StudyRuns, StudyTracking
 from unlocked.tracking.spool import Recorder, read
 from unlocked.tracking.tags import collect_tags, flatten
 from unlocked.tracking.tracker import Tracker
@@ -19,6 +19,7 @@ __all__ = [
     "Recorder",
     "Row",
     "StudyRuns",
+    "StudyTracking",
     "Tracker",
     "collect_tags",
     "compare",

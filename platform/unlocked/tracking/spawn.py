@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.uris import URI_VARIABLE
@@ -31,6 +32,14 @@ def spawn_writer(
             stderr=words,
             start_new_session=True,
         )
+
+
+class StudyTracking(Protocol):
+    """The tracking of a study, as its runs know it."""
+
+    tags: dict[str, str]
+
+    def write(self, run_dir: Path, options: Sequence[str], uri: str) -> None: ...
 
 
 class StudyRuns:

@@ -12,7 +12,7 @@ from typing import Any
 
 from unlocked.errors import ConfigError
 from unlocked.tracking.folder import TrackingFolder, read_json, write_json
-from unlocked.tracking.spawn import StudyRuns, spawn_writer
+from unlocked.tracking.spawn import StudyTracking, spawn_writer
 from unlocked.tracking.spool import Recorder, Status
 from unlocked.tracking.uris import OFF, redact, resolve_uri, split_credentials
 
@@ -47,7 +47,7 @@ class Tracker:
         tags: Mapping[str, Any],
         runs_root: Path | None = None,
         give_up: float = 20.0,
-        study: StudyRuns | None = None,
+        study: StudyTracking | None = None,
     ) -> Tracker:
         """Open (or resume) the spool and start the writer; takes milliseconds, whatever the server does.
 

@@ -227,8 +227,12 @@ def write_run(
     runs_root: Path | None,
     parent: int | None,
     give_up: float,
+    follows: bool = False,
 ) -> int:
-    """Write one run; what is not given is read from the run's own `target.json`."""
+    """Write one run; what is not given is read from the run's own `target.json`.
+
+    `follows`: one of several runs, each trained by the process that its own `driver.json` names.
+    """
     target = read_json(TrackingFolder(run_dir).target)
     root = runs_root or Path(target.get("runs_root", run_dir.parent))
     address, credentials = split_credentials(resolve_uri(uri or target.get("uri"), root))
@@ -237,6 +241,7 @@ def write_run(
     identity = None
     if parent is not None:
         driver = read_json(TrackingFolder(run_dir).driver)
+        parent = driver.get("pid", parent) if follows else parent
         identity = driver if driver.get("pid") == parent else identify_process(parent)
     return Writer(run_dir, sink, identity, give_up).run()
 
@@ -259,7 +264,8 @@ def main(arguments: Sequence[str] | None = None, nice: Callable[[int], int] = os
     named = (Path(line.rstrip("\n")) for line in sys.stdin) if options.follow else ()
     for run_dir in chain(options.run_dirs, named):
         patience = 0.0 if code == GIVEN_UP else options.give_up      # the others go to the same server
-        sent = write_run(run_dir, options.uri, options.experiment, options.runs_root, options.parent_pid, patience)
+        sent = write_run(run_dir, options.uri, options.experiment, options.runs_root, options.parent_pid, patience,
+                         options.follow)
         code = max(code, sent)
         if code == GIVEN_UP and not options.follow:
             break

@@ -1,0 +1,298 @@
+"""Where trials run: one after the other in this process, or several at once in Ray actors.
+
+Both start jobs while there is room and hand back outcomes; until then whatever a trial reports goes to the judge, in
+the driver's thread. Only the driver touches the study and its tracking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from unlocked.config import Config, from_tree, to_dict
+from unlocked.engine.cluster import resources_text, start_ray
+from unlocked.engine.interrupt import StopSignal
+from unlocked.errors import ConfigError, reason
+from unlocked.studies.trial import Job, Judge, Outcome, run_trial
+from unlocked.tracking.spawn import StudyRuns
+
+STOPPING = 60.0  # seconds in which trials that were asked to stop save themselves
+
+
+class Runner(Protocol):
+    """Takes jobs while it has room for them."""
+
+    limit: int  # trials at once
+
+    def has_room(self, job: Job) -> bool: ...
+
+    def start(self, job: Job) -> None: ...
+
+    def next(self, judge: Judge) -> tuple[Job, Outcome]:
+        """Waits until one of the trials under way has ended."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def make_runner(config: Config, runs: StudyRuns, stop: StopSignal, imports: Sequence[str]) -> Runner:
+    """In this process for one trial at a time, else on Ray. Raises `ConfigError` where no trial could ever start."""
+    if config.sweep.concurrent == 1:
+        return Here(runs, stop)
+    return OnRay(config, runs, stop, imports)
+
+
+class Here:
+    """One trial at a time, in this process (its workers, where it has some, on Ray)."""
+
+    limit = 1
+
+    def __init__(self, runs: StudyRuns, stop: StopSignal):
+        self._runs, self._stop = runs, stop
+        self._job: Job | None = None
+
+    def has_room(self, job: Job) -> bool:
+        return self._job is None
+
+    def start(self, job: Job) -> None:
+        self._job = job
+
+    def next(self, judge: Judge) -> tuple[Job, Outcome]:
+        assert self._job is not None
+        job, self._job = self._job, None
+        return job, run_trial(job, judge, self._runs, self._stop)
+
+    def close(self) -> None:
+        pass
+
+
+# on Ray ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Message:
+    """`what` of the judge or of the tracking is to be called with `arguments`; `ask`: its answer is waited for."""
+
+    what: str
+    arguments: tuple[Any, ...]
+    ask: int | None = None
+
+
+class _Mailbox:
+    """An asynchronous actor between the driver and its trials: theirs to fill, the driver's to empty."""
+
+    def __init__(self) -> None:
+        self._inbox: asyncio.Queue[_Message] = asyncio.Queue()
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._asked = 0
+        self._stop = asyncio.Event()
+
+    async def tell(self, what: str, arguments: tuple[Any, ...]) -> None:
+        self._inbox.put_nowait(_Message(what, arguments))
+
+    async def ask(self, what: str, arguments: tuple[Any, ...]) -> Any:
+        self._asked += 1
+        number, answer = self._asked, asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        self._inbox.put_nowait(_Message(what, arguments, number))
+        return await answer
+
+    async def answer(self, number: int, value: Any) -> None:
+        waiting = self._answers.pop(number, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(value)
+
+    async def take(self) -> list[_Message]:
+        """All messages, as soon as there is one."""
+        found = [await self._inbox.get()]
+        while not self._inbox.empty():
+            found.append(self._inbox.get_nowait())
+        return found
+
+    async def stop(self) -> None:
+        self._stop.set()
+
+    async def stopped(self) -> None:
+        """Returns once the driver wants all trials to save themselves and stop."""
+        await self._stop.wait()
+
+
+class _Trials:
+    """The actor that runs trials, one after the other."""
+
+    def __init__(self, folder: str, path: Sequence[str], imports: Sequence[str], mailbox: Any):
+        from unlocked.plugins import import_modules
+
+        with contextlib.suppress(OSError):  # another machine may not have that folder
+            os.chdir(folder)
+        sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
+        import_modules(imports)
+        self._mailbox = mailbox
+
+    def run(self, tree: dict[str, Any], job: Job, tags: dict[str, str]) -> Outcome:
+        far = _FarJudge(self._mailbox, tags)
+        return run_trial(replace(job, config=from_tree(tree)), far, far, _FarStop(self._mailbox))
+
+
+class _FarJudge:
+    """The judge and the tracking as a trial in another process knows them."""
+
+    def __init__(self, mailbox: Any, tags: dict[str, str]):
+        import ray
+
+        self._mailbox, self._get, self.tags = mailbox, ray.get, tags
+
+    def begun(self, number: int, seed: int, run: str) -> None:
+        self._get(self._mailbox.ask.remote("begun", (number, seed, run)))  # before its first step: a kill may come
+
+    def epoch(self, number: int, epoch: int, epochs: int, value: float | None) -> bool:
+        return self._get(self._mailbox.ask.remote("epoch", (number, epoch, epochs, value)))
+
+    def note(self, number: int, text: str) -> None:
+        self._mailbox.tell.remote("note", (number, text))
+
+    def write(self, run_dir: Path, options: Sequence[str], uri: str) -> None:
+        self._mailbox.tell.remote("write", (run_dir, list(options), uri))
+
+
+class _FarStop(StopSignal):
+    """Asked by the driver's mailbox, not by a signal."""
+
+    def __init__(self, mailbox: Any):
+        import ray
+
+        self._wait, self._ref = ray.wait, mailbox.stopped.remote()
+
+    @property
+    def asked(self) -> bool:  # type: ignore[override]
+        done, _ = self._wait([self._ref], timeout=0)
+        return bool(done)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class OnRay:
+    """Several trials at once, as many as were asked for and fit."""
+
+    def __init__(self, config: Config, runs: StudyRuns, stop: StopSignal, imports: Sequence[str]):
+        import ray
+
+        self._ray, self._config, self._runs, self._stop, self._imports = ray, config, runs, stop, list(imports)
+        self.limit = config.sweep.concurrent
+        start_ray(math.ceil(config.sweep.resources.cpu), config.parallel.address)
+        self._have = ray.cluster_resources()
+        self._refuse_what_fits_nowhere()
+        self._mailbox: Any = ray.remote(_Mailbox).options(num_cpus=0, max_concurrency=10_000).remote()
+        self._mail = self._mailbox.take.remote()
+        self._idle: dict[tuple[float, float], list[Any]] = {}  # actors by their resources
+        self._running: dict[Any, tuple[Job, Any, tuple[float, float]]] = {}
+
+    def has_room(self, job: Job) -> bool:
+        if len(self._running) >= self.limit:
+            return False
+        used = [self._needs(other) for other, _, _ in self._running.values()] + [self._needs(job)]
+        return all(sum(each[i] for each in used) <= self._have.get(kind, 0.0) + 1e-9
+                   for i, kind in enumerate(("CPU", "GPU")))
+
+    def start(self, job: Job) -> None:
+        size = self._holds(job)
+        idle = self._idle.setdefault(size, [])
+        actor = idle.pop() if idle else self._new_actor(size)
+        config = job.config
+        if config.parallel.threads is None and not _has_workers(config):
+            config = replace(config, parallel=replace(config.parallel, threads=max(1, int(size[0]))))
+        told = replace(job, config=Config())  # the configuration travels as a plain tree
+        ref = actor.run.remote(to_dict(config), told, self._runs.tags)
+        self._running[ref] = (job, actor, size)
+
+    def next(self, judge: Judge) -> tuple[Job, Outcome]:
+        asked: float | None = None
+        while True:
+            if self._stop.asked and asked is None:
+                asked = time.monotonic()
+                self._mailbox.stop.remote()
+            done, _ = self._ray.wait([self._mail, *self._running], timeout=0.5)
+            if self._mail in done:
+                self._deliver(judge)
+            ended = next((ref for ref in done if ref in self._running), None)
+            if ended is not None:
+                return self._end(ended, judge)
+            if asked is not None and time.monotonic() - asked > STOPPING:
+                ref, (job, actor, _) = next(iter(self._running.items()))
+                del self._running[ref]
+                self._ray.kill(actor, no_restart=True)
+                return job, Outcome(interrupted=True)
+
+    def close(self) -> None:
+        for actor in [*(actor for _, actor, _ in self._running.values()),
+                      *(actor for idle in self._idle.values() for actor in idle), self._mailbox]:
+            with contextlib.suppress(Exception):  # already dead, or the cluster is gone: nothing left to end
+                self._ray.kill(actor, no_restart=True)
+
+    # -------------------------------------------------------------------------------------------------
+
+    def _deliver(self, judge: Judge) -> None:
+        for message in self._ray.get(self._mail):
+            receiver: Any = self._runs if message.what == "write" else judge
+            value = getattr(receiver, message.what)(*message.arguments)
+            if message.ask is not None:
+                self._mailbox.answer.remote(message.ask, value)
+        self._mail = self._mailbox.take.remote()
+
+    def _end(self, ref: Any, judge: Judge) -> tuple[Job, Outcome]:
+        job, actor, size = self._running.pop(ref)
+        try:
+            outcome = self._ray.get(ref)
+        except self._ray.exceptions.RayActorError as error:
+            outcome = Outcome(failure=f"the process of the trial died: {reason(error)}", detail=str(error),
+                              may_pass=True)
+        except self._ray.exceptions.RayTaskError as error:  # before the trial itself began
+            outcome = Outcome(failure=f"the trial could not start: {reason(error)}", detail=str(error))
+        else:
+            self._idle[size].append(actor)
+        ready, _ = self._ray.wait([self._mail], timeout=0.05)  # what it said last
+        if ready:
+            self._deliver(judge)
+        return job, outcome
+
+    def _new_actor(self, size: tuple[float, float]) -> Any:
+        for other, idle in self._idle.items():  # one of another size holds what this one needs
+            while other != size and idle:
+                self._ray.kill(idle.pop(), no_restart=True)
+        path = [os.getcwd() if entry == "" else entry for entry in sys.path]
+        return self._ray.remote(_Trials).options(num_cpus=size[0], num_gpus=size[1], max_restarts=0).remote(
+            os.getcwd(), path, self._imports, self._mailbox)
+
+    def _holds(self, job: Job) -> tuple[float, float]:
+        """CPUs and GPUs of the actor itself: nothing where the trial has workers, which ask for themselves."""
+        given = self._config.sweep.resources
+        return (0.0, 0.0) if _has_workers(job.config) else (given.cpu, given.gpu)
+
+    def _needs(self, job: Job) -> tuple[float, float]:
+        parallel = job.config.parallel
+        if not _has_workers(job.config):
+            return self._holds(job)
+        workers = float(parallel.stages * parallel.replicas)
+        return workers, workers if self._have.get("GPU") and parallel.device != "cpu" else 0.0
+
+    def _refuse_what_fits_nowhere(self) -> None:
+        given = self._config.sweep.resources
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if not any(node.get("CPU", 0.0) >= given.cpu and node.get("GPU", 0.0) >= given.gpu for node in nodes):
+            raise ConfigError(f"sweep.resources: no node has {given.cpu:g} CPU and {given.gpu:g} GPU for a trial (the "
+                              f"cluster has {resources_text()} on {len(nodes)} node{'s' * (len(nodes) > 1)})")
+
+
+def _has_workers(config: Config) -> bool:
+    parallel = config.parallel
+    return parallel.launcher == "ray" or (parallel.launcher == "auto" and parallel.stages * parallel.replicas > 1)

@@ -1,0 +1,146 @@
+"""Optuna's samplers and pruners by name, with their own arguments: who chooses trials, and who ends them early.
+
+    sweep: {sampler: tpe, pruner: {name: asha, min_resource: 2}}
+
+`grid` is not among the samplers: every point of a grid is queued, in order, and none is chosen.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from unlocked.config import Config
+from unlocked.errors import ConfigError, reason
+from unlocked.seeding import derive_seed
+from unlocked_models.registry import unknown
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+GRID = "grid"
+SAMPLERS = {"random": "RandomSampler", "tpe": "TPESampler", "gp": "GPSampler", "cmaes": "CmaEsSampler",
+            "qmc": "QMCSampler"}
+PRUNERS = {"asha": "SuccessiveHalvingPruner", "hyperband": "HyperbandPruner", "median": "MedianPruner",
+           "percentile": "PercentilePruner", "patient": "PatientPruner"}
+
+# what the field expects of the name, where Optuna's default is otherwise
+_SAMPLER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "TPESampler": {"multivariate": True, "group": True},  # joint over the dimensions that trials have in common
+    "QMCSampler": {"scramble": True}}
+_PRUNER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "SuccessiveHalvingPruner": {"min_resource": 1},  # epochs; `auto` would wait for a whole trial
+    "PercentilePruner": {"percentile": 25.0},
+    "PatientPruner": {"wrapped_pruner": None, "patience": 3}}
+_SEQUENCES = ("QMCSampler", "BruteForceSampler")  # one sequence for a whole study, so one seed
+_EPOCHS = {"HyperbandPruner": "max_resource"}
+
+
+def is_grid(config: Config) -> bool:
+    return _name_and_options("sampler", config.sweep.sampler)[0] == GRID
+
+
+def make_sampler(config: Config, number: int) -> BaseSampler:
+    """The sampler as it chooses trial `number`.
+
+    Its draws are a function of the study's seed, that number and the trials before it, so a study that was interrupted
+    goes on as if it had not been. Raises `ConfigError`, one line, for an unknown name or argument.
+    """
+    name, options = _name_and_options("sampler", config.sweep.sampler)
+    if name == GRID:  # every point is queued: it is never asked
+        name, options = "RandomSampler", {}
+    cls, known = _class("sampler", name, SAMPLERS)
+    name = cls.__name__
+    given = _SAMPLER_DEFAULTS.get(name, {}) | options
+    if "seed" in known:
+        fixed = name in _SEQUENCES
+        # 32 bits: what numpy and scipy seed from everywhere
+        given = {"seed": derive_seed(config.seed, "sweep", *(() if fixed else (number,))) >> 31} | given
+    for quiet in ("warn_independent_sampling", "warn_asynchronous_seeding"):
+        if quiet in known:  # that conditional dimensions are drawn alone is what the space says
+            given = {quiet: False} | given
+    if "constant_liar" in known:
+        given = {"constant_liar": config.sweep.concurrent > 1} | given
+    return _made("sampler", name, cls, given)
+
+
+def make_pruner(config: Config) -> BasePruner:
+    """The pruner, over epochs; Optuna's that never prunes where none is configured."""
+    from optuna.pruners import MedianPruner, NopPruner
+
+    if config.sweep.pruner is None:
+        return NopPruner()
+    name, options = _name_and_options("pruner", config.sweep.pruner)
+    cls, _ = _class("pruner", name, PRUNERS)
+    name = cls.__name__
+    given = _PRUNER_DEFAULTS.get(name, {}) | options
+    if name in _EPOCHS:
+        given = {_EPOCHS[name]: config.train.epochs} | given
+    if isinstance(given.get("wrapped_pruner"), str | dict):
+        inner, inner_options = _name_and_options("pruner", given["wrapped_pruner"])
+        inner_cls, _ = _class("pruner", inner, PRUNERS)
+        given["wrapped_pruner"] = _made("pruner", inner, inner_cls,
+                                        _PRUNER_DEFAULTS.get(inner_cls.__name__, {}) | inner_options)
+    elif name == "PatientPruner" and given["wrapped_pruner"] is None:
+        given["wrapped_pruner"] = MedianPruner() if options.get("wrapped_pruner", "") == "" else None
+    return _made("pruner", name, cls, given)
+
+
+def check_search(config: Config) -> None:
+    """Names, arguments, and what goes together; raises `ConfigError`, one line."""
+    sweep = config.sweep
+    make_sampler(config, 0)
+    make_pruner(config)
+    if is_grid(config):
+        for key in ("trials", "enqueue"):
+            if getattr(sweep, key):
+                raise ConfigError(f"sweep.{key}: a grid holds every combination; {key} is for the other samplers")
+    elif sweep.trials is None and sweep.hours is None:
+        raise ConfigError("sweep.trials: a search has no end of its own; give trials, hours or both")
+    if sweep.pruner is None:
+        return
+    if len(sweep.metrics()) > 1:
+        raise ConfigError("sweep.pruner: Optuna prunes by one metric, but sweep.metric names "
+                          f"{len(sweep.metrics())}")
+    (metric,) = sweep.metrics()
+    if not metric.startswith(("val/", "best/val_")):
+        raise ConfigError(f"sweep.pruner: {metric} is known at the end of a trial only; pruning needs a val/ metric")
+
+
+def _name_and_options(kind: str, value: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(value, str):
+        return value, {}
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise ConfigError(f"sweep.{kind}: {value!r} is no name, nor a name with options such as {{name: ..., ...}}")
+    return value["name"], {key: option for key, option in value.items() if key != "name"}
+
+
+def _class(kind: str, name: str, short: dict[str, str]) -> tuple[Callable[..., Any], list[str]]:
+    """The class by its short name or its own, and its keywords."""
+    import optuna
+
+    module = getattr(optuna, f"{kind}s")
+    base = getattr(module, f"Base{kind.capitalize()}")
+    classes = {key: value for key, value in vars(module).items()
+               if inspect.isclass(value) and issubclass(value, base) and not inspect.isabstract(value)
+               and key not in ("GridSampler", "PartialFixedSampler")}  # `grid`; the other holds one to be given here
+    full = short.get(name, name)
+    if full not in classes:
+        names = [*([GRID] if kind == "sampler" else []), *short, *classes]
+        raise ConfigError(f"sweep.{kind}: {unknown(kind, name, names)}")
+    return classes[full], list(inspect.signature(classes[full].__init__).parameters)[1:]
+
+
+def _made(kind: str, name: str, cls: Callable[..., Any], options: dict[str, Any]) -> Any:
+    known = list(inspect.signature(cls.__init__).parameters)[1:]  # type: ignore[misc]
+    for key in options:
+        if key not in known:
+            raise ConfigError(f"sweep.{kind}.{key}: {unknown('option', key, known)} of {name}")
+    try:
+        return cls(**options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"sweep.{kind}: {name}: {reason(error)}") from None
+    except ImportError as error:
+        raise ConfigError(f"sweep.{kind}: {name} needs a package that is not installed: {reason(error)}") from None

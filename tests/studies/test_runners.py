@@ -1,0 +1,134 @@
+"""Trials on Ray: several at once, judged by the driver, stopped, killed and gone on with."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import load_study
+
+from unlocked import load_config, sweep
+from unlocked.errors import ConfigError
+
+SEARCH = ["data.validation=0.2", "sweep.metric=val/accuracy", "sweep.sampler=random", "sweep.concurrent=2",
+          "sweep.space.optimizer.lr={low: 1e-4, high: 0.1, log: true}"]
+
+
+def trials() -> list:
+    path = Path("runs/small/study.journal")
+    return load_study(study_name="small", storage=JournalStorage(JournalFileBackend(str(path)))).trials
+
+
+@pytest.mark.timeout(180)
+def test_trials_side_by_side_give_what_each_gives_alone(study):
+    both = sweep(study(*SEARCH, "sweep.trials=4"))
+    alone = sweep(study(*SEARCH, "sweep.trials=4", "sweep.concurrent=1", "name=alone"))
+    assert (both["complete"], alone["complete"]) == (4, 4)
+    of = {row.group["trial"]: row.seeds["0"]["test/loss"] for row in both["rows"]}
+    assert of == {row.group["trial"]: row.seeds["0"]["test/loss"] for row in alone["rows"]}
+    starts = [(trial.datetime_start, trial.datetime_complete) for trial in trials()]
+    assert starts[1][0] < starts[0][1], "the second began before the first had ended"
+
+
+@pytest.mark.timeout(180)
+def test_a_trial_elsewhere_is_pruned_within_one_evaluation(study):
+    pruner = "sweep.pruner={name: ThresholdPruner, lower: 0.5, n_warmup_steps: 1}"
+    summary = sweep(study(*SEARCH, "sweep.trials=4", "train.epochs=4", "optimizer.name=sgd", pruner,
+                          "sweep.space.optimizer.lr=[1e-9, 0.1]", "sweep.enqueue=[{optimizer.lr: 1e-9}]"))
+    assert summary["pruned"] >= 1
+    assert {trial.user_attrs["pruned"] for trial in trials() if trial.state.name == "PRUNED"} == {1}
+    run = Path("runs") / trials()[0].user_attrs["runs"]["0"]
+    assert len(list((run / "checkpoints").iterdir())) >= 1
+
+
+@pytest.mark.timeout(180)
+def test_trials_may_have_workers_of_their_own(study):
+    summary = sweep(study(*SEARCH, "sweep.trials=2", "parallel.launcher=ray", "scheme.name=cdni"))
+    assert summary["complete"] == 2, summary["failed"]
+    assert [row.seeds["0"]["test/accuracy"] > 0.3 for row in summary["rows"]].count(True) >= 1
+
+
+@pytest.mark.timeout(180)
+def test_a_trial_whose_process_is_killed_is_tried_again_from_where_it_was(study, tmp_path):
+    words = [*SEARCH, "sweep.trials=2", "train.epochs=30", "sweep.retries=1"]
+
+    class Killer:
+        """Kills the process of trial 0 after its third epoch."""
+
+        killed = 0
+
+        def started(self, *_): ...
+
+        def began(self, *_): ...
+
+        def note(self, text): ...
+
+        def finished(self, progress): ...
+
+        def epoch(self, number, epoch, epochs, value):
+            if number == 0 and epoch == 3 and not self.killed:
+                run = Path("runs") / trials()[0].user_attrs["runs"]["0"]
+                self.killed = int((run / "lock").read_text())
+                os.kill(self.killed, signal.SIGKILL)
+
+    killer = Killer()
+    summary = sweep(study(*words), watcher=killer)
+    assert killer.killed
+    assert (summary["trials"], summary["complete"]) == (2, 2), summary["failed"]
+    first, _, again = trials()
+    assert (first.state.name, again.state.name, again.user_attrs["retry_of"]) == ("FAIL", "COMPLETE", 0)
+    assert again.params == first.params
+    assert again.user_attrs["runs"] == first.user_attrs["runs"]  # went on in the same folder
+    assert "process of the trial died" in first.user_attrs["failure"]
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_saves_the_trials_under_way_and_the_same_command_goes_on(study, small):
+    words = [*small, *SEARCH, "sweep.trials=3", "train.epochs=150", "train.log_every=5"]
+    command = [sys.executable, "-m", "unlocked", "sweep", "quickstart", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not list(Path("runs").glob("small-*/checkpoints/*")):
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "of 3 trials are behind it, the same command goes on" in err
+    assert {trial.state.name for trial in trials()} <= {"WAITING", "COMPLETE"}
+    summary = sweep(load_config("quickstart", [*words, "sweep.trials=2"]))
+    assert summary["complete"] >= 2
+    assert len(list(Path("runs").glob("small-*"))) == len(trials())  # each went on in its own folder
+
+
+@pytest.mark.timeout(400)
+def test_a_driver_killed_ten_times_ends_with_thirty_trials_none_of_them_twice(study, small):
+    words = [*small, *SEARCH, "sweep.trials=30", "sweep.concurrent=1", "train.epochs=2"]
+    command = [sys.executable, "-m", "unlocked", "sweep", "quickstart", *words]
+    moments = random.Random(0)
+    for _ in range(10):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                process.wait(3.0 + 2.5 * moments.random())  # the first three seconds are imports
+            except subprocess.TimeoutExpired:
+                process.kill()
+    summary = sweep(load_config("quickstart", words))
+    found = trials()
+    assert [trial.state.name for trial in found] == ["COMPLETE"] * 30
+    assert len({trial.params["optimizer.lr"] for trial in found}) == 30
+    assert len({trial.user_attrs["runs"]["0"] for trial in found}) == 30
+    unbroken = sweep(load_config("quickstart", [*words, "name=unbroken"]))
+    assert unbroken["best"]["params"] == summary["best"]["params"]
+    assert unbroken["best"]["value"] == summary["best"]["value"]
+
+
+def test_resources_that_no_node_has_are_refused(study):
+    with pytest.raises(ConfigError, match=r"sweep.resources: no node has 512 CPU and 0 GPU for a trial \(the cluster"):
+        sweep(study(*SEARCH, "sweep.trials=2", "sweep.resources.cpu=512", "parallel.address=null"))

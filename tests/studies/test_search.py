@@ -1,0 +1,312 @@
+"""Searches: who chooses their trials, who ends them early, and what a study remembers of them."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unlocked import load_config, sweep, train
+from unlocked.errors import ConfigError, RunFailed, RunInterrupted
+from unlocked.studies import Space
+from unlocked.studies import trial as trial_module
+from unlocked.studies.check import check_study
+from unlocked.studies.search import SAMPLERS, make_pruner, make_sampler
+from unlocked.studies.status import status
+
+LR = "sweep.space.optimizer.lr={low: 1e-4, high: 1.0, log: true}"
+WIDTH = "sweep.space.model.hidden={choice: {narrow: {model.hidden: [16, 16]}, wide: {model.hidden: [32, 32]}}}"
+
+
+@pytest.fixture
+def hill(monkeypatch):
+    """Runs that only pretend: the best rate is 0.01, and every epoch comes a tenth closer to what it gives."""
+    seen = []
+
+    def pretend(config, reporter=None, study=None, **_):
+        seen.append(config)
+        run = Path(config.tracking.runs) / f"run-{len(seen)}"
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text(f"lr: {config.optimizer.lr}\n")
+        top = 1 - abs(math.log10(config.optimizer.lr) + 2) / 4
+        reporter.started(None, run, 0)
+        for epoch in range(1, config.train.epochs + 1):
+            if reporter.epoch(epoch, {"val/accuracy": top * epoch / config.train.epochs}):
+                raise trial_module.RunPruned("not worth it", epoch)
+        metrics = {"val/accuracy": top, "time/steps_per_second": 1 / config.optimizer.lr}
+        return {"scheme": config.scheme.name, "seed": config.seed, "metrics": metrics}
+
+    monkeypatch.setattr(trial_module, "train", pretend)
+    return seen
+
+
+def search(study, *overrides):
+    return study("data.validation=0.2", "sweep.metric=val/accuracy", "sweep.sampler=random", LR, *overrides)
+
+
+def trials_of(summary) -> list[dict[str, str]]:
+    return list(csv.DictReader(Path(summary["trials_table"]).open()))
+
+
+@pytest.mark.parametrize("sampler", [*SAMPLERS, "NSGAIISampler", "{name: tpe, n_startup_trials: 2}"])
+def test_every_sampler_searches(study, hill, sampler):
+    summary = sweep(search(study, f"sweep.sampler={sampler}", "sweep.trials=8", WIDTH))
+    assert (summary["trials"], summary["complete"], len(hill)) == (8, 8, 8)
+    assert len({config.optimizer.lr for config in hill}) > 5
+    best = max(hill, key=lambda config: -abs(math.log10(config.optimizer.lr) + 2))
+    assert summary["best"]["params"]["optimizer.lr"] == best.optimizer.lr
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "cmaes", "qmc"])
+def test_the_same_seed_repeats_a_search_even_if_it_is_interrupted(study, hill, monkeypatch, sampler):
+    words = [f"sweep.sampler={sampler}", "sweep.trials=14"]
+    sweep(search(study, *words, "name=unbroken"))
+    unbroken = [config.optimizer.lr for config in hill]
+    hill.clear()
+    pretend = trial_module.train
+
+    def interrupted(config, **options):
+        if len(hill) in (3, 12):
+            hill.append(None)
+            raise RunInterrupted("Ctrl-C")
+        return pretend(config, **options)
+
+    monkeypatch.setattr(trial_module, "train", interrupted)
+    for _ in range(2):
+        with pytest.raises(RunInterrupted, match="of 14 trials are behind it"):
+            sweep(search(study, *words))
+    assert sweep(search(study, *words))["trials"] == 14
+    assert [config.optimizer.lr for config in hill if config is not None] == unbroken
+    hill.clear()
+    sweep(search(study, *words, "name=other", "seed=1"))
+    assert [config.optimizer.lr for config in hill] != unbroken
+
+
+def test_more_trials_may_be_asked_for_later(study, hill):
+    sweep(search(study, "sweep.trials=2"))
+    summary = sweep(search(study, "sweep.trials=5", "sweep.concurrent=1"))
+    assert (summary["trials"], len(hill)) == (5, 5)
+    assert sweep(search(study, "sweep.trials=3"))["trials"] == 5
+    with pytest.raises(ConfigError, match="sweep.sampler=random, not tpe"):
+        sweep(search(study, "sweep.trials=6", "sweep.sampler=tpe"))
+
+
+def test_a_search_ends_when_its_time_is_up(study, hill):
+    summary = sweep(search(study, "sweep.hours=1e-4"))  # a third of a second
+    assert 0 < summary["trials"] < 200
+
+
+def test_enqueued_points_come_first_and_the_rest_of_them_is_sampled(study, hill):
+    summary = sweep(search(study, "sweep.trials=3", WIDTH, "sweep.enqueue=[{optimizer.lr: 0.01}, "
+                           "{optimizer.lr: 0.5, model.hidden: wide}]"))
+    assert [config.optimizer.lr for config in hill][:2] == [0.01, 0.5]
+    assert hill[1].model["hidden"] == [32, 32]
+    assert summary["best"]["trial"] == 0
+    assert yaml.safe_load(Path(summary["best_config"]).read_text()) == {"lr": 0.01}
+    assert Path(summary["best_config"]).read_text().startswith("# trial 0: optimizer.lr=0.01 model.hidden=")
+
+
+def test_what_is_not_worth_it_ends_early_and_counts(study, hill):
+    summary = sweep(search(study, "sweep.trials=20", "train.epochs=9", "sweep.pruner={name: asha, reduction_factor: 3}"))
+    assert summary["complete"] + summary["pruned"] == 20
+    assert summary["pruned"] >= 8
+    assert summary["rows"][0].group["trial"] == str(summary["best"]["trial"])
+    epochs = [int(row["state"].rpartition(" ")[2]) for row in trials_of(summary) if row["state"] != "complete"]
+    assert set(epochs) <= {1, 3}  # rungs at 1, 3 and 9
+    assert sweep(search(study, "sweep.trials=20", "train.epochs=9",
+                        "sweep.pruner={name: asha, reduction_factor: 3}"))["trials"] == 20
+    assert len(hill) == 20
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "percentile", "patient", "ThresholdPruner"])
+def test_every_pruner_is_asked(study, hill, pruner):
+    option = "{name: ThresholdPruner, lower: 0.05}" if pruner == "ThresholdPruner" else pruner
+    summary = sweep(search(study, "sweep.trials=25", "train.epochs=9", f"sweep.pruner={option}"))
+    assert summary["complete"] + summary["pruned"] == 25
+    assert summary["pruned"] >= (0 if pruner == "patient" else 1)  # patient: every epoch is better than the last here
+
+
+def test_a_trial_is_the_mean_over_its_seeds(study, hill, monkeypatch):
+    summary = sweep(search(study, "sweep.trials=2", "sweep.repeats=3", "seed=5"))
+    assert [config.seed for config in hill] == [5, 6, 7, 5, 6, 7]
+    assert {config.optimizer.lr for config in hill[:3]} == {hill[0].optimizer.lr}
+    assert [len(row.seeds) for row in summary["rows"]] == [3, 3]
+    assert len(trials_of(summary)[0]["runs"].split()) == 3
+    assert yaml.safe_load(Path(summary["best_config"]).read_text())["lr"] == summary["best"]["params"]["optimizer.lr"]
+
+
+def test_several_metrics_have_a_front(study, hill):
+    summary = sweep(search(study, "sweep.trials=12", "sweep.metric=[val/accuracy, time/steps_per_second]"))
+    assert summary["best"] is None
+    front = {entry["trial"]: entry["values"] for entry in summary["pareto"]}
+    others = [(1 - abs(math.log10(c.optimizer.lr) + 2) / 4, 1 / c.optimizer.lr) for c in hill]
+    for number, values in front.items():
+        assert not any(a > values[0] and b > values[1] for a, b in others), number
+    assert {path.name for path in (Path(summary["study_dir"]) / "pareto").iterdir()} == {
+        f"trial-{number:04d}.yaml" for number in front}
+    assert {path.name for path in (Path(summary["study_dir"]) / "plots").glob("pareto.*")} == {"pareto.png",
+                                                                                             "pareto.html"}
+
+
+def test_a_trial_beyond_its_constraints_is_never_the_best(study, hill):
+    free = sweep(search(study, "sweep.trials=12", "name=free"))
+    hill.clear()
+    bound = sweep(search(study, "sweep.trials=12", "sweep.constraints={time/steps_per_second: {min: 500}}"))
+    assert free["best"]["params"]["optimizer.lr"] > 2e-3
+    assert bound["best"]["params"]["optimizer.lr"] <= 2e-3
+    assert {row["feasible"] for row in trials_of(bound)} == {"True", "False"}
+
+
+def test_the_plots_of_a_search_are_pictures_and_pages(study, hill):
+    summary = sweep(search(study, "sweep.trials=6", WIDTH, "sweep.pruner=median"))
+    plots = Path(summary["study_dir"]) / "plots"
+    names = {"history", "importances", "slices", "contours", "parallel coordinates", "intermediate values"}
+    assert {path.stem for path in plots.glob("*.png")} == names
+    assert {path.stem for path in plots.glob("*.html")} == names
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in plots.glob("*.png"))
+    assert "cdn.plot.ly" not in (plots / "history.html").read_text()[:2000]
+
+
+def test_a_trial_whose_process_died_is_tried_again_but_not_for_ever(study, hill, monkeypatch):
+    died = []
+
+    def dies(config, **_):
+        died.append(config.optimizer.lr)
+        error = RunFailed("a worker died")
+        error.may_pass = True
+        raise error
+
+    monkeypatch.setattr(trial_module, "train", dies)
+    summary = sweep(search(study, "sweep.trials=2", "sweep.retries=2"))
+    assert (summary["trials"], summary["complete"]) == (2, 0)
+    assert len(died) == 6
+    assert len(set(died)) == 2  # the same point each time
+
+
+def test_a_metric_that_no_trial_reports_stops_the_study_at_the_first(study, hill):
+    with pytest.raises(ConfigError, match=r"sweep.metric: the run reports no time/wait; it reports time/steps_per"):
+        sweep(search(study, "sweep.trials=5", "sweep.metric=time/wait"))
+    assert len(hill) == 1
+
+
+def test_a_database_may_hold_the_study(study, hill, tmp_path):
+    words = ["sweep.trials=4", f"sweep.storage=sqlite:///{tmp_path}/studies.db"]
+    sweep(search(study, *words))
+    assert (tmp_path / "studies.db").is_file()
+    assert not (tmp_path / "runs/small/study.journal").exists()
+    assert sweep(search(study, *words))["trials"] == 4
+    assert len(hill) == 4
+    with pytest.raises(ConfigError, match="sweep.storage: nonsense cannot be opened"):
+        sweep(search(study, "name=other", "sweep.trials=1", "sweep.storage=nonsense"))
+
+
+def test_the_status_of_a_study_is_read_while_another_process_could_be_at_it(study, hill, monkeypatch):
+    pretend, looks = trial_module.train, []
+
+    def looked_at(config, **options):
+        if len(hill) == 2:
+            looks.append(status("small"))
+        return pretend(config, **options)
+
+    monkeypatch.setattr(trial_module, "train", looked_at)
+    sweep(search(study, "sweep.trials=4"))
+    (during,) = looks
+    assert (during.summary["complete"], [trial.number for trial in during.running], during.total) == (2, [2], 4)
+    assert during.held
+    after = status("runs/small")
+    assert (after.summary["trials"], after.running, after.held) == (4, [], False)
+    with pytest.raises(ConfigError, match=r"there is no study smal in runs \(known: small\)"):
+        status("smal")
+
+
+def test_the_best_configuration_trains_to_the_very_metric_of_its_trial(study):
+    config = study("data.validation=0.2", "sweep.metric=val/accuracy", "sweep.sampler=tpe", "sweep.trials=3", LR,
+                   "train.epochs=1", "sweep.repeats=2")
+    summary = sweep(config)
+    again = train(load_config(summary["best_config"]))
+    row = next(row for row in summary["rows"] if row.group["trial"] == str(summary["best"]["trial"]))
+    assert again["metrics"]["val/accuracy"] == row.seeds["0"]["val/accuracy"]
+    assert again["metrics"]["test/loss"] == row.seeds["0"]["test/loss"]
+
+
+def test_a_pruned_run_is_saved_and_goes_on(study):
+    from unlocked import resume
+
+    class Judge:
+        def begun(self, number, seed, run):
+            self.run = run
+
+        def epoch(self, number, epoch, epochs, value):
+            return epoch == 1
+
+        def note(self, number, text): ...
+
+    class Tracking:
+        tags: dict = {}
+
+        def write(self, *_): ...
+
+    config = study("train.epochs=3", "data.validation=0.2")
+    judge = Judge()
+    outcome = trial_module.run_trial(trial_module.Job(0, config, "val/accuracy", {}), judge, Tracking())
+    assert outcome.pruned == 1
+    run = Path("runs") / judge.run
+    assert not (run / "summary.json").exists()
+    rest = resume(run)
+    assert rest["epochs"] == 3
+    assert rest["metrics"]["test/loss"] == train(config)["metrics"]["test/loss"]
+
+
+@pytest.mark.parametrize(("overrides", "words"), [
+    (["sweep.sampler=tep", "sweep.trials=1"], "sweep.sampler: unknown sampler 'tep'; did you mean 'tpe'?"),
+    (["sweep.sampler=GridSampler", "sweep.trials=1"], "sweep.sampler: unknown sampler 'GridSampler'"),
+    (["sweep.sampler={name: tpe, n_startup: 3}", "sweep.trials=1"], "sweep.sampler.n_startup: unknown option"),
+    (["sweep.sampler={name: qmc, qmc_type: sobolt}", "sweep.trials=1"], "sweep.sampler: QMCSampler: The `qmc_type`"),
+    (["sweep.sampler=3", "sweep.trials=1"], "sweep.sampler: 3 is no name"),
+    ([], "sweep.trials: a search has no end of its own"),
+    (["sweep.trials=0"], "sweep.trials: 0 is out of range"),
+    (["sweep.trials=1", "sweep.pruner=ashha"], "sweep.pruner: unknown pruner 'ashha'; did you mean 'asha'?"),
+    (["sweep.trials=1", "sweep.pruner=asha", "sweep.metric=test/accuracy"], "pruning needs a val/ metric"),
+    (["sweep.trials=1", "sweep.pruner=asha", "sweep.metric=[val/accuracy, val/loss]"], "Optuna prunes by one metric"),
+    (["sweep.trials=1", "sweep.metric=[]"], "sweep.metric: [] is no name"),
+    (["sweep.trials=1", "sweep.metric=[val/loss, val/loss]"], "no list of different ones"),
+    (["sweep.trials=1", "sweep.direction=[minimize, maximize]"], "sweep.direction: ['minimize', 'maximize'] for 1"),
+    (["sweep.trials=1", "sweep.constraints={val/loss: {least: 3}}"], "sweep.constraints.val/loss: {'least': 3} is no"),
+    (["sweep.trials=1", "sweep.repeats=2", "sweep.space.seed=[1]"], "sweep.repeats: the seed is in the space"),
+    (["sweep.trials=1", "sweep.enqueue=[{optimizer.lrr: 1}]"], "sweep.enqueue[0]: unknown dimension 'optimizer.lrr'"),
+    (["sweep.trials=1", "sweep.enqueue=[{optimizer.lr: 3.0}]"], "sweep.enqueue[0].optimizer.lr: 3.0 is not in the"),
+    (["sweep.trials=1", "sweep.plot.x=optimizer.lr"], "sweep.plot: a search has the plots of its study"),
+    (["sweep.sampler=grid", "sweep.trials=1", "sweep.space.optimizer.lr={choice: [1]}"], "cannot go together"),
+])
+def test_a_wrong_search_is_one_line(study, hill, overrides, words):
+    with pytest.raises(ConfigError) as caught:
+        sweep(search(study, *overrides))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not hill
+
+
+def test_a_grid_takes_no_number_of_trials(study, hill):
+    with pytest.raises(ConfigError, match="sweep.trials: a grid holds every combination"):
+        sweep(study("sweep.space.seed=[1,2]", "sweep.trials=1"))
+
+
+def test_corners_that_cannot_run_are_told_and_fail_alone(study, hill):
+    config = search(study, "sweep.trials=6", "sweep.space.parallel.stages=[2, 9]", "parallel.partition=null")
+    first, line = check_study(config, Space(config))
+    assert first == "2 of 4 corners of the space cannot run; such trials will fail:"
+    assert "parallel.stages: 9 is more than" in line
+    with pytest.raises(ConfigError, match="4 of 4 trials cannot run"):
+        check_study(bad := search(study, "sweep.trials=6", "sweep.space.parallel.stages=[8, 9]"), Space(bad))
+
+
+def test_samplers_are_made_with_what_their_names_promise(study):
+    config = search(study, "sweep.trials=1", "sweep.sampler=tpe")
+    assert make_sampler(config, 0)._multivariate
+    assert not make_sampler(config, 0)._constant_liar
+    assert make_sampler(search(study, "sweep.trials=1", "sweep.sampler=tpe", "sweep.concurrent=2"), 0)._constant_liar
+    hyperband = make_pruner(search(study, "sweep.trials=1", "train.epochs=27", "sweep.pruner=hyperband"))
+    assert hyperband._max_resource == 27
