@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,23 +19,25 @@ from unlocked.studies.search import SAMPLERS, make_pruner, make_sampler
 from unlocked.studies.status import status
 
 LR = "sweep.space.optimizer.lr={low: 1e-4, high: 1.0, log: true}"
-WIDTH = "sweep.space.model.hidden={choice: {narrow: {model.hidden: [16, 16]}, wide: {model.hidden: [32, 32]}}}"
+WIDTH = ("sweep.space.width={choice: {narrow: {model.hidden: [16, 16, 16, 16]}, wide: {model.hidden: [32, 32, 32, "
+         "32]}}}")
 
 
 @pytest.fixture
 def hill(monkeypatch):
     """Runs that only pretend: the best rate is 0.01, and every epoch comes a tenth closer to what it gives."""
-    seen = []
+    seen, numbers = [], count()
 
     def pretend(config, reporter=None, study=None, **_):
         seen.append(config)
-        run = Path(config.tracking.runs) / f"run-{len(seen)}"
+        run = Path(config.tracking.runs) / f"run-{next(numbers)}"
         run.mkdir(parents=True)
         (run / "config.yaml").write_text(f"lr: {config.optimizer.lr}\n")
         top = 1 - abs(math.log10(config.optimizer.lr) + 2) / 4
         reporter.started(None, run, 0)
         for epoch in range(1, config.train.epochs + 1):
-            if reporter.epoch(epoch, {"val/accuracy": top * epoch / config.train.epochs}):
+            ends = reporter.epoch(epoch, {"val/accuracy": top * epoch / config.train.epochs})
+            if ends and epoch < config.train.epochs:
                 raise trial_module.RunPruned("not worth it", epoch)
         metrics = {"val/accuracy": top, "time/steps_per_second": 1 / config.optimizer.lr}
         return {"scheme": config.scheme.name, "seed": config.seed, "metrics": metrics}
@@ -74,11 +77,12 @@ def test_the_same_seed_repeats_a_search_even_if_it_is_interrupted(study, hill, m
             raise RunInterrupted("Ctrl-C")
         return pretend(config, **options)
 
-    monkeypatch.setattr(trial_module, "train", interrupted)
-    for _ in range(2):
-        with pytest.raises(RunInterrupted, match="of 14 trials are behind it"):
-            sweep(search(study, *words))
-    assert sweep(search(study, *words))["trials"] == 14
+    with monkeypatch.context() as impatient:
+        impatient.setattr(trial_module, "train", interrupted)
+        for _ in range(2):
+            with pytest.raises(RunInterrupted, match="of 14 trials are behind it"):
+                sweep(search(study, *words))
+        assert sweep(search(study, *words))["trials"] == 14
     assert [config.optimizer.lr for config in hill if config is not None] == unbroken
     hill.clear()
     sweep(search(study, *words, "name=other", "seed=1"))
@@ -90,7 +94,7 @@ def test_more_trials_may_be_asked_for_later(study, hill):
     summary = sweep(search(study, "sweep.trials=5", "sweep.concurrent=1"))
     assert (summary["trials"], len(hill)) == (5, 5)
     assert sweep(search(study, "sweep.trials=3"))["trials"] == 5
-    with pytest.raises(ConfigError, match="sweep.sampler=random, not tpe"):
+    with pytest.raises(ConfigError, match=r"sweep.sampler=random, not tpe"):
         sweep(search(study, "sweep.trials=6", "sweep.sampler=tpe"))
 
 
@@ -101,29 +105,29 @@ def test_a_search_ends_when_its_time_is_up(study, hill):
 
 def test_enqueued_points_come_first_and_the_rest_of_them_is_sampled(study, hill):
     summary = sweep(search(study, "sweep.trials=3", WIDTH, "sweep.enqueue=[{optimizer.lr: 0.01}, "
-                           "{optimizer.lr: 0.5, model.hidden: wide}]"))
+                           "{optimizer.lr: 0.5, width: wide}]"))
     assert [config.optimizer.lr for config in hill][:2] == [0.01, 0.5]
-    assert hill[1].model["hidden"] == [32, 32]
+    assert hill[1].model["hidden"] == [32, 32, 32, 32]
     assert summary["best"]["trial"] == 0
     assert yaml.safe_load(Path(summary["best_config"]).read_text()) == {"lr": 0.01}
-    assert Path(summary["best_config"]).read_text().startswith("# trial 0: optimizer.lr=0.01 model.hidden=")
+    assert Path(summary["best_config"]).read_text().startswith("# trial 0: optimizer.lr=0.01 width=")
 
 
 def test_what_is_not_worth_it_ends_early_and_counts(study, hill):
-    summary = sweep(search(study, "sweep.trials=20", "train.epochs=9", "sweep.pruner={name: asha, reduction_factor: 3}"))
+    words = ["sweep.trials=20", "train.epochs=9", "sweep.pruner={name: asha, reduction_factor: 3}"]
+    summary = sweep(search(study, *words))
     assert summary["complete"] + summary["pruned"] == 20
     assert summary["pruned"] >= 8
     assert summary["rows"][0].group["trial"] == str(summary["best"]["trial"])
     epochs = [int(row["state"].rpartition(" ")[2]) for row in trials_of(summary) if row["state"] != "complete"]
     assert set(epochs) <= {1, 3}  # rungs at 1, 3 and 9
-    assert sweep(search(study, "sweep.trials=20", "train.epochs=9",
-                        "sweep.pruner={name: asha, reduction_factor: 3}"))["trials"] == 20
+    assert sweep(search(study, *words))["trials"] == 20
     assert len(hill) == 20
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "percentile", "patient", "ThresholdPruner"])
 def test_every_pruner_is_asked(study, hill, pruner):
-    option = "{name: ThresholdPruner, lower: 0.05}" if pruner == "ThresholdPruner" else pruner
+    option = "{name: ThresholdPruner, lower: 0.09}" if pruner == "ThresholdPruner" else pruner
     summary = sweep(search(study, "sweep.trials=25", "train.epochs=9", f"sweep.pruner={option}"))
     assert summary["complete"] + summary["pruned"] == 25
     assert summary["pruned"] >= (0 if pruner == "patient" else 1)  # patient: every epoch is better than the last here
@@ -199,7 +203,7 @@ def test_a_database_may_hold_the_study(study, hill, tmp_path):
     assert not (tmp_path / "runs/small/study.journal").exists()
     assert sweep(search(study, *words))["trials"] == 4
     assert len(hill) == 4
-    with pytest.raises(ConfigError, match="sweep.storage: nonsense cannot be opened"):
+    with pytest.raises(ConfigError, match=r"sweep.storage: nonsense cannot be opened"):
         sweep(search(study, "name=other", "sweep.trials=1", "sweep.storage=nonsense"))
 
 
@@ -245,7 +249,8 @@ def test_a_pruned_run_is_saved_and_goes_on(study):
         def note(self, number, text): ...
 
     class Tracking:
-        tags: dict = {}
+        def __init__(self):
+            self.tags = {}
 
         def write(self, *_): ...
 
@@ -264,7 +269,7 @@ def test_a_pruned_run_is_saved_and_goes_on(study):
     (["sweep.sampler=tep", "sweep.trials=1"], "sweep.sampler: unknown sampler 'tep'; did you mean 'tpe'?"),
     (["sweep.sampler=GridSampler", "sweep.trials=1"], "sweep.sampler: unknown sampler 'GridSampler'"),
     (["sweep.sampler={name: tpe, n_startup: 3}", "sweep.trials=1"], "sweep.sampler.n_startup: unknown option"),
-    (["sweep.sampler={name: qmc, qmc_type: sobolt}", "sweep.trials=1"], "sweep.sampler: QMCSampler: The `qmc_type`"),
+    (["sweep.sampler={name: qmc, qmc_type: sobolt}", "sweep.trials=1"], "sweep.sampler: QMCSampler: The `qmc_type"),
     (["sweep.sampler=3", "sweep.trials=1"], "sweep.sampler: 3 is no name"),
     ([], "sweep.trials: a search has no end of its own"),
     (["sweep.trials=0"], "sweep.trials: 0 is out of range"),
@@ -279,7 +284,6 @@ def test_a_pruned_run_is_saved_and_goes_on(study):
     (["sweep.trials=1", "sweep.enqueue=[{optimizer.lrr: 1}]"], "sweep.enqueue[0]: unknown dimension 'optimizer.lrr'"),
     (["sweep.trials=1", "sweep.enqueue=[{optimizer.lr: 3.0}]"], "sweep.enqueue[0].optimizer.lr: 3.0 is not in the"),
     (["sweep.trials=1", "sweep.plot.x=optimizer.lr"], "sweep.plot: a search has the plots of its study"),
-    (["sweep.sampler=grid", "sweep.trials=1", "sweep.space.optimizer.lr={choice: [1]}"], "cannot go together"),
 ])
 def test_a_wrong_search_is_one_line(study, hill, overrides, words):
     with pytest.raises(ConfigError) as caught:
@@ -290,7 +294,7 @@ def test_a_wrong_search_is_one_line(study, hill, overrides, words):
 
 
 def test_a_grid_takes_no_number_of_trials(study, hill):
-    with pytest.raises(ConfigError, match="sweep.trials: a grid holds every combination"):
+    with pytest.raises(ConfigError, match=r"sweep.trials: a grid holds every combination"):
         sweep(study("sweep.space.seed=[1,2]", "sweep.trials=1"))
 
 

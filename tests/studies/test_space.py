@@ -51,7 +51,8 @@ def test_a_range_with_steps_is_a_grid_of_its_numbers(study):
 def test_the_corners_of_a_space_hold_the_ends_of_its_ranges(study):
     space = Space(study("sweep.space.optimizer.lr={low: 1e-4, high: 0.1, log: true}", "sweep.space.seed=[0, 1]"))
     assert [name_of(point) for point in space.corners()] == [
-        "optimizer.lr=0.0001 seed=0", "optimizer.lr=0.0001 seed=1", "optimizer.lr=0.1 seed=0", "optimizer.lr=0.1 seed=1"]
+        "optimizer.lr=0.0001 seed=0", "optimizer.lr=0.0001 seed=1", "optimizer.lr=0.1 seed=0",
+        "optimizer.lr=0.1 seed=1"]
 
 
 def test_a_choice_may_set_several_keys_and_have_a_name(study):

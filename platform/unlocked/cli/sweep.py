@@ -50,6 +50,7 @@ def add_sweep(commands: Any) -> None:
         "  unlocked sweep quickstart name=search sweep.sampler=tpe sweep.trials=40 sweep.concurrent=2 \\\n"
         "      sweep.space.optimizer.lr='{low: 1e-4, high: 0.1, log: true}'\n"
         "  unlocked sweep --status search                        how it stands, from another terminal too\n"
+        "  unlocked sweep --compare tpe-0 tpe-1 random-0 random-1 --plot curves.png\n"
         "  unlocked train runs/search/best.yaml                  the best trial again\n"
         "  unlocked compare --trials --group-by scheme,lag       the trials among the other runs\n\n" + _SPACE)
     parser.add_argument("config", nargs="?",
@@ -58,7 +59,11 @@ def add_sweep(commands: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="check the whole space, print its trials and stop")
     parser.add_argument("--resume", action="store_true", help="only go on with a study that exists")
     parser.add_argument("--status", metavar="NAME", help="show the study of this name (or folder) and stop")
-    parser.add_argument("--runs", default="runs", metavar="DIR", help="where --status looks for it (default: runs)")
+    parser.add_argument("--compare", metavar="NAME", nargs="+",
+                        help="compare searches that are done, by sampler and pruner over their seeds; with --plot: "
+                             "the best value so far against trials and against training steps")
+    parser.add_argument("--runs", default="runs", metavar="DIR",
+                        help="where --status and --compare look for studies (default: runs)")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="put the study's plot there as well, as PNG")
     parser.add_argument("--retry-failed", action="store_true", help="run the trials again that failed")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
@@ -78,6 +83,8 @@ def sweep(arguments: argparse.Namespace) -> int:
     console = wide_console()
     if arguments.status is not None:
         return _status(arguments, console)
+    if arguments.compare is not None:
+        return _compare(arguments, console)
     if arguments.config is None:
         raise ConfigError("config: a preset's name or a path is needed (unlocked list presets); or --status NAME")
     config = load_config(arguments.config, arguments.overrides)
@@ -134,8 +141,8 @@ def _status(arguments: argparse.Namespace, console: Console) -> int:
     of = f" of {found.total}" if found.total is not None else ""
     summary = found.summary
     console.print(f"[bold]{summary['study']}[/]: {summary['trials']}{of} trials behind it: {summary['complete']} "
-                  f"complete, {summary['pruned']} pruned, {len(summary['failed'])} failed; {len(found.running)} running, "
-                  f"{found.waiting} waiting")
+                  f"complete, {summary['pruned']} pruned, {len(summary['failed'])} failed; {len(found.running)} "
+                  f"running, {found.waiting} waiting")
     for trial in found.running:
         at = f", epoch {trial.epoch}: {trial.value:.4f}" if trial.epoch is not None else ""
         console.print(f"  running for {duration(trial.seconds)}: trial {trial.number}  {trial.words}{at}", markup=False)
@@ -147,6 +154,18 @@ def _status(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.json:
         print(json.dumps(summary | {"rows": [asdict(row) for row in summary["rows"]], "waiting": found.waiting,
                                     "running": [asdict(trial) for trial in found.running], "total": found.total}))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace, console: Console) -> int:
+    from unlocked.studies.curves import Search, draw, read, table
+
+    searches = [Search.of(read(name, Path(arguments.runs))) for name in arguments.compare]
+    console.print(table(searches))
+    if arguments.plot is not None:
+        console.print(f"plot: {draw(searches, arguments.plot)}")
+    if arguments.json:
+        print(json.dumps([asdict(search) for search in searches]))
     return 0
 
 

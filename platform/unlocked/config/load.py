@@ -94,7 +94,7 @@ def _flatten_space(layer: dict[str, Any]) -> None:
     flat: dict[str, Any] = {}
 
     def walk(name: str, entry: Any) -> None:
-        inner = {key: value for key, value in entry.items() if key not in DIMENSION_KEYS} \
+        inner = {key: value for key, value in entry.items() if key not in DIMENSION_KEYS and _is_entry(value)} \
             if isinstance(entry, dict) else {}
         for key, value in inner.items():
             walk(f"{name}.{key}", value)
@@ -104,6 +104,11 @@ def _flatten_space(layer: dict[str, Any]) -> None:
     for name, entry in space.items():
         walk(str(name), entry)
     layer["sweep"] = layer["sweep"] | {"space": flat}
+
+
+def _is_entry(value: Any) -> bool:
+    """Whether it could be a dimension's; else its key is one that a dimension does not have."""
+    return value is None or isinstance(value, (list, dict))
 
 
 def _drop_outdated(merged: DictConfig, layer: dict[str, Any]) -> None:

@@ -44,8 +44,9 @@ def draw_search(study: Study, metrics: Sequence[str], folder: Path) -> list[Path
 
 
 def _plots(study: Study, metrics: Sequence[str]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Name, Optuna's function, and its arguments."""
+    found: list[tuple[str, str, dict[str, Any]]] = []
     if len(metrics) > 1:
-        found: list[tuple[str, str, dict[str, Any]]] = []
         if len(metrics) <= 3:
             found.append(("pareto", "plot_pareto_front", {"target_names": list(metrics)}))
         for i, metric in enumerate(metrics):
@@ -53,11 +54,15 @@ def _plots(study: Study, metrics: Sequence[str]) -> list[tuple[str, str, dict[st
             found.append((f"importances {metric.replace('/', ' ')}", "plot_param_importances", target))
             found.append((f"history {metric.replace('/', ' ')}", "plot_optimization_history", target))
         return found
-    named = {"target_name": metrics[0]}
-    return [("history", "plot_optimization_history", named), ("importances", "plot_param_importances", named),
-            ("slices", "plot_slice", named), ("contours", "plot_contour", named | {"params": _most_important(study)}),
-            ("parallel coordinates", "plot_parallel_coordinate", named),
-            ("intermediate values", "plot_intermediate_values", {})]
+    named: dict[str, Any] = {"target_name": metrics[0]}
+    found = [("history", "plot_optimization_history", named), ("importances", "plot_param_importances", named),
+             ("slices", "plot_slice", named), ("parallel coordinates", "plot_parallel_coordinate", named)]
+    trials = study.get_trials(deepcopy=False)
+    if len({name for trial in trials for name in trial.params}) > 1:
+        found.append(("contours", "plot_contour", named | {"params": _most_important(study)}))
+    if any(trial.intermediate_values for trial in trials):
+        found.append(("intermediate values", "plot_intermediate_values", {}))
+    return found
 
 
 def _value(i: int) -> Callable[[Any], float]:

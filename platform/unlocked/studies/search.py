@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,16 @@ def is_grid(config: Config) -> bool:
     return _name_and_options("sampler", config.sweep.sampler)[0] == GRID
 
 
+def words_of(config: Config) -> str:
+    """The sampler and the pruner, as a legend says it."""
+    sampler, options = _name_and_options("sampler", config.sweep.sampler)
+    words = [sampler, *(f"{key}={value}" for key, value in options.items())]
+    if config.sweep.pruner is not None:
+        pruner, options = _name_and_options("pruner", config.sweep.pruner)
+        words += ["with", pruner, *(f"{key}={value}" for key, value in options.items())]
+    return " ".join(words)
+
+
 def make_sampler(config: Config, number: int) -> BaseSampler:
     """The sampler as it chooses trial `number`.
 
@@ -58,9 +69,8 @@ def make_sampler(config: Config, number: int) -> BaseSampler:
         fixed = name in _SEQUENCES
         # 32 bits: what numpy and scipy seed from everywhere
         given = {"seed": derive_seed(config.seed, "sweep", *(() if fixed else (number,))) >> 31} | given
-    for quiet in ("warn_independent_sampling", "warn_asynchronous_seeding"):
-        if quiet in known:  # that conditional dimensions are drawn alone is what the space says
-            given = {quiet: False} | given
+    if "warn_independent_sampling" in known and name != "TPESampler":  # whose own is deprecated
+        given = {"warn_independent_sampling": False} | given  # conditional dimensions are drawn alone
     if "constant_liar" in known:
         given = {"constant_liar": config.sweep.concurrent > 1} | given
     return _made("sampler", name, cls, given)
@@ -139,7 +149,9 @@ def _made(kind: str, name: str, cls: Callable[..., Any], options: dict[str, Any]
         if key not in known:
             raise ConfigError(f"sweep.{kind}.{key}: {unknown('option', key, known)} of {name}")
     try:
-        return cls(**options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "experimental", it says
+            return cls(**options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"sweep.{kind}: {name}: {reason(error)}") from None
     except ImportError as error:

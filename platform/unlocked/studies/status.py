@@ -37,12 +37,18 @@ class Status:
     held: bool  # a process is at it
 
 
-def status(name: str, runs: Path = Path("runs")) -> Status:
-    """Of the study of this name under `runs`, or in a folder. Raises `ConfigError` where there is none."""
+def find_study(name: str, runs: Path) -> Path:
+    """The folder of the study of this name under `runs`, or that folder itself; `ConfigError` where there is none."""
     folder = next((path for path in (Path(name), runs / name) if (path / "study.yaml").is_file()), None)
     if folder is None:
         known = sorted(path.parent.name for path in runs.glob("*/study.yaml"))
-        raise ConfigError(f"--status: there is no study {name} in {runs} (known: {', '.join(known) or 'none'})")
+        raise ConfigError(f"there is no study {name} in {runs} (known: {', '.join(known) or 'none'})")
+    return folder
+
+
+def status(name: str, runs: Path = Path("runs")) -> Status:
+    """Of the study of this name under `runs`, or in a folder. Raises `ConfigError` where there is none."""
+    folder = find_study(name, runs)
     config = load_config(folder / "study.yaml")
     space = Space(config)
     study = Study(folder, config, space, writes=False)

@@ -11,6 +11,7 @@ collide; `sweep.storage` names a database for those who want one.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ class Study:
         """
         import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._config, self._states = space, config, optuna.trial.TrialState
         self._metrics = config.sweep.metrics()
         self._storage = _storage(folder, config, writes)
@@ -74,7 +75,9 @@ class Study:
             _refuse_another(folder, self._study.user_attrs["config"], _settled(config))
         else:
             self._study.set_user_attr("config", _settled(config))
-            self._study.set_metric_names(self._metrics)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # "experimental", it says
+                self._study.set_metric_names(self._metrics)
         for trial in self.under_way():  # of a process that is gone
             self.wait_again(trial)
 
