@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Progress:
     stopped_early: bool = False
     train_seconds: float = 0.0
     waited: list[float] | None = None  # seconds, per module
+    metrics: dict[str, float] = field(default_factory=dict)  # the latest value of each
 
 
 class Checkpoints:

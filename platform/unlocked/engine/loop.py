@@ -183,6 +183,7 @@ class _Run:
                 self.reporter.note(f"{damaged}; going on from the checkpoint before it")
                 continue
             group.load_states(states)
+            self.metrics = dict(self.progress.metrics)
             return
         self.progress = Progress(waited=[0.0] * self.plan.modules)
 
@@ -251,6 +252,7 @@ class _Run:
         broken = group.nonfinite()
         if broken is not None:
             raise self._nonfinite_error("a weight", self.progress.step, *broken)
+        self.progress.metrics = dict(self.metrics)
         self.checkpoints.save(self.progress, group.states(self.progress.step), is_best)
 
     def _save_and_stop(self, group: Group) -> None:
