@@ -103,7 +103,7 @@ def sweep_json(throughput: Throughput) -> dict[str, Any]:
             "ratios": {name: ratio.median for name, ratio in throughput.ratios.items()},
             "spread": {name: _ends(ratio) for name, ratio in throughput.ratios.items()},
             "driver_seconds_per_trial": throughput.overhead, "overhead_trials": throughput.overhead_trials,
-            "left_out": throughput.left_out, "foreign_cpu": throughput.foreign}
+            "left_out": throughput.left_out}
 
 
 def scaling_plot(scaling: Scaling, path: Path) -> Path:

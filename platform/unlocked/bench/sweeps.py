@@ -1,7 +1,8 @@
 """Trials per minute of `unlocked sweep`: one at a time, several at once, and the same function under Ray Tune.
 
 Every contender trains the same trials, a random search over two rates of a small network on digits, one thread each,
-tracking off. The driver's own time per trial is measured apart, on trials that do nothing. Ray Tune runs the same
+tracking off; the time is that of the whole call, with the start of every process that it needs. The driver's own time
+per trial is measured apart, on trials that do nothing. Ray Tune runs the same
 function over the same space with its OptunaSearch; it needs `ray[tune]`, and is left out where that is missing.
 """
 
@@ -17,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlocked.bench.measure import Spread, in_rounds, paired
+from unlocked.bench.measure import Spread, paired
 from unlocked.config import Config, load_config
 from unlocked.engine.cluster import start_ray
 from unlocked.studies import sweep
 from unlocked.studies import trial as trial_module
 
-BASE = ["data.validation=0.2", "train.epochs=8", "train.probe_every=0", "train.checkpoint_every=8",
+BASE = ["data.validation=0.2", "train.epochs=24", "train.probe_every=0", "train.checkpoint_every=24",
         "parallel.launcher=inprocess", "parallel.threads=1", "tracking.uri=off", "scheme.name=backprop",
         "parallel.stages=1"]
 LOW, HIGH = 1e-4, 1e-1
@@ -40,7 +41,6 @@ class Throughput:
     left_out: dict[str, str]
     overhead: dict[str, float]  # sampler -> seconds of the driver per trial
     overhead_trials: int
-    foreign: list[float | None]
 
 
 def measure(rounds: int = 5, trials: int = 12, concurrent: int = 2, overhead_trials: int = 200,
@@ -58,25 +58,23 @@ def measure(rounds: int = 5, trials: int = 12, concurrent: int = 2, overhead_tri
         left_out[TUNE] = f"it needs ray[tune] and optuna: {error}"
     else:
         contenders[TUNE] = lambda folder, seed: tune(folder, seed, trials)
-    order, shuffle, seeds = list(contenders), random.Random(0).shuffle, iter(range(10_000))
+    order, shuffle = list(contenders), random.Random(0).shuffle
 
-    def one_round() -> dict[str, float]:
+    note(f"{rounds} rounds, {trials} trials of each")
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for seed in range(rounds):
         shuffle(order)
-        seed, spent = next(seeds), {}
         for name in order:
             with _folder() as folder:
                 begin = time.perf_counter()
                 contenders[name](folder, seed)
-                spent[name] = time.perf_counter() - begin
-        return spent
-
-    note(f"{rounds} rounds, {trials} trials of each")
-    done = in_rounds(rounds, one_round, note)
-    rates = {name: [60 * trials / spent[name] for spent in done.results] for name in contenders}
+                rates[name].append(60 * trials / (time.perf_counter() - begin))
+        note(f"round {seed + 1}: trials per minute " + ", ".join(
+            f"{name.replace('_', ' ')} {rates[name][-1]:.1f}" for name in contenders))
     ratios = {other: paired(rates[many], rates[other]) for other in contenders if other != many}
     overhead = {sampler: _overhead(sampler, overhead_trials) for sampler in ("random", "tpe")}
     return Throughput(trials, {name: Spread.of(rate) for name, rate in rates.items()}, ratios, left_out, overhead,
-                      overhead_trials, done.foreign)
+                      overhead_trials)
 
 
 def _config(folder: Path, seed: int, trials: int, *more: str) -> Config:

@@ -177,13 +177,13 @@ def _add_sweep(kinds: Any) -> None:
 
 def sweep(arguments: argparse.Namespace) -> int:
     from unlocked.bench import sweeps
-    from unlocked.bench.report import sweep_json, sweep_table, warning
+    from unlocked.bench.report import sweep_json, sweep_table
 
     _at_least(arguments, rounds=1, trials=2, concurrent=2, overhead_trials=2)
     console = _console()
     result = sweeps.measure(arguments.rounds, arguments.trials, arguments.concurrent, arguments.overhead_trials,
                             note=lambda text: console.print(text, highlight=False))
-    _show(console, [sweep_table(result)], warning(result.foreign))
+    _show(console, [sweep_table(result)], None)
     for name, reason in result.left_out.items():
         console.print(f"{name} left out: {reason}", highlight=False)
     for sampler, seconds in result.overhead.items():
