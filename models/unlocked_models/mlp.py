@@ -22,8 +22,8 @@ def mlp(
     norm: str = "none",
     dropout: float = 0.0,
     init: str = "default",
-    width: int | None = None,
-    depth: int | None = None,
+    width: int = 0,
+    depth: int = 0,
 ) -> list[nn.Module]:
     """Multilayer perceptron: h_k = dropout(phi(norm(W_k h_{k-1} + b_k))), then a linear head.
 
@@ -33,15 +33,15 @@ def mlp(
     Options: `hidden` widths of the hidden layers; `activation` relu, leaky_relu, tanh, sigmoid, gelu, silu,
     elu, selu or softplus; `norm` none, batch or layer; `dropout` in [0, 1), after each hidden layer;
     `init` default (torch's own), kaiming, lecun, xavier, orthogonal or zeros. `depth` hidden layers of
-    `width` units each stand in the place of `hidden` where both are given, as a search wants them.
+    `width` units each stand in the place of `hidden` where they are given, as a search wants them.
 
     >>> len(mlp((1, 28, 28), 10, hidden=[300, 100], activation="tanh"))
     3
     """
     checks.outputs("mlp", n_outputs)
-    if width is not None or depth is not None:
-        if width is None or depth is None:
-            raise ValueError(f"model.{'depth' if depth is None else 'width'}: is needed beside the other of the two")
+    if width or depth:
+        if width < 1 or depth < 1:
+            raise ValueError(f"model.width: {width} with model.depth {depth}; expected both at least 1, or neither")
         hidden = [width] * depth
     blocks = fully_connected(in_shape, hidden, n_outputs, activation, norm, dropout)
     initialise(blocks, init, activation)

@@ -49,3 +49,58 @@ def test_a_study_of_which_every_trial_fails_exits_with_1(unlocked):
     assert done.code == 1
     assert "failed: the loss became NaN or infinite" in done.out
     assert "sweep: all 1 trials failed" in done.err
+
+
+SEARCH = ["sweep", "quickstart", "tracking.uri=off", "train.epochs=1", "parallel.launcher=inprocess",
+          "parallel.threads=1", "data.validation=0.2", "sweep.sampler=random", "sweep.trials=3",
+          "sweep.space.optimizer.lr={low: 1e-4, high: 0.1, log: true}"]
+
+
+def test_a_search_shows_its_best_and_how_to_train_it_again(unlocked, tmp_path):
+    done = unlocked(*SEARCH, "name=small", "--json")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert "best 0." in lines[4]
+    assert "best config: runs/small/best.yaml" in done.out
+    summary = json.loads(lines[-1])
+    best = max(summary["rows"], key=lambda row: row["seeds"]["0"]["val/accuracy"])
+    assert best["group"]["trial"] == str(summary["best"]["trial"])
+    again = unlocked("train", "runs/small/best.yaml", "--json")
+    assert json.loads(again.out.splitlines()[-1])["metrics"]["val/accuracy"] == summary["best"]["value"]
+
+    status = unlocked("sweep", "--status", "small")
+    assert status.code == 0
+    assert "small: 3 of 3 trials behind it: 3 complete, 0 pruned, 0 failed; 0 running, 0 waiting" in status.out
+    more = unlocked(*SEARCH[:-2], "sweep.trials=5", SEARCH[-1], "name=small", "--resume", "--quiet")
+    assert more.code == 0, more.err
+    assert "of 5 trials" in unlocked("sweep", "--status", "runs/small").out
+
+
+def test_searches_are_compared_by_sampler(unlocked, tmp_path):
+    for seed in (0, 1):
+        assert unlocked(*SEARCH, f"name=r{seed}", f"seed={seed}", "--quiet").code == 0
+    done = unlocked("sweep", "--compare", "r0", "r1", "--plot", "curves.png", "--json")
+    assert done.code == 0, done.err
+    assert "after 3 trials" in done.out
+    searches = json.loads(done.out.splitlines()[-1])
+    assert [search["label"] for search in searches] == ["random", "random"]
+    for search in searches:
+        assert search["best"] == sorted(search["best"])
+        assert search["steps"] == [23, 46, 69]
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "there is no study r2 in runs (known: r0, r1)" in unlocked("sweep", "--compare", "r0", "r2").err
+
+
+def test_a_dry_run_of_a_search_tells_what_is_searched(unlocked, tmp_path):
+    done = unlocked(*SEARCH, "sweep.space.scheme.lag={choice: [1, 4], when: {scheme.name: cdni}}", "--dry-run")
+    assert done.code == 0, done.err
+    assert [line.strip() for line in done.out.splitlines()] == [
+        "optimizer.lr: 0.0001 to 0.1, logarithmic", "scheme.lag: 1, 4 where scheme.name in [cdni]",
+        "3 trials by random, each of 1 epochs unless its choices say otherwise"]
+    assert not any(tmp_path.iterdir())
+
+
+def test_without_a_configuration_or_a_study_there_is_one_line(unlocked):
+    assert "config: a preset's name or a path is needed" in unlocked("sweep").err
+    assert "there is no study gone in runs (known: none)" in unlocked("sweep", "--status", "gone").err
+    assert "--resume: there is no study runs/small to go on with" in unlocked(*SEARCH, "name=small", "--resume").err

@@ -47,6 +47,8 @@ WRONG = [
     ("mlp", (64,), {"activation": "rellu", "hidden": []}, "model.activation: unknown activation 'rellu'"),
     ("mlp", (64,), {"norm": "bach"}, "model.norm: unknown norm 'bach'; did you mean 'batch'? (known: "),
     ("mlp", (64,), {"init": "kaming"}, "model.init: unknown init 'kaming'; did you mean 'kaiming'? (known: "),
+    ("mlp", (64,), {"width": 8}, "model.width: 8 with model.depth 0; expected both at least 1, or neither"),
+    ("mlp", (64,), {"width": 8, "depth": -1}, "model.width: 8 with model.depth -1"),
     ("mlp", (64,), {"dropout": 1.5}, "model.dropout: 1.5 is outside [0, 1)"),
     ("mlp", (64,), {"dropout": 1.0}, "model.dropout: 1.0 is outside [0, 1)"),
     ("mlp", (64,), {"dropout": float("nan")}, "model.dropout: nan is outside [0, 1)"),
@@ -98,3 +100,12 @@ def test_an_image_model_refuses_what_is_no_image(name, shape):
 def test_a_model_without_outputs_is_refused(name):
     with torch.device("meta"), pytest.raises(ValueError, match=f"{name} gives at least one output"):
         build(name, (3, 224, 224), 0)
+
+
+def test_width_and_depth_make_the_hidden_layers_of_an_mlp():
+    torch.manual_seed(0)
+    one = build("mlp", (64,), 10, width=8, depth=3)
+    torch.manual_seed(0)
+    other = build("mlp", (64,), 10, hidden=[8, 8, 8])
+    assert all(torch.equal(a, b) for x, y in zip(one, other, strict=True)
+               for a, b in zip(x.parameters(), y.parameters(), strict=True))
