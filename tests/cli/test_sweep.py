@@ -86,7 +86,7 @@ def test_searches_are_compared_by_sampler(unlocked, tmp_path):
     assert [search["label"] for search in searches] == ["random", "random"]
     for search in searches:
         assert search["best"] == sorted(search["best"])
-        assert search["steps"] == [23, 46, 69]
+        assert search["steps"] == [17, 34, 51]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "there is no study r2 in runs (known: r0, r1)" in unlocked("sweep", "--compare", "r0", "r2").err
 

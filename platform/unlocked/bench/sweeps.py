@@ -24,7 +24,7 @@ from unlocked.engine.cluster import start_ray
 from unlocked.studies import sweep
 from unlocked.studies import trial as trial_module
 
-BASE = ["data.validation=0.2", "train.epochs=24", "train.probe_every=0", "train.checkpoint_every=24",
+BASE = ["data.validation=0.2", "train.epochs=100", "train.probe_every=0", "train.checkpoint_every=100",
         "parallel.launcher=inprocess", "parallel.threads=1", "tracking.uri=off", "scheme.name=backprop",
         "parallel.stages=1"]
 LOW, HIGH = 1e-4, 1e-1
@@ -43,7 +43,7 @@ class Throughput:
     overhead_trials: int
 
 
-def measure(rounds: int = 5, trials: int = 12, concurrent: int = 2, overhead_trials: int = 200,
+def measure(rounds: int = 3, trials: int = 24, concurrent: int = 2, overhead_trials: int = 200,
             note: Callable[[str], None] = lambda text: None) -> Throughput:
     """Rounds in which every contender runs `trials` trials, in an order that changes. Ray is started beforehand."""
     start_ray(concurrent, None)

@@ -167,8 +167,8 @@ def _add_sweep(kinds: Any) -> None:
         "examples:\n"
         "  unlocked bench sweep\n"
         "  unlocked bench sweep --rounds 3 --trials 8 --concurrent 4 --json\n")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
-    parser.add_argument("--trials", type=int, default=12, help="of each per round (default: 12)")
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default: 3)")
+    parser.add_argument("--trials", type=int, default=24, help="of each per round (default: 24)")
     parser.add_argument("--concurrent", type=int, default=2, help="trials at once (default: 2)")
     parser.add_argument("--overhead-trials", type=int, default=200,
                         help="empty trials for the driver's own time (default: 200)")

@@ -193,7 +193,7 @@ class _Sweep:
 
     def _run_trials(self) -> None:
         with self.stop:
-            runner = make_runner(self.config, self.runs, self.stop, self.imports)
+            runner = make_runner(self.config, self.space, self.runs, self.stop, self.imports)
             self.watcher.started(self.folder, self.done, self.total, runner.limit)
             ready: _Live | None = None
             try:

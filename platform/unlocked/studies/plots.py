@@ -40,7 +40,8 @@ def draw_search(study: Study, metrics: Sequence[str], folder: Path) -> list[Path
                     _LOG.info("no plot %s: %s", path.name, error)
                 else:
                     written.append(path)
-    return sorted(written, key=lambda path: path.suffix != ".png")
+    script = folder / "plotly.min.js"
+    return [*sorted(written, key=lambda path: path.suffix != ".png"), *([script] if script.exists() else [])]
 
 
 def _plots(study: Study, metrics: Sequence[str]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -81,13 +82,15 @@ def _most_important(study: Study) -> list[str] | None:
 
 def _save(drawn: Any, path: Path) -> None:
     if path.suffix == ".html":
-        drawn.write_html(path, include_plotlyjs=True)  # by itself: no network when it is opened
+        drawn.write_html(path, include_plotlyjs="directory")  # one copy beside them: no network when it is opened
         return
     from matplotlib import pyplot
 
-    axes = getattr(drawn, "flat", [drawn])[0]
-    figure = axes.figure
-    if hasattr(drawn, "flat"):
-        figure.set_size_inches(11, 9)
+    figure = getattr(drawn, "flat", [drawn])[0].figure
+    if getattr(drawn, "ndim", 0) == 2:  # a panel for every two parameters
+        figure.set_size_inches(13, 11)
+        figure.subplots_adjust(wspace=0.6, hspace=0.45)
+    elif getattr(drawn, "ndim", 0) == 1:
+        figure.set_size_inches(13, 4)
     figure.savefig(path, dpi=110, bbox_inches="tight")
     pyplot.close(figure)

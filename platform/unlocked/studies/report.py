@@ -19,7 +19,7 @@ from typing import Any
 from unlocked.config import Config
 from unlocked.studies.plots import draw_search
 from unlocked.studies.search import is_grid
-from unlocked.studies.space import Point, Space, name_of
+from unlocked.studies.space import Point, Space, brief, name_of
 from unlocked.studies.study import Record, Study, directions_of
 from unlocked.tracking import Row, to_csv
 from unlocked.tracking.compare import CONTROL
@@ -69,7 +69,7 @@ class Leader:
             return
         group = group_of(self._space, record.point, self._keys)
         if not self._grid:
-            group = {"trial": str(record.number), **group}
+            group = {"trial": str(record.number), **{key: brief(value) for key, value in group.items()}}
         control = record.summaries[0]["scheme"] == CONTROL
         row = self._rows.setdefault(tuple(group.values()), Row(group, control=control and self._grid))
         row.seeds |= {str(summary["seed"]): summary["metrics"] for summary in record.summaries}

@@ -21,6 +21,7 @@ from unlocked.config import Config, from_tree, to_dict
 from unlocked.engine.cluster import resources_text, start_ray
 from unlocked.engine.interrupt import StopSignal
 from unlocked.errors import ConfigError, reason
+from unlocked.studies.space import Space
 from unlocked.studies.trial import Job, Judge, Outcome, run_trial
 from unlocked.tracking.spawn import StudyRuns
 
@@ -43,11 +44,19 @@ class Runner(Protocol):
     def close(self) -> None: ...
 
 
-def make_runner(config: Config, runs: StudyRuns, stop: StopSignal, imports: Sequence[str]) -> Runner:
+def make_runner(config: Config, space: Space, runs: StudyRuns, stop: StopSignal, imports: Sequence[str]) -> Runner:
     """In this process for one trial at a time, else on Ray. Raises `ConfigError` where no trial could ever start."""
-    if config.sweep.concurrent == 1:
-        return Here(runs, stop)
-    return OnRay(config, runs, stop, imports)
+    several, workers = config.sweep.concurrent > 1, _most_workers(space)
+    if several or workers > 1:  # a private Ray is made for the largest trial: it cannot grow
+        start_ray(max(math.ceil(config.sweep.resources.cpu), workers), config.parallel.address)
+    return OnRay(config, runs, stop, imports) if several else Here(runs, stop)
+
+
+def _most_workers(space: Space) -> int:
+    """Of any trial that has workers; 1 where all train in one process."""
+    if set(space.values_of("parallel.launcher")) == {"inprocess"}:
+        return 1
+    return max(space.values_of("parallel.stages")) * max(space.values_of("parallel.replicas"))
 
 
 class Here:
@@ -189,10 +198,10 @@ class OnRay:
 
         self._ray, self._config, self._runs, self._stop, self._imports = ray, config, runs, stop, list(imports)
         self.limit = config.sweep.concurrent
-        start_ray(math.ceil(config.sweep.resources.cpu), config.parallel.address)
         self._have = ray.cluster_resources()
         self._refuse_what_fits_nowhere()
-        self._mailbox: Any = ray.remote(_Mailbox).options(num_cpus=0, max_concurrency=10_000).remote()
+        mailbox: Any = ray.remote(_Mailbox)
+        self._mailbox = mailbox.options(num_cpus=0, max_concurrency=10_000).remote()
         self._mail = self._mailbox.take.remote()
         self._idle: dict[tuple[float, float], list[Any]] = {}  # actors by their resources
         self._running: dict[Any, tuple[Job, Any, tuple[float, float]]] = {}

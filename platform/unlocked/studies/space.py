@@ -180,6 +180,13 @@ class Space:
                 self._add(found, dimension, point[dimension.name])
         return found
 
+    def values_of(self, key: str) -> list[Any]:
+        """All that a configuration key may be in some trial; of a range its ends."""
+        found = [self._value({}, key)]
+        for dimension in self.dimensions:
+            found += [values[key] for values in map(dimension.values, dimension.labels()) if key in values]
+        return found
+
     def config(self, point: Point) -> Config:
         """The checked configuration of one trial."""
         return with_values(self.base, self.values(point), "sweep.space")
@@ -237,7 +244,15 @@ class Space:
 
 def name_of(point: Point) -> str:
     """A trial in words: `scheme=cdni scheme.lag=4 seed=0`."""
-    return " ".join(f"{name}={_text(label)}" for name, label in point.items())
+    return " ".join(f"{name}={brief(_text(label))}" for name, label in point.items())
+
+
+def brief(text: str) -> str:
+    """A number that a sampler drew, as people read it; all its digits are in the table of trials."""
+    try:
+        return f"{float(text):.4g}" if len(text) > 8 else text
+    except ValueError:
+        return text
 
 
 def _dimension(name: str, entry: Any) -> Dimension:
