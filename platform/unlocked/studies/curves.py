@@ -82,25 +82,25 @@ def grouped(searches: Sequence[Search]) -> dict[str, list[Search]]:
 
 
 def draw(searches: Sequence[Search], path: Path) -> Path:
-    """Two panels: against trials the median with its spread, against training steps a line per study."""
+    """Two panels: against trials the mean with its spread, against training steps a line per study."""
     _check(searches)
     with drawing(path, columns=2) as (_, (by_trial, by_steps)):
         for colour, (label, group) in zip(COLOURS * len(searches), grouped(searches).items(), strict=False):
             count = min(len(search.best) for search in group)
             trials = range(1, count + 1)
             values = [[search.best[i] for search in group] for i in range(count)]
-            by_trial.step(trials, [median(v) for v in values], where="post", color=colour, label=label)
+            by_trial.step(trials, [math.fsum(v) / len(v) for v in values], where="post", color=colour, label=label)
             by_trial.fill_between(trials, [min(v) for v in values], [max(v) for v in values], step="post",
                                   color=colour, alpha=0.13, linewidth=0)
             for search in group:
                 by_steps.step(search.steps, search.best, where="post", color=colour, alpha=0.8, linewidth=1.2)
-        known = [value for search in searches for value in search.best if math.isfinite(value)]
-        top, low = max(known), sorted(known)[len(known) // 20]
-        room = 0.05 * (top - low) or 0.01
+        # all begin alike, far off: what is worth seeing comes after the first quarter of the trials
+        known = [value for search in searches for value in search.best[len(search.best) // 4:] if math.isfinite(value)]
+        room = 0.05 * (max(known) - min(known)) or 0.01
         for panel, words in ((by_trial, "trials"), (by_steps, "training steps")):
-            panel.set(xlabel=words, ylim=(low - room, top + room))
+            panel.set(xlabel=words, ylim=(min(known) - room, max(known) + room))
         studies = {len(group) for group in grouped(searches).values()}
-        over = f"median and spread of {max(studies)} studies" if max(studies) > 1 else "one study each"
+        over = f"mean and spread of {max(studies)} studies" if max(studies) > 1 else "one study each"
         by_trial.set(title=f"Best {searches[0].metric} so far, {over}")
         by_steps.set(title="The same, each study")
         by_trial.legend(loc="lower right" if searches[0].maximize else "upper right")
