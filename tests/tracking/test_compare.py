@@ -44,6 +44,9 @@ def root(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path
     lags = client.create_experiment("lags")
     run(lags, 0.8, model="mlp", scheme="dni", seed="0", lag="1")
     run(lags, 0.6, model="mlp", scheme="dni", seed="0", lag="4")
+    pipes = client.create_experiment("pipes")
+    run(pipes, 0.8, model="mlp", scheme="backprop", seed="0", parallel__schedule="locked")
+    run(pipes, 0.8, model="mlp", scheme="backprop", seed="0", parallel__schedule="gpipe")
     return root
 
 
@@ -68,6 +71,12 @@ def test_runs_with_another_lag_are_never_averaged_together(root: Path):
     rows = compare(root, "lags")
     assert [(row.group["lag"], row.superseded) for row in rows] == [("1", 0), ("4", 0)]
     assert rows[0].label == "mlp dni lag 1"
+
+
+def test_runs_under_another_pipeline_schedule_are_never_averaged_together(root: Path):
+    rows = compare(root, "pipes")
+    assert [(row.label, row.superseded) for row in rows] == [
+        ("mlp backprop parallel.schedule gpipe", 0), ("mlp backprop parallel.schedule locked", 0)]
 
 
 def test_trials_of_a_sweep_count_only_when_asked_for(root: Path):

@@ -25,7 +25,8 @@ CONTROL = "frozen"
 ABSENT = "-"                                      # a key that a group of runs does not have
 NO_DATABASE = "no tracking database at {}; train something first: unlocked train quickstart"
 _FINISHED = "attributes.status = 'FINISHED'"
-_SETTINGS = ("dataset", "stages", "replicas", "lag")       # never averaged over: they join the group instead
+# never averaged over: they join the group instead
+_SETTINGS = ("dataset", "stages", "replicas", "lag", "parallel.schedule", "scheme.synthetic_inputs")
 _HEADINGS = {
     "test/accuracy": "test accuracy",
     "best/val_accuracy": "best validation",
@@ -91,8 +92,9 @@ def compare(
     Args:
         source: a tracking address, or the runs root with its `mlflow.db`.
         experiment: its name; None takes all.
-        group_by: tags (or params, `optimizer.lr`) that make a group. Dataset, stages, replicas and lag join
-            the group by themselves when they differ inside one: a mean over two data sets says nothing.
+        group_by: tags (or params, `optimizer.lr`) that make a group. Dataset, stages, replicas, lag,
+            schedule and synthetic inputs join the group by themselves when they differ inside one: a mean over two
+            data sets says nothing.
         names: only runs with these run names.
         metrics: finals to summarise; `time/wait_fraction` is the mean over the modules.
         trials: also count the trials of sweeps (runs that have a parent).
