@@ -94,6 +94,7 @@ def cluster() -> Iterator[None]:
     """A Ray of our own with eight logical CPUs; every `RayGroup` of the session reuses it."""
     import ray
 
+    ray.shutdown()  # of a test elsewhere, with fewer CPUs
     ray.init(address="local", num_cpus=8, include_dashboard=False, logging_level="ERROR", log_to_driver=False,
              object_store_memory=256 * 2**20)
     started = descendants(os.getpid(), "ray")
