@@ -106,6 +106,7 @@ def test_two_replicas_of_backprop_equal_distributed_data_parallel(warm, norm):
 
     def plain(worker, rank, port, plan, data, network):
         """The loop of torch's own tutorial, on this replica's part of the same minibatches."""
+        import gc
         from datetime import timedelta
 
         import torch.distributed as dist
@@ -132,6 +133,10 @@ def test_two_replicas_of_backprop_equal_distributed_data_parallel(warm, norm):
                 optimizer.step()
             return losses, dict(network.named_parameters())
         finally:
+            # torch's reducer must not be the last to hold the group: it joins the group's threads while it has the GIL
+            # that they may be waiting for
+            replicated = loss = None
+            gc.collect()
             dist.destroy_process_group()
             worker._store = None
 
