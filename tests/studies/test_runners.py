@@ -92,12 +92,12 @@ def test_a_trial_whose_process_is_killed_is_tried_again_from_where_it_was(study,
 
 @pytest.mark.timeout(120)
 def test_ctrl_c_saves_the_trials_under_way_and_the_same_command_goes_on(study, small):
-    words = [*small, *SEARCH, "sweep.trials=3", "train.epochs=40", "train.log_every=5"]
+    words = [*small, *SEARCH, "sweep.trials=3", "train.epochs=25", "train.log_every=5"]
     command = [sys.executable, "-m", "unlocked", "sweep", "quickstart", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not list(Path("runs").glob("small-*/checkpoints/*")):
-            time.sleep(0.2)
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

@@ -12,9 +12,10 @@ import yaml
 
 from unlocked import load_config, sweep, train
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
-from unlocked.studies import Space
+from unlocked.studies import Space, report
 from unlocked.studies import trial as trial_module
 from unlocked.studies.check import check_study
+from unlocked.studies.plots import draw_search
 from unlocked.studies.search import SAMPLERS, make_pruner, make_sampler
 from unlocked.studies.status import status
 
@@ -43,7 +44,13 @@ def hill(monkeypatch):
         return {"scheme": config.scheme.name, "seed": config.seed, "metrics": metrics}
 
     monkeypatch.setattr(trial_module, "train", pretend)
+    monkeypatch.setattr(report, "draw_search", lambda *_: [])  # takes seconds; `drawn` draws
     return seen
+
+
+@pytest.fixture
+def drawn(hill, monkeypatch):
+    monkeypatch.setattr(report, "draw_search", draw_search)
 
 
 def search(study, *overrides):
@@ -142,7 +149,7 @@ def test_a_trial_is_the_mean_over_its_seeds(study, hill, monkeypatch):
     assert yaml.safe_load(Path(summary["best_config"]).read_text())["lr"] == summary["best"]["params"]["optimizer.lr"]
 
 
-def test_several_metrics_have_a_front(study, hill):
+def test_several_metrics_have_a_front(study, hill, drawn):
     summary = sweep(search(study, "sweep.trials=12", "sweep.metric=[val/accuracy, time/steps_per_second]"))
     assert summary["best"] is None
     front = {entry["trial"]: entry["values"] for entry in summary["pareto"]}
@@ -164,7 +171,7 @@ def test_a_trial_beyond_its_constraints_is_never_the_best(study, hill):
     assert {row["feasible"] for row in trials_of(bound)} == {"True", "False"}
 
 
-def test_the_plots_of_a_search_are_pictures_and_pages(study, hill):
+def test_the_plots_of_a_search_are_pictures_and_pages(study, drawn):
     summary = sweep(search(study, "sweep.trials=6", WIDTH, "sweep.pruner=median"))
     plots = Path(summary["study_dir"]) / "plots"
     names = {"history", "importances", "slices", "contours", "parallel coordinates", "intermediate values"}
