@@ -26,6 +26,7 @@ from unlocked.studies.trial import Job, Judge, Outcome, run_trial
 from unlocked.tracking.spawn import StudyRuns
 
 STOPPING = 60.0  # seconds in which trials that were asked to stop save themselves
+SELDOM = 0.3  # seconds between two looks at, or words to, a driver that need not know at once
 
 
 class Runner(Protocol):
@@ -146,24 +147,30 @@ class _Trials:
         import_modules(imports)
         self._mailbox = mailbox
 
-    def run(self, tree: dict[str, Any], job: Job, tags: dict[str, str]) -> Outcome:
-        far = _FarJudge(self._mailbox, tags)
+    def run(self, tree: dict[str, Any], job: Job, tags: dict[str, str], prunes: bool) -> Outcome:
+        far = _FarJudge(self._mailbox, tags, prunes)
         return run_trial(replace(job, config=from_tree(tree)), far, far, _FarStop(self._mailbox))
 
 
 class _FarJudge:
     """The judge and the tracking as a trial in another process knows them."""
 
-    def __init__(self, mailbox: Any, tags: dict[str, str]):
+    def __init__(self, mailbox: Any, tags: dict[str, str], prunes: bool):
         import ray
 
-        self._mailbox, self._get, self.tags = mailbox, ray.get, tags
+        self._mailbox, self._get, self.tags, self._prunes = mailbox, ray.get, tags, prunes
+        self._told = 0.0
 
     def begun(self, number: int, seed: int, run: str) -> None:
         self._get(self._mailbox.ask.remote("begun", (number, seed, run)))  # before its first step: a kill may come
 
     def epoch(self, number: int, epoch: int, epochs: int, value: float | None) -> bool:
-        return self._get(self._mailbox.ask.remote("epoch", (number, epoch, epochs, value)))
+        if self._prunes and value is not None:
+            return self._get(self._mailbox.ask.remote("epoch", (number, epoch, epochs, value)))
+        if time.monotonic() - self._told > SELDOM:  # for the display alone
+            self._told = time.monotonic()
+            self._mailbox.tell.remote("epoch", (number, epoch, epochs, value))
+        return False
 
     def note(self, number: int, text: str) -> None:
         self._mailbox.tell.remote("note", (number, text))
@@ -179,11 +186,14 @@ class _FarStop(StopSignal):
         import ray
 
         self._wait, self._ref = ray.wait, mailbox.stopped.remote()
+        self._looked, self._asked = time.monotonic(), False
 
     @property
     def asked(self) -> bool:  # type: ignore[override]
-        done, _ = self._wait([self._ref], timeout=0)
-        return bool(done)
+        if not self._asked and time.monotonic() - self._looked > SELDOM:  # a look takes a millisecond
+            self._looked = time.monotonic()
+            self._asked = bool(self._wait([self._ref], timeout=0)[0])
+        return self._asked
 
     def __enter__(self) -> None: ...
 
@@ -221,7 +231,7 @@ class OnRay:
         if config.parallel.threads is None and not _has_workers(config):
             config = replace(config, parallel=replace(config.parallel, threads=max(1, int(size[0]))))
         told = replace(job, config=Config())  # the configuration travels as a plain tree
-        ref = actor.run.remote(to_dict(config), told, self._runs.tags)
+        ref = actor.run.remote(to_dict(config), told, self._runs.tags, config.sweep.pruner is not None)
         self._running[ref] = (job, actor, size)
 
     def next(self, judge: Judge) -> tuple[Job, Outcome]:
