@@ -21,9 +21,10 @@ def test_rates_are_of_whole_calls_and_ratios_paired(monkeypatch):
     monkeypatch.setattr(sweeps, "_tune", no_tune)
     monkeypatch.setattr(sweeps, "_overhead", lambda sampler, trials: 0.01 * trials)
     notes = []
-    result = sweeps.measure(rounds=1, trials=2, overhead_trials=3, note=notes.append)
+    result = sweeps.measure(rounds=1, trials=3, overhead_trials=3, note=notes.append)
     assert result.rates.keys() == {"concurrent_1", "concurrent_2"}
     assert result.ratios.keys() == {"concurrent_1"}
+    assert 0 < result.steady.median < 100
     assert "no module named pandas" in result.left_out["ray_tune"]
     assert len(notes) == 2
     tree = json.loads(json.dumps(sweep_json(result)))

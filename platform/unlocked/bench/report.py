@@ -102,6 +102,7 @@ def sweep_json(throughput: Throughput) -> dict[str, Any]:
     return {"trials": throughput.trials, "trials_per_minute": {n: r.median for n, r in throughput.rates.items()},
             "ratios": {name: ratio.median for name, ratio in throughput.ratios.items()},
             "spread": {name: _ends(ratio) for name, ratio in throughput.ratios.items()},
+            "steady": throughput.steady.median, "steady_spread": _ends(throughput.steady),
             "driver_seconds_per_trial": throughput.overhead, "overhead_trials": throughput.overhead_trials,
             "left_out": throughput.left_out}
 

@@ -1,8 +1,8 @@
 """Trials per minute of `unlocked sweep`: one at a time, several at once, and the same function under Ray Tune.
 
 Every contender trains the same trials, a random search over two rates of a small network on digits, one thread each,
-tracking off; the time is that of the whole call, with the start of every process that it needs. The driver's own time
-per trial is measured apart, on trials that do nothing. Ray Tune runs the same
+tracking off; the time is that of the whole call, with the start of every process that it needs. `steady` is the pace of
+several at once over that of one from the first ends of trials to the last. The driver's own time per trial is measured apart, on trials that do nothing. Ray Tune runs the same
 function over the same space with its OptunaSearch; it needs `ray[tune]`, and is left out where that is missing.
 """
 
@@ -38,6 +38,7 @@ class Throughput:
     trials: int  # of each contender and round
     rates: dict[str, Spread]  # trials per minute, with all that a command does before and after them
     ratios: dict[str, Spread]  # of several at once over one, and over Ray Tune; paired
+    steady: Spread  # of several at once over one, without what comes before and behind the trials; paired
     left_out: dict[str, str]
     overhead: dict[str, float]  # sampler -> seconds of the driver per trial
     overhead_trials: int
@@ -48,7 +49,7 @@ def measure(rounds: int = 3, trials: int = 24, concurrent: int = 2, overhead_tri
     """Rounds in which every contender runs `trials` trials, in an order that changes. Ray is started beforehand."""
     start_ray(concurrent, None)
     many = f"concurrent_{concurrent}"
-    contenders: dict[str, Callable[[Path, int], None]] = {
+    contenders: dict[str, Callable[[Path, int], float | None]] = {
         ONE: lambda folder, seed: _ours(folder, seed, trials, 1),
         many: lambda folder, seed: _ours(folder, seed, trials, concurrent)}
     left_out: dict[str, str] = {}
@@ -62,19 +63,22 @@ def measure(rounds: int = 3, trials: int = 24, concurrent: int = 2, overhead_tri
 
     note(f"{rounds} rounds, {trials} trials of each")
     rates: dict[str, list[float]] = {name: [] for name in contenders}
+    paces: dict[str, list[float]] = {ONE: [], many: []}
     for seed in range(rounds):
         shuffle(order)
         for name in order:
             with _folder() as folder:
                 begin = time.perf_counter()
-                contenders[name](folder, seed)
+                pace = contenders[name](folder, seed)
                 rates[name].append(60 * trials / (time.perf_counter() - begin))
+            if pace is not None:
+                paces[name].append(pace)
         note(f"round {seed + 1}: trials per minute " + ", ".join(
             f"{name.replace('_', ' ')} {rates[name][-1]:.1f}" for name in contenders))
     ratios = {other: paired(rates[many], rates[other]) for other in contenders if other != many}
     overhead = {sampler: _overhead(sampler, overhead_trials) for sampler in ("random", "tpe")}
-    return Throughput(trials, {name: Spread.of(rate) for name, rate in rates.items()}, ratios, left_out, overhead,
-                      overhead_trials)
+    return Throughput(trials, {name: Spread.of(rate) for name, rate in rates.items()}, ratios,
+                      paired(paces[many], paces[ONE]), left_out, overhead, overhead_trials)
 
 
 def _config(folder: Path, seed: int, trials: int, *more: str) -> Config:
@@ -83,9 +87,12 @@ def _config(folder: Path, seed: int, trials: int, *more: str) -> Config:
                                       *more])
 
 
-def _ours(folder: Path, seed: int, trials: int, concurrent: int) -> None:
-    summary = sweep(_config(folder, seed, trials, f"sweep.concurrent={concurrent}"))
+def _ours(folder: Path, seed: int, trials: int, concurrent: int) -> float:
+    """Trials per second, from the first end of as many trials as run at once."""
+    clock = _TrialsOnly(concurrent)
+    summary = sweep(_config(folder, seed, trials, f"sweep.concurrent={concurrent}"), watcher=clock)
     assert summary["complete"] == trials, summary["failed"]
+    return (trials - concurrent) / clock.seconds
 
 
 def _tune(concurrent: int) -> Callable[[Path, int, int], None]:
@@ -142,12 +149,13 @@ def _overhead(sampler: str, trials: int) -> float:
 
 
 class _TrialsOnly:
-    """From the end of the first trial to the end of the last: without what a command does before and after."""
+    """From the end of trial `first` to the end of the last: without what a command does before and after."""
 
     seconds = 0.0
 
-    def __init__(self) -> None:
-        self._first: float | None = None
+    def __init__(self, first: int = 1) -> None:
+        self._first = first
+        self._began = 0.0
 
     def started(self, *_: Any) -> None: ...
 
@@ -159,8 +167,9 @@ class _TrialsOnly:
 
     def finished(self, progress: Any) -> None:
         now = time.perf_counter()
-        self._first = self._first or now
-        self.seconds = now - self._first
+        if progress.done <= self._first:
+            self._began = now
+        self.seconds = now - self._began
 
 
 @contextlib.contextmanager

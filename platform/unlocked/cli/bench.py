@@ -186,6 +186,9 @@ def sweep(arguments: argparse.Namespace) -> int:
     _show(console, [sweep_table(result)], None)
     for name, reason in result.left_out.items():
         console.print(f"{name} left out: {reason}", highlight=False)
+    steady = result.steady
+    console.print(f"without the start and the end of a call, {arguments.concurrent} at once over one: "
+                  f"{steady.median:.2f} [{steady.least:.2f}, {steady.most:.2f}]", highlight=False)
     for sampler, seconds in result.overhead.items():
         console.print(f"driver per trial, {sampler}, {result.overhead_trials} trials: {1e3 * seconds:.1f} ms",
                       highlight=False)
