@@ -1,9 +1,10 @@
 """Trials per minute of `unlocked sweep`: one at a time, several at once, and the same function under Ray Tune.
 
 Every contender trains the same trials, a random search over two rates of a small network on digits, one thread each,
-tracking off; the time is that of the whole call, with the start of every process that it needs. `steady` is the pace of
-several at once over that of one from the first ends of trials to the last. The driver's own time per trial is measured apart, on trials that do nothing. Ray Tune runs the same
-function over the same space with its OptunaSearch; it needs `ray[tune]`, and is left out where that is missing.
+tracking off; the time is that of the whole call, with the start of every process that it needs. `steady` is the pace
+of several at once over that of one, from the first ends of trials to the last. The driver's own time per trial is
+measured apart, on trials that do nothing. Ray Tune runs the same function over the same space with its OptunaSearch; it
+needs `ray[tune]`, and is left out where that is missing.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Mapping, Sequence
@@ -54,23 +55,31 @@ def with_values(config: Config, values: Mapping[str, Any], source: str) -> Confi
     References were followed when `config` was read: a value set here does not reach keys that referred to it.
     Raises `ConfigError`, naming `source` where a key is unknown or of another type.
     """
-    return from_tree(_layered(config, values, source))
+    return Template(config).with_values(values, source)
 
 
-def check_types(config: Config, values: Mapping[str, Any], source: str) -> None:
-    """Raises `ConfigError` for an unknown key or a value of another type; ranges and names are not looked at."""
-    _layered(config, values, source)
+class Template:
+    """A configuration from which many are made, each as by `with_values`: what they share is merged once."""
+
+    def __init__(self, config: Config):
+        self._merged = _merge([("", to_dict(config))])
+
+    def with_values(self, values: Mapping[str, Any], source: str) -> Config:
+        return from_tree(self._layered(values, source))
+
+    def check_types(self, values: Mapping[str, Any], source: str) -> None:
+        """Raises `ConfigError` for an unknown key or a value of another type; ranges and names are not looked at."""
+        self._layered(values, source)
+
+    def _layered(self, values: Mapping[str, Any], source: str) -> DictConfig:
+        tree: dict[str, Any] = {}
+        for key, value in values.items():
+            _place(tree, key, value, source)
+        return _merge([(source, tree)], copy.deepcopy(self._merged))
 
 
-def _layered(config: Config, values: Mapping[str, Any], source: str) -> DictConfig:
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        _place(tree, key, value, source)
-    return _merge([("", to_dict(config)), (source, tree)])
-
-
-def _merge(layers: Sequence[tuple[str, dict[str, Any]]]) -> DictConfig:
-    merged = OmegaConf.structured(Config)
+def _merge(layers: Sequence[tuple[str, dict[str, Any]]], below: DictConfig | None = None) -> DictConfig:
+    merged = OmegaConf.structured(Config) if below is None else below
     for source, layer in layers:
         try:
             _refuse_resolvers(layer, source)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from unlocked.config import Config, check_types, to_dict, with_values
+from unlocked.config import Config, Template, to_dict
 from unlocked.config.schema import SweepConfig
 from unlocked.errors import ConfigError
 from unlocked.tracking import flatten
@@ -121,6 +121,7 @@ class Space:
     def __init__(self, config: Config):
         self.base = replace(config, sweep=SweepConfig())
         self._tree = to_dict(self.base)
+        self._template = Template(self.base)
         self.dimensions = [_dimension(name, entry) for name, entry in config.sweep.space.items() if entry is not None]
         if not self.dimensions:
             raise ConfigError("sweep.space: no dimension is given; expected one such as {optimizer.lr: [1e-3, 3e-4]}")
@@ -189,7 +190,7 @@ class Space:
 
     def config(self, point: Point) -> Config:
         """The checked configuration of one trial."""
-        return with_values(self.base, self.values(point), "sweep.space")
+        return self._template.with_values(self.values(point), "sweep.space")
 
     def shown(self, point: Point, key: str) -> str:
         """The value of a configuration key or a dimension at a point, as text; `-` where it is not in the space."""
@@ -236,10 +237,10 @@ class Space:
                 raise ConfigError(f"sweep.space.{dimension.name}: {key} is the same for all trials of a study")
         ends = (dimension.range.low, dimension.range.high) if dimension.range else ()
         for values in [*dimension.choices.values(), *({dimension.name: end} for end in ends)]:
-            check_types(self.base, values, f"sweep.space.{dimension.name}")
+            self._template.check_types(values, f"sweep.space.{dimension.name}")
         for key, allowed in dimension.when.items():
             for value in allowed:
-                check_types(self.base, {key: value}, f"sweep.space.{dimension.name}.when")
+                self._template.check_types({key: value}, f"sweep.space.{dimension.name}.when")
 
 
 def name_of(point: Point) -> str:
