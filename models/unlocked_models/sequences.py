@@ -52,16 +52,13 @@ class Positions(nn.Module):
     def __init__(self, kind: str, positions: int, width: int):
         super().__init__()
         checks.pick({"learned": 0, "sinusoidal": 0, "none": 0}, "positions", kind)
-        self.table: Tensor | None
+        self.table: Tensor | None = None
         if kind == "learned":
             self.table = nn.Parameter(0.02 * torch.randn(positions, width))
         elif kind == "sinusoidal":
             rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000) / width))
             angle = torch.arange(positions)[:, None] * rate
-            table = torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :width]
-            self.register_buffer("table", table, persistent=False)  # no weight: it follows from its formula
-        else:
-            self.table = None
+            self.register_buffer("table", torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :width])
 
     def forward(self, h: Tensor) -> Tensor:
         return h if self.table is None else h + self.table
