@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unlocked_models import checks
-from unlocked_models.lstm_cells import GatedLayer
 from unlocked_models.registry import register_model
 from unlocked_models.sequences import AsSequence, Pool, steps_of
 
@@ -50,27 +48,19 @@ def lstm(
     dropout: float = 0.0,
     pool: str = "last",
     forget_bias: float = 1.0,
-    peephole: bool = False,
-    coupled: bool = False,
 ) -> list[nn.Module]:
     """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
 
     Shapes: as `rnn`. Options: as `rnn`, without activation, and `forget_bias`, at which the forget gate's bias starts
-    (Jozefowicz et al. 2015: 1, so that memory is kept until something else is learned); `peephole`: the gates see the
-    cell (Gers & Schmidhuber 2000); `coupled`: what is let in is what is forgotten, f = 1 - i (Greff et al. 2017). These
-    two run step by step in Python, several times slower.
+    (Jozefowicz et al. 2015: 1, so that memory is kept until something else is learned).
     """
-    if peephole or coupled:
-        cell: Callable[..., nn.Module] = partial(GatedLayer, peephole=peephole, coupled=coupled)
-    else:
-        cell = nn.LSTM
-    blocks = _stack("lstm", cell, in_shape, n_outputs, hidden, bidirectional, dropout, pool)
+    blocks = _stack("lstm", nn.LSTM, in_shape, n_outputs, hidden, bidirectional, dropout, pool)
     with torch.no_grad():
         for block in blocks:
             for name, p in block.named_parameters():
-                if ".bias" in name and ".cell." in f".{name}" and not coupled:  # gates i, f, g, o
+                if ".bias_ih_" in name or ".bias_hh_" in name:  # gates i, f, g, o; the two biases add up
                     width = len(p) // 4
-                    p[width:2 * width] = 0.0 if ".bias_hh_" in name else forget_bias  # torch's two biases add up
+                    p[width:2 * width] = forget_bias if ".bias_ih_" in name else 0.0
     return blocks
 
 
@@ -90,8 +80,8 @@ def gru(
 class Layer(nn.Module):
     """One recurrent layer: `(batch, positions, features)` to the sequence of its states, from a zero state."""
 
-    def __init__(self, cell: Callable[..., nn.Module], n_in: int, width: int, bidirectional: bool, dropout: float,
-                 first: bool, **options: Any):
+    def __init__(self, cell: Callable[..., nn.RNNBase], n_in: int, width: int, bidirectional: bool, dropout: float, first: bool,
+                 **options: Any):
         super().__init__()
         self.shape = AsSequence() if first else None
         self.cell = cell(n_in, width, batch_first=True, bidirectional=bidirectional, **options)
@@ -110,7 +100,7 @@ class Ends(nn.Module):
         return torch.cat([forward[:, -1], backward[:, 0]], -1)
 
 
-def _stack(name: str, cell: Callable[..., nn.Module], in_shape: tuple[int, ...], n_outputs: int, hidden: list[int],
+def _stack(name: str, cell: Callable[..., nn.RNNBase], in_shape: tuple[int, ...], n_outputs: int, hidden: list[int],
            bidirectional: bool, dropout: float, pool: str, **options: Any) -> list[nn.Module]:
     checks.outputs(name, n_outputs)
     checks.sizes("hidden", hidden, least_many=1)

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from unlocked_models import Chain, build
-from unlocked_models.lstm_cells import GatedLayer
 from unlocked_models.recurrent import Layer
 from unlocked_models.sequences import AsSequence, Patches, Pool, Positions, steps_of
 
@@ -78,42 +77,6 @@ def test_the_forget_gate_starts_open():
         for name, p in layer.cell.named_parameters():
             if "bias" in name:
                 assert p[width:2 * width].tolist() == [1.0 if "_ih_" in name else 0.0] * width
-    way = build("lstm", (7, 3), 5, hidden=[4], peephole=True)[0].cell.ways[0]
-    assert way.bias.tolist() == [0.0] * 4 + [1.0] * 4 + [0.0] * 8
-
-
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_gated_layers_without_their_options_are_torchs_lstm(bidirectional):
-    torch.manual_seed(0)
-    ours = GatedLayer(3, 4, peephole=False, coupled=False, bidirectional=bidirectional).double()
-    theirs = nn.LSTM(3, 4, batch_first=True, bidirectional=bidirectional).double()
-    with torch.no_grad():
-        for way, suffix in zip(ours.ways, ("", "_reverse"), strict=False):
-            way.weight_ih.copy_(getattr(theirs, f"weight_ih_l0{suffix}"))
-            way.weight_hh.copy_(getattr(theirs, f"weight_hh_l0{suffix}"))
-            way.bias.copy_(getattr(theirs, f"bias_ih_l0{suffix}") + getattr(theirs, f"bias_hh_l0{suffix}"))
-    x = torch.randn(2, 7, 3, dtype=torch.float64)
-    torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("coupled", [False, True])
-def test_peepholes_and_coupled_gates_follow_their_equations(coupled):
-    torch.manual_seed(0)
-    layer = GatedLayer(3, 4, peephole=True, coupled=coupled).double()
-    way, x = layer.ways[0], torch.randn(2, 5, 3, dtype=torch.float64)
-    names = "igo" if coupled else "ifgo"
-    W, U, b = (dict(zip(names, p.chunk(len(names)), strict=True)) for p in (way.weight_ih, way.weight_hh, way.bias))
-    p = dict(zip(names.replace("g", ""), way.peephole, strict=True))
-    h = c = torch.zeros(2, 4, dtype=torch.float64)
-    for t in range(5):
-        def drive(gate, t=t, h=h):
-            return x[:, t] @ W[gate].T + h @ U[gate].T + b[gate]
-
-        i = torch.sigmoid(drive("i") + p["i"] * c)
-        f = 1 - i if coupled else torch.sigmoid(drive("f") + p["f"] * c)
-        c = f * c + i * torch.tanh(drive("g"))
-        h = torch.sigmoid(drive("o") + p["o"] * c) * torch.tanh(c)
-        torch.testing.assert_close(layer(x)[0][:, t], h, rtol=1e-12, atol=1e-12)
 
 
 def test_dropout_stands_behind_every_layer():
