@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -80,7 +79,7 @@ def gru(
 class Layer(nn.Module):
     """One recurrent layer: `(batch, positions, features)` to the sequence of its states, from a zero state."""
 
-    def __init__(self, cell: Callable[..., nn.RNNBase], n_in: int, width: int, bidirectional: bool, dropout: float, first: bool,
+    def __init__(self, cell: type[nn.RNNBase], n_in: int, width: int, bidirectional: bool, dropout: float, first: bool,
                  **options: Any):
         super().__init__()
         self.shape = AsSequence() if first else None
@@ -100,7 +99,7 @@ class Ends(nn.Module):
         return torch.cat([forward[:, -1], backward[:, 0]], -1)
 
 
-def _stack(name: str, cell: Callable[..., nn.RNNBase], in_shape: tuple[int, ...], n_outputs: int, hidden: list[int],
+def _stack(name: str, cell: type[nn.RNNBase], in_shape: tuple[int, ...], n_outputs: int, hidden: list[int],
            bidirectional: bool, dropout: float, pool: str, **options: Any) -> list[nn.Module]:
     checks.outputs(name, n_outputs)
     checks.sizes("hidden", hidden, least_many=1)

@@ -11,7 +11,7 @@ from unlocked_models import checks
 
 
 def steps_of(in_shape: tuple[int, ...]) -> tuple[int, int]:
-    """`(positions, features)` of an example: a sequence as it is, a series number by number, an image row by row."""
+    """`(positions, features)` of an example: a sequence as it is, a series of numbers one by one, an image row by row."""
     if len(in_shape) == 1:
         return in_shape[0], 1
     if len(in_shape) == 2:

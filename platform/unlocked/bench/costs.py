@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from unlocked.bench import noise as _noise  # noqa: F401  (registers the data)
+from unlocked.bench import transformer as _transformer  # noqa: F401  (registers the model)
 from unlocked.bench.cost_model import Array, Costs
 from unlocked.config import Config, with_values
 from unlocked.data import DataSet

@@ -14,6 +14,7 @@ from statistics import median
 from typing import Protocol
 
 from unlocked.bench import noise as _noise  # noqa: F401  (registers the data)
+from unlocked.bench import transformer as _transformer  # noqa: F401  (registers the model)
 from unlocked.bench.contenders import DECOUPLED, contenders
 from unlocked.bench.measure import Spread, in_rounds, paired
 from unlocked.bench.solo import memory, run_alone
@@ -27,7 +28,7 @@ from unlocked.schemes import DTYPES
 from unlocked_models.registry import unknown
 
 CASES = Path(__file__).parent / "cases"
-OWN = ("unlocked.bench.noise",)  # imported by the workers, so that they know the name
+OWN = ("unlocked.bench.noise", "unlocked.bench.transformer")  # imported by the workers, so that they know the names
 SCHEDULES = ("gpipe", "1f1b", "zero_bubble")  # measured unless others are asked for
 SECONDS = 3.0  # of one thread's work per contender and round: filling the chain then takes about a hundredth of it
 REFERENCES = ("ideal", "locked", "backprop_1_thread", "backprop_all_threads")
