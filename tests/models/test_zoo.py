@@ -22,11 +22,6 @@ SMALL: dict[
     "vgg_small": ((1, 8, 8), {"width": 0.1}),
     "inception_small": ((1, 8, 8), {"width": 0.1}),
     "resnet_small": ((1, 8, 8), {"width": 0.1}),
-    "rnn": ((9, 3), {"hidden": [12, 8]}),
-    "lstm": ((1, 8, 8), {"hidden": [12], "bidirectional": True}),
-    "gru": ((9,), {"hidden": [12, 8], "pool": "mean"}),
-    "transformer": ((9, 3), {"width": 16, "depth": 1}),
-    "vit": ((1, 8, 8), {"width": 16, "depth": 1}),
 }
 ORIGINAL: dict[str, dict[str, Any]] = {  # at full size, on the meta device
     "alexnet": {"towers": 2, "lrn": True},
