@@ -55,8 +55,11 @@ class Checkpoints:
         final = self.folder / f"step-{progress.step:08d}"
         temporary = self.folder / f".{final.name}.{os.getpid()}"
         try:
-            for unfinished in self.folder.glob(".step-*"):  # of a process that was killed while it saved
-                shutil.rmtree(unfinished, ignore_errors=True)
+            for unfinished in self.folder.glob(".*"):  # of a process that was killed while it saved
+                if unfinished.is_dir():
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                else:
+                    unfinished.unlink(missing_ok=True)
             temporary.mkdir(parents=True)
             weights: dict[str, Tensor] = {}
             for state in states:  # replicas have equal ones
@@ -89,12 +92,17 @@ class Checkpoints:
         return found[-1] if found else None
 
     def best(self) -> Path | None:
-        try:
-            step = json.loads((self.folder / "best.json").read_text())["step"]
-        except (OSError, ValueError, KeyError):
-            return None
-        path = self.folder / f"step-{step:08d}"
-        return path if path.is_dir() else None
+        """As the last checkpoint says, which is written as a whole; a kill may come before `best.json` is."""
+        last = self.last()
+        places = [(self.folder / "best.json", "step")]
+        for file, key in [(last / "progress.json", "best_step"), *places] if last else places:
+            try:
+                path = self.folder / f"step-{int(json.loads(file.read_text())[key]):08d}"
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            if path.is_dir():
+                return path
+        return None
 
     def all(self) -> list[Path]:
         """Oldest first."""
