@@ -5,7 +5,10 @@ A configuration never names code: only these two do.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
+import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 
@@ -20,6 +23,19 @@ def import_modules(names: Sequence[str]) -> None:
         _import(entry.value.partition(":")[0], f"plug-in {entry.name!r}")
     for name in names:
         _import(name, f"--import {name}")
+
+
+def import_path() -> list[str]:
+    """Where this process finds modules, for another one to `enter`: the working directory by its name."""
+    return [os.getcwd() if entry == "" else entry for entry in sys.path]
+
+
+def enter(folder: str, path: Sequence[str], names: Sequence[str]) -> None:
+    """In a worker: the driver's folder, import path and modules, so that ./data and user code are found as there."""
+    with contextlib.suppress(OSError):  # another machine may not have that folder
+        os.chdir(folder)
+    sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
+    import_modules(names)
 
 
 def _import(module: str, source: str) -> None:

@@ -24,6 +24,7 @@ from unlocked.config import Config, load_config
 from unlocked.engine.cluster import start_ray
 from unlocked.studies import sweep
 from unlocked.studies import trial as trial_module
+from unlocked.studies.driver import Progress, Unwatched
 
 BASE = ["data.validation=0.2", "train.epochs=100", "train.probe_every=0", "train.checkpoint_every=100",
         "parallel.launcher=inprocess", "parallel.threads=1", "tracking.uri=off", "scheme.name=backprop",
@@ -149,7 +150,7 @@ def _overhead(sampler: str, trials: int) -> float:
         trial_module.train = real
 
 
-class _TrialsOnly:
+class _TrialsOnly(Unwatched):
     """From the end of trial `first` to the end of the last: without what a command does before and after."""
 
     seconds = 0.0
@@ -158,15 +159,7 @@ class _TrialsOnly:
         self._first = first
         self._began = 0.0
 
-    def started(self, *_: Any) -> None: ...
-
-    def began(self, *_: Any) -> None: ...
-
-    def epoch(self, *_: Any) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def finished(self, progress: Any) -> None:
+    def finished(self, progress: Progress) -> None:
         now = time.perf_counter()
         if progress.done <= self._first:
             self._began = now

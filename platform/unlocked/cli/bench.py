@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unlocked.cli.common import add_command, add_import, import_given
+from unlocked.cli.common import add_command, add_import, import_given, wide_console
 from unlocked.errors import ConfigError
 
 
@@ -48,7 +48,7 @@ def overhead(arguments: argparse.Namespace) -> int:
     costs = [bench.measure(case, arguments.rounds, arguments.threads, arguments.seconds)
              for case in bench.CASES]
     foreign = [share for cost in costs for share in cost.foreign]
-    _show(_console(), [overhead_table(costs)], warning(foreign))
+    _show(wide_console(160), [overhead_table(costs)], warning(foreign))
     if arguments.json:
         print(json.dumps(overhead_json(costs, arguments.threads)))
     return 0
@@ -123,7 +123,7 @@ def scaling(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')}: belongs to --simulate K")
     variants = {text: load([*overrides, *shlex.split(text)]) for text in arguments.variant}
-    console = _console()
+    console = wide_console(160)
     result = bench.measure(config, arguments.rounds, arguments.steps, _listed(arguments.schemes),
                            _listed(arguments.schedules), variants, arguments.imports,
                            note=lambda text: console.print(text, highlight=False))
@@ -147,7 +147,7 @@ def simulate(arguments: argparse.Namespace, config: Any) -> int:
         raise ConfigError(f"--latency-us: {latency} is out of range; expected at least 0")
     if bandwidth is not None and not bandwidth > 0:
         raise ConfigError(f"--bandwidth-gb: {bandwidth} is out of range; expected more than 0")
-    console = _console()
+    console = wide_console(160)
     result = what_if(config, arguments.simulate, arguments.microbatches, arguments.steps or 1000,
                      None if latency is None else 1e-6 * latency, None if bandwidth is None else 1e9 * bandwidth,
                      arguments.imports, note=lambda text: console.print(text, highlight=False))
@@ -180,7 +180,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     from unlocked.bench.report import sweep_json, sweep_table
 
     _at_least(arguments, rounds=1, trials=2, concurrent=2, overhead_trials=2)
-    console = _console()
+    console = wide_console(160)
     result = sweeps.measure(arguments.rounds, arguments.trials, arguments.concurrent, arguments.overhead_trials,
                             note=lambda text: console.print(text, highlight=False))
     _show(console, [sweep_table(result)], None)
@@ -195,15 +195,6 @@ def sweep(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(sweep_json(result)))
     return 0
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:  # a file or a pipe has no width to fit into
-        console.width = 160
-    return console
 
 
 def _listed(text: str) -> list[str]:

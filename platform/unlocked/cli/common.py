@@ -6,8 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from unlocked.plugins import import_modules
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
@@ -17,6 +21,16 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], n
                                  formatter_class=argparse.RawDescriptionHelpFormatter, epilog=examples)
     parser.set_defaults(command=command)
     return parser
+
+
+def wide_console(width: int = 200, **options: Any) -> Console:
+    """A console of `width` columns where it writes to a file or a pipe, which has none to fit into."""
+    from rich.console import Console
+
+    console = Console(**options)
+    if not console.is_terminal:
+        console.width = width
+    return console
 
 
 def add_import(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from unlocked.cli.common import add_command
+from unlocked.cli.common import add_command, wide_console
 from unlocked.errors import ConfigError
 
 
@@ -33,8 +33,6 @@ def add_compare(commands: Any) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from unlocked.tracking import compare as collect
     from unlocked.tracking import render, sync_leftovers, to_csv
     from unlocked.tracking.comparisons import comparison, comparison_against
@@ -47,10 +45,7 @@ def compare(arguments: argparse.Namespace) -> int:
                    trials=arguments.trials)
     if not rows:
         raise ConfigError("compare: no finished run matches")
-    console = Console()
-    if not console.is_terminal:  # a file or a pipe has no width to fit into
-        console.width = 200
-    console.print(render(rows))
+    wide_console().print(render(rows))
     if arguments.csv:
         print(f"table: {to_csv(rows, Path(arguments.csv))}")
     if arguments.plot:

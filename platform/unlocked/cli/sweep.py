@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlocked.cli.common import add_command, add_import, import_given
+from unlocked.cli.common import add_command, add_import, import_given, wide_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +72,7 @@ def add_sweep(commands: Any) -> None:
 
 
 def sweep(arguments: argparse.Namespace) -> int:
-    from unlocked.cli.sweep_display import Display, wide_console
+    from unlocked.cli.sweep_display import Display
     from unlocked.config import load_config
     from unlocked.errors import ConfigError, RunFailed
     from unlocked.studies import sweep as run
@@ -80,7 +80,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     from unlocked.studies.study import known_study
 
     import_given(arguments)
-    console = wide_console()
+    console = wide_console(highlight=False, soft_wrap=True)
     if arguments.status is not None:
         return _status(arguments, console)
     if arguments.compare is not None:

@@ -91,13 +91,6 @@ class Display:
         return Group(table, Text("  ".join(parts), style="bold"))
 
 
-def wide_console() -> Console:
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:  # a file or a pipe has no width to fit into
-        console.width = 200
-    return console
-
-
 def duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -27,6 +26,7 @@ from unlocked.engine.pulse import Pulse, Watch
 from unlocked.engine.stage import SegmentStats
 from unlocked.engine.worker import Introduction, Worker
 from unlocked.errors import ConfigError, DataError, RunFailed
+from unlocked.plugins import import_path
 
 STARTING = 300.0  # seconds in which a worker must be up: its imports may come over a slow network
 SENT = 32 * 2**20  # bytes up to which a data set is sent: a worker would spend a second on importing what reads it
@@ -79,12 +79,11 @@ class RayGroup(Group):
                             f"{plan.config.parallel.timeout:.0f} s (cluster has {resources_text()})")
         threads = plan.config.parallel.threads or 1
         actor = self._ray.remote(Worker)
-        path = [os.getcwd() if entry == "" else entry for entry in sys.path]
         for rank in range(plan.workers):
             place = PlacementGroupSchedulingStrategy(self._placement, placement_group_bundle_index=rank)
             options = actor.options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_restarts=0,
                                     scheduling_strategy=place)
-            self._workers.append(options.remote(os.getcwd(), path, list(imports), threads))
+            self._workers.append(options.remote(os.getcwd(), import_path(), list(imports), threads))
 
     def _meet(self) -> None:
         """Waits until every worker is up; from then on they are watched."""

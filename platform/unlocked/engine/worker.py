@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,7 +20,7 @@ from unlocked.data import DataSet
 from unlocked.engine.plan import Plan, device_of, load_data
 from unlocked.engine.pulse import Address, Pulse, PulseServer, take_pulse
 from unlocked.engine.stage import SegmentStats, Stage
-from unlocked.plugins import import_modules
+from unlocked.plugins import enter
 
 if TYPE_CHECKING:
     from unlocked.engine.pipelined import Pipeline
@@ -40,11 +39,7 @@ class Worker:
     """The actor's class; the driver's `RayGroup` calls it."""
 
     def __init__(self, folder: str, path: Sequence[str], imports: Sequence[str], threads: int):
-        # the driver's folder and import path: ./data and an --import'ed module are found as they were there
-        with contextlib.suppress(OSError):  # another machine may not have that folder
-            os.chdir(folder)
-        sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
-        import_modules(imports)
+        enter(folder, path, imports)
         torch.set_num_threads(threads)
         self._store: Any = None
         self._stages: list[Stage] = []  # one, or those that a pipeline placed here, from the input up

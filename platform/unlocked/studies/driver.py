@@ -64,7 +64,9 @@ class Watcher(Protocol):
     def note(self, text: str) -> None: ...
 
 
-class _Nobody:
+class Unwatched:
+    """A watcher of which nothing is seen; others build on it."""
+
     def started(self, folder: Path, done: int, total: int | None, at_once: int) -> None: ...
 
     def began(self, number: int, trial: str) -> None: ...
@@ -94,7 +96,7 @@ def sweep(config: Config, *, imports: Sequence[str] = (), watcher: Watcher | Non
     >>> sweep(load_config("studies/lag"))["best"]  # doctest: +SKIP
     """
     started = started or time.time()
-    watcher = watcher or _Nobody()
+    watcher = watcher or Unwatched()
     space = Space(config)
     for warning in check_study(config, space):
         watcher.note(warning)

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import math
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from unlocked.config import Config, from_tree, to_dict
 from unlocked.engine.cluster import resources_text, start_ray
 from unlocked.engine.interrupt import StopSignal
 from unlocked.errors import ConfigError, reason
+from unlocked.plugins import enter, import_path
 from unlocked.studies.space import Space
 from unlocked.studies.trial import Job, Judge, Outcome, run_trial
 from unlocked.tracking.spawn import StudyRuns
@@ -139,12 +139,7 @@ class _Trials:
     """The actor that runs trials, one after the other."""
 
     def __init__(self, folder: str, path: Sequence[str], imports: Sequence[str], mailbox: Any):
-        from unlocked.plugins import import_modules
-
-        with contextlib.suppress(OSError):  # another machine may not have that folder
-            os.chdir(folder)
-        sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
-        import_modules(imports)
+        enter(folder, path, imports)
         self._mailbox = mailbox
 
     def run(self, tree: dict[str, Any], job: Job, tags: dict[str, str], prunes: bool) -> Outcome:
@@ -288,9 +283,8 @@ class OnRay:
         for other, idle in self._idle.items():  # one of another size holds what this one needs
             while other != size and idle:
                 self._ray.kill(idle.pop(), no_restart=True)
-        path = [os.getcwd() if entry == "" else entry for entry in sys.path]
         return self._ray.remote(_Trials).options(num_cpus=size[0], num_gpus=size[1], max_restarts=0).remote(
-            os.getcwd(), path, self._imports, self._mailbox)
+            os.getcwd(), import_path(), self._imports, self._mailbox)
 
     def _holds(self, job: Job) -> tuple[float, float]:
         """CPUs and GPUs of the actor itself: nothing where the trial has workers, which ask for themselves."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unlocked.config import Config, to_dict
 from unlocked.errors import ConfigError, UnlockedError, reason
-from unlocked.studies.search import is_grid, make_pruner, make_sampler
+from unlocked.studies.search import make_pruner, make_sampler
 from unlocked.studies.space import Point, Space
 from unlocked.tracking import flatten
 from unlocked.tracking.spool import cut_torn_line
@@ -138,7 +138,7 @@ class Study:
     def should_prune(self, trial: Trial, epoch: int, value: float) -> bool:
         """Notes what a trial reports after an epoch; whether it is not worth its time."""
         trial.report(value, epoch)
-        return self._config.sweep.pruner is not None and trial.should_prune()
+        return trial.should_prune()
 
     def prune(self, trial: Trial, epoch: int) -> None:
         trial.set_user_attr("pruned", epoch)
@@ -237,9 +237,7 @@ def _point(trial: FrozenTrial) -> Point:
 
 def _settled(config: Config) -> dict[str, str]:
     """The keys that must stay as they are while a study goes on."""
-    flat = flatten(to_dict(config))
-    may_change = _MAY_CHANGE if not is_grid(config) else tuple(key for key in _MAY_CHANGE if key != "sweep.trials")
-    return {key: value for key, value in flat.items() if not key.startswith(may_change)}
+    return {key: value for key, value in flatten(to_dict(config)).items() if not key.startswith(_MAY_CHANGE)}
 
 
 def _refuse_another(folder: Path, stored: dict[str, str], given: dict[str, str]) -> None:
