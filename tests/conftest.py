@@ -75,7 +75,7 @@ class Lab:
         return TrainBatches(data.train, config.data.batch_size, derive_seed(config.seed, "order"))
 
     def network(self, plan) -> nn.Sequential:
-        return nn.Sequential(*build_blocks(plan.config, plan.in_shape, plan.n_outputs)).double().train()
+        return nn.Sequential(*build_blocks(plan.config, plan.example)).double().train()
 
     def losses(self, blocks, h, y) -> tuple[torch.Tensor, torch.Tensor]:
         """The task's loss, and all that is minimised: with the blocks' own terms."""

@@ -4,6 +4,11 @@ A block is any `nn.Module` called as `block(h)`, or as `block(h, batch)` when it
 argument; `batch` is what every worker holds locally (`batch.x`, `batch.y`). A block may add terms of its
 own to the loss by a method `local_loss(h, batch) -> scalar tensor`, given its own output `h` in the graph:
 an auxiliary classifier, a penalty. Those terms never leave the module that holds the block.
+
+A block may also go on where the last minibatch ended (a recurrent layer that reads a long text window by
+window): it has an attribute `carried (batch, state_size)`, the state it starts from, which its `forward` replaces
+by the state it ended in; None is the start of a stream. Whoever runs the chain keeps it, cuts its graph, and sets it
+to None. `state_size` is its width, `width` that of the layer's output `(batch, positions, width)`.
 """
 
 from __future__ import annotations
@@ -17,20 +22,60 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unlocked_models.registry import MODELS
+from unlocked_models.registry import GIVEN, MODELS
 
 
 @dataclass
 class Batch:
-    """One minibatch as a worker sees it: inputs `x (batch, *in_shape)` if held, targets `y (batch, ...)`."""
+    """One minibatch as a worker sees it: inputs `x (batch, *in_shape)`, None where its worker holds none, and
+    targets `y (batch, ...)`. A block that takes the batch finds both. `fresh`: a stream begins with it."""
 
     x: Tensor | None
     y: Tensor
+    fresh: bool = True
 
 
-def build(name: str, in_shape: tuple[int, ...], n_outputs: int, **options: Any) -> list[nn.Module]:
-    """The blocks of the registered model `name`, freshly initialised from torch's global generator."""
-    return as_blocks(MODELS.get(name)(in_shape, n_outputs, **options))
+@dataclass(frozen=True)
+class Example:
+    """What one example of a data set looks like, without the batch axis.
+
+    Inputs are real numbers, or ids below `vocabulary`. Targets are class ids, `n_outputs` real values each, or, where
+    `y_shape` has an axis of positions, ids below `n_outputs` at each.
+    """
+
+    in_shape: tuple[int, ...]
+    n_outputs: int
+    vocabulary: int | None = None
+    y_shape: tuple[int, ...] = ()
+    y_real: bool = False
+
+    @property
+    def out_positions(self) -> int | None:
+        """Positions at which there is a target; None where there is one for the whole example."""
+        return self.y_shape[0] if self.y_shape and not self.y_real else None
+
+    def batch(self, n: int = 2, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Batch:
+        """`n` examples of zeros, for a dry pass."""
+        x = torch.zeros(n, *self.in_shape, device=device, dtype=torch.long if self.vocabulary else dtype)
+        y = torch.zeros(n, *self.y_shape, device=device, dtype=dtype if self.y_real else torch.long)
+        return Batch(x, y)
+
+
+def build(name: str, in_shape: tuple[int, ...], n_outputs: int, *, example: Example | None = None,
+          **options: Any) -> list[nn.Module]:
+    """The blocks of the registered model `name`, freshly initialised from torch's global generator.
+
+    What a model asks of the data beside shapes (`registry.GIVEN`) is taken from `example`.
+    """
+    make = MODELS.get(name)
+    asked = [key for key in GIVEN if key in inspect.signature(make).parameters and key not in options]
+    given = {key: getattr(example, key, None) for key in asked}
+    return as_blocks(make(in_shape, n_outputs, **given, **options))
+
+
+def carrying(blocks: Iterable[nn.Module]) -> list[nn.Module]:
+    """All layers, at any depth, that go on where the last minibatch ended."""
+    return [layer for block in blocks for layer in block.modules() if hasattr(layer, "carried")]
 
 
 def as_blocks(model: Any) -> list[nn.Module]:
@@ -90,27 +135,51 @@ class Chain(nn.Sequential):
                 h = after(i, h)
         return h
 
+    def takes_batch(self) -> bool:
+        """Whether any block wants the batch beside h."""
+        return self._any_with_batch
+
     def has_local_loss(self) -> bool:
         return any(hasattr(block, "local_loss") for block in self)
 
 
-def output_shapes(blocks: Iterable[nn.Module], in_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+def output_shapes(blocks: Iterable[nn.Module], in_shape: tuple[int, ...],
+                  example: Example | None = None) -> list[tuple[int, ...]]:
     """Shape of each block's output for one example, without the batch axis; runs on a copy-free dry pass.
 
     The pass takes two examples of zeros, in evaluation mode (running statistics stay as they are), without
     grad, on the device and in the dtype of the first parameter: on "meta" it costs nothing.
     """
+    shapes: list[tuple[int, ...]] = []
+    with torch.no_grad():
+        dry_run(blocks, example or Example(in_shape, 1), lambda block, run: shapes.append(tuple(run().shape[1:])))
+    return shapes
+
+
+def dry_run(blocks: Iterable[nn.Module], example: Example, visit: Callable[[nn.Module, Callable[[], Tensor]], object],
+            h: Tensor | None = None) -> None:
+    """Two examples of zeros through the blocks in evaluation mode, as they are left behind.
+
+    `visit(block, run)` calls `run()` once, which gives the block's output. `h`: what the first block is given in the
+    place of the network's input.
+    """
     blocks = list(blocks)
     like = next((p for block in blocks for p in block.parameters()), torch.empty(0))
-    shapes = []
-    with torch.no_grad():
-        h: Tensor = torch.zeros(2, *in_shape, device=like.device, dtype=like.dtype)
-        batch = Batch(x=h, y=torch.zeros(2, dtype=torch.long, device=like.device))
-        for block in blocks:
-            was_training = [(m, m.training) for m in block.modules()]
-            block.eval()
-            h = block(h, batch) if takes_batch(block) else block(h)
-            for m, training in was_training:
-                m.training = training
-            shapes.append(tuple(h.shape[1:]))
-    return shapes
+    batch = example.batch(2, like.device, like.dtype)
+    last = batch.x if h is None else h
+    for block in blocks:
+        training = [(layer, layer.training) for layer in block.modules()]
+        block.eval()
+
+        def run(block: nn.Module = block) -> Tensor:
+            nonlocal last
+            last = block(last, batch) if takes_batch(block) else block(last)
+            return last
+
+        try:
+            visit(block, run)
+        finally:
+            for layer, was in training:
+                layer.training = was
+            for layer in carrying([block]):
+                layer.carried = None  # type: ignore[assignment]

@@ -74,13 +74,18 @@ def _origin(entry: Any) -> str:
 
 MODELS: Registry[Callable[..., Any]] = Registry("model")
 
+# Keywords of a model that the data fills, and no configuration: how many ids its inputs are drawn from (None: real
+# numbers), and at how many positions there is a target (None: one for the whole example).
+GIVEN = ("vocabulary", "out_positions")
+
 
 def register_model(name: str, *, family: str = "custom") -> Callable[[Any], Any]:
     """Register a model: a factory or class called as `make(in_shape, n_outputs, **options)`.
 
     It returns the chain: an `nn.Sequential`, or a list of blocks. `in_shape` is the shape of one example
     without the batch axis, e.g. `(64,)` or `(1, 28, 28)`; `n_outputs` the number of classes or targets.
-    The keyword options, with their annotations and defaults, are what `model:` accepts in a configuration.
+    The keyword options, with their annotations and defaults, are what `model:` accepts in a configuration; a keyword
+    named in `GIVEN` is filled by the data instead.
 
     >>> from torch import nn
     >>> @register_model("tiny_doc")

@@ -1,7 +1,9 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
-from unlocked.data import Split, TrainBatches, eval_slices, parse_augment
+from unlocked.data import Split, TrainBatches, eval_rows, in_order, parse_augment
 from unlocked.errors import DataError
 
 N = 103
@@ -93,9 +95,33 @@ def test_sizes_that_cannot_work_are_refused():
         TrainBatches(ROWS, 10, seed=0).y(-1)
 
 
-def test_evaluation_slices_cover_everything_once():
-    for n, size in ((0, 4), (1, 4), (8, 4), (9, 4)):
-        rows = [i for part in eval_slices(n, size) for i in range(n)[part]]
-        assert rows == list(range(n))
+def test_evaluation_covers_everything_once_in_order():
+    for n, size in ((1, 4), (8, 4), (9, 4)):
+        rows = eval_rows(n, size)
+        assert max(map(len, rows)) <= size
+        assert torch.cat(rows).tolist() == list(range(n))
     with pytest.raises(DataError, match="at least 1"):
-        eval_slices(5, 0)
+        eval_rows(5, 0)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 23])
+def test_carried_evaluation_reads_stretches_row_by_row(n):
+    rows = eval_rows(n, 4, carried=True)
+    assert sorted(torch.cat(rows).tolist()) == list(range(n))
+    assert max(map(len, rows)) <= 4
+    for before, after in pairwise(rows):
+        assert torch.equal(after, before[:len(after)] + 1)  # what is missing is missing at the end
+    assert torch.equal(in_order(rows, [r * 10 for r in rows]), torch.arange(n) * 10)
+
+
+def test_carried_minibatches_go_on_where_the_last_one_ended():
+    batches = TrainBatches(ROWS, 10, seed=0, carried=True)
+    assert batches.steps_per_epoch == N // 10
+    for t in range(1, batches.steps_per_epoch):
+        assert torch.equal(batches.y(t), batches.y(t - 1) + 1)
+        assert not batches.fresh(t)
+    assert batches.fresh(0)
+    assert batches.fresh(batches.steps_per_epoch)
+    assert torch.equal(batches.y(0), batches.y(batches.steps_per_epoch))
+    halves = [TrainBatches(ROWS, 10, seed=0, carried=True, shard=(r, 2)).y(3) for r in range(2)]
+    assert torch.equal(torch.stack(halves, 1).flatten(), batches.y(3))

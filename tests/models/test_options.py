@@ -88,7 +88,7 @@ def test_a_wrong_option_is_one_clear_line(name, shape, options, message):
 
 
 @pytest.mark.parametrize("shape", [(64,), (28, 28)])
-@pytest.mark.parametrize("name", [name for name in ZOO if name != "mlp"])
+@pytest.mark.parametrize("name", [name for name in ZOO if MODELS.facts(name)["family"] == "cnn"])
 def test_an_image_model_refuses_what_is_no_image(name, shape):
     with pytest.raises(ValueError, match="model") as error:
         build(name, shape, 10)

@@ -22,6 +22,9 @@ SMALL: dict[
     "vgg_small": ((1, 8, 8), {"width": 0.1}),
     "inception_small": ((1, 8, 8), {"width": 0.1}),
     "resnet_small": ((1, 8, 8), {"width": 0.1}),
+    "rnn": ((9, 3), {"hidden": [12, 8]}),
+    "lstm": ((1, 8, 8), {"hidden": [12], "bidirectional": True}),
+    "gru": ((9, 3), {"hidden": [12], "pool": "mean"}),
 }
 ORIGINAL: dict[str, dict[str, Any]] = {  # at full size, on the meta device
     "alexnet": {"towers": 2, "lrn": True},
@@ -122,7 +125,8 @@ def test_the_seed_decides_the_weights(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_learns_a_few_examples(name):
     chain, batch = small(name, **({"dropout": 0.0} if name == "alexnet_small" else {}))
-    optimizer = torch.optim.Adam(chain.parameters(), lr=3e-3)
+    recurrent = MODELS.facts(name)["family"] == "recurrent"
+    optimizer = torch.optim.Adam(chain.parameters(), lr=3e-2 if recurrent else 3e-3)
     before = loss_with_local_terms(chain, batch).item()
     for _ in range(25):
         optimizer.zero_grad()
@@ -257,7 +261,10 @@ def test_a_zero_padded_skip_keeps_every_second_pixel():
     assert skipped.sum() == h[:, :, ::2, ::2].sum()
 
 
-@pytest.mark.parametrize("name", [name for name in ZOO if name not in ("alexnet", "mlp", "lenet5", "cnn")])
+IMAGE_MODELS = [name for name in ZOO if MODELS.facts(name)["family"] == "cnn"]
+
+
+@pytest.mark.parametrize("name", [name for name in IMAGE_MODELS if name not in ("alexnet", "lenet5", "cnn")])
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 def test_every_norm_is_an_option_of_every_image_model(name, norm):
     shape = (3, 224, 224) if name in ORIGINAL else (3, 32, 32)

@@ -21,6 +21,9 @@ ZOO: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # the smallest image
     "vgg": ((1, 32, 32), {"width": 0.02, "depth": 11}),
     "inception": ((1, 79, 79), {"width": 0.02}),
     "resnet": ((1, 32, 32), {"width": 0.02}),
+    "rnn": ((6, 3), {"hidden": [5, 4, 3]}),
+    "lstm": ((6, 3), {"hidden": [5, 4, 3], "bidirectional": True}),
+    "gru": ((6, 3), {"hidden": [5, 4, 3], "pool": "mean"}),
 }
 
 

@@ -216,7 +216,7 @@ def test_the_label_reaches_m_and_the_gradient_but_never_h(lab):
     ({"kind": "linear"}, (4, 6, 5)), ({"kind": "linear"}, (7, 4)), ({"hidden": [6]}, (7, 4))])
 @pytest.mark.parametrize("context", [0, 5])
 def test_every_m_starts_at_zero_and_answers_in_the_shape_of_h(options, shape, context):
-    sg = SyntheticGradient(SGConfig(**options), shape, context)
+    sg = SyntheticGradient(SGConfig(**options), shape, (context,) if context else ())
     h, c = torch.randn(3, *shape), torch.eye(5)[:3] if context else None
     assert torch.equal(sg(h, c), torch.zeros(3, *shape))
     last = [m for m in sg.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
@@ -239,7 +239,7 @@ def test_m_forms_are_chosen_by_the_boundary():
 
 
 def test_a_convolutional_m_gets_one_constant_plane_per_class():
-    sg = SyntheticGradient(SGConfig(kind="conv", hidden=[8]), (4, 6, 5), 3)
+    sg = SyntheticGradient(SGConfig(kind="conv", hidden=[8]), (4, 6, 5), (3,))
     seen = []
     sg.net[0].register_forward_hook(lambda m, inputs, out: seen.append(inputs[0]))
     h, c = torch.randn(2, 4, 6, 5), torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
@@ -249,7 +249,7 @@ def test_a_convolutional_m_gets_one_constant_plane_per_class():
 
 
 def test_the_positions_of_a_sequence_share_one_m_and_the_context():
-    sg = SyntheticGradient(SGConfig(kind="linear"), (7, 4), 3)
+    sg = SyntheticGradient(SGConfig(kind="linear"), (7, 4), (3,))
     assert [p.shape for p in sg.parameters()] == [(4, 7), (4,)]  # 4 features and 3 classes in, 4 out
     scrambled(sg)
     h, c = torch.randn(5, 7, 4), torch.eye(3)[[0, 2, 1, 1, 0]]

@@ -8,6 +8,7 @@ projections) is timed in the scheme's own learner, at the block's own activation
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -107,7 +108,7 @@ class _Blocks:
 
     def _round(self, t: int, microbatch: int) -> None:
         x = self._timed("data", 0, self.stage._x, t)
-        y = self.stage.batches.y(t)
+        y = self.stage._real(self.stage.batches.y(t))
         h_ins, hs, gradients = self._train(x, y, "")
         for k, learner in enumerate(self.own):
             self._timed("update", k, learner.update)
@@ -144,7 +145,7 @@ class _Blocks:
     def _beside(self, h_ins: list[Tensor], hs: list[Tensor], gradients: list[Tensor | None], x: Tensor,
                 y: Tensor) -> None:
         """What the schemes compute beside a block."""
-        batch, error = Batch(x, y), torch.zeros(len(x), self.plan.n_outputs, dtype=x.dtype)
+        batch, error = Batch(x, y), torch.zeros(len(x), *self.plan.parts[-1].out_shape, dtype=self.stage.dtype)
         for k in range(self.n):
             h_in, h = h_ins[k].detach(), hs[k].detach()
             gradient = gradients[k] if gradients[k] is not None else torch.zeros_like(h)
@@ -165,8 +166,9 @@ class _Blocks:
                 learner.series.clear()
 
     def _forward(self, k: int, h_in: Tensor, x: Tensor, y: Tensor) -> _End:
-        h, local = self.own[k].run_chain(h_in, Batch(x, y))
-        return _End(h, self.own[k].task.loss(h, y) if k == self.n - 1 else None, local)
+        batch, task = Batch(x, y), self.own[k].task
+        h, local = self.own[k].run_chain(h_in, batch)
+        return _End(h, task.loss(h, task.target(batch)) if k == self.n - 1 else None, local)
 
     def _timed(self, part: str, block: int, work: Callable[..., T], *arguments: Any) -> T:
         begin = time.thread_time()
@@ -198,7 +200,7 @@ class _Blocks:
         sizes = [torch.Size(part.out_shape).numel() for part in self.plan.parts]
         return Costs(
             batch=self.rows, data=float(self._medians("data")[0]),
-            error_bytes=float(self.rows * self.plan.n_outputs * width),
+            error_bytes=float(self.rows * math.prod(self.plan.parts[-1].out_shape) * width),
             forward=whole["forward"], backward_input=whole["input"], backward_weight=whole["weight"],
             update=self._medians("update"), forward_call=call("forward"), backward_input_call=call("input"),
             backward_weight_call=call("weight"), project=self._beside_block("project", self.dfa),

@@ -153,7 +153,7 @@ class _Plain:
     """The loop one writes by hand."""
 
     def __init__(self, plan: Plan, data: DataSet, ours: _Ours):
-        blocks = build_blocks(plan.config, plan.in_shape, plan.n_outputs)
+        blocks = build_blocks(plan.config, plan.example)
         self.losses: list[float] = []
         self._modules = [nn.Sequential(*[
             layer for block in blocks[part.start:part.stop]
@@ -188,7 +188,7 @@ class _PlainCDNI(_Plain):
         sg = plan.config.scheme.sg
         self._sg_optimizer = build_optimizer(OptimizerConfig(name=sg.optimizer, lr=cast(float, sg.lr)),
                                              self._sg.parameters())
-        self._lag, self._n_outputs = plan.lag, plan.n_outputs
+        self._lag, self._n_outputs = plan.lag, plan.example.n_outputs
         self._late: deque[tuple[Tensor, Tensor, Tensor]] = deque()  # h, label and target of the latest steps
 
     def train(self, start: int, stop: int) -> None:

@@ -6,6 +6,7 @@ the same number of steps per round. Idle workers take no CPU. `contenders.py` sa
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def bytes_per_step(plan: Plan) -> int:
         for length in part.out_shape:
             size *= length
         numbers += size
-        numbers += {None: 0, "above": size, "last": plan.n_outputs}[plan.scheme.feedback_from]
+        numbers += {None: 0, "above": size, "last": math.prod(plan.parts[-1].out_shape)}[plan.scheme.feedback_from]
     return numbers * width * batch
 
 

@@ -26,17 +26,24 @@ def run_alone(stage: Stage, steps: int) -> SegmentStats:
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(batch_size, *shape, generator=generator, dtype=stage.dtype).to(stage.device)
 
-    inputs = [noise(*part.in_shape) for _ in range(INPUTS)]
+    def ids(below: int, *shape: int) -> torch.Tensor:
+        return torch.randint(below, (batch_size, *shape), generator=generator).to(stage.device)
+
+    example = part.example
+    xs = [ids(example.vocabulary, *example.in_shape) if example.vocabulary else noise(*example.in_shape)
+          for _ in range(INPUTS)]
+    inputs = xs if part.is_first else [noise(*part.in_shape) for _ in range(INPUTS)]
     gradients = [noise(*part.out_shape) / batch_size for _ in range(INPUTS)]
-    labels = torch.randint(part.n_outputs, (batch_size,), generator=generator).to(stage.device)
+    labels = noise(*example.y_shape) if example.y_real else ids(example.n_outputs, *example.y_shape)
     begin = time.perf_counter()
     for t in range(steps):
         h_in = inputs[t % INPUTS]
         if not part.is_first:
             h_in = h_in.detach().requires_grad_()  # the module below wants its gradient
-        h, local = learner.run_chain(h_in, Batch(h_in if part.is_first else None, labels))
+        batch = Batch(xs[t % INPUTS], labels)
+        h, local = learner.run_chain(h_in, batch)
         if part.is_last:
-            loss = learner.task.loss(h, labels)
+            loss = learner.task.loss(h, learner.task.target(batch))
             (loss if local is None else loss + local).backward()
         elif local is not None:
             torch.autograd.backward([h, local], [gradients[t % INPUTS], None])

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from unlocked_models.chain import Batch, takes_batch
+from unlocked_models.chain import Example, dry_run
 
 # What it takes to write one number to memory, in floating-point operations: between 60 and 100 gave the shares of time
 # that the blocks of a VGG and a ResNet take on a core; without it early convolutions seem far too cheap.
 WRITING = 80
 
 
-def block_costs(blocks: Sequence[nn.Module], in_shape: tuple[int, ...]) -> list[float]:
+def block_costs(blocks: Sequence[nn.Module], in_shape: tuple[int, ...],
+                example: Example | None = None) -> list[float]:
     """Training cost of each block for one example, in floating-point operations.
 
     Three times the forward count (forward, gradient of the weights, gradient of the input), twice for the
@@ -26,18 +27,15 @@ def block_costs(blocks: Sequence[nn.Module], in_shape: tuple[int, ...]) -> list[
     Counted, not timed: the same configuration is cut the same way on every machine.
     """
     costs: list[float] = []
-    device = next((p.device for block in blocks for p in block.parameters()), torch.device("cpu"))
-    h = torch.zeros(2, *in_shape, device=device)
-    batch = Batch(x=h, y=torch.zeros(2, dtype=torch.long, device=device))
+
+    def count(block: nn.Module, run: Callable[[], Tensor]) -> None:
+        with FlopCounterMode(display=False) as counter, _Written() as written:
+            h = run()
+        forward = (counter.get_total_flops() + WRITING * written.numbers) / len(h)
+        costs.append(forward * (3 if costs else 2))
+
     with torch.no_grad():
-        for index, block in enumerate(blocks):
-            was_training = block.training
-            block.eval()
-            with FlopCounterMode(display=False) as counter, _Written() as written:
-                h = block(h, batch) if takes_batch(block) else block(h)
-            block.train(was_training)
-            forward = (counter.get_total_flops() + WRITING * written.numbers) / len(h)
-            costs.append(forward * (2 if index == 0 else 3))
+        dry_run(blocks, example or Example(in_shape, 1), count)
     return costs
 
 

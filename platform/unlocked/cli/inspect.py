@@ -60,11 +60,13 @@ def _families() -> Rows:
 
 def _models() -> Rows:
     from unlocked_models import MODELS
+    from unlocked_models.registry import GIVEN
 
     rows = []
     for name in MODELS:
         options = list(inspect.signature(MODELS.get(name)).parameters.values())[2:]
-        shown = ", ".join(f"{o.name}={o.default}" for o in options if o.default is not inspect.Parameter.empty)
+        shown = ", ".join(f"{o.name}={o.default}" for o in options
+                          if o.default is not inspect.Parameter.empty and o.name not in GIVEN)
         rows.append({"model": name, "family": MODELS.facts(name)["family"], "options": shown})
     return rows
 

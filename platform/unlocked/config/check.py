@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config
 from unlocked.errors import ConfigError
-from unlocked_models.registry import MODELS, Registry, unknown
+from unlocked_models.registry import GIVEN, MODELS, Registry, unknown
 
 
 def check_values(config: Config) -> None:
@@ -35,10 +35,15 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "data.validation": ("at least 0 and below 1", lambda v: 0 <= v < 1),
     "data.seed": _at_least(0),
     "scheme.sg.rank": _at_least(1),
+    "scheme.sg.embedding": _at_least(1),
     "scheme.sg.kernel": ("odd and at least 1", lambda v: v >= 1 and v % 2 == 1),
     "scheme.sg.lr": _positive,
+    "scheme.inputs.embedding": _at_least(1),
     "scheme.inputs.kernel": ("odd and at least 1", lambda v: v >= 1 and v % 2 == 1),
     "scheme.inputs.lr": _positive,
+    "scheme.time.lr": _positive,
+    "scheme.time.scale": _positive,
+    "scheme.time.auxiliary": _at_least(0),
     "scheme.feedback.scale": _positive,
     "optimizer.lr": _positive,
     "optimizer.weight_decay": _at_least(0),
@@ -52,6 +57,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "train.probe_every": _at_least(0),
     "train.checkpoint_every": _at_least(1),
     "train.patience": _at_least(1),
+    "train.curriculum": _positive,
     "parallel.stages": _at_least(1),
     "parallel.replicas": _at_least(1),
     "parallel.threads": _at_least(1),
@@ -96,6 +102,7 @@ def _check_ranges(config: Config) -> None:
             raise ConfigError(f"{key}: {value} is out of range; expected {expected}")
     for key, values in (("scheme.sg.hidden", config.scheme.sg.hidden),
                         ("scheme.inputs.hidden", config.scheme.inputs.hidden),
+                        ("scheme.time.hidden", config.scheme.time.hidden),
                         ("parallel.partition", config.parallel.partition or [])):
         if any(width < 1 for width in values):
             raise ConfigError(f"{key}: {values} is out of range; expected every entry at least 1")
@@ -135,8 +142,9 @@ def _check_options(key: str, factory: Callable[..., Any], given: Mapping[str, An
     """The keywords of a model against the factory's signature: names, and types where annotated."""
     target = factory.__init__ if inspect.isclass(factory) else factory
     parameters = list(inspect.signature(target).parameters.values())[skip + inspect.isclass(factory):]
-    known = {p.name: p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD}
-    if len(known) < len(parameters):  # the factory takes **kwargs: it checks for itself
+    given_by_data = [p for p in parameters if p.name in GIVEN]
+    known = {p.name: p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD and p not in given_by_data}
+    if len(known) + len(given_by_data) < len(parameters):  # the factory takes **kwargs: it checks for itself
         return
     hints = get_type_hints(target)
     for name, value in given.items():

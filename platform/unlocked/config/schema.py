@@ -29,6 +29,7 @@ class SGConfig:
     rank: int | None = None  # linear only: factor the weight through this many units
     kernel: int = 3  # conv only, odd: resolution is kept
     norm: str = "batch"  # batch | none, in the hidden layers
+    embedding: int = 32  # width in which cdni's M sees a target that is a token
     lr: float | None = None  # null: optimizer.lr
     optimizer: str = "adam"  # SGD with momentum does not train M
 
@@ -39,7 +40,19 @@ class InputModelConfig:
 
     hidden: list[int] = field(default_factory=list)  # widths, or channels for feature maps; empty: linear
     kernel: int = 3  # of convolutions, odd
+    embedding: int = 64  # width of a token where inputs are tokens
     lr: float | None = None  # null: optimizer.lr
+
+
+@dataclass
+class TimeConfig:
+    """Synthetic gradients through time, where windows of a recurrent network end (model.carry), under any scheme."""
+
+    synthetic: bool = False  # false: truncated backpropagation through time
+    hidden: list[int] = field(default_factory=list)  # widths of the hidden layers of M; empty: linear
+    lr: float | None = None  # of M; null: optimizer.lr
+    scale: float = 1.0  # of the injected gradient
+    auxiliary: float = 0.0  # weight of the loss by which the network foresees its synthetic gradient
 
 
 @dataclass
@@ -59,6 +72,7 @@ class SchemeConfig:
     sg: SGConfig = field(default_factory=SGConfig)
     synthetic_inputs: bool = False  # dni, cdni: modules also run without waiting for the activations below
     inputs: InputModelConfig = field(default_factory=InputModelConfig)
+    time: TimeConfig = field(default_factory=TimeConfig)
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
 
 
@@ -83,6 +97,7 @@ class TrainConfig:
     evaluate_every: int = 1  # epochs
     probe_every: int = 1  # epochs between gradient alignment probes; 0: never
     checkpoint_every: int = 1  # epochs
+    curriculum: float | None = None  # below these val/bits the data's `level` is raised by one, after an evaluation
     patience: int | None = None  # stop after this many evaluations without a better validation metric
     precision: str = "fp32"  # fp32 | bf16 (autocast) | fp64
 

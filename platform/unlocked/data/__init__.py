@@ -7,8 +7,8 @@ from unlocked.data import sets as _sets  # noqa: F401  (registers the built-in s
 from unlocked.data.augment import Augment, parse_augment
 from unlocked.data.dataset import DATA, DataSet, RawData, Split, register_data
 from unlocked.data.loading import load
-from unlocked.data.sampler import TrainBatches, eval_slices
+from unlocked.data.sampler import TrainBatches, eval_rows, in_order
 from unlocked.data.source import DataFile, Source
 
 __all__ = ["DATA", "Augment", "DataFile", "DataSet", "RawData", "Source", "Split", "TrainBatches",
-           "eval_slices", "load", "parse_augment", "register_data"]
+           "eval_rows", "in_order", "load", "parse_augment", "register_data"]

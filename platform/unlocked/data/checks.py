@@ -14,7 +14,7 @@ def wrong(name: str, what: str) -> DataError:
     return DataError(f"data {name!r}: {what}")
 
 
-def checked_splits(name: str, raw: RawData) -> dict[str, Arrays]:
+def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
     """The arrays by split (`train`, and `test` where the set has one), sound and of one example shape."""
     if (raw.x_test is None) != (raw.y_test is None):
         given, lacking = ("y_test", "x_test") if raw.x_test is None else ("x_test", "y_test")
@@ -24,10 +24,14 @@ def checked_splits(name: str, raw: RawData) -> dict[str, Arrays]:
         splits["test"] = (np.asarray(raw.x_test), np.asarray(raw.y_test))
     for part, (x, y) in splits.items():
         _check_inputs(name, part, x)
-        _check_targets(name, part, y, len(x))
-    shapes = [x.shape[1:] for x, _ in splits.values()]
-    if shapes[0] != shapes[-1]:
-        raise wrong(name, f"a training example has shape {shapes[0]} but a test example {shapes[-1]}")
+        if raw.symbols is not None:
+            _check_ids(name, f"x_{part}", x, len(raw.symbols))
+        _TARGETS[task](name, part, y, len(x))
+    for what in (0, 1):
+        shapes = [pair[what].shape[1:] for pair in splits.values()]
+        if shapes[0] != shapes[-1]:
+            kind = "target" if what else "example"
+            raise wrong(name, f"a training {kind} has shape {shapes[0]} but a test {kind} {shapes[-1]}")
     return splits
 
 
@@ -51,6 +55,27 @@ def checked_classes(name: str, raw: RawData, splits: dict[str, Arrays]) -> list[
     return names
 
 
+def checked_names(name: str, raw: RawData, splits: dict[str, Arrays], task: str) -> list[str]:
+    """What each output stands for: classes, values or tokens."""
+    if task == "classification":
+        return checked_classes(name, raw, splits)
+    y = splits["train"][1]
+    if task == "regression":
+        count = y.shape[1] if y.ndim == 2 else 1
+        names = [str(i) for i in range(count)] if raw.class_names is None else list(raw.class_names)
+        if len(names) != count:
+            raise wrong(name, f"class_names names {len(names)} values, y_train has {count} for each example")
+        return names
+    tokens = raw.symbols if raw.class_names is None else raw.class_names
+    if tokens is None:
+        raise wrong(name, "symbols, the vocabulary, is needed where targets are tokens")
+    for part, (_, ids) in splits.items():
+        _check_ids(name, f"y_{part}", ids, len(tokens))
+        if not ids.any():
+            raise wrong(name, f"y_{part} holds nothing but padding")
+    return list(tokens)
+
+
 def _check_inputs(name: str, part: str, x: np.ndarray) -> None:
     if x.ndim < 2:
         raise wrong(name, f"x_{part} has shape {x.shape}; it needs an axis of examples and one of features")
@@ -63,9 +88,41 @@ def _check_inputs(name: str, part: str, x: np.ndarray) -> None:
         raise wrong(name, f"x_{part} has values that are not finite: {count}, the first in example {first}")
 
 
-def _check_targets(name: str, part: str, y: np.ndarray, n: int) -> None:
+def _check_class_ids(name: str, part: str, y: np.ndarray, n: int) -> None:
     if y.ndim != 1 or y.dtype.kind not in "biu":
         raise wrong(name, f"y_{part} is {y.dtype} of shape {y.shape}; it needs integer class ids of shape "
                           f"({n},), such as np.unique(y, return_inverse=True)[1]")
     if len(y) != n:
         raise wrong(name, f"x_{part} has {n} examples but y_{part} has {len(y)} labels")
+
+
+def _check_values(name: str, part: str, y: np.ndarray, n: int) -> None:
+    if y.ndim not in (1, 2) or y.dtype.kind not in "biuf" or y.size == 0:
+        raise wrong(name, f"y_{part} is {y.dtype} of shape {y.shape}; it needs real values of shape ({n},) or "
+                          f"({n}, values)")
+    if not np.isfinite(y).all():
+        raise wrong(name, f"y_{part} has values that are not finite, the first in example "
+                          f"{int(np.argwhere(~np.isfinite(y))[0, 0])}")
+    _check_count(name, part, y, n)
+
+
+def _check_tokens(name: str, part: str, y: np.ndarray, n: int) -> None:
+    if y.ndim != 2 or y.dtype.kind not in "iu" or y.size == 0:
+        raise wrong(name, f"y_{part} is {y.dtype} of shape {y.shape}; it needs token ids of shape ({n}, positions)")
+    _check_count(name, part, y, n)
+
+
+def _check_ids(name: str, what: str, ids: np.ndarray, count: int) -> None:
+    if ids.dtype.kind not in "iu" or ids.ndim != 2:
+        raise wrong(name, f"{what} is {ids.dtype} of shape {ids.shape}; tokens are integer ids of shape (n, positions)")
+    bad = next((int(end) for end in (ids.min(), ids.max()) if not 0 <= end < count), None)
+    if bad is not None:
+        raise wrong(name, f"{what} holds the token id {bad}; the vocabulary has ids 0 to {count - 1}")
+
+
+def _check_count(name: str, part: str, y: np.ndarray, n: int) -> None:
+    if len(y) != n:
+        raise wrong(name, f"x_{part} has {n} examples but y_{part} has {len(y)} targets")
+
+
+_TARGETS = {"classification": _check_class_ids, "regression": _check_values, "language_modelling": _check_tokens}

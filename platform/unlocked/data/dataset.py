@@ -11,15 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlocked_models.chain import Example
 from unlocked_models.registry import Registry
 
-TASKS = ("classification",)
+TASKS = ("classification", "regression", "language_modelling")
 RESERVED = ("name", "root", "validation", "seed", "download")
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Examples `x (n, *in_shape)` float32, normalised, and their class ids `y (n,)` int64."""
+    """Examples `x (n, *in_shape)`, float32 and normalised, or int64 ids; targets `y (n, ...)`: int64 ids, of a class
+    or of a token at every position, or float32 values."""
 
     x: Tensor
     y: Tensor
@@ -28,13 +30,19 @@ class Split:
         return self.y.shape[0]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Split:
-        """The split on another device; `dtype` (e.g. `torch.float64` for exact checks) changes `x` only."""
-        return Split(x=self.x.to(device=device, dtype=dtype), y=self.y.to(device=device))
+        """The split on another device; `dtype` (e.g. `torch.float64` for exact checks) changes real numbers only."""
+        x, y = (v.to(device=device, dtype=dtype if v.is_floating_point() else None) for v in (self.x, self.y))
+        return Split(x=x, y=y)
 
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """A loaded set. `validation` is None where no fraction of the training split was asked for."""
+    """A loaded set. `validation` is None where no fraction of the training split was asked for.
+
+    `class_names` are the names of what the outputs stand for: classes, values or tokens. `symbols` are the tokens that
+    ids in `x` stand for, None where inputs are real numbers. `ordered`: an example goes on where the one before it
+    ended, over `stretch` of them or (None) over the whole split.
+    """
 
     name: str
     task: str
@@ -44,6 +52,17 @@ class DataSet:
     train: Split
     validation: Split | None
     test: Split
+    symbols: list[str] | None = None
+    ordered: bool = False
+    stretch: int | None = None
+    tokenizer: str | None = None  # JSON of the `tokenizers` library, where one made the tokens
+
+    @property
+    def example(self) -> Example:
+        y = self.train.y
+        values = y.is_floating_point()  # their number is n_outputs
+        return Example(self.in_shape, self.n_outputs, len(self.symbols) if self.symbols else None,
+                       tuple(y.shape[1:]), values)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> DataSet:
         validation = self.validation and self.validation.to(device, dtype)
@@ -56,10 +75,16 @@ class RawData:
     """What a data function returns: arrays as they are, before splits, normalisation and checks.
 
     Args:
-        x_train: `(n, *in_shape)`; images are `(n, channels, height, width)`. uint8 is read as value / 255.
-        y_train: `(n,)` integer class ids from 0.
+        x_train: `(n, *in_shape)`; images are `(n, channels, height, width)`. uint8 is read as value / 255. With
+            `symbols`, integer ids `(n, positions)` of those, taken as they are.
+        y_train: by the set's task. Classification: `(n,)` integer class ids from 0. Regression: real values `(n,)` or
+            `(n, values)`, taken as they are. Language modelling: ids `(n, positions)`, 0 where no target is.
         x_test, y_test: the set's own test split; without one, 20 % of the training examples are set aside.
-        class_names: by class id; the ids themselves by default.
+        class_names: by class id, value or token id; by default the ids themselves, the values' numbers, the symbols.
+        symbols: the vocabulary: by id, the token that it stands for. Id 0 is padding.
+        ordered: rows are windows of one long series or text, in its order: splits are cut at its end, not drawn.
+        stretch: ordered rows of one episode; the next row begins another. None: all rows of a split are one.
+        tokenizer: JSON of a `tokenizers.Tokenizer` that turns text into these ids, where one was used.
         normalise: `"train"`: mean 0 and deviation 1 by statistics of the training split only, per channel of
             images and per feature of anything else (a constant feature is only centred); a fixed
             `(mean, std)`, each a number or one number per channel or feature; None (default): as given.
@@ -71,6 +96,10 @@ class RawData:
     y_test: np.ndarray | None = None
     class_names: Sequence[str] | None = None
     normalise: Literal["train"] | tuple[float | Sequence[float], float | Sequence[float]] | None = None
+    symbols: Sequence[str] | None = None
+    ordered: bool = False
+    stretch: int | None = None
+    tokenizer: str | None = None
 
 
 DATA: Registry[Callable[..., RawData]] = Registry("data")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlocked.data.checks import Arrays, checked_classes, checked_splits, wrong
+from unlocked.data.checks import Arrays, checked_names, checked_splits, wrong
 from unlocked.data.dataset import DATA, DataSet, RawData, Split
 from unlocked.data.source import Source
 from unlocked.errors import DataError, reason
@@ -25,8 +25,9 @@ def load(name: str, *, root: str | Path | None = None, validation: float = 0.0, 
          download: bool = False, **options: Any) -> DataSet:
     """The registered data set `name`, split and normalised; the same for the same arguments.
 
-    Splits are stratified by class. A set without a test split of its own gives up 20 % for it, exactly the
-    rows that sklearn's `train_test_split(rows, test_size=0.2, stratify=y, random_state=seed)` takes.
+    Splits are stratified by class where there are classes, and the end of an ordered set, such as a text. A set
+    without a test split of its own gives up 20 % for it, where drawn exactly the rows that sklearn's
+    `train_test_split(rows, test_size=0.2, stratify=y, random_state=seed)` takes.
 
     Args:
         root: folder searched for files; `$UNLOCKED_DATA`, else `./data`, by default.
@@ -43,20 +44,32 @@ def load(name: str, *, root: str | Path | None = None, validation: float = 0.0, 
     raw = read(Source(name=name, root=_root(root), download=download), **options)
     if not isinstance(raw, RawData):
         raise wrong(name, f"its function returned {type(raw).__name__}, not RawData(x_train, y_train, ...)")
-    splits = checked_splits(name, raw)
-    class_names = checked_classes(name, raw, splits)
+    task = DATA.facts(name)["task"]
+    splits = checked_splits(name, raw, task)
+    names = checked_names(name, raw, splits, task)
+    order = "kept" if raw.ordered else "by class" if task == "classification" else "drawn"
 
     if "test" not in splits:
-        splits["train"], splits["test"] = _set_aside(name, splits["train"], TEST_FRACTION, seed)
+        splits["train"], splits["test"] = _set_aside(name, splits["train"], TEST_FRACTION, seed, order, raw.stretch)
     if validation > 0:
-        splits["train"], splits["validation"] = _set_aside(name, splits["train"], validation, seed)
+        splits["train"], splits["validation"] = _set_aside(name, splits["train"], validation, seed, order, raw.stretch)
 
-    statistics = _statistics(name, raw, splits["train"][0])
-    ready = {part: Split(x=_as_float32(name, part, x, statistics), y=torch.from_numpy(y.astype(np.int64)))
-             for part, (x, y) in splits.items()}
-    return DataSet(name=name, task=DATA.facts(name)["task"], in_shape=tuple(ready["train"].x.shape[1:]),
-                   n_outputs=len(class_names), class_names=class_names, train=ready["train"],
-                   validation=ready.get("validation"), test=ready["test"])
+    if raw.symbols is not None:
+        inputs = {part: torch.from_numpy(x.astype(np.int64)) for part, (x, _) in splits.items()}
+    else:
+        statistics = _statistics(name, raw, splits["train"][0])
+        inputs = {part: _as_float32(name, part, x, statistics) for part, (x, _) in splits.items()}
+    ready = {part: Split(x=inputs[part], y=_targets(y, task)) for part, (_, y) in splits.items()}
+    return DataSet(name=name, task=task, in_shape=tuple(ready["train"].x.shape[1:]), n_outputs=len(names),
+                   class_names=names, train=ready["train"], validation=ready.get("validation"), test=ready["test"],
+                   symbols=None if raw.symbols is None else list(raw.symbols), ordered=raw.ordered,
+                   stretch=raw.stretch, tokenizer=raw.tokenizer)
+
+
+def _targets(y: np.ndarray, task: str) -> Tensor:
+    if task == "regression":
+        return torch.from_numpy(y.astype(np.float32)).view(len(y), -1)
+    return torch.from_numpy(y.astype(np.int64))
 
 
 def _root(root: str | Path | None) -> Path:
@@ -80,16 +93,26 @@ def _reader(name: str, options: dict[str, Any]) -> Callable[..., RawData]:
     return read
 
 
-def _set_aside(name: str, whole: Arrays, fraction: float, seed: int) -> tuple[Arrays, Arrays]:
-    """`(kept, aside)`, stratified by class, each in the original order."""
+def _set_aside(name: str, whole: Arrays, fraction: float, seed: int, order: str,
+               stretch: int | None) -> tuple[Arrays, Arrays]:
+    """`(kept, aside)`, each in the original order: drawn, class by class or from all, or, where the order is kept, the
+    end of the set."""
     from sklearn.model_selection import train_test_split
 
     x, y = whole
     rows = np.arange(len(y))
+    if order == "kept":
+        each = stretch or 1  # an episode is not cut
+        first = len(y) - round(fraction * len(y) / each) * each
+        if not 0 < first < len(y):
+            raise wrong(name, f"{fraction:g} of {len(y)} examples cannot be set aside")
+        return (x[:first], y[:first]), (x[first:], y[first:])
+    by_class = order == "by class"
     try:
-        kept, aside = train_test_split(rows, test_size=fraction, stratify=y, random_state=seed % 2**32)
+        kept, aside = train_test_split(rows, test_size=fraction, stratify=y if by_class else None,
+                                       random_state=seed % 2**32)
     except ValueError as error:
-        what = f"{fraction:g} of {len(y)} examples cannot be set aside class by class"
+        what = f"{fraction:g} of {len(y)} examples cannot be set aside{' class by class' if by_class else ''}"
         raise wrong(name, f"{what}: {reason(error)}") from None
     kept, aside = np.sort(kept), np.sort(aside)
     return (x[kept], y[kept]), (x[aside], y[aside])

@@ -18,6 +18,10 @@ from unlocked.seeding import derive_seed, step_seed
 class TrainBatches:
     """Seeded minibatches; every epoch is a fresh permutation, its last incomplete batch is dropped.
 
+    With `carried`, for layers that go on where the last minibatch ended, row b of minibatch s of an epoch is example
+    b * steps + s: every row reads a stretch of its own of an ordered split, in order, and no seed enters. Where the
+    split is made of episodes of `stretch` examples, those are drawn, and every row of a minibatch is in one of its own.
+
     Args:
         split: the training split, on any device; orders are drawn on the CPU, so they do not depend on it.
         batch_size: of the global batch, over all replicas.
@@ -26,12 +30,14 @@ class TrainBatches:
         shard: `(r, R)`: replica r of R takes examples r, r + R, ... of each global batch. Augmentation is
             drawn for the global batch, so R replicas together see exactly what one would.
         name: of the data set, for messages.
+        begin: the step at which the first epoch of this split begins.
 
     Raises `DataError` for a batch larger than the split, `ValueError` for a shard that does not fit.
     """
 
     def __init__(self, split: Split, batch_size: int, seed: int, augment: Augment | None = None,
-                 shard: tuple[int, int] = (0, 1), name: str = "the data set"):
+                 shard: tuple[int, int] = (0, 1), name: str = "the data set", carried: bool = False,
+                 stretch: int | None = None, begin: int = 0):
         n, (replica, replicas) = len(split), shard
         if batch_size < 1:
             raise DataError(f"data.batch_size: {batch_size} is not at least 1")
@@ -42,16 +48,22 @@ class TrainBatches:
             raise ValueError(f"shard {shard}: the replica must be one of 0 to {replicas - 1}")
         if batch_size % replicas:
             raise ValueError(f"batch size {batch_size} does not divide among {replicas} replicas")
+        self._episodes = carried and stretch is not None
+        self._stretch = stretch if carried and stretch else 1
+        if batch_size > n // self._stretch:
+            raise DataError(f"data.batch_size: {batch_size} is larger than the {n // self._stretch} training episodes "
+                            f"of {name}")
         self.batch_size = batch_size
-        self.steps_per_epoch = n // batch_size
+        self.steps_per_epoch = n // self._stretch // batch_size * self._stretch
+        self._begin = begin
         self._x, self._y = split.x, split.y
-        self._seed, self._augment, self._shard = seed, augment, shard
+        self._seed, self._augment, self._shard, self._carried = seed, augment, shard, carried
         self._augment_seed = derive_seed(seed, "augment")
         self._epochs: dict[int, tuple[Tensor, ...]] = {}      # a pipeline needs both sides of an epoch's end
 
     def indices(self, step: int) -> Tensor:
         """Rows of the split in this replica's part of batch `step`, `(batch_size / R,)` int64; a view."""
-        epoch, position = divmod(step, self.steps_per_epoch)
+        epoch, position = divmod(step - self._begin, self.steps_per_epoch)
         batches = self._epochs.get(epoch)
         return (batches or self._draw(epoch))[position]
 
@@ -63,15 +75,28 @@ class TrainBatches:
         return self._augment(x, step_seed(self._augment_seed, step), self._shard)
 
     def y(self, step: int) -> Tensor:
-        """Targets `(batch_size / R,)` of batch `step`, in the order of `x(step)`."""
+        """Targets `(batch_size / R, ...)` of batch `step`, in the order of `x(step)`."""
         return self._y.index_select(0, self.indices(step))
+
+    def fresh(self, step: int) -> bool:
+        """Whether streams begin with batch `step`; each is one of its own unless `carried`."""
+        if not self._carried:
+            return True
+        position = (step - self._begin) % self.steps_per_epoch
+        return position % self._stretch == 0 if self._stretch > 1 or self._episodes else position == 0
 
     def _draw(self, epoch: int) -> tuple[Tensor, ...]:
         if epoch < 0:
             raise IndexError("steps count from 0")
         replica, replicas = self._shard
-        generator = torch.Generator().manual_seed(derive_seed(self._seed, "epoch", epoch))
-        order = torch.randperm(len(self._y), generator=generator)[: self.steps_per_epoch * self.batch_size]
+        used = self.steps_per_epoch * self.batch_size
+        if self._carried and not self._episodes:
+            order = torch.arange(used).view(self.batch_size, -1).t().flatten()
+        else:
+            generator = torch.Generator().manual_seed(derive_seed(self._seed, "epoch", epoch))
+            drawn = torch.randperm(len(self._y) // self._stretch, generator=generator)[:used // self._stretch]
+            starts = drawn.view(-1, 1, self.batch_size) * self._stretch
+            order = (starts + torch.arange(self._stretch)[:, None]).flatten()
         mine = order.view(self.steps_per_epoch, -1)[:, replica::replicas]      # (steps, batch_size / R)
         batches = mine.contiguous().to(self._y.device).unbind(0)
         near = {kept: rows for kept, rows in self._epochs.items() if abs(kept - epoch) == 1}
@@ -79,12 +104,28 @@ class TrainBatches:
         return batches
 
 
-def eval_slices(n: int, batch_size: int) -> list[slice]:
-    """Slices that cover 0 to n in order, the last one as short as it must be.
+def eval_rows(n: int, batch_size: int, carried: bool = False) -> list[Tensor]:
+    """Rows that cover 0 to n, at most `batch_size` at a time: in order, or, `carried`, along stretches of the split.
 
-    >>> eval_slices(5, 2)
-    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    The stretches are as many as fit; each row of an entry goes on where that row of the entry before it ended, and
+    when stretches end, it is the last rows of an entry that are missing.
+
+    >>> [rows.tolist() for rows in eval_rows(5, 2)]
+    [[0, 1], [2, 3], [4]]
+    >>> [rows.tolist() for rows in eval_rows(5, 2, carried=True)]
+    [[0, 3], [1, 4], [2]]
     """
     if batch_size < 1:
         raise DataError(f"data.batch_size: {batch_size} is not at least 1")
-    return [slice(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
+    if not carried:
+        return list(torch.arange(n).split(batch_size))
+    steps = -(-n // batch_size)
+    return [torch.arange(step, n, steps) for step in range(steps)]
+
+
+def in_order(rows: list[Tensor], outs: list[Tensor]) -> Tensor:
+    """What was computed for each of `eval_rows`, in the order of the split."""
+    whole = torch.cat(outs)
+    out = torch.empty_like(whole)
+    out[torch.cat(rows)] = whole
+    return out

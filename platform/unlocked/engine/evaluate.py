@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from unlocked.config import Config, from_tree
-from unlocked.data import DataSet, eval_slices
+from unlocked.config.schema import ParallelConfig, SchemeConfig
+from unlocked.data import DataSet
 from unlocked.engine.checkpoint import Checkpoints, load_weights
-from unlocked.engine.group import EVALUATION_BATCH
-from unlocked.engine.plan import build_blocks, load_data
+from unlocked.engine.group import InProcessGroup
+from unlocked.engine.plan import build_blocks, load_data, make_plan
 from unlocked.engine.run_folder import read_config
 from unlocked.errors import ConfigError
-from unlocked.tasks import TASKS
-from unlocked_models.chain import Batch, Chain
+from unlocked_models.chain import Chain
 
 
 def load_chain(run_dir: Path, config: Config, data: DataSet, weights: str = "best") -> tuple[Chain, Path]:
@@ -24,7 +25,7 @@ def load_chain(run_dir: Path, config: Config, data: DataSet, weights: str = "bes
     path = (checkpoints.best() if weights == "best" else None) or checkpoints.last()
     if path is None:
         raise ConfigError(f"{run_dir}: no checkpoint yet")
-    chain = Chain(build_blocks(config, data.in_shape, data.n_outputs))
+    chain = Chain(build_blocks(config, data.example))
     stored = load_weights(path)
     dtype = next((value.dtype for value in stored.values() if value.is_floating_point()), torch.float32)
     try:
@@ -42,10 +43,10 @@ def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> d
     rows = getattr(data, split)
     if rows is None:
         raise ConfigError(f"--split: {split}; this run had none (data.validation is 0)")
-    dtype = next(chain.parameters()).dtype
-    with torch.inference_mode():
-        outputs = torch.cat([chain(rows.x[r].to(dtype), Batch(rows.x[r].to(dtype), rows.y[r]))
-                             for r in eval_slices(len(rows), EVALUATION_BATCH)])
-    metrics = TASKS.get(config.task or data.task)().metrics(outputs, rows.y)
+    plain = replace(config, scheme=SchemeConfig(), parallel=ParallelConfig())
+    group = InProcessGroup(make_plan(plain, data), data)
+    group.load_weights(chain.state_dict())
+    task = group.stages[0].learner.task
+    metrics = task.metrics(group.outputs(split), task.target(rows))
     return {"run": run_dir.name, "checkpoint": str(path), "split": split,
             "metrics": {f"{split}/{name}": value for name, value in metrics.items()}}

@@ -6,6 +6,7 @@ what K workers do: same numbers, one process, under a debugger if you like.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unlocked.data import DataSet, eval_slices
+from unlocked.data import DataSet, eval_rows, in_order
 from unlocked.engine.plan import Plan, device_of
 from unlocked.engine.stage import SegmentStats, Stage, connect_in_process
 
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH = 1000  # examples at once, at most
+EVALUATION_NUMBERS = 10_000_000  # of one boundary at once: a language model's outputs are large
 
 Segment = tuple[int, int]  # steps start..stop-1
 
@@ -34,7 +36,7 @@ class Group(ABC):
 
     @abstractmethod
     def outputs(self, split: str) -> Tensor:
-        """Outputs of the whole chain in evaluation mode, on the CPU, in the order of the split."""
+        """What the task keeps of the chain's outputs in evaluation mode, on the CPU, in the order of the split."""
 
     @abstractmethod
     def probe(self) -> dict[int, float]:
@@ -57,6 +59,15 @@ class Group(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+
+def evaluation_rows(plan: Plan, n: int) -> list[Tensor]:
+    """Rows of a split of n examples, as many at once as memory should hold."""
+    largest = max(math.prod(part.out_shape) for part in plan.parts)
+    at_once = max(1, min(EVALUATION_BATCH, EVALUATION_NUMBERS // largest))
+    if plan.carries:  # few long stretches: the beginning of each lacks what was before it
+        at_once = min(at_once, plan.config.data.batch_size, max(1, n // 8))
+    return eval_rows(n, at_once, plan.carries)
 
 
 class InProcessGroup(Group):
@@ -87,14 +98,14 @@ class InProcessGroup(Group):
             yield [stage.end(start, stop) for stage in self.stages]
 
     def outputs(self, split: str) -> Tensor:
-        outs = []
-        for rows in eval_slices(len(getattr(self.data, split)), EVALUATION_BATCH):
+        outs, each = [], evaluation_rows(self.stages[0].plan, len(getattr(self.data, split)))
+        for i, rows in enumerate(each):
             h = None
             for stage in self.stages:
-                h = stage.evaluate(split, rows, h)
+                h = stage.evaluate(split, rows, i == 0, h)
             assert h is not None
             outs.append(h.cpu())
-        return torch.cat(outs)
+        return in_order(each, outs)
 
     def probe(self) -> dict[int, float]:
         h = None

@@ -288,7 +288,7 @@ class _Run:
     # measuring --------------------------------------------------------------------------------------------
 
     def _evaluate(self, group: Group, split: str) -> dict[str, float]:
-        return self.task.metrics(group.outputs(split), getattr(self.data, split).y)
+        return self.task.metrics(group.outputs(split), self.task.target(getattr(self.data, split)))
 
     def _probe(self, group: Group) -> dict[str, float]:
         values = {f"align/module_{k}": cosine for k, cosine in group.probe().items()}
@@ -309,6 +309,8 @@ class _Run:
         for k, s in enumerate(stats):
             if "sg" in s.series:
                 values[f"sg/loss/module_{k}"] = _mean(s.series["sg"])
+            if s.series.get("time"):
+                values[f"sg/time_loss/module_{k}"] = _mean(s.series["time"])
             if self.plan.launcher == "ray" and len(stats) > 1:  # in one process nothing waits
                 values[f"time/wait_fraction/module_{k}"] = p.waited[k] / p.train_seconds
                 for what, seconds in (("compute", s.computed), ("wait", s.waited), ("communicate", s.sent)):
@@ -357,7 +359,8 @@ class _Run:
         if best is not None:
             group.load_weights(load_weights(best))
         self.test_outputs = group.outputs("test")
-        values = {f"test/{k}": v for k, v in self.task.metrics(self.test_outputs, self.data.test.y).items()}
+        values = {f"test/{k}": v for k, v in self.task.metrics(
+            self.test_outputs, self.task.target(self.data.test)).items()}
         self._log(values)
 
     def _finish(self) -> dict[str, Any]:

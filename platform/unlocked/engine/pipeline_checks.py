@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unlocked.errors import ConfigError, reason
 from unlocked.schemes import Part
-from unlocked_models.chain import Chain, takes_batch
+from unlocked_models.chain import Chain, carrying, takes_batch
 
 # Schedules that compute the gradients of a module's input first and those of its weights when there is time
 SPLIT_BACKWARD = ("interleaved_zero_bubble", "zero_bubble")
@@ -19,6 +19,9 @@ def refuse_uncuttable(schedule: str, blocks: Sequence[nn.Module]) -> None:
     """Blocks to which a microbatch may mean something else than a part of the minibatch."""
     for i, block in enumerate(blocks):
         name = f"block {i} ({type(block).__name__})"
+        if carrying([block]):
+            raise ConfigError(f"parallel.schedule: {schedule} runs microbatches of one minibatch one after the other; "
+                              f"{name} would go on from one to the next (model.carry)")
         if takes_batch(block):
             raise ConfigError(f"parallel.schedule: {schedule} gives a block its microbatch of h alone; {name} takes "
                               f"(h, batch)")

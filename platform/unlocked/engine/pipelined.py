@@ -67,7 +67,9 @@ class PipelinedStage(Stage):
         rows = plan.config.data.batch_size // parallel.replicas // self._microbatches
 
         def like(shape: tuple[int, ...], requires_grad: bool) -> Tensor:
-            return torch.empty(rows, *shape, dtype=self.dtype, device="meta", requires_grad=requires_grad)
+            ids = part.is_first and not requires_grad and part.example.vocabulary is not None
+            return torch.empty(rows, *shape, dtype=torch.long if ids else self.dtype, device="meta",
+                               requires_grad=requires_grad)
 
         self._forward = _Forward(self.learner)
         # shapes are given: torch would else find them by running a microbatch, which moves batch statistics
@@ -87,7 +89,7 @@ class PipelinedStage(Stage):
         return (self._x(t),) if self.learner.part.is_first else ()
 
     def target(self, t: int) -> Tensor | None:
-        return self.batches.y(t) if self.learner.part.is_last else None
+        return self.learner.task.target(self._batch(t, None)) if self.learner.part.is_last else None
 
     def _waited(self) -> float:
         return self.idle

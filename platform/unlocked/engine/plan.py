@@ -20,7 +20,7 @@ from unlocked.schemes.dni import DNI
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 from unlocked.tasks import TASKS, Task
-from unlocked_models.chain import Chain, build, output_shapes
+from unlocked_models.chain import Chain, Example, build, carrying, output_shapes
 
 # Over h_k, beside those of M's layers: scaling a prediction, comparing it with its target, the messages. A ResNet's
 # synthetic gradients take the time of about this many (on maps they are little else).
@@ -33,8 +33,7 @@ class Plan:
 
     config: Config
     task: str
-    in_shape: tuple[int, ...]
-    n_outputs: int
+    example: Example
     parts: list[Part]
     costs: list[float]  # of each block, floating-point operations per example
     parameters: list[int]  # of each block
@@ -42,6 +41,7 @@ class Plan:
     launcher: str  # inprocess | ray
     n_train: int
     steps_per_epoch: int
+    carries: bool  # layers go on where the last minibatch ended
 
     @property
     def modules(self) -> int:
@@ -113,8 +113,10 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     if config.data.augment:
         parse_augment(config.data.augment, data.in_shape)
     task = config.task or data.task
-    if task != data.task:
-        raise ConfigError(f"task: {task} does not fit {data.name}, whose targets are for {data.task}")
+    example, objective = data.example, TASKS.get(task)()
+    misfit = objective.misfit(data.task, example)
+    if misfit is not None:
+        raise ConfigError(f"task: {task} does not fit {data.name}: {misfit}")
     with torch.device("meta"):
         blocks = _build(config, data)
     small = sum(p.numel() for block in blocks for p in block.parameters()) < SMALL
@@ -123,14 +125,22 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         if small:
             blocks = _build(config, data)
         shapes = _shapes(config, data, blocks)
-        costs = block_costs(blocks, data.in_shape)
-    if shapes[-1] != (data.n_outputs,):
-        raise ConfigError(f"model.name: {config.model['name']} gives outputs of shape {shapes[-1]}, "
-                          f"{data.name} has {data.n_outputs} classes")
+        costs = block_costs(blocks, data.in_shape, example)
+    wanted = objective.output_shape(example)
+    if shapes[-1] != wanted:
+        raise ConfigError(f"model.name: {config.model['name']} gives outputs of shape {shapes[-1]}, {task} of "
+                          f"{data.name} needs {wanted}")
+    carries = bool(carrying(blocks))
+    if carries and not data.ordered:
+        raise ConfigError(f"model.carry: {config.model['name']} goes on where the last minibatch ended, but the "
+                          f"examples of {data.name} do not follow each other")
+    if config.scheme.time.synthetic and not carries:
+        raise ConfigError(f"scheme.time.synthetic: true, but no layer of {config.model['name']} goes on where the last "
+                          f"minibatch ended (recurrent models: model.carry=true)")
     stages, modules = config.parallel.stages, config.parallel.module_count()
     if modules > len(blocks):
-        wanted = f"{stages} is" if modules == stages else f"{stages} with {modules // stages} modules each are"
-        raise ConfigError(f"parallel.stages: {wanted} more than the {len(blocks)} blocks of "
+        asked = f"{stages} is" if modules == stages else f"{stages} with {modules // stages} modules each are"
+        raise ConfigError(f"parallel.stages: {asked} more than the {len(blocks)} blocks of "
                           f"{config.model['name']} as configured")
     # balanced over modules; the sums of workers that hold several are not looked at
     sizes = config.parallel.partition or partition(costs, modules, _sg_costs(config, shapes, where))
@@ -139,7 +149,7 @@ def make_plan(config: Config, data: DataSet) -> Plan:
                           f"has {len(blocks)}")
     if config.parallel.schedule != "locked":
         refuse_uncuttable(config.parallel.schedule, blocks)
-    parts = _parts(sizes, shapes, data.in_shape, data.n_outputs)
+    parts = _parts(sizes, shapes, example)
     if config.parallel.schedule in SPLIT_BACKWARD:
         real = blocks if small else _build(config, data)
         refuse_unsplittable(config.parallel.schedule, real, parts, DTYPES[config.train.precision])
@@ -154,22 +164,22 @@ def make_plan(config: Config, data: DataSet) -> Plan:
             with torch.device("meta"):
                 SyntheticGradient(config.scheme.sg, part.out_shape)  # raises where it does not fit
     plan = Plan(
-        config=config, task=task, in_shape=data.in_shape, n_outputs=data.n_outputs,
+        config=config, task=task, example=example,
         parts=parts, costs=costs,
         parameters=[sum(p.numel() for p in block.parameters()) for block in blocks],
         lag=int(lag), launcher=launcher, n_train=len(data.train),
-        steps_per_epoch=len(data.train) // config.data.batch_size)
+        steps_per_epoch=len(data.train) // config.data.batch_size, carries=carries)
     if launcher == "inprocess" and config.parallel.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("parallel.device: cuda, but torch sees no GPU here")
     return plan
 
 
-def build_blocks(config: Config, data_shape: tuple[int, ...], n_outputs: int) -> list[nn.Module]:
+def build_blocks(config: Config, example: Example) -> list[nn.Module]:
     """All blocks of the chain, initialised from the run's seed alone: every worker builds the same."""
     options = {key: value for key, value in config.model.items() if key != "name"}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(config.seed, "init"))
-        blocks = build(config.model["name"], data_shape, n_outputs, **options)
+        blocks = build(config.model["name"], example.in_shape, example.n_outputs, example=example, **options)
     for layer in (layer for block in blocks for layer in block.modules()):
         if getattr(layer, "inplace", False) is True:  # it would overwrite what the module below holds
             layer.inplace = False  # type: ignore[assignment]
@@ -179,7 +189,7 @@ def build_blocks(config: Config, data_shape: tuple[int, ...], n_outputs: int) ->
 def build_learner(plan: Plan, module: int, device: torch.device) -> ModuleLearner:
     """The learner of one module, on its device, in training mode."""
     config, part = plan.config, plan.parts[module]
-    blocks = build_blocks(config, plan.in_shape, plan.n_outputs)[part.start:part.stop]
+    blocks = build_blocks(config, plan.example)[part.start:part.stop]
     chain = Chain(blocks).to(device, DTYPES[config.train.precision]).train()
     return plan.scheme(part, chain, plan.make_task(), config, plan.lag)
 
@@ -206,8 +216,7 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
         sg = 0
         if issubclass(plan.scheme, DNI) and not part.is_last:
             with torch.device("meta"):
-                context = plan.n_outputs if plan.scheme.conditional else 0
-                model = SyntheticGradient(plan.config.scheme.sg, part.out_shape, context)
+                model = plan.scheme.make_sg(plan.config, part.out_shape, plan.make_task(), plan.example)
             sg = sum(p.numel() for p in model.parameters())
         copies = 2 + moments[plan.config.optimizer.name]  # weights, gradients, optimiser state
         kept = batch * torch.Size(part.out_shape).numel() * (plan.lag + 1)
@@ -222,7 +231,7 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
 
 def _build(config: Config, data: DataSet) -> list[nn.Module]:
     try:
-        return build_blocks(config, data.in_shape, data.n_outputs)
+        return build_blocks(config, data.example)
     except (ValueError, TypeError) as error:
         why = reason(error)
         raise ConfigError(why if why.startswith("model.") else f"model: {why}") from None
@@ -230,20 +239,19 @@ def _build(config: Config, data: DataSet) -> list[nn.Module]:
 
 def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[tuple[int, ...]]:
     try:
-        return output_shapes(blocks, data.in_shape)
-    except (RuntimeError, ValueError, TypeError) as error:
+        return output_shapes(blocks, data.in_shape, data.example)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise ConfigError(f"model.name: {config.model['name']} cannot run on examples of shape "
                           f"{data.in_shape} of {data.name}: {reason(error)}") from None
 
 
-def _parts(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], in_shape: tuple[int, ...],
-           n_outputs: int) -> list[Part]:
+def _parts(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], example: Example) -> list[Part]:
     parts, start = [], 0
     for index, size in enumerate(sizes):
         stop = start + size
         parts.append(Part(index=index, modules=len(sizes), start=start, stop=stop, n_blocks=sum(sizes),
-                          data_shape=in_shape, in_shape=shapes[start - 1] if start else in_shape,
-                          out_shape=shapes[stop - 1], n_outputs=n_outputs))
+                          in_shape=shapes[start - 1] if start else example.in_shape,
+                          out_shape=shapes[stop - 1], example=example))
         start = stop
     return parts
 

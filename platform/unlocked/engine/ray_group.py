@@ -14,13 +14,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from unlocked.config import to_dict
-from unlocked.data import DataSet, eval_slices
+from unlocked.data import DataSet, in_order
 from unlocked.engine.cluster import resources, resources_text, start_ray
-from unlocked.engine.group import EVALUATION_BATCH, Group, Segment
+from unlocked.engine.group import Group, Segment, evaluation_rows
 from unlocked.engine.plan import Plan
 from unlocked.engine.pulse import Pulse, Watch
 from unlocked.engine.stage import SegmentStats
@@ -110,12 +109,13 @@ class RayGroup(Group):
 
     def outputs(self, split: str) -> Tensor:
         chain, refs = self._first_replica(), []
-        for rows in eval_slices(len(getattr(self.data, split)), EVALUATION_BATCH):
+        each = evaluation_rows(self.plan, len(getattr(self.data, split)))
+        for i, rows in enumerate(each):
             h = None
             for worker, slot in chain:
-                h = worker.call.remote(slot, "evaluate", split, rows, h)
+                h = worker.call.remote(slot, "evaluate", split, rows, i == 0, h)
             refs.append(h)
-        return torch.cat([out.cpu() for out in self._get(refs)])
+        return in_order(each, [out.cpu() for out in self._get(refs)])
 
     def probe(self) -> dict[int, float]:
         chain, h = self._first_replica(), None

@@ -69,12 +69,16 @@ class Stage:
         config = plan.config
         augment = parse_augment(config.data.augment, data.in_shape) if config.data.augment else None
         self.batches = TrainBatches(self._placed(data.train), config.data.batch_size,
-                                    derive_seed(config.seed, "order"), augment, shard, data.name)
+                                    derive_seed(config.seed, "order"), augment, shard, data.name, plan.carries,
+                                    data.stretch)
         part = self.learner.part
         self._is_first = part.is_first
-        takes_labels = self.learner.needs_labels or part.is_last or any(
-            self.learner.chain._with_batch) or self.learner.chain.has_local_loss()
-        self._y = self.batches.y if takes_labels else lambda t: _NO_LABELS
+        takes_target = self.learner.needs_labels or part.is_last
+        looks = self.learner.chain.takes_batch() or self.learner.chain.has_local_loss()
+        self._takes_y = takes_target or looks
+        # what it runs on, too, where another module's output is not
+        self._takes_x = looks or (takes_target and self.learner.task.learns_input)
+        self._evaluated: list[Tensor | None] = []  # carried from one call of `evaluate` to the next
         self._splits = {"train": data.train, "validation": data.validation, "test": data.test}
         self._lr_factor = lr_factor(config.optimizer, plan.total_steps)
         self._base_lrs = [[g["lr"] for g in o.param_groups] for o in self.learner.optimizers()]
@@ -121,10 +125,17 @@ class Stage:
             self._set_lr(t)
         if self._is_first or self._late_inputs is not None:
             x = self._x(t)
-            self.learner.step(t, x, Batch(x, self._y(t)), self)
+            self.learner.step(t, x, self._batch(t, x), self)
         else:
             assert self.ends.h_in is not None
-            self.learner.step(t, self.ends.h_in.receive(t), Batch(None, self._y(t)), self)
+            self.learner.step(t, self.ends.h_in.receive(t), self._batch(t, None), self)
+
+    def _batch(self, t: int, x: Tensor | None) -> Batch:
+        """Minibatch t beside h; `x` where it is at hand."""
+        if x is None and self._takes_x:
+            x = self._x(t)
+        y = self._real(self.batches.y(t)) if self._takes_y else _NO_LABELS
+        return Batch(x, y, self.batches.fresh(t))
 
     def feedback_phase(self, t: int) -> None:
         late = t - self.lag
@@ -137,8 +148,11 @@ class Stage:
             self.learner.absorb(late, self._feedback.take(late), self)
 
     def _x(self, t: int) -> Tensor:
-        x = self.batches.x(t)
-        return x if x.dtype is self.dtype else x.to(self.dtype)
+        return self._real(self.batches.x(t))
+
+    def _real(self, values: Tensor) -> Tensor:
+        """Real numbers in the dtype of the weights; ids as they are."""
+        return values.to(self.dtype) if values.is_floating_point() and values.dtype is not self.dtype else values
 
     def _late(self) -> list[Late]:
         return [late for late in (self._late_inputs, self._feedback) if late is not None]
@@ -179,29 +193,36 @@ class Stage:
 
     # evaluation and probe ----------------------------------------------------------------------------
 
-    def evaluate(self, split: str, rows: slice, h: Tensor | None = None) -> Tensor:
-        """Outputs of this module in evaluation mode, for rows of a split; `h` from the module below."""
-        source = self._splits[split]
-        assert source is not None
-        chain = self.learner.chain
-        x = source.x[rows].to(self.device, self.dtype) if self._is_first else None
-        h_in = x if h is None else h.to(self.device)
+    def evaluate(self, split: str, rows: Tensor, fresh: bool, h: Tensor | None = None) -> Tensor:
+        """Outputs of this module in evaluation mode, for rows of a split; `h` from the module below. Of the last module
+        what its task keeps of them. Streams begin with a `fresh` call, and go on with the next."""
+        learner, batch = self.learner, self._batch_of(split, rows, fresh)
+        h_in = batch.x if h is None else h.to(self.device)
         assert h_in is not None
-        chain.eval()
+        training = learner.carried()
+        learner.carry([None] * len(training) if fresh else self._evaluated)
+        learner.chain.eval()
         with torch.inference_mode():
-            out = chain(h_in, Batch(x, source.y[rows].to(self.device)))
-        chain.train()
+            out = learner.chain(h_in, batch)
+            if learner.part.is_last:
+                out = learner.task.keep(out, learner.task.target(batch))
+        learner.chain.train()
+        self._evaluated = learner.carried()
+        learner.carry(training)
         return out
 
     def probe_forward(self, h: Tensor | None = None) -> Tensor:
         """The probe batch, the first of the training split, in training mode."""
-        rows = slice(0, min(self.plan.config.data.batch_size, self.plan.n_train))
-        split = self._splits["train"]
-        assert split is not None
-        x = split.x[rows].to(self.device, self.dtype) if self._is_first else None
-        h_in = x if h is None else h.to(self.device)
+        batch = self._batch_of("train", torch.arange(min(self.plan.config.data.batch_size, self.plan.n_train)), True)
+        h_in = batch.x if h is None else h.to(self.device)
         assert h_in is not None
-        return self.learner.probe_forward(h_in, Batch(x, split.y[rows].to(self.device)))
+        return self.learner.probe_forward(h_in, batch)
+
+    def _batch_of(self, split: str, rows: Tensor, fresh: bool) -> Batch:
+        source = self._splits[split]
+        assert source is not None
+        x = self._real(source.x[rows].to(self.device)) if self._is_first or self._takes_x else None
+        return Batch(x, self._real(source.y[rows].to(self.device)), fresh)
 
     def probe_loss(self) -> Tensor:
         return self.learner.probe_loss()

@@ -14,7 +14,7 @@ over K workers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -24,9 +24,10 @@ from torch.nn.functional import cosine_similarity
 
 from unlocked.config.schema import Config
 from unlocked.optim import build_optimizer
+from unlocked.schemes.through_time import TimeGradients
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import Task
-from unlocked_models.chain import Batch, Chain
+from unlocked_models.chain import Batch, Chain, Example, carrying
 from unlocked_models.registry import Registry
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of weights and messages
@@ -50,10 +51,13 @@ class Part:
     start: int
     stop: int
     n_blocks: int
-    data_shape: tuple[int, ...]  # of one example of the network's input, without the batch axis
-    in_shape: tuple[int, ...]  # of the module's own input
+    in_shape: tuple[int, ...]  # of one example of the module's own input, without the batch axis
     out_shape: tuple[int, ...]
-    n_outputs: int
+    example: Example  # of the data
+
+    @property
+    def n_outputs(self) -> int:
+        return self.example.n_outputs
 
     @property
     def is_first(self) -> bool:
@@ -88,7 +92,7 @@ class ModuleLearner(ABC):
 
     feedback_from: ClassVar[Literal["above", "last"] | None] = None
     why_no_lag: ClassVar[str | None] = None  # why messages cannot be consumed late; None: they can
-    needs_labels: ClassVar[bool] = False  # in every module, not only in the last
+    needs_labels: ClassVar[bool] = False  # the task's targets in every module, not only in the last
     learns_inputs: bool = False  # runs on synthetic inputs: h_{k-1} comes by `absorb_input`, `lag` late
     refuses: ClassVar[dict[str, str]] = {}  # family -> the mathematical reason why it cannot train under this
 
@@ -101,11 +105,17 @@ class ModuleLearner(ABC):
         self.reduce: Callable[[list[nn.Parameter]], None] | None = None  # averages gradients over replicas
         self.series: dict[str, list[Tensor]] = {}  # metrics of the steps since the last read, on the device
         self.sg_seconds = 0.0  # so far, on what the scheme predicts and learns beside the module itself
+        self.carrying = carrying([chain])  # layers that go on where the last minibatch ended
+        self.time: TimeGradients | None = None
+        if config.scheme.time.synthetic and self.carrying:
+            like = next(chain.parameters()).detach()
+            self.time = TimeGradients(config, self.carrying, part.start, task.terms(part.example), like)
         self._local_loss_blocks = {i for i, block in enumerate(chain) if hasattr(block, "local_loss")}
         self.draw_as_replica(0)
         self._draws = not all(type(layer) in DRAWS_NOTHING for block in chain for layer in block.modules())
         self._bf16 = config.train.precision == "bf16"
         self._probe: _Probe | None = None
+        self._probing = False
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:
@@ -142,6 +152,16 @@ class ModuleLearner(ABC):
     def run_chain(self, h: Tensor, batch: Batch, after: Callable[[int, Tensor], Tensor] | None = None
                   ) -> tuple[Tensor, Tensor | None]:
         """Output of the module and the sum of its blocks' own losses (None where there are none)."""
+        self.carry([None] * len(self.carrying) if batch.fresh else self.carried())
+        if self.time is None or not torch.is_grad_enabled() or self._probing:
+            return self._run_blocks(h, batch, after)
+        starts = self.time.enter()
+        out, local = self._run_blocks(h, batch, after)
+        beyond = self.time.leave(starts)
+        return out, beyond if local is None else local + beyond
+
+    def _run_blocks(self, h: Tensor, batch: Batch, after: Callable[[int, Tensor], Tensor] | None
+                    ) -> tuple[Tensor, Tensor | None]:
         if not self._local_loss_blocks and not self._bf16:
             return self.chain(h, batch, after), None
         local: list[Tensor] = []
@@ -165,7 +185,7 @@ class ModuleLearner(ABC):
     def learn_from_loss(self, h_in: Tensor, batch: Batch, ports: Ports) -> None:
         """The last module: the true gradient of the loss, at once; dL/dh_{K-1} goes down."""
         h, local = self.run_chain(h_in, batch)
-        loss = self.task.loss(h, batch.y)
+        loss = self.task.loss(h, self.task.target(batch))
         self.record("loss", loss)
         (loss if local is None else loss + local).backward()
         if not self.part.is_first and h_in.grad is not None:
@@ -174,6 +194,10 @@ class ModuleLearner(ABC):
 
     def update(self) -> None:
         """One optimiser step on the gradients of this module."""
+        if self.time is not None:
+            error = self.time.learn(self.apply)
+            if error is not None:
+                self.record("time", error)
         if self.optimizer is not None:
             self.apply(self.optimizer, self.config.optimizer.clip_norm)
 
@@ -194,11 +218,12 @@ class ModuleLearner(ABC):
         values.append(value.detach())
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        return [self.optimizer] if self.optimizer is not None else []
+        own = [self.optimizer] if self.optimizer is not None else []
+        return own if self.time is None else [*own, self.time.optimizer]
 
     def inner_modules(self) -> list[nn.Module]:
         """All that this learner trains, for checks and accounting."""
-        return [self.chain]
+        return [self.chain] if self.time is None else [self.chain, self.time.models, self.time.foresee]
 
     # gradient alignment on a probe batch -------------------------------------------------------------
 
@@ -213,19 +238,24 @@ class ModuleLearner(ABC):
 
     def probe_forward(self, h_in: Tensor, batch: Batch) -> Tensor:
         """h_k of the probe batch in training mode; with `probe_backward` after it, no state has changed."""
-        buffers = [b.clone() for b in self.chain.buffers()]
+        buffers, carried = [b.clone() for b in self.chain.buffers()], self.carried()
         self.seed_step(0)
+        self._probing = True
         with torch.enable_grad():
-            h = h_in.detach().requires_grad_()
+            h = h_in.detach()
+            if h.is_floating_point():
+                h.requires_grad_()
             out, _, points = self.points(h, batch)
+        self._probing = False
         self._probe = _Probe(h, points, out, batch, buffers)
+        self.carry(carried)
         return out.detach()
 
     def probe_loss(self) -> Tensor:
         """dL/dh_K on the probe batch, from the last module."""
         assert self._probe is not None
         out = self._probe.out.detach().requires_grad_()
-        return torch.autograd.grad(self.task.loss(out, self._probe.batch.y), out)[0]
+        return torch.autograd.grad(self.task.loss(out, self.task.target(self._probe.batch)), out)[0]
 
     def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, float | None]:
         """Given the true dL/dh_k and e = dL/dh_K: dL/dh_{k-1}, and the mean cosine over the injected points.
@@ -235,24 +265,41 @@ class ModuleLearner(ABC):
         """
         assert self._probe is not None
         probe, self._probe = self._probe, None
-        true = torch.autograd.grad(probe.out, [probe.h, *probe.points], delta, allow_unused=True)
+        wanted = [probe.h, *probe.points] if probe.h.requires_grad else probe.points
+        true: list[Tensor | None] = []
+        if wanted and probe.out.requires_grad:
+            true = [*torch.autograd.grad(probe.out, wanted, delta, allow_unused=True)]
+        below = true.pop(0) if true and probe.h.requires_grad else None
         with torch.no_grad():
             for buffer, saved in zip(self.chain.buffers(), probe.buffers, strict=True):
                 buffer.copy_(saved)
             given = self.injected(probe.points, probe.batch, e)
             cosines = [float(cosine_similarity(g.flatten().double(), d.flatten().double(), dim=0))
-                       for g, d in zip(given, true[1:], strict=True) if g is not None and d is not None]
-        return true[0], (sum(cosines) / len(cosines) if cosines else None)
+                       for g, d in zip(given, true, strict=True) if g is not None and d is not None]
+        return below, (sum(cosines) / len(cosines) if cosines else None)
 
     # state -------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Everything but the weights of the chain, as tensors and plain values."""
-        return {"optimizer": self.optimizer.state_dict() if self.optimizer is not None else None}
+        return {"optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
+                "carried": self.carried(), "time": self.time and self.time.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         if self.optimizer is not None:
             self.optimizer.load_state_dict(state["optimizer"])
+        self.carry(state["carried"])
+        if self.time is not None:
+            self.time.load_state(state["time"])
+
+    def carried(self) -> list[Tensor | None]:
+        """The states in which the last minibatch ended, of the layers that go on from there."""
+        return [None if layer.carried is None else layer.carried.detach()  # type: ignore[operator]
+                for layer in self.carrying]
+
+    def carry(self, states: Sequence[Tensor | None]) -> None:
+        for layer, state in zip(self.carrying, states, strict=True):
+            layer.carried = state  # type: ignore[assignment]
 
     def prepare_checkpoint(self, at: int) -> None:  # noqa: B027 (a hook, empty for most schemes)
         """Told before a segment that the next checkpoint follows step `at - 1`."""

@@ -9,7 +9,12 @@ inside the block autograd applies phi', so any layer type may stand there. The o
 its update is backprop's. No gradient passes from a block to the one below, so those products are not
 computed. With `granularity: layer` feedback also arrives behind every nonlinearity inside a block.
 
-B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l.
+Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
+position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
+concerns all: the sum of the errors. Any other error is projected as a whole, flattened.
+
+B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l (at one
+position).
 
 Lag: e of minibatch t-D is consumed at step t. What the backward needs is *stashed*: activations, and copies
 of the few weights it reads, as they were at step t-D. So a late update is the exact DFA gradient of its own
@@ -32,7 +37,7 @@ from unlocked.config.schema import Config
 from unlocked.schemes.base import ModuleLearner, Part, Ports, register_scheme
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
-from unlocked_models.chain import Batch, Chain
+from unlocked_models.chain import Batch, Chain, carrying
 
 NONLINEARITIES = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
                   nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish)
@@ -40,6 +45,14 @@ NONLINEARITIES = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn
 
 def _unpack(x: Tensor) -> Tensor:
     return x
+
+
+def _at_positions(e: Tensor, positions: int) -> Tensor:
+    """The errors `(batch, positions of the output, outputs)` at the positions of a hidden state, aligned at the end."""
+    if positions == e.shape[1]:
+        return e
+    rest, whole = positions - e.shape[1], e.sum(1, keepdim=True)
+    return whole.expand(-1, positions, -1) if rest < 0 else torch.cat([whole.expand(-1, rest, -1), e], 1)
 
 
 @dataclass
@@ -50,7 +63,8 @@ class _Waiting:
     points: list[Tensor]
     local: Tensor | None
     h_in: Tensor
-    y: Tensor
+    batch: Batch
+    carried: list[Tensor | None]  # that the forward pass began with
     weights: list[Tensor] | None  # at the forward pass; kept only for a checkpoint
 
 
@@ -63,6 +77,7 @@ class DFA(ModuleLearner):
         self.waiting: deque[_Waiting] = deque()
         self._checkpoint_at: int | None = None
         self._storages = {p.untyped_storage().data_ptr() for p in chain.parameters()}
+        self._error_shape = task.output_shape(part.example)
         self.taps = _Taps(chain, part, config.scheme.feedback.granularity)
         self.feedback = [self._draw(block, nth, shape) for block, nth, shape in self.taps.shapes]
 
@@ -72,13 +87,15 @@ class DFA(ModuleLearner):
         return 0 if modules == 1 else modules
 
     def _draw(self, block: int, nth: int, shape: tuple[int, ...]) -> Tensor:
-        """B_l, `(outputs, size of layer l)`: of the seed and the place in the chain, however it is cut."""
+        """B_l, `(outputs, size of layer l)`, both at one position where they have several: of the seed and the place in
+        the chain, however it is cut."""
         config = self.config.scheme.feedback
         seed = config.seed if config.seed is not None else self.config.seed
         generator = torch.Generator().manual_seed(derive_seed(seed, "feedback", block, nth))
-        size = torch.Size(shape).numel()
+        by_position = len(shape) == len(self._error_shape) == 2
+        outputs, size = (s[1] if by_position else torch.Size(s).numel() for s in (self._error_shape, shape))
         bound = config.scale / size**0.5
-        B = torch.empty(self.part.n_outputs, size, dtype=torch.float64)
+        B = torch.empty(outputs, size, dtype=torch.float64)
         if config.distribution == "uniform":
             B.uniform_(-bound, bound, generator=generator)
         else:
@@ -90,7 +107,7 @@ class DFA(ModuleLearner):
             self.seed_step(t)
             h, local, points = self._forward(h_in, batch)
             out = h.detach().requires_grad_()
-            loss = self.task.loss(out, batch.y)
+            loss = self.task.loss(out, self.task.target(batch))
             self.record("loss", loss)
             (e,) = torch.autograd.grad(loss, out)
             ports.down(e)
@@ -109,8 +126,9 @@ class DFA(ModuleLearner):
 
     def project(self, e: Tensor, points: list[Tensor]) -> list[Tensor]:
         """g_l = B_l e for every point l of this module."""
-        e = e.flatten(1)
-        return [(e @ B).view_as(h) for B, h in zip(self.feedback, points, strict=True)]
+        flat = e.flatten(1)
+        return [_at_positions(e, h.shape[1]) @ B if e.dim() == h.dim() == 3 else (flat @ B).view_as(h)
+                for B, h in zip(self.feedback, points, strict=True)]
 
     def _forward(self, h_in: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         with self.taps.cutting() as (after, points):
@@ -119,10 +137,11 @@ class DFA(ModuleLearner):
 
     def _forward_and_wait(self, t: int, h_in: Tensor, batch: Batch, weights: list[Tensor] | None) -> Tensor:
         self.seed_step(t)
+        carried = self.carried()
         stash = saved_tensors_hooks(self._pack, _unpack) if self.lag > 0 else contextlib.nullcontext()
         with stash:
             h, local, points = self._forward(h_in, batch)
-        self.waiting.append(_Waiting(t, points, local, h_in, batch.y, weights))
+        self.waiting.append(_Waiting(t, points, local, h_in, batch, carried, weights))
         return h.detach()
 
     def _learn(self, points: list[Tensor], gradients: list[Tensor], local: Tensor | None) -> None:
@@ -156,7 +175,8 @@ class DFA(ModuleLearner):
     def state(self) -> dict[str, Any]:
         state = super().state()
         assert all(w.weights is not None for w in self.waiting), "prepare_checkpoint was not called in time"
-        state["waiting"] = [(w.t, w.h_in.detach(), w.y, w.weights) for w in self.waiting]
+        state["waiting"] = [(w.t, w.h_in.detach(), (w.batch.x, w.batch.y, w.batch.fresh), w.carried, w.weights)
+                            for w in self.waiting]
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -165,10 +185,12 @@ class DFA(ModuleLearner):
         self.waiting.clear()
         now = [p.detach().clone() for p in self.chain.parameters()]
         buffers = [b.detach().clone() for b in self.chain.buffers()]
-        for t, h_in, y, weights in state["waiting"]:
+        for t, h_in, batch, carried, weights in state["waiting"]:
             self._set(weights)
-            self._forward_and_wait(t, h_in, Batch(x=h_in if self.part.is_first else None, y=y), weights)
+            self.carry(carried)
+            self._forward_and_wait(t, h_in, Batch(*batch), weights)
         self._set(now)
+        self.carry(state["carried"])
         with torch.no_grad():
             for buffer, saved in zip(self.chain.buffers(), buffers, strict=True):
                 buffer.copy_(saved)
@@ -202,13 +224,16 @@ class _Taps:
 
     def _dry_run(self, chain: Chain, part: Part) -> list[tuple[int, int, tuple[int, ...]]]:
         parameter = next(chain.parameters(), torch.zeros(()))
-        h = torch.zeros(2, *part.in_shape, device=parameter.device, dtype=parameter.dtype)
-        batch = Batch(x=h, y=torch.zeros(2, dtype=torch.long, device=h.device))
+        batch = part.example.batch(2, parameter.device, parameter.dtype)
+        h = batch.x if part.is_first else torch.zeros(2, *part.in_shape, device=parameter.device, dtype=parameter.dtype)
+        assert h is not None
         was_training = chain.training
         chain.eval()
         with torch.enable_grad(), self._tapping(cut=True) as (after, _):
             out = chain(h, batch, after)
         chain.train(was_training)
+        for layer in carrying([chain]):
+            layer.carried = None  # type: ignore[assignment]
         self._keep = [point.requires_grad for _, _, point in self._seen]
         kept = [i for i, keep in enumerate(self._keep) if keep]
         if kept and self._seen[kept[-1]][0] == self.n_blocks - 1 and not out.requires_grad:

@@ -33,7 +33,7 @@ from unlocked.schemes.inputs import SyntheticInput
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
-from unlocked_models.chain import Batch, Chain
+from unlocked_models.chain import Batch, Chain, Example
 
 
 @register_scheme("dni")
@@ -43,6 +43,7 @@ class DNI(ModuleLearner):
 
     def __init__(self, part: Part, chain: Chain, task: Task, config: Config, lag: int = 0):
         super().__init__(part, chain, task, config, lag)
+        self._terms = task.terms(part.example)
         self.sg: nn.Module | None = None
         self.sg_optimizer: torch.optim.Optimizer | None = None
         # per minibatch whose target has not come: h_k, context, and at lag 0 the prediction with its graph
@@ -51,7 +52,7 @@ class DNI(ModuleLearner):
             sg = config.scheme.sg
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(derive_seed(config.seed, "sg", part.stop))
-                model = SyntheticGradient(sg, part.out_shape, part.n_outputs if self.conditional else 0)
+                model = self.make_sg(config, part.out_shape, task, part.example)
             self.sg = model.to(self.device, self.dtype)
             self.sg_optimizer = build_optimizer(
                 OptimizerConfig(name=sg.optimizer, lr=sg.lr or config.optimizer.lr), self.sg.parameters())
@@ -62,10 +63,20 @@ class DNI(ModuleLearner):
             self.learns_inputs = True
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(derive_seed(config.seed, "inputs", part.start))
-                guess = SyntheticInput(config.scheme.inputs, part.data_shape, part.in_shape)
+                guess = SyntheticInput(config.scheme.inputs, part.example.in_shape, part.in_shape,
+                                       part.example.vocabulary)
             self.inputs = guess.to(self.device, self.dtype)
             lr = config.scheme.inputs.lr or config.optimizer.lr
             self.inputs_optimizer = build_optimizer(OptimizerConfig(name="adam", lr=lr), self.inputs.parameters())
+
+    @classmethod
+    def make_sg(cls, config: Config, shape: tuple[int, ...], task: Task, example: Example) -> SyntheticGradient:
+        """M of a boundary of this shape."""
+        if not cls.conditional:
+            return SyntheticGradient(config.scheme.sg, shape)
+        context = task.context_shape(example)
+        ids = bool(example.y_shape) and not example.y_real and not task.learns_input
+        return SyntheticGradient(config.scheme.sg, shape, context, example.n_outputs if ids else None)
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:
@@ -92,7 +103,7 @@ class DNI(ModuleLearner):
         with torch.set_grad_enabled(self.lag == 0):
             prediction = self._predict(h_k, c)
         self.sg_seconds += time.perf_counter() - begin
-        g = prediction.detach() / len(h_k)  # M speaks per example; the loss is a mean
+        g = prediction.detach() / (len(h_k) * self._terms)  # M speaks per example; the loss is a mean
         if local is not None:
             torch.autograd.backward([h, local], [g, None])
         elif h.requires_grad:
@@ -112,7 +123,7 @@ class DNI(ModuleLearner):
             prediction = self._predict(h_k, c)
         # the squared error per example and its gradient in two buffers: on feature maps the passes over memory
         # that autograd would make for them cost more than M itself
-        error = (message * len(h_k)).sub_(prediction.detach())
+        error = (message * (len(h_k) * self._terms)).sub_(prediction.detach())
         gradient = error * (-2 / len(h_k))
         self.record("sg", error.square_().sum() / len(h_k))
         if not prediction.requires_grad:  # an M without parameters, such as an oracle
@@ -178,4 +189,4 @@ class CDNI(DNI):
     needs_labels = True
 
     def _context(self, batch: Batch, like: Tensor) -> Tensor:
-        return self.task.context(batch.y, self.part.n_outputs, like)
+        return self.task.context(batch, self.part.example, like)

@@ -18,12 +18,18 @@ class SyntheticInput(nn.Module):
 
     A feature map is guessed from an image by convolutions, pooled to its resolution before the last of them; a
     sequence `(positions, features)` from one of as many positions by the same linear layers at each; anything else by
-    linear layers on the flattened input. Hidden layers are followed by batch norm and ReLU.
+    linear layers on the flattened input. Hidden layers are followed by batch norm and ReLU. Ids below `vocabulary` are
+    embedded first.
     """
 
-    def __init__(self, config: InputModelConfig, in_shape: tuple[int, ...], shape: tuple[int, ...]):
+    def __init__(self, config: InputModelConfig, in_shape: tuple[int, ...], shape: tuple[int, ...],
+                 vocabulary: int | None = None):
         super().__init__()
         self.shape = shape
+        self.embedding = None
+        if vocabulary is not None:
+            self.embedding = nn.Embedding(vocabulary, config.embedding)
+            in_shape = (*in_shape, config.embedding)
         self.maps = len(in_shape) == 3 and len(shape) == 3
         self.positions = len(in_shape) == 2 and len(shape) == 2 and in_shape[0] == shape[0]
 
@@ -41,6 +47,8 @@ class SyntheticInput(nn.Module):
         self.last = layer(width, n_out)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.embedding is not None:
+            x = self.embedding(x)
         if not self.maps:
             x = x.flatten(0, 1) if self.positions else x.flatten(1)  # (B T, F) or (B, F)
         z = self.hidden(x)

@@ -1,6 +1,9 @@
 """Tasks: data + objective + metrics."""
 
-from unlocked.tasks.base import TASKS, Task
+from unlocked.tasks.base import TASKS, Rows, Task
 from unlocked.tasks.classification import Classification
+from unlocked.tasks.reconstruction import Reconstruction
+from unlocked.tasks.regression import Regression
+from unlocked.tasks.tokens import PAD, LanguageModelling
 
-__all__ = ["TASKS", "Classification", "Task"]
+__all__ = ["PAD", "TASKS", "Classification", "LanguageModelling", "Reconstruction", "Regression", "Rows", "Task"]

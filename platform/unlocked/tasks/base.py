@@ -1,15 +1,26 @@
-"""What a task gives the engine: the loss at the end of the chain, and the metrics of an evaluation."""
+"""What a task gives the engine: the target, the loss at the end of the chain, the metrics of an evaluation."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
+from unlocked_models.chain import Example
 from unlocked_models.registry import Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
+
+
+class Rows(Protocol):
+    """A minibatch or a split: inputs `x (n, *in_shape)` and what the data set gives for each, `y (n, ...)`."""
+
+    @property
+    def x(self) -> Tensor | None: ...
+
+    @property
+    def y(self) -> Tensor: ...
 
 
 class Task(ABC):
@@ -17,15 +28,43 @@ class Task(ABC):
 
     monitor: ClassVar[str]  # the validation metric that early stopping and the best checkpoint follow
     higher_is_better: ClassVar[bool]
+    learns_input: ClassVar[bool] = False  # the target is the input itself
+
+    @classmethod
+    def misfit(cls, data_task: str, example: Example) -> str | None:
+        """Why this task cannot be made of a data set whose own task is `data_task`; None where it can."""
+        return None if TASKS.get(data_task) is cls else f"its targets are for {data_task}"
 
     @abstractmethod
-    def loss(self, output: Tensor, y: Tensor) -> Tensor:
-        """The loss of a minibatch, averaged over its examples; scalar, with graph."""
+    def output_shape(self, example: Example) -> tuple[int, ...]:
+        """Of the chain's output for one example, without the batch axis."""
+
+    def target(self, rows: Rows) -> Tensor:
+        """What the output is held against."""
+        return rows.y
 
     @abstractmethod
-    def metrics(self, output: Tensor, y: Tensor) -> dict[str, float]:
-        """Metrics of a whole split, from the outputs of all its examples."""
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """The loss of a minibatch, a mean over its examples (and positions); scalar, with graph."""
+
+    def terms(self, example: Example) -> int:
+        """Of how many terms per example the loss is the mean: its positions, else 1."""
+        return 1
+
+    def keep(self, output: Tensor, target: Tensor) -> Tensor:
+        """What the metrics need of some examples' outputs, an entry per example: the outputs, or less than them."""
+        return output
 
     @abstractmethod
-    def context(self, y: Tensor, n_outputs: int, like: Tensor) -> Tensor:
-        """What conditions cdni's M_k, `(batch, features)`: the label, which the forward pass never sees."""
+    def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
+        """Metrics of a whole split, `loss` and `monitor` among them, from what was kept of all its examples."""
+
+    @abstractmethod
+    def context_shape(self, example: Example) -> tuple[int, ...]:
+        """Of one example's context: `(features,)`, `(positions, features)` or maps `(channels, height, width)`; or, of
+        ids below `example.n_outputs`, `(positions,)` where the targets have positions."""
+
+    @abstractmethod
+    def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
+        """What conditions cdni's M_k, `(batch, *context_shape)`: the target, which no module's forward pass sees
+        before the last. Real numbers in the dtype of `like`, or ids."""

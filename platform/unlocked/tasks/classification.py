@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlocked.tasks.base import TASKS, Task
+from unlocked.tasks.base import TASKS, Rows, Task
+from unlocked_models.chain import Example
 
 
 @TASKS.register("classification")
@@ -15,14 +16,20 @@ class Classification(Task):
     monitor = "accuracy"
     higher_is_better = True
 
-    def loss(self, output: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(output, y)
+    def output_shape(self, example: Example) -> tuple[int, ...]:
+        return (example.n_outputs,)
 
-    def metrics(self, output: Tensor, y: Tensor) -> dict[str, float]:
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(output, target)
+
+    def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
         from sklearn.metrics import accuracy_score
 
-        loss = F.cross_entropy(output.double(), y)
-        return {"loss": float(loss), "accuracy": float(accuracy_score(y.cpu(), output.argmax(1).cpu()))}
+        loss = F.cross_entropy(kept.double(), target)
+        return {"loss": float(loss), "accuracy": float(accuracy_score(target.cpu(), kept.argmax(1).cpu()))}
 
-    def context(self, y: Tensor, n_outputs: int, like: Tensor) -> Tensor:
-        return F.one_hot(y, n_outputs).to(like.dtype)
+    def context_shape(self, example: Example) -> tuple[int, ...]:
+        return (example.n_outputs,)
+
+    def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
+        return F.one_hot(rows.y, example.n_outputs).to(like.dtype)

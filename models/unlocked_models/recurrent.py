@@ -1,0 +1,233 @@
+"""Recurrent networks over sequences: Elman RNN, LSTM and GRU, on `torch.nn`'s cells.
+
+One block per layer, which passes its whole sequence of states on, and one for the head. What they read and give follows
+from the data:
+
+* many to one: a class or values for a whole sequence, from the pooled states;
+* many to many: logits at every position, where the targets have positions (language modelling). Layers then read one
+  way only, or they would see what they are to predict.
+
+Sequences are `(positions, features)`, a series `(positions,)`, an image, read row by row, or token ids `(positions,)`,
+which the first block embeds. Sequences of several lengths are filled up, token ids with 0 and features with rows of
+zeros (`padded: true`); a layer that reads both ways is given each sequence as long as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from unlocked_models import checks
+from unlocked_models.chain import Batch
+from unlocked_models.lstm_cells import GatedLayer
+from unlocked_models.registry import register_model
+from unlocked_models.sequences import Pool, Reader, lengths, present, read_sequence
+
+
+@register_model("rnn", family="recurrent")
+def rnn(
+    in_shape: tuple[int, ...],
+    n_outputs: int,
+    hidden: list[int] = [64, 64],  # noqa: B006  (read, never changed)
+    activation: str = "tanh",
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+    pool: str = "last",
+    padded: bool | None = None,
+    embedding: int = 64,
+    carry: bool = False,
+    vocabulary: int | None = None,
+    out_positions: int | None = None,
+) -> list[nn.Module]:
+    """Elman network (Elman 1990): h_t = phi(W x_t + b + U h_{t-1} + c), layer upon layer.
+
+    Shapes: `(batch, positions, features)`, a series or token ids `(batch, positions)`, or an image, read row by row, to
+    `(batch, n_outputs)`, or `(batch, positions, n_outputs)` where the targets have positions.
+
+    Options: `hidden` widths of the layers; `activation` tanh or relu; `bidirectional`: every layer reads both ways and
+    passes both on (Schuster & Paliwal 1997), `hidden` is the width of each; `dropout` in [0, 1), after each layer;
+    `pool` what the head sees: last, the state in which each direction ends; mean or max over the positions; `padded`:
+    sequences are filled up and read as long as they are (null: those of tokens); `embedding` width of a token;
+    `carry`: truncated backpropagation through time over windows of a long text, each going on in the state in which the
+    one before it ended.
+
+    >>> len(rnn((40,), 10, hidden=[32, 32, 32]))
+    4
+    """
+    checks.pick({"tanh": 0, "relu": 0}, "activation", activation)
+    return _stack("rnn", partial(nn.RNN, nonlinearity=activation), in_shape, n_outputs, hidden, bidirectional, dropout,
+                  pool, padded, embedding, carry, vocabulary, out_positions)
+
+
+@register_model("lstm", family="recurrent")
+def lstm(
+    in_shape: tuple[int, ...],
+    n_outputs: int,
+    hidden: list[int] = [64, 64],  # noqa: B006  (read, never changed)
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+    pool: str = "last",
+    padded: bool | None = None,
+    embedding: int = 64,
+    carry: bool = False,
+    forget_bias: float = 1.0,
+    peephole: bool = False,
+    coupled: bool = False,
+    vocabulary: int | None = None,
+    out_positions: int | None = None,
+) -> list[nn.Module]:
+    """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
+
+    Shapes: as `rnn`. Options: as `rnn`, without activation, and `forget_bias`, at which the forget gate's bias starts
+    (Jozefowicz et al. 2015: 1, so that memory is kept until something else is learned); `peephole`: the gates see the
+    cell (Gers & Schmidhuber 2000); `coupled`: what is let in is what is forgotten, f = 1 - i (Greff et al. 2017). These
+    two run step by step in Python, several times slower, and over sequences of one length.
+    """
+    cell: Callable[..., nn.Module] = nn.LSTM
+    if peephole or coupled:
+        if padded or (padded is None and vocabulary and out_positions is None):
+            raise ValueError("model.peephole, model.coupled: these cells read sequences of one length; padded must be "
+                             "false")
+        cell = partial(GatedLayer, peephole=peephole, coupled=coupled)
+    blocks = _stack("lstm", cell, in_shape, n_outputs, hidden, bidirectional, dropout, pool, padded, embedding, carry,
+                    vocabulary, out_positions)
+    with torch.no_grad():
+        for block in blocks:
+            for name, p in block.named_parameters():
+                if ".bias" in name and ".cell." in f".{name}" and not coupled:  # gates i, f, g, o
+                    width = len(p) // 4
+                    p[width:2 * width] = 0.0 if ".bias_hh_" in name else forget_bias  # torch's two biases add up
+    return blocks
+
+
+@register_model("gru", family="recurrent")
+def gru(
+    in_shape: tuple[int, ...],
+    n_outputs: int,
+    hidden: list[int] = [64, 64],  # noqa: B006  (read, never changed)
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+    pool: str = "last",
+    padded: bool | None = None,
+    embedding: int = 64,
+    carry: bool = False,
+    vocabulary: int | None = None,
+    out_positions: int | None = None,
+) -> list[nn.Module]:
+    """Gated recurrent unit (Cho et al. 2014). Shapes: as `rnn`. Options: as `rnn`, without activation."""
+    return _stack("gru", nn.GRU, in_shape, n_outputs, hidden, bidirectional, dropout, pool, padded, embedding, carry,
+                  vocabulary, out_positions)
+
+
+class Layer(nn.Module):
+    """One recurrent layer: `(batch, positions, features)` to the sequence of its states, from a zero state."""
+
+    def __init__(self, cell: Callable[..., nn.Module], n_in: int, width: int, bidirectional: bool, dropout: float,
+                 read: Reader | None):
+        super().__init__()
+        self.read = read  # of the first layer
+        self.width = width
+        self.cell = cell(n_in, width, batch_first=True, bidirectional=bidirectional)
+        self.dropout = nn.Dropout(dropout) if dropout else None
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self._dropped(self.cell(self._sequence(h))[0])
+
+    def _sequence(self, h: Tensor) -> Tensor:
+        return h if self.read is None else self.read(h)
+
+    def _dropped(self, h: Tensor) -> Tensor:
+        return h if self.dropout is None else self.dropout(h)
+
+
+class PaddedLayer(Layer):
+    """A layer that reads each sequence as long as it is; states behind its end are zero."""
+
+    def forward(self, h: Tensor, batch: Batch) -> Tensor:  # type: ignore[override]
+        packed = pack_padded_sequence(self._sequence(h), lengths(batch).cpu(), batch_first=True, enforce_sorted=False)
+        out, _ = pad_packed_sequence(self.cell(packed)[0], batch_first=True, total_length=h.shape[1])
+        return self._dropped(out)
+
+
+class CarryingLayer(Layer):
+    """A layer that starts in the state in which it ended the last window: h, and beside it c of an LSTM."""
+
+    carried: Tensor | None = None
+
+    @property
+    def state_size(self) -> int:
+        return self.width * (2 if self._has_cell() else 1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        state = None
+        if self.carried is not None:
+            parts = self.carried[None, :len(h)].split(self.width, -1)
+            state = tuple(part.contiguous() for part in parts) if self._has_cell() else parts[0]
+        out, last = self.cell(self._sequence(h), state)
+        self.carried = torch.cat(last, -1)[0] if isinstance(last, tuple) else last[0]
+        return self._dropped(out)
+
+    def _has_cell(self) -> bool:
+        return isinstance(self.cell, (nn.LSTM, GatedLayer))
+
+
+class Head(nn.Module):
+    """The output of one vector per sequence, or of every position."""
+
+    def __init__(self, pool: nn.Module | None, n_in: int, n_outputs: int):
+        super().__init__()
+        self.pool = pool
+        self.linear = nn.Linear(n_in, n_outputs)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.linear(h if self.pool is None else self.pool(h))
+
+
+class PaddedHead(Head):
+    """The output of the vectors that are no padding."""
+
+    def forward(self, h: Tensor, batch: Batch) -> Tensor:  # type: ignore[override]
+        assert self.pool is not None
+        return self.linear(self.pool(h, present(batch)))
+
+
+class Ends(nn.Module):
+    """The states in which a bidirectional layer ends: the last of one half of the features, the first of the other."""
+
+    def forward(self, h: Tensor, there: Tensor | None = None) -> Tensor:
+        forward, backward = h.chunk(2, -1)
+        return torch.cat([Pool("last")(forward, there), backward[:, 0]], -1)
+
+
+def _stack(name: str, cell: Callable[..., nn.Module], in_shape: tuple[int, ...], n_outputs: int, hidden: list[int],
+           bidirectional: bool, dropout: float, pool: str, padded: bool | None, embedding: int, carry: bool,
+           vocabulary: int | None, out_positions: int | None) -> list[nn.Module]:
+    checks.outputs(name, n_outputs)
+    checks.sizes("hidden", hidden, least_many=1)
+    checks.fraction("dropout", dropout)
+    read, _, n_in = read_sequence(name, in_shape, vocabulary, embedding)
+    many = out_positions is not None
+    pooling: nn.Module | None = Pool(pool)  # a wrong name is an error in every case
+    if many:
+        if bidirectional:
+            raise ValueError("model.bidirectional: layers that read backwards see what they are to predict")
+        if padded:
+            raise ValueError("model.padded: where every position has an output, padding needs no care: no target is "
+                             "there, and nothing behind it is read before it")
+        pooling = None
+    elif bidirectional and pool == "last":
+        pooling = Ends()
+    padded = (vocabulary is not None and not many) if padded is None else padded
+    if carry and (bidirectional or padded):
+        raise ValueError(f"model.carry: a layer that is {'bidirectional' if bidirectional else 'padded'} cannot go on "
+                         f"where a window ended")
+    kind = PaddedLayer if padded else CarryingLayer if carry else Layer
+    blocks: list[nn.Module] = []
+    for width in hidden:
+        blocks.append(kind(cell, n_in, width, bidirectional, dropout, None if blocks else read))
+        n_in = width * (2 if bidirectional else 1)
+    return [*blocks, (PaddedHead if padded else Head)(pooling, n_in, n_outputs)]

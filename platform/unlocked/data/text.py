@@ -1,0 +1,37 @@
+"""Text as token ids: the ids that mean the same everywhere, and long texts cut into windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from unlocked.errors import DataError
+
+PAD, BOS, EOS, UNK = range(4)  # padding, beginning and end of a sequence, unknown: the first ids of every vocabulary
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
+
+
+def character_vocabulary(text: str) -> list[str]:
+    """The special tokens, then every character of the text in the order of its code."""
+    return [*SPECIAL, *sorted(set(text))]
+
+
+def encode_characters(text: str, symbols: Sequence[str]) -> np.ndarray:
+    """Ids `(characters,)` int64; a character that the vocabulary lacks becomes `UNK`."""
+    ids = {symbol: i for i, symbol in enumerate(symbols) if i >= len(SPECIAL)}
+    return np.fromiter((ids.get(c, UNK) for c in text), np.int64, len(text))
+
+
+def windows(name: str, ids: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """A long text in rows of `length` tokens, and for every token the next one: `x, y (n, length)`, in order.
+
+    What is left at the end, less than a row, is dropped. Raises `DataError` where not one row can be filled.
+    """
+    if length < 1:
+        raise DataError(f"data.options.length: {length} is not at least 1")
+    n = (len(ids) - 1) // length
+    if n < 1:
+        raise DataError(f"data {name!r}: the text has {len(ids)} tokens, a window of data.options.length {length} "
+                        f"needs {length + 1}")
+    return ids[:n * length].reshape(n, length), ids[1:n * length + 1].reshape(n, length)

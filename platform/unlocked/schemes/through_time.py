@@ -1,0 +1,118 @@
+"""Synthetic gradients through time: what comes after the end of a window, for truncated backpropagation.
+
+Jaderberg et al. 2017, arXiv:1608.05343, section 3.1. A recurrent network is unrolled for a window of T steps; the
+next window starts in the state s_T in which this one ended. Truncated backpropagation takes dL/ds_T of all later
+windows to be zero. Here
+
+    M(s_T)                 is injected in its place, times `scale`
+    M learns by || M(s_T) - t ||^2,   t = the gradient that the next window finds at the state it starts in
+
+t holds the next window's own loss and what M says of all later ones: bootstrapped, so credit travels further than any
+window. The auxiliary loss asks the network itself to foresee its synthetic gradient: a linear layer A on its output at
+the first step of a window learns, with weight `auxiliary`, by || A(out_1) - M(s_T) ||^2, and so does the network below
+it. (The paper predicts the next boundary's from the last one's state; there that state's graph is gone, so we predict
+over the same distance from the first step that is in the graph.)
+
+This is orthogonal to how gradients cross modules: every recurrent layer that carries its state has its own M, in
+whichever module it is and under whichever scheme.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unlocked.config.schema import Config, OptimizerConfig, SGConfig
+from unlocked.optim import build_optimizer
+from unlocked.schemes.sg import SyntheticGradient
+from unlocked.seeding import derive_seed
+
+
+class TimeGradients:
+    """The M of every carrying layer of one module, and what they learn from.
+
+    Args:
+        layers: those that carry, in order.
+        place: of the module in the chain: M starts the same wherever it runs.
+        terms: per example of which the loss is the mean; M speaks per term.
+        like: a tensor on the device and in the dtype of the weights.
+    """
+
+    def __init__(self, config: Config, layers: Sequence[Any], place: int, terms: int, like: Tensor):
+        time = config.scheme.time
+        self._scale, self._auxiliary, self._terms, self._layers = time.scale, time.auxiliary, terms, layers
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive_seed(config.seed, "time", place))
+            sg = SGConfig(hidden=time.hidden, norm="none")
+            self.models = nn.ModuleList(SyntheticGradient(sg, (layer.state_size,)) for layer in layers).to(like)
+            self.foresee = nn.ModuleList(nn.Linear(layer.width, layer.state_size) for layer in layers).to(like)
+        parameters = [*self.models.parameters(), *(self.foresee.parameters() if time.auxiliary else ())]
+        self.optimizer = build_optimizer(OptimizerConfig(lr=time.lr or config.optimizer.lr), parameters)
+        # of every window whose backward pass is to come: the states it began with, and what was injected at its end
+        self._windows: deque[tuple[list[Tensor | None], list[Tensor]]] = deque()
+        self._repeated: deque[list[Tensor]] = deque()  # injections of windows that a checkpoint runs again
+        self._outputs: list[Tensor | None] = [None] * len(layers)
+        for i, layer in enumerate(layers):
+            layer.register_forward_hook(self._note(i))
+
+    def _note(self, i: int) -> Callable[..., None]:
+        def hook(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+            self._outputs[i] = output
+
+        return hook
+
+    def enter(self) -> list[Tensor | None]:
+        """The states that a window begins with, as leaves: its backward pass finds their gradients."""
+        for layer in self._layers:
+            if layer.carried is not None:
+                layer.carried = layer.carried.detach().requires_grad_()
+        return [layer.carried for layer in self._layers]
+
+    def leave(self, starts: list[Tensor | None]) -> Tensor:
+        """What stands for all later windows in the loss of this one: its gradient at s_T is the injected one."""
+        ends = [layer.carried for layer in self._layers]
+        if self._repeated:
+            predictions = self._repeated.popleft()
+        else:
+            with torch.no_grad():
+                predictions = [M(s) for M, s in zip(self.models, ends, strict=True)]
+        self._windows.append((starts, predictions))
+        terms = [(prediction * s).sum() * (self._scale / (len(s) * self._terms))
+                 for prediction, s in zip(predictions, ends, strict=True)]
+        if self._auxiliary:
+            for A, output, prediction in zip(self.foresee, self._outputs, predictions, strict=True):
+                assert output is not None
+                terms.append((A(output[:, 0]) - prediction).square().sum() * (self._auxiliary / len(prediction)))
+        self._outputs = [None] * len(self._outputs)
+        return torch.stack(terms).sum()
+
+    def learn(self, step: Callable[[torch.optim.Optimizer], None]) -> Tensor | None:
+        """After the backward pass of the oldest window: M learns from the gradients at its start. The squared error per
+        example, None where the window began a stream."""
+        starts, _ = self._windows.popleft()
+        errors = []
+        for M, s in zip(self.models, starts, strict=True):
+            if s is not None and s.grad is not None:
+                target = s.grad * (len(s) * self._terms)
+                errors.append((M(s.detach()) - target).square().sum() / len(s))
+        loss = torch.stack(errors).sum() if errors else None
+        if loss is not None:
+            loss.backward()
+        step(self.optimizer)
+        return loss
+
+    def state(self) -> dict[str, Any]:
+        return {"models": self.models.state_dict(), "foresee": self.foresee.state_dict(),
+                "optimizer": self.optimizer.state_dict(), "injected": [injected for _, injected in self._windows]}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Windows whose backward pass is to come are to be run again, in their order."""
+        self.models.load_state_dict(state["models"])
+        self.foresee.load_state_dict(state["foresee"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._windows.clear()
+        self._repeated = deque(state["injected"])

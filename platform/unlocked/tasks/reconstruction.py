@@ -1,0 +1,51 @@
+"""Reconstruction of the input: what autoencoders learn."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from unlocked.tasks.base import TASKS, Rows, Task
+from unlocked_models.chain import Example
+
+
+@TASKS.register("reconstruction")
+class Reconstruction(Task):
+    """Outputs have the shape of the inputs, which are the targets; of any data set with real inputs.
+
+    The loss is the squared error, summed over an example's features and averaged over examples: up to constants the
+    negative log likelihood of a Gaussian, so terms that blocks add, such as a KL divergence, are weighed against it.
+    `mse` is per feature.
+    """
+
+    monitor = "mse"
+    higher_is_better = False
+    learns_input = True
+
+    @classmethod
+    def misfit(cls, data_task: str, example: Example) -> str | None:
+        return "its inputs are ids, not real numbers" if example.vocabulary else None
+
+    def output_shape(self, example: Example) -> tuple[int, ...]:
+        return example.in_shape
+
+    def target(self, rows: Rows) -> Tensor:
+        assert rows.x is not None
+        return rows.x
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.mse_loss(output, target, reduction="sum") / len(target)
+
+    def keep(self, output: Tensor, target: Tensor) -> Tensor:
+        """`(batch,)`: the squared error of each example, summed."""
+        return (output - target).square().flatten(1).sum(1)
+
+    def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
+        loss = float(kept.double().mean())
+        return {"loss": loss, "mse": loss / target[0].numel()}
+
+    def context_shape(self, example: Example) -> tuple[int, ...]:
+        return example.in_shape
+
+    def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
+        return self.target(rows).to(like.dtype)

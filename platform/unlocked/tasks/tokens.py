@@ -1,0 +1,50 @@
+"""Language modelling: the next token at every position; cross entropy, perplexity, bits per token."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unlocked.tasks.base import TASKS, Rows, Task
+from unlocked_models.chain import Example
+
+PAD = 0  # the id that fills a sequence up: no target is lost where the target is it
+
+
+@TASKS.register("language_modelling")
+class LanguageModelling(Task):
+    """Outputs are logits `(batch, positions, vocabulary)`, targets ids `(batch, positions)`, of which 0 is padding.
+
+    The loss is the mean over the tokens of a minibatch, in nats.
+    """
+
+    monitor = "loss"
+    higher_is_better = False
+
+    def output_shape(self, example: Example) -> tuple[int, ...]:
+        return (*example.y_shape, example.n_outputs)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=PAD)
+
+    def terms(self, example: Example) -> int:
+        return math.prod(example.y_shape)
+
+    def keep(self, output: Tensor, target: Tensor) -> Tensor:
+        """`(batch, positions, 2)`: nats of the target, and whether it is the likeliest token."""
+        nats = F.cross_entropy(output.flatten(0, 1), target.flatten(), reduction="none").view_as(target)
+        return torch.stack([nats, (output.argmax(-1) == target).to(nats.dtype)], -1)
+
+    def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
+        counted = (target != PAD).cpu()
+        nats, right = kept.double().cpu()[counted].mean(0).tolist()
+        return {"loss": nats, "perplexity": math.exp(min(nats, 700.0)), "bits": nats / math.log(2), "accuracy": right}
+
+    def context_shape(self, example: Example) -> tuple[int, ...]:
+        return example.y_shape
+
+    def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
+        return rows.y

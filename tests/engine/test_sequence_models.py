@@ -1,0 +1,29 @@
+"""Recurrent models under every scheme: real digits, row by row, cut between layers."""
+
+from __future__ import annotations
+
+import pytest
+
+from unlocked import load_config, train
+
+PRESETS = ["recurrent/rnn", "recurrent/lstm", "recurrent/gru"]
+LAGS = {"backprop": 0, "dni": 2, "cdni": 2, "dfa": 2}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("scheme", LAGS)
+def test_a_sequence_model_learns_under_every_scheme(preset, scheme, tmp_path):
+    config = load_config(preset, [f"scheme.name={scheme}", f"scheme.lag={LAGS[scheme]}", "train.epochs=4",
+                                  f"tracking.runs={tmp_path}", "tracking.uri=off"])
+    summary = train(config)
+    assert summary["metrics"]["test/accuracy"] > 0.3  # chance is 0.1
+    assert ("align/module_0" in summary["metrics"]) == (scheme != "backprop")
+
+
+@pytest.mark.parametrize("options", ["peephole: true", "coupled: true", "peephole: true, coupled: true, pool: mean",
+                                     "bidirectional: true, dropout: 0.1"])
+def test_the_variants_of_the_lstm_train_across_a_cut(options, tmp_path):
+    config = load_config("recurrent/lstm", [f"model={{name: lstm, hidden: [24, 24], {options}}}", "train.epochs=3",
+                                            "parallel.partition=[1, 2]", f"tracking.runs={tmp_path}",
+                                            "tracking.uri=off"])
+    assert train(config)["metrics"]["test/accuracy"] > 0.3
