@@ -111,7 +111,8 @@ class TimeGradients:
 
     def state(self) -> dict[str, Any]:
         return {"models": self.models.state_dict(), "foresee": self.foresee.state_dict(),
-                "optimizer": self.optimizer.state_dict(), "injected": [injected for _, injected in self._windows if injected]}
+                "optimizer": self.optimizer.state_dict(),
+                "injected": [injected for _, injected in self._windows if injected]}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Windows whose backward pass is to come are to be run again, in their order."""
