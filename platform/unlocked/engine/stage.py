@@ -145,7 +145,7 @@ class Stage:
         if x is None and self._takes_x:
             x = self._x(t)
         y = self._real(self.batches.y(t)) if self._takes_y else _NO_LABELS
-        return Batch(x, y, self.batches.fresh(t))
+        return Batch(x, y, self.batches.fresh(t), self.batches.fresh(t + 1))
 
     def feedback_phase(self, t: int) -> None:
         late = t - self.lag
