@@ -16,6 +16,7 @@ from unlocked_models.chain import Example
 from unlocked_models.registry import Registry
 
 TASKS = ("classification", "regression", "language_modelling", "masked_language_modelling")
+TEST_FRACTION = 0.2  # set aside of a set without a test split of its own
 RESERVED = ("name", "root", "validation", "seed", "download")
 
 

@@ -101,7 +101,8 @@ def continued(logits: Logits, begun: list[int], length: int, choose: Callable[[T
 @contextlib.contextmanager
 def next_token(chain: Chain, positions: int) -> Iterator[Logits]:
     """Logits of the next token, for calls between which one sequence grows; `positions`: as many as the chain has."""
-    states = bool(carrying(chain))
+    layers = carrying(chain)
+    states = bool(layers)
     keys = any(isinstance(layer, MultiHeadAttention) for layer in chain.modules())
     read = 0  # tokens whose keys and values, or state, are kept
 
@@ -121,6 +122,6 @@ def next_token(chain: Chain, positions: int) -> Iterator[Logits]:
 
         if keys:
             stack.enter_context(remembering(chain))
+        for layer in layers:  # a text begins
+            layer.carried = None  # type: ignore[assignment]
         yield logits
-    for layer in carrying(chain):
-        layer.carried = None  # type: ignore[assignment]
