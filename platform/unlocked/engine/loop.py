@@ -395,7 +395,7 @@ class _Run:
             "data": config.data.name, "model": config.model["name"], "scheme": config.scheme.name,
             "stages": self.plan.stages, "replicas": config.parallel.replicas, "lag": self.plan.lag,
             "launcher": self.plan.launcher, "seed": config.seed, "steps": p.step,
-            "epochs": p.step // self.plan.steps_per_epoch, "tested": self.tested,
+            "epochs": p.step // self.plan.steps_per_epoch, "parameters": sum(self.plan.parameters), "tested": self.tested,
             "metrics": dict(self.metrics),
             "steps_per_second": median(self.rates) if self.rates else None,
             "wait_fraction": [w / p.train_seconds for w in p.waited or []] if p.train_seconds else None,
