@@ -17,6 +17,7 @@ from unlocked.studies import trial as trial_module
 from unlocked.studies.check import check_study
 from unlocked.studies.plots import draw_search
 from unlocked.studies.search import SAMPLERS, make_pruner, make_sampler
+from unlocked.studies.space import Range
 from unlocked.studies.status import status
 
 LR = "sweep.space.optimizer.lr={low: 1e-4, high: 1.0, log: true}"
@@ -290,6 +291,10 @@ def test_a_pruned_run_is_saved_and_goes_on(study):
     (["sweep.trials=1", "sweep.repeats=2", "sweep.space.seed=[1]"], "sweep.repeats: the seed is in the space"),
     (["sweep.trials=1", "sweep.enqueue=[{optimizer.lrr: 1}]"], "sweep.enqueue[0]: unknown dimension 'optimizer.lrr'"),
     (["sweep.trials=1", "sweep.enqueue=[{optimizer.lr: 3.0}]"], "sweep.enqueue[0].optimizer.lr: 3.0 is not in the"),
+    (["sweep.trials=1", WIDTH, "sweep.enqueue=[{optimizer.lrr: 1}]"], "sweep.enqueue[0]: unknown dimension"),
+    (["sweep.trials=1", "sweep.enqueue=[3]"], "sweep.enqueue[0]: 3 is no point; expected dimensions"),
+    (["sweep.trials=1", "sweep.enqueue=[{optimizer.lr: 0.1}, {optimizer.lr: 0.2}]"],
+     "sweep.enqueue: 2 points are more than sweep.trials, 1"),
     (["sweep.trials=1", "sweep.plot.x=optimizer.lr"], "sweep.plot: a search has the plots of its study"),
 ])
 def test_a_wrong_search_is_one_line(study, hill, overrides, words):
@@ -298,6 +303,7 @@ def test_a_wrong_search_is_one_line(study, hill, overrides, words):
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not hill
+    assert not Path("runs").exists()
 
 
 def test_a_grid_takes_no_number_of_trials(study, hill):
@@ -312,6 +318,19 @@ def test_corners_that_cannot_run_are_told_and_fail_alone(study, hill):
     assert "parallel.stages: 9 is more than" in line
     with pytest.raises(ConfigError, match="4 of 4 trials cannot run"):
         check_study(bad := search(study, "sweep.trials=6", "sweep.space.parallel.stages=[8, 9]"), Space(bad))
+
+
+def test_corners_are_drawn_without_making_them_all(study, monkeypatch):
+    monkeypatch.setattr(Range, "grid", lambda self: pytest.fail("505 numbers"))
+    keys = ("data.batch_size", "train.epochs", "train.log_every")
+    config = study("sweep.sampler=tpe", "sweep.trials=1", *(f"sweep.space.{key}={{low: 8, high: 512}}" for key in keys))
+    assert check_study(config, Space(config)) == []
+
+
+def test_resources_that_this_machine_has_not_are_refused_for_one_trial_at_a_time_too(study, hill):
+    with pytest.raises(ConfigError, match=r"sweep.resources: no node has 1 CPU and 64 GPU for a trial \(this machine"):
+        sweep(search(study, "sweep.trials=1", "sweep.resources.gpu=64"))
+    assert not hill
 
 
 def test_samplers_are_made_with_what_their_names_promise(study):

@@ -272,6 +272,10 @@ def _check_sweep(config: Config) -> None:
                 _fits(bound, float) for bound in bounds.values()):
             raise ConfigError(f"sweep.constraints.{metric}: {bounds!r} is no bound; expected {{min: 0.9}}, "
                               f"{{max: 100}} or both")
+    for i, point in enumerate(sweep.enqueue):
+        if not isinstance(point, dict):
+            raise ConfigError(f"sweep.enqueue[{i}]: {point!r} is no point; expected dimensions and their values, such "
+                              f"as {{optimizer.lr: 1e-3}}")
     if sweep.repeats > 1 and "seed" in sweep.space:
         raise ConfigError("sweep.repeats: the seed is in the space; one of them says how trials are repeated")
 

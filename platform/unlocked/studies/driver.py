@@ -108,9 +108,7 @@ def sweep(config: Config, *, imports: Sequence[str] = (), watcher: Watcher | Non
             raise ConfigError(f"name: the study {folder} is being run by another process")
         study = Study(folder, config, space)
         (folder / "study.yaml").write_text(to_yaml(config))
-        wanted = space.grid() if is_grid(config) else [
-            space.complete(point, f"sweep.enqueue[{i}]") for i, point in enumerate(config.sweep.enqueue)]
-        study.enqueue(wanted, retry_failed)
+        study.enqueue(space.grid() if is_grid(config) else config.sweep.enqueue, retry_failed)
         summary = _Sweep(config, space, study, folder, imports, watcher).complete()
     if plot is not None and "plot" in summary:
         plot.parent.mkdir(parents=True, exist_ok=True)

@@ -109,6 +109,8 @@ def check_search(config: Config) -> None:
                 raise ConfigError(f"sweep.{key}: a grid holds every combination; {key} is for the other samplers")
     elif sweep.trials is None and sweep.hours is None:
         raise ConfigError("sweep.trials: a search has no end of its own; give trials, hours or both")
+    elif sweep.trials is not None and len(sweep.enqueue) > sweep.trials:
+        raise ConfigError(f"sweep.enqueue: {len(sweep.enqueue)} points are more than sweep.trials, {sweep.trials}")
     if sweep.pruner is None:
         return
     if len(sweep.metrics()) > 1:
