@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from optuna.pruners import MedianPruner
+from rich.console import Console
 
 from unlocked import load_config, sweep, train
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
@@ -275,7 +277,8 @@ def test_a_pruned_run_is_saved_and_goes_on(study):
 
 @pytest.mark.parametrize(("overrides", "words"), [
     (["sweep.sampler=tep", "sweep.trials=1"], "sweep.sampler: unknown sampler 'tep'; did you mean 'tpe'?"),
-    (["sweep.sampler=GridSampler", "sweep.trials=1"], "sweep.sampler: unknown sampler 'GridSampler'"),
+    (["sweep.sampler=GridSampler", "sweep.trials=1"], "sweep.sampler: GridSampler takes every point of the space"),
+    (["sweep.sampler=BruteForceSampler", "sweep.trials=1"], "sweep.sampler: BruteForceSampler takes every point"),
     (["sweep.sampler={name: tpe, n_startup: 3}", "sweep.trials=1"], "sweep.sampler.n_startup: unknown option"),
     (["sweep.sampler={name: qmc, qmc_type: sobolt}", "sweep.trials=1"], "sweep.sampler: QMCSampler: The `qmc_type"),
     (["sweep.sampler=3", "sweep.trials=1"], "sweep.sampler: 3 is no name"),
@@ -340,3 +343,14 @@ def test_samplers_are_made_with_what_their_names_promise(study):
     assert make_sampler(search(study, "sweep.trials=1", "sweep.sampler=tpe", "sweep.concurrent=2"), 0)._constant_liar
     hyperband = make_pruner(search(study, "sweep.trials=1", "train.epochs=27", "sweep.pruner=hyperband"))
     assert hyperband._max_resource == 27
+    alone = make_sampler(search(study, "sweep.trials=1", "sweep.sampler={name: tpe, multivariate: false}"), 0)
+    assert (alone._multivariate, alone._group) == (False, False)
+
+
+def test_a_pruner_within_another_is_made_like_any(study):
+    def made(pruner):
+        return make_pruner(search(study, "sweep.trials=1", "train.epochs=27", f"sweep.pruner={pruner}"))
+
+    assert made("{name: patient, wrapped_pruner: hyperband}")._wrapped_pruner._max_resource == 27
+    assert isinstance(made("patient")._wrapped_pruner, MedianPruner)
+    assert made("{name: patient, wrapped_pruner: null}")._wrapped_pruner is None
