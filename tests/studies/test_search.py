@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from itertools import count
 from pathlib import Path
@@ -17,10 +18,12 @@ from unlocked.errors import ConfigError, RunFailed, RunInterrupted
 from unlocked.studies import Space, report
 from unlocked.studies import trial as trial_module
 from unlocked.studies.check import check_study
+from unlocked.studies.driver import Unwatched
 from unlocked.studies.plots import draw_search
 from unlocked.studies.search import SAMPLERS, make_pruner, make_sampler
 from unlocked.studies.space import Range
 from unlocked.studies.status import status
+from unlocked.tracking import render
 
 LR = "sweep.space.optimizer.lr={low: 1e-4, high: 1.0, log: true}"
 WIDTH = ("sweep.space.width={choice: {narrow: {model.hidden: [16, 16, 16, 16]}, wide: {model.hidden: [32, 32, 32, "
@@ -54,6 +57,22 @@ def hill(monkeypatch):
 @pytest.fixture
 def drawn(hill, monkeypatch):
     monkeypatch.setattr(report, "draw_search", draw_search)
+
+
+class Heard(Unwatched):
+    """A watcher that keeps what it is told."""
+
+    def __init__(self):
+        self.notes, self.ended, self.best = [], [], []
+
+    def finished(self, progress):
+        self.best.append(progress.best)
+
+    def retried(self, number, text):
+        self.ended.append(number)
+
+    def note(self, text):
+        self.notes.append(text)
 
 
 def search(study, *overrides):
@@ -172,6 +191,28 @@ def test_a_trial_beyond_its_constraints_is_never_the_best(study, hill):
     assert free["best"]["params"]["optimizer.lr"] > 2e-3
     assert bound["best"]["params"]["optimizer.lr"] <= 2e-3
     assert {row["feasible"] for row in trials_of(bound)} == {"True", "False"}
+    feasible = [row.feasible for row in bound["rows"]]
+    assert feasible == sorted(feasible, reverse=True)
+    assert bound["rows"][0].group["trial"] == str(bound["best"]["trial"])
+    console = Console(width=200, file=(text := io.StringIO()))
+    console.print(render(bound["rows"], ["val/accuracy"]))
+    assert text.getvalue().count("(infeasible)") == feasible.count(False) > 0
+
+
+@pytest.mark.parametrize("overrides", [[], ["sweep.sampler=grid", "sweep.space.optimizer.lr=[0.01]"]])
+def test_where_nothing_is_within_the_constraints_nothing_is_the_best(study, hill, overrides):
+    trials = [] if overrides else ["sweep.trials=3"]
+    summary = sweep(search(study, *trials, *overrides, "sweep.constraints={time/steps_per_second: {min: 1e9}}"))
+    assert summary["complete"] == len(hill)
+    assert summary["best"] is None
+
+
+def test_the_best_of_a_search_may_be_a_frozen_one(study, hill):
+    points = "sweep.enqueue=[{optimizer.lr: 0.01, scheme.name: frozen}, {optimizer.lr: 0.5, scheme.name: cdni}]"
+    summary = sweep(search(study, "sweep.trials=2", "sweep.space.scheme.name=[frozen, cdni]", points),
+                    watcher=(heard := Heard()))
+    assert heard.best == ["1.0000 trial 0"] * 2
+    assert [row.group["trial"] for row in summary["rows"]] == ["0", "1"]
 
 
 def test_the_plots_of_a_search_are_pictures_and_pages(study, drawn):

@@ -51,8 +51,8 @@ def metrics_of(config: Config) -> list[str]:
 
 
 class Leader:
-    """The best so far, trial by trial: of a grid the group with the best mean over its seeds, not the luckiest seed
-    and the control only while there is no other; of a search the best feasible trial."""
+    """The best so far, trial by trial: of a grid the feasible group with the best mean over its seeds, not the luckiest
+    seed and the control only while there is no other; of a search the best feasible trial."""
 
     def __init__(self, config: Config, space: Space, records: Iterable[Record]):
         self._config, self._space = config, space
@@ -60,7 +60,7 @@ class Leader:
         self._metric = config.sweep.metrics()[0]
         self._sign = -1.0 if directions_of(config)[0] == "maximize" else 1.0
         self._rows: dict[tuple[str, ...], Row] = {}
-        self._best: tuple[tuple[bool, float], Row] | None = None
+        self._best: tuple[tuple[bool, bool, float], Row] | None = None
         for record in records:
             self.add(record)
 
@@ -73,18 +73,21 @@ class Leader:
         control = record.summaries[0]["scheme"] == CONTROL
         row = self._rows.setdefault(tuple(group.values()), Row(group, control=control and self._grid))
         row.seeds |= {str(summary["seed"]): summary["metrics"] for summary in record.summaries}
-        if not self._grid and record.feasible:
+        row.feasible = all(bound.get("min", -math.inf) <= mean_of(row, metric) <= bound.get("max", math.inf)
+                           for metric, bound in self._config.sweep.constraints.items())
+        if not self._grid and row.feasible:
             rank = self._rank(row)
             self._best = (rank, row) if self._best is None or rank < self._best[0] else self._best
 
     def rows(self) -> list[Row]:
-        """A row per group of completed trials, or per trial; the best first, the frozen control last."""
+        """A row per group of completed trials, or per trial; the best first, a grid's frozen control and then what
+        is beyond the constraints last."""
         return sorted(self._rows.values(), key=self._rank)
 
     def row(self) -> Row | None:
         if not self._grid:
             return self._best[1] if self._best else None
-        return min(self._rows.values(), key=self._rank, default=None)
+        return min((row for row in self._rows.values() if row.feasible), key=self._rank, default=None)
 
     def best(self) -> dict[str, float]:
         """As metrics of the study's own run."""
@@ -100,8 +103,8 @@ class Leader:
             return f"{value} trial {row.group['trial']}"
         return f"{value} {row.label}" + (f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else "")
 
-    def _rank(self, row: Row) -> tuple[bool, float]:
-        return row.is_control, self._sign * mean_of(row, self._metric)
+    def _rank(self, row: Row) -> tuple[bool, bool, float]:
+        return not row.feasible, self._grid and row.is_control, self._sign * mean_of(row, self._metric)
 
 
 def mean_of(row: Row, metric: str) -> float:
