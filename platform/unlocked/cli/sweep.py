@@ -95,9 +95,11 @@ def sweep(arguments: argparse.Namespace) -> int:
     with Display(config, quiet=arguments.quiet) as display:
         summary = run(config, imports=arguments.imports, plot=arguments.plot, retry_failed=arguments.retry_failed,
                       watcher=display, started=arguments.started)
-    if not summary["complete"]:
+    if summary["trials"] and not summary["complete"] + summary["pruned"]:
         raise RunFailed(f"sweep: all {summary['trials']} trials failed; their tracebacks are in "
                         f"{summary['study_dir']}/failures")
+    if not summary["complete"]:
+        console.print("no trial is complete", style="yellow")
     _show(console, config, summary)
     for name in ("table", "trials_table", "plot", "best_config", "pareto_configs"):
         if name in summary:
