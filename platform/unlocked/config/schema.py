@@ -154,9 +154,12 @@ DIMENSION_KEYS = ("choice", "low", "high", "step", "log", "when")  # of one entr
 
 @dataclass
 class ResourcesConfig:
-    """Of one trial that trains in one process; one with workers takes a CPU (or GPU) for each of them."""
+    """Of one trial that trains in one process; one with workers takes a CPU (or GPU) for each of them.
 
-    cpu: float = 1.0  # also its torch threads, rounded down, where parallel.threads is null
+    Trials at once get just that; one at a time has all of this machine, which must have as much.
+    """
+
+    cpu: float = 1.0  # of trials at once also the torch threads, rounded down, where parallel.threads is null
     gpu: float = 0.0  # fractions let trials share one
 
 

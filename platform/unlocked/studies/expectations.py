@@ -19,7 +19,7 @@ from typing import Any
 from unlocked.studies.space import Point, Space
 from unlocked.studies.study import Record
 
-TABLE = "matrix.md"
+MATRIX = "matrix.md"
 _OF_A_CELL = ("scheme.name", "seed")  # what does not make a row
 
 
@@ -85,8 +85,7 @@ def write_table(cells: Sequence[Cell], path: Path) -> Path:
     rows: dict[str, dict[str, Cell]] = {}
     for cell in cells:
         rows.setdefault(cell.row, {})[cell.scheme] = cell
-    lines = [" | ".join(["", "", "metric", *schemes, "parameters", "steps/s", ""]).strip(),
-             "|" + "---|" * (len(schemes) + 4)]
+    lines = [f"| | metric | {' | '.join(schemes)} | parameters | steps/s |", "|" + "---|" * (len(schemes) + 4)]
     for row, of_row in rows.items():
         some = next(iter(of_row.values()))
         summaries = [summary for cell in of_row.values() for summary in cell.summaries]
