@@ -206,7 +206,7 @@ class Space:
 
     def values_of(self, key: str) -> list[Any]:
         """All that a configuration key may be in some trial; of a range its ends."""
-        found = [self._value({}, key)]
+        found = self._without(key)
         for dimension in self.dimensions:
             found += [values[key] for values in map(dimension.values, dimension.ends()) if key in values]
         return found
@@ -256,10 +256,14 @@ class Space:
             node = node.get(part) if isinstance(node, dict) else None
         return node
 
+    def _without(self, key: str) -> list[Any]:
+        """What `key` is where no dimension sets it: in the configuration, or in each of the presets."""
+        return [self._value({PRESET: name}, key) for name in self._presets] or [self._value({}, key)]
+
     def _may_be(self, key: str, value: Any, above: Sequence[Dimension]) -> bool:
         """Whether one of the dimensions above may give a key this value, or leave it as the configuration has it."""
         return any(dimension.may_set(key, value) for dimension in above) or (
-            self._value({}, key) == value and not any(dimension.always_sets(key) for dimension in above))
+            value in self._without(key) and not any(dimension.always_sets(key) for dimension in above))
 
     def _load_presets(self) -> dict[str, tuple[Template, dict[str, Any]]]:
         """What trials of the presets are made of, and the presets as trees."""
