@@ -36,6 +36,18 @@ class Lab:
         return DataSet("made", "classification", shape, classes, [str(c) for c in range(classes)],
                        train, None, test)
 
+    def stream(self, length=4, vocabulary=7, n=24, stretch=None, seed=0) -> DataSet:
+        """Random tokens in windows that go on in each other."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def split() -> Split:
+            ids = torch.randint(1, vocabulary, (n * length + 1,), generator=generator)
+            return Split(ids[:-1].view(n, length), ids[1:].view(n, length))
+
+        names = [str(i) for i in range(vocabulary)]
+        return DataSet("made", "language_modelling", (length,), vocabulary, names, split(), None, split(), names,
+                       ordered=True, stretch=stretch)
+
     def config(self, **tree):
         merged = {key: {**BASE.get(key, {}), **value} if isinstance(value, dict) else value
                   for key, value in {**BASE, **tree}.items()}
@@ -43,7 +55,7 @@ class Lab:
 
     def plan(self, data=None, /, **tree):
         data = data or self.data()
-        key = repr((tree, data.in_shape, data.n_outputs, len(data.train)))
+        key = repr((tree, data.example, data.stretch, len(data.train)))
         if key not in self._plans:
             self._plans[key] = make_plan(self.config(**tree), data)
         return self._plans[key]

@@ -9,7 +9,7 @@ from the data:
 
 Sequences are `(positions, features)`, a series `(positions,)`, an image, read row by row, or token ids `(positions,)`,
 which the first block embeds. Sequences of several lengths are filled up, token ids with 0 and features with rows of
-zeros (`padded: true`); a layer that reads both ways is given each sequence as long as it is.
+zeros (`padded: true`): padding is not pooled, and a layer that reads both ways is given each sequence as long as it is.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def rnn(
     bidirectional: bool = False,
     dropout: float = 0.0,
     pool: str = "last",
-    padded: bool | None = None,
+    padded: bool = False,
     embedding: int = 64,
     carry: bool = False,
     vocabulary: int | None = None,
@@ -51,9 +51,9 @@ def rnn(
     Options: `hidden` widths of the layers; `activation` tanh or relu; `bidirectional`: every layer reads both ways and
     passes both on (Schuster & Paliwal 1997), `hidden` is the width of each; `dropout` in [0, 1), after each layer;
     `pool` what the head sees: last, the state in which each direction ends; mean or max over the positions; `padded`:
-    sequences are filled up and read as long as they are (null: those of tokens); `embedding` width of a token;
-    `carry`: truncated backpropagation through time over windows of a long text, each going on in the state in which the
-    one before it ended.
+    sequences of features are filled up with rows of zeros (those of tokens always may be); `embedding` width of a
+    token; `carry`: truncated backpropagation through time over windows of a long text, each going on in the state in
+    which the one before it ended.
 
     >>> len(rnn((40,), 10, hidden=[32, 32, 32]))
     4
@@ -71,7 +71,7 @@ def lstm(
     bidirectional: bool = False,
     dropout: float = 0.0,
     pool: str = "last",
-    padded: bool | None = None,
+    padded: bool = False,
     embedding: int = 64,
     carry: bool = False,
     forget_bias: float = 1.0,
@@ -85,13 +85,13 @@ def lstm(
     Shapes: as `rnn`. Options: as `rnn`, without activation, and `forget_bias`, at which the forget gate's bias starts
     (Jozefowicz et al. 2015: 1, so that memory is kept until something else is learned); `peephole`: the gates see the
     cell (Gers & Schmidhuber 2000); `coupled`: what is let in is what is forgotten, f = 1 - i (Greff et al. 2017). These
-    two run step by step in Python, several times slower, and over sequences of one length.
+    two run step by step in Python, several times slower, and read both ways over sequences of one length only.
     """
     cell: Callable[..., nn.Module] = nn.LSTM
     if peephole or coupled:
-        if padded or (padded is None and vocabulary and out_positions is None):
-            raise ValueError("model.peephole, model.coupled: these cells read sequences of one length; padded must be "
-                             "false")
+        if bidirectional and (padded or vocabulary):
+            raise ValueError("model.bidirectional: cells with peephole or coupled gates read backwards over sequences "
+                             "of one length only, without padding")
         cell = partial(GatedLayer, peephole=peephole, coupled=coupled)
     blocks = _stack("lstm", cell, in_shape, n_outputs, hidden, bidirectional, dropout, pool, padded, embedding, carry,
                     vocabulary, out_positions)
@@ -112,7 +112,7 @@ def gru(
     bidirectional: bool = False,
     dropout: float = 0.0,
     pool: str = "last",
-    padded: bool | None = None,
+    padded: bool = False,
     embedding: int = 64,
     carry: bool = False,
     vocabulary: int | None = None,
@@ -204,7 +204,7 @@ class Ends(nn.Module):
 
 
 def _stack(name: str, cell: Callable[..., nn.Module], in_shape: tuple[int, ...], n_outputs: int, hidden: list[int],
-           bidirectional: bool, dropout: float, pool: str, padded: bool | None, embedding: int, carry: bool,
+           bidirectional: bool, dropout: float, pool: str, padded: bool, embedding: int, carry: bool,
            vocabulary: int | None, out_positions: int | None) -> list[nn.Module]:
     checks.outputs(name, n_outputs)
     checks.sizes("hidden", hidden, least_many=1)
@@ -221,11 +221,11 @@ def _stack(name: str, cell: Callable[..., nn.Module], in_shape: tuple[int, ...],
         pooling = None
     elif bidirectional and pool == "last":
         pooling = Ends()
-    padded = (vocabulary is not None and not many) if padded is None else padded
-    if carry and (bidirectional or padded):
-        raise ValueError(f"model.carry: a layer that is {'bidirectional' if bidirectional else 'padded'} cannot go on "
-                         f"where a window ended")
-    kind = PaddedLayer if padded else CarryingLayer if carry else Layer
+    if carry and not many:
+        raise ValueError("model.carry: windows go on in each other where every position has a target, as in language "
+                         "modelling")
+    padded = padded or (vocabulary is not None and not many)
+    kind = PaddedLayer if padded and bidirectional else CarryingLayer if carry else Layer
     blocks: list[nn.Module] = []
     for width in hidden:
         blocks.append(kind(cell, n_in, width, bidirectional, dropout, None if blocks else read))

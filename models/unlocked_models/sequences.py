@@ -82,7 +82,12 @@ class Positions(nn.Module):
 
     `learned` from small random numbers, or `sinusoidal` (Vaswani et al. 2017, section 3.5): sin and cos of
     p / 10000^(2i / width) in turn; `none` adds nothing.
+
+    `start`: the place of the first position given; while it is not None it moves on with every call, so that a sequence
+    may come in pieces. Raises `ValueError` for a sequence that goes beyond the last position.
     """
+
+    start: int | None = None
 
     def __init__(self, kind: str, positions: int, width: int):
         super().__init__()
@@ -99,7 +104,15 @@ class Positions(nn.Module):
             self.table = None
 
     def forward(self, h: Tensor) -> Tensor:
-        return h if self.table is None else h + self.table
+        if self.table is None:
+            return h
+        first, count = self.start or 0, h.shape[1]
+        if first + count > len(self.table):
+            raise ValueError(f"model.positions: a sequence of {first + count} positions, this model has "
+                             f"{len(self.table)}")
+        if self.start is not None:
+            self.start += count
+        return h + self.table[first:first + count]
 
 
 class Pool(nn.Module):

@@ -240,11 +240,10 @@ def test_what_does_not_fit_the_data_or_the_model_is_refused_in_one_line(lab, tre
 
 
 def test_a_task_that_the_data_is_not_for_is_refused(lab):
-    config = lab.config(model={"name": "mlp"})
-    config.task = "regression"  # not yet a known name, so set behind the checks
+    config = lab.config(model={"name": "mlp"}, task="regression")
     with pytest.raises(ConfigError) as e:
         make_plan(config, lab.data())
-    assert checked(e.value) == "task: regression does not fit made, whose targets are for classification"
+    assert checked(e.value) == "task: regression does not fit made: its targets are for classification"
 
 
 def test_a_model_that_ignores_the_number_of_outputs_is_refused(lab, own_models):
@@ -254,7 +253,8 @@ def test_a_model_that_ignores_the_number_of_outputs_is_refused(lab, own_models):
 
     with pytest.raises(ConfigError) as e:
         make_plan(lab.config(model={"name": "stubborn"}), lab.data())
-    assert checked(e.value) == "model.name: stubborn gives outputs of shape (7,), made has 5 classes"
+    assert checked(e.value) == (
+        "model.name: stubborn gives outputs of shape (7,), classification of made needs (5,)")
 
 
 def test_a_model_whose_layers_do_not_fit_together_is_refused(lab, own_models):

@@ -23,7 +23,7 @@ def test_a_sequence_model_learns_under_every_scheme(preset, scheme, tmp_path):
 @pytest.mark.parametrize("options", ["peephole: true", "coupled: true", "peephole: true, coupled: true, pool: mean",
                                      "bidirectional: true, dropout: 0.1"])
 def test_the_variants_of_the_lstm_train_across_a_cut(options, tmp_path):
-    config = load_config("recurrent/lstm", [f"model={{name: lstm, hidden: [24, 24], {options}}}", "train.epochs=3",
+    config = load_config("recurrent/lstm", [f"model={{name: lstm, hidden: [24, 24], {options}}}", "train.epochs=5",
                                             "parallel.partition=[1, 2]", f"tracking.runs={tmp_path}",
                                             "tracking.uri=off"])
     assert train(config)["metrics"]["test/accuracy"] > 0.3

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from unlocked_models import MODELS, build
+from unlocked_models.registry import GIVEN
 
 ZOO = [name for name in MODELS if MODELS.get(name).__module__.startswith("unlocked_models.")]
 
@@ -13,7 +14,7 @@ ZOO = [name for name in MODELS if MODELS.get(name).__module__.startswith("unlock
 @pytest.mark.parametrize("name", ZOO)
 def test_options_are_keyword_arguments_of_plain_types_with_defaults_of_that_type(name):
     signature = inspect.signature(MODELS.get(name), eval_str=True)
-    in_shape, n_outputs, *options = signature.parameters.values()
+    in_shape, n_outputs, *options = (p for p in signature.parameters.values() if p.name not in GIVEN)
     assert (in_shape.name, n_outputs.name) == ("in_shape", "n_outputs")
     for option in options:
         assert option.annotation in (int, float, bool, str, list[int]), option.name

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unlocked_models import Chain, build
+from unlocked_models import Batch, Chain, Example, build
 from unlocked_models.lstm_cells import GatedLayer
 from unlocked_models.recurrent import Layer
 from unlocked_models.sequences import AsSequence, Patches, Pool, Positions, steps_of
@@ -69,7 +69,7 @@ def test_stacked_layers_are_those_of_torch(name, cell, bidirectional):
     end = end[0] if isinstance(end, tuple) else end
     torch.testing.assert_close(chain[1](chain[0](x)), states, rtol=1e-12, atol=1e-12)
     last = torch.cat(list(end[-2:]), -1) if bidirectional else end[-1]
-    torch.testing.assert_close(chain(x), chain[2][1](last), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(chain(x), chain[2].linear(last), rtol=1e-12, atol=1e-12)
 
 
 def test_the_forget_gate_starts_open():
@@ -123,11 +123,67 @@ def test_dropout_stands_behind_every_layer():
     assert float((layer.eval()(torch.randn(4, 7, 3)) == 0).float().mean()) == 0
 
 
+TOKENS = Example((7,), 5, vocabulary=9)
+TEXT = Example((6,), 9, vocabulary=9, y_shape=(6,))
+
+
+def tokens(*rows: list[int]) -> Batch:
+    return Batch(torch.tensor(rows), torch.zeros(len(rows), dtype=torch.long))
+
+
+@pytest.mark.parametrize("pool", ["last", "mean", "max"])
+@pytest.mark.parametrize(("name", "options"), [
+    ("rnn", {}), ("lstm", {}), ("gru", {"bidirectional": True}), ("lstm", {"bidirectional": True}),
+    ("lstm", {"peephole": True})])
+def test_padding_is_not_read(name, options, pool):
+    torch.manual_seed(0)
+    chain = Chain(build(name, (7,), 5, example=TOKENS, hidden=[4, 3], pool=pool, **options)).double()
+    long, short = [3, 1, 4, 1, 5, 2, 6], [3, 1, 4]
+    padded = tokens(long, [*short, 0, 0, 0, 0])
+    out = chain(padded.x, padded)
+    with torch.no_grad():
+        chain[0].read.weight[0] += 100.0  # what stands for padding
+    torch.testing.assert_close(chain(padded.x, padded), out, rtol=0, atol=0)
+    alone = tokens(short)
+    torch.testing.assert_close(chain(alone.x, alone)[0], out[1], rtol=1e-12, atol=1e-12)
+
+
+def test_padded_rows_of_features_are_not_read_where_that_is_said():
+    torch.manual_seed(0)
+    chain = Chain(build("gru", (7, 3), 5, hidden=[4], bidirectional=True, padded=True)).double()
+    x = torch.randn(2, 7, 3, dtype=torch.float64)
+    x[1, 4:] = 0
+    out = chain(x, Batch(x, torch.zeros(2)))
+    torch.testing.assert_close(chain(x[1:, :4], Batch(x[1:, :4], torch.zeros(1)))[0], out[1], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"name": "rnn"}, {"name": "gru"}, {"name": "lstm"},
+                                     {"name": "lstm", "peephole": True, "coupled": True}])
+def test_windows_that_go_on_in_each_other_are_one_sequence(options):
+    def chain(carry):
+        torch.manual_seed(0)
+        name, *_ = options.values()
+        rest = {key: value for key, value in options.items() if key != "name"}
+        return Chain(build(name, (6,), 9, example=TEXT, hidden=[4, 3], carry=carry, **rest)).double()
+
+    x = torch.randint(1, 9, (2, 6))
+    whole, windows = chain(False), chain(True)
+    out = torch.cat([windows(part) for part in x.split(2, 1)], 1)
+    torch.testing.assert_close(out, whole(x), rtol=1e-12, atol=1e-12)
+    assert [layer.carried.shape[1] for layer in windows[:2]] == [layer.state_size for layer in windows[:2]]
+    assert [layer.width for layer in windows[:2]] == [4, 3]
+
+
 @pytest.mark.parametrize(("name", "in_shape", "options", "words"), [
     ("rnn", (7, 3), {"activation": "relo"}, "model.activation: unknown activation 'relo'; did you mean 'relu'?"),
     ("lstm", (7, 3), {"hidden": []}, "model.hidden: [] is too short"),
     ("lstm", (2, 3, 4, 5), {}, "model.name: a sequence model takes series, sequences or images"),
     ("gru", (7, 3), {"pool": "first"}, "model.pool: unknown pool 'first'"),
+    ("gru", (7, 3), {"carry": True}, "model.carry: windows go on in each other where every position has a target"),
+    ("lstm", (7, 3), {"peephole": True, "padded": True, "bidirectional": True}, "model.bidirectional: cells with"),
+    ("gru", (6,), {"bidirectional": True, "example": TEXT}, "model.bidirectional: layers that read backwards see"),
+    ("gru", (6,), {"padded": True, "example": TEXT}, "model.padded: where every position has an output"),
+    ("gru", (6,), {"embedding": 0, "example": TEXT}, "model.embedding: 0 is not a whole number of at least 1"),
 ])
 def test_what_cannot_be_built_is_one_line(name, in_shape, options, words):
     with pytest.raises(ValueError, match="model") as caught:

@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config
+from unlocked.config.schemes import DEFAULT
 from unlocked.errors import ConfigError
 from unlocked_models.registry import GIVEN, MODELS, Registry, unknown
 
@@ -21,6 +22,8 @@ def check_values(config: Config) -> None:
     _check_names(config)
     _check_options("model", MODELS.get(config.model["name"]), config.model, skip=2)
     _check_combinations(config)
+    for scheme, metrics in config.expect.items():
+        _check_bounds(f"expect.{scheme}", metrics)
     _check_sweep(config)
 
 
@@ -133,6 +136,7 @@ def _check_names(config: Config) -> None:
         ("scheme.sg.optimizer", OPTIMIZERS, config.scheme.sg.optimizer)]
     if config.task is not None:
         named.append(("task", TASKS, config.task))
+    named += [(key, SCHEMES, name) for key in ("schemes", "expect") for name in getattr(config, key) if name != DEFAULT]
     for key, registry, name in named:
         if not isinstance(name, str) or name not in registry:
             raise ConfigError(f"{key}: {unknown(registry.kind, name, registry.names())}")
@@ -275,13 +279,18 @@ def _check_sweep(config: Config) -> None:
             raise ConfigError(f"sweep.direction: {unknown('direction', word, directions)}")
     if isinstance(sweep.direction, list) and len(sweep.direction) != len(sweep.metrics()):
         raise ConfigError(f"sweep.direction: {sweep.direction} for {len(sweep.metrics())} metrics")
-    for metric, bounds in sweep.constraints.items():
-        if not isinstance(bounds, dict) or not bounds or bounds.keys() - {"min", "max"} or not all(
-                _fits(bound, float) for bound in bounds.values()):
-            raise ConfigError(f"sweep.constraints.{metric}: {bounds!r} is no bound; expected {{min: 0.9}}, "
-                              f"{{max: 100}} or both")
+    _check_bounds("sweep.constraints", sweep.constraints)
     if sweep.repeats > 1 and "seed" in sweep.space:
         raise ConfigError("sweep.repeats: the seed is in the space; one of them says how trials are repeated")
+
+
+def _check_bounds(key: str, metrics: Any) -> None:
+    if not isinstance(metrics, dict):
+        raise ConfigError(f"{key}: {metrics!r} is not metrics and bounds, such as {{test/accuracy: {{min: 0.9}}}}")
+    for metric, bounds in metrics.items():
+        if not isinstance(bounds, dict) or not bounds or bounds.keys() - {"min", "max"} or not all(
+                _fits(bound, float) for bound in bounds.values()):
+            raise ConfigError(f"{key}.{metric}: {bounds!r} is no bound; expected {{min: 0.9}}, {{max: 100}} or both")
 
 
 def _check_dimension(key: str, entry: Any) -> None:

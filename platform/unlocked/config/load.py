@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import yaml
@@ -16,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unlocked.config.check import check_values
 from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config, SweepConfig
+from unlocked.config.schemes import completed, entry_of, flatten
 from unlocked.errors import ConfigError, reason
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -46,7 +48,33 @@ def load_config(config: str | Path, overrides: Sequence[str] = ()) -> Config:
     >>> load_config("quickstart", ["optimizer.lr=0.01"]).optimizer.lr
     0.01
     """
-    return from_tree(_merge([*_file_layers(_find(str(config))), _override_layer(overrides)]))
+    files, given = _file_layers(_find(str(config))), _override_layer(overrides)
+    layers = [*files, given]
+    plain = _merge(files)
+    if plain.schemes:
+        layers.insert(-1, _scheme_layer(plain, given[1]))
+    return from_tree(_merge(layers))
+
+
+def _scheme_layer(files: DictConfig, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What the files say for the chosen scheme, and all of it, completed, for studies that choose others."""
+    whole: Any = OmegaConf.to_container(files)
+    entries: dict[str, Any] = whole["schemes"]
+    for name, entry in entries.items():
+        if not isinstance(entry, (dict, NoneType)):
+            raise ConfigError(f"schemes.{name}: {entry!r} is not keys and values, such as {{optimizer: {{lr: 1e-3}}}}")
+        _merge([(f"schemes.{name}", _tree_of(flatten(entry or {}), f"schemes.{name}"))], copy.deepcopy(files))
+    schemes = completed(entries, whole, given)
+    chosen = (given.get("scheme") or {}).get("name", files.scheme.name)
+    source = f"schemes.{chosen}"
+    return source, _tree_of(entry_of(schemes, str(chosen)), source) | {"schemes": schemes}
+
+
+def _tree_of(flat: Mapping[str, Any], source: str) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        _place(tree, key, value, source)
+    return tree
 
 
 def with_values(config: Config, values: Mapping[str, Any], source: str) -> Config:
@@ -72,10 +100,12 @@ class Template:
         self._layered(values, source)
 
     def _layered(self, values: Mapping[str, Any], source: str) -> DictConfig:
-        tree: dict[str, Any] = {}
-        for key, value in values.items():
-            _place(tree, key, value, source)
-        return _merge([(source, tree)], copy.deepcopy(self._merged))
+        below = copy.deepcopy(self._merged)
+        name = values.get("scheme.name", below.scheme.name)
+        if below.schemes and name != below.scheme.name:
+            entry = entry_of(OmegaConf.to_container(below.schemes), str(name))  # type: ignore[arg-type]
+            below = _merge([(f"schemes.{name}", _tree_of(entry, source))], below)
+        return _merge([(source, _tree_of(values, source))], below)
 
 
 def _merge(layers: Sequence[tuple[str, dict[str, Any]]], below: DictConfig | None = None) -> DictConfig:

@@ -199,4 +199,6 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    schemes: dict[str, Any] = field(default_factory=dict)  # scheme: {key: value} that it is trained with
+    expect: dict[str, Any] = field(default_factory=dict)  # scheme: {metric: {min: ..., max: ...}} that a study checks
     sweep: SweepConfig = field(default_factory=SweepConfig)

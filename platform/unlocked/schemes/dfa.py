@@ -76,7 +76,9 @@ class DFA(ModuleLearner):
         super().__init__(part, chain, task, config, lag)
         self.waiting: deque[_Waiting] = deque()
         self._checkpoint_at: int | None = None
-        self._storages = {p.untyped_storage().data_ptr() for p in chain.parameters()}
+        # what a forward pass reads and updates move before its error comes
+        self._moving = [*chain.parameters(), *(self.time.foresee.parameters() if self.time is not None else ())]
+        self._storages = {p.untyped_storage().data_ptr() for p in self._moving}
         self._error_shape = task.output_shape(part.example)
         self.taps = _Taps(chain, part, config.scheme.feedback.granularity)
         self.feedback = [self._draw(block, nth, shape) for block, nth, shape in self.taps.shapes]
@@ -115,7 +117,7 @@ class DFA(ModuleLearner):
             return
         at = self._checkpoint_at
         snapshot = at is not None and at - self.lag <= t < at
-        weights = [p.detach().clone() for p in self.chain.parameters()] if snapshot else None
+        weights = [p.detach().clone() for p in self._moving] if snapshot else None
         ports.up(self._forward_and_wait(t, h_in, batch, weights))
 
     def absorb(self, t: int, message: Tensor, ports: Ports) -> None:
@@ -183,7 +185,7 @@ class DFA(ModuleLearner):
         """Repeats the forward passes that wait, each at the weights it had."""
         super().load_state(state)
         self.waiting.clear()
-        now = [p.detach().clone() for p in self.chain.parameters()]
+        now = [p.detach().clone() for p in self._moving]
         buffers = [b.detach().clone() for b in self.chain.buffers()]
         for t, h_in, batch, carried, weights in state["waiting"]:
             self._set(weights)
@@ -197,7 +199,7 @@ class DFA(ModuleLearner):
 
     def _set(self, weights: list[Tensor]) -> None:
         with torch.no_grad():
-            for p, w in zip(self.chain.parameters(), weights, strict=True):
+            for p, w in zip(self._moving, weights, strict=True):
                 p.copy_(w)
 
 
