@@ -8,6 +8,8 @@ from unlocked_models import (  # each registers its models
     mlp,
     recurrent,
     resnet,
+    seq2seq,
+    transformer_seq2seq,
     vgg,
 )
 from unlocked_models.chain import Batch, Chain, Example, build
@@ -27,5 +29,7 @@ __all__ = [
     "recurrent",
     "register_model",
     "resnet",
+    "seq2seq",
+    "transformer_seq2seq",
     "vgg",
 ]

@@ -138,7 +138,9 @@ class DecoderPart(nn.Module):
     positions: all of them under teacher forcing, one by one where the decoder reads what it wrote.
     """
 
-    words: nn.Embedding | None = None
+    def __init__(self, words: nn.Embedding | None = None):
+        super().__init__()
+        self.words = words
 
     @property
     def starts_decoder(self) -> bool:
@@ -184,8 +186,7 @@ class DecoderLayer(DecoderPart):
 
     def __init__(self, cell: Callable[..., nn.Module], n_in: int, width: int, bidirectional: bool, dropout: float,
                  words: nn.Embedding | None):
-        super().__init__()
-        self.words = words
+        super().__init__(words)
         self.cell = cell(n_in + self.reads(width), width, batch_first=True)
         self.bridge = Bridge(width, bidirectional, isinstance(self.cell, nn.LSTM))
         self.dropout = nn.Dropout(dropout)
@@ -249,14 +250,16 @@ class LuongAttention(DecoderPart):
 
 
 class Head(nn.Module):
-    """Logits `(batch, T, n_outputs)` of the decoder's states."""
+    """Logits `(batch, T, n_outputs)` of the decoder's states, normalised first where a `norm` is given."""
 
-    def __init__(self, width: int, n_outputs: int):
+    def __init__(self, width: int, n_outputs: int, norm: nn.Module | None = None):
         super().__init__()
+        self.norm = norm
         self.linear = nn.Linear(width, n_outputs)
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:
-        return self.linear(memory_and_states(h, batch)[1])
+        states = memory_and_states(h, batch)[1]
+        return self.linear(states if self.norm is None else self.norm(states))
 
 
 class ScheduledSampling(nn.Module):

@@ -11,7 +11,8 @@ computed. With `granularity: layer` feedback also arrives behind every nonlinear
 
 Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
 position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
-concerns all: the sum of the errors. Any other error is projected as a whole, flattened.
+concerns all: the sum of the errors; so do all states of a block that `encodes`. Any other error is projected as a whole,
+flattened.
 
 B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l (at one
 position).
@@ -37,7 +38,7 @@ from unlocked.config.schema import Config
 from unlocked.schemes.base import ModuleLearner, Part, Ports, register_scheme
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
-from unlocked_models.chain import Batch, Chain, carrying
+from unlocked_models.chain import Batch, Chain, carrying, encodes
 
 NONLINEARITIES = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
                   nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish)
@@ -47,12 +48,13 @@ def _unpack(x: Tensor) -> Tensor:
     return x
 
 
-def _at_positions(e: Tensor, positions: int) -> Tensor:
-    """The errors `(batch, positions of the output, outputs)` at the positions of a hidden state, aligned at the end."""
-    if positions == e.shape[1]:
+def _at_positions(e: Tensor, positions: int, apart: bool) -> Tensor:
+    """The errors `(batch, positions of the output, outputs)` at the positions of a hidden state, aligned at the end;
+    of one whose positions are `apart` from the output's, their sum at each."""
+    if positions == e.shape[1] and not apart:
         return e
     rest, whole = positions - e.shape[1], e.sum(1, keepdim=True)
-    return whole.expand(-1, positions, -1) if rest < 0 else torch.cat([whole.expand(-1, rest, -1), e], 1)
+    return whole.expand(-1, positions, -1) if rest < 0 or apart else torch.cat([whole.expand(-1, rest, -1), e], 1)
 
 
 @dataclass
@@ -82,6 +84,7 @@ class DFA(ModuleLearner):
         self._error_shape = task.output_shape(part.example)
         self.taps = _Taps(chain, part, config.scheme.feedback.granularity)
         self.feedback = [self._draw(block, nth, shape) for block, nth, shape in self.taps.shapes]
+        self._apart = [encodes(chain[block - part.start]) for block, _, _ in self.taps.shapes]
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:
@@ -129,8 +132,8 @@ class DFA(ModuleLearner):
     def project(self, e: Tensor, points: list[Tensor]) -> list[Tensor]:
         """g_l = B_l e for every point l of this module."""
         flat = e.flatten(1)
-        return [_at_positions(e, h.shape[1]) @ B if e.dim() == h.dim() == 3 else (flat @ B).view_as(h)
-                for B, h in zip(self.feedback, points, strict=True)]
+        return [_at_positions(e, h.shape[1], apart) @ B if e.dim() == h.dim() == 3 else (flat @ B).view_as(h)
+                for B, apart, h in zip(self.feedback, self._apart, points, strict=True)]
 
     def _forward(self, h_in: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         with self.taps.cutting() as (after, points):
