@@ -8,7 +8,8 @@
     head                [memory, states] to logits (T, n_outputs)
 
 As in `seq2seq` one tensor crosses every boundary, the decoder reads the targets of the batch one position late, and what
-is padding in the source is never attended to.
+is padding in the source is never attended to. Vectors there are zero, so that a gradient which a scheme injects at every
+position teaches nothing about padding.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unlocked_models import attention, checks
+from unlocked_models import checks
 from unlocked_models.attention import TransformerLayer
 from unlocked_models.chain import Batch
 from unlocked_models.registry import register_model
@@ -86,14 +87,18 @@ class SourceEmbedding(nn.Module):
         super().__init__()
         self.words, self.positions, self.dropout = words, positions, nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.positions(self.words(x)))
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        return self.dropout(self.positions(self.words(x))) * present(batch)[:, :, None]
 
 
-class EncoderLayer(attention.PaddedLayer):
+class EncoderLayer(TransformerLayer):
     """A layer over the source, `(batch, S, width)` to the same."""
 
     encodes = True
+
+    def forward(self, h: Tensor, batch: Batch) -> Tensor:  # type: ignore[override]
+        there = present(batch)
+        return super().forward(h, there) * there[:, :, None]
 
 
 class TargetEmbedding(nn.Module):
@@ -106,7 +111,7 @@ class TargetEmbedding(nn.Module):
         self.norm, self.words, self.positions, self.dropout = norm, words, positions, nn.Dropout(dropout)
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:
-        memory = h if self.norm is None else self.norm(h)
+        memory = h if self.norm is None else self.norm(h) * present(batch)[:, :, None]
         return torch.cat([memory, self.dropout(self.positions(self.words(decoder_inputs(batch.y))))], 1)
 
 
