@@ -4,8 +4,8 @@ from unlocked.tasks.base import TASKS, Rows, Task
 from unlocked.tasks.classification import Classification
 from unlocked.tasks.reconstruction import Reconstruction
 from unlocked.tasks.regression import Regression
-from unlocked.tasks.tokens import PAD, LanguageModelling
+from unlocked.tasks.tokens import LanguageModelling
 from unlocked.tasks.translation import Translation
 
-__all__ = ["PAD", "TASKS", "Classification", "LanguageModelling", "Reconstruction", "Regression", "Rows", "Task",
+__all__ = ["TASKS", "Classification", "LanguageModelling", "Reconstruction", "Regression", "Rows", "Task",
            "Translation"]
