@@ -236,7 +236,10 @@ class BahdanauLayer(DecoderLayer):
 
 
 class LuongAttention(DecoderPart):
-    """Attention behind the step (Luong et al. 2015, section 3.1, global): tanh(W [c_i; s_i]), c_i the context of s_i."""
+    """Attention behind the step (Luong et al. 2015, section 3.1, global):
+
+        out_i = tanh(W [c_i; s_i])      c_i the context of s_i
+    """
 
     def __init__(self, score: Score, width: int):
         super().__init__()

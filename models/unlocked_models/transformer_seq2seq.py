@@ -7,9 +7,9 @@
                         the memory, a feed-forward network
     head                [memory, states] to logits (T, n_outputs)
 
-As in `seq2seq` one tensor crosses every boundary, the decoder reads the targets of the batch one position late, and what
-is padding in the source is never attended to. Vectors there are zero, so that a gradient which a scheme injects at every
-position teaches nothing about padding.
+As in `seq2seq` one tensor crosses every boundary, the decoder reads the targets of the batch one position late, and
+what is padding in the source is never attended to. Vectors there are zero, so that a gradient which a scheme injects at
+every position teaches nothing about padding.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unlocked_models import MODELS, Batch, Chain, build
-from unlocked_models.chain import output_shapes
+from unlocked_models import MODELS, Batch, Chain, Example, build
+from unlocked_models.chain import output_shapes, takes_batch
 from unlocked_models.inception import WithAuxiliary
 from unlocked_models.resnet import ZeroPadded
 
@@ -25,7 +25,10 @@ SMALL: dict[
     "rnn": ((9, 3), {"hidden": [12, 8]}),
     "lstm": ((1, 8, 8), {"hidden": [12], "bidirectional": True}),
     "gru": ((9, 3), {"hidden": [12], "pool": "mean"}),
+    "seq2seq": ((7,), {"width": 12, "embedding": 8}),
+    "transformer_seq2seq": ((7,), {"width": 12, "heads": 2, "inner": 16}),
 }
+PAIRS = Example((7,), 5, vocabulary=9, y_shape=(6,))  # of token sequences
 ORIGINAL: dict[str, dict[str, Any]] = {  # at full size, on the meta device
     "alexnet": {"towers": 2, "lrn": True},
     "vgg": {"norm": "batch"},
@@ -39,11 +42,17 @@ class Inputs(Batch):
     x: Tensor
 
 
+def example_of(name: str) -> Example:
+    return PAIRS if MODELS.facts(name)["family"] == "seq2seq" else Example(SMALL[name][0], 5)
+
+
 def small(name: str, **options) -> tuple[Chain, Inputs]:
     torch.manual_seed(0)
     in_shape, small_options = SMALL[name]
-    chain = Chain(build(name, in_shape, 5, **{**small_options, **options}))
-    return chain, Inputs(x=torch.randn(6, *in_shape), y=torch.randint(5, (6,)))
+    example = example_of(name)
+    chain = Chain(build(name, in_shape, 5, example=example, **{**small_options, **options}))
+    x = torch.randint(example.vocabulary, (6, *in_shape)) if example.vocabulary else torch.randn(6, *in_shape)
+    return chain, Inputs(x=x, y=torch.randint(5, (6, *example.y_shape)))
 
 
 def original(name: str, n_outputs: int = 1000, **options) -> Chain:
@@ -58,11 +67,11 @@ def count(model: nn.Module) -> int:
 def loss_with_local_terms(chain: Chain, batch: Inputs) -> Tensor:
     h, loss = batch.x, torch.zeros((), device=batch.y.device)
     for block in chain:
-        h = block(h)
+        h = block(h, batch) if takes_batch(block) else block(h)
         local_loss = getattr(block, "local_loss", None)
         if local_loss is not None:
             loss = loss + local_loss(h, batch)
-    return loss + functional.cross_entropy(h, batch.y)
+    return loss + functional.cross_entropy(h.flatten(0, -2), batch.y.flatten())
 
 
 def test_these_tests_cover_the_whole_zoo():
@@ -72,7 +81,7 @@ def test_these_tests_cover_the_whole_zoo():
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_gives_its_outputs_and_every_parameter_a_gradient(name):
     chain, batch = small(name)
-    assert chain(batch.x).shape == (6, 5)
+    assert chain(batch.x, batch).shape == (6, *example_of(name).y_shape, 5)
     loss_with_local_terms(chain, batch).backward()
     without = [key for key, p in chain.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert without == []
@@ -93,14 +102,15 @@ def test_an_original_model_gives_its_outputs_and_every_parameter_a_gradient(name
 def test_the_chain_equals_its_blocks_one_by_one_and_no_block_changes_its_input(name):
     chain, batch = small(name)
     chain.double()
+    x = batch.x.double() if batch.x.is_floating_point() else batch.x
     torch.manual_seed(1)
-    whole = chain(batch.x.double())
+    whole = chain(x, batch)
     torch.manual_seed(1)  # the same dropout
-    h = batch.x.double()
+    h = x
     for block in chain:
         kept = h.detach()
         before = kept.clone()
-        h = block(kept)
+        h = block(kept, batch) if takes_batch(block) else block(kept)
         assert torch.equal(kept, before)
     assert torch.equal(h, whole)  # the same operations in the same order: equal to the last bit
 
@@ -110,10 +120,10 @@ def test_saved_weights_have_the_keys_of_a_plain_sequential_and_load_into_it(name
     chain, batch = small(name)
     torch.manual_seed(9)
     in_shape, options = SMALL[name]
-    plain = nn.Sequential(*build(name, in_shape, 5, **options))
+    plain = nn.Sequential(*build(name, in_shape, 5, example=example_of(name), **options))
     assert list(plain.state_dict()) == list(chain.state_dict())
     plain.load_state_dict(chain.state_dict())
-    assert torch.equal(plain.eval()(batch.x), chain.eval()(batch.x))
+    assert torch.equal(Chain(plain).eval()(batch.x, batch), chain.eval()(batch.x, batch))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -125,7 +135,7 @@ def test_the_seed_decides_the_weights(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_learns_a_few_examples(name):
     chain, batch = small(name, **({"dropout": 0.0} if name == "alexnet_small" else {}))
-    recurrent = MODELS.facts(name)["family"] == "recurrent"
+    recurrent = MODELS.facts(name)["family"] in ("recurrent", "seq2seq")
     optimizer = torch.optim.Adam(chain.parameters(), lr=3e-2 if recurrent else 3e-3)
     before = loss_with_local_terms(chain, batch).item()
     for _ in range(25):

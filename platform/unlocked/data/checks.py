@@ -137,8 +137,8 @@ def _check_ended(name: str, part: str, y: np.ndarray, n: int) -> None:
     ended = (y == EOS).sum(1) == 1
     ended &= (np.cumsum(y == EOS, 1) - (y == EOS) == (y == PAD)).all(1)  # what is behind the end, and that alone
     if not ended.all():
-        raise wrong(name, f"y_{part} has sequences that are not tokens, the id {EOS} of {SPECIAL[EOS]} and then padding "
-                          f"({PAD}), the first in example {int(np.argmin(ended))}")
+        raise wrong(name, f"y_{part} has sequences that are not tokens, the id {EOS} of {SPECIAL[EOS]} and then "
+                          f"padding ({PAD}), the first in example {int(np.argmin(ended))}")
 
 
 def _check_vocabularies(name: str, raw: RawData) -> None:

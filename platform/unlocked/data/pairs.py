@@ -27,7 +27,7 @@ def words(text: str, lowercase: bool = True) -> list[str]:
 
 
 def vocabulary_of(sentences: Iterable[Sequence[str]], most: int) -> list[str]:
-    """The special tokens, then the most frequent others, `most` tokens in all; equally frequent ones by the alphabet."""
+    """The special tokens, then the most frequent others, `most` tokens in all; equally frequent ones by alphabet."""
     counts = Counter(token for sentence in sentences for token in sentence)
     frequent = sorted(counts, key=lambda token: (-counts[token], token))
     return [*SPECIAL, *frequent[:max(most - len(SPECIAL), 0)]]
@@ -57,8 +57,8 @@ def made_of(name: str, pairs: Sequence[Pair], length: int, vocabulary: int, lowe
     if length < 2:
         raise DataError(f"data.options.length: {length} is not at least 2, a word and the end")
     if vocabulary <= len(SPECIAL):
-        raise DataError(f"data.options.vocabulary: {vocabulary} tokens, of which {len(SPECIAL)} are padding, begin, end "
-                        f"and unknown")
+        raise DataError(f"data.options.vocabulary: {vocabulary} tokens, of which {len(SPECIAL)} are padding, begin, "
+                        f"end and unknown")
     splits = [_short(part, length, lowercase) for part in (pairs, test or [])]
     if test is None:
         splits = _drawn(splits[0])
@@ -67,9 +67,9 @@ def made_of(name: str, pairs: Sequence[Pair], length: int, vocabulary: int, lowe
             raise DataError(f"data {name!r}: no {part} pair has at most data.options.length {length} tokens on both "
                             f"sides")
     symbols, targets = (vocabulary_of((pair[side] for pair in splits[0]), vocabulary) for side in (0, 1))
-    arrays = [encode([pair[side] for pair in part], (symbols, targets)[side], length)
-              for part in splits for side in (0, 1)]
-    return RawData(*arrays, symbols=symbols, class_names=targets)
+    (x_train, y_train), (x_test, y_test) = ([encode([pair[side] for pair in part], (symbols, targets)[side], length)
+                                             for side in (0, 1)] for part in splits)
+    return RawData(x_train, y_train, x_test, y_test, symbols=symbols, class_names=targets)
 
 
 def _short(pairs: Sequence[Pair], length: int, lowercase: bool) -> list[tuple[list[str], list[str]]]:

@@ -11,8 +11,8 @@ computed. With `granularity: layer` feedback also arrives behind every nonlinear
 
 Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
 position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
-concerns all: the sum of the errors; so do all states of a block that `encodes`. Any other error is projected as a whole,
-flattened.
+concerns all: the sum of the errors; so do all states of a block that `encodes`. Any other error is projected as a
+whole, flattened.
 
 B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l (at one
 position).
@@ -48,7 +48,7 @@ def _unpack(x: Tensor) -> Tensor:
     return x
 
 
-def _at_positions(e: Tensor, positions: int, apart: bool) -> Tensor:
+def _at_positions(e: Tensor, positions: int, apart: bool = False) -> Tensor:
     """The errors `(batch, positions of the output, outputs)` at the positions of a hidden state, aligned at the end;
     of one whose positions are `apart` from the output's, their sum at each."""
     if positions == e.shape[1] and not apart:

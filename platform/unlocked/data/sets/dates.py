@@ -1,8 +1,8 @@
 """Dates as people write them and as ISO 8601 does: a translation that is made, so every answer is known.
 
-Drawn from a fixed seed, the same for every run: days of three centuries, each written in one of several ways. Words mean
-different things in different places ("twenty" of a day or of a year, 3 of a day or of a month), so a decoder needs
-more than the word that it looks at.
+Drawn from a fixed seed, the same for every run: days of three centuries, each written in one of several ways. Words
+mean different things in different places ("twenty" of a day or of a year, 3 of a day or of a month), so a decoder
+needs more than the word that it looks at.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from unlocked.errors import DataError
 FIRST, LAST = date(1800, 1, 1), date(2099, 12, 31)
 TEST_PAIRS = 1000
 
-_ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-         "seventeen eighteen nineteen").split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_ONES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+         "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _ORDINALS = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
              "twelve": "twelfth", "twenty": "twentieth", "thirty": "thirtieth"}
-_MONTHS = ("January February March April May June July August September October November December").split()
-_WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+           "November", "December")
+_WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 
 
 def number_words(n: int) -> list[str]:
