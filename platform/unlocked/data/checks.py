@@ -143,7 +143,8 @@ def _check_ended(name: str, part: str, y: np.ndarray, n: int) -> None:
 
 def _check_vocabularies(name: str, raw: RawData) -> None:
     """Of a translation: sources are ids, and both vocabularies begin with the special tokens."""
-    for what, tokens in (("symbols", raw.symbols), ("class_names", raw.class_names)):
+    targets = raw.symbols if raw.class_names is None else raw.class_names
+    for what, tokens in (("symbols", raw.symbols), ("class_names", targets)):
         if tokens is None or tuple(tokens[:len(SPECIAL)]) != SPECIAL:
             raise wrong(name, f"{what}, the vocabulary of the {'sources' if what == 'symbols' else 'targets'}, has to "
                               f"begin with {', '.join(SPECIAL)}")

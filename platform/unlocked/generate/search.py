@@ -9,6 +9,8 @@ remaining tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -91,7 +93,7 @@ def filtered(log_p: Tensor, temperature: float = 1.0, top_k: int | None = None, 
     return logits
 
 
-def _one_by_one(decoder: Decoder, longest: int, choose) -> Tensor:
+def _one_by_one(decoder: Decoder, longest: int, choose: Callable[[Tensor], Tensor]) -> Tensor:
     n = len(decoder.x)
     tokens = decoder.x.new_zeros(n, 0)
     ended = torch.zeros(n, dtype=torch.bool, device=tokens.device)
@@ -116,16 +118,16 @@ def beam(decoder: Decoder, longest: int, width: int = 4, alpha: float = 0.6) -> 
         raise ConfigError(f"beam: {width} is not at least 1")
     if not 0 <= alpha < float("inf"):
         raise ConfigError(f"length_penalty: {alpha} is not at least 0")
-    n, device = len(decoder.x), decoder.x.device
+    n, device, dtype = len(decoder.x), decoder.x.device, decoder.memory.dtype
 
     def lp(length: int) -> float:
         return float(((5 + length) / 6) ** alpha)
 
     best = decoder.x.new_full((n, longest), PAD)
-    best_score = torch.full((n,), -torch.inf, device=device)
+    best_score = torch.full((n,), -torch.inf, device=device, dtype=dtype)
     rows = torch.arange(n, device=device)  # the sources that are not done
     prefix = decoder.x.new_zeros(n, 1, 0)  # (sources, beams, t)
-    score = torch.zeros(n, 1, device=device)
+    score = torch.zeros(n, 1, device=device, dtype=dtype)
     for t in range(1, longest + 1):
         beams = prefix.shape[1]
         log_p = decoder.log_probabilities(prefix.flatten(0, 1), rows.repeat_interleave(beams))
