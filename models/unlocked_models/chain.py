@@ -12,6 +12,10 @@ to None. `state_size` is its width, `width` that of the layer's output `(batch, 
 
 A layer inside a block whose class has `feedback_point = True` is a layer of its own for schemes that reach into blocks:
 direct feedback alignment at layer granularity. Nonlinearities of torch are such layers anyway.
+
+Positions of a block's output are held against those of the targets at their end: what comes before them, such as an
+encoder's memory in front of a decoder's states, is only looked at. A block all of whose positions are such, however
+many (an encoder's), has an attribute `encodes` that is true.
 """
 
 from __future__ import annotations
@@ -77,6 +81,11 @@ def build(name: str, in_shape: tuple[int, ...], n_outputs: int, *, example: Exam
     asked = [key for key in GIVEN if key in inspect.signature(make).parameters and key not in options]
     given = {key: getattr(example, key, None) for key in asked}
     return as_blocks(make(in_shape, n_outputs, **given, **options))
+
+
+def encodes(block: nn.Module) -> bool:
+    """Whether the positions of its output are none of the targets'."""
+    return bool(getattr(block, "encodes", False))
 
 
 def carrying(blocks: Iterable[nn.Module]) -> list[nn.Module]:

@@ -14,9 +14,9 @@ arXiv:2006.12878: micro; block is their macro).
 
 Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
 position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
-concerns all: the sum of the errors. Any other error is projected as a whole, flattened, to as many numbers as the state
-has; or, with `shared_positions`, to one vector that every position of a sequence gets, as from a head that pools them:
-weights shared over positions can only follow one feedback.
+concerns all: the sum of the errors; so do all states of a block that `encodes`. Any other error is projected as a
+whole, flattened, to as many numbers as the state has; or, with `shared_positions`, to one vector that every position of
+a sequence gets, as from a head that pools them: weights shared over positions can only follow one feedback.
 
 B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l (at one
 position, where B_l is of one). With `shared_layers` all B_l are the first d_l columns of one matrix, scaled by their
@@ -44,7 +44,7 @@ from unlocked.config.schema import Config
 from unlocked.schemes.base import ModuleLearner, Part, Ports, register_scheme
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
-from unlocked_models.chain import Batch, Chain, carrying
+from unlocked_models.chain import Batch, Chain, carrying, encodes
 
 NONLINEARITIES = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
                   nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish)
@@ -54,12 +54,13 @@ def _unpack(x: Tensor) -> Tensor:
     return x
 
 
-def _at_positions(e: Tensor, positions: int) -> Tensor:
-    """The errors `(batch, positions of the output, outputs)` at the positions of a hidden state, aligned at the end."""
-    if positions == e.shape[1]:
+def _at_positions(e: Tensor, positions: int, apart: bool = False) -> Tensor:
+    """The errors `(batch, positions of the output, outputs)` at the positions of a hidden state, aligned at the end;
+    of one whose positions are `apart` from the output's, their sum at each."""
+    if positions == e.shape[1] and not apart:
         return e
     rest, whole = positions - e.shape[1], e.sum(1, keepdim=True)
-    return whole.expand(-1, positions, -1) if rest < 0 else torch.cat([whole.expand(-1, rest, -1), e], 1)
+    return whole.expand(-1, positions, -1) if rest < 0 or apart else torch.cat([whole.expand(-1, rest, -1), e], 1)
 
 
 @dataclass
@@ -89,6 +90,7 @@ class DFA(ModuleLearner):
         self._error_shape = task.output_shape(part.example)
         self.taps = _Taps(chain, part, config.scheme.feedback.granularity)
         self.feedback = [self._draw(block, nth, shape) for block, nth, shape in self.taps.shapes]
+        self._apart = [encodes(chain[block - part.start]) for block, _, _ in self.taps.shapes]
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:
@@ -144,13 +146,13 @@ class DFA(ModuleLearner):
         """g_l = B_l e for every point l of this module."""
         flat = e.flatten(1)
 
-        def one(B: Tensor, h: Tensor) -> Tensor:
+        def one(B: Tensor, apart: bool, h: Tensor) -> Tensor:
             if e.dim() == h.dim() == 3:
-                return _at_positions(e, h.shape[1]) @ B
+                return _at_positions(e, h.shape[1], apart) @ B
             g = flat @ B
             return g.view_as(h) if g.shape[1] == h[0].numel() else g[:, None, :].expand_as(h)
 
-        return [one(B, h) for B, h in zip(self.feedback, points, strict=True)]
+        return [one(B, apart, h) for B, apart, h in zip(self.feedback, self._apart, points, strict=True)]
 
     def _forward(self, h_in: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         with self.taps.cutting() as (after, points):

@@ -5,6 +5,7 @@ from unlocked.tasks.classification import Classification
 from unlocked.tasks.reconstruction import Reconstruction
 from unlocked.tasks.regression import Regression
 from unlocked.tasks.tokens import LanguageModelling, MaskedLanguageModelling
+from unlocked.tasks.translation import Translation
 
 __all__ = ["TASKS", "Classification", "LanguageModelling", "MaskedLanguageModelling", "Reconstruction", "Regression",
-           "Rows", "Task"]
+           "Rows", "Task", "Translation"]
