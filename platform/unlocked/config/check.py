@@ -61,6 +61,11 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "train.checkpoint_every": _at_least(1),
     "train.patience": _at_least(1),
     "train.curriculum": _positive,
+    "transfer.blocks": _at_least(1),
+    "pretrain.epochs": _at_least(0),
+    "pretrain.blocks": _at_least(1),
+    "pretrain.level": _at_least(0),
+    "pretrain.lr": _positive,
     "parallel.stages": _at_least(1),
     "parallel.replicas": _at_least(1),
     "parallel.threads": _at_least(1),
@@ -84,6 +89,7 @@ _CHOICES: dict[str, list[str]] = {
     "scheme.feedback.granularity": ["block", "layer"],
     "optimizer.schedule": ["constant", "linear", "cosine"],
     "train.precision": ["fp32", "bf16", "fp64"],
+    "pretrain.noise": ["none", "gaussian", "masking"],
     "parallel.launcher": ["auto", "inprocess", "ray"],
     "parallel.schedule": ["locked", "gpipe", "1f1b", *MULTI_STAGE],
     "parallel.link": ["auto", "group"],
@@ -211,6 +217,7 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError("scheme.sg.hidden: kind mlp needs at least one hidden width, such as [128]")
     check_optimizer(config.optimizer)
     _check_cut(config)
+    _check_start(config)
     if config.train.patience is not None and config.data.validation == 0:
         raise ConfigError(f"train.patience: {config.train.patience} needs a validation split; data.validation is 0")
     if config.data.batch_size % config.parallel.replicas:
@@ -220,6 +227,22 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(f"parallel.replicas: {config.parallel.replicas} needs workers; launcher is inprocess")
     if config.parallel.schedule != "locked":
         _check_pipeline(config)
+
+
+def _check_start(config: Config) -> None:
+    """What the run begins with."""
+    transfer, pretrain = config.transfer, config.pretrain
+    for key, value in (("blocks", transfer.blocks), ("freeze", transfer.freeze)):
+        if value and transfer.run is None:
+            raise ConfigError(f"transfer.{key}: {value} needs transfer.run, the folder of a run")
+    if transfer.run is not None and pretrain.epochs:
+        raise ConfigError(f"pretrain.epochs: {pretrain.epochs} would replace the weights of transfer.run; set one of "
+                          f"them")
+    if pretrain.noise == "masking" and pretrain.level >= 1:
+        raise ConfigError(f"pretrain.level: {pretrain.level} is out of range; masking takes a fraction below 1")
+    if transfer.freeze and config.parallel.schedule != "locked":
+        raise ConfigError(f"transfer.freeze: true, but parallel.schedule={config.parallel.schedule} propagates through "
+                          f"every module; pipelines take parallel.schedule=locked")
 
 
 def _check_cut(config: Config) -> None:

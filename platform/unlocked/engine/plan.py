@@ -79,6 +79,11 @@ class Plan:
         return self.steps_per_epoch * self.config.train.epochs
 
     @property
+    def frozen(self) -> int:
+        """Blocks, from the input up, that learn nothing."""
+        return self.config.transfer.blocks or 0 if self.config.transfer.freeze else 0
+
+    @property
     def scheme(self) -> type[ModuleLearner]:
         return SCHEMES.get(self.config.scheme.name)
 
@@ -114,7 +119,7 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         parse_augment(config.data.augment, data.in_shape)
     task = config.task or data.task
     example, objective = data.example, TASKS.get(task)()
-    misfit = objective.misfit(data.task, example)
+    misfit = objective.misfit(data.task, example) or objective.unsuited(data.train.x)
     if misfit is not None:
         raise ConfigError(f"task: {task} does not fit {data.name}: {misfit}")
     with torch.device("meta"):
@@ -150,6 +155,7 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     if config.parallel.schedule != "locked":
         refuse_uncuttable(config.parallel.schedule, blocks)
     parts = _parts(sizes, shapes, example)
+    _refuse_shared(config, parts, blocks)
     if config.parallel.schedule in SPLIT_BACKWARD:
         real = blocks if small else _build(config, data)
         refuse_unsplittable(config.parallel.schedule, real, parts, DTYPES[config.train.precision])
@@ -191,6 +197,7 @@ def build_learner(plan: Plan, module: int, device: torch.device) -> ModuleLearne
     config, part = plan.config, plan.parts[module]
     blocks = build_blocks(config, plan.example)[part.start:part.stop]
     chain = Chain(blocks).to(device, DTYPES[config.train.precision]).train()
+    chain.freeze(min(max(plan.frozen - part.start, 0), len(blocks)))
     return plan.scheme(part, chain, plan.make_task(), config, plan.lag)
 
 
@@ -243,6 +250,19 @@ def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise ConfigError(f"model.name: {config.model['name']} cannot run on examples of shape "
                           f"{data.in_shape} of {data.name}: {reason(error)}") from None
+
+
+def _refuse_shared(config: Config, parts: Sequence[Part], blocks: Sequence[nn.Module]) -> None:
+    """A weight of two blocks is one weight only where one module holds both."""
+    holder: dict[int, tuple[Part, int]] = {}
+    for part in parts:
+        for i in range(part.start, part.stop):
+            for name, p in blocks[i].named_parameters():
+                where, first = holder.setdefault(id(p), (part, i))
+                if where is not part:
+                    raise ConfigError(f"parallel.stages: {config.parallel.stages} cuts between blocks {first} and {i} "
+                                      f"of {config.model['name']}, which share a weight ({name}): two workers would "
+                                      f"train two; hold them in one module, or give each its own")
 
 
 def _parts(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], example: Example) -> list[Part]:

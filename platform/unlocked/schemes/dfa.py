@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from unlocked.config.schema import Config
-from unlocked.schemes.base import ModuleLearner, Part, Ports, register_scheme
+from unlocked.schemes.base import ModuleLearner, Part, Ports, backward, register_scheme
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
 from unlocked_models.chain import Batch, Chain, carrying
@@ -147,12 +147,7 @@ class DFA(ModuleLearner):
         return h.detach()
 
     def _learn(self, points: list[Tensor], gradients: list[Tensor], local: Tensor | None) -> None:
-        live = [(p, g) for p, g in zip(points, gradients, strict=True) if p.requires_grad]
-        tensors, grads = [p for p, _ in live], [g for _, g in live]
-        if local is not None and local.requires_grad:
-            torch.autograd.backward([*tensors, local], [*grads, None])
-        elif tensors:
-            torch.autograd.backward(tensors, grads)
+        backward([*points, local], [*gradients, None])
         self.update()
 
     def _pack(self, x: Tensor) -> Tensor:
@@ -160,6 +155,7 @@ class DFA(ModuleLearner):
         return x.detach().clone() if x.untyped_storage().data_ptr() in self._storages else x.detach()
 
     def local_loss(self, i: int, h: Tensor, batch: Batch) -> Tensor:
+        h = self.taps.uncut(h)
         with self.taps.paused():  # an auxiliary classifier learns from its own loss, by autograd
             return super().local_loss(i, h, batch)
 
@@ -265,6 +261,11 @@ class _Taps:
             yield self._after, points
         finally:
             self._points = None
+
+    def uncut(self, h: Tensor) -> Tensor:
+        """A block's output with its graph, where a nonlinearity at the block's end is a point."""
+        last = self._points[-1] if self._points else h
+        return last if last.data_ptr() == h.data_ptr() and last.shape == h.shape else h
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
