@@ -28,11 +28,13 @@ from unlocked_models.registry import GIVEN, MODELS
 @dataclass
 class Batch:
     """One minibatch as a worker sees it: inputs `x (batch, *in_shape)`, None where its worker holds none, and
-    targets `y (batch, ...)`. A block that takes the batch finds both. `fresh`: a stream begins with it."""
+    targets `y (batch, ...)`. A block that takes the batch finds both. Streams begin with it where it is
+    `fresh`, and end with it where it `ends`."""
 
     x: Tensor | None
     y: Tensor
     fresh: bool = True
+    ends: bool = True
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def test_sizes_that_cannot_work_are_refused():
 
 def test_evaluation_covers_everything_once_in_order():
     for n, size in ((1, 4), (8, 4), (9, 4)):
-        rows = eval_rows(n, size)
+        rows = [each for each, fresh in eval_rows(n, size) if fresh]
         assert max(map(len, rows)) <= size
         assert torch.cat(rows).tolist() == list(range(n))
     with pytest.raises(DataError, match="at least 1"):
@@ -106,12 +106,39 @@ def test_evaluation_covers_everything_once_in_order():
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 23])
 def test_carried_evaluation_reads_stretches_row_by_row(n):
-    rows = eval_rows(n, 4, carried=True)
+    each = eval_rows(n, 4, carried=True)
+    rows = [part for part, _ in each]
+    assert [fresh for _, fresh in each] == [True] + [False] * (len(each) - 1)
     assert sorted(torch.cat(rows).tolist()) == list(range(n))
     assert max(map(len, rows)) <= 4
     for before, after in pairwise(rows):
         assert torch.equal(after, before[:len(after)] + 1)  # what is missing is missing at the end
-    assert torch.equal(in_order(rows, [r * 10 for r in rows]), torch.arange(n) * 10)
+    assert torch.equal(in_order(each, [r * 10 for r in rows]), torch.arange(n) * 10)
+
+
+def test_carried_evaluation_of_episodes_begins_with_each():
+    each = eval_rows(12, 2, carried=True, stretch=3)
+    assert [fresh for _, fresh in each] == [True, False, False] * 2
+    assert [rows.tolist() for rows, _ in each] == [[0, 3], [1, 4], [2, 5], [6, 9], [7, 10], [8, 11]]
+
+
+def test_episodes_are_drawn_and_read_in_order():
+    n = 5
+    batches = TrainBatches(ROWS, n, seed=0, carried=True, stretch=4, begin=8)
+    assert batches.steps_per_epoch == N // 4 // n * 4
+    seen = []
+    for t in range(8, 8 + batches.steps_per_epoch):
+        rows = batches.indices(t)
+        assert batches.fresh(t) == ((t - 8) % 4 == 0)
+        assert torch.equal(rows % 4, torch.full((n,), (t - 8) % 4))
+        if not batches.fresh(t):
+            assert torch.equal(rows, batches.indices(t - 1) + 1)
+        seen += rows.tolist()
+    assert len(set(seen)) == len(seen)
+    again = [batches.indices(8 + batches.steps_per_epoch + i).tolist() for i in range(4)]
+    assert again != [batches.indices(8 + i).tolist() for i in range(4)]  # another order in the next epoch
+    with pytest.raises(IndexError, match="count from 0"):
+        batches.y(7)
 
 
 def test_carried_minibatches_go_on_where_the_last_one_ended():

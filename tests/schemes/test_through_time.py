@@ -58,10 +58,10 @@ def test_an_oracle_makes_two_windows_one(lab, scale):
 
     real = learner.time.leave
 
-    def leave(starts):
+    def leave(starts, last):
         nonlocal kept
         kept = layer.carried
-        return real(starts)
+        return real(starts, last)
 
     kept = None
     learner.time.leave = leave
@@ -105,6 +105,24 @@ def test_m_learns_from_the_gradient_at_the_start_of_the_next_window(lab):
     (target,) = torch.autograd.grad(loss + injected, leaf)
     expected = float((guess - 3 * 4 * target).square().sum() / 3)
     assert stats[0].series["time"] == pytest.approx([expected], rel=1e-6)
+
+
+def test_nothing_is_injected_behind_the_end_of_a_stream(lab):
+    """24 windows in 3 stretches: the 8th minibatch is the last of its stream, whatever M says."""
+    moved = []
+    for time in ({}, TIME):
+        group, _ = start(lab, time=time)
+        learner = group.stages[0].learner
+        if learner.time is not None:
+            learner.time.learn = lambda step: None  # M stays at zero until the last window ...
+        lab.train(group, 0, 7)
+        if learner.time is not None:
+            with torch.no_grad():
+                for p in learner.time.models.parameters():
+                    p.fill_(1.0)
+        lab.train(group, 7, 8)  # ... in front of which it is anything but
+        moved.append(lab.weights(group))
+    lab.assert_equal(*moved)
 
 
 def test_the_auxiliary_loss_teaches_the_network_to_foresee_its_synthetic_gradient(lab):

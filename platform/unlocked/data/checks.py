@@ -19,6 +19,9 @@ def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
     if (raw.x_test is None) != (raw.y_test is None):
         given, lacking = ("y_test", "x_test") if raw.x_test is None else ("x_test", "y_test")
         raise wrong(name, f"{given} is given but {lacking} is not")
+    for x in (raw.x_train, raw.x_test):
+        if raw.stretch and x is not None and len(x) % raw.stretch:
+            raise wrong(name, f"{len(x)} rows are not episodes of {raw.stretch} rows each")
     splits = {"train": (np.asarray(raw.x_train), np.asarray(raw.y_train))}
     if raw.x_test is not None:
         splits["test"] = (np.asarray(raw.x_test), np.asarray(raw.y_test))

@@ -104,28 +104,35 @@ class TrainBatches:
         return batches
 
 
-def eval_rows(n: int, batch_size: int, carried: bool = False) -> list[Tensor]:
-    """Rows that cover 0 to n, at most `batch_size` at a time: in order, or, `carried`, along stretches of the split.
+def eval_rows(n: int, batch_size: int, carried: bool = False,
+              stretch: int | None = None) -> list[tuple[Tensor, bool]]:
+    """Rows that cover 0 to n, at most `batch_size` at a time, and whether streams begin with them.
 
-    The stretches are as many as fit; each row of an entry goes on where that row of the entry before it ended, and
-    when stretches end, it is the last rows of an entry that are missing.
+    In order, or, `carried`, along stretches: of `stretch` rows each, or (None) as many stretches of the whole split as
+    fit. Each row of an entry goes on where that row of the entry before it ended; where stretches end, it is the last
+    rows of an entry that are missing.
 
-    >>> [rows.tolist() for rows in eval_rows(5, 2)]
+    >>> [rows.tolist() for rows, _ in eval_rows(5, 2)]
     [[0, 1], [2, 3], [4]]
-    >>> [rows.tolist() for rows in eval_rows(5, 2, carried=True)]
+    >>> [rows.tolist() for rows, _ in eval_rows(5, 2, carried=True)]
     [[0, 3], [1, 4], [2]]
+    >>> [(rows.tolist(), fresh) for rows, fresh in eval_rows(6, 2, carried=True, stretch=2)]
+    [([0, 2], True), ([1, 3], False), ([4], True), ([5], False)]
     """
     if batch_size < 1:
         raise DataError(f"data.batch_size: {batch_size} is not at least 1")
     if not carried:
-        return list(torch.arange(n).split(batch_size))
+        return [(rows, True) for rows in torch.arange(n).split(batch_size)]
+    if stretch is not None:
+        return [(starts + i, i == 0) for starts in torch.arange(0, n, stretch).split(batch_size)
+                for i in range(stretch)]
     steps = -(-n // batch_size)
-    return [torch.arange(step, n, steps) for step in range(steps)]
+    return [(torch.arange(step, n, steps), step == 0) for step in range(steps)]
 
 
-def in_order(rows: list[Tensor], outs: list[Tensor]) -> Tensor:
+def in_order(rows: list[tuple[Tensor, bool]], outs: list[Tensor]) -> Tensor:
     """What was computed for each of `eval_rows`, in the order of the split."""
     whole = torch.cat(outs)
     out = torch.empty_like(whole)
-    out[torch.cat(rows)] = whole
+    out[torch.cat([each for each, _ in rows])] = whole
     return out

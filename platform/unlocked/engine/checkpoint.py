@@ -42,6 +42,8 @@ class Progress:
     train_seconds: float = 0.0
     waited: list[float] | None = None  # seconds, per module
     metrics: dict[str, float] = field(default_factory=dict)  # the latest value of each
+    level: int | None = None  # of the data's curriculum, since `level_step`; None: still the first
+    level_step: int = 0
 
 
 class Checkpoints:

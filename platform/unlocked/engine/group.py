@@ -54,6 +54,10 @@ class Group(ABC):
         """Weights of the whole chain, for an evaluation."""
 
     @abstractmethod
+    def set_level(self, data: DataSet, level: int, begin: int) -> None:
+        """Trains on `data`, the same set at another level of its curriculum, from step `begin` on."""
+
+    @abstractmethod
     def nonfinite(self) -> tuple[int, str] | None:
         """The first module with a parameter that is not finite, and its name."""
 
@@ -61,13 +65,14 @@ class Group(ABC):
     def close(self) -> None: ...
 
 
-def evaluation_rows(plan: Plan, n: int) -> list[Tensor]:
-    """Rows of a split of n examples, as many at once as memory should hold."""
+def evaluation_rows(plan: Plan, data: DataSet, split: str) -> list[tuple[Tensor, bool]]:
+    """Rows of a split, as many at once as memory should hold, and whether streams begin with them."""
+    n = len(getattr(data, split))
     largest = max(math.prod(part.out_shape) for part in plan.parts)
     at_once = max(1, min(EVALUATION_BATCH, EVALUATION_NUMBERS // largest))
-    if plan.carries:  # few long stretches: the beginning of each lacks what was before it
+    if plan.carries and data.stretch is None:  # few long ones: the beginning of each lacks what was before it
         at_once = min(at_once, plan.config.data.batch_size, max(1, n // 8))
-    return eval_rows(n, at_once, plan.carries)
+    return eval_rows(n, at_once, plan.carries, data.stretch)
 
 
 class InProcessGroup(Group):
@@ -98,11 +103,11 @@ class InProcessGroup(Group):
             yield [stage.end(start, stop) for stage in self.stages]
 
     def outputs(self, split: str) -> Tensor:
-        outs, each = [], evaluation_rows(self.stages[0].plan, len(getattr(self.data, split)))
-        for i, rows in enumerate(each):
+        outs, each = [], evaluation_rows(self.stages[0].plan, self.data, split)
+        for rows, fresh in each:
             h = None
             for stage in self.stages:
-                h = stage.evaluate(split, rows, i == 0, h)
+                h = stage.evaluate(split, rows, fresh, h)
             assert h is not None
             outs.append(h.cpu())
         return in_order(each, outs)
@@ -131,6 +136,11 @@ class InProcessGroup(Group):
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         for stage in self.stages:
             stage.load_weights(weights)
+
+    def set_level(self, data: DataSet, level: int, begin: int) -> None:
+        self.data = data
+        for stage in self.stages:
+            stage.set_level(level, begin)
 
     def nonfinite(self) -> tuple[int, str] | None:
         for k, stage in enumerate(self.stages):

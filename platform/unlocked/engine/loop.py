@@ -191,6 +191,8 @@ class _Run:
                 self.reporter.note(f"{damaged}; going on from the checkpoint before it")
                 continue
             group.load_states(states)
+            if self.progress.level is not None:
+                self._set_level(group)
             self.metrics = dict(self.progress.metrics)
             return
         self.progress = Progress(waited=[0.0] * self.plan.modules)
@@ -237,6 +239,8 @@ class _Run:
             values |= {f"best/val_{self.task.monitor}": self.progress.best_value or 0.0}
         if every.probe_every and (epoch % every.probe_every == 0 or last):
             values |= self._probe(group)
+        if every.curriculum is not None and "val/bits" in values:
+            values["curriculum/level"] = self._climb(group, values["val/bits"] < every.curriculum)
         self._log(values)
         pruned = bool(self.reporter.epoch(epoch, self.metrics)) and not last
         if epoch % every.checkpoint_every == 0 or last or is_best or self.progress.stopped_early or pruned:
@@ -244,6 +248,24 @@ class _Run:
         if pruned:
             raise RunPruned(f"ended early after epoch {epoch} of {every.epochs} and saved; {self._where_to_go_on()}",
                             epoch)
+
+    def _climb(self, group: Group, solved: bool) -> int:
+        """The level that training goes on with: the next one where this one is `solved`."""
+        p = self.progress
+        level = p.level or int(self.config.data.options.get("level", 1))
+        if solved:
+            level += 1
+            # what was best is the best of another, easier set
+            p.level, p.level_step, p.best_value, p.best_loss, p.stale_evaluations = level, p.step, None, None, 0
+            self._set_level(group)
+            self.reporter.note(f"level {level} from step {p.step} on")
+        return level
+
+    def _set_level(self, group: Group) -> None:
+        level = self.progress.level
+        assert level is not None
+        self.data = load_data(self.config, level)
+        group.set_level(self.data, level, self.progress.level_step)
 
     def _note_best(self, value: float, loss: float) -> bool:
         """Whether this evaluation is the best so far; equal ones are told apart by their loss."""

@@ -105,9 +105,11 @@ class Plan:
 SMALL = 20_000_000
 
 
-def load_data(config: Config) -> DataSet:
+def load_data(config: Config, level: int | None = None) -> DataSet:
+    """The configured data set, at another `level` of its curriculum where one is given."""
     d = config.data
-    return load(d.name, root=d.root, validation=d.validation, seed=d.seed, download=d.download, **d.options)
+    options = d.options if level is None else {**d.options, "level": level}
+    return load(d.name, root=d.root, validation=d.validation, seed=d.seed, download=d.download, **options)
 
 
 def make_plan(config: Config, data: DataSet) -> Plan:
@@ -139,6 +141,8 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     if carries and not data.ordered:
         raise ConfigError(f"model.carry: {config.model['name']} goes on where the last minibatch ended, but the "
                           f"examples of {data.name} do not follow each other")
+    if config.train.curriculum is not None:
+        _check_curriculum(config, data)
     if config.scheme.time.synthetic and not carries:
         raise ConfigError(f"scheme.time.synthetic: true, but no layer of {config.model['name']} goes on where the last "
                           f"minibatch ended (recurrent models: model.carry=true)")
@@ -174,10 +178,36 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         parts=parts, costs=costs,
         parameters=[sum(p.numel() for p in block.parameters()) for block in blocks],
         lag=int(lag), launcher=launcher, n_train=len(data.train),
-        steps_per_epoch=len(data.train) // config.data.batch_size, carries=carries)
+        steps_per_epoch=_steps_per_epoch(config, data, carries), carries=carries)
     if launcher == "inprocess" and config.parallel.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("parallel.device: cuda, but torch sees no GPU here")
     return plan
+
+
+def _steps_per_epoch(config: Config, data: DataSet, carries: bool) -> int:
+    """Minibatches of a pass over the data (of the first level of a curriculum)."""
+    each = data.stretch if carries and data.stretch is not None else 1  # rows of an episode follow each other
+    return len(data.train) // each // config.data.batch_size * each
+
+
+def _check_curriculum(config: Config, data: DataSet) -> None:
+    """A later level must be the same kind of data, and late messages about the one before it must need no data."""
+    if data.task != "language_modelling":
+        raise ConfigError(f"train.curriculum: it follows val/bits, which {data.task} does not have")
+    if data.validation is None:
+        raise ConfigError("train.curriculum: it follows val/bits, and data.validation is 0")
+    if config.scheme.synthetic_inputs:
+        raise ConfigError("train.curriculum: with scheme.synthetic_inputs minibatches are read again, late, when "
+                          "another level may have begun")
+    level = _first_level(config)
+    following = load_data(config, level + 1).example
+    if following != data.example:
+        raise ConfigError(f"train.curriculum: examples of {data.name} at level {level + 1} are not of the shape of "
+                          f"those at {level}; data.options.window cuts them into rows of one length")
+
+
+def _first_level(config: Config) -> int:
+    return int(config.data.options.get("level", 1))
 
 
 def build_blocks(config: Config, example: Example) -> list[nn.Module]:

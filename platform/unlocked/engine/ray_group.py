@@ -109,11 +109,11 @@ class RayGroup(Group):
 
     def outputs(self, split: str) -> Tensor:
         chain, refs = self._first_replica(), []
-        each = evaluation_rows(self.plan, len(getattr(self.data, split)))
-        for i, rows in enumerate(each):
+        each = evaluation_rows(self.plan, self.data, split)
+        for rows, fresh in each:
             h = None
             for worker, slot in chain:
-                h = worker.call.remote(slot, "evaluate", split, rows, i == 0, h)
+                h = worker.call.remote(slot, "evaluate", split, rows, fresh, h)
             refs.append(h)
         return in_order(each, [out.cpu() for out in self._get(refs)])
 
@@ -173,6 +173,10 @@ class RayGroup(Group):
 
     def _learners(self) -> list[tuple[Any, int]]:
         return [(self._workers[rank], slot) for rank, slot in self._places()]
+
+    def set_level(self, data: DataSet, level: int, begin: int) -> None:
+        self.data = data
+        self._get(self._submit("set_level", level, begin))
 
     def _first_replica(self) -> list[tuple[Any, int]]:
         """In the order of the modules."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unlocked.data import DataSet, TrainBatches, parse_augment
 from unlocked.engine.links import Incoming, Late, Outgoing, Queue
-from unlocked.engine.plan import Plan, build_learner
+from unlocked.engine.plan import Plan, build_learner, load_data
 from unlocked.optim import lr_factor
 from unlocked.schemes import ModuleLearner
 from unlocked.seeding import derive_seed
@@ -67,10 +67,8 @@ class Stage:
         self.ends = Ends()
         self.lag = plan.lag
         config = plan.config
-        augment = parse_augment(config.data.augment, data.in_shape) if config.data.augment else None
-        self.batches = TrainBatches(self._placed(data.train), config.data.batch_size,
-                                    derive_seed(config.seed, "order"), augment, shard, data.name, plan.carries,
-                                    data.stretch)
+        self._shard = shard
+        self._read(data)
         part = self.learner.part
         self._is_first = part.is_first
         takes_target = self.learner.needs_labels or part.is_last
@@ -79,13 +77,25 @@ class Stage:
         # what it runs on, too, where another module's output is not
         self._takes_x = looks or (takes_target and self.learner.task.learns_input)
         self._evaluated: list[Tensor | None] = []  # carried from one call of `evaluate` to the next
-        self._splits = {"train": data.train, "validation": data.validation, "test": data.test}
         self._lr_factor = lr_factor(config.optimizer, plan.total_steps)
         self._base_lrs = [[g["lr"] for g in o.param_groups] for o in self.learner.optimizers()]
         self._late_inputs: Late | None = None  # where the module runs on synthetic ones
         self._feedback: Late | None = None
         self._t = self._feedback_t = 0
         self.average_buffers: Callable[[Iterable[Tensor]], None] | None = None  # over replicas
+
+    def _read(self, data: DataSet, begin: int = 0) -> None:
+        """Minibatches of `data` from step `begin` on."""
+        config = self.plan.config
+        augment = parse_augment(config.data.augment, data.in_shape) if config.data.augment else None
+        self.batches = TrainBatches(self._placed(data.train), config.data.batch_size,
+                                    derive_seed(config.seed, "order"), augment, self._shard, data.name,
+                                    self.plan.carries, data.stretch, begin)
+        self._splits = {"train": data.train, "validation": data.validation, "test": data.test}
+
+    def set_level(self, level: int, begin: int) -> None:
+        """The data's next level, of the same shapes, from step `begin` on."""
+        self._read(load_data(self.plan.config, level), begin)
 
     @property
     def tick(self) -> int:
@@ -135,7 +145,7 @@ class Stage:
         if x is None and self._takes_x:
             x = self._x(t)
         y = self._real(self.batches.y(t)) if self._takes_y else _NO_LABELS
-        return Batch(x, y, self.batches.fresh(t))
+        return Batch(x, y, self.batches.fresh(t), self.batches.fresh(t + 1))
 
     def feedback_phase(self, t: int) -> None:
         late = t - self.lag

@@ -165,7 +165,9 @@ class ModuleLearner(ABC):
             return self._run_blocks(h, batch, after)
         starts = self.time.enter()
         out, local = self._run_blocks(h, batch, after)
-        beyond = self.time.leave(starts)
+        beyond = self.time.leave(starts, batch.ends)
+        if beyond is None:
+            return out, local
         return out, beyond if local is None else local + beyond
 
     def _run_blocks(self, h: Tensor, batch: Batch, after: Callable[[int, Tensor], Tensor] | None

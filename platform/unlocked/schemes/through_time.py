@@ -72,8 +72,12 @@ class TimeGradients:
                 layer.carried = layer.carried.detach().requires_grad_()
         return [layer.carried for layer in self._layers]
 
-    def leave(self, starts: list[Tensor | None]) -> Tensor:
-        """What stands for all later windows in the loss of this one: its gradient at s_T is the injected one."""
+    def leave(self, starts: list[Tensor | None], last: bool) -> Tensor | None:
+        """What stands for all later windows in the loss of this one: its gradient at s_T is the injected one. None
+        behind the last window of a stream: nothing follows, and that is known."""
+        if last:
+            self._windows.append((starts, []))
+            return None
         ends = [layer.carried for layer in self._layers]
         if self._repeated:
             predictions = self._repeated.popleft()
@@ -107,7 +111,8 @@ class TimeGradients:
 
     def state(self) -> dict[str, Any]:
         return {"models": self.models.state_dict(), "foresee": self.foresee.state_dict(),
-                "optimizer": self.optimizer.state_dict(), "injected": [injected for _, injected in self._windows]}
+                "optimizer": self.optimizer.state_dict(),
+                "injected": [injected for _, injected in self._windows if injected]}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Windows whose backward pass is to come are to be run again, in their order."""

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unlocked.data.text import PAD
 from unlocked.tasks.base import TASKS, Rows, Task
 from unlocked_models.chain import Example
-
-PAD = 0  # the id that fills a sequence up: no target is lost where the target is it
 
 
 @TASKS.register("language_modelling")
 class LanguageModelling(Task):
     """Outputs are logits `(batch, positions, vocabulary)`, targets ids `(batch, positions)`, of which 0 is padding.
 
-    The loss is the mean over the tokens of a minibatch, in nats.
+    The loss is the mean over the tokens of a minibatch, in nats; zero where all of it is padding, as a window at the
+    beginning of a copy task's episode.
     """
 
     monitor = "loss"
@@ -28,7 +28,8 @@ class LanguageModelling(Task):
         return (*example.y_shape, example.n_outputs)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=PAD)
+        nats = F.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="sum")
+        return nats / (target != PAD).sum().clamp(min=1)
 
     def terms(self, example: Example) -> int:
         return math.prod(example.y_shape)

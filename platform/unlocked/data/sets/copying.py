@@ -39,7 +39,8 @@ def repeat_copy(source, level: int = 1, window: int | None = None, symbols: int 
 
 
 def _episodes(n: int, repeats: int, window: int | None, symbols: int, episodes: int, ends: bool) -> RawData:
-    for key, value in (("level", n), ("symbols", symbols), ("episodes", episodes), ("window", window or 1)):
+    given = {"level": n, "symbols": symbols, "episodes": episodes, "window": 1 if window is None else window}
+    for key, value in given.items():
         if value < 1:
             raise DataError(f"data.options.{key}: {value} is not at least 1")
     length = n + n * repeats + ends

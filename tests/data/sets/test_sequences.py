@@ -1,0 +1,96 @@
+"""Texts, copy episodes and series: rows that go on in each other, targets where they belong."""
+
+import numpy as np
+import pytest
+
+from unlocked.data import load
+from unlocked.data.sets.copying import BLANK, SIGN
+from unlocked.data.text import EOS, PAD, UNK, character_vocabulary, encode_characters, windows
+from unlocked.errors import DataError
+
+
+def test_the_manual_of_python_is_there_in_order_and_every_token_is_followed_by_its_target():
+    data = load("python_manual", length=16, validation=0.1)
+    assert data.task == "language_modelling"
+    assert data.example.vocabulary == data.n_outputs == len(data.symbols)
+    for part in (data.train, data.validation, data.test):
+        assert (part.x[:, 1:] == part.y[:, :-1]).all()
+        assert (part.y[:-1, -1] == part.x[1:, 0]).all()
+    text = "".join(data.symbols[i] for i in data.train.x[:20].flatten().tolist())
+    assert len(text.split()) > 20
+    assert data.train.y[-1, -1] == data.validation.x[0, 0]  # the splits are cut, not drawn
+    assert data.validation.y[-1, -1] == data.test.x[0, 0]
+
+
+def test_characters_that_a_vocabulary_lacks_are_unknown():
+    symbols = character_vocabulary("abca")
+    assert encode_characters("cabz", symbols).tolist() == [6, 4, 5, UNK]
+
+
+def test_a_text_is_cut_into_whole_windows():
+    x, y = windows("made", np.arange(11), 3)
+    assert x.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert y.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+
+
+def test_a_text_file_of_ones_own(tmp_path):
+    (tmp_path / "mine.txt").write_text("to be or not to be " * 40, encoding="utf-8")
+    data = load("text", root=tmp_path, file="mine.txt", length=8)
+    assert set(data.symbols[4:]) == set("to be rn")
+
+
+@pytest.mark.parametrize(("content", "options", "said"), [
+    ("", {}, "the text is empty"), ("ab", {}, "a window of data.options.length 64 needs 65"),
+    ("ab" * 99, {"length": 0}, "data.options.length: 0 is not at least 1"),
+    (b"\xff\xfe\xff", {}, "cannot be read as UTF-8"), (None, {}, "is no file")])
+def test_a_text_that_cannot_be_used_is_one_line(tmp_path, content, options, said):
+    path = tmp_path / "mine.txt"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError) as error:
+        load("text", root=tmp_path, file="mine.txt", **options)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("window", [None, 1, 3, 4])
+def test_a_copy_episode_shows_and_then_asks(window):
+    data = load("copy", level=3, window=window, episodes=10)
+    x, y = (part.reshape(10, -1).numpy() for part in (data.train.x, data.train.y))
+    assert data.stretch == len(data.train) // 10
+    assert (y[:, :3] == PAD).all()
+    assert (y[:, 3:6] == x[:, :3]).all()
+    assert (x[:, 3] == SIGN).all()
+    assert (x[:, 4:6] == BLANK).all()
+    assert (x[:, 6:] == PAD).all()
+    assert (y[:, 6:] == PAD).all()
+
+
+@pytest.mark.parametrize(("level", "n", "repeats"), [(1, 1, 1), (2, 2, 1), (3, 2, 2), (4, 3, 2)])
+def test_repeat_copy_grows_in_length_and_repeats_in_turn(level, n, repeats):
+    data = load("repeat_copy", level=level, episodes=6)
+    x, y = data.train.x.numpy(), data.train.y.numpy()
+    assert (x[:, n] == SIGN + repeats - 1).all()
+    assert (y[:, n:n + n * repeats] == np.tile(x[:, :n], repeats)).all()
+    assert (y[:, -1] == EOS).all()
+    assert x.shape[1] == n + n * repeats + 1
+
+
+def test_wrong_episodes_are_one_line():
+    for options, said in (({"level": 0}, "data.options.level: 0"), ({"window": 0}, "data.options.window: 0"),
+                          ({"symbols": 0}, "data.options.symbols: 0")):
+        with pytest.raises(DataError, match=said):
+            load("copy", **options)
+    with pytest.raises(DataError, match="asks for more than 16 repeats"):
+        load("repeat_copy", level=40)
+
+
+def test_sunspots_are_windows_of_years_and_the_years_behind_them():
+    data = load("sunspots", length=5, horizon=2)
+    assert data.task == "regression"
+    assert data.train.x.shape[1:] == (5,)
+    assert data.train.y.shape[1:] == (2,)
+    assert (data.train.y[:-2, 0] == data.train.x[2:, -2]).all()  # what is forecast is what comes
+    assert len(data.train) + len(data.test) == 309 - 6
+    with pytest.raises(DataError, match="more than half"):
+        load("sunspots", length=200)

@@ -1,0 +1,152 @@
+"""Boundaries and targets with positions: what each scheme makes of sequences, in float64."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
+
+from unlocked.config.schema import SGConfig
+from unlocked.schemes.dfa import _at_positions
+from unlocked.schemes.sg import SyntheticGradient
+
+MODEL = {"name": "gru", "hidden": [5, 4], "embedding": 3}
+FLAT = {"name": "sgd", "lr": 1.0, "momentum": 0.0}  # weights move by exactly minus the gradient
+
+
+def start(lab, scheme, stages=3, **more):
+    data = lab.stream()
+    return lab.start(data, model=MODEL, scheme={"name": scheme, "lag": 0}, parallel={"stages": stages},
+                     data={"batch_size": 3}, **{"optimizer": FLAT, **more}), data
+
+
+def loss_of(chain, x, y):
+    return cross_entropy(chain(x).flatten(0, 1), y.flatten())
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_backprop_of_a_language_model_is_plain_autograd(lab, stages):
+    group, _ = start(lab, "backprop", stages)
+    plan, batches = group.stages[0].plan, group.stages[0].batches
+    network = lab.network(plan)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    for t in range(3):
+        (loss,) = lab.train(group, t, t + 1)
+        expected = loss_of(network, batches.x(t), batches.y(t))
+        assert loss == pytest.approx(expected.item(), abs=1e-12)
+        optimizer.zero_grad()
+        expected.backward()
+        optimizer.step()
+    lab.assert_close(lab.weights(group), dict(network.state_dict()), 1e-10)
+
+
+@pytest.mark.parametrize("stages", [1, 3])
+def test_dfa_projects_the_error_of_every_position_by_the_same_matrix(lab, stages):
+    group, _ = start(lab, "dfa", stages)
+    batches, network = group.stages[0].batches, lab.network(group.stages[0].plan)
+    feedback = [B for stage in group.stages for B in stage.learner.feedback]
+    assert [tuple(B.shape) for B in feedback] == [(7, 5), (7, 4)]  # 7 tokens, layers of 5 and 4 units
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    h = batches.x(0)
+    points = []
+    for block in network:
+        h = block(h)
+        points.append(h)
+        h = h.detach().requires_grad_()
+    out = points[-1].detach().requires_grad_()
+    (e,) = torch.autograd.grad(cross_entropy(out.flatten(0, 1), batches.y(0).flatten()), out)
+    by_position = [torch.stack([e[:, t] @ B for t in range(4)], 1) for B in feedback]
+    torch.autograd.backward(points, [*by_position, e])
+    lab.train(group, 0, 1)
+    expected = {name: before[name] - p.grad for name, p in network.named_parameters()}
+    lab.assert_close(lab.weights(group), expected, 1e-13)
+
+
+def test_positions_in_front_of_the_output_s_are_given_the_sum_of_the_errors():
+    e = torch.randn(2, 3, 4)
+    whole = e.sum(1, keepdim=True)
+    assert _at_positions(e, 3) is e
+    assert torch.equal(_at_positions(e, 5), torch.cat([whole, whole, e], 1))
+    assert torch.equal(_at_positions(e, 2), whole.expand(2, 2, 4))
+
+
+class Oracle(nn.Module):
+    """The true gradient at a boundary, per example and token, from the tokens that condition M."""
+
+    def __init__(self, above):
+        super().__init__()
+        self.above = [above]
+
+    def forward(self, h, c):
+        h = h.detach().requires_grad_()
+        with torch.enable_grad():
+            out = h
+            for chain in self.above[0]:
+                out = chain(out)
+            loss = cross_entropy(out.flatten(0, 1), c.flatten())
+        return torch.autograd.grad(loss, h)[0] * c.numel()
+
+
+def test_dni_with_oracle_gradients_equals_backprop_on_tokens(lab):
+    backprop, _ = start(lab, "backprop")
+    cdni, _ = start(lab, "cdni")
+    chains = [stage.learner.chain for stage in cdni.stages]
+    for k, stage in enumerate(cdni.stages[:-1]):
+        stage.learner.sg = Oracle(chains[k + 1:])
+    for t in range(5):
+        assert lab.train(cdni, t, t + 1) == pytest.approx(lab.train(backprop, t, t + 1), abs=1e-10)
+    lab.assert_close(lab.weights(cdni), lab.weights(backprop), 1e-10)
+
+
+@pytest.mark.parametrize("scheme", ["dni", "cdni", "dfa"])
+def test_updates_do_not_depend_on_the_size_of_a_minibatch_s_padding(lab, scheme):
+    """A minibatch whose second half is repeated padding teaches what its first half does: the loss counts tokens."""
+    group, _ = start(lab, scheme, stages=1)
+    stage = group.stages[0]
+    batches, y = stage.batches, stage.batches.y(0).clone()
+    y[:, 2:] = 0
+    stage.batches.y = lambda t: y
+    before = lab.weights(group)
+    lab.train(group, 0, 1)
+    head = {key: before[key] - value for key, value in lab.weights(group).items() if key.startswith("2.")}
+    network = lab.network(stage.plan)
+    out = network(batches.x(0))[:, :2]
+    loss = cross_entropy(out.flatten(0, 1), y[:, :2].flatten())
+    expected = torch.autograd.grad(loss, list(network[2].parameters()))
+    for given, wanted in zip(head.values(), expected, strict=True):
+        torch.testing.assert_close(given, wanted, rtol=1e-10, atol=1e-12)
+
+
+def context_seen(sg, h, c):
+    seen = []
+    sg.net[0].register_forward_hook(lambda layer, inputs, out: seen.append(inputs[0]))
+    assert sg(h, c).shape == h.shape
+    return seen[0]
+
+
+def test_tokens_that_condition_m_stand_beside_their_positions_at_the_end():
+    sg = SyntheticGradient(SGConfig(embedding=2), (5, 4), (3,), 9)
+    h, c = torch.randn(2, 5, 4), torch.tensor([[1, 2, 3], [4, 5, 6]])
+    seen = context_seen(sg, h, c).view(2, 5, 6)
+    assert torch.equal(seen[..., :4], h)
+    assert torch.equal(seen[:, 2:, 4:], sg.embedding(c))
+    assert not seen[:, :2, 4:].any()
+
+
+def test_tokens_condition_a_vector_by_their_mean():
+    sg = SyntheticGradient(SGConfig(embedding=2), (4,), (3,), 9)
+    c = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    assert torch.equal(context_seen(sg, torch.randn(2, 4), c)[:, 4:], sg.embedding(c).mean(1))
+
+
+def test_an_image_that_conditions_m_is_pooled_to_maps_and_flattened_for_vectors():
+    h, c = torch.randn(2, 4, 3, 3), torch.randn(2, 1, 6, 6)
+    seen = context_seen(SyntheticGradient(SGConfig(kind="conv"), (4, 3, 3), (1, 6, 6)), h, c)
+    assert torch.equal(seen[:, 4:], adaptive_avg_pool2d(c, (3, 3)))
+    seen = context_seen(SyntheticGradient(SGConfig(), (5,), (1, 6, 6)), torch.randn(2, 5), c)
+    assert torch.equal(seen[:, 5:], c.flatten(1))
+
+
+def test_values_at_positions_stand_beside_them():
+    h, c = torch.randn(2, 5, 4), torch.randn(2, 5, 3)
+    seen = context_seen(SyntheticGradient(SGConfig(), (5, 4), (5, 3)), h, c).view(2, 5, 7)
+    assert torch.equal(seen[..., 4:], c)

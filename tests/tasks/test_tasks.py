@@ -1,0 +1,84 @@
+"""Tasks: shapes, losses and metrics against their definitions."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import one_hot
+
+from unlocked.data import Split
+from unlocked.tasks import TASKS, LanguageModelling, Reconstruction, Regression
+from unlocked_models import Batch, Example
+
+TEXT = Example((3,), 5, vocabulary=5, y_shape=(3,))
+
+
+def test_a_regression_is_scored_in_its_own_units():
+    task, y = Regression(), torch.tensor([[1.0], [2.0], [4.0]])
+    out = y + torch.tensor([[0.5], [-0.5], [1.0]])
+    assert task.loss(out, y) == pytest.approx((0.25 + 0.25 + 1.0) / 3)
+    metrics = task.metrics(out, y)
+    assert metrics["rmse"] == pytest.approx(math.sqrt(0.5))
+    assert metrics["mae"] == pytest.approx(2 / 3)
+    assert metrics["loss"] == pytest.approx(0.5)
+    assert metrics["r2"] == pytest.approx(1 - 1.5 / float(((y - y.mean()) ** 2).sum()))
+    assert task.output_shape(Example((4,), 2, y_shape=(2,), y_real=True)) == (2,)
+
+
+def test_a_language_model_is_scored_on_tokens_and_not_on_padding():
+    task = LanguageModelling()
+    y = torch.tensor([[1, 2, 0], [3, 0, 0]])
+    out = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    nats = [-float(out[i, t].log_softmax(-1)[y[i, t]]) for i, t in ((0, 0), (0, 1), (1, 0))]
+    assert task.loss(out, y) == pytest.approx(sum(nats) / 3, rel=1e-6)
+    metrics = task.metrics(task.keep(out, y), y)
+    assert metrics["loss"] == pytest.approx(sum(nats) / 3, rel=1e-6)
+    assert metrics["bits"] == pytest.approx(metrics["loss"] / math.log(2))
+    assert metrics["perplexity"] == pytest.approx(math.exp(metrics["loss"]))
+    hits = [bool(out[i, t].argmax() == y[i, t]) for i, t in ((0, 0), (0, 1), (1, 0))]
+    assert metrics["accuracy"] == pytest.approx(sum(hits) / 3)
+    assert task.output_shape(TEXT) == (3, 5)
+    assert task.terms(TEXT) == 3
+
+
+def test_a_minibatch_of_padding_alone_costs_nothing():
+    out = torch.randn(2, 3, 5, requires_grad=True)
+    loss = LanguageModelling().loss(out, torch.zeros(2, 3, dtype=torch.long))
+    loss.backward()
+    assert loss == 0
+    assert torch.equal(out.grad, torch.zeros_like(out))
+
+
+def test_a_reconstruction_is_held_against_its_own_input():
+    task, x = Reconstruction(), torch.randn(4, 1, 3, 3)
+    batch = Batch(x, torch.zeros(4, dtype=torch.long))
+    assert task.target(batch) is x
+    assert task.target(Split(x, batch.y)) is x
+    out = x + 0.5
+    assert task.loss(out, x) == pytest.approx(9 * 0.25, rel=1e-5)  # summed over features, a mean over examples
+    metrics = task.metrics(task.keep(out, x), x)
+    assert metrics["loss"] == pytest.approx(9 * 0.25, rel=1e-5)
+    assert metrics["mse"] == pytest.approx(0.25, rel=1e-5)
+    assert task.output_shape(Example((1, 3, 3), 10)) == (1, 3, 3)
+
+
+def test_what_conditions_a_synthetic_gradient_is_the_target():
+    like = torch.zeros(2, dtype=torch.float64)
+    example = Example((4,), 3)
+    labels = Batch(None, torch.tensor([2, 0]))
+    given = TASKS.get("classification")().context(labels, example, like)
+    assert torch.equal(given, one_hot(labels.y, 3).double())
+    values = Batch(None, torch.tensor([[0.5], [1.5]]))
+    assert torch.equal(Regression().context(values, example, like), values.y.double())
+    ids = Batch(None, torch.tensor([[1, 2, 0]]))
+    assert torch.equal(LanguageModelling().context(ids, TEXT, like), ids.y)
+    assert LanguageModelling().context_shape(TEXT) == (3,)
+    x = Batch(torch.randn(2, 1, 3, 3), labels.y)
+    assert Reconstruction().context(x, Example((1, 3, 3), 10), like).dtype == torch.float64
+
+
+def test_tasks_say_which_data_they_can_be_made_of():
+    assert Reconstruction.misfit("classification", Example((4,), 3)) is None
+    assert "ids" in Reconstruction.misfit("language_modelling", TEXT)
+    assert Regression.misfit("classification", Example((4,), 3)) == "its targets are for classification"
+    assert LanguageModelling.misfit("language_modelling", TEXT) is None
