@@ -11,6 +11,7 @@ from unlocked.engine.group import InProcessGroup
 from unlocked.engine.plan import build_blocks, make_plan
 from unlocked.seeding import derive_seed
 from unlocked_models import Batch
+from unlocked_models.chain import takes_batch
 
 torch.set_num_threads(1)  # one order of additions: runs compare bit for bit
 
@@ -47,6 +48,19 @@ class Lab:
         names = [str(i) for i in range(vocabulary)]
         return DataSet("made", "language_modelling", (length,), vocabulary, names, split(), None, split(), names,
                        ordered=True, stretch=stretch)
+
+    def sentences(self, length=5, vocabulary=7, n=18, classes=5, seed=0) -> DataSet:
+        """Random tokens, each row as long as it happens to be, with random labels."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def split() -> Split:
+            ids = torch.randint(1, vocabulary, (n, length), generator=generator)
+            long = torch.randint(1, length + 1, (n, 1), generator=generator)
+            return Split(ids * (torch.arange(length) < long), torch.randint(classes, (n,), generator=generator))
+
+        names = [str(i) for i in range(max(vocabulary, classes))]
+        return DataSet("made", "classification", (length,), classes, names[:classes], split(), None, split(),
+                       names[:vocabulary])
 
     def config(self, **tree):
         merged = {key: {**BASE.get(key, {}), **value} if isinstance(value, dict) else value
@@ -92,11 +106,12 @@ class Lab:
     def losses(self, blocks, h, y) -> tuple[torch.Tensor, torch.Tensor]:
         """The task's loss, and all that is minimised: with the blocks' own terms."""
         local = 0
+        batch = Batch(h, y)
         for block in blocks:
-            h = block(h)
+            h = block(h, batch) if takes_batch(block) else block(h)
             if hasattr(block, "local_loss"):
-                local = local + block.local_loss(h, Batch(None, y))
-        loss = cross_entropy(h, y)
+                local = local + block.local_loss(h, batch)
+        loss = cross_entropy(h.flatten(0, -2), y.flatten())
         return loss, loss + local
 
     def plain(self, plan, data, steps) -> tuple[list[float], nn.Sequential]:
@@ -109,7 +124,8 @@ class Lab:
             optimizer = torch.optim.SGD(network.parameters(), lr=given.lr, momentum=given.momentum or 0.0)
         seen = []
         for t in range(steps):
-            loss, total = self.losses(network, batches.x(t).double(), batches.y(t))
+            x = batches.x(t)
+            loss, total = self.losses(network, x.double() if x.is_floating_point() else x, batches.y(t))
             seen.append(loss.item())
             optimizer.zero_grad()
             total.backward()

@@ -13,6 +13,7 @@ from unlocked_models import (  # each registers its models
     mlp,
     recurrent,
     resnet,
+    transformer,
     vgg,
 )
 from unlocked_models.chain import Batch, Chain, Example, build
@@ -37,5 +38,6 @@ __all__ = [
     "recurrent",
     "register_model",
     "resnet",
+    "transformer",
     "vgg",
 ]

@@ -9,6 +9,9 @@ A block may also go on where the last minibatch ended (a recurrent layer that re
 window): it has an attribute `carried (batch, state_size)`, the state it starts from, which its `forward` replaces
 by the state it ended in; None is the start of a stream. Whoever runs the chain keeps it, cuts its graph, and sets it
 to None. `state_size` is its width, `width` that of the layer's output `(batch, positions, width)`.
+
+A layer inside a block whose class has `feedback_point = True` is a layer of its own for schemes that reach into blocks:
+direct feedback alignment at layer granularity. Nonlinearities of torch are such layers anyway.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ class Example:
     """What one example of a data set looks like, without the batch axis.
 
     Inputs are real numbers, or ids below `vocabulary`. Targets are class ids, `n_outputs` real values each, or, where
-    `y_shape` has an axis of positions, ids below `n_outputs` at each.
+    `y_shape` has an axis of positions, ids below `n_outputs` at each. `masked`: of inputs that are hidden there.
     """
 
     in_shape: tuple[int, ...]
@@ -50,6 +53,7 @@ class Example:
     vocabulary: int | None = None
     y_shape: tuple[int, ...] = ()
     y_real: bool = False
+    masked: bool = False
 
     @property
     def out_positions(self) -> int | None:

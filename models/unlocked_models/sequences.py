@@ -82,7 +82,12 @@ class Positions(nn.Module):
 
     `learned` from small random numbers, or `sinusoidal` (Vaswani et al. 2017, section 3.5): sin and cos of
     p / 10000^(2i / width) in turn; `none` adds nothing.
+
+    `start`: the place of the first position given; while it is not None it moves on with every call, so that a sequence
+    may come in pieces. Raises `ValueError` for a sequence that goes beyond the last position.
     """
+
+    start: int | None = None
 
     def __init__(self, kind: str, positions: int, width: int):
         super().__init__()
@@ -99,7 +104,15 @@ class Positions(nn.Module):
             self.table = None
 
     def forward(self, h: Tensor) -> Tensor:
-        return h if self.table is None else h + self.table
+        if self.table is None:
+            return h
+        first, count = self.start or 0, h.shape[1]
+        if first + count > len(self.table):
+            raise ValueError(f"model.positions: a sequence of {first + count} positions, this model has "
+                             f"{len(self.table)}")
+        if self.start is not None:
+            self.start += count
+        return h + self.table[first:first + count]
 
 
 class Pool(nn.Module):
@@ -121,3 +134,29 @@ class Pool(nn.Module):
         if self.kind == "max":
             return h.masked_fill(~there[:, :, None], -torch.inf).amax(1)
         return (h * there[:, :, None]).sum(1) / there.sum(1, keepdim=True)
+
+
+class Head(nn.Module):
+    """The outputs of one vector per sequence, or (`pool` None) of every position, normalised first where that is said.
+    """
+
+    def __init__(self, pool: nn.Module | None, n_in: int, n_outputs: int, norm: nn.Module | None = None):
+        super().__init__()
+        self.norm = norm
+        self.pool = pool
+        self.linear = nn.Linear(n_in, n_outputs)
+
+    def forward(self, h: Tensor) -> Tensor:
+        h = self._normed(h)
+        return self.linear(h if self.pool is None else self.pool(h))
+
+    def _normed(self, h: Tensor) -> Tensor:
+        return h if self.norm is None else self.norm(h)
+
+
+class PaddedHead(Head):
+    """The outputs of the vectors that are no padding."""
+
+    def forward(self, h: Tensor, batch: Batch) -> Tensor:  # type: ignore[override]
+        assert self.pool is not None
+        return self.linear(self.pool(self._normed(h), present(batch)))

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unlocked_models import MODELS, Batch, Chain, build
-from unlocked_models.chain import output_shapes
+from unlocked_models import MODELS, Batch, Chain, Example, build
+from unlocked_models.chain import output_shapes, takes_batch
 from unlocked_models.inception import WithAuxiliary
 from unlocked_models.resnet import ZeroPadded
 
@@ -25,7 +25,12 @@ SMALL: dict[
     "rnn": ((9, 3), {"hidden": [12, 8]}),
     "lstm": ((1, 8, 8), {"hidden": [12], "bidirectional": True}),
     "gru": ((9, 3), {"hidden": [12], "pool": "mean"}),
+    "transformer": ((9, 3), {"width": 8, "heads": 2}),
+    "vit": ((1, 8, 8), {"width": 8, "heads": 2, "depth": 2}),
+    "gpt": ((9,), {"width": 16, "heads": 2}),
+    "bert": ((9,), {"width": 16, "heads": 2}),
 }
+WORDS = {"gpt": False, "bert": True}  # models of tokens, with a target at every position; whether inputs are hidden
 ORIGINAL: dict[str, dict[str, Any]] = {  # at full size, on the meta device
     "alexnet": {"towers": 2, "lrn": True},
     "vgg": {"norm": "batch"},
@@ -39,10 +44,17 @@ class Inputs(Batch):
     x: Tensor
 
 
+def example(name: str) -> Example:
+    in_shape, _ = SMALL[name]
+    return Example(in_shape, 5, 7, in_shape, masked=WORDS[name]) if name in WORDS else Example(in_shape, 5)
+
+
 def small(name: str, **options) -> tuple[Chain, Inputs]:
     torch.manual_seed(0)
     in_shape, small_options = SMALL[name]
-    chain = Chain(build(name, in_shape, 5, **{**small_options, **options}))
+    chain = Chain(build(name, in_shape, 5, example=example(name), **{**small_options, **options}))
+    if name in WORDS:
+        return chain, Inputs(x=torch.randint(1, 7, (6, *in_shape)), y=torch.randint(5, (6, *in_shape)))
     return chain, Inputs(x=torch.randn(6, *in_shape), y=torch.randint(5, (6,)))
 
 
@@ -58,11 +70,20 @@ def count(model: nn.Module) -> int:
 def loss_with_local_terms(chain: Chain, batch: Inputs) -> Tensor:
     h, loss = batch.x, torch.zeros((), device=batch.y.device)
     for block in chain:
-        h = block(h)
+        h = run(block, h, batch)
         local_loss = getattr(block, "local_loss", None)
         if local_loss is not None:
             loss = loss + local_loss(h, batch)
-    return loss + functional.cross_entropy(h, batch.y)
+    return loss + functional.cross_entropy(h.flatten(0, -2), batch.y.flatten())
+
+
+def run(block: nn.Module, h: Tensor, batch: Batch) -> Tensor:
+    return block(h, batch) if takes_batch(block) else block(h)
+
+
+def given(batch: Inputs) -> Batch:
+    """In float64 where it is real."""
+    return Batch(batch.x.double() if batch.x.is_floating_point() else batch.x, batch.y)
 
 
 def test_these_tests_cover_the_whole_zoo():
@@ -72,7 +93,7 @@ def test_these_tests_cover_the_whole_zoo():
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_gives_its_outputs_and_every_parameter_a_gradient(name):
     chain, batch = small(name)
-    assert chain(batch.x).shape == (6, 5)
+    assert chain(batch.x, batch).shape == (*batch.y.shape, 5)
     loss_with_local_terms(chain, batch).backward()
     without = [key for key, p in chain.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert without == []
@@ -93,14 +114,15 @@ def test_an_original_model_gives_its_outputs_and_every_parameter_a_gradient(name
 def test_the_chain_equals_its_blocks_one_by_one_and_no_block_changes_its_input(name):
     chain, batch = small(name)
     chain.double()
+    doubled = given(batch)
     torch.manual_seed(1)
-    whole = chain(batch.x.double())
+    whole = chain(doubled.x, doubled)
     torch.manual_seed(1)  # the same dropout
-    h = batch.x.double()
+    h = doubled.x
     for block in chain:
         kept = h.detach()
         before = kept.clone()
-        h = block(kept)
+        h = run(block, kept, doubled)
         assert torch.equal(kept, before)
     assert torch.equal(h, whole)  # the same operations in the same order: equal to the last bit
 
@@ -110,10 +132,13 @@ def test_saved_weights_have_the_keys_of_a_plain_sequential_and_load_into_it(name
     chain, batch = small(name)
     torch.manual_seed(9)
     in_shape, options = SMALL[name]
-    plain = nn.Sequential(*build(name, in_shape, 5, **options))
+    plain = nn.Sequential(*build(name, in_shape, 5, example=example(name), **options))
     assert list(plain.state_dict()) == list(chain.state_dict())
     plain.load_state_dict(chain.state_dict())
-    assert torch.equal(plain.eval()(batch.x), chain.eval()(batch.x))
+    h = batch.x
+    for block in plain.eval():
+        h = run(block, h, batch)
+    assert torch.equal(h, chain.eval()(batch.x, batch))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -125,8 +150,8 @@ def test_the_seed_decides_the_weights(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_learns_a_few_examples(name):
     chain, batch = small(name, **({"dropout": 0.0} if name == "alexnet_small" else {}))
-    recurrent = MODELS.facts(name)["family"] == "recurrent"
-    optimizer = torch.optim.Adam(chain.parameters(), lr=3e-2 if recurrent else 3e-3)
+    fast = MODELS.facts(name)["family"] in ("recurrent", "transformer")
+    optimizer = torch.optim.Adam(chain.parameters(), lr=3e-2 if fast else 3e-3)
     before = loss_with_local_terms(chain, batch).item()
     for _ in range(25):
         optimizer.zero_grad()

@@ -7,7 +7,10 @@ Nokland 2016, "Direct Feedback Alignment Provides Learning in Deep Neural Networ
 with B_l drawn once from the seed and never learned. The gradient g_l is injected at the output of block l;
 inside the block autograd applies phi', so any layer type may stand there. The output block gets e itself:
 its update is backprop's. No gradient passes from a block to the one below, so those products are not
-computed. With `granularity: layer` feedback also arrives behind every nonlinearity inside a block.
+computed. With `granularity: layer` feedback also arrives behind every nonlinearity inside a block, and behind every
+layer that asks for it by `feedback_point = True`, such as attention: of a Transformer's layer then attention, the inner
+layer of the feed-forward network and the sum behind it each learn from a feedback of their own (Launay et al. 2020,
+arXiv:2006.12878, section 3.4: micro; block is their macro).
 
 Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
 position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
@@ -200,7 +203,8 @@ class DFA(ModuleLearner):
 
 
 class _Taps:
-    """The feedback points of a module: every hidden block's output, and with `layer` every nonlinearity's.
+    """The feedback points of a module: every hidden block's output, and with `layer` that of every nonlinearity and of
+    every layer with a `feedback_point`.
 
     A tensor with no weight between it and the point before (behind a pooling block, say) is no point, and
     none is the output of the chain: every pass visits the same tensors, `_keep` says which are points.
@@ -216,7 +220,7 @@ class _Taps:
         self._visits = 0
         if granularity == "layer":
             for module in chain.modules():
-                if isinstance(module, NONLINEARITIES):
+                if isinstance(module, NONLINEARITIES) or getattr(module, "feedback_point", False):
                     module.register_forward_hook(self._hook)
         self.shapes = self._dry_run(chain, part)
 

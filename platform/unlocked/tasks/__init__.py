@@ -4,7 +4,7 @@ from unlocked.tasks.base import TASKS, Rows, Task
 from unlocked.tasks.classification import Classification
 from unlocked.tasks.reconstruction import BernoulliReconstruction, Reconstruction
 from unlocked.tasks.regression import Regression
-from unlocked.tasks.tokens import LanguageModelling
+from unlocked.tasks.tokens import LanguageModelling, MaskedLanguageModelling
 
-__all__ = ["TASKS", "BernoulliReconstruction", "Classification", "LanguageModelling", "Reconstruction", "Regression",
-           "Rows", "Task"]
+__all__ = ["TASKS", "BernoulliReconstruction", "Classification", "LanguageModelling", "MaskedLanguageModelling",
+           "Reconstruction", "Regression", "Rows", "Task"]
