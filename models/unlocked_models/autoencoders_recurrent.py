@@ -31,13 +31,13 @@ def recurrent_autoencoder(
     The encoder's last state gives the code, which the decoder reads at every step.
 
     Shapes: `(batch, positions, features)`, a series `(batch, positions)`, or an image, read row by row, to
-    `(batch, code)` and back. One block per recurrent layer, one for the code, one for the output at every position:
-    2 (len(hidden) + 1) of them. `n_outputs` is not used: there is no label.
+    `(batch, code)` and back. One block per recurrent layer, 2 len(hidden) of them: the encoder's last with the code, of
+    its last state, the decoder's last with the output at every position. `n_outputs` is not used: there is no label.
 
     Options: `hidden` widths of the encoder's layers, the decoder's in reverse; `code` units; `cell` rnn, lstm or gru;
     `output` linear, sigmoid or tanh; `noise` none, gaussian or masking with `level`, as for autoencoder.
 
-    >>> len(recurrent_autoencoder((40,), 10))
+    >>> len(recurrent_autoencoder((40,), 10, hidden=[64, 32]))
     4
     """
     checks.sizes("hidden", hidden, least_many=1)
@@ -49,18 +49,17 @@ def recurrent_autoencoder(
     def layer(n_in: int, width: int) -> nn.Module:
         return RecurrentLayer(make, n_in, width, bidirectional=False, dropout=0.0, read=None)
 
-    read: list[nn.Module | None] = [corruption(noise, level), AsSequence()]
+    last = len(hidden) - 1
     blocks: list[nn.Module] = []
-    n_in = features
-    for k, width in enumerate(hidden):
-        blocks.append(Layer([*(read if k == 0 else []), layer(n_in, width)]))
-        n_in = width
-    blocks.append(Layer([Pool("last"), nn.Linear(n_in, code)], gives_code=True))
-    n_in = code
-    for k, width in enumerate(reversed(hidden)):
-        blocks.append(Layer([Repeat(positions) if k == 0 else None, layer(n_in, width)]))
-        n_in = width
-    return [*blocks, Layer([nn.Linear(n_in, features), squash, FromSequence(in_shape)])]
+    for k, n_in in enumerate([features, *hidden[:-1]]):
+        read = [corruption(noise, level), AsSequence()] if k == 0 else []
+        end = [Pool("last"), nn.Linear(hidden[k], code)] if k == last else []
+        blocks.append(Layer([*read, layer(n_in, hidden[k]), *end], gives_code=k == last))
+    for k, n_in in reversed(list(enumerate([*hidden[1:], code]))):
+        begin = [Repeat(positions)] if k == last else []
+        end = [nn.Linear(hidden[k], features), squash, FromSequence(in_shape)] if k == 0 else []
+        blocks.append(Layer([*begin, layer(n_in, hidden[k]), *end]))
+    return blocks
 
 
 class Repeat(nn.Module):

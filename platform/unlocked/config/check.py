@@ -165,23 +165,24 @@ def _check_options(key: str, factory: Callable[..., Any], given: Mapping[str, An
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"{key}.{name}: unknown option of {given.get('name', key)!r}{hint} "
                               f"(known: {', '.join(known) or 'none'})")
-        if name in hints and not _fits(value, hints[name]):
-            raise ConfigError(f"{key}.{name}: {value!r} is not of type {_type_name(hints[name])}")
+        if name in hints and not fits(value, hints[name]):
+            raise ConfigError(f"{key}.{name}: {value!r} is not of type {type_name(hints[name])}")
     for name, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and name not in given:
             raise ConfigError(f"{key}.{name}: a value is required by {given.get('name', key)!r}")
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from YAML is of an annotated type; a whole number is a float, too."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return any(_fits(value, arg) for arg in args)
+        return any(fits(value, arg) for arg in args)
     if origin is Literal:
         return value in args
     if origin in (list, tuple, Sequence):
-        return isinstance(value, (list, tuple)) and all(_fits(v, (args or (Any,))[0]) for v in value)
+        return isinstance(value, (list, tuple)) and all(fits(v, (args or (Any,))[0]) for v in value)
     if origin in (dict, Mapping):
-        return isinstance(value, dict) and all(_fits(v, (args or (Any, Any))[1]) for v in value.values())
+        return isinstance(value, dict) and all(fits(v, (args or (Any, Any))[1]) for v in value.values())
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is int:
@@ -189,7 +190,7 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint) if isinstance(hint, type) else True
 
 
-def _type_name(hint: Any) -> str:
+def type_name(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
 
 
@@ -312,7 +313,7 @@ def _check_bounds(key: str, metrics: Any) -> None:
         raise ConfigError(f"{key}: {metrics!r} is not metrics and bounds, such as {{test/accuracy: {{min: 0.9}}}}")
     for metric, bounds in metrics.items():
         if not isinstance(bounds, dict) or not bounds or bounds.keys() - {"min", "max"} or not all(
-                _fits(bound, float) for bound in bounds.values()):
+                fits(bound, float) for bound in bounds.values()):
             raise ConfigError(f"{key}.{metric}: {bounds!r} is no bound; expected {{min: 0.9}}, {{max: 100}} or both")
 
 

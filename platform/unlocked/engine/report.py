@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unlocked.data import DataSet
 from unlocked.engine.plan import Plan
+from unlocked.tasks import TASKS, Reconstruction
 from unlocked.tracking import collect_tags, read
 from unlocked_models.registry import MODELS
 
@@ -38,4 +39,10 @@ def draw_figures(run_dir: Path, plan: Plan, data: DataSet, test_outputs: Tensor)
     if plan.task == "classification":
         made.append(figures.confusion_matrix(data.test.y.tolist(), test_outputs.argmax(1).tolist(), data.class_names,
                                              folder / "confusion_matrix.png"))
+    if issubclass(TASKS.get(plan.task), Reconstruction):
+        from unlocked.engine.evaluate import load_chain
+        from unlocked.generate.autoencoders import run_figures
+
+        chain, _ = load_chain(run_dir, plan.config, data)
+        made += run_figures(chain, data, plan.make_task(), folder)
     return [path for path in made if path is not None]
