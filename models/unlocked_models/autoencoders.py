@@ -29,7 +29,7 @@ SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": lambda h: h * (1 - h),
     "tanh": lambda h: 1 - h.square(),
     "relu": lambda h: (h > 0).to(h.dtype),
-    "leaky_relu": lambda h: torch.where(h > 0, 1.0, 0.01).to(h.dtype),
+    "leaky_relu": lambda h: (h > 0).to(h.dtype) * 0.99 + 0.01,
     "elu": lambda h: torch.where(h > 0, 1.0, h + 1),
     "softplus": lambda h: -torch.expm1(-h),
 }

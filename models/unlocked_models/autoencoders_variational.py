@@ -64,8 +64,8 @@ def cvae(
 ) -> list[nn.Module]:
     """Conditional variational autoencoder: q(z|x, y) and p(x|z, y); y is a class, one-hot beside the input and the code.
 
-    Shapes and options as `vae`: `hidden`, `code`, `activation`, `beta`, `warmup`, `output`. The data give a class label
-    `(batch,)` below `n_outputs`.
+    Shapes: as `vae`; the data give a class label `(batch,)` below `n_outputs`. Options: as `vae`: `hidden`, `code`,
+    `activation`, `beta`, `warmup`, `output`.
     """
     checks.outputs("cvae", n_outputs)
     return _variational(in_shape, hidden, code, activation, beta, warmup, output, n_outputs)

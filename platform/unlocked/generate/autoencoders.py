@@ -86,6 +86,13 @@ class Subject:
         self.conditional = at is not None and any(takes_batch(block) for block in self.blocks[at + 1:])
         self.classes = self.data.n_outputs if self.data.task == "classification" else 0
 
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Between which the data lie; a few outliers take no contrast from all others."""
+        values = self.data.train.x[:AT_ONCE].double().numpy()
+        low, high = np.percentile(values, (0.5, 99.5))
+        return float(low), float(high)
+
     def rows(self, split: Split, rows: Tensor) -> Batch:
         return Batch(split.x[rows].to(self.dtype), split.y[rows])
 
@@ -139,7 +146,7 @@ def reconstructions(subject: Subject, path: Path) -> Path:
         names.append("corrupted")
     rows.append(subject.shown(subject.chain(given, Batch(given, batch.y))))
     names.append("output")
-    return pictures.examples(rows, path, "Reconstructions of test examples", names)
+    return pictures.examples(rows, path, "Reconstructions of test examples", subject.scale, names)
 
 
 def interpolation(subject: Subject, path: Path) -> Path:
@@ -151,7 +158,7 @@ def interpolation(subject: Subject, path: Path) -> Path:
     for i in range(min(subject.n, 6)):
         walk = torch.stack([torch.lerp(codes[i], codes[int(other[i])], s) for s in share])
         rows.append(subject.decode(walk, batch.y[i].expand(STEPS, *batch.y.shape[1:])))
-    return pictures.examples(rows, path, "From the code of one test example to another's",
+    return pictures.examples(rows, path, "From the code of one test example to another's", subject.scale,
                              column_names=[f"{100 * float(s):.0f} %" for s in share])
 
 
@@ -172,8 +179,8 @@ def arithmetic(subject: Subject, path: Path) -> Path:
         walk = torch.cat([code + s * step for s in share])
         rows.append([*arrays(subject.data.test.x[[place]]), *subject.decode(walk, batch.y.expand(len(walk)))])
         row_names.append(f"{names[begin]} to {names[end]}")
-    return pictures.examples(rows, path, "Code + share x (mean code of a class - that of its own)", row_names,
-                             ["example", *(f"{s:g}" for s in share)])
+    return pictures.examples(rows, path, "Code + share x (mean code of a class - that of its own)", subject.scale,
+                             row_names, ["example", *(f"{s:g}" for s in share)])
 
 
 def samples(subject: Subject, path: Path) -> Path:
@@ -183,10 +190,11 @@ def samples(subject: Subject, path: Path) -> Path:
     if not subject.conditional:
         codes = subject.code.draw(n * n, generator).to(subject.dtype)  # type: ignore[operator]
         made = subject.decode(codes, torch.zeros(len(codes), dtype=torch.long))
-        return pictures.examples([made[i:i + n] for i in range(0, len(made), n)], path, "Samples")
+        return pictures.examples([made[i:i + n] for i in range(0, len(made), n)], path, "Samples", subject.scale)
     codes = subject.code.draw(n, generator).to(subject.dtype)  # type: ignore[operator]
     rows = [subject.decode(codes, torch.full((n,), c)) for c in range(min(subject.classes, 12))]
-    return pictures.examples(rows, path, "Samples of each class: a code to a column", subject.data.class_names)
+    return pictures.examples(rows, path, "Samples of each class: a code to a column", subject.scale,
+                             subject.data.class_names)
 
 
 def pca(subject: Subject, path: Path) -> Path:

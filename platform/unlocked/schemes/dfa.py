@@ -14,10 +14,11 @@ arXiv:2006.12878, section 3.4: micro; block is their macro).
 
 Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
 position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
-concerns all: the sum of the errors. Any other error is projected as a whole, flattened.
+concerns all: the sum of the errors. Where both are maps (of images that are given back), B_l acts per pixel of the
+hidden map, on the patch of errors that it covers. Any other error is projected as a whole, flattened.
 
 B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l (at one
-position).
+position or pixel).
 
 Lag: e of minibatch t-D is consumed at step t. What the backward needs is *stashed*: activations, and copies
 of the few weights it reads, as they were at step t-D. So a late update is the exact DFA gradient of its own
@@ -27,6 +28,7 @@ minibatch at the weights of its own forward pass.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,6 +37,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
 
 from unlocked.config.schema import Config
 from unlocked.schemes.base import ModuleLearner, Part, Ports, backward, register_scheme
@@ -56,6 +59,21 @@ def _at_positions(e: Tensor, positions: int) -> Tensor:
         return e
     rest, whole = positions - e.shape[1], e.sum(1, keepdim=True)
     return whole.expand(-1, positions, -1) if rest < 0 else torch.cat([whole.expand(-1, rest, -1), e], 1)
+
+
+def _patch(out: tuple[int, ...], hidden: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of the errors that a pixel of a hidden map covers, from shapes that end in height and width."""
+    return -(-out[-2] // hidden[-2]), -(-out[-1] // hidden[-1])
+
+
+def _at_pixels(e: Tensor, hidden: tuple[int, ...]) -> Tensor:
+    """The errors `(batch, channels, height, width)` at the pixels of a hidden map: `(batch, pixels, channels x patch)`.
+    Where the map has more pixels than the output, each gets the error of the one it lies in."""
+    (height, width), patch = hidden[-2:], _patch(tuple(e.shape), hidden)
+    if height > e.shape[2] or width > e.shape[3]:
+        e = functional.interpolate(e, (max(height, e.shape[2]), max(width, e.shape[3])))
+    e = functional.pad(e, (0, width * patch[1] - e.shape[3], 0, height * patch[0] - e.shape[2]))
+    return functional.unfold(e, patch, stride=patch).transpose(1, 2)
 
 
 @dataclass
@@ -97,8 +115,11 @@ class DFA(ModuleLearner):
         config = self.config.scheme.feedback
         seed = config.seed if config.seed is not None else self.config.seed
         generator = torch.Generator().manual_seed(derive_seed(seed, "feedback", block, nth))
-        by_position = len(shape) == len(self._error_shape) == 2
-        outputs, size = (s[1] if by_position else torch.Size(s).numel() for s in (self._error_shape, shape))
+        dimensions = len(shape) if len(shape) == len(self._error_shape) else 1
+        if dimensions == 3:
+            outputs, size = self._error_shape[0] * math.prod(_patch(self._error_shape, shape)), shape[0]
+        else:
+            outputs, size = (s[1] if dimensions == 2 else math.prod(s) for s in (self._error_shape, shape))
         bound = config.scale / size**0.5
         B = torch.empty(outputs, size, dtype=torch.float64)
         if config.distribution == "uniform":
@@ -132,8 +153,15 @@ class DFA(ModuleLearner):
     def project(self, e: Tensor, points: list[Tensor]) -> list[Tensor]:
         """g_l = B_l e for every point l of this module."""
         flat = e.flatten(1)
-        return [_at_positions(e, h.shape[1]) @ B if e.dim() == h.dim() == 3 else (flat @ B).view_as(h)
-                for B, h in zip(self.feedback, points, strict=True)]
+
+        def at(h: Tensor, B: Tensor) -> Tensor:
+            if e.dim() == h.dim() == 3:
+                return _at_positions(e, h.shape[1]) @ B
+            if e.dim() == h.dim() == 4:
+                return (_at_pixels(e, tuple(h.shape)) @ B).transpose(1, 2).reshape(h.shape)
+            return (flat @ B).view_as(h)
+
+        return [at(h, B) for B, h in zip(self.feedback, points, strict=True)]
 
     def _forward(self, h_in: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         with self.taps.cutting() as (after, points):

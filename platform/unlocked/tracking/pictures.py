@@ -16,17 +16,14 @@ from unlocked.tracking.figures import BLUE, drawing
 INK = "#222222"
 
 
-def examples(rows: Sequence[Sequence[np.ndarray]], path: Path, title: str, row_names: Sequence[str] = (),
-             column_names: Sequence[str] = ()) -> Path:
+def examples(rows: Sequence[Sequence[np.ndarray]], path: Path, title: str, scale: tuple[float, float],
+             row_names: Sequence[str] = (), column_names: Sequence[str] = ()) -> Path:
     """A grid of examples, row by row: images `(channels, height, width)` of one or three channels, otherwise sequences
-    `(positions, features)` as maps, time to the right, or series `(positions,)` as curves. One scale for all.
-
-    A row may be shorter than the others, and None leaves a place empty.
+    `(positions, features)` as maps, time to the right, or series `(positions,)` as curves. A row may be shorter than
+    the others. `scale`: the values that are shown as paper and as ink.
     """
-    width, height = _panel_size(next(example for row in rows for example in row if example is not None))
+    width, height = _panel_size(rows[0][0])
     columns = max(map(len, rows))
-    shown = np.concatenate([np.ravel(example) for row in rows for example in row if example is not None])
-    low, high = np.percentile(shown, (0.5, 99.5))  # a lone outlier takes no contrast from all others
     margin = 0.3 + 0.085 * max([len(name) for name in row_names], default=0)
     size = (max(columns * width + margin, 0.1 * len(title) + 0.5), len(rows) * height + 0.55 + 0.25 * bool(column_names))
     with drawing(path, columns, size, len(rows)) as (figure, panels):
@@ -37,9 +34,10 @@ def examples(rows: Sequence[Sequence[np.ndarray]], path: Path, title: str, row_n
             row, column = divmod(i, columns)
             example = rows[row][column] if column < len(rows[row]) else None
             panel.set(xticks=[], yticks=[])
-            panel.spines[:].set_visible(False)
+            panel.spines[:].set_visible(example is not None)
+            panel.spines[:].set_color("#DDDDDD")
             if example is not None:
-                _show(panel, example, float(low), float(high))
+                _show(panel, example, *scale)
             if column == 0 and row < len(row_names):
                 panel.set_ylabel(row_names[row], rotation=0, ha="right", va="center", fontsize=9, color=INK)
             if row == 0 and column < len(column_names):
