@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 
 from unlocked.config import from_tree
 from unlocked.data import DataSet, Split, TrainBatches
@@ -11,6 +11,7 @@ from unlocked.engine.group import InProcessGroup
 from unlocked.engine.plan import build_blocks, make_plan
 from unlocked.seeding import derive_seed
 from unlocked_models import Batch
+from unlocked_models.autoencoders import code_block
 from unlocked_models.chain import takes_batch
 
 torch.set_num_threads(1)  # one order of additions: runs compare bit for bit
@@ -124,7 +125,10 @@ class Lab:
             h = block(h, batch) if takes_batch(block) else block(h)
             if hasattr(block, "local_loss"):
                 local = local + block.local_loss(h, batch)
-        loss = cross_entropy(h, y) if y.dim() == 1 else cross_entropy(h.flatten(0, 1), y.flatten(), ignore_index=0)
+        if code_block(blocks) is not None:  # an autoencoder
+            loss = mse_loss(h, batch.x, reduction="sum") / len(h)
+        else:
+            loss = cross_entropy(h, y) if y.dim() == 1 else cross_entropy(h.flatten(0, 1), y.flatten(), ignore_index=0)
         return loss, loss + local
 
     def plain(self, plan, data, steps) -> tuple[list[float], nn.Sequential]:

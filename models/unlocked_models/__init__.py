@@ -2,6 +2,11 @@
 
 from unlocked_models import (  # each registers its models
     alexnet,
+    autoencoders,
+    autoencoders_conv,
+    autoencoders_recurrent,
+    autoencoders_sparse_coding,
+    autoencoders_variational,
     cnn,
     inception,
     lenet,
@@ -22,6 +27,11 @@ __all__ = [
     "Chain",
     "Example",
     "alexnet",
+    "autoencoders",
+    "autoencoders_conv",
+    "autoencoders_recurrent",
+    "autoencoders_sparse_coding",
+    "autoencoders_variational",
     "build",
     "cnn",
     "inception",

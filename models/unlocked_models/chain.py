@@ -134,6 +134,7 @@ class Chain(nn.Sequential):
             super().__init__(blocks)
         else:
             super().__init__(*blocks)
+        self._frozen = 0
         self._with_batch = [takes_batch(block) for block in self]
         self._any_with_batch = any(self._with_batch)
 
@@ -149,6 +150,20 @@ class Chain(nn.Sequential):
             if after is not None:
                 h = after(i, h)
         return h
+
+    def freeze(self, blocks: int) -> Chain:
+        """The first `blocks` of them learn nothing from here on: no gradients, and evaluation mode for good, so that
+        running statistics stay and nothing is drawn."""
+        self._frozen = blocks
+        for block in list(self)[:blocks]:
+            block.requires_grad_(False)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Chain:
+        super().train(mode)
+        for block in list(self)[:self._frozen]:
+            block.eval()
+        return self
 
     def takes_batch(self) -> bool:
         """Whether any block wants the batch beside h."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unlocked.data import DataSet
 from unlocked.engine.plan import Plan
+from unlocked.tasks import TASKS, Reconstruction
 from unlocked.tracking import collect_tags, read
 from unlocked_models.chain import Chain
 from unlocked_models.registry import MODELS
@@ -45,4 +46,8 @@ def draw_figures(run_dir: Path, plan: Plan, data: DataSet, test_outputs: Tensor,
         from unlocked.generate.maps import draw_maps
 
         made += draw_maps(trained, data, folder)
+    if issubclass(TASKS.get(plan.task), Reconstruction) and trained is not None:
+        from unlocked.generate.autoencoders import run_figures
+
+        made += run_figures(trained, data, plan.make_task(), folder)
     return [path for path in made if path is not None]

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from unlocked.config.schema import Config, OptimizerConfig
 from unlocked.optim import build_optimizer
-from unlocked.schemes.base import ModuleLearner, Part, Ports, register_scheme
+from unlocked.schemes.base import ModuleLearner, Part, Ports, backward, register_scheme
 from unlocked.schemes.inputs import SyntheticInput
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
@@ -105,10 +105,7 @@ class DNI(ModuleLearner):
             prediction = self._predict(h_k, c)
         self.sg_seconds += time.perf_counter() - begin
         g = prediction.detach() / (len(h_k) * self._terms)  # M speaks per example; the loss is a mean
-        if local is not None:
-            torch.autograd.backward([h, local], [g, None])
-        elif h.requires_grad:
-            h.backward(g)
+        backward([h, local], [g, None])
         if not self.part.is_first and h_in.grad is not None:
             ports.down(h_in.grad)
         self.update()

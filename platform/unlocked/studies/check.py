@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from unlocked.config import Config, to_dict
 from unlocked.data import DataSet
-from unlocked.engine.plan import Plan, load_data, make_plan
+from unlocked.engine.plan import Plan, load_data
+from unlocked.engine.transfer import plan_run
 from unlocked.errors import ConfigError
 from unlocked.studies.report import group_keys, group_of
 from unlocked.studies.search import check_search, is_grid
@@ -86,7 +87,7 @@ def _reason_against(trial: Config, metrics: Sequence[tuple[str, str]], data: dic
     if key not in data:
         data[key] = load_data(trial)
     try:
-        plan = make_plan(trial, data[key])
+        plan = plan_run(trial, data[key])
     except ConfigError as error:
         return str(error)
     return next((f"{key}: {reason}" for key, metric in metrics if (reason := _reason_against_metric(metric, plan))),

@@ -37,6 +37,11 @@ class Task(ABC):
         """Why this task cannot be made of a data set whose own task is `data_task`; None where it can."""
         return None if TASKS.get(data_task) is cls else f"its targets are for {data_task}"
 
+    @classmethod
+    def unsuited(cls, x: Tensor) -> str | None:
+        """Why inputs of these values cannot be its own; None where they can."""
+        return None
+
     @abstractmethod
     def output_shape(self, example: Example) -> tuple[int, ...]:
         """Of the chain's output for one example, without the batch axis."""

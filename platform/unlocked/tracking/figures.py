@@ -157,9 +157,9 @@ def sg_loss(history: History, path: Path) -> Path | None:
 
 @contextmanager
 def drawing(
-    path: Path, columns: int = 1, size: tuple[float, float] | None = None
+    path: Path, columns: int = 1, size: tuple[float, float] | None = None, rows: int = 1
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure in the house style, written to `path` when the block ends."""
+    """A figure in the house style, written to `path` when the block ends; its panels row by row."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -167,7 +167,7 @@ def drawing(
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=size or (4.9 * columns + 0.4, 3.8), layout="constrained")
         FigureCanvasAgg(figure)
-        yield figure, list(figure.subplots(1, columns, squeeze=False)[0])
+        yield figure, list(figure.subplots(rows, columns, squeeze=False).flat)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
 
