@@ -2,13 +2,20 @@
 
 from unlocked_models import (  # each registers its models
     alexnet,
+    autoencoders,
+    autoencoders_conv,
+    autoencoders_recurrent,
+    autoencoders_sparse_coding,
+    autoencoders_variational,
     cnn,
     inception,
     lenet,
     mlp,
     recurrent,
     resnet,
+    seq2seq,
     transformer,
+    transformer_seq2seq,
     vgg,
 )
 from unlocked_models.chain import Batch, Chain, Example, build
@@ -20,6 +27,11 @@ __all__ = [
     "Chain",
     "Example",
     "alexnet",
+    "autoencoders",
+    "autoencoders_conv",
+    "autoencoders_recurrent",
+    "autoencoders_sparse_coding",
+    "autoencoders_variational",
     "build",
     "cnn",
     "inception",
@@ -28,6 +40,8 @@ __all__ = [
     "recurrent",
     "register_model",
     "resnet",
+    "seq2seq",
     "transformer",
+    "transformer_seq2seq",
     "vgg",
 ]

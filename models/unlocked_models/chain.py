@@ -12,6 +12,10 @@ to None. `state_size` is its width, `width` that of the layer's output `(batch, 
 
 A layer inside a block whose class has `feedback_point = True` is a layer of its own for schemes that reach into blocks:
 direct feedback alignment at layer granularity. Nonlinearities of torch are such layers anyway.
+
+Positions of a block's output are held against those of the targets at their end: what comes before them, such as an
+encoder's memory in front of a decoder's states, is only looked at. A block all of whose positions are such, however
+many (an encoder's), has an attribute `encodes` that is true.
 """
 
 from __future__ import annotations
@@ -79,6 +83,11 @@ def build(name: str, in_shape: tuple[int, ...], n_outputs: int, *, example: Exam
     return as_blocks(make(in_shape, n_outputs, **given, **options))
 
 
+def encodes(block: nn.Module) -> bool:
+    """Whether the positions of its output are none of the targets'."""
+    return bool(getattr(block, "encodes", False))
+
+
 def carrying(blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """All layers, at any depth, that go on where the last minibatch ended."""
     return [layer for block in blocks for layer in block.modules() if hasattr(layer, "carried")]
@@ -125,6 +134,7 @@ class Chain(nn.Sequential):
             super().__init__(blocks)
         else:
             super().__init__(*blocks)
+        self._frozen = 0
         self._with_batch = [takes_batch(block) for block in self]
         self._any_with_batch = any(self._with_batch)
 
@@ -140,6 +150,20 @@ class Chain(nn.Sequential):
             if after is not None:
                 h = after(i, h)
         return h
+
+    def freeze(self, blocks: int) -> Chain:
+        """The first `blocks` of them learn nothing from here on: no gradients, and evaluation mode for good, so that
+        running statistics stay and nothing is drawn."""
+        self._frozen = blocks
+        for block in list(self)[:blocks]:
+            block.requires_grad_(False)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Chain:
+        super().train(mode)
+        for block in list(self)[:self._frozen]:
+            block.eval()
+        return self
 
     def takes_batch(self) -> bool:
         """Whether any block wants the batch beside h."""

@@ -29,6 +29,13 @@ def whole(key: str, value: int, least: int = 1) -> None:
         raise ValueError(f"model.{key}: {value!r} is not a whole number of at least {least}")
 
 
+def odd(key: str, value: int) -> None:
+    """`value` is an odd size of a convolution's kernel."""
+    whole(key, value)
+    if value % 2 == 0:
+        raise ValueError(f"model.{key}: {value} is even; an odd kernel keeps the resolution, e.g. 3 or 5")
+
+
 def sizes(key: str, values: Sequence[int], least_many: int = 0) -> None:
     """`values` is a list of layer widths, each a whole number of at least 1."""
     if not isinstance(values, Sequence) or isinstance(values, str):
@@ -73,3 +80,10 @@ def image(model: str, in_shape: tuple[int, ...], least: int) -> tuple[int, int, 
             f"the data has {height} x {width}"
         )
     return channels, height, width
+
+
+def halvings(key: str, layers: int, height: int, width: int, remedy: str = "give fewer layers") -> None:
+    """Each of as many layers halves an image, and leaves a pixel."""
+    if min(height, width) < 2**layers:
+        raise ValueError(f"model.{key}: {layers} layers halve the image {layers} times, the data has {height} x "
+                         f"{width}; {remedy}")

@@ -37,17 +37,12 @@ def cnn(
     4
     """
     checks.sizes("channels", channels, least_many=1)
-    checks.whole("kernel", kernel)
-    if kernel % 2 == 0:
-        raise ValueError(f"model.kernel: {kernel} is even; an odd kernel keeps the resolution, e.g. 3 or 5")
+    checks.odd("kernel", kernel)
     pooling = checks.pick({**POOLS, "none": None}, "pool", pool)
     shrink = 1 if pooling is None else 2 ** len(channels)
     n_in, height, width = checks.image("cnn", in_shape, least=1)
-    if min(height, width) < shrink:
-        raise ValueError(
-            f"model.channels: {len(channels)} layers halve the image {len(channels)} times, "
-            f"the data has {height} x {width}; give fewer layers, or model.pool: none"
-        )
+    if pooling is not None:
+        checks.halvings("channels", len(channels), height, width, "give fewer layers, or model.pool: none")
     checks.outputs("cnn", n_outputs)
 
     blocks: list[nn.Module] = []

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlocked_models import MODELS, Batch, Chain, Example, build
+from unlocked_models.autoencoders import code_block
 from unlocked_models.chain import output_shapes, takes_batch
 from unlocked_models.inception import WithAuxiliary
 from unlocked_models.resnet import ZeroPadded
@@ -29,8 +30,17 @@ SMALL: dict[
     "vit": ((1, 8, 8), {"width": 8, "heads": 2, "depth": 2}),
     "gpt": ((9,), {"width": 16, "heads": 2}),
     "bert": ((9,), {"width": 16, "heads": 2}),
+    "seq2seq": ((7,), {"width": 12, "embedding": 8}),
+    "transformer_seq2seq": ((7,), {"width": 12, "heads": 2, "inner": 16}),
+    "autoencoder": ((1, 8, 8), {"hidden": [24], "code": 8, "contractive": 0.01}),
+    "conv_autoencoder": ((1, 8, 8), {"channels": [4, 6], "code": 8}),
+    "recurrent_autoencoder": ((5, 2), {"hidden": [24], "code": 12}),
+    "vae": ((1, 8, 8), {"hidden": [24], "beta": 0.01}),
+    "cvae": ((1, 8, 8), {"hidden": [24], "beta": 0.01}),
+    "sparse_coding": ((1, 8, 8), {"atoms": 24}),
 }
 WORDS = {"gpt": False, "bert": True}  # models of tokens, with a target at every position; whether inputs are hidden
+PAIRS = Example((7,), 5, vocabulary=9, y_shape=(6,))  # of token sequences
 ORIGINAL: dict[str, dict[str, Any]] = {  # at full size, on the meta device
     "alexnet": {"towers": 2, "lrn": True},
     "vgg": {"norm": "batch"},
@@ -46,16 +56,18 @@ class Inputs(Batch):
 
 def example(name: str) -> Example:
     in_shape, _ = SMALL[name]
+    if MODELS.facts(name)["family"] == "seq2seq":
+        return PAIRS
     return Example(in_shape, 5, 7, in_shape, masked=WORDS[name]) if name in WORDS else Example(in_shape, 5)
 
 
 def small(name: str, **options) -> tuple[Chain, Inputs]:
     torch.manual_seed(0)
     in_shape, small_options = SMALL[name]
-    chain = Chain(build(name, in_shape, 5, example=example(name), **{**small_options, **options}))
-    if name in WORDS:
-        return chain, Inputs(x=torch.randint(1, 7, (6, *in_shape)), y=torch.randint(5, (6, *in_shape)))
-    return chain, Inputs(x=torch.randn(6, *in_shape), y=torch.randint(5, (6,)))
+    like = example(name)
+    chain = Chain(build(name, in_shape, 5, example=like, **{**small_options, **options}))
+    x = torch.randint(1, like.vocabulary, (6, *in_shape)) if like.vocabulary else torch.randn(6, *in_shape)
+    return chain, Inputs(x=x, y=torch.randint(5, (6, *like.y_shape)))
 
 
 def original(name: str, n_outputs: int = 1000, **options) -> Chain:
@@ -74,7 +86,13 @@ def loss_with_local_terms(chain: Chain, batch: Inputs) -> Tensor:
         local_loss = getattr(block, "local_loss", None)
         if local_loss is not None:
             loss = loss + local_loss(h, batch)
+    if reconstructs(chain):
+        return loss + functional.mse_loss(h, batch.x, reduction="sum") / len(h)
     return loss + functional.cross_entropy(h.flatten(0, -2), batch.y.flatten())
+
+
+def reconstructs(chain: Chain) -> bool:
+    return code_block(chain) is not None
 
 
 def run(block: nn.Module, h: Tensor, batch: Batch) -> Tensor:
@@ -93,7 +111,8 @@ def test_these_tests_cover_the_whole_zoo():
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_gives_its_outputs_and_every_parameter_a_gradient(name):
     chain, batch = small(name)
-    assert chain(batch.x, batch).shape == (*batch.y.shape, 5)
+    wanted = batch.x.shape if reconstructs(chain) else (*batch.y.shape, 5)
+    assert chain(batch.x, batch).shape == wanted
     loss_with_local_terms(chain, batch).backward()
     without = [key for key, p in chain.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert without == []
@@ -150,10 +169,10 @@ def test_the_seed_decides_the_weights(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_learns_a_few_examples(name):
     chain, batch = small(name, **({"dropout": 0.0} if name == "alexnet_small" else {}))
-    fast = MODELS.facts(name)["family"] in ("recurrent", "transformer")
+    fast = MODELS.facts(name)["family"] in ("recurrent", "transformer", "seq2seq", "autoencoder")
     optimizer = torch.optim.Adam(chain.parameters(), lr=3e-2 if fast else 3e-3)
     before = loss_with_local_terms(chain, batch).item()
-    for _ in range(25):
+    for _ in range(40 if reconstructs(chain) else 25):
         optimizer.zero_grad()
         loss_with_local_terms(chain, batch).backward()
         optimizer.step()

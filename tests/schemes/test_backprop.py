@@ -23,19 +23,28 @@ ZOO: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # the smallest image
     "inception": ((1, 79, 79), {"width": 0.02}),
     "resnet": ((1, 32, 32), {"width": 0.02}),
     "rnn": ((6, 3), {"hidden": [5, 4, 3]}),
+    "seq2seq": ((5,), {"encoder": 2, "decoder": 2, "width": 6, "embedding": 4}),
+    "transformer_seq2seq": ((5,), {"encoder": 1, "decoder": 1, "width": 6, "heads": 2, "inner": 8}),
     "lstm": ((6, 3), {"hidden": [5, 4, 3], "bidirectional": True}),
     "gru": ((6, 3), {"hidden": [5, 4, 3], "pool": "mean"}),
     "transformer": ((5,), {"width": 8, "heads": 2, "positions": "rotary"}),
     "vit": ((1, 8, 8), {"width": 8, "heads": 2, "depth": 2}),
     "gpt": ((5,), {"width": 8, "heads": 2}),
     "bert": ((5,), {"width": 8, "heads": 2}),
+    "autoencoder": ((1, 8, 8), {"hidden": [12, 10], "code": 6, "contractive": 0.1, "sparsity": "l1"}),
+    "conv_autoencoder": ((1, 8, 8), {"channels": [3, 4], "code": 6}),
+    "recurrent_autoencoder": ((6, 3), {"hidden": [5, 4], "code": 3}),
+    "vae": ((1, 8, 8), {"hidden": [12, 10], "code": 3, "warmup": 5}),
+    "cvae": ((1, 8, 8), {"hidden": [12, 10], "code": 3}),
+    "sparse_coding": ((1, 8, 8), {"atoms": 12, "iterations": 5}),
 }
 
 
 @pytest.fixture
 def no_dropout(monkeypatch):
-    """Its masks are drawn per module, so K modules draw others than one network does."""
+    """Its masks, and the noise of a variational code, are drawn per module: K modules draw others than one network."""
     monkeypatch.setattr(nn.Dropout, "forward", lambda self, h: h)
+    monkeypatch.setattr(torch, "randn_like", torch.ones_like)
 
 
 def test_these_tests_cover_the_whole_zoo():
@@ -47,10 +56,15 @@ def test_these_tests_cover_the_whole_zoo():
 @pytest.mark.parametrize("name", ZOO)
 def test_backprop_through_k_modules_equals_plain_autograd_step_for_step(lab, name, stages):
     shape, options = ZOO[name]
-    made = {"transformer": lab.sentences, "bert": lab.sentences, "gpt": partial(lab.stream, 5)}
+    made = {"transformer": lab.sentences, "bert": lab.sentences, "gpt": partial(lab.stream, 5),
+            "seq2seq": partial(lab.pairs, *shape), "transformer_seq2seq": partial(lab.pairs, *shape)}
     data = made.get(name, partial(lab.data, shape))(n=18)
+    reconstructs = MODELS.facts(name)["family"] == "autoencoder"
+    if name == "sparse_coding":  # of two blocks
+        stages = min(stages, 2)
     group = lab.start(data, model={"name": name, **options}, parallel={"stages": stages},
-                      data={"batch_size": 6}, optimizer={"lr": 0.02})
+                      data={"batch_size": 6}, optimizer={"lr": 0.002 if reconstructs else 0.02},
+                      task="reconstruction" if reconstructs else None)
     plan = group.stages[0].plan
     assert plan.stages == stages
     for steps in (1, 3):  # the first is the gradient itself, in the weights it moved

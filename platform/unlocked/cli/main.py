@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from unlocked import __version__
-from unlocked.cli import bench, inspect, run, show, sweep
+from unlocked.cli import bench, generate, inspect, run, show, sweep
 from unlocked.errors import UnlockedError
 
 Command = Callable[[argparse.Namespace], int]
@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
                "  unlocked ui                                          the MLflow dashboard\n")
     parser.add_argument("--version", action="version", version=f"unlocked {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (run.add_train, sweep.add_sweep, run.add_evaluate, show.add_compare, inspect.add_list, show.add_ui,
+    for add in (run.add_train, sweep.add_sweep, run.add_evaluate, generate.add_generate, show.add_compare, inspect.add_list, show.add_ui,
                 bench.add_bench, inspect.add_doctor):
         add(commands)
     return parser

@@ -72,9 +72,10 @@ def _dry_run(config: Any) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from unlocked.engine.plan import describe, load_data, make_plan
+    from unlocked.engine.plan import describe, load_data
+    from unlocked.engine.transfer import plan_run
 
-    plan = make_plan(config, load_data(config))
+    plan = plan_run(config, load_data(config))
     table = Table(title=f"{config.model['name']} under {config.scheme.name}: {plan.modules} modules x "
                         f"{config.parallel.replicas} replicas, {plan.schedule}")
     for heading in ("module", "blocks", "params", "SG params", "cost", "memory", "sends", "place"):

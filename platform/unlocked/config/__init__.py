@@ -1,6 +1,16 @@
 """One validated configuration tree: typed dataclasses, YAML, `key=value` overrides."""
 
-from unlocked.config.load import Template, from_tree, load_config, presets, to_dict, to_yaml, with_values
+from unlocked.config.load import (
+    Template,
+    from_tree,
+    load_config,
+    parse_overrides,
+    presets,
+    to_dict,
+    to_yaml,
+    with_values,
+)
 from unlocked.config.schema import Config
 
-__all__ = ["Config", "Template", "from_tree", "load_config", "presets", "to_dict", "to_yaml", "with_values"]
+__all__ = ["Config", "Template", "from_tree", "load_config", "parse_overrides", "presets", "to_dict", "to_yaml",
+           "with_values"]

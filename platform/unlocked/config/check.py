@@ -61,6 +61,11 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "train.checkpoint_every": _at_least(1),
     "train.patience": _at_least(1),
     "train.curriculum": _positive,
+    "transfer.blocks": _at_least(1),
+    "pretrain.epochs": _at_least(0),
+    "pretrain.blocks": _at_least(1),
+    "pretrain.level": _at_least(0),
+    "pretrain.lr": _positive,
     "parallel.stages": _at_least(1),
     "parallel.replicas": _at_least(1),
     "parallel.threads": _at_least(1),
@@ -84,6 +89,7 @@ _CHOICES: dict[str, list[str]] = {
     "scheme.feedback.granularity": ["block", "layer"],
     "optimizer.schedule": ["constant", "linear", "cosine"],
     "train.precision": ["fp32", "bf16", "fp64"],
+    "pretrain.noise": ["none", "gaussian", "masking"],
     "parallel.launcher": ["auto", "inprocess", "ray"],
     "parallel.schedule": ["locked", "gpipe", "1f1b", *MULTI_STAGE],
     "parallel.link": ["auto", "group"],
@@ -159,23 +165,24 @@ def _check_options(key: str, factory: Callable[..., Any], given: Mapping[str, An
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"{key}.{name}: unknown option of {given.get('name', key)!r}{hint} "
                               f"(known: {', '.join(known) or 'none'})")
-        if name in hints and not _fits(value, hints[name]):
-            raise ConfigError(f"{key}.{name}: {value!r} is not of type {_type_name(hints[name])}")
+        if name in hints and not fits(value, hints[name]):
+            raise ConfigError(f"{key}.{name}: {value!r} is not of type {type_name(hints[name])}")
     for name, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and name not in given:
             raise ConfigError(f"{key}.{name}: a value is required by {given.get('name', key)!r}")
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from YAML is of an annotated type; a whole number is a float, too."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return any(_fits(value, arg) for arg in args)
+        return any(fits(value, arg) for arg in args)
     if origin is Literal:
         return value in args
     if origin in (list, tuple, Sequence):
-        return isinstance(value, (list, tuple)) and all(_fits(v, (args or (Any,))[0]) for v in value)
+        return isinstance(value, (list, tuple)) and all(fits(v, (args or (Any,))[0]) for v in value)
     if origin in (dict, Mapping):
-        return isinstance(value, dict) and all(_fits(v, (args or (Any, Any))[1]) for v in value.values())
+        return isinstance(value, dict) and all(fits(v, (args or (Any, Any))[1]) for v in value.values())
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is int:
@@ -183,7 +190,7 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint) if isinstance(hint, type) else True
 
 
-def _type_name(hint: Any) -> str:
+def type_name(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
 
 
@@ -211,6 +218,7 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError("scheme.sg.hidden: kind mlp needs at least one hidden width, such as [128]")
     check_optimizer(config.optimizer)
     _check_cut(config)
+    _check_start(config)
     if config.train.patience is not None and config.data.validation == 0:
         raise ConfigError(f"train.patience: {config.train.patience} needs a validation split; data.validation is 0")
     if config.data.batch_size % config.parallel.replicas:
@@ -220,6 +228,22 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(f"parallel.replicas: {config.parallel.replicas} needs workers; launcher is inprocess")
     if config.parallel.schedule != "locked":
         _check_pipeline(config)
+
+
+def _check_start(config: Config) -> None:
+    """What the run begins with."""
+    transfer, pretrain = config.transfer, config.pretrain
+    for key, value in (("blocks", transfer.blocks), ("freeze", transfer.freeze)):
+        if value and transfer.run is None:
+            raise ConfigError(f"transfer.{key}: {value} needs transfer.run, the folder of a run")
+    if transfer.run is not None and pretrain.epochs:
+        raise ConfigError(f"pretrain.epochs: {pretrain.epochs} would replace the weights of transfer.run; set one of "
+                          f"them")
+    if pretrain.noise == "masking" and pretrain.level >= 1:
+        raise ConfigError(f"pretrain.level: {pretrain.level} is out of range; masking takes a fraction below 1")
+    if transfer.freeze and config.parallel.schedule != "locked":
+        raise ConfigError(f"transfer.freeze: true, but parallel.schedule={config.parallel.schedule} propagates through "
+                          f"every module; pipelines take parallel.schedule=locked")
 
 
 def _check_cut(config: Config) -> None:
@@ -280,6 +304,10 @@ def _check_sweep(config: Config) -> None:
     if isinstance(sweep.direction, list) and len(sweep.direction) != len(sweep.metrics()):
         raise ConfigError(f"sweep.direction: {sweep.direction} for {len(sweep.metrics())} metrics")
     _check_bounds("sweep.constraints", sweep.constraints)
+    for i, point in enumerate(sweep.enqueue):
+        if not isinstance(point, dict):
+            raise ConfigError(f"sweep.enqueue[{i}]: {point!r} is no point; expected dimensions and their values, such "
+                              f"as {{optimizer.lr: 1e-3}}")
     if sweep.repeats > 1 and "seed" in sweep.space:
         raise ConfigError("sweep.repeats: the seed is in the space; one of them says how trials are repeated")
 
@@ -289,7 +317,7 @@ def _check_bounds(key: str, metrics: Any) -> None:
         raise ConfigError(f"{key}: {metrics!r} is not metrics and bounds, such as {{test/accuracy: {{min: 0.9}}}}")
     for metric, bounds in metrics.items():
         if not isinstance(bounds, dict) or not bounds or bounds.keys() - {"min", "max"} or not all(
-                _fits(bound, float) for bound in bounds.values()):
+                fits(bound, float) for bound in bounds.values()):
             raise ConfigError(f"{key}.{metric}: {bounds!r} is no bound; expected {{min: 0.9}}, {{max: 100}} or both")
 
 

@@ -48,7 +48,7 @@ def load_config(config: str | Path, overrides: Sequence[str] = ()) -> Config:
     >>> load_config("quickstart", ["optimizer.lr=0.01"]).optimizer.lr
     0.01
     """
-    files, given = _file_layers(_find(str(config))), _override_layer(overrides)
+    files, given = _file_layers(_find(str(config))), ("command line", parse_overrides(overrides))
     layers = [*files, given]
     plain = _merge(files)
     if plain.schemes:
@@ -234,7 +234,12 @@ def _file_layers(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, dic
     return [*below, (str(path), tree)]
 
 
-def _override_layer(overrides: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """The tree of `key=value` words; values are YAML.
+
+    >>> parse_overrides(["scheme.name=dfa", "seed=1"])
+    {'scheme': {'name': 'dfa'}, 'seed': 1}
+    """
     tree: dict[str, Any] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -245,7 +250,7 @@ def _override_layer(overrides: Sequence[str]) -> tuple[str, dict[str, Any]]:
         except yaml.YAMLError:
             raise ConfigError(f"{key}: the value {text!r} is not readable as YAML") from None
         _place(tree, key, value, repr(override))
-    return "command line", tree
+    return tree
 
 
 def _place(tree: dict[str, Any], key: str, value: Any, source: str) -> None:

@@ -109,6 +109,29 @@ MULTI_STAGE = ("interleaved", "interleaved_zero_bubble", "zero_bubble")
 
 
 @dataclass
+class TransferConfig:
+    """Weights to begin with, from the first blocks of another run."""
+
+    run: str | None = None  # folder of a run, of whichever model and task; its best checkpoint, else its last
+    blocks: int | None = None  # how many, from the input up, of the same shapes here; null: all that fit, but the last
+    freeze: bool = False  # they learn nothing: no gradients, running statistics kept
+
+
+@dataclass
+class PretrainConfig:
+    """Greedy layer-wise pre-training: before the first step each block learns to give its input back, clean.
+
+    Bengio et al. 2007, Vincent et al. 2010: from the input up, each as a denoising autoencoder of one layer.
+    """
+
+    epochs: int = 0  # of every block; 0: no pre-training
+    blocks: int | None = None  # how many, from the input up; null: up to the code, else all but the last
+    noise: str = "masking"  # none | gaussian | masking, on the block's input
+    level: float = 0.2  # of the noise: its deviation, or the fraction set to zero
+    lr: float | None = None  # null: optimizer.lr
+
+
+@dataclass
 class ParallelConfig:
     stages: int = 1  # workers along the chain, with one module each unless virtual_stages says more
     replicas: int = 1  # copies of every module over which the data is split
@@ -156,9 +179,12 @@ DIMENSION_KEYS = ("choice", "low", "high", "step", "log", "when")  # of one entr
 
 @dataclass
 class ResourcesConfig:
-    """Of one trial that trains in one process; one with workers takes a CPU (or GPU) for each of them."""
+    """Of one trial that trains in one process; one with workers takes a CPU (or GPU) for each of them.
 
-    cpu: float = 1.0  # also its torch threads, rounded down, where parallel.threads is null
+    Trials at once get just that; one at a time has all of this machine, which must have as much.
+    """
+
+    cpu: float = 1.0  # of trials at once also the torch threads, rounded down, where parallel.threads is null
     gpu: float = 0.0  # fractions let trials share one
 
 
@@ -199,6 +225,8 @@ class Config:
     scheme: SchemeConfig = field(default_factory=SchemeConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     schemes: dict[str, Any] = field(default_factory=dict)  # scheme: {key: value} that it is trained with

@@ -19,18 +19,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
+from torch import Tensor
+
 from unlocked.config import Config, to_dict
 from unlocked.data import DataSet
 from unlocked.engine.checkpoint import Checkpoints, Progress, load_states, load_weights
+from unlocked.engine.evaluate import load_chain
 from unlocked.engine.group import Group, InProcessGroup, Segment
 from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.plan import Plan, load_data, make_plan
 from unlocked.engine.report import draw_figures, run_tags
 from unlocked.engine.run_folder import RunFolder
 from unlocked.engine.stage import SegmentStats
+from unlocked.engine.transfer import initial_weights, plan_run
 from unlocked.errors import RunFailed, RunInterrupted, RunPruned
 from unlocked.optim import lr_factor
 from unlocked.tracking import StudyTracking, Tracker, flatten, resolve_uri, sync_leftovers
+from unlocked_models.chain import Chain
 
 
 class Reporter(Protocol):
@@ -73,7 +78,8 @@ def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | N
     """
     started = started or time.time()
     data = load_data(config)
-    plan = make_plan(config, data)
+    plan = plan_run(config, data)
+    config = plan.config
     if config.tracking.uri is not None:
         resolve_uri(config.tracking.uri, Path(config.tracking.runs))  # refuses what is no address
     folder = RunFolder.create(config)
@@ -104,6 +110,7 @@ class _Run:
         self.metrics: dict[str, float] = {}  # the latest value of each
         self.rates: deque[float] = deque(maxlen=1000)  # steps per second, of the latest segments
         self.failures = 0
+        self._begin_with: dict[str, Tensor] | None = None  # None: what the workers draw from the seed
         self.to_first_step: float | None = None
         factor = lr_factor(self.config.optimizer, plan.total_steps)
         self._lr = lambda step: self.config.optimizer.lr * (factor(step) if factor else 1.0)
@@ -143,6 +150,9 @@ class _Run:
     def _train_through_failures(self) -> None:
         from unlocked.engine.ray_group import WorkerFailed
 
+        if not self.checkpoints.all():
+            self._begin_with = initial_weights(self.plan, self.data, self.folder.path, self.tracker.recorder.metrics,
+                                               self.reporter.note, lambda: self._stop.asked)
         while True:
             group: Group | None = None
             try:
@@ -188,6 +198,8 @@ class _Run:
             self.metrics = dict(self.progress.metrics)
             return
         self.progress = Progress(waited=[0.0] * self.plan.modules)
+        if self._begin_with is not None:
+            group.load_weights(self._begin_with)
 
     # training -------------------------------------------------------------------------------------------
 
@@ -331,6 +343,8 @@ class _Run:
         for k, s in enumerate(stats):
             if "sg" in s.series:
                 values[f"sg/loss/module_{k}"] = _mean(s.series["sg"])
+            if s.series.get("local"):
+                values[f"local/loss/module_{k}"] = _mean(s.series["local"])
             if s.series.get("time"):
                 values[f"sg/time_loss/module_{k}"] = _mean(s.series["time"])
             if self.plan.launcher == "ray" and len(stats) > 1:  # in one process nothing waits
@@ -358,7 +372,7 @@ class _Run:
             return
         step, module, name = first
         broken = group.nonfinite()
-        what = "the loss" if name == "loss" else "the synthetic-gradient loss"
+        what = {"loss": "the loss", "local": "a block's own loss"}.get(name, "the synthetic-gradient loss")
         raise self._nonfinite_error(what, step, *(broken or (module, None)))
 
     def _nonfinite_error(self, what: str, step: int, module: int, parameter: str | None) -> RunFailed:
@@ -381,21 +395,25 @@ class _Run:
         if best is not None:
             group.load_weights(load_weights(best))
         self.test_outputs = group.outputs("test")
-        values = {f"test/{k}": v for k, v in self.task.metrics(
-            self.test_outputs, self.task.target(self.data.test)).items()}
-        self._log(values)
+        measured = self.task.metrics(self.test_outputs, self.task.target(self.data.test))
+        self.trained: Chain | None = None
+        if self.task.asks_network:
+            self.trained, _ = load_chain(self.folder.path, self.config, self.data, self.tested)
+            measured |= self.task.final_metrics(self.trained, self.data, "test")
+        self._log({f"test/{k}": v for k, v in measured.items()})
 
     def _finish(self) -> dict[str, Any]:
         p, config = self.progress, self.config
         recorder = self.tracker.recorder
-        for path in draw_figures(self.folder.path, self.plan, self.data, self.test_outputs):
+        for path in draw_figures(self.folder.path, self.plan, self.data, self.test_outputs, self.trained):
             recorder.artifact(path, "figures")
         summary = {
             "run": self.folder.name, "run_dir": str(self.folder.path), "mlflow_run_id": None,
             "data": config.data.name, "model": config.model["name"], "scheme": config.scheme.name,
             "stages": self.plan.stages, "replicas": config.parallel.replicas, "lag": self.plan.lag,
             "launcher": self.plan.launcher, "seed": config.seed, "steps": p.step,
-            "epochs": p.step // self.plan.steps_per_epoch, "tested": self.tested,
+            "epochs": p.step // self.plan.steps_per_epoch, "parameters": sum(self.plan.parameters),
+            "tested": self.tested,
             "metrics": dict(self.metrics),
             "steps_per_second": median(self.rates) if self.rates else None,
             "wait_fraction": [w / p.train_seconds for w in p.waited or []] if p.train_seconds else None,

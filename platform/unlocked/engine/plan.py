@@ -79,6 +79,11 @@ class Plan:
         return self.steps_per_epoch * self.config.train.epochs
 
     @property
+    def frozen(self) -> int:
+        """Blocks, from the input up, that learn nothing."""
+        return self.config.transfer.blocks or 0 if self.config.transfer.freeze else 0
+
+    @property
     def scheme(self) -> type[ModuleLearner]:
         return SCHEMES.get(self.config.scheme.name)
 
@@ -116,7 +121,7 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         parse_augment(config.data.augment, data.in_shape)
     task = config.task or data.task
     example, objective = data.example, TASKS.get(task)()
-    misfit = objective.misfit(data.task, example)
+    misfit = objective.misfit(data.task, example) or objective.unsuited(data.train.x)
     if misfit is not None:
         raise ConfigError(f"task: {task} does not fit {data.name}: {misfit}")
     with torch.device("meta"):
@@ -245,6 +250,7 @@ def build_learner(plan: Plan, module: int, device: torch.device) -> ModuleLearne
     config, part = plan.config, plan.parts[module]
     blocks = build_blocks(config, plan.example)[part.start:part.stop]
     chain = Chain(blocks).to(device, DTYPES[config.train.precision]).train()
+    chain.freeze(min(max(plan.frozen - part.start, 0), len(blocks)))
     return plan.scheme(part, chain, plan.make_task(), config, plan.lag)
 
 

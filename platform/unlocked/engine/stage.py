@@ -265,6 +265,7 @@ class Stage:
     def load_state(self, state: dict[str, Any]) -> None:
         self.load_weights(state["weights"])
         self.learner.load_state(state["learner"])
+        self.learner.series.clear()  # of passes that were repeated
         for late, messages in zip(self._late(), state["late"], strict=True):
             late.pending = deque(message.to(self.device) for message in messages)
         for optimizer, base in zip(self.learner.optimizers(), self._base_lrs, strict=True):

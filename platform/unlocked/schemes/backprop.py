@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from unlocked.schemes.base import ModuleLearner, Ports, register_scheme
+from unlocked.schemes.base import ModuleLearner, Ports, backward, register_scheme
 from unlocked_models.chain import Batch
 
 
@@ -29,10 +28,7 @@ class Backprop(ModuleLearner):
 
     def absorb(self, t: int, message: Tensor, ports: Ports) -> None:
         """`message` is delta_k of minibatch t; delta_{k-1} goes down before the weights move."""
-        if self._local is not None:
-            torch.autograd.backward([self._h, self._local], [message, None])
-        elif self._h.requires_grad:  # a first module without parameters has no graph
-            self._h.backward(message)
+        backward([self._h, self._local], [message, None])
         if self._h_in.grad is not None and not self.part.is_first:
             ports.down(self._h_in.grad)
         self.update()

@@ -87,6 +87,14 @@ class Ports(Protocol):
         """To module k - 1, or from the last module to all others (`feedback_from = "last"`)."""
 
 
+def backward(tensors: Sequence[Tensor | None], gradients: Sequence[Tensor | None]) -> None:
+    """Adds to the weights' gradients, given those at tensors of their graph (None: 1, at a scalar). Tensors that no
+    weight has a part in, as of frozen blocks, are left out."""
+    live = [(h, g) for h, g in zip(tensors, gradients, strict=True) if h is not None and h.requires_grad]
+    if live:
+        torch.autograd.backward([h for h, _ in live], [g for _, g in live])  # type: ignore[arg-type]
+
+
 class ModuleLearner(ABC):
     """Base of the schemes. A subclass gives `step`, and `absorb` when it names a `feedback_from`."""
 
@@ -176,9 +184,15 @@ class ModuleLearner(ABC):
         hook = visit if self._local_loss_blocks else after
         if self._bf16:
             with torch.autocast(self.device.type, dtype=torch.bfloat16):
-                h = self.chain(h, batch, hook)
-            return h.float(), (torch.stack(local).sum().float() if local else None)
-        return self.chain(h, batch, hook), (torch.stack(local).sum() if local else None)
+                h = self.chain(h, batch, hook).float()
+        else:
+            h = self.chain(h, batch, hook)
+        if not local:
+            return h, None
+        total = torch.stack(local).sum().float() if self._bf16 else torch.stack(local).sum()
+        if torch.is_grad_enabled() and not self._probing:
+            self.record("local", total)
+        return h, total
 
     def local_loss(self, i: int, h: Tensor, batch: Batch) -> Tensor:
         """What block i adds to the loss, given its output."""
@@ -268,10 +282,10 @@ class ModuleLearner(ABC):
         assert self._probe is not None
         probe, self._probe = self._probe, None
         wanted = [probe.h, *probe.points] if probe.h.requires_grad else probe.points
-        true: list[Tensor | None] = []
+        true: list[Tensor | None] = [None] * len(wanted)
         if wanted and probe.out.requires_grad:
             true = [*torch.autograd.grad(probe.out, wanted, delta, allow_unused=True)]
-        below = true.pop(0) if true and probe.h.requires_grad else None
+        below = true.pop(0) if probe.h.requires_grad else None
         with torch.no_grad():
             for buffer, saved in zip(self.chain.buffers(), probe.buffers, strict=True):
                 buffer.copy_(saved)

@@ -14,13 +14,14 @@ arXiv:2006.12878: micro; block is their macro).
 
 Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
 position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
-concerns all: the sum of the errors. Any other error is projected as a whole, flattened, to as many numbers as the state
-has; or, with `shared_positions`, to one vector that every position of a sequence gets, as from a head that pools them:
-weights shared over positions can only follow one feedback.
+concerns all: the sum of the errors; so do all states of a block that `encodes`. Where both are maps (of images that are
+given back), B_l acts per pixel of the hidden map, on the patch of errors that it covers. Any other error is projected as
+a whole, flattened, to as many numbers as the state has; or, with `shared_positions`, to one vector that every position
+of a sequence gets, as from a head that pools them: weights shared over positions can only follow one feedback.
 
 B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l (at one
-position, where B_l is of one). With `shared_layers` all B_l are the first d_l columns of one matrix, scaled by their
-own d_l (Launay et al. 2019, arXiv:1906.04554). Where blocks add to a residual stream, the true gradients of their
+position or pixel, where B_l is of one). With `shared_layers` all B_l are the first d_l columns of one matrix, scaled by
+their own d_l (Launay et al. 2019, arXiv:1906.04554). Where blocks add to a residual stream, the true gradients of their
 outputs are nearly the same, and so are then these.
 
 Lag: e of minibatch t-D is consumed at step t. What the backward needs is *stashed*: activations, and copies
@@ -31,6 +32,7 @@ minibatch at the weights of its own forward pass.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,12 +41,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
 
 from unlocked.config.schema import Config
-from unlocked.schemes.base import ModuleLearner, Part, Ports, register_scheme
+from unlocked.schemes.base import ModuleLearner, Part, Ports, backward, register_scheme
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
-from unlocked_models.chain import Batch, Chain, carrying
+from unlocked_models.chain import Batch, Chain, carrying, encodes
 
 NONLINEARITIES = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
                   nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish)
@@ -54,12 +57,28 @@ def _unpack(x: Tensor) -> Tensor:
     return x
 
 
-def _at_positions(e: Tensor, positions: int) -> Tensor:
-    """The errors `(batch, positions of the output, outputs)` at the positions of a hidden state, aligned at the end."""
-    if positions == e.shape[1]:
+def _at_positions(e: Tensor, positions: int, apart: bool = False) -> Tensor:
+    """The errors `(batch, positions of the output, outputs)` at the positions of a hidden state, aligned at the end;
+    of one whose positions are `apart` from the output's, their sum at each."""
+    if positions == e.shape[1] and not apart:
         return e
     rest, whole = positions - e.shape[1], e.sum(1, keepdim=True)
-    return whole.expand(-1, positions, -1) if rest < 0 else torch.cat([whole.expand(-1, rest, -1), e], 1)
+    return whole.expand(-1, positions, -1) if rest < 0 or apart else torch.cat([whole.expand(-1, rest, -1), e], 1)
+
+
+def _patch(out: tuple[int, ...], hidden: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of the errors that a pixel of a hidden map covers, from shapes that end in height and width."""
+    return -(-out[-2] // hidden[-2]), -(-out[-1] // hidden[-1])
+
+
+def _at_pixels(e: Tensor, hidden: tuple[int, ...]) -> Tensor:
+    """The errors `(batch, channels, height, width)` at the pixels of a hidden map: `(batch, pixels, channels x patch)`.
+    Where the map has more pixels than the output, each gets the error of the one it lies in."""
+    (height, width), patch = hidden[-2:], _patch(tuple(e.shape), hidden)
+    if height > e.shape[2] or width > e.shape[3]:
+        e = functional.interpolate(e, (max(height, e.shape[2]), max(width, e.shape[3])))
+    e = functional.pad(e, (0, width * patch[1] - e.shape[3], 0, height * patch[0] - e.shape[2]))
+    return functional.unfold(e, patch, stride=patch).transpose(1, 2)
 
 
 @dataclass
@@ -89,6 +108,7 @@ class DFA(ModuleLearner):
         self._error_shape = task.output_shape(part.example)
         self.taps = _Taps(chain, part, config.scheme.feedback.granularity)
         self.feedback = [self._draw(block, nth, shape) for block, nth, shape in self.taps.shapes]
+        self._apart = [encodes(chain[block - part.start]) for block, _, _ in self.taps.shapes]
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:
@@ -100,10 +120,11 @@ class DFA(ModuleLearner):
         the chain, however it is cut."""
         config = self.config.scheme.feedback
         seed = config.seed if config.seed is not None else self.config.seed
-        by_position = len(shape) == len(self._error_shape) == 2
-        one_for_all = len(shape) == 2 and len(self._error_shape) == 1 and config.shared_positions
-        outputs = self._error_shape[1] if by_position else torch.Size(self._error_shape).numel()
-        size = shape[1] if by_position or one_for_all else torch.Size(shape).numel()
+        error, maps = self._error_shape, len(shape) == len(self._error_shape) == 3
+        by_position = len(shape) == len(error) == 2
+        one_for_all = len(shape) == 2 and len(error) == 1 and config.shared_positions
+        outputs = error[1] if by_position else error[0] * math.prod(_patch(error, shape)) if maps else math.prod(error)
+        size = shape[1] if by_position or one_for_all else shape[0] if maps else math.prod(shape)
         bound = config.scale / size**0.5
         if config.shared_layers:
             column = [derive_seed(seed, "feedback", c) for c in range(size)]
@@ -144,13 +165,15 @@ class DFA(ModuleLearner):
         """g_l = B_l e for every point l of this module."""
         flat = e.flatten(1)
 
-        def one(B: Tensor, h: Tensor) -> Tensor:
+        def one(B: Tensor, apart: bool, h: Tensor) -> Tensor:
             if e.dim() == h.dim() == 3:
-                return _at_positions(e, h.shape[1]) @ B
+                return _at_positions(e, h.shape[1], apart) @ B
+            if e.dim() == h.dim() == 4:
+                return (_at_pixels(e, tuple(h.shape)) @ B).transpose(1, 2).reshape(h.shape)
             g = flat @ B
             return g.view_as(h) if g.shape[1] == h[0].numel() else g[:, None, :].expand_as(h)
 
-        return [one(B, h) for B, h in zip(self.feedback, points, strict=True)]
+        return [one(B, apart, h) for B, apart, h in zip(self.feedback, self._apart, points, strict=True)]
 
     def _forward(self, h_in: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         with self.taps.cutting() as (after, points):
@@ -167,12 +190,7 @@ class DFA(ModuleLearner):
         return h.detach()
 
     def _learn(self, points: list[Tensor], gradients: list[Tensor], local: Tensor | None) -> None:
-        live = [(p, g) for p, g in zip(points, gradients, strict=True) if p.requires_grad]
-        tensors, grads = [p for p, _ in live], [g for _, g in live]
-        if local is not None and local.requires_grad:
-            torch.autograd.backward([*tensors, local], [*grads, None])
-        elif tensors:
-            torch.autograd.backward(tensors, grads)
+        backward([*points, local], [*gradients, None])
         self.update()
 
     def _pack(self, x: Tensor) -> Tensor:
@@ -180,6 +198,7 @@ class DFA(ModuleLearner):
         return x.detach().clone() if x.untyped_storage().data_ptr() in self._storages else x.detach()
 
     def local_loss(self, i: int, h: Tensor, batch: Batch) -> Tensor:
+        h = self.taps.uncut(h)
         with self.taps.paused():  # an auxiliary classifier learns from its own loss, by autograd
             return super().local_loss(i, h, batch)
 
@@ -286,6 +305,11 @@ class _Taps:
             yield self._after, points
         finally:
             self._points = None
+
+    def uncut(self, h: Tensor) -> Tensor:
+        """A block's output with its graph, where a nonlinearity at the block's end is a point."""
+        last = self._points[-1] if self._points else h
+        return last if last.data_ptr() == h.data_ptr() and last.shape == h.shape else h
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

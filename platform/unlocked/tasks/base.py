@@ -7,7 +7,8 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
-from unlocked_models.chain import Example
+from unlocked.data import DataSet
+from unlocked_models.chain import Chain, Example
 from unlocked_models.registry import Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
@@ -29,11 +30,17 @@ class Task(ABC):
     monitor: ClassVar[str]  # the validation metric that early stopping and the best checkpoint follow
     higher_is_better: ClassVar[bool]
     learns_input: ClassVar[bool] = False  # the target is the input itself
+    asks_network: ClassVar[bool] = False  # the trained network is asked more than its outputs: `final_metrics`
 
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:
         """Why this task cannot be made of a data set whose own task is `data_task`; None where it can."""
         return None if TASKS.get(data_task) is cls else f"its targets are for {data_task}"
+
+    @classmethod
+    def unsuited(cls, x: Tensor) -> str | None:
+        """Why inputs of these values cannot be its own; None where they can."""
+        return None
 
     @abstractmethod
     def output_shape(self, example: Example) -> tuple[int, ...]:
@@ -58,6 +65,10 @@ class Task(ABC):
     @abstractmethod
     def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
         """Metrics of a whole split, `loss` and `monitor` among them, from what was kept of all its examples."""
+
+    def final_metrics(self, chain: Chain, data: DataSet, split: str) -> dict[str, float]:
+        """Metrics of a split that take the trained network itself, at the end of a run that `asks_network`."""
+        return {}
 
     @abstractmethod
     def context_shape(self, example: Example) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,6 +22,7 @@ class Reconstruction(Task):
     monitor = "mse"
     higher_is_better = False
     learns_input = True
+    asks_network = True  # for its pictures
 
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:
@@ -44,8 +46,40 @@ class Reconstruction(Task):
         loss = float(kept.double().mean())
         return {"loss": loss, "mse": loss / target[0].numel()}
 
+    def picture(self, output: Tensor) -> Tensor:
+        """What the output says that the input is."""
+        return output
+
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return example.in_shape
 
     def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
         return self.target(rows).to(like.dtype)
+
+
+@TASKS.register("reconstruction_bernoulli")
+class BernoulliReconstruction(Reconstruction):
+    """Reconstruction of inputs in [0, 1] by logits: the cross entropy, summed over an example's features, in nats.
+
+    The negative log likelihood of independent Bernoulli variables, whose probabilities `mse` compares with the inputs.
+    """
+
+    @classmethod
+    def unsuited(cls, x: Tensor) -> str | None:
+        low, high = float(x.min()), float(x.max())
+        return None if low >= 0 and high <= 1 else f"its inputs lie in [{low:.3g}, {high:.3g}], not in [0, 1]"
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(output, target, reduction="sum") / len(target)
+
+    def keep(self, output: Tensor, target: Tensor) -> Tensor:
+        """`(batch, 2)`: the cross entropy and the squared error of each example, summed."""
+        nats = F.binary_cross_entropy_with_logits(output, target, reduction="none")
+        return torch.stack([nats.flatten(1).sum(1), super().keep(self.picture(output), target)], 1)
+
+    def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
+        loss, squares = kept.double().mean(0).tolist()
+        return {"loss": loss, "mse": squares / target[0].numel()}
+
+    def picture(self, output: Tensor) -> Tensor:
+        return output.sigmoid()

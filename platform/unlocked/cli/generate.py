@@ -1,0 +1,42 @@
+"""`unlocked generate`: pictures, samples or texts of a trained run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from unlocked.cli.common import add_command, add_import, import_given
+
+
+def add_generate(commands: Any) -> None:
+    parser = add_command(
+        commands, "generate", generate, "let a trained run make something: pictures, samples, texts",
+        "examples:\n"
+        "  unlocked generate runs/vae-backprop-s0-20260101-120000                 all pictures of an autoencoder\n"
+        "  unlocked generate runs/vae-backprop-s0-20260101-120000 what=[samples] n=8 seed=1 --out pictures\n\n"
+        "Options are those of the function of the run's task, see unlocked.generate.GENERATORS.\n")
+    parser.add_argument("run", help="a run folder")
+    parser.add_argument("overrides", nargs="*", metavar="option=value", help="options of the run's kind of output")
+    parser.add_argument("--input", action="append", default=[], metavar="TEXT", help="what to begin with or to "
+                        "translate, for runs of texts (repeatable)")
+    parser.add_argument("--out", metavar="FOLDER", help="where files go (default: generated/ in the run folder)")
+    parser.add_argument("--json", action="store_true", help="end with one JSON line")
+    add_import(parser)
+
+
+def generate(arguments: argparse.Namespace) -> int:
+    from unlocked.config import parse_overrides
+    from unlocked.generate import generate as make
+
+    import_given(arguments)
+    options = parse_overrides(arguments.overrides)
+    if arguments.out:
+        options["out"] = arguments.out
+    made = [str(thing) for thing in make(Path(arguments.run), arguments.input, **options)]
+    for thing in made:
+        print(thing)
+    if arguments.json:
+        print(json.dumps(made))
+    return 0
