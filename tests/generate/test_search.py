@@ -8,7 +8,8 @@ from torch import nn
 
 from unlocked.data.text import BOS, EOS, PAD, UNK
 from unlocked.errors import ConfigError
-from unlocked.generate.search import Decoder, beam, filtered, greedy, sample
+from unlocked.generate.sampling import filtered
+from unlocked.generate.search import Decoder, beam, greedy, sample
 from unlocked_models import Batch, Chain, Example, build
 
 VOCABULARY = 7  # 4 special tokens and 3 words
