@@ -1,0 +1,26 @@
+"""Transformers under every scheme: real digits in patches, a real text in characters, cut between layers."""
+
+from __future__ import annotations
+
+import pytest
+
+from unlocked import load_config, train
+
+LAGS = {"backprop": 0, "dni": 2, "cdni": 2, "dfa": 2}
+OFF = ["tracking.uri=off", "train.probe_every=0"]
+
+
+@pytest.mark.parametrize("scheme", LAGS)
+def test_a_vision_transformer_learns_under_every_scheme(scheme, tmp_path):
+    config = load_config("transformer/vit", [f"scheme.name={scheme}", f"scheme.lag={LAGS[scheme]}", "train.epochs=6",
+                                             f"tracking.runs={tmp_path}", *OFF])
+    assert train(config)["metrics"]["test/accuracy"] > 0.25  # chance is 0.1
+
+
+@pytest.mark.parametrize(("scheme", "granularity"), [
+    ("backprop", "block"), ("cdni", "block"), ("dfa", "block"), ("dfa", "layer")])
+def test_a_language_model_learns_under_every_scheme(scheme, granularity, tmp_path):
+    config = load_config("transformer/gpt", [
+        f"scheme.name={scheme}", f"scheme.lag={LAGS[scheme]}", f"scheme.feedback.granularity={granularity}",
+        "train.epochs=1", "data.options.length=32", f"tracking.runs={tmp_path}", *OFF])
+    assert train(config)["metrics"]["test/loss"] < 3.18  # nats; how often each character comes gives 3.23
