@@ -64,6 +64,19 @@ class Lab:
         return DataSet("pairs", "translation", (source,), classes, names[:classes], train, None, test,
                        symbols=names[:vocabulary])
 
+    def sentences(self, length=5, vocabulary=7, n=18, classes=5, seed=0) -> DataSet:
+        """Random tokens, each row as long as it happens to be, with random labels."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def split() -> Split:
+            ids = torch.randint(1, vocabulary, (n, length), generator=generator)
+            long = torch.randint(1, length + 1, (n, 1), generator=generator)
+            return Split(ids * (torch.arange(length) < long), torch.randint(classes, (n,), generator=generator))
+
+        names = [str(i) for i in range(max(vocabulary, classes))]
+        return DataSet("made", "classification", (length,), classes, names[:classes], split(), None, split(),
+                       names[:vocabulary])
+
     def config(self, **tree):
         merged = {key: {**BASE.get(key, {}), **value} if isinstance(value, dict) else value
                   for key, value in {**BASE, **tree}.items()}

@@ -9,6 +9,7 @@ from unlocked_models import (  # each registers its models
     recurrent,
     resnet,
     seq2seq,
+    transformer,
     transformer_seq2seq,
     vgg,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "register_model",
     "resnet",
     "seq2seq",
+    "transformer",
     "transformer_seq2seq",
     "vgg",
 ]

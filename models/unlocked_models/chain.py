@@ -13,6 +13,9 @@ to None. `state_size` is its width, `width` that of the layer's output `(batch, 
 Positions of a block's output are held against those of the targets at their end: what comes before them, such as an
 encoder's memory in front of a decoder's states, is only looked at. A block all of whose positions are such, however
 many (an encoder's), has an attribute `encodes` that is true.
+
+A layer inside a block whose class has `feedback_point = True` is a layer of its own for schemes that reach into blocks:
+direct feedback alignment at layer granularity. Nonlinearities of torch are such layers anyway.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ class Example:
     """What one example of a data set looks like, without the batch axis.
 
     Inputs are real numbers, or ids below `vocabulary`. Targets are class ids, `n_outputs` real values each, or, where
-    `y_shape` has an axis of positions, ids below `n_outputs` at each.
+    `y_shape` has an axis of positions, ids below `n_outputs` at each. `masked`: of inputs that are hidden there.
     """
 
     in_shape: tuple[int, ...]
@@ -54,6 +57,7 @@ class Example:
     vocabulary: int | None = None
     y_shape: tuple[int, ...] = ()
     y_real: bool = False
+    masked: bool = False
 
     @property
     def out_positions(self) -> int | None:

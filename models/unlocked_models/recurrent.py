@@ -25,7 +25,7 @@ from unlocked_models import checks
 from unlocked_models.chain import Batch
 from unlocked_models.lstm_cells import GatedLayer
 from unlocked_models.registry import register_model
-from unlocked_models.sequences import Pool, Reader, lengths, present, read_sequence
+from unlocked_models.sequences import Head, PaddedHead, Pool, Reader, lengths, read_sequence
 
 
 @register_model("rnn", family="recurrent")
@@ -173,26 +173,6 @@ class CarryingLayer(Layer):
 
     def _has_cell(self) -> bool:
         return isinstance(self.cell, (nn.LSTM, GatedLayer))
-
-
-class Head(nn.Module):
-    """The output of one vector per sequence, or of every position."""
-
-    def __init__(self, pool: nn.Module | None, n_in: int, n_outputs: int):
-        super().__init__()
-        self.pool = pool
-        self.linear = nn.Linear(n_in, n_outputs)
-
-    def forward(self, h: Tensor) -> Tensor:
-        return self.linear(h if self.pool is None else self.pool(h))
-
-
-class PaddedHead(Head):
-    """The output of the vectors that are no padding."""
-
-    def forward(self, h: Tensor, batch: Batch) -> Tensor:  # type: ignore[override]
-        assert self.pool is not None
-        return self.linear(self.pool(h, present(batch)))
 
 
 class Ends(nn.Module):

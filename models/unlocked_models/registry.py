@@ -75,8 +75,9 @@ def _origin(entry: Any) -> str:
 MODELS: Registry[Callable[..., Any]] = Registry("model")
 
 # Keywords of a model that the data fills, and no configuration: how many ids its inputs are drawn from (None: real
-# numbers), and at how many positions there is a target (None: one for the whole example).
-GIVEN = ("vocabulary", "out_positions")
+# numbers), at how many positions there is a target (None: one for the whole example), and whether inputs are hidden
+# where a target asks for them.
+GIVEN = ("vocabulary", "out_positions", "masked")
 
 
 def register_model(name: str, *, family: str = "custom") -> Callable[[Any], Any]:

@@ -134,3 +134,29 @@ class Pool(nn.Module):
         if self.kind == "max":
             return h.masked_fill(~there[:, :, None], -torch.inf).amax(1)
         return (h * there[:, :, None]).sum(1) / there.sum(1, keepdim=True)
+
+
+class Head(nn.Module):
+    """The outputs of one vector per sequence, or (`pool` None) of every position, normalised first where that is said.
+    """
+
+    def __init__(self, pool: nn.Module | None, n_in: int, n_outputs: int, norm: nn.Module | None = None):
+        super().__init__()
+        self.norm = norm
+        self.pool = pool
+        self.linear = nn.Linear(n_in, n_outputs)
+
+    def forward(self, h: Tensor) -> Tensor:
+        h = self._normed(h)
+        return self.linear(h if self.pool is None else self.pool(h))
+
+    def _normed(self, h: Tensor) -> Tensor:
+        return h if self.norm is None else self.norm(h)
+
+
+class PaddedHead(Head):
+    """The outputs of the vectors that are no padding."""
+
+    def forward(self, h: Tensor, batch: Batch) -> Tensor:  # type: ignore[override]
+        assert self.pool is not None
+        return self.linear(self.pool(self._normed(h), present(batch)))

@@ -25,10 +25,15 @@ SMALL: dict[
     "rnn": ((9, 3), {"hidden": [12, 8]}),
     "lstm": ((1, 8, 8), {"hidden": [12], "bidirectional": True}),
     "gru": ((9, 3), {"hidden": [12], "pool": "mean"}),
-    "seq2seq": ((7,), {"width": 12, "embedding": 8}),
-    "transformer_seq2seq": ((7,), {"width": 12, "heads": 2, "inner": 16}),
+    "transformer": ((9, 3), {"width": 8, "heads": 2}),
+    "vit": ((1, 8, 8), {"width": 8, "heads": 2, "depth": 2}),
+    "gpt": ((9,), {"width": 16, "heads": 2}),
+    "bert": ((9,), {"width": 16, "heads": 2}),
+    "seq2seq": ((9,), {"width": 12, "embedding": 8}),
+    "transformer_seq2seq": ((9,), {"width": 12, "heads": 2, "inner": 16}),
 }
-PAIRS = Example((7,), 5, vocabulary=9, y_shape=(6,))  # of token sequences
+# models of tokens, with a target at every position; whether inputs are hidden
+WORDS = {"gpt": False, "bert": True, "seq2seq": False, "transformer_seq2seq": False}
 ORIGINAL: dict[str, dict[str, Any]] = {  # at full size, on the meta device
     "alexnet": {"towers": 2, "lrn": True},
     "vgg": {"norm": "batch"},
@@ -42,17 +47,18 @@ class Inputs(Batch):
     x: Tensor
 
 
-def example_of(name: str) -> Example:
-    return PAIRS if MODELS.facts(name)["family"] == "seq2seq" else Example(SMALL[name][0], 5)
+def example(name: str) -> Example:
+    in_shape, _ = SMALL[name]
+    return Example(in_shape, 5, 7, in_shape, masked=WORDS[name]) if name in WORDS else Example(in_shape, 5)
 
 
 def small(name: str, **options) -> tuple[Chain, Inputs]:
     torch.manual_seed(0)
     in_shape, small_options = SMALL[name]
-    example = example_of(name)
-    chain = Chain(build(name, in_shape, 5, example=example, **{**small_options, **options}))
-    x = torch.randint(example.vocabulary, (6, *in_shape)) if example.vocabulary else torch.randn(6, *in_shape)
-    return chain, Inputs(x=x, y=torch.randint(5, (6, *example.y_shape)))
+    chain = Chain(build(name, in_shape, 5, example=example(name), **{**small_options, **options}))
+    if name in WORDS:
+        return chain, Inputs(x=torch.randint(1, 7, (6, *in_shape)), y=torch.randint(5, (6, *in_shape)))
+    return chain, Inputs(x=torch.randn(6, *in_shape), y=torch.randint(5, (6,)))
 
 
 def original(name: str, n_outputs: int = 1000, **options) -> Chain:
@@ -67,11 +73,20 @@ def count(model: nn.Module) -> int:
 def loss_with_local_terms(chain: Chain, batch: Inputs) -> Tensor:
     h, loss = batch.x, torch.zeros((), device=batch.y.device)
     for block in chain:
-        h = block(h, batch) if takes_batch(block) else block(h)
+        h = run(block, h, batch)
         local_loss = getattr(block, "local_loss", None)
         if local_loss is not None:
             loss = loss + local_loss(h, batch)
     return loss + functional.cross_entropy(h.flatten(0, -2), batch.y.flatten())
+
+
+def run(block: nn.Module, h: Tensor, batch: Batch) -> Tensor:
+    return block(h, batch) if takes_batch(block) else block(h)
+
+
+def given(batch: Inputs) -> Batch:
+    """In float64 where it is real."""
+    return Batch(batch.x.double() if batch.x.is_floating_point() else batch.x, batch.y)
 
 
 def test_these_tests_cover_the_whole_zoo():
@@ -81,7 +96,7 @@ def test_these_tests_cover_the_whole_zoo():
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_gives_its_outputs_and_every_parameter_a_gradient(name):
     chain, batch = small(name)
-    assert chain(batch.x, batch).shape == (6, *example_of(name).y_shape, 5)
+    assert chain(batch.x, batch).shape == (*batch.y.shape, 5)
     loss_with_local_terms(chain, batch).backward()
     without = [key for key, p in chain.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert without == []
@@ -102,15 +117,15 @@ def test_an_original_model_gives_its_outputs_and_every_parameter_a_gradient(name
 def test_the_chain_equals_its_blocks_one_by_one_and_no_block_changes_its_input(name):
     chain, batch = small(name)
     chain.double()
-    x = batch.x.double() if batch.x.is_floating_point() else batch.x
+    doubled = given(batch)
     torch.manual_seed(1)
-    whole = chain(x, batch)
+    whole = chain(doubled.x, doubled)
     torch.manual_seed(1)  # the same dropout
-    h = x
+    h = doubled.x
     for block in chain:
         kept = h.detach()
         before = kept.clone()
-        h = block(kept, batch) if takes_batch(block) else block(kept)
+        h = run(block, kept, doubled)
         assert torch.equal(kept, before)
     assert torch.equal(h, whole)  # the same operations in the same order: equal to the last bit
 
@@ -120,10 +135,13 @@ def test_saved_weights_have_the_keys_of_a_plain_sequential_and_load_into_it(name
     chain, batch = small(name)
     torch.manual_seed(9)
     in_shape, options = SMALL[name]
-    plain = nn.Sequential(*build(name, in_shape, 5, example=example_of(name), **options))
+    plain = nn.Sequential(*build(name, in_shape, 5, example=example(name), **options))
     assert list(plain.state_dict()) == list(chain.state_dict())
     plain.load_state_dict(chain.state_dict())
-    assert torch.equal(Chain(plain).eval()(batch.x, batch), chain.eval()(batch.x, batch))
+    h = batch.x
+    for block in plain.eval():
+        h = run(block, h, batch)
+    assert torch.equal(h, chain.eval()(batch.x, batch))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -135,8 +153,8 @@ def test_the_seed_decides_the_weights(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_learns_a_few_examples(name):
     chain, batch = small(name, **({"dropout": 0.0} if name == "alexnet_small" else {}))
-    recurrent = MODELS.facts(name)["family"] in ("recurrent", "seq2seq")
-    optimizer = torch.optim.Adam(chain.parameters(), lr=3e-2 if recurrent else 3e-3)
+    fast = MODELS.facts(name)["family"] in ("recurrent", "transformer", "seq2seq")
+    optimizer = torch.optim.Adam(chain.parameters(), lr=3e-2 if fast else 3e-3)
     before = loss_with_local_terms(chain, batch).item()
     for _ in range(25):
         optimizer.zero_grad()

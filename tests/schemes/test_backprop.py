@@ -1,5 +1,6 @@
 """Backpropagation over K modules is plain autograd: every model of the zoo, in float64."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,6 +27,10 @@ ZOO: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # the smallest image
     "transformer_seq2seq": ((5,), {"encoder": 1, "decoder": 1, "width": 6, "heads": 2, "inner": 8}),
     "lstm": ((6, 3), {"hidden": [5, 4, 3], "bidirectional": True}),
     "gru": ((6, 3), {"hidden": [5, 4, 3], "pool": "mean"}),
+    "transformer": ((5,), {"width": 8, "heads": 2, "positions": "rotary"}),
+    "vit": ((1, 8, 8), {"width": 8, "heads": 2, "depth": 2}),
+    "gpt": ((5,), {"width": 8, "heads": 2}),
+    "bert": ((5,), {"width": 8, "heads": 2}),
 }
 
 
@@ -44,7 +49,9 @@ def test_these_tests_cover_the_whole_zoo():
 @pytest.mark.parametrize("name", ZOO)
 def test_backprop_through_k_modules_equals_plain_autograd_step_for_step(lab, name, stages):
     shape, options = ZOO[name]
-    data = lab.pairs(*shape) if MODELS.facts(name)["family"] == "seq2seq" else lab.data(shape, n=18)
+    made = {"transformer": lab.sentences, "bert": lab.sentences, "gpt": partial(lab.stream, 5),
+            "seq2seq": lab.pairs, "transformer_seq2seq": lab.pairs}
+    data = made.get(name, partial(lab.data, shape))(n=18)
     group = lab.start(data, model={"name": name, **options}, parallel={"stages": stages},
                       data={"batch_size": 6}, optimizer={"lr": 0.02})
     plan = group.stages[0].plan

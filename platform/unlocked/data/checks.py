@@ -72,6 +72,8 @@ def checked_names(name: str, raw: RawData, splits: dict[str, Arrays], task: str)
         if len(names) != count:
             raise wrong(name, f"class_names names {len(names)} values, y_train has {count} for each example")
         return names
+    if (raw.masking is not None) != (task == "masked_language_modelling"):
+        raise wrong(name, "masking is what masked_language_modelling needs, and no other task")
     tokens = raw.symbols if raw.class_names is None else raw.class_names
     if tokens is None:
         raise wrong(name, "symbols, the vocabulary, is needed where targets are tokens")
@@ -151,4 +153,4 @@ def _check_vocabularies(name: str, raw: RawData) -> None:
 
 
 _TARGETS = {"classification": _check_class_ids, "regression": _check_values, "language_modelling": _check_tokens,
-            "translation": _check_ended}
+            "masked_language_modelling": _check_tokens, "translation": _check_ended}

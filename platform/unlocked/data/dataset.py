@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlocked.data.masking import Masking
 from unlocked_models.chain import Example
 from unlocked_models.registry import Registry
 
-TASKS = ("classification", "regression", "language_modelling", "translation")
+TASKS = ("classification", "regression", "language_modelling", "masked_language_modelling", "translation")
 RESERVED = ("name", "root", "validation", "seed", "download")
 
 
@@ -41,7 +42,8 @@ class DataSet:
 
     `class_names` are the names of what the outputs stand for: classes, values or tokens. `symbols` are the tokens that
     ids in `x` stand for, None where inputs are real numbers. `ordered`: an example goes on where the one before it
-    ended, over `stretch` of them or (None) over the whole split.
+    ended, over `stretch` of them or (None) over the whole split. `masking`: hides words of `x` which `y` then asks for;
+    every split holds one draw, minibatches of the training split have one of their own each.
     """
 
     name: str
@@ -56,13 +58,14 @@ class DataSet:
     ordered: bool = False
     stretch: int | None = None
     tokenizer: str | None = None  # JSON of the `tokenizers` library, where one made the tokens
+    masking: Masking | None = None
 
     @property
     def example(self) -> Example:
         y = self.train.y
         values = y.is_floating_point()  # their number is n_outputs
         return Example(self.in_shape, self.n_outputs, len(self.symbols) if self.symbols else None,
-                       tuple(y.shape[1:]), values)
+                       tuple(y.shape[1:]), values, self.masking is not None)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> DataSet:
         validation = self.validation and self.validation.to(device, dtype)
@@ -78,14 +81,16 @@ class RawData:
         x_train: `(n, *in_shape)`; images are `(n, channels, height, width)`. uint8 is read as value / 255. With
             `symbols`, integer ids `(n, positions)` of those, taken as they are.
         y_train: by the set's task. Classification: `(n,)` integer class ids from 0. Regression: real values `(n,)` or
-            `(n, values)`, taken as they are. Language modelling: ids `(n, positions)`, 0 where no target is.
-            Translation: ids `(n, positions)` of `class_names`, each sequence ended by </s> and filled up with 0.
+            `(n, values)`, taken as they are. Language modelling: ids `(n, positions)`, 0 where no target is; with
+            `masking`, what is asked for beside the words that it hides. Translation: ids `(n, positions)` of
+            `class_names`, each sequence ended by </s> and filled up with 0.
         x_test, y_test: the set's own test split; without one, 20 % of the training examples are set aside.
         class_names: by class id, value or token id; by default the ids themselves, the values' numbers, the symbols.
         symbols: the vocabulary: by id, the token that it stands for. Id 0 is padding.
         ordered: rows are windows of one long series or text, in its order: splits are cut at its end, not drawn.
         stretch: ordered rows of one episode; the next row begins another. None: all rows of a split are one.
         tokenizer: JSON of a `tokenizers.Tokenizer` that turns text into these ids, where one was used.
+        masking: hides words of the inputs, for masked language modelling.
         normalise: `"train"`: mean 0 and deviation 1 by statistics of the training split only, per channel of
             images and per feature of anything else (a constant feature is only centred); a fixed
             `(mean, std)`, each a number or one number per channel or feature; None (default): as given.
@@ -101,6 +106,7 @@ class RawData:
     ordered: bool = False
     stretch: int | None = None
     tokenizer: str | None = None
+    masking: Masking | None = None
 
 
 DATA: Registry[Callable[..., RawData]] = Registry("data")

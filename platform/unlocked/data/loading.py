@@ -16,6 +16,7 @@ from unlocked.data.checks import Arrays, checked_names, checked_splits, wrong
 from unlocked.data.dataset import DATA, DataSet, RawData, Split
 from unlocked.data.source import Source
 from unlocked.errors import DataError, reason
+from unlocked.seeding import derive_seed
 from unlocked_models.registry import UnknownName, unknown
 
 TEST_FRACTION = 0.2
@@ -60,10 +61,13 @@ def load(name: str, *, root: str | Path | None = None, validation: float = 0.0, 
         statistics = _statistics(name, raw, splits["train"][0])
         inputs = {part: _as_float32(name, part, x, statistics) for part, (x, _) in splits.items()}
     ready = {part: Split(x=inputs[part], y=_targets(y, task)) for part, (_, y) in splits.items()}
+    if raw.masking is not None:
+        ready = {part: Split(*raw.masking(split.x, split.y, derive_seed(seed, "masking", part)))
+                 for part, split in ready.items()}
     return DataSet(name=name, task=task, in_shape=tuple(ready["train"].x.shape[1:]), n_outputs=len(names),
                    class_names=names, train=ready["train"], validation=ready.get("validation"), test=ready["test"],
                    symbols=None if raw.symbols is None else list(raw.symbols), ordered=raw.ordered,
-                   stretch=raw.stretch, tokenizer=raw.tokenizer)
+                   stretch=raw.stretch, tokenizer=raw.tokenizer, masking=raw.masking)
 
 
 def _targets(y: np.ndarray, task: str) -> Tensor:

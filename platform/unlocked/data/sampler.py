@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unlocked.data.augment import Augment
 from unlocked.data.dataset import Split
+from unlocked.data.masking import Masking
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed, step_seed
 
@@ -27,6 +28,7 @@ class TrainBatches:
         batch_size: of the global batch, over all replicas.
         seed: of the order and of the augmentation.
         augment: applied to `x` only.
+        masking: hides other words in every minibatch, of `x` and in `y`.
         shard: `(r, R)`: replica r of R takes examples r, r + R, ... of each global batch. Augmentation is
             drawn for the global batch, so R replicas together see exactly what one would.
         name: of the data set, for messages.
@@ -37,7 +39,7 @@ class TrainBatches:
 
     def __init__(self, split: Split, batch_size: int, seed: int, augment: Augment | None = None,
                  shard: tuple[int, int] = (0, 1), name: str = "the data set", carried: bool = False,
-                 stretch: int | None = None, begin: int = 0):
+                 stretch: int | None = None, begin: int = 0, masking: Masking | None = None):
         n, (replica, replicas) = len(split), shard
         if batch_size < 1:
             raise DataError(f"data.batch_size: {batch_size} is not at least 1")
@@ -59,6 +61,8 @@ class TrainBatches:
         self._x, self._y = split.x, split.y
         self._seed, self._augment, self._shard, self._carried = seed, augment, shard, carried
         self._augment_seed = derive_seed(seed, "augment")
+        self._masking, self._masking_seed = masking, derive_seed(seed, "masking")
+        self._masked: tuple[int, tuple[Tensor, Tensor]] | None = None  # latest step: its x and y
         self._epochs: dict[int, tuple[Tensor, ...]] = {}      # a pipeline needs both sides of an epoch's end
 
     def indices(self, step: int) -> Tensor:
@@ -68,7 +72,9 @@ class TrainBatches:
         return (batches or self._draw(epoch))[position]
 
     def x(self, step: int) -> Tensor:
-        """Inputs `(batch_size / R, *in_shape)` of batch `step`, augmented; always a fresh tensor."""
+        """Inputs `(batch_size / R, *in_shape)` of batch `step`, augmented or masked; not to be changed in place."""
+        if self._masking is not None:
+            return self._masked_batch(step, self._masking)[0]
         x = self._x.index_select(0, self.indices(step))
         if self._augment is None:
             return x
@@ -76,7 +82,18 @@ class TrainBatches:
 
     def y(self, step: int) -> Tensor:
         """Targets `(batch_size / R, ...)` of batch `step`, in the order of `x(step)`."""
+        if self._masking is not None:
+            return self._masked_batch(step, self._masking)[1]
         return self._y.index_select(0, self.indices(step))
+
+    def _masked_batch(self, step: int, masking: Masking) -> tuple[Tensor, Tensor]:
+        held = self._masked
+        if held is None or held[0] != step:
+            rows = self.indices(step)
+            x, y = self._x.index_select(0, rows), self._y.index_select(0, rows)
+            held = step, masking(x, y, step_seed(self._masking_seed, step), self._shard)
+            self._masked = held
+        return held[1]
 
     def fresh(self, step: int) -> bool:
         """Whether streams begin with batch `step`; each is one of its own unless `carried`."""

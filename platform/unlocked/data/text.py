@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from unlocked.errors import DataError
 
 PAD, BOS, EOS, UNK = range(4)  # padding, beginning and end of a sequence, unknown: the first ids of every vocabulary
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
-
-
-def character_vocabulary(text: str) -> list[str]:
-    """The special tokens, then every character of the text in the order of its code."""
-    return [*SPECIAL, *sorted(set(text))]
-
-
-def encode_characters(text: str, symbols: Sequence[str]) -> np.ndarray:
-    """Ids `(characters,)` int64; a character that the vocabulary lacks becomes `UNK`."""
-    ids = {symbol: i for i, symbol in enumerate(symbols) if i >= len(SPECIAL)}
-    return np.fromiter((ids.get(c, UNK) for c in text), np.int64, len(text))
 
 
 def windows(name: str, ids: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -154,6 +154,7 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     if config.parallel.schedule != "locked":
         refuse_uncuttable(config.parallel.schedule, blocks)
     parts = _parts(sizes, shapes, example)
+    _refuse_shared(blocks, parts)
     if config.parallel.schedule in SPLIT_BACKWARD:
         real = blocks if small else _build(config, data)
         refuse_unsplittable(config.parallel.schedule, real, parts, DTYPES[config.train.precision])
@@ -170,12 +171,35 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     plan = Plan(
         config=config, task=task, example=example,
         parts=parts, costs=costs,
-        parameters=[sum(p.numel() for p in block.parameters()) for block in blocks],
+        parameters=_parameters(blocks),
         lag=int(lag), launcher=launcher, n_train=len(data.train),
         steps_per_epoch=_steps_per_epoch(config, data, carries), carries=carries)
     if launcher == "inprocess" and config.parallel.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("parallel.device: cuda, but torch sees no GPU here")
     return plan
+
+
+def _parameters(blocks: Sequence[nn.Module]) -> list[int]:
+    """Of each block; one that several share counts for the first."""
+    counted: set[int] = set()
+    numbers = []
+    for block in blocks:
+        own = {id(p): p.numel() for p in block.parameters() if id(p) not in counted}
+        counted |= own.keys()
+        numbers.append(sum(own.values()))
+    return numbers
+
+
+def _refuse_shared(blocks: Sequence[nn.Module], parts: Sequence[Part]) -> None:
+    """A weight of two modules would be two: each would move its own by the gradient of its own use."""
+    held: dict[int, int] = {}
+    for part in parts:
+        for i, block in enumerate(blocks[part.start:part.stop], part.start):
+            for name, p in block.named_parameters():
+                if held.setdefault(id(p), part.index) != part.index:
+                    raise ConfigError(f"parallel.stages: modules {held[id(p)]} and {part.index} share the weight "
+                                      f"{i}.{name}, whose gradient is the sum over both: a weight that is tied needs "
+                                      f"parallel.stages=1 or a cut elsewhere, or model.tied=false")
 
 
 def _steps_per_epoch(config: Config, data: DataSet, carries: bool) -> int:

@@ -90,7 +90,7 @@ class Stage:
         augment = parse_augment(config.data.augment, data.in_shape) if config.data.augment else None
         self.batches = TrainBatches(self._placed(data.train), config.data.batch_size,
                                     derive_seed(config.seed, "order"), augment, self._shard, data.name,
-                                    self.plan.carries, data.stretch, begin)
+                                    self.plan.carries, data.stretch, begin, data.masking)
         self._splits = {"train": data.train, "validation": data.validation, "test": data.test}
 
     def set_level(self, level: int, begin: int) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unlocked.data.text import BOS, EOS, PAD, UNK
 from unlocked.errors import ConfigError
+from unlocked.generate.sampling import filtered
 from unlocked_models.chain import Batch, Chain
 
 NEVER = [PAD, BOS, UNK]
@@ -61,7 +62,7 @@ def greedy(decoder: Decoder, longest: int) -> Tensor:
 
 def sample(decoder: Decoder, longest: int, temperature: float = 1.0, top_k: int | None = None,
            top_p: float | None = None, seed: int = 0) -> Tensor:
-    """Tokens drawn from p, sharpened and cut as `filtered` says: ids as `greedy` gives them; of the seed alone."""
+    """Tokens drawn from p, sharpened and cut as `sampling.filtered` says: ids as `greedy` gives them; of the seed alone."""
     generator = torch.Generator(decoder.x.device).manual_seed(seed)
 
     def draw(log_p: Tensor) -> Tensor:
@@ -69,28 +70,6 @@ def sample(decoder: Decoder, longest: int, temperature: float = 1.0, top_k: int 
         return torch.multinomial(kept, 1, generator=generator)[:, 0]
 
     return _one_by_one(decoder, longest, draw)
-
-
-def filtered(log_p: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None) -> Tensor:
-    """Logits `(m, vocabulary)` to draw from: divided by the temperature, then -inf for all but the `top_k` likeliest
-    tokens (Fan et al. 2018), and for all but the smallest set of likeliest ones that together have at least `top_p`
-    (nucleus sampling, Holtzman et al. 2020). Raises `ConfigError` for what is no such number."""
-    if not 0 < temperature < float("inf"):
-        raise ConfigError(f"temperature: {temperature} is not above 0; the likeliest token is method=greedy")
-    if top_k is not None and top_k < 1:
-        raise ConfigError(f"top_k: {top_k} is not at least 1")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ConfigError(f"top_p: {top_p} is not above 0 and at most 1")
-    logits = log_p / temperature
-    if top_k is not None and top_k < logits.shape[1]:
-        least = logits.topk(top_k).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
-    if top_p is not None:
-        likeliest, order = logits.softmax(-1).sort(descending=True, stable=True)
-        beyond = likeliest.cumsum(-1) - likeliest >= top_p  # without this one there is enough already
-        beyond[:, 0] = False
-        logits = logits.masked_fill(torch.zeros_like(beyond).scatter(1, order, beyond), -torch.inf)
-    return logits
 
 
 def _one_by_one(decoder: Decoder, longest: int, choose: Callable[[Tensor], Tensor]) -> Tensor:

@@ -7,15 +7,21 @@ Nokland 2016, "Direct Feedback Alignment Provides Learning in Deep Neural Networ
 with B_l drawn once from the seed and never learned. The gradient g_l is injected at the output of block l;
 inside the block autograd applies phi', so any layer type may stand there. The output block gets e itself:
 its update is backprop's. No gradient passes from a block to the one below, so those products are not
-computed. With `granularity: layer` feedback also arrives behind every nonlinearity inside a block.
+computed. With `granularity: layer` feedback also arrives behind every nonlinearity inside a block, and behind every
+layer that asks for it by `feedback_point = True`, such as attention: of a Transformer's layer then attention, the inner
+layer of the feed-forward network and the sum behind it each learn from a feedback of their own (Launay et al. 2020,
+arXiv:2006.12878: micro; block is their macro).
 
 Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
 position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
 concerns all: the sum of the errors; so do all states of a block that `encodes`. Any other error is projected as a
-whole, flattened.
+whole, flattened, to as many numbers as the state has; or, with `shared_positions`, to one vector that every position of
+a sequence gets, as from a head that pools them: weights shared over positions can only follow one feedback.
 
 B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l (at one
-position).
+position, where B_l is of one). With `shared_layers` all B_l are the first d_l columns of one matrix, scaled by their
+own d_l (Launay et al. 2019, arXiv:1906.04554). Where blocks add to a residual stream, the true gradients of their
+outputs are nearly the same, and so are then these.
 
 Lag: e of minibatch t-D is consumed at step t. What the backward needs is *stashed*: activations, and copies
 of the few weights it reads, as they were at step t-D. So a late update is the exact DFA gradient of its own
@@ -96,16 +102,23 @@ class DFA(ModuleLearner):
         the chain, however it is cut."""
         config = self.config.scheme.feedback
         seed = config.seed if config.seed is not None else self.config.seed
-        generator = torch.Generator().manual_seed(derive_seed(seed, "feedback", block, nth))
         by_position = len(shape) == len(self._error_shape) == 2
-        outputs, size = (s[1] if by_position else torch.Size(s).numel() for s in (self._error_shape, shape))
+        one_for_all = len(shape) == 2 and len(self._error_shape) == 1 and config.shared_positions
+        outputs = self._error_shape[1] if by_position else torch.Size(self._error_shape).numel()
+        size = shape[1] if by_position or one_for_all else torch.Size(shape).numel()
         bound = config.scale / size**0.5
-        B = torch.empty(outputs, size, dtype=torch.float64)
-        if config.distribution == "uniform":
-            B.uniform_(-bound, bound, generator=generator)
+        if config.shared_layers:
+            column = [derive_seed(seed, "feedback", c) for c in range(size)]
+            B = torch.stack([self._entries((outputs,), bound, c) for c in column], 1)
         else:
-            B.normal_(0.0, bound / 3**0.5, generator=generator)
+            B = self._entries((outputs, size), bound, derive_seed(seed, "feedback", block, nth))
         return B.to(self.device, self.dtype)
+
+    def _entries(self, shape: tuple[int, ...], bound: float, seed: int) -> Tensor:
+        generator, entries = torch.Generator().manual_seed(seed), torch.empty(shape, dtype=torch.float64)
+        if self.config.scheme.feedback.distribution == "uniform":
+            return entries.uniform_(-bound, bound, generator=generator)
+        return entries.normal_(0.0, bound / 3**0.5, generator=generator)
 
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
         if self.part.is_last:
@@ -132,8 +145,14 @@ class DFA(ModuleLearner):
     def project(self, e: Tensor, points: list[Tensor]) -> list[Tensor]:
         """g_l = B_l e for every point l of this module."""
         flat = e.flatten(1)
-        return [_at_positions(e, h.shape[1], apart) @ B if e.dim() == h.dim() == 3 else (flat @ B).view_as(h)
-                for B, apart, h in zip(self.feedback, self._apart, points, strict=True)]
+
+        def one(B: Tensor, h: Tensor, apart: bool) -> Tensor:
+            if e.dim() == h.dim() == 3:
+                return _at_positions(e, h.shape[1], apart) @ B
+            g = flat @ B
+            return g.view_as(h) if g.shape[1] == h[0].numel() else g[:, None, :].expand_as(h)
+
+        return [one(B, h, apart) for B, h, apart in zip(self.feedback, points, self._apart, strict=True)]
 
     def _forward(self, h_in: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         with self.taps.cutting() as (after, points):
@@ -207,7 +226,8 @@ class DFA(ModuleLearner):
 
 
 class _Taps:
-    """The feedback points of a module: every hidden block's output, and with `layer` every nonlinearity's.
+    """The feedback points of a module: every hidden block's output, and with `layer` that of every nonlinearity and of
+    every layer with a `feedback_point`.
 
     A tensor with no weight between it and the point before (behind a pooling block, say) is no point, and
     none is the output of the chain: every pass visits the same tensors, `_keep` says which are points.
@@ -223,7 +243,7 @@ class _Taps:
         self._visits = 0
         if granularity == "layer":
             for module in chain.modules():
-                if isinstance(module, NONLINEARITIES):
+                if isinstance(module, NONLINEARITIES) or getattr(module, "feedback_point", False):
                     module.register_forward_hook(self._hook)
         self.shapes = self._dry_run(chain, part)
 

@@ -4,8 +4,8 @@ from unlocked.tasks.base import TASKS, Rows, Task
 from unlocked.tasks.classification import Classification
 from unlocked.tasks.reconstruction import Reconstruction
 from unlocked.tasks.regression import Regression
-from unlocked.tasks.tokens import LanguageModelling
+from unlocked.tasks.tokens import LanguageModelling, MaskedLanguageModelling
 from unlocked.tasks.translation import Translation
 
-__all__ = ["TASKS", "Classification", "LanguageModelling", "Reconstruction", "Regression", "Rows", "Task",
-           "Translation"]
+__all__ = ["TASKS", "Classification", "LanguageModelling", "MaskedLanguageModelling", "Reconstruction", "Regression",
+           "Rows", "Task", "Translation"]

@@ -49,3 +49,25 @@ class LanguageModelling(Task):
 
     def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
         return rows.y
+
+
+@TASKS.register("masked_language_modelling")
+class MaskedLanguageModelling(LanguageModelling):
+    """BERT's two tasks (Devlin et al. 2019, section 3.1): the words that were hidden, and, at the first position,
+    whether the second sentence followed the first.
+
+    Outputs and targets as for language modelling, 0 where nothing is asked. The loss is the mean over the hidden words
+    of a minibatch plus that over its first positions, in nats; `perplexity`, `bits` and `accuracy` are of the words,
+    `pairs` is the accuracy at the first position.
+    """
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return super().loss(output[:, 1:], target[:, 1:]) + super().loss(output[:, :1], target[:, :1])
+
+    def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
+        words = super().metrics(kept[:, 1:], target[:, 1:])
+        asked = (target[:, 0] != PAD).cpu()
+        if not asked.any():
+            return words
+        nats, right = kept[:, 0].double().cpu()[asked].mean(0).tolist()
+        return {**words, "loss": words["loss"] + nats, "pairs": right}
