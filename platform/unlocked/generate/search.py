@@ -62,7 +62,8 @@ def greedy(decoder: Decoder, longest: int) -> Tensor:
 
 def sample(decoder: Decoder, longest: int, temperature: float = 1.0, top_k: int | None = None,
            top_p: float | None = None, seed: int = 0) -> Tensor:
-    """Tokens drawn from p, sharpened and cut as `sampling.filtered` says: ids as `greedy` gives them; of the seed alone."""
+    """Tokens drawn from p, sharpened and cut as `sampling.filtered` says; ids as `greedy` gives them, of the seed
+    alone."""
     generator = torch.Generator(decoder.x.device).manual_seed(seed)
 
     def draw(log_p: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ def _one_by_one(decoder: Decoder, longest: int, choose: Callable[[Tensor], Tenso
     return tokens
 
 
-def beam(decoder: Decoder, longest: int, width: int = 4, alpha: float = 0.6) -> Tensor:
+def beam_search(decoder: Decoder, longest: int, width: int = 4, alpha: float = 0.6) -> Tensor:
     """Beam search: ids `(n, longest)` of the best ended sequence that was found.
 
     Best is the greatest log p(y | x) / lp(y), lp(y) = ((5 + |y|) / 6)^alpha, |y| with </s> (Wu et al. 2016,

@@ -12,7 +12,7 @@ from unlocked.data import DataSet, tokenize
 from unlocked.data.pairs import ended
 from unlocked.data.text import EOS, PAD, SPECIAL, UNK
 from unlocked.errors import ConfigError
-from unlocked.generate.search import Decoder, beam, greedy, sample
+from unlocked.generate.search import Decoder, beam_search, greedy, sample
 from unlocked_models.chain import Chain
 from unlocked_models.registry import unknown
 
@@ -22,14 +22,14 @@ NUMBERS = 20_000_000  # of logits at once
 METHODS = ("greedy", "beam", "sample")
 
 
-def translate(run_dir: str | Path, sentences: Sequence[str], method: str = "beam", *, width: int = 4,
+def translate(run_dir: Path, sentences: Sequence[str], method: str = "beam", *, beam: int = 4,
               length_penalty: float = 0.6, temperature: float = 1.0, top_k: int | None = None,
               top_p: float | None = None, seed: int = 0, longest: int | None = None,
               weights: str = "best") -> list[str]:
     """What a trained run makes of each sentence.
 
     Args:
-        method: greedy, beam (of this `width` and `length_penalty`) or sample (with `temperature`, `top_k`, `top_p`
+        method: greedy, beam (of that width, with `length_penalty`) or sample (with `temperature`, `top_k`, `top_p`
             and `seed`); see `unlocked.generate.search`.
         longest: tokens of a translation, </s> among them, at most; null: as many as the training targets had, which
             is also all that a model can write.
@@ -48,7 +48,7 @@ def translate(run_dir: str | Path, sentences: Sequence[str], method: str = "beam
 
     searches: dict[str, Search] = {
         "greedy": greedy,
-        "beam": lambda decoder, limit: beam(decoder, limit, width, length_penalty),
+        "beam": lambda decoder, limit: beam_search(decoder, limit, beam, length_penalty),
         "sample": lambda decoder, limit: sample(decoder, limit, temperature, top_k, top_p, seed)}
     if method not in searches:
         raise ConfigError(f"method: {unknown('method', method, list(METHODS))}")
