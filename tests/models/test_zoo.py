@@ -30,7 +30,7 @@ SMALL: dict[
     "gpt": ((9,), {"width": 16, "heads": 2}),
     "bert": ((9,), {"width": 16, "heads": 2}),
     "seq2seq": ((9,), {"width": 12, "embedding": 8}),
-    "transformer_seq2seq": ((9,), {"width": 12, "heads": 2, "inner": 16}),
+    "transformer_seq2seq": ((9,), {"width": 16, "heads": 2, "inner": 32, "norm": "pre"}),
 }
 # models of tokens, with a target at every position; whether inputs are hidden
 WORDS = {"gpt": False, "bert": True, "seq2seq": False, "transformer_seq2seq": False}

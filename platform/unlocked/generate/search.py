@@ -17,7 +17,7 @@ from torch import Tensor
 from unlocked.data.text import BOS, EOS, PAD, UNK
 from unlocked.errors import ConfigError
 from unlocked.generate.sampling import filtered
-from unlocked_models.chain import Batch, Chain
+from unlocked_models.chain import Batch, Chain, decoder_start
 
 NEVER = [PAD, BOS, UNK]
 
@@ -29,16 +29,15 @@ class Decoder:
     """
 
     def __init__(self, chain: Chain, x: Tensor):
-        starts = [i for i, block in enumerate(chain) if getattr(block, "starts_decoder", False)]
-        if not starts:
+        start = decoder_start(chain)
+        if start is None:
             raise ConfigError("model.name: this model does not decode: no block of it starts a decoder")
         empty = (x == PAD).all(1).nonzero().flatten().tolist()
         if empty:
             raise ConfigError(f"sentence {empty[0] + 1} is empty: there is nothing to translate")
-        self.x, self._blocks = x, chain[starts[0]:]
+        self.x, self._blocks = x, chain[start:]
         with torch.inference_mode():
-            encoder = chain[:starts[0]]
-            self.memory = encoder(x, Batch(x, x.new_zeros(len(x), 1)))
+            self.memory = chain[:start](x, Batch(x, x.new_zeros(len(x), 1)))
 
     def log_probabilities(self, prefix: Tensor, rows: Tensor | None = None) -> Tensor:
         """Of the next token, `(m, vocabulary)`, behind `prefix (m, t)`; `rows (m,)`: the source of each (null: in

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlocked.data import DataSet
-from unlocked_models.chain import Chain, Example
+from unlocked_models.chain import Chain, Example, decoder_start
 from unlocked_models.registry import Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
@@ -36,6 +37,12 @@ class Task(ABC):
     def misfit(cls, data_task: str, example: Example) -> str | None:
         """Why this task cannot be made of a data set whose own task is `data_task`; None where it can."""
         return None if TASKS.get(data_task) is cls else f"its targets are for {data_task}"
+
+    def unfit(self, blocks: Sequence[nn.Module]) -> str | None:
+        """Why this chain cannot do the task; None where it can, and where its shapes say so anyway."""
+        if decoder_start(blocks) is None:
+            return None
+        return "is an encoder-decoder, which reads the targets: its task is translation"
 
     @abstractmethod
     def output_shape(self, example: Example) -> tuple[int, ...]:
