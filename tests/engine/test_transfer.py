@@ -93,8 +93,8 @@ def test_what_cannot_be_begun_with_is_one_line(small, overrides, message):
 
 @pytest.mark.parametrize(("model", "overrides", "message"), [
     ("{name: mlp, hidden: [24, 20], norm: none}", ["transfer.blocks=2"],
-     r"transfer\.blocks: block 1 of \S+ does not fit block 1 of mlp as configured: it holds bias \(16,\), weight \(16, 24\)"
-     r", here are bias \(20,\), weight \(20, 24\)"),
+     r"transfer\.blocks: block 1 of \S+ does not fit block 1 of mlp as configured: it holds bias \(16,\), "
+     r"weight \(16, 24\), here are bias \(20,\), weight \(20, 24\)"),
     ("{name: mlp, hidden: [20]}", [], r"transfer\.run: block 0 of \S+ does not fit block 0 of mlp"),
     ("{name: mlp, hidden: [24]}", ["transfer.blocks=3"], r"transfer\.blocks: 3 is more than the 2 blocks of mlp"),
     ("{name: autoencoder, hidden: [24], code: 16}",
