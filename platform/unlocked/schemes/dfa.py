@@ -91,7 +91,7 @@ class _Waiting:
     h_in: Tensor
     batch: Batch
     carried: list[Tensor | None]  # that the forward pass began with
-    weights: list[Tensor] | None  # at the forward pass; kept only for a checkpoint
+    weights: list[Tensor] | None  # and buffers, before the forward pass; kept only for a checkpoint
 
 
 @register_scheme("dfa")
@@ -102,9 +102,10 @@ class DFA(ModuleLearner):
         super().__init__(part, chain, task, config, lag)
         self.waiting: deque[_Waiting] = deque()
         self._checkpoint_at: int | None = None
-        # what a forward pass reads and updates move before its error comes
-        self._moving = [*chain.parameters(), *(self.time.foresee.parameters() if self.time is not None else ())]
-        self._storages = {p.untyped_storage().data_ptr() for p in self._moving}
+        # what a forward pass reads and updates move before its error comes; behind them what passes themselves move
+        weights = [*chain.parameters(), *(self.time.foresee.parameters() if self.time is not None else ())]
+        self._storages = {p.untyped_storage().data_ptr() for p in weights}
+        self._moving: list[Tensor] = [*weights, *chain.buffers()]
         self._error_shape = task.output_shape(part.example)
         self.taps = _Taps(chain, part, config.scheme.feedback.granularity)
         self.feedback = [self._draw(block, nth, shape) for block, nth, shape in self.taps.shapes]
@@ -225,16 +226,12 @@ class DFA(ModuleLearner):
         super().load_state(state)
         self.waiting.clear()
         now = [p.detach().clone() for p in self._moving]
-        buffers = [b.detach().clone() for b in self.chain.buffers()]
         for t, h_in, batch, carried, weights in state["waiting"]:
             self._set(weights)
             self.carry(carried)
             self._forward_and_wait(t, h_in, Batch(*batch), weights)
         self._set(now)
         self.carry(state["carried"])
-        with torch.no_grad():
-            for buffer, saved in zip(self.chain.buffers(), buffers, strict=True):
-                buffer.copy_(saved)
 
     def _set(self, weights: list[Tensor]) -> None:
         with torch.no_grad():
