@@ -8,7 +8,6 @@ from torch import nn
 
 from unlocked.data.text import BOS, EOS, PAD, UNK
 from unlocked.errors import ConfigError
-from unlocked.generate.sampling import filtered
 from unlocked.generate.search import Decoder, beam_search, greedy, sample
 from unlocked_models import Batch, Chain, Example, build
 

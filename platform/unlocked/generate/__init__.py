@@ -21,6 +21,7 @@ GENERATORS: dict[str, str] = {
     "language_modelling": "unlocked.generate.text:generate_text",
     "reconstruction": "unlocked.generate.autoencoders:draw",
     "reconstruction_bernoulli": "unlocked.generate.autoencoders:draw",
+    "translation": "unlocked.generate.translate:translate",
 }
 
 

@@ -14,10 +14,11 @@ arXiv:2006.12878: micro; block is their macro).
 
 Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
 position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
-concerns all: the sum of the errors; so do all states of a block that `encodes`. Where both are maps (of images that are
-given back), B_l acts per pixel of the hidden map, on the patch of errors that it covers. Any other error is projected as
-a whole, flattened, to as many numbers as the state has; or, with `shared_positions`, to one vector that every position
-of a sequence gets, as from a head that pools them: weights shared over positions can only follow one feedback.
+concerns all: the sum of the errors; so do all states of a block that `encodes`. Where both are maps (of images that
+are given back), B_l acts per pixel of the hidden map, on the patch of errors that it covers. Any other error is
+projected as a whole, flattened, to as many numbers as the state has; or, with `shared_positions`, to one vector that
+every position of a sequence gets, as from a head that pools them: weights shared over positions can only follow one
+feedback.
 
 B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l (at one
 position or pixel, where B_l is of one). With `shared_layers` all B_l are the first d_l columns of one matrix, scaled by
