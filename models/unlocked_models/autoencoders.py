@@ -95,12 +95,12 @@ def autoencoder(
         if contractive:
             penalties = [*penalties, Contraction(contractive, linears[-1], phi)]
         before = [corruption(noise, level), nn.Flatten() if len(in_shape) > 1 else None] if k == 0 else []
-        layers = [*before, linears[-1], _activation(phi)]
+        layers = [*before, linears[-1], code_layer(phi)]
         encoder.append(penalised(layers, penalties, gives_code=last))
     decoder: list[nn.Module] = []
     for k in reversed(range(len(linears))):
         linear = TiedLinear(linears[k]) if tied else nn.Linear(widths[k + 1], widths[k])
-        end = [*output_layers(output, in_shape)] if k == 0 else [_activation(activation)]
+        end = [*output_layers(output, in_shape)] if k == 0 else [activation_layer(activation)]
         decoder.append(Layer([linear, *end]))
     return [*encoder, *decoder]
 
@@ -220,7 +220,8 @@ def output_layers(output: str, in_shape: tuple[int, ...]) -> list[nn.Module | No
     return [squash and squash(), nn.Unflatten(1, in_shape) if len(in_shape) > 1 else None]
 
 
-def _activation(name: str) -> nn.Module | None:
+def code_layer(name: str) -> nn.Module | None:
+    """The activation of a code; None for "linear"."""
     return None if name == "linear" else activation_layer(name)
 
 

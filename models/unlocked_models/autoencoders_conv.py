@@ -1,4 +1,4 @@
-"""Convolutional autoencoder: convolutions and pools down to a code, transposed convolutions back (Masci et al. 2011)."""
+"""Convolutional autoencoder: convolutions, pools, a code, transposed convolutions back (Masci et al. 2011)."""
 
 from __future__ import annotations
 

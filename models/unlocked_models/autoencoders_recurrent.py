@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from unlocked_models import checks
-from unlocked_models.autoencoders import Layer, corruption, output_layers
+from unlocked_models.autoencoders import CODE_ACTIVATIONS, Layer, code_layer, corruption, output_layers
 from unlocked_models.recurrent import Layer as RecurrentLayer
 from unlocked_models.registry import register_model
 from unlocked_models.sequences import AsSequence, Pool, steps_of
@@ -21,6 +21,7 @@ def recurrent_autoencoder(
     n_outputs: int,
     hidden: list[int] = [64],  # noqa: B006  (read, never changed)
     code: int = 16,
+    code_activation: str = "linear",
     cell: str = "gru",
     output: str = "linear",
     noise: str = "none",
@@ -34,7 +35,8 @@ def recurrent_autoencoder(
     `(batch, code)` and back. One block per recurrent layer, 2 len(hidden) of them: the encoder's last with the code, of
     its last state, the decoder's last with the output at every position. `n_outputs` is not used: there is no label.
 
-    Options: `hidden` widths of the encoder's layers, the decoder's in reverse; `code` units; `cell` rnn, lstm or gru;
+    Options: `hidden` widths of the encoder's layers, the decoder's in reverse; `code` units, of
+    `code_activation` as for autoencoder; `cell` rnn, lstm or gru;
     `output` linear, sigmoid or tanh; `noise` none, gaussian or masking with `level`, as for autoencoder.
 
     >>> len(recurrent_autoencoder((40,), 10, hidden=[64, 32]))
@@ -43,6 +45,7 @@ def recurrent_autoencoder(
     checks.sizes("hidden", hidden, least_many=1)
     checks.whole("code", code)
     make = checks.pick(CELLS, "cell", cell)
+    checks.pick(CODE_ACTIVATIONS, "code_activation", code_activation)
     positions, features = steps_of(in_shape)
     squash, _ = output_layers(output, in_shape)
 
@@ -53,7 +56,7 @@ def recurrent_autoencoder(
     blocks: list[nn.Module] = []
     for k, n_in in enumerate([features, *hidden[:-1]]):
         read = [corruption(noise, level), AsSequence()] if k == 0 else []
-        end = [Pool("last"), nn.Linear(hidden[k], code)] if k == last else []
+        end = [Pool("last"), nn.Linear(hidden[k], code), code_layer(code_activation)] if k == last else []
         blocks.append(Layer([*read, layer(n_in, hidden[k]), *end], gives_code=k == last))
     for k, n_in in reversed(list(enumerate([*hidden[1:], code]))):
         begin = [Repeat(positions)] if k == last else []

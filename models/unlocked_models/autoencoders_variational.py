@@ -3,14 +3,15 @@
 
     minimise  E_{z ~ q(z|x)} [-log p(x|z)] + beta KL(q(z|x) || N(0, I))
 
-The first term is the task's loss: `reconstruction`, the squared error, is a Gaussian likelihood of variance 1/2 up to a
-constant; `reconstruction_bernoulli`, with logits as outputs, a Bernoulli likelihood of values in [0, 1]. The second is a
-local loss of the block that gives the distribution, so that under every scheme it needs no message.
+The first term is the task's loss: `reconstruction`, the squared error, is a Gaussian likelihood of variance 1/2 up to
+a constant; `reconstruction_bernoulli`, with logits as outputs, a Bernoulli likelihood of values in [0, 1]. The second is
+a local loss of the block that gives the distribution, so that under every scheme it needs no message.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,7 @@ def cvae(
     warmup: int = 0,
     output: str = "linear",
 ) -> list[nn.Module]:
-    """Conditional variational autoencoder: q(z|x, y) and p(x|z, y); y is a class, one-hot beside the input and the code.
+    """Conditional variational autoencoder: q(z|x, y) and p(x|z, y); y is a class, one-hot beside input and code.
 
     Shapes: as `vae`; the data give a class label `(batch,)` below `n_outputs`. Options: as `vae`: `hidden`, `code`,
     `activation`, `beta`, `warmup`, `output`.
@@ -77,6 +78,8 @@ class Gaussian(Posterior):
     `steps` counts the training passes, so that the warm-up goes on where a checkpoint was taken: the weight of the KL
     divergence is 0 in the first of them and `beta` from the one behind `warmup` on.
     """
+
+    steps: Tensor
 
     def __init__(self, n_in: int, code: int, beta: float, warmup: int):
         super().__init__()
@@ -107,7 +110,7 @@ class Gaussian(Posterior):
 
 
 def kl_to_standard_normal(h: Tensor) -> Tensor:
-    """KL(N(mu, diag(exp(v))) || N(0, I)) of every example, `(batch,)`, from mu beside v (Kingma and Welling, app. B)."""
+    """KL(N(mu, diag(exp(v))) || N(0, I)) of every example, `(batch,)`, from mu beside v (Kingma & Welling, app. B)."""
     mean, log_variance = h.chunk(2, 1)
     return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(1)
 
@@ -147,7 +150,7 @@ def _variational(in_shape: tuple[int, ...], hidden: list[int], code: int, activa
         return BesideLabel(before, classes, Layer([nn.Linear(n_in + classes, n_out), activation_layer(activation)]))
 
     size = math.prod(in_shape)
-    widths = list(zip(hidden, hidden[1:], strict=False))
+    widths = list(pairwise(hidden))
     encoder = [layer(size, hidden[0], nn.Flatten()), *(layer(a, b) for a, b in widths)]
     decoder = [layer(code, hidden[-1], Sample()), *(layer(b, a) for a, b in reversed(widths))]
     return [*encoder, Gaussian(hidden[-1], code, beta, warmup), *decoder,

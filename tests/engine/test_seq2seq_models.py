@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from unlocked import load_config, train
+from unlocked.engine.plan import load_data, make_plan
+from unlocked.errors import ConfigError
 
 LAGS = {"backprop": 0, "frozen": 0, "dni": 2, "cdni": 2, "dfa": 2}
 SMALL = ["data.options.pairs=400", "data.batch_size=32", "train.epochs=1", "tracking.uri=off", "train.log_every=5"]
@@ -58,3 +60,19 @@ def test_scheduled_sampling_goes_on_after_a_checkpoint_to_the_same_numbers(lab, 
     assert lab.train(again, 4, 9) == expected
     lab.assert_equal(lab.weights(unbroken), lab.weights(again))
     assert int(lab.weights(again)["1.seen"]) == 9
+
+
+@pytest.mark.parametrize(("overrides", "line"), [
+    (["data.name=dates", "data.options={}", "model={name: gpt}"], "model.name: gpt has no decoder, which translation "
+                                                                  "needs"),
+    (["data={name: python_manual}"], "model.name: seq2seq is an encoder-decoder, which reads the targets: its task is "
+                                     "translation"),
+    (["data={name: digits}"], "model.name: seq2seq makes a sequence of tokens of a sequence of tokens; the data's "
+                              "inputs are real numbers"),
+    (["task=language_modelling"], "task: language_modelling does not fit dates: its targets are for translation"),
+])
+def test_a_model_and_data_that_do_not_fit_are_refused_before_anything_starts(overrides, line, tmp_path):
+    config = load_config("seq2seq/bahdanau", ["parallel.partition=null", "parallel.stages=1", *overrides])
+    with pytest.raises(ConfigError) as caught:
+        make_plan(config, load_data(config))
+    assert str(caught.value) == line

@@ -12,7 +12,7 @@ from unlocked.data import load
 from unlocked.engine.evaluate import evaluate_run, load_chain
 from unlocked.errors import ConfigError
 from unlocked.generate.maps import attention_maps
-from unlocked.generate.search import beam, greedy
+from unlocked.generate.search import beam_search, greedy
 from unlocked.generate.translate import bleu, source_ids, texts, tokens_of, translate, translations
 from unlocked_models import Batch, Chain, build
 
@@ -42,9 +42,9 @@ def test_sentences_are_translated_as_the_test_split_is(run):
     data = load("dates", pairs=1500)
     sentences = [" ".join(tokens_of(row, data.symbols)) for row in data.test.x[:200]]
     chain, _ = load_chain(Path(run["run_dir"]), load_config("seq2seq/bahdanau"), data)
-    for method, search in (("greedy", greedy), ("beam", lambda decoder, most: beam(decoder, most, 3, 1.0))):
+    for method, search in (("greedy", greedy), ("beam", lambda decoder, most: beam_search(decoder, most, 3, 1.0))):
         found = texts(translations(chain, data.test.x[:200], data, search), data)
-        assert translate(run["run_dir"], sentences, method, width=3, length_penalty=1.0) == found
+        assert translate(run["run_dir"], sentences, method, beam=3, length_penalty=1.0) == found
     drawn = translate(run["run_dir"], sentences[:2], "sample", temperature=3.0, seed=1)
     assert drawn == translate(run["run_dir"], sentences[:2], "sample", temperature=3.0, seed=1)
     assert translate(run["run_dir"], [], "greedy") == []
@@ -56,7 +56,7 @@ def test_sentences_are_translated_as_the_test_split_is(run):
     (["May " * 20], {}, "sentence 1 has 20 tokens; this model reads at most 10"),
     (["May"], {"method": "bean"}, "method: unknown method 'bean'; did you mean 'beam'? (known: beam, greedy, sample)"),
     (["May"], {"longest": 12}, "longest: 12 is not from 1 to 11, the positions of this model's decoder"),
-    (["May"], {"width": 0}, "beam: 0 is not at least 1"),
+    (["May"], {"beam": 0}, "beam: 0 is not at least 1"),
 ])
 def test_what_cannot_be_translated_is_one_line(run, sentences, options, words):
     with pytest.raises(ConfigError) as caught:
@@ -64,17 +64,32 @@ def test_what_cannot_be_translated_is_one_line(run, sentences, options, words):
     assert str(caught.value) == words
 
 
-def test_sentences_are_read_in_the_data_s_tokens_or_in_words():
+def test_without_a_tokeniser_sentences_are_written_in_the_data_s_tokens():
     data = load("dates", pairs=10)
-    ids = source_ids(["May 3 , 1 9 8 4", "May 3, lunchtime"], data)
+    ids = source_ids(["May 3 ,  1 9 8 4"], data)
     assert tokens_of(ids[0], data.symbols) == ["May", "3", ",", "1", "9", "8", "4"]
-    assert tokens_of(ids[1], data.symbols) == ["May", "3", ",", "<unk>"]
+    with pytest.raises(ConfigError, match=r"sentence 2: unknown token of dates 'Mai'; did you mean 'May'?"):
+        source_ids(["May", "Mai"], data)
+
+
+def test_a_text_is_cut_by_the_tokeniser_of_its_data_and_written_by_it(tmp_path):
+    folder = tmp_path / "verses"
+    folder.mkdir()
+    for language, word in (("en", "Verse"), ("fr", "Vers")):
+        verses = [{"id": i, "translation": f"{word} {i}, yes!"} for i in range(40)]
+        (folder / f"quran_{language}.json").write_text(json.dumps([{"id": 1, "verses": verses}]))
+    data = load("verses", root=tmp_path, length=24, vocabulary=270)
+    ids = source_ids([" Verse 7, yes!"], data)
+    assert texts(ids, data) == ["verse 7, yes!"]
+    words = load("verses", root=tmp_path, tokens="word", vocabulary=9)
+    assert texts(source_ids(["verse 7, no!"], words), words) == ["verse <unk> , <unk> !"]  # no word is lost
 
 
 def test_bleu_is_sacrebleu_s_on_tokens():
-    written, wanted = ["a b c d e", "f g"], ["a b c d f", "f g h"]
-    expected = BLEU(tokenize="none", force=True).corpus_score(written, [wanted]).score
-    assert bleu(written, wanted) == pytest.approx(expected)
+    written, wanted = ["a b c d, e", "f g"], ["a b c d, f", "f g h"]
+    for tokens in ("none", "13a"):
+        expected = BLEU(tokenize=tokens, force=True).corpus_score(written, [wanted]).score
+        assert bleu(written, wanted, tokens) == pytest.approx(expected)
     assert bleu(wanted, wanted) == pytest.approx(100)
 
 

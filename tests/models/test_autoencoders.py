@@ -232,7 +232,7 @@ def test_linear_layers_learn_what_principal_components_leave():
         return error
 
     optimizer.step(loss)
-    assert float(loss()) == pytest.approx(best, rel=1e-4)
+    assert loss().item() == pytest.approx(best, rel=1e-4)
 
 
 # sparse coding ----------------------------------------------------------------------------------------------

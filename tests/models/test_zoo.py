@@ -30,8 +30,8 @@ SMALL: dict[
     "vit": ((1, 8, 8), {"width": 8, "heads": 2, "depth": 2}),
     "gpt": ((9,), {"width": 16, "heads": 2}),
     "bert": ((9,), {"width": 16, "heads": 2}),
-    "seq2seq": ((7,), {"width": 12, "embedding": 8}),
-    "transformer_seq2seq": ((7,), {"width": 12, "heads": 2, "inner": 16}),
+    "seq2seq": ((9,), {"width": 12, "embedding": 8}),
+    "transformer_seq2seq": ((9,), {"width": 16, "heads": 2, "inner": 32, "norm": "pre"}),
     "autoencoder": ((1, 8, 8), {"hidden": [24], "code": 8, "contractive": 0.01}),
     "conv_autoencoder": ((1, 8, 8), {"channels": [4, 6], "code": 8}),
     "recurrent_autoencoder": ((5, 2), {"hidden": [24], "code": 12}),
@@ -39,8 +39,8 @@ SMALL: dict[
     "cvae": ((1, 8, 8), {"hidden": [24], "beta": 0.01}),
     "sparse_coding": ((1, 8, 8), {"atoms": 24}),
 }
-WORDS = {"gpt": False, "bert": True}  # models of tokens, with a target at every position; whether inputs are hidden
-PAIRS = Example((7,), 5, vocabulary=9, y_shape=(6,))  # of token sequences
+# models of tokens, with a target at every position; whether inputs are hidden
+WORDS = {"gpt": False, "bert": True, "seq2seq": False, "transformer_seq2seq": False}
 ORIGINAL: dict[str, dict[str, Any]] = {  # at full size, on the meta device
     "alexnet": {"towers": 2, "lrn": True},
     "vgg": {"norm": "batch"},
@@ -56,8 +56,6 @@ class Inputs(Batch):
 
 def example(name: str) -> Example:
     in_shape, _ = SMALL[name]
-    if MODELS.facts(name)["family"] == "seq2seq":
-        return PAIRS
     return Example(in_shape, 5, 7, in_shape, masked=WORDS[name]) if name in WORDS else Example(in_shape, 5)
 
 

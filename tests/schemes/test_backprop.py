@@ -57,7 +57,7 @@ def test_these_tests_cover_the_whole_zoo():
 def test_backprop_through_k_modules_equals_plain_autograd_step_for_step(lab, name, stages):
     shape, options = ZOO[name]
     made = {"transformer": lab.sentences, "bert": lab.sentences, "gpt": partial(lab.stream, 5),
-            "seq2seq": partial(lab.pairs, *shape), "transformer_seq2seq": partial(lab.pairs, *shape)}
+            "seq2seq": lab.pairs, "transformer_seq2seq": lab.pairs}
     data = made.get(name, partial(lab.data, shape))(n=18)
     reconstructs = MODELS.facts(name)["family"] == "autoencoder"
     if name == "sparse_coding":  # of two blocks

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from unlocked.data import Split
-from unlocked.tasks import TASKS, LanguageModelling, Reconstruction, Regression
+from unlocked.tasks import TASKS, BernoulliReconstruction, LanguageModelling, Reconstruction, Regression
 from unlocked_models import Batch, Example
 
 TEXT = Example((3,), 5, vocabulary=5, y_shape=(3,))
@@ -82,3 +82,18 @@ def test_tasks_say_which_data_they_can_be_made_of():
     assert "ids" in Reconstruction.misfit("language_modelling", TEXT)
     assert Regression.misfit("classification", Example((4,), 3)) == "its targets are for classification"
     assert LanguageModelling.misfit("language_modelling", TEXT) is None
+
+
+def test_a_bernoulli_reconstruction_is_a_likelihood_of_values_between_0_and_1():
+    task = BernoulliReconstruction()
+    generator = torch.Generator().manual_seed(0)
+    logits, x = torch.randn(4, 1, 3, 3, generator=generator), torch.rand(4, 1, 3, 3, generator=generator)
+    p = logits.sigmoid()
+    nats = -(x * p.log() + (1 - x) * (1 - p).log()).sum((1, 2, 3)).mean()
+    torch.testing.assert_close(task.loss(logits, x), nats)
+    metrics = task.metrics(task.keep(logits, x), x)
+    assert metrics["loss"] == pytest.approx(nats.item(), rel=1e-6)
+    assert metrics["mse"] == pytest.approx((p - x).square().mean().item(), rel=1e-6)
+    assert torch.equal(task.picture(logits), p)
+    assert task.unsuited(x) is None
+    assert task.unsuited(x - 0.5) == f"its inputs lie in [{(x - 0.5).min():.3g}, {(x - 0.5).max():.3g}], not in [0, 1]"

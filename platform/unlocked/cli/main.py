@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
                "  unlocked ui                                          the MLflow dashboard\n")
     parser.add_argument("--version", action="version", version=f"unlocked {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (run.add_train, sweep.add_sweep, run.add_evaluate, generate.add_generate, show.add_compare, inspect.add_list, show.add_ui,
-                bench.add_bench, inspect.add_doctor):
+    for add in (run.add_train, sweep.add_sweep, run.add_evaluate, generate.add_generate, show.add_compare,
+                inspect.add_list, show.add_ui, bench.add_bench, inspect.add_doctor):
         add(commands)
     return parser

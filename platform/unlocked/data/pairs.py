@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from tokenizers import normalizers
 
+from unlocked.data import tokenize
 from unlocked.data.dataset import RawData
-from unlocked.data.text import EOS, SPECIAL, UNK
+from unlocked.data.text import EOS, PAD
 from unlocked.errors import DataError
 
 Pair = tuple[str, str]  # a sentence and its translation
@@ -17,68 +17,49 @@ Pair = tuple[str, str]  # a sentence and its translation
 TEST_FRACTION = 0.1
 
 
-def words(text: str, lowercase: bool = True) -> list[str]:
-    """Words and punctuation marks of a sentence; an apostrophe ends a word.
-
-    >>> words("C'est l'heure (déjà).")
-    ["c'", 'est', "l'", 'heure', '(', 'déjà', ')', '.']
-    """
-    return re.findall(r"\w+['’]?|[^\w\s]", text.lower() if lowercase else text)
-
-
-def vocabulary_of(sentences: Iterable[Sequence[str]], most: int) -> list[str]:
-    """The special tokens, then the most frequent others, `most` tokens in all; equally frequent ones by alphabet."""
-    counts = Counter(token for sentence in sentences for token in sentence)
-    frequent = sorted(counts, key=lambda token: (-counts[token], token))
-    return [*SPECIAL, *frequent[:max(most - len(SPECIAL), 0)]]
-
-
-def encode(sentences: Sequence[Sequence[str]], symbols: Sequence[str], length: int) -> np.ndarray:
-    """Ids `(n, length)`: each sentence, <unk> for what the vocabulary lacks, </s>, then padding.
-
-    A sentence of more than `length` - 1 tokens is a `ValueError`.
-    """
-    ids = {symbol: i for i, symbol in enumerate(symbols)}
-    rows = np.zeros((len(sentences), length), np.int64)
-    for row, sentence in zip(rows, sentences, strict=True):
-        if len(sentence) >= length:
-            raise ValueError(f"{len(sentence)} tokens, at most {length - 1} fit")
-        row[:len(sentence) + 1] = [*(ids.get(token, UNK) for token in sentence), EOS]
+def ended(sequences: Sequence[Sequence[int] | np.ndarray], length: int) -> np.ndarray:
+    """Ids `(n, length)`: each sequence, </s>, padding. One of more than `length` - 1 ids is a `ValueError`."""
+    rows = np.full((len(sequences), length), PAD, np.int64)
+    for row, ids in zip(rows, sequences, strict=True):
+        if len(ids) >= length:
+            raise ValueError(f"{len(ids)} tokens, at most {length - 1} fit")
+        row[:len(ids)] = ids
+        row[len(ids)] = EOS
     return rows
 
 
-def made_of(name: str, pairs: Sequence[Pair], length: int, vocabulary: int, lowercase: bool = True,
-            test: Sequence[Pair] | None = None) -> RawData:
-    """A data set of translation: word by word, pairs with a side of more than `length` tokens (</s> counts) left out.
+def made_of(name: str, pairs: Sequence[Pair], length: int, tokens: str, vocabulary: int | None,
+            lowercase: bool) -> RawData:
+    """A data set of translation, of which a tenth of the pairs, always the same, is the test split.
 
-    Without a `test` split of its own a tenth of the pairs is drawn for it, always the same. Vocabularies of at most
-    `vocabulary` tokens each are counted on the others. Raises `DataError` where an option leaves nothing.
+    Both sides share one tokeniser (Vaswani et al. 2017, section 5.1), fitted on the training pairs: `tokens` and
+    `vocabulary` as `unlocked.data.tokenize.fit` takes them. Pairs with a side that is empty or of more than `length`
+    tokens, </s> among them, are left out. Raises `DataError` where an option leaves nothing.
     """
     if length < 2:
-        raise DataError(f"data.options.length: {length} is not at least 2, a word and the end")
-    if vocabulary <= len(SPECIAL):
-        raise DataError(f"data.options.vocabulary: {vocabulary} tokens, of which {len(SPECIAL)} are padding, begin, "
-                        f"end and unknown")
-    splits = [_short(part, length, lowercase) for part in (pairs, test or [])]
-    if test is None:
-        splits = _drawn(splits[0])
-    for part, kept in zip(("training", "test"), splits, strict=True):
+        raise DataError(f"data.options.length: {length} is not at least 2, a token and the end")
+    if lowercase:
+        pairs = [(source.lower(), target.lower()) for source, target in pairs]
+    splits = dict(zip(("training", "test"), _drawn(pairs), strict=True))
+    tokenizer = tokenize.fit(name, tokens, "\n".join(side for pair in splits["training"] for side in pair), vocabulary)
+    if lowercase:
+        tokenizer.normalizer = normalizers.Lowercase()
+    arrays = []
+    for part, chosen in splits.items():
+        sides = ([tokenize.encode(tokenizer, side.strip()) for side in pair] for pair in chosen)
+        kept = [(source, target) for source, target in sides if 0 < len(source) < length and 0 < len(target) < length]
         if not kept:
             raise DataError(f"data {name!r}: no {part} pair has at most data.options.length {length} tokens on both "
                             f"sides")
-    symbols, targets = (vocabulary_of((pair[side] for pair in splits[0]), vocabulary) for side in (0, 1))
-    (x_train, y_train), (x_test, y_test) = ([encode([pair[side] for pair in part], (symbols, targets)[side], length)
-                                             for side in (0, 1)] for part in splits)
-    return RawData(x_train, y_train, x_test, y_test, symbols=symbols, class_names=targets)
+        arrays.append([ended(side, length) for side in zip(*kept, strict=True)])
+    (x_train, y_train), (x_test, y_test) = arrays
+    return RawData(x_train, y_train, x_test, y_test, symbols=tokenize.symbols(tokenizer),
+                   tokenizer=tokenizer.to_str())
 
 
-def _short(pairs: Sequence[Pair], length: int, lowercase: bool) -> list[tuple[list[str], list[str]]]:
-    sides = ((words(source, lowercase), words(target, lowercase)) for source, target in pairs)
-    return [(source, target) for source, target in sides if 0 < len(source) < length and 0 < len(target) < length]
-
-
-def _drawn(pairs: list[tuple[list[str], list[str]]]) -> list[list[tuple[list[str], list[str]]]]:
+def _drawn(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     """Training and test pairs."""
     chosen = np.random.default_rng(0).permutation(len(pairs))[:round(TEST_FRACTION * len(pairs))]
     aside = set(chosen.tolist())
-    return [[pair for i, pair in enumerate(pairs) if (i in aside) == test] for test in (False, True)]
+    train, test = ([pair for i, pair in enumerate(pairs) if (i in aside) == test] for test in (False, True))
+    return train, test

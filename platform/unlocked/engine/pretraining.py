@@ -103,7 +103,7 @@ def _train_block(plan: Plan, data: DataSet, chain: Chain, k: int, split: Split, 
                     corrupted = noise(h_in)
                 h = one(corrupted, batch)
             loss = F.mse_loss(decoder(h), h_in, reduction="sum") / len(x)
-            local = block.local_loss(h, batch) if hasattr(block, "local_loss") else None
+            local = block.local_loss(h, batch) if hasattr(block, "local_loss") else None  # type: ignore[operator]
             (loss if local is None else loss + local).backward()
             optimizer.step()
             optimizer.zero_grad()

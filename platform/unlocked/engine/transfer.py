@@ -1,7 +1,7 @@
 """Weights that a run begins with: the first blocks of another run (transfer), or pre-trained ones.
 
-They are worked out once, by the driver, and kept in the run folder (`initial.safetensors`), so a run goes on without the
-other, and its workers, here or on Ray, are given them as any other weights.
+They are worked out once, by the driver, and kept in the run folder (`initial.safetensors`), so a run goes on without
+the other, and its workers, here or on Ray, are given them as any other weights.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def _resolved(config: Config, example: Example) -> Config:
         raise ConfigError(f"transfer.{'run' if asked is None else 'blocks'}: block {i} of {source} does not fit block "
                           f"{i} of {config.model['name']} as configured: {why}")
     if asked == n and config.transfer.freeze:
-        raise ConfigError(f"transfer.freeze: true with all {n} blocks of {config.model['name']} leaves nothing to learn")
+        raise ConfigError(f"transfer.freeze: true with all {n} blocks of {config.model['name']} leaves "
+                          f"nothing to learn")
     return _with_blocks(config, asked or n - 1)
 
 

@@ -14,12 +14,14 @@ from unlocked.engine.run_folder import read_config
 from unlocked.errors import ConfigError
 from unlocked_models.registry import unknown
 
-# Task -> the function of its runs, imported when it is asked for. Called as `function(run_dir[, inputs], **options)`; its
-# keywords, with their annotations and defaults, are the command's options. It returns paths of what it wrote, or texts.
+# Task -> the function of its runs, imported when it is asked for. Called as `function(run_dir[, inputs], **options)`;
+# its keywords, with their annotations and defaults, are the command's options. It returns paths of what it wrote, or
+# texts.
 GENERATORS: dict[str, str] = {
     "language_modelling": "unlocked.generate.text:generate_text",
     "reconstruction": "unlocked.generate.autoencoders:draw",
     "reconstruction_bernoulli": "unlocked.generate.autoencoders:draw",
+    "translation": "unlocked.generate.translate:translate",
 }
 
 

@@ -221,7 +221,8 @@ def _plane(subject: Subject, path: Path, kinds: list[str]) -> Path:
         points[f"Codes, PCA: {fitted.explained_variance_ratio_.sum():.0%} of the variance"] = fitted.transform(codes)
     if "t-SNE" in kinds:
         perplexity = min(30.0, (len(codes) - 1) / 3)
-        points["Codes, t-SNE"] = TSNE(2, perplexity=perplexity, init="pca", random_state=subject.seed).fit_transform(codes)
+        place = TSNE(2, perplexity=perplexity, init="pca", random_state=subject.seed)
+        points["Codes, t-SNE"] = place.fit_transform(codes)
     flat = labels if labels.ndim == 1 else labels[:, 0] if labels.shape[1] == 1 else None
     return pictures.planes(points, flat, subject.data.class_names, path)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unlocked.data import DataSet
-from unlocked.data.text import EOS, PAD
-from unlocked.generate.translate import tokens_of, translations
+from unlocked.data import DataSet, tokenize
+from unlocked.data.text import PAD
+from unlocked.generate.translate import translations
 from unlocked_models.attention import MultiHeadAttention
 from unlocked_models.chain import Batch, Chain
 
@@ -68,8 +68,14 @@ def draw_maps(chain: Chain, data: DataSet, folder: Path) -> list[Path]:
         return []
     drawn = []
     for weights, source, target in zip(maps, x, written, strict=True):
-        across, down = (tokens_of(source, data.symbols), tokens_of(target, data.class_names))
-        across += [data.symbols[EOS]] * int((source != PAD).sum() > len(across))
-        down += [data.class_names[EOS]] * int((target != PAD).sum() > len(down))
+        across, down = _labels(source, data.symbols, data), _labels(target, data.class_names, data)
         drawn.append((weights[:len(down), :len(across)].tolist(), across, down))
     return [figures.attention(drawn, folder / "attention.png")]
+
+
+def _labels(ids: Tensor, symbols: Sequence[str], data: DataSet) -> list[str]:
+    """The tokens of a sequence as they are read, </s> among them."""
+    tokenizer = tokenize.from_json(data.tokenizer) if data.tokenizer else None
+    tokens = [symbols[i] if tokenizer is None else tokenize.decode(tokenizer, [i]).strip() or symbols[i]
+              for i in ids.tolist() if i != PAD]
+    return [token.replace("$", r"\$") for token in tokens]  # which would begin a formula

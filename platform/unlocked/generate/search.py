@@ -17,7 +17,7 @@ from torch import Tensor
 from unlocked.data.text import BOS, EOS, PAD, UNK
 from unlocked.errors import ConfigError
 from unlocked.generate.sampling import filtered
-from unlocked_models.chain import Batch, Chain
+from unlocked_models.chain import Batch, Chain, decoder_start
 
 NEVER = [PAD, BOS, UNK]
 
@@ -29,16 +29,15 @@ class Decoder:
     """
 
     def __init__(self, chain: Chain, x: Tensor):
-        starts = [i for i, block in enumerate(chain) if getattr(block, "starts_decoder", False)]
-        if not starts:
+        start = decoder_start(chain)
+        if start is None:
             raise ConfigError("model.name: this model does not decode: no block of it starts a decoder")
         empty = (x == PAD).all(1).nonzero().flatten().tolist()
         if empty:
             raise ConfigError(f"sentence {empty[0] + 1} is empty: there is nothing to translate")
-        self.x, self._blocks = x, chain[starts[0]:]
+        self.x, self._blocks = x, chain[start:]
         with torch.inference_mode():
-            encoder = chain[:starts[0]]
-            self.memory = encoder(x, Batch(x, x.new_zeros(len(x), 1)))
+            self.memory = chain[:start](x, Batch(x, x.new_zeros(len(x), 1)))
 
     def log_probabilities(self, prefix: Tensor, rows: Tensor | None = None) -> Tensor:
         """Of the next token, `(m, vocabulary)`, behind `prefix (m, t)`; `rows (m,)`: the source of each (null: in
@@ -62,7 +61,8 @@ def greedy(decoder: Decoder, longest: int) -> Tensor:
 
 def sample(decoder: Decoder, longest: int, temperature: float = 1.0, top_k: int | None = None,
            top_p: float | None = None, seed: int = 0) -> Tensor:
-    """Tokens drawn from p, sharpened and cut as `filtered` says: ids as `greedy` gives them; of the seed alone."""
+    """Tokens drawn from p, sharpened and cut as `sampling.filtered` says; ids as `greedy` gives them, of the seed
+    alone."""
     generator = torch.Generator(decoder.x.device).manual_seed(seed)
 
     def draw(log_p: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def _one_by_one(decoder: Decoder, longest: int, choose: Callable[[Tensor], Tenso
     return tokens
 
 
-def beam(decoder: Decoder, longest: int, width: int = 4, alpha: float = 0.6) -> Tensor:
+def beam_search(decoder: Decoder, longest: int, width: int = 4, alpha: float = 0.6) -> Tensor:
     """Beam search: ids `(n, longest)` of the best ended sequence that was found.
 
     Best is the greatest log p(y | x) / lp(y), lp(y) = ((5 + |y|) / 6)^alpha, |y| with </s> (Wu et al. 2016,

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unlocked.data import DataSet
-from unlocked.data.pairs import encode, words
-from unlocked.data.text import EOS, PAD
+from unlocked.data import DataSet, tokenize
+from unlocked.data.pairs import ended
+from unlocked.data.text import EOS, PAD, SPECIAL, UNK
 from unlocked.errors import ConfigError
-from unlocked.generate.search import Decoder, beam, greedy, sample
+from unlocked.generate.search import Decoder, beam_search, greedy, sample
 from unlocked_models.chain import Chain
 from unlocked_models.registry import unknown
 
@@ -22,14 +22,14 @@ NUMBERS = 20_000_000  # of logits at once
 METHODS = ("greedy", "beam", "sample")
 
 
-def translate(run_dir: str | Path, sentences: Sequence[str], method: str = "beam", *, width: int = 4,
+def translate(run_dir: Path, sentences: Sequence[str], method: str = "beam", *, beam: int = 4,
               length_penalty: float = 0.6, temperature: float = 1.0, top_k: int | None = None,
               top_p: float | None = None, seed: int = 0, longest: int | None = None,
               weights: str = "best") -> list[str]:
     """What a trained run makes of each sentence.
 
     Args:
-        method: greedy, beam (of this `width` and `length_penalty`) or sample (with `temperature`, `top_k`, `top_p`
+        method: greedy, beam (of that width, with `length_penalty`) or sample (with `temperature`, `top_k`, `top_p`
             and `seed`); see `unlocked.generate.search`.
         longest: tokens of a translation, </s> among them, at most; null: as many as the training targets had, which
             is also all that a model can write.
@@ -48,7 +48,7 @@ def translate(run_dir: str | Path, sentences: Sequence[str], method: str = "beam
 
     searches: dict[str, Search] = {
         "greedy": greedy,
-        "beam": lambda decoder, limit: beam(decoder, limit, width, length_penalty),
+        "beam": lambda decoder, limit: beam_search(decoder, limit, beam, length_penalty),
         "sample": lambda decoder, limit: sample(decoder, limit, temperature, top_k, top_p, seed)}
     if method not in searches:
         raise ConfigError(f"method: {unknown('method', method, list(METHODS))}")
@@ -65,22 +65,24 @@ def translate(run_dir: str | Path, sentences: Sequence[str], method: str = "beam
 
 
 def source_ids(sentences: Sequence[str], data: DataSet) -> Tensor:
-    """`(n, S)`: sentences in the vocabulary of the data's sources. One written in the data's own tokens, with spaces
-    between them, is taken as it is, any other in words."""
+    """`(n, S)`: sentences in the vocabulary of the data's sources, cut by its tokeniser; where it has none they are
+    written in its tokens, with spaces between them."""
     assert data.symbols is not None
-    known, length = set(data.symbols), data.in_shape[0]
-    lowercase = all(symbol == symbol.lower() for symbol in data.symbols)
+    length, of = data.in_shape[0], {symbol: i for i, symbol in enumerate(data.symbols)}
+    tokenizer = tokenize.from_json(data.tokenizer) if data.tokenizer else None
     rows = []
     for i, sentence in enumerate(sentences, 1):
         tokens = sentence.split()
-        if not known.issuperset(tokens):
-            tokens = words(sentence, lowercase)
         if not tokens:
             raise ConfigError(f"sentence {i} is empty: there is nothing to translate")
-        if len(tokens) >= length:
-            raise ConfigError(f"sentence {i} has {len(tokens)} tokens; this model reads at most {length - 1}")
-        rows.append(tokens)
-    return torch.from_numpy(encode(rows, data.symbols, length))
+        strange = next((token for token in tokens if token not in of), None)
+        if tokenizer is None and strange is not None:
+            raise ConfigError(f"sentence {i}: {unknown(f'token of {data.name}', strange, data.symbols[len(SPECIAL):])}")
+        ids = [of[token] for token in tokens] if tokenizer is None else tokenize.encode(tokenizer, sentence.strip())
+        if len(ids) >= length:
+            raise ConfigError(f"sentence {i} has {len(ids)} tokens; this model reads at most {length - 1}")
+        rows.append(ids)
+    return torch.from_numpy(ended(rows, length))
 
 
 def translations(chain: Chain, x: Tensor, data: DataSet, search: Search = greedy, longest: int | None = None) -> Tensor:
@@ -95,26 +97,33 @@ def translations(chain: Chain, x: Tensor, data: DataSet, search: Search = greedy
 
 
 def texts(ids: Tensor, data: DataSet) -> list[str]:
-    """The tokens of each target up to </s>, with spaces between them."""
-    return [" ".join(tokens_of(row, data.class_names)) for row in ids]
+    """The text of each target up to </s>; without a tokeniser its tokens, with spaces between them."""
+    tokenizer = tokenize.from_json(data.tokenizer) if data.tokenizer else None
+    out = []
+    for row in ids:
+        known = tokenizer is not None and UNK not in row
+        out.append(tokenize.decode(tokenizer, up_to_end(row)) if known and tokenizer is not None
+                   else " ".join(tokens_of(row, data.class_names)))
+    return out
+
+
+def up_to_end(ids: Tensor) -> list[int]:
+    """Of one sequence, without </s>."""
+    listed: list[int] = ids.tolist()
+    return listed[:next((i for i, token in enumerate(listed) if token in (EOS, PAD)), len(listed))]
 
 
 def tokens_of(ids: Tensor, symbols: Sequence[str]) -> list[str]:
     """Tokens of one sequence up to </s>."""
-    tokens = []
-    for i in ids.tolist():
-        if i in (EOS, PAD):
-            break
-        tokens.append(symbols[i])
-    return tokens
+    return [symbols[i] for i in up_to_end(ids)]
 
 
-def bleu(written: Sequence[str], wanted: Sequence[str]) -> float:
-    """Corpus BLEU of sentences of tokens, 0 to 100 (Papineni et al. 2002), by sacrebleu: its exponential smoothing, and
-    the tokens taken as they are."""
+def bleu(written: Sequence[str], wanted: Sequence[str], tokens: str = "13a") -> float:
+    """Corpus BLEU, 0 to 100 (Papineni et al. 2002), with sacrebleu's exponential smoothing and tokens: 13a of texts,
+    none of sentences whose tokens have spaces between them."""
     from sacrebleu.metrics import BLEU
 
-    return float(BLEU(tokenize="none", force=True).corpus_score(list(written), [list(wanted)]).score)
+    return float(BLEU(tokenize=tokens, force=True).corpus_score(list(written), [list(wanted)]).score)
 
 
 def quality(chain: Chain, data: DataSet, split: str) -> dict[str, float]:
@@ -125,4 +134,4 @@ def quality(chain: Chain, data: DataSet, split: str) -> dict[str, float]:
     part = getattr(data, split)
     written, wanted = (texts(ids, data) for ids in (translations(chain, part.x, data), part.y))
     exact = sum(a == b for a, b in zip(written, wanted, strict=True)) / len(wanted)
-    return {"bleu": bleu(written, wanted), "exact": exact}
+    return {"bleu": bleu(written, wanted, "13a" if data.tokenizer else "none"), "exact": exact}

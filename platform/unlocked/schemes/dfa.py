@@ -14,10 +14,11 @@ arXiv:2006.12878: micro; block is their macro).
 
 Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
 position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
-concerns all: the sum of the errors; so do all states of a block that `encodes`. Where both are maps (of images that are
-given back), B_l acts per pixel of the hidden map, on the patch of errors that it covers. Any other error is projected as
-a whole, flattened, to as many numbers as the state has; or, with `shared_positions`, to one vector that every position
-of a sequence gets, as from a head that pools them: weights shared over positions can only follow one feedback.
+concerns all: the sum of the errors; so do all states of a block that `encodes`. Where both are maps (of images that
+are given back), B_l acts per pixel of the hidden map, on the patch of errors that it covers. Any other error is
+projected as a whole, flattened, to as many numbers as the state has; or, with `shared_positions`, to one vector that
+every position of a sequence gets, as from a head that pools them: weights shared over positions can only follow one
+feedback.
 
 B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l (at one
 position or pixel, where B_l is of one). With `shared_layers` all B_l are the first d_l columns of one matrix, scaled by
@@ -91,7 +92,7 @@ class _Waiting:
     h_in: Tensor
     batch: Batch
     carried: list[Tensor | None]  # that the forward pass began with
-    weights: list[Tensor] | None  # at the forward pass; kept only for a checkpoint
+    weights: list[Tensor] | None  # and buffers, before the forward pass; kept only for a checkpoint
 
 
 @register_scheme("dfa")
@@ -102,9 +103,10 @@ class DFA(ModuleLearner):
         super().__init__(part, chain, task, config, lag)
         self.waiting: deque[_Waiting] = deque()
         self._checkpoint_at: int | None = None
-        # what a forward pass reads and updates move before its error comes
-        self._moving = [*chain.parameters(), *(self.time.foresee.parameters() if self.time is not None else ())]
-        self._storages = {p.untyped_storage().data_ptr() for p in self._moving}
+        # what a forward pass reads and updates move before its error comes; behind them what passes themselves move
+        weights = [*chain.parameters(), *(self.time.foresee.parameters() if self.time is not None else ())]
+        self._storages = {p.untyped_storage().data_ptr() for p in weights}
+        self._moving: list[Tensor] = [*weights, *chain.buffers()]
         self._error_shape = task.output_shape(part.example)
         self.taps = _Taps(chain, part, config.scheme.feedback.granularity)
         self.feedback = [self._draw(block, nth, shape) for block, nth, shape in self.taps.shapes]
@@ -225,16 +227,12 @@ class DFA(ModuleLearner):
         super().load_state(state)
         self.waiting.clear()
         now = [p.detach().clone() for p in self._moving]
-        buffers = [b.detach().clone() for b in self.chain.buffers()]
         for t, h_in, batch, carried, weights in state["waiting"]:
             self._set(weights)
             self.carry(carried)
             self._forward_and_wait(t, h_in, Batch(*batch), weights)
         self._set(now)
         self.carry(state["carried"])
-        with torch.no_grad():
-            for buffer, saved in zip(self.chain.buffers(), buffers, strict=True):
-                buffer.copy_(saved)
 
     def _set(self, weights: list[Tensor]) -> None:
         with torch.no_grad():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlocked.data import DataSet
-from unlocked_models.chain import Chain, Example
+from unlocked_models.chain import Chain, Example, decoder_start
 from unlocked_models.registry import Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
@@ -41,6 +42,12 @@ class Task(ABC):
     def unsuited(cls, x: Tensor) -> str | None:
         """Why inputs of these values cannot be its own; None where they can."""
         return None
+
+    def unfit(self, blocks: Sequence[nn.Module]) -> str | None:
+        """Why this chain cannot do the task; None where it can, and where its shapes say so anyway."""
+        if decoder_start(blocks) is None:
+            return None
+        return "is an encoder-decoder, which reads the targets: its task is translation"
 
     @abstractmethod
     def output_shape(self, example: Example) -> tuple[int, ...]:

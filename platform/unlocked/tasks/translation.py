@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from torch import nn
+
 from unlocked.data import DataSet
 from unlocked.tasks.base import TASKS
 from unlocked.tasks.tokens import LanguageModelling
-from unlocked_models.chain import Chain
+from unlocked_models.chain import Chain, decoder_start
 
 
 @TASKS.register("translation")
@@ -17,6 +21,9 @@ class Translation(LanguageModelling):
     """
 
     asks_network = True
+
+    def unfit(self, blocks: Sequence[nn.Module]) -> str | None:
+        return None if decoder_start(blocks) is not None else "has no decoder, which translation needs"
 
     def final_metrics(self, chain: Chain, data: DataSet, split: str) -> dict[str, float]:
         """`bleu` and `exact` of greedy translations."""

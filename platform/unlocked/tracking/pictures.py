@@ -25,7 +25,8 @@ def examples(rows: Sequence[Sequence[np.ndarray]], path: Path, title: str, scale
     width, height = _panel_size(rows[0][0])
     columns = max(map(len, rows))
     margin = 0.3 + 0.085 * max([len(name) for name in row_names], default=0)
-    size = (max(columns * width + margin, 0.1 * len(title) + 0.5), len(rows) * height + 0.55 + 0.25 * bool(column_names))
+    size = (max(columns * width + margin, 0.1 * len(title) + 0.5),
+            len(rows) * height + 0.55 + 0.25 * bool(column_names))
     with drawing(path, columns, size, len(rows)) as (figure, panels):
         layout: Any = figure.get_layout_engine()
         layout.set(w_pad=0.025, h_pad=0.025, wspace=0, hspace=0)
@@ -60,22 +61,22 @@ def planes(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: S
             panel.spines[:].set_visible(True)
             panel.spines[:].set_color("#CCCCCC")
             if labels is None:
-                panel.scatter(*xy.T, s=14, color=BLUE, alpha=0.7, linewidths=0)
+                panel.scatter(xy[:, 0], xy[:, 1], s=14, color=BLUE, alpha=0.7, linewidths=0)
                 continue
             classes = np.unique(labels) if np.issubdtype(labels.dtype, np.integer) else np.array([])
             if not 0 < len(classes) <= 10:
-                dots = panel.scatter(*xy.T, s=14, c=labels, cmap="viridis", alpha=0.8, linewidths=0)
+                dots = panel.scatter(xy[:, 0], xy[:, 1], s=14, c=labels, cmap="viridis", alpha=0.8, linewidths=0)
                 if panel is panels[-1]:
                     figure.colorbar(dots, ax=panel, fraction=0.046, pad=0.03).outline.set_visible(False)  # type: ignore
                 continue
             colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
             for place, label in enumerate(classes):
                 mine = xy[labels == label]
-                panel.scatter(*mine.T, s=14, color=colours[place], alpha=0.75, linewidths=0)
+                panel.scatter(mine[:, 0], mine[:, 1], s=14, color=colours[place], alpha=0.75, linewidths=0)
             for place, label in enumerate(classes):  # above all dots
                 x, y = np.median(xy[labels == label], axis=0)
-                panel.text(x, y, str(names[int(label)]), color=colours[place], fontsize=13, fontweight="bold", ha="center",
-                           va="center", path_effects=[withStroke(linewidth=3, foreground="white")])
+                panel.text(x, y, str(names[int(label)]), color=colours[place], fontsize=13, fontweight="bold",
+                           ha="center", va="center", path_effects=[withStroke(linewidth=3, foreground="white")])
     return path
 
 

@@ -8,8 +8,8 @@ from datetime import date
 import numpy as np
 import pytest
 
-from unlocked.data import DATA, RawData, load, register_data
-from unlocked.data.pairs import encode, made_of, vocabulary_of, words
+from unlocked.data import DATA, RawData, load, register_data, tokenize
+from unlocked.data.pairs import ended, made_of
 from unlocked.data.sets import verses
 from unlocked.data.sets.dates import WAYS, ordinal_words, year_words
 from unlocked.data.text import EOS, SPECIAL, UNK
@@ -20,42 +20,48 @@ def spoken(ids, symbols) -> list[str]:
     return [symbols[i] for i in ids if i > EOS or i == UNK]
 
 
-def test_sentences_are_words_an_end_and_padding():
-    symbols = vocabulary_of([["b", "a", "b"], ["c", "a", "d"]], 7)
-    assert symbols == [*SPECIAL, "a", "b", "c"]  # the most frequent, then by the alphabet
-    assert encode([["b", "d"], []], symbols, 4).tolist() == [[5, UNK, EOS, 0], [EOS, 0, 0, 0]]
+def test_sequences_have_an_end_and_padding():
+    assert ended([[5, UNK], []], 4).tolist() == [[5, UNK, EOS, 0], [EOS, 0, 0, 0]]
     with pytest.raises(ValueError, match="4 tokens, at most 3 fit"):
-        encode([["a"] * 4], symbols, 4)
+        ended([[7] * 4], 4)
 
 
-def test_words_are_split_from_their_punctuation():
-    assert words("L'heure, (OK)?") == ["l'", "heure", ",", "(", "ok", ")", "?"]
-    assert words("Ähm", lowercase=False) == ["Ähm"]
+def made(pairs, length=5, tokens="word", vocabulary=100, lowercase=True):
+    return made_of("made", pairs, length, tokens, vocabulary, lowercase)
 
 
 def test_a_tenth_of_the_pairs_is_the_test_split_and_no_vocabulary_knows_it():
-    pairs = [(f"source{i} .", f"target{i} .") for i in range(50)]
-    raw = made_of("made", pairs, length=4, vocabulary=100)
+    raw = made([(f"source{i} .", f"target{i} .") for i in range(50)], vocabulary=1000)
     assert (len(raw.x_train), len(raw.x_test)) == (45, 5)
-    again = made_of("made", pairs, length=4, vocabulary=100)
-    assert np.array_equal(raw.x_test, again.x_test)
-    assert raw.x_test.tolist() == [[UNK, raw.symbols.index("."), EOS, 0]] * 5  # words of the test split are new
+    assert raw.x_test.tolist() == [[UNK, raw.symbols.index("."), EOS, 0, 0]] * 5  # words of the test split are new
     assert UNK not in raw.x_train
+    assert np.array_equal(raw.x_test, made([(f"source{i} .", f"target{i} .") for i in range(50)]).x_test)
 
 
 def test_pairs_with_a_long_or_an_empty_side_are_left_out():
-    raw = made_of("made", [("a b c d", "x"), ("a", "x y z u"), ("", "x"), ("a b", "")] + [("a b", "x y")] * 10, 4, 100)
-    assert len(raw.x_train) + len(raw.x_test) == 10
+    raw = made([("a b c d e", "x"), ("a", "x y z u v"), ("", "x"), ("a b", " ")] + [("a b", "x y")] * 30)
+    assert len(raw.x_train) + len(raw.x_test) == 30
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_byte_pairs_leave_nothing_unknown_and_give_the_text_back(lowercase):
+    raw = made([("Ça va ?", "How are you?")] * 20, 40, "bpe", 300, lowercase)
+    tokenizer = tokenize.from_json(raw.tokenizer)
+    given = tokenize.decode(tokenizer, tokenize.encode(tokenizer, "Où ÇA?"))
+    assert given == ("où ça?" if lowercase else "Où ÇA?")
+    assert raw.class_names is None  # one vocabulary for both sides
 
 
 @pytest.mark.parametrize(("options", "line"), [
-    ({"length": 1}, "data.options.length: 1 is not at least 2, a word and the end"),
-    ({"vocabulary": 4}, "data.options.vocabulary: 4 tokens, of which 4 are padding, begin, end and unknown"),
+    ({"length": 1}, "data.options.length: 1 is not at least 2, a token and the end"),
     ({"length": 3}, "data 'made': no training pair has at most data.options.length 3 tokens on both sides"),
+    ({"vocabulary": 4}, "data.options.vocabulary: 4 is too small for word: 4 special tokens and at least one more"),
+    ({"tokens": "words"}, "data.options.tokens: unknown kind of token 'words'; did you mean 'word'? (known: bpe, char, "
+                          "word)"),
 ])
 def test_options_that_leave_nothing_are_one_line(options, line):
     with pytest.raises(DataError) as caught:
-        made_of("made", [("a b c", "d e f")] * 20, **{"length": 5, "vocabulary": 10, **options})
+        made([("a b c", "d e f")] * 20, **options)
     assert str(caught.value) == line
 
 
@@ -100,7 +106,7 @@ def test_verses_are_paired_by_chapter_and_verse(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "quran_en.json").write_text(chapters(*(f"verse {i}" for i in range(30)), "alone"))
     (folder / "quran_sv.json").write_text(chapters(*(f"vers {i}" for i in range(30))))
-    data = load("verses", root=tmp_path, target_language="sv")
+    data = load("verses", root=tmp_path, target_language="sv", tokens="word")
     pairs = {tuple(spoken(row.tolist(), names)[0] for row, names in ((x, data.symbols), (y, data.class_names)))
              for x, y in zip(data.train.x, data.train.y, strict=True)}
     assert pairs == {("verse", "vers")}
@@ -145,7 +151,7 @@ def test_catalogues_of_one_language_are_read_and_what_is_no_pair_is_left_out(tmp
     catalogue(tmp_path / "z", "sv", "two", {"message a": "en annan", "only here": "bara här"})
     catalogue(tmp_path, "fr", "one", {"message a": "un"})
     (tmp_path / "sv" / "LC_MESSAGES" / "broken.mo").write_bytes(b"no catalogue")
-    data = load("catalogues", language="sv", folder=str(tmp_path))
+    data = load("catalogues", language="sv", folder=str(tmp_path), tokens="word")
     rows = [*data.train.y.tolist(), *data.test.y.tolist()]
     assert len(rows) == 21
     assert {"bara", "här", "meddelande"} <= set(data.class_names)
@@ -154,10 +160,11 @@ def test_catalogues_of_one_language_are_read_and_what_is_no_pair_is_left_out(tmp
 
 
 def test_a_machine_without_catalogues_is_told_so_in_one_line(tmp_path):
-    with pytest.raises(DataError, match=rf"data.options.folder: no gettext catalogue \(\*.mo\) of 'fr' below {tmp_path}"):
+    with pytest.raises(DataError, match=rf"data.options.folder: no gettext catalogue \(\*.mo\) of 'fr' below {tmp_path}"
+                                        ):
         load("catalogues", folder=str(tmp_path))
     catalogue(tmp_path, "fr", "one", {"same": "same"})
-    with pytest.raises(DataError, match="data.options.language: the 1 catalogues of 'fr' below .* hold no translated"):
+    with pytest.raises(DataError, match=r"data.options.language: the 1 catalogues of 'fr' below .* hold no translated"):
         load("catalogues", folder=str(tmp_path))
 
 

@@ -12,10 +12,11 @@ from unlocked.errors import DataError
 
 
 @register_data("catalogues", task="translation", family="pairs")
-def catalogues(source: Source, language: str = "fr", folder: str = "/usr/share/locale", length: int = 16,
-               vocabulary: int = 4000, lowercase: bool = True) -> RawData:
+def catalogues(source: Source, language: str = "fr", folder: str = "/usr/share/locale", length: int = 24,
+               tokens: str = "bpe", vocabulary: int | None = 2000, lowercase: bool = True) -> RawData:
     """English messages and their translations from all `<language>/LC_MESSAGES/*.mo` below `folder`, which Linux
-    systems and Python packages (Django, say) bring with them; a tenth, drawn, is the test split.
+    systems and Python packages (Django, say) bring with them; a tenth, drawn, is the test split. `tokens` (bpe, word or
+    char) are of one `vocabulary` for both languages.
 
     What is there differs from machine to machine. Messages of several lines, with a menu's mnemonic (`_File`, `&Open`),
     without a letter, or left as they were are no pairs; of a message with several translations the first counts.
@@ -32,7 +33,7 @@ def catalogues(source: Source, language: str = "fr", folder: str = "/usr/share/l
     if not pairs:
         raise DataError(f"data.options.language: the {len(files)} catalogues of {language!r} below {root} hold no "
                         f"translated message")
-    return made_of(source.name, sorted(pairs.items()), length, vocabulary, lowercase)
+    return made_of(source.name, sorted(pairs.items()), length, tokens, vocabulary, lowercase)
 
 
 def _messages(file: Path) -> list[Pair]:

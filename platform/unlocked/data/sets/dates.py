@@ -13,12 +13,14 @@ from datetime import date, timedelta
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.pairs import encode, vocabulary_of
+from unlocked.data.pairs import ended
 from unlocked.data.source import Source
+from unlocked.data.text import SPECIAL
 from unlocked.errors import DataError
 
 FIRST, LAST = date(1800, 1, 1), date(2099, 12, 31)
 TEST_PAIRS = 1000
+LONGEST = 10  # tokens of a written date: Tuesday, September twenty third, 1847
 
 _ONES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
          "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
@@ -83,11 +85,16 @@ def dates(source: Source, pairs: int = 8000) -> RawData:
     ways = rng.integers(len(WAYS), size=len(chosen))
     written = [WAYS[way](day) for way, day in zip(ways, chosen, strict=True)]
     iso = [list(day.isoformat()) for day in chosen]
-    symbols = vocabulary_of([way(FIRST.replace(year=2000) + timedelta(days=n)) for way in WAYS for n in range(366)]
-                            + [year_words(year) for year in range(FIRST.year, LAST.year + 1)] + [list("0123456789")],
-                            10_000)
-    targets = vocabulary_of([list("0123456789-")], 10_000)
-    x = encode(written, symbols, 1 + max(len(way(day)) for way in WAYS for day in (date(1877, 9, 27), LAST)))
-    y = encode(iso, targets, len("2000-01-01") + 1)
+    year = [FIRST.replace(year=2000) + timedelta(days=n) for n in range(366)]
+    said = {word for way in WAYS for day in year for word in way(day)}
+    symbols = [*SPECIAL, *sorted(said | {word for y in range(FIRST.year, LAST.year + 1) for word in year_words(y)}
+                                 | set("0123456789"))]
+    targets = [*SPECIAL, *sorted("0123456789-")]
+    x, y = (_ids(*side) for side in ((written, symbols, LONGEST), (iso, targets, len("2000-01-01"))))
     return RawData(x[TEST_PAIRS:], y[TEST_PAIRS:], x[:TEST_PAIRS], y[:TEST_PAIRS], symbols=symbols,
                    class_names=targets)
+
+
+def _ids(sequences: list[list[str]], symbols: list[str], longest: int) -> np.ndarray:
+    of = {symbol: i for i, symbol in enumerate(symbols)}
+    return ended([[of[token] for token in tokens] for tokens in sequences], longest + 1)
