@@ -62,6 +62,20 @@ class Lab:
         names = [str(i) for i in range(max(vocabulary, classes))]
         return DataSet("made", "classification", (length,), classes, names[:classes], split(), None, split(),
                        names[:vocabulary])
+    def pairs(self, source=5, target=4, vocabulary=9, classes=8, n=18, seed=0) -> DataSet:
+        """Random sequences of random lengths with random translations."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def tokens(length, most):
+            ids = torch.randint(4, most, (n, length), generator=generator)
+            last = torch.randint(length, (n, 1), generator=generator)
+            places = torch.arange(length)
+            return ids.masked_fill(places == last, 2).masked_fill(places > last, 0)
+
+        train, test = (Split(tokens(source, vocabulary), tokens(target, classes)) for _ in range(2))
+        names = [str(c) for c in range(max(vocabulary, classes))]
+        return DataSet("pairs", "translation", (source,), classes, names[:classes], train, None, test,
+                       symbols=names[:vocabulary])
 
     def config(self, **tree):
         merged = {key: {**BASE.get(key, {}), **value} if isinstance(value, dict) else value
@@ -104,10 +118,9 @@ class Lab:
     def network(self, plan) -> nn.Sequential:
         return nn.Sequential(*build_blocks(plan.config, plan.example)).double().train()
 
-    def losses(self, blocks, h, y) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(self, blocks, x, y) -> tuple[torch.Tensor, torch.Tensor]:
         """The task's loss, and all that is minimised: with the blocks' own terms."""
-        local = 0
-        batch = Batch(h, y)
+        local, h, batch = 0, x, Batch(x, y)
         for block in blocks:
             h = block(h, batch) if takes_batch(block) else block(h)
             if hasattr(block, "local_loss"):
@@ -115,7 +128,7 @@ class Lab:
         if code_block(blocks) is not None:  # an autoencoder
             loss = mse_loss(h, batch.x, reduction="sum") / len(h)
         else:
-            loss = cross_entropy(h.flatten(0, -2), y.flatten())
+            loss = cross_entropy(h, y) if y.dim() == 1 else cross_entropy(h.flatten(0, 1), y.flatten(), ignore_index=0)
         return loss, loss + local
 
     def plain(self, plan, data, steps) -> tuple[list[float], nn.Sequential]:

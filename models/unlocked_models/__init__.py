@@ -13,7 +13,9 @@ from unlocked_models import (  # each registers its models
     mlp,
     recurrent,
     resnet,
+    seq2seq,
     transformer,
+    transformer_seq2seq,
     vgg,
 )
 from unlocked_models.chain import Batch, Chain, Example, build
@@ -38,6 +40,8 @@ __all__ = [
     "recurrent",
     "register_model",
     "resnet",
+    "seq2seq",
     "transformer",
+    "transformer_seq2seq",
     "vgg",
 ]

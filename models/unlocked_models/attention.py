@@ -90,6 +90,14 @@ class MultiHeadAttention(nn.Module):
             seen = functional.scaled_dot_product_attention(q, k, v, mask, dropout_p=weights)
         return self.out(seen.transpose(1, 2).flatten(2))  # (B, heads, T, d) -> (B, T, width)
 
+    def weights(self, h: Tensor, there: Tensor | None = None, memory: Tensor | None = None) -> Tensor:
+        """softmax(Q K^T / sqrt(d_k)) that a call with these arguments weighs values by, `(batch, heads, queries,
+        keys)`; for maps to be looked at, outside of `remembering`."""
+        q, k, _ = self._over(h, memory) if self.cross else self._own(h, 0)
+        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+        mask = self._mask(q.shape[2], k.shape[2], 0, there, q.device)
+        return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1)
+
     def _own(self, h: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = (self._split(part) for part in self.qkv(h).chunk(3, -1))
         if self.rotary:

@@ -10,6 +10,11 @@ window): it has an attribute `carried (batch, state_size)`, the state it starts 
 by the state it ended in; None is the start of a stream. Whoever runs the chain keeps it, cuts its graph, and sets it
 to None. `state_size` is its width, `width` that of the layer's output `(batch, positions, width)`.
 
+Positions of a block's output are held against those of the targets at their end: what comes before them, such as an
+encoder's memory in front of a decoder's states, is only looked at. A block all of whose positions are such, however
+many (an encoder's), has an attribute `encodes` that is true. The first block of a decoder, whose input is the memory
+and which embeds the tokens that the decoder reads, has an attribute `starts_decoder` that is true.
+
 A layer inside a block whose class has `feedback_point = True` is a layer of its own for schemes that reach into blocks:
 direct feedback alignment at layer granularity. Nonlinearities of torch are such layers anyway.
 """
@@ -77,6 +82,16 @@ def build(name: str, in_shape: tuple[int, ...], n_outputs: int, *, example: Exam
     asked = [key for key in GIVEN if key in inspect.signature(make).parameters and key not in options]
     given = {key: getattr(example, key, None) for key in asked}
     return as_blocks(make(in_shape, n_outputs, **given, **options))
+
+
+def encodes(block: nn.Module) -> bool:
+    """Whether the positions of its output are none of the targets'."""
+    return bool(getattr(block, "encodes", False))
+
+
+def decoder_start(blocks: Iterable[nn.Module]) -> int | None:
+    """Place of the first block of the decoder; None where there is none."""
+    return next((i for i, block in enumerate(blocks) if getattr(block, "starts_decoder", False)), None)
 
 
 def carrying(blocks: Iterable[nn.Module]) -> list[nn.Module]:

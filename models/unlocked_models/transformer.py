@@ -119,24 +119,25 @@ def vit(
     depth: int = 4,
     heads: int = 4,
     feedforward: int = 4,
+    norm: str = "pre",
     positions: str = "learned",
     dropout: float = 0.0,
     pool: str = "token",
 ) -> list[nn.Module]:
-    """Vision Transformer (Dosovitskiy et al. 2021, arXiv:2010.11929): pre-norm layers over the patches of an image.
+    """Vision Transformer (Dosovitskiy et al. 2021, arXiv:2010.11929): layers over the patches of an image.
 
     Shapes: images `(batch, channels, height, width)`, sides divisible by `patch`, to `(batch, n_outputs)`.
 
-    Options: those of every Transformer, without norm and activation; `patch` pixels a side of a patch; `pool` what the
-    head sees: token, a learned vector in front of the patches (their eq. 1), or the mean or max of the patches
-    (appendix D.3).
+    Options: those of every Transformer, without activation (theirs: gelu, pre-norm); `patch` pixels a side of a patch;
+    `pool` what the head sees: token, a learned vector in front of the patches (their eq. 1), or the mean or max of the
+    patches (appendix D.3).
     """
     checks.outputs("vit", n_outputs)
     checks.whole("patch", patch)
     channels, rows, columns = checks.image("vit", in_shape, patch)
     if rows % patch or columns % patch:
         raise ValueError(f"model.patch: {patch} does not divide images of {rows} x {columns} pixels")
-    shape = _Shape(width, depth, heads, feedforward, "pre", positions, "gelu", dropout)
+    shape = _Shape(width, depth, heads, feedforward, norm, positions, "gelu", dropout)
     pooling = checks.pick({"token": First(), "mean": Pool("mean"), "max": Pool("max")}, "pool", pool)
     token = ClassToken(width) if pool == "token" else None
     count = (rows // patch) * (columns // patch) + (token is not None)

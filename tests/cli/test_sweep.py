@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+from unlocked import load_config
+from unlocked.cli.sweep_display import Display
+
 STUDY = ["sweep", "quickstart", "name=small", "tracking.uri=off", "train.epochs=1", "parallel.launcher=inprocess",
          "parallel.threads=1", "sweep.metric=test/accuracy", "sweep.space.scheme.name=[frozen,dfa]",
          "sweep.space.seed=[0,1]"]
@@ -74,6 +77,26 @@ def test_a_search_shows_its_best_and_how_to_train_it_again(unlocked, tmp_path):
     more = unlocked(*SEARCH[:-2], "sweep.trials=5", SEARCH[-1], "name=small", "--resume", "--quiet")
     assert more.code == 0, more.err
     assert "of 5 trials" in unlocked("sweep", "--status", "runs/small").out
+
+
+def test_a_study_without_a_complete_trial_is_no_failure_unless_all_failed(unlocked):
+    pruner = "sweep.pruner={name: ThresholdPruner, lower: 2}"
+    done = unlocked(*SEARCH, "name=pruned", "train.epochs=2", pruner)
+    assert done.code == 0, done.err
+    assert "no trial is complete" in done.out
+    assert "3 of 3 trials were ended early" in done.out
+    late = unlocked(*SEARCH, "name=late", "sweep.hours=1e-9")
+    assert late.code == 0, late.err
+    assert "no trial is complete" in late.out
+
+
+def test_a_trial_that_is_tried_again_leaves_the_live_table(capsys):
+    display = Display(load_config("quickstart"))
+    display.began(0, "seed=0")
+    assert display._table().renderables[0].row_count == 1
+    display.retried(0, "trial 0: its process died; it is tried again")
+    assert display._table().renderables[0].row_count == 0
+    assert "it is tried again" in capsys.readouterr().out
 
 
 def test_searches_are_compared_by_sampler(unlocked, tmp_path):

@@ -53,3 +53,21 @@ def test_workers_give_what_the_replay_in_process_gives(warm, stages, scheme, lag
     assert weights.keys() == replayed_weights.keys()
     for name in weights:
         torch.testing.assert_close(weights[name], replayed_weights[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("scheme", "partition", "options"), [
+    ("cdni", [1, 3], ["model.dropout=0.1"]),  # the cut behind the encoder
+    ("dfa", [2, 2], ["model.dropout=0.1"]),  # inside the decoder
+    ("backprop", [1, 1], ["model.teacher_forcing=0.5", "model.sampling_steps=20"]),
+])
+def test_an_encoder_decoder_s_workers_give_what_the_replay_gives(warm, scheme, partition, options):
+    config = load_config("seq2seq/bahdanau", [
+        f"scheme.name={scheme}", f"parallel.partition={partition}", "data.options.pairs=1000", "data.batch_size=16",
+        "parallel.threads=1", "parallel.timeout=60", *options])
+    data = load_data(config)
+    plan = make_plan(config, data)
+    replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
+    measured, weights = losses_and_weights(warm, plan, data)
+    assert measured == replayed
+    for name in replayed_weights:
+        torch.testing.assert_close(weights[name], replayed_weights[name], rtol=0, atol=0)

@@ -30,6 +30,8 @@ SMALL: dict[
     "vit": ((1, 8, 8), {"width": 8, "heads": 2, "depth": 2}),
     "gpt": ((9,), {"width": 16, "heads": 2}),
     "bert": ((9,), {"width": 16, "heads": 2}),
+    "seq2seq": ((9,), {"width": 12, "embedding": 8}),
+    "transformer_seq2seq": ((9,), {"width": 16, "heads": 2, "inner": 32, "norm": "pre"}),
     "autoencoder": ((1, 8, 8), {"hidden": [24], "code": 8, "contractive": 0.01}),
     "conv_autoencoder": ((1, 8, 8), {"channels": [4, 6], "code": 8}),
     "recurrent_autoencoder": ((5, 2), {"hidden": [24], "code": 12}),
@@ -37,7 +39,8 @@ SMALL: dict[
     "cvae": ((1, 8, 8), {"hidden": [24], "beta": 0.01}),
     "sparse_coding": ((1, 8, 8), {"atoms": 24}),
 }
-WORDS = {"gpt": False, "bert": True}  # models of tokens, with a target at every position; whether inputs are hidden
+# models of tokens, with a target at every position; whether inputs are hidden
+WORDS = {"gpt": False, "bert": True, "seq2seq": False, "transformer_seq2seq": False}
 ORIGINAL: dict[str, dict[str, Any]] = {  # at full size, on the meta device
     "alexnet": {"towers": 2, "lrn": True},
     "vgg": {"norm": "batch"},
@@ -59,10 +62,10 @@ def example(name: str) -> Example:
 def small(name: str, **options) -> tuple[Chain, Inputs]:
     torch.manual_seed(0)
     in_shape, small_options = SMALL[name]
-    chain = Chain(build(name, in_shape, 5, example=example(name), **{**small_options, **options}))
-    if name in WORDS:
-        return chain, Inputs(x=torch.randint(1, 7, (6, *in_shape)), y=torch.randint(5, (6, *in_shape)))
-    return chain, Inputs(x=torch.randn(6, *in_shape), y=torch.randint(5, (6,)))
+    like = example(name)
+    chain = Chain(build(name, in_shape, 5, example=like, **{**small_options, **options}))
+    x = torch.randint(1, like.vocabulary, (6, *in_shape)) if like.vocabulary else torch.randn(6, *in_shape)
+    return chain, Inputs(x=x, y=torch.randint(5, (6, *like.y_shape)))
 
 
 def original(name: str, n_outputs: int = 1000, **options) -> Chain:
@@ -164,7 +167,7 @@ def test_the_seed_decides_the_weights(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_learns_a_few_examples(name):
     chain, batch = small(name, **({"dropout": 0.0} if name == "alexnet_small" else {}))
-    fast = MODELS.facts(name)["family"] in ("recurrent", "transformer", "autoencoder")
+    fast = MODELS.facts(name)["family"] in ("recurrent", "transformer", "seq2seq", "autoencoder")
     optimizer = torch.optim.Adam(chain.parameters(), lr=3e-2 if fast else 3e-3)
     before = loss_with_local_terms(chain, batch).item()
     for _ in range(40 if reconstructs(chain) else 25):

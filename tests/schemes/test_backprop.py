@@ -23,6 +23,8 @@ ZOO: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # the smallest image
     "inception": ((1, 79, 79), {"width": 0.02}),
     "resnet": ((1, 32, 32), {"width": 0.02}),
     "rnn": ((6, 3), {"hidden": [5, 4, 3]}),
+    "seq2seq": ((5,), {"encoder": 2, "decoder": 2, "width": 6, "embedding": 4}),
+    "transformer_seq2seq": ((5,), {"encoder": 1, "decoder": 1, "width": 6, "heads": 2, "inner": 8}),
     "lstm": ((6, 3), {"hidden": [5, 4, 3], "bidirectional": True}),
     "gru": ((6, 3), {"hidden": [5, 4, 3], "pool": "mean"}),
     "transformer": ((5,), {"width": 8, "heads": 2, "positions": "rotary"}),
@@ -54,7 +56,8 @@ def test_these_tests_cover_the_whole_zoo():
 @pytest.mark.parametrize("name", ZOO)
 def test_backprop_through_k_modules_equals_plain_autograd_step_for_step(lab, name, stages):
     shape, options = ZOO[name]
-    made = {"transformer": lab.sentences, "bert": lab.sentences, "gpt": partial(lab.stream, 5)}
+    made = {"transformer": lab.sentences, "bert": lab.sentences, "gpt": partial(lab.stream, 5),
+            "seq2seq": lab.pairs, "transformer_seq2seq": lab.pairs}
     data = made.get(name, partial(lab.data, shape))(n=18)
     reconstructs = MODELS.facts(name)["family"] == "autoencoder"
     if name == "sparse_coding":  # of two blocks

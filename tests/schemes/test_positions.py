@@ -67,6 +67,25 @@ def test_positions_in_front_of_the_output_s_are_given_the_sum_of_the_errors():
     assert _at_positions(e, 3) is e
     assert torch.equal(_at_positions(e, 5), torch.cat([whole, whole, e], 1))
     assert torch.equal(_at_positions(e, 2), whole.expand(2, 2, 4))
+    assert torch.equal(_at_positions(e, 3, apart=True), whole.expand(2, 3, 4))
+    assert torch.equal(_at_positions(e, 5, apart=True), whole.expand(2, 5, 4))
+
+
+@pytest.mark.parametrize("scheme", ["cdni", "dfa"])
+def test_an_encoder_s_positions_are_no_target_s_even_where_they_are_as_many(lab, scheme):
+    data = lab.pairs(source=4, target=4)
+    group = lab.start(data, model={"name": "seq2seq", "width": 6, "attention": "dot", "encoder": 2},
+                      scheme={"name": scheme, "lag": 0}, parallel={"stages": 3, "partition": [1, 1, 3]},
+                      data={"batch_size": 3})
+    encoders = [stage.learner for stage in group.stages[:2]]
+    if scheme == "cdni":
+        assert [learner.sg.beside for learner in encoders] == [0, 0]
+        return
+    e = torch.randn(3, 4, 8, dtype=torch.float64)
+    for learner in encoders:
+        (B,) = learner.feedback
+        (given,) = learner.project(e, [torch.zeros(3, 4, 6, dtype=torch.float64)])
+        torch.testing.assert_close(given, (e.sum(1) @ B)[:, None].expand(3, 4, 6), rtol=1e-12, atol=1e-14)
 
 
 class Oracle(nn.Module):
@@ -129,7 +148,14 @@ def test_tokens_that_condition_m_stand_beside_their_positions_at_the_end():
     seen = context_seen(sg, h, c).view(2, 5, 6)
     assert torch.equal(seen[..., :4], h)
     assert torch.equal(seen[:, 2:, 4:], sg.embedding(c))
-    assert not seen[:, :2, 4:].any()
+    assert torch.equal(seen[:, :2, 4:], sg.embedding(c).mean(1, keepdim=True).expand(2, 2, 2))
+
+
+def test_tokens_condition_positions_apart_from_theirs_by_their_mean():
+    sg = SyntheticGradient(SGConfig(embedding=2), (3, 4), (3,), 9, apart=True)
+    h, c = torch.randn(2, 3, 4), torch.tensor([[1, 2, 3], [4, 5, 6]])
+    seen = context_seen(sg, h, c).view(2, 3, 6)
+    assert torch.equal(seen[..., 4:], sg.embedding(c).mean(1, keepdim=True).expand(2, 3, 2))
 
 
 def test_tokens_condition_a_vector_by_their_mean():

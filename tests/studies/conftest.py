@@ -36,7 +36,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     def pretend(config: Config, **_: Any) -> dict[str, Any]:
         seen.append(config)
         accuracy = {"cdni": 0.9, "dfa": 0.8, "frozen": 0.95}.get(config.scheme.name, 0.5) + config.seed / 100
-        return {"scheme": config.scheme.name, "seed": config.seed, "metrics": {"test/accuracy": accuracy}}
+        return {"scheme": config.scheme.name, "seed": config.seed, "metrics": {"test/accuracy": accuracy},
+                "parameters": 1234, "steps_per_second": 50.0}
 
     monkeypatch.setattr(trial, "train", pretend)
     return seen

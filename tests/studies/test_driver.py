@@ -48,6 +48,13 @@ def test_the_best_is_the_mean_over_seeds_and_not_the_control(study, trained):
     assert lowest["best"]["group"] == {"scheme": "dfa"}
 
 
+def test_a_group_beyond_the_constraints_is_not_the_best(study, trained):
+    summary = sweep(study("sweep.space.scheme.name=[cdni,dfa]", "sweep.space.seed=[0,1]",
+                          "sweep.constraints={test/accuracy: {max: 0.85}}"))
+    assert summary["best"]["group"] == {"scheme": "dfa"}
+    assert [(row.group["scheme"], row.feasible) for row in summary["rows"]] == [("dfa", True), ("cdni", False)]
+
+
 def test_the_control_is_known_by_its_scheme_whatever_its_choice_is_called(study, trained):
     summary = sweep(study("sweep.space.how={choice: {learns: {scheme.name: dfa}, rests: {scheme.name: frozen}}}"))
     assert [(row.group, row.is_control) for row in summary["rows"]] == [({"how": "learns"}, False),

@@ -9,14 +9,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
+import ray
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import load_study
 
 from unlocked import load_config, sweep
-from unlocked.errors import ConfigError
+from unlocked.config import to_dict
+from unlocked.engine.interrupt import StopSignal
+from unlocked.studies import runners
+from unlocked.studies.driver import Unwatched
+from unlocked.studies.trial import Job
 
 SEARCH = ["data.validation=0.2", "sweep.metric=val/accuracy", "sweep.sampler=random", "sweep.concurrent=2",
           "sweep.space.optimizer.lr={low: 1e-4, high: 0.1, log: true}"]
@@ -60,18 +66,10 @@ def test_trials_may_have_workers_of_their_own(study):
 def test_a_trial_whose_process_is_killed_is_tried_again_from_where_it_was(study, tmp_path):
     words = [*SEARCH, "sweep.trials=2", "train.epochs=30", "sweep.retries=1"]
 
-    class Killer:
+    class Killer(Unwatched):
         """Kills the process of trial 0 after its third epoch, or when it next hears of it."""
 
         killed = 0
-
-        def started(self, *_): ...
-
-        def began(self, *_): ...
-
-        def note(self, text): ...
-
-        def finished(self, progress): ...
 
         def epoch(self, number, epoch, epochs, value):
             if number == 0 and epoch >= 3 and not self.killed:
@@ -129,6 +127,95 @@ def test_a_driver_killed_ten_times_ends_with_thirty_trials_none_of_them_twice(st
     assert unbroken["best"]["value"] == summary["best"]["value"]
 
 
-def test_resources_that_no_node_has_are_refused(study):
-    with pytest.raises(ConfigError, match=r"sweep.resources: no node has 512 CPU and 0 GPU for a trial \(the cluster"):
-        sweep(study(*SEARCH, "sweep.trials=2", "sweep.resources.cpu=512", "parallel.address=null"))
+@pytest.mark.timeout(120)
+def test_resources_that_no_node_has_are_refused(study, small):
+    words = [*small, *SEARCH, "sweep.trials=2", "sweep.resources.cpu=512"]
+    command = [sys.executable, "-m", "unlocked", "sweep", "quickstart", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # with a Ray made for this very study
+    assert done.returncode == 2
+    assert "unlocked: sweep.resources: no node has 512 CPU and 0 GPU for a trial (the cluster has" in done.stderr
+
+
+@pytest.mark.timeout(120)
+def test_a_process_that_cannot_begin_is_not_tried_again(study):
+    summary = sweep(study(*SEARCH, "sweep.trials=2"), imports=["no_such_module"])
+    assert len(trials()) == summary["trials"] == len(summary["failed"]) == 2
+    for failure in summary["failed"].values():
+        assert failure.startswith("the trial could not start: ")
+        assert "--import no_such_module: ModuleNotFoundError" in failure
+
+
+@pytest.fixture
+def pretended(study, monkeypatch):
+    """Ray that only pretends, and a runner on it: actors are told apart, and no trial ends by itself."""
+    fake = MagicMock(exceptions=ray.exceptions)
+    fake.cluster_resources.return_value = {"CPU": 2.0}
+    fake.nodes.return_value = [{"Alive": True, "Resources": {"CPU": 2.0}}]
+    fake.remote.return_value.options.return_value.remote.side_effect = lambda *_: MagicMock()
+    fake.wait.return_value = ([], [])
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    return fake, runners.OnRay(study(*SEARCH), MagicMock(tags={}), StopSignal(), [])
+
+
+def job(study, number, launcher="inprocess"):
+    return Job(number, study(f"parallel.launcher={launcher}"), "val/accuracy", {})
+
+
+def ends(fake, runner, number):
+    """The trial of this number ends."""
+    ref = next(ref for ref, (job, _, _) in runner._running.items() if job.number == number)
+    fake.wait.side_effect = lambda refs, timeout: ([ref] if ref in refs else [], [])
+    return runner.next(MagicMock())[1]
+
+
+@pytest.mark.parametrize(("error", "may_pass"), [
+    (ray.exceptions.ActorDiedError(), True),
+    (ray.exceptions.ActorUnavailableError("its node does not answer", None), True),
+    (ray.exceptions.OutOfMemoryError("killed by the memory monitor"), True),
+    (ray.exceptions.ObjectLostError("00", None, ""), True),
+    (ray.exceptions.RayTaskError("run", "ValueError", ValueError()), False),
+    (ray.exceptions.ActorDiedError(ray.exceptions.RayTaskError("__init__", "ValueError", ValueError())), False),
+])
+def test_whatever_ray_says_of_a_trial_is_an_outcome_of_it(pretended, study, error, may_pass):
+    fake, runner = pretended
+    fake.get.side_effect = error
+    runner.start(job(study, 0))
+    outcome = ends(fake, runner, 0)
+    assert outcome.may_pass == may_pass
+    assert ("process of the trial died" in outcome.failure) == may_pass
+    assert fake.kill.call_count == 1
+
+
+def test_an_idle_actor_makes_room_for_a_trial_with_workers(pretended, study):
+    fake, runner = pretended
+    runner.start(job(study, 0))
+    runner.start(job(study, 1, launcher="ray"))
+    (_, plain, _), (_, with_workers, _) = runner._running.values()
+    ends(fake, runner, 0)
+    ends(fake, runner, 1)
+    runner.start(job(study, 2, launcher="ray"))
+    fake.kill.assert_called_once_with(plain, no_restart=True)
+    assert [actor for _, actor, _ in runner._running.values()] == [with_workers]
+
+
+def test_trials_that_do_not_stop_are_killed_all_after_one_wait(pretended, study, monkeypatch):
+    fake, runner = pretended
+    monkeypatch.setattr(runners, "STOPPING", 0.02)
+    fake.wait.side_effect = lambda *_, **__: time.sleep(0.005) or ([], [])
+    for number in range(2):
+        runner.start(job(study, number))
+    runner._stop.asked = True
+    assert runner.next(MagicMock())[1].interrupted
+    looks = fake.wait.call_count
+    assert runner.next(MagicMock())[1].interrupted
+    assert fake.wait.call_count == looks + 1
+    assert fake.kill.call_count == 2
+
+
+def test_an_actor_waits_once_at_the_mailbox_for_the_end_of_the_study(study, monkeypatch):
+    for name in ("enter", "run_trial"):
+        monkeypatch.setattr(runners, name, MagicMock())
+    actor = runners._Trials(".", [], [], mailbox := MagicMock())
+    for number in range(2):
+        actor.run(to_dict(study()), job(study, number), {}, False)
+    assert mailbox.stopped.remote.call_count == 1

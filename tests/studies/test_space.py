@@ -48,11 +48,28 @@ def test_a_range_with_steps_is_a_grid_of_its_numbers(study):
     assert [space.config(point).optimizer.lr for point in space.grid()] == pytest.approx([0.1, 0.2, 0.3, 0.4])
 
 
-def test_the_corners_of_a_space_hold_the_ends_of_its_ranges(study):
-    space = Space(study("sweep.space.optimizer.lr={low: 1e-4, high: 0.1, log: true}", "sweep.space.seed=[0, 1]"))
-    assert [name_of(point) for point in space.corners()] == [
-        "optimizer.lr=0.0001 seed=0", "optimizer.lr=0.0001 seed=1", "optimizer.lr=0.1 seed=0",
-        "optimizer.lr=0.1 seed=1"]
+def test_the_ends_of_a_dimension_are_all_choices_or_the_least_and_the_greatest_number(study):
+    space = Space(study("sweep.space.optimizer.lr={low: 1e-4, high: 0.1, log: true}", "sweep.space.seed=[0, 1, 2]",
+                        "sweep.space.train.epochs={low: 1, high: 9, step: 3}"))
+    assert [dimension.ends() for dimension in space.dimensions] == [[1e-4, 0.1], [0, 1, 2], [1, 7]]
+
+
+def test_a_condition_that_no_point_can_fulfil_is_refused_without_making_them(study):
+    lag = "sweep.space.scheme.lag={choice: [1, 4], when: {scheme.name: cdni}}"
+    Space(study(lag, "sweep.space.optimizer.lr=[1e-3]"))  # as the preset has it
+    with pytest.raises(ConfigError, match=r"sweep.space.scheme.lag: no trial has what its when asks for"):
+        Space(study("sweep.space.scheme.name=[dfa, frozen]", lag))
+    inside = "sweep.space.seed={choice: [1], when: {train.epochs: %s}}"
+    assert len(Space(study("sweep.space.train.epochs={low: 1, high: 9}", inside % 5)).grid()) == 9
+    with pytest.raises(ConfigError, match=r"sweep.space.seed: no trial has"):
+        Space(study("sweep.space.train.epochs={low: 1, high: 9}", inside % 10))
+
+
+def test_a_grid_in_which_two_conditions_never_meet_is_refused(study):
+    both = "sweep.space.scheme.lag={choice: [1], when: {scheme.name: cdni, seed: 1}}"
+    apart = "sweep.space.both=[{scheme.name: cdni, seed: 0}, {scheme.name: dfa, seed: 1}]"
+    with pytest.raises(ConfigError, match=r"no trial has what its when asks for \(scheme.name in \[cdni\], seed in"):
+        Space(study(apart, both)).grid()
 
 
 def test_a_choice_may_set_several_keys_and_have_a_name(study):
@@ -148,6 +165,9 @@ def test_every_refused_combination_is_told_with_its_reason_before_anything_start
 @pytest.mark.parametrize(("metric", "overrides", "words"), [
     ("val/acuracy", [], "sweep.metric: unknown metric 'val/acuracy'; did you mean 'val/accuracy'?"),
     ("val/accuracy", ["data.validation=0"], "sweep.metric: val/accuracy needs a validation split"),
+    ("test/accuracy", ["sweep.constraints={test/accurcy: {min: 0.5}}"],
+     "sweep.constraints: unknown metric 'test/accurcy'; did you mean 'test/accuracy'?"),
+    ("test/accuracy", ["data.validation=0", "sweep.plot.y=val/loss"], "sweep.plot.y: val/loss needs a validation"),
     ("test/accuracy", ["sweep.plot.x=scheme.lagg"], "sweep.plot.x: unknown key 'scheme.lagg'; did you mean"),
     ("test/accuracy", ["sweep.plot.x=scheme.name"], "sweep.plot.x: scheme.name is a number in no trial"),
     ("test/accuracy", ["sweep.plot.lines=[data.name]"], "sweep.plot.lines: data.name are the same for"),

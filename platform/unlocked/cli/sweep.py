@@ -95,11 +95,13 @@ def sweep(arguments: argparse.Namespace) -> int:
     with Display(config, quiet=arguments.quiet) as display:
         summary = run(config, imports=arguments.imports, plot=arguments.plot, retry_failed=arguments.retry_failed,
                       watcher=display, started=arguments.started)
-    if not summary["complete"]:
+    if summary["trials"] and not summary["complete"] + summary["pruned"]:
         raise RunFailed(f"sweep: all {summary['trials']} trials failed; their tracebacks are in "
                         f"{summary['study_dir']}/failures")
+    if not summary["complete"]:
+        console.print("no trial is complete", style="yellow")
     _show(console, config, summary)
-    for name in ("table", "trials_table", "plot", "best_config", "pareto_configs"):
+    for name in ("table", "matrix", "trials_table", "plot", "best_config", "pareto_configs"):
         if name in summary:
             console.print(f"{name.replace('_', ' ')}: {summary[name]}")
     again = f"unlocked train {summary['best_config']}    " if "best_config" in summary else ""
@@ -107,7 +109,7 @@ def sweep(arguments: argparse.Namespace) -> int:
                   f"unlocked ui", style="dim")
     if arguments.json:
         print(json.dumps(summary | {"rows": [asdict(row) for row in summary["rows"]]}))
-    return 0
+    return 1 if summary.get("broken") else 0
 
 
 def _show(console: Console, config: Config, summary: dict[str, Any]) -> None:
@@ -125,6 +127,12 @@ def _show(console: Console, config: Config, summary: dict[str, Any]) -> None:
         values = "  ".join(f"{metric} {value:.4g}"
                            for metric, value in zip(config.sweep.metrics(), entry["values"], strict=True))
         console.print(f"Pareto front: trial {entry['trial']}: {values}")
+    if promises := summary.get("promises"):
+        broken = summary["broken"]
+        console.print(f"{promises - len(broken)} of {promises} promises of the presets hold (expect)",
+                      style="red" if broken else "green")
+        for line in broken:
+            console.print(f"  {line}", style="red", markup=False)
     if summary["pruned"]:
         console.print(f"{summary['pruned']} of {summary['trials']} trials were ended early")
     if failed := summary["failed"]:

@@ -72,6 +72,10 @@ class Display:
                 f"{best}{left}")
         self.console.print(line, style=style, markup=False)  # values and messages hold brackets
 
+    def retried(self, number: int, text: str) -> None:
+        self._running.pop(number, None)
+        self.note(text)
+
     def note(self, text: str) -> None:
         self.console.print(f"  {text}", style="yellow", markup=False)
 

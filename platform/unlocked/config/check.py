@@ -304,6 +304,10 @@ def _check_sweep(config: Config) -> None:
     if isinstance(sweep.direction, list) and len(sweep.direction) != len(sweep.metrics()):
         raise ConfigError(f"sweep.direction: {sweep.direction} for {len(sweep.metrics())} metrics")
     _check_bounds("sweep.constraints", sweep.constraints)
+    for i, point in enumerate(sweep.enqueue):
+        if not isinstance(point, dict):
+            raise ConfigError(f"sweep.enqueue[{i}]: {point!r} is no point; expected dimensions and their values, such "
+                              f"as {{optimizer.lr: 1e-3}}")
     if sweep.repeats > 1 and "seed" in sweep.space:
         raise ConfigError("sweep.repeats: the seed is in the space; one of them says how trials are repeated")
 

@@ -62,7 +62,9 @@ class FeedbackConfig:
     distribution: str = "uniform"  # uniform | normal
     scale: float = 1.0  # times 1/sqrt(size of the hidden layer)
     seed: int | None = None  # null: from the run's seed
-    granularity: str = "block"  # block | layer: feedback also behind every nonlinearity inside a block
+    granularity: str = "block"  # block | layer: feedback also behind every nonlinearity and attention inside a block
+    shared_positions: bool = False  # one B_l for all positions of a sequence, where the output has none
+    shared_layers: bool = False  # one matrix for all layers, each of which takes as much of it as it is wide
 
 
 @dataclass
@@ -177,9 +179,12 @@ DIMENSION_KEYS = ("choice", "low", "high", "step", "log", "when")  # of one entr
 
 @dataclass
 class ResourcesConfig:
-    """Of one trial that trains in one process; one with workers takes a CPU (or GPU) for each of them."""
+    """Of one trial that trains in one process; one with workers takes a CPU (or GPU) for each of them.
 
-    cpu: float = 1.0  # also its torch threads, rounded down, where parallel.threads is null
+    Trials at once get just that; one at a time has all of this machine, which must have as much.
+    """
+
+    cpu: float = 1.0  # of trials at once also the torch threads, rounded down, where parallel.threads is null
     gpu: float = 0.0  # fractions let trials share one
 
 

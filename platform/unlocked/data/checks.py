@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from unlocked.data.dataset import RawData
+from unlocked.data.text import EOS, PAD, SPECIAL
 from unlocked.errors import DataError
 
 Arrays = tuple[np.ndarray, np.ndarray]      # x (n, *in_shape), y (n,)
@@ -25,6 +26,8 @@ def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
     splits = {"train": (np.asarray(raw.x_train), np.asarray(raw.y_train))}
     if raw.x_test is not None:
         splits["test"] = (np.asarray(raw.x_test), np.asarray(raw.y_test))
+    if task == "translation":
+        _check_vocabularies(name, raw)
     for part, (x, y) in splits.items():
         _check_inputs(name, part, x)
         if raw.symbols is not None:
@@ -130,5 +133,24 @@ def _check_count(name: str, part: str, y: np.ndarray, n: int) -> None:
         raise wrong(name, f"x_{part} has {n} examples but y_{part} has {len(y)} targets")
 
 
+def _check_ended(name: str, part: str, y: np.ndarray, n: int) -> None:
+    """Targets that a decoder can learn to end: </s> at the end of each, and padding behind it."""
+    _check_tokens(name, part, y, n)
+    ended = (y == EOS).sum(1) == 1
+    ended &= (np.cumsum(y == EOS, 1) - (y == EOS) == (y == PAD)).all(1)  # what is behind the end, and that alone
+    if not ended.all():
+        raise wrong(name, f"y_{part} has sequences that are not tokens, the id {EOS} of {SPECIAL[EOS]} and then "
+                          f"padding ({PAD}), the first in example {int(np.argmin(ended))}")
+
+
+def _check_vocabularies(name: str, raw: RawData) -> None:
+    """Of a translation: sources are ids, and both vocabularies begin with the special tokens."""
+    targets = raw.symbols if raw.class_names is None else raw.class_names
+    for what, tokens in (("symbols", raw.symbols), ("class_names", targets)):
+        if tokens is None or tuple(tokens[:len(SPECIAL)]) != SPECIAL:
+            raise wrong(name, f"{what}, the vocabulary of the {'sources' if what == 'symbols' else 'targets'}, has to "
+                              f"begin with {', '.join(SPECIAL)}")
+
+
 _TARGETS = {"classification": _check_class_ids, "regression": _check_values, "language_modelling": _check_tokens,
-            "masked_language_modelling": _check_tokens}
+            "masked_language_modelling": _check_tokens, "translation": _check_ended}

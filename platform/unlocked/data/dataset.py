@@ -15,7 +15,8 @@ from unlocked.data.masking import Masking
 from unlocked_models.chain import Example
 from unlocked_models.registry import Registry
 
-TASKS = ("classification", "regression", "language_modelling", "masked_language_modelling")
+TASKS = ("classification", "regression", "language_modelling", "masked_language_modelling", "translation")
+TEST_FRACTION = 0.2  # set aside of a set without a test split of its own
 RESERVED = ("name", "root", "validation", "seed", "download")
 
 
@@ -82,7 +83,8 @@ class RawData:
             `symbols`, integer ids `(n, positions)` of those, taken as they are.
         y_train: by the set's task. Classification: `(n,)` integer class ids from 0. Regression: real values `(n,)` or
             `(n, values)`, taken as they are. Language modelling: ids `(n, positions)`, 0 where no target is; with
-            `masking`, what is asked for beside the words that it hides.
+            `masking`, what is asked for beside the words that it hides. Translation: ids `(n, positions)` of
+            `class_names`, each sequence ended by </s> and filled up with 0.
         x_test, y_test: the set's own test split; without one, 20 % of the training examples are set aside.
         class_names: by class id, value or token id; by default the ids themselves, the values' numbers, the symbols.
         symbols: the vocabulary: by id, the token that it stands for. Id 0 is padding.

@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 from unlocked.data.checks import Arrays, checked_names, checked_splits, wrong
-from unlocked.data.dataset import DATA, DataSet, RawData, Split
+from unlocked.data.dataset import DATA, TEST_FRACTION, DataSet, RawData, Split
 from unlocked.data.source import Source
 from unlocked.errors import DataError, reason
 from unlocked.seeding import derive_seed
 from unlocked_models.registry import UnknownName, unknown
-
-TEST_FRACTION = 0.2
 
 
 def load(name: str, *, root: str | Path | None = None, validation: float = 0.0, seed: int = 0,

@@ -48,5 +48,7 @@ def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> d
     group.load_weights(chain.state_dict())
     task = group.stages[0].learner.task
     metrics = task.metrics(group.outputs(split), task.target(rows))
+    if task.asks_network:
+        metrics |= task.final_metrics(chain, data, split)
     return {"run": run_dir.name, "checkpoint": str(path), "split": split,
             "metrics": {f"{split}/{name}": value for name, value in metrics.items()}}

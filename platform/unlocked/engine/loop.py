@@ -24,6 +24,7 @@ from torch import Tensor
 from unlocked.config import Config, to_dict
 from unlocked.data import DataSet
 from unlocked.engine.checkpoint import Checkpoints, Progress, load_states, load_weights
+from unlocked.engine.evaluate import load_chain
 from unlocked.engine.group import Group, InProcessGroup, Segment
 from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.plan import Plan, load_data, make_plan
@@ -34,6 +35,7 @@ from unlocked.engine.transfer import initial_weights, plan_run
 from unlocked.errors import RunFailed, RunInterrupted, RunPruned
 from unlocked.optim import lr_factor
 from unlocked.tracking import StudyTracking, Tracker, flatten, resolve_uri, sync_leftovers
+from unlocked_models.chain import Chain
 
 
 class Reporter(Protocol):
@@ -393,21 +395,25 @@ class _Run:
         if best is not None:
             group.load_weights(load_weights(best))
         self.test_outputs = group.outputs("test")
-        values = {f"test/{k}": v for k, v in self.task.metrics(
-            self.test_outputs, self.task.target(self.data.test)).items()}
-        self._log(values)
+        measured = self.task.metrics(self.test_outputs, self.task.target(self.data.test))
+        self.trained: Chain | None = None
+        if self.task.asks_network:
+            self.trained, _ = load_chain(self.folder.path, self.config, self.data, self.tested)
+            measured |= self.task.final_metrics(self.trained, self.data, "test")
+        self._log({f"test/{k}": v for k, v in measured.items()})
 
     def _finish(self) -> dict[str, Any]:
         p, config = self.progress, self.config
         recorder = self.tracker.recorder
-        for path in draw_figures(self.folder.path, self.plan, self.data, self.test_outputs):
+        for path in draw_figures(self.folder.path, self.plan, self.data, self.test_outputs, self.trained):
             recorder.artifact(path, "figures")
         summary = {
             "run": self.folder.name, "run_dir": str(self.folder.path), "mlflow_run_id": None,
             "data": config.data.name, "model": config.model["name"], "scheme": config.scheme.name,
             "stages": self.plan.stages, "replicas": config.parallel.replicas, "lag": self.plan.lag,
             "launcher": self.plan.launcher, "seed": config.seed, "steps": p.step,
-            "epochs": p.step // self.plan.steps_per_epoch, "tested": self.tested,
+            "epochs": p.step // self.plan.steps_per_epoch, "parameters": sum(self.plan.parameters),
+            "tested": self.tested,
             "metrics": dict(self.metrics),
             "steps_per_second": median(self.rates) if self.rates else None,
             "wait_fraction": [w / p.train_seconds for w in p.waited or []] if p.train_seconds else None,

@@ -137,6 +137,9 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     if shapes[-1] != wanted:
         raise ConfigError(f"model.name: {config.model['name']} gives outputs of shape {shapes[-1]}, {task} of "
                           f"{data.name} needs {wanted}")
+    unfit = objective.unfit(blocks)
+    if unfit is not None:
+        raise ConfigError(f"model.name: {config.model['name']} {unfit}")
     carries = bool(carrying(blocks))
     if carries and not data.ordered:
         raise ConfigError(f"model.carry: {config.model['name']} goes on where the last minibatch ended, but the "

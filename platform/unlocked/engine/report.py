@@ -11,6 +11,7 @@ from unlocked.data import DataSet
 from unlocked.engine.plan import Plan
 from unlocked.tasks import TASKS, Reconstruction
 from unlocked.tracking import collect_tags, read
+from unlocked_models.chain import Chain
 from unlocked_models.registry import MODELS
 
 
@@ -27,8 +28,10 @@ def run_tags(plan: Plan) -> dict[str, str]:
     return {**collect_tags(device), **{key: str(value) for key, value in own.items()}}
 
 
-def draw_figures(run_dir: Path, plan: Plan, data: DataSet, test_outputs: Tensor) -> list[Path]:
-    """The figures that this run has the metrics for, as PNG in `figures/`."""
+def draw_figures(run_dir: Path, plan: Plan, data: DataSet, test_outputs: Tensor, trained: Chain | None = None
+                 ) -> list[Path]:
+    """The figures that this run has the metrics for, as PNG in `figures/`, and those of the `trained` network where its
+    task asks for it."""
     from unlocked.tracking import figures
 
     folder, history = run_dir / "figures", read(run_dir)
@@ -39,10 +42,12 @@ def draw_figures(run_dir: Path, plan: Plan, data: DataSet, test_outputs: Tensor)
     if plan.task == "classification":
         made.append(figures.confusion_matrix(data.test.y.tolist(), test_outputs.argmax(1).tolist(), data.class_names,
                                              folder / "confusion_matrix.png"))
-    if issubclass(TASKS.get(plan.task), Reconstruction):
-        from unlocked.engine.evaluate import load_chain
+    if plan.task == "translation" and trained is not None:
+        from unlocked.generate.maps import draw_maps
+
+        made += draw_maps(trained, data, folder)
+    if issubclass(TASKS.get(plan.task), Reconstruction) and trained is not None:
         from unlocked.generate.autoencoders import run_figures
 
-        chain, _ = load_chain(run_dir, plan.config, data)
-        made += run_figures(chain, data, plan.make_task(), folder)
+        made += run_figures(trained, data, plan.make_task(), folder)
     return [path for path in made if path is not None]

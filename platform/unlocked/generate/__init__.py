@@ -18,8 +18,10 @@ from unlocked_models.registry import unknown
 # its keywords, with their annotations and defaults, are the command's options. It returns paths of what it wrote, or
 # texts.
 GENERATORS: dict[str, str] = {
+    "language_modelling": "unlocked.generate.text:generate_text",
     "reconstruction": "unlocked.generate.autoencoders:draw",
     "reconstruction_bernoulli": "unlocked.generate.autoencoders:draw",
+    "translation": "unlocked.generate.translate:translate",
 }
 
 

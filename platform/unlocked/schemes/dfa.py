@@ -10,15 +10,20 @@ its update is backprop's. No gradient passes from a block to the one below, so t
 computed. With `granularity: layer` feedback also arrives behind every nonlinearity inside a block, and behind every
 layer that asks for it by `feedback_point = True`, such as attention: of a Transformer's layer then attention, the inner
 layer of the feed-forward network and the sum behind it each learn from a feedback of their own (Launay et al. 2020,
-arXiv:2006.12878, section 3.4: micro; block is their macro).
+arXiv:2006.12878: micro; block is their macro).
 
 Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
 position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
-concerns all: the sum of the errors. Where both are maps (of images that are given back), B_l acts per pixel of the
-hidden map, on the patch of errors that it covers. Any other error is projected as a whole, flattened.
+concerns all: the sum of the errors; so do all states of a block that `encodes`. Where both are maps (of images that
+are given back), B_l acts per pixel of the hidden map, on the patch of errors that it covers. Any other error is
+projected as a whole, flattened, to as many numbers as the state has; or, with `shared_positions`, to one vector that
+every position of a sequence gets, as from a head that pools them: weights shared over positions can only follow one
+feedback.
 
 B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l (at one
-position or pixel).
+position or pixel, where B_l is of one). With `shared_layers` all B_l are the first d_l columns of one matrix, scaled by
+their own d_l (Launay et al. 2019, arXiv:1906.04554). Where blocks add to a residual stream, the true gradients of their
+outputs are nearly the same, and so are then these.
 
 Lag: e of minibatch t-D is consumed at step t. What the backward needs is *stashed*: activations, and copies
 of the few weights it reads, as they were at step t-D. So a late update is the exact DFA gradient of its own
@@ -43,7 +48,7 @@ from unlocked.config.schema import Config
 from unlocked.schemes.base import ModuleLearner, Part, Ports, backward, register_scheme
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
-from unlocked_models.chain import Batch, Chain, carrying
+from unlocked_models.chain import Batch, Chain, carrying, encodes
 
 NONLINEARITIES = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
                   nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish)
@@ -53,12 +58,13 @@ def _unpack(x: Tensor) -> Tensor:
     return x
 
 
-def _at_positions(e: Tensor, positions: int) -> Tensor:
-    """The errors `(batch, positions of the output, outputs)` at the positions of a hidden state, aligned at the end."""
-    if positions == e.shape[1]:
+def _at_positions(e: Tensor, positions: int, apart: bool = False) -> Tensor:
+    """The errors `(batch, positions of the output, outputs)` at the positions of a hidden state, aligned at the end;
+    of one whose positions are `apart` from the output's, their sum at each."""
+    if positions == e.shape[1] and not apart:
         return e
     rest, whole = positions - e.shape[1], e.sum(1, keepdim=True)
-    return whole.expand(-1, positions, -1) if rest < 0 else torch.cat([whole.expand(-1, rest, -1), e], 1)
+    return whole.expand(-1, positions, -1) if rest < 0 or apart else torch.cat([whole.expand(-1, rest, -1), e], 1)
 
 
 def _patch(out: tuple[int, ...], hidden: tuple[int, ...]) -> tuple[int, int]:
@@ -104,6 +110,7 @@ class DFA(ModuleLearner):
         self._error_shape = task.output_shape(part.example)
         self.taps = _Taps(chain, part, config.scheme.feedback.granularity)
         self.feedback = [self._draw(block, nth, shape) for block, nth, shape in self.taps.shapes]
+        self._apart = [encodes(chain[block - part.start]) for block, _, _ in self.taps.shapes]
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:
@@ -115,19 +122,24 @@ class DFA(ModuleLearner):
         the chain, however it is cut."""
         config = self.config.scheme.feedback
         seed = config.seed if config.seed is not None else self.config.seed
-        generator = torch.Generator().manual_seed(derive_seed(seed, "feedback", block, nth))
-        dimensions = len(shape) if len(shape) == len(self._error_shape) else 1
-        if dimensions == 3:
-            outputs, size = self._error_shape[0] * math.prod(_patch(self._error_shape, shape)), shape[0]
-        else:
-            outputs, size = (s[1] if dimensions == 2 else math.prod(s) for s in (self._error_shape, shape))
+        error, maps = self._error_shape, len(shape) == len(self._error_shape) == 3
+        by_position = len(shape) == len(error) == 2
+        one_for_all = len(shape) == 2 and len(error) == 1 and config.shared_positions
+        outputs = error[1] if by_position else error[0] * math.prod(_patch(error, shape)) if maps else math.prod(error)
+        size = shape[1] if by_position or one_for_all else shape[0] if maps else math.prod(shape)
         bound = config.scale / size**0.5
-        B = torch.empty(outputs, size, dtype=torch.float64)
-        if config.distribution == "uniform":
-            B.uniform_(-bound, bound, generator=generator)
+        if config.shared_layers:
+            column = [derive_seed(seed, "feedback", c) for c in range(size)]
+            B = torch.stack([self._entries((outputs,), bound, c) for c in column], 1)
         else:
-            B.normal_(0.0, bound / 3**0.5, generator=generator)
+            B = self._entries((outputs, size), bound, derive_seed(seed, "feedback", block, nth))
         return B.to(self.device, self.dtype)
+
+    def _entries(self, shape: tuple[int, ...], bound: float, seed: int) -> Tensor:
+        generator, entries = torch.Generator().manual_seed(seed), torch.empty(shape, dtype=torch.float64)
+        if self.config.scheme.feedback.distribution == "uniform":
+            return entries.uniform_(-bound, bound, generator=generator)
+        return entries.normal_(0.0, bound / 3**0.5, generator=generator)
 
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
         if self.part.is_last:
@@ -155,14 +167,15 @@ class DFA(ModuleLearner):
         """g_l = B_l e for every point l of this module."""
         flat = e.flatten(1)
 
-        def at(h: Tensor, B: Tensor) -> Tensor:
+        def one(B: Tensor, apart: bool, h: Tensor) -> Tensor:
             if e.dim() == h.dim() == 3:
-                return _at_positions(e, h.shape[1]) @ B
+                return _at_positions(e, h.shape[1], apart) @ B
             if e.dim() == h.dim() == 4:
                 return (_at_pixels(e, tuple(h.shape)) @ B).transpose(1, 2).reshape(h.shape)
-            return (flat @ B).view_as(h)
+            g = flat @ B
+            return g.view_as(h) if g.shape[1] == h[0].numel() else g[:, None, :].expand_as(h)
 
-        return [at(h, B) for B, h in zip(self.feedback, points, strict=True)]
+        return [one(B, apart, h) for B, apart, h in zip(self.feedback, self._apart, points, strict=True)]
 
     def _forward(self, h_in: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         with self.taps.cutting() as (after, points):

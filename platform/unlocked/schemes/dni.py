@@ -33,7 +33,7 @@ from unlocked.schemes.inputs import SyntheticInput
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
-from unlocked_models.chain import Batch, Chain, Example
+from unlocked_models.chain import Batch, Chain, Example, encodes
 
 
 @register_scheme("dni")
@@ -52,7 +52,7 @@ class DNI(ModuleLearner):
             sg = config.scheme.sg
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(derive_seed(config.seed, "sg", part.stop))
-                model = self.make_sg(config, part.out_shape, task, part.example)
+                model = self.make_sg(config, part.out_shape, task, part.example, encodes(chain[-1]))
             self.sg = model.to(self.device, self.dtype)
             self.sg_optimizer = build_optimizer(
                 OptimizerConfig(name=sg.optimizer, lr=sg.lr or config.optimizer.lr), self.sg.parameters())
@@ -70,13 +70,14 @@ class DNI(ModuleLearner):
             self.inputs_optimizer = build_optimizer(OptimizerConfig(name="adam", lr=lr), self.inputs.parameters())
 
     @classmethod
-    def make_sg(cls, config: Config, shape: tuple[int, ...], task: Task, example: Example) -> SyntheticGradient:
-        """M of a boundary of this shape."""
+    def make_sg(cls, config: Config, shape: tuple[int, ...], task: Task, example: Example,
+                apart: bool = False) -> SyntheticGradient:
+        """M of a boundary of this shape; `apart`: its positions are not those of the targets."""
         if not cls.conditional:
             return SyntheticGradient(config.scheme.sg, shape)
         context = task.context_shape(example)
         ids = bool(example.y_shape) and not example.y_real and not task.learns_input
-        return SyntheticGradient(config.scheme.sg, shape, context, example.n_outputs if ids else None)
+        return SyntheticGradient(config.scheme.sg, shape, context, example.n_outputs if ids else None, apart)
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:

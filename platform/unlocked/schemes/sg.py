@@ -25,14 +25,15 @@ class SyntheticGradient(nn.Module):
     positions share one M, and, for kind conv, feature maps `(channels, height, width)`. The context is concatenated to
     the vector, flattened; to every position; or as one constant plane per feature. Where it has positions itself, a
     sequence of as many is given them one by one, and a longer one, which begins with what is only looked at, at its
-    end. Where it has maps they are pooled to the resolution of h. Ids below `vocabulary` are embedded first, by weights
+    end, with their mean before it; one whose positions are `apart` from the targets' gets the mean at each. Where it
+    has maps they are pooled to the resolution of h. Ids below `vocabulary` are embedded first, by weights
     that M learns, and their mean stands for all of them where h has no positions.
 
     Raises `ConfigError` for a convolution without feature maps.
     """
 
     def __init__(self, config: SGConfig, shape: tuple[int, ...], context: tuple[int, ...] = (),
-                 vocabulary: int | None = None):
+                 vocabulary: int | None = None, apart: bool = False):
         super().__init__()
         self.shape = shape
         self.embedding = None
@@ -48,7 +49,8 @@ class SyntheticGradient(nn.Module):
         self.maps, self.positions = kind == "conv", len(shape) == 2
         features = shape[0] if self.maps else shape[1] if self.positions else int(torch.Size(shape).numel())
         # positions of the context that those of h stand beside
-        self.beside = context[0] if self.positions and len(context) == 2 and context[0] <= shape[0] else 0
+        aligned = self.positions and len(context) == 2 and context[0] <= shape[0] and not apart
+        self.beside = context[0] if aligned else 0
         pooled = self.maps and len(context) == 3
         beside = self.beside or pooled or self.embedding is not None
         width = (context[0] if pooled else context[-1] if beside else math.prod(context)) if context else 0
@@ -65,8 +67,8 @@ class SyntheticGradient(nn.Module):
         if self.embedding is not None:
             context = self.embedding(context)
         if self.beside:
-            missing = h.shape[1] - context.shape[1]
-            return functional.pad(context, (0, 0, missing, 0)).flatten(0, 1)
+            whole = context.mean(1, keepdim=True).expand(-1, h.shape[1] - context.shape[1], -1)
+            return torch.cat([whole, context], 1).flatten(0, 1)
         if self.maps and context.dim() == 4:
             return functional.adaptive_avg_pool2d(context, (h.shape[2], h.shape[3]))
         context = context.flatten(1) if self.embedding is None else context.mean(1)

@@ -19,7 +19,7 @@ from unlocked.tracking import flatten
 from unlocked_models.registry import unknown
 
 SHOWN = 10  # refused trials of which each gets its line
-LOOKED_AT = 200  # corners of a search's space that are checked
+LOOKED_AT = 200  # corners of a search's space that are drawn and checked
 
 
 def check_study(config: Config, space: Space) -> list[str]:
@@ -29,11 +29,10 @@ def check_study(config: Config, space: Space) -> list[str]:
     """
     check_search(config)
     grid = is_grid(config)
-    points = space.grid() if grid else space.corners()
-    if not grid:
-        points = random.Random(0).sample(points, min(len(points), LOOKED_AT))
-        points += [space.complete(point, f"sweep.enqueue[{i}]") for i, point in enumerate(config.sweep.enqueue)
-                   if len(point) == len(space.dimensions)]
+    for i, point in enumerate(config.sweep.enqueue):
+        space.check_point(point, f"sweep.enqueue[{i}]")
+    points = space.grid() if grid else [
+        *_corners(space), *(point for point in config.sweep.enqueue if len(point) == len(space.dimensions))]
     stopped, lines = _refused(config, space, points)
     if stopped == len(points) or (grid and stopped):
         raise ConfigError(f"sweep.space: {stopped} of {len(points)} trials cannot run:\n" + "\n".join(lines))
@@ -43,6 +42,13 @@ def check_study(config: Config, space: Space) -> list[str]:
         raise ConfigError("sweep.plot: a search has the plots of its study; x and lines are for grids")
     return [f"{stopped} of {len(points)} corners of the space cannot run; such trials will fail:", *lines] \
         if stopped else []
+
+
+def _corners(space: Space) -> list[Point]:
+    """Some of the points that have every range at one of its ends: their number grows with that of the dimensions."""
+    draws = random.Random(0)
+    drawn = (space.suggest(lambda dimension: draws.choice(dimension.ends())) for _ in range(LOOKED_AT))
+    return list({tuple(point.items()): point for point in drawn}.values())
 
 
 def _refused(config: Config, space: Space, points: Sequence[Point]) -> tuple[int, list[str]]:
@@ -55,7 +61,7 @@ def _refused(config: Config, space: Space, points: Sequence[Point]) -> tuple[int
             trial = space.config(point)
             key = json.dumps(to_dict(replace(trial, seed=0)), sort_keys=True)
             if key not in seen:
-                seen[key] = _reason_against(config.sweep.metrics(), trial, data)
+                seen[key] = _reason_against(trial, _asked_for(config), data)
             reason = seen[key]
         except ConfigError as error:
             reason = str(error)
@@ -68,7 +74,15 @@ def _refused(config: Config, space: Space, points: Sequence[Point]) -> tuple[int
     return sum(map(len, refused.values())), lines
 
 
-def _reason_against(metrics: Sequence[str], trial: Config, data: dict[str, DataSet]) -> str | None:
+def _asked_for(config: Config) -> list[tuple[str, str]]:
+    """The metrics that a study wants of its trials, each with the key that names it."""
+    sweep = config.sweep
+    return [*(("sweep.metric", metric) for metric in sweep.metrics()),
+            *(("sweep.constraints", metric) for metric in sweep.constraints),
+            *([("sweep.plot.y", sweep.plot.y)] if sweep.plot.y is not None else [])]
+
+
+def _reason_against(trial: Config, metrics: Sequence[tuple[str, str]], data: dict[str, DataSet]) -> str | None:
     key = json.dumps(to_dict(trial)["data"], sort_keys=True)
     if key not in data:
         data[key] = load_data(trial)
@@ -76,7 +90,8 @@ def _reason_against(metrics: Sequence[str], trial: Config, data: dict[str, DataS
         plan = plan_run(trial, data[key])
     except ConfigError as error:
         return str(error)
-    return next((reason for metric in metrics if (reason := _reason_against_metric(metric, plan))), None)
+    return next((f"{key}: {reason}" for key, metric in metrics if (reason := _reason_against_metric(metric, plan))),
+                None)
 
 
 def _reason_against_metric(metric: str, plan: Plan) -> str | None:
@@ -85,9 +100,9 @@ def _reason_against_metric(metric: str, plan: Plan) -> str | None:
     known = [f"{split}/{name}" for split in ("test", "val") for name in ("loss", monitor)] + [
         f"best/val_{monitor}", "train/loss", "time/steps_per_second", "time/examples_per_second"]
     if metric not in known and not metric.startswith(("time/", "align/", "sg/")):
-        return f"sweep.metric: {unknown('metric', metric, known)}"
+        return unknown("metric", metric, known)
     if metric.startswith(("val/", "best/")) and plan.config.data.validation == 0:
-        return f"sweep.metric: {metric} needs a validation split; data.validation is 0"
+        return f"{metric} needs a validation split; data.validation is 0"
     return None
 
 

@@ -33,6 +33,8 @@ from unlocked.tracking.folder import locked
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
+DRAFT = ".study.yaml"
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -61,6 +63,10 @@ class Watcher(Protocol):
 
     def finished(self, progress: Progress) -> None: ...
 
+    def retried(self, number: int, text: str) -> None:
+        """The process of a trial died; its point is queued again as a trial of its own."""
+        ...
+
     def note(self, text: str) -> None: ...
 
 
@@ -74,6 +80,8 @@ class Unwatched:
     def epoch(self, number: int, epoch: int, epochs: int, value: float | None) -> None: ...
 
     def finished(self, progress: Progress) -> None: ...
+
+    def retried(self, number: int, text: str) -> None: ...
 
     def note(self, text: str) -> None: ...
 
@@ -107,10 +115,9 @@ def sweep(config: Config, *, imports: Sequence[str] = (), watcher: Watcher | Non
         if not held:
             raise ConfigError(f"name: the study {folder} is being run by another process")
         study = Study(folder, config, space)
-        (folder / "study.yaml").write_text(to_yaml(config))
-        wanted = space.grid() if is_grid(config) else [
-            space.complete(point, f"sweep.enqueue[{i}]") for i, point in enumerate(config.sweep.enqueue)]
-        study.enqueue(wanted, retry_failed)
+        (folder / DRAFT).write_text(to_yaml(config))
+        (folder / DRAFT).replace(folder / "study.yaml")  # whole at any moment: it says where the record is
+        study.enqueue(space.grid() if is_grid(config) else config.sweep.enqueue, retry_failed)
         summary = _Sweep(config, space, study, folder, imports, watcher).complete()
     if plot is not None and "plot" in summary:
         plot.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +134,7 @@ def _make_folder(config: Config) -> Path:
     folder = folder_of(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        others = {entry.name for entry in folder.iterdir()} - {"lock"}
+        others = {entry.name for entry in folder.iterdir()} - {"lock", DRAFT}
     except OSError as error:
         raise ConfigError(f"tracking.runs: {folder} cannot be written: {error.strerror}") from None
     if others and not known_study(folder):
@@ -158,7 +165,7 @@ class _Sweep:
         records = list(study.records())
         self.done, self.before = len(records), len(records)
         self.leader = Leader(config, space, records)
-        # a grid ends with its queue; a search has its number of trials, queued ones and failures included
+        # a grid has its queue; a search has its number of trials, queued ones and failures included
         self.total = self.done + study.waiting() if is_grid(config) else config.sweep.trials
         self.deadline = time.monotonic() + 3600 * config.sweep.hours if config.sweep.hours else None
         self.began = time.monotonic()
@@ -166,6 +173,8 @@ class _Sweep:
     def complete(self) -> dict[str, Any]:
         if self.total is not None and self.done >= self.total:
             self.watcher.started(self.folder, self.done, self.done, 0)
+            if waiting := self.study.waiting():
+                self.watcher.note(f"{waiting} queued trials wait for a larger sweep.trials")
             return self._summary()
         tracking, root = self.config.tracking, Path(self.config.tracking.runs)
         sync_leftovers(root, tracking.uri)
@@ -221,19 +230,21 @@ class _Sweep:
 
     def _ask(self) -> _Live | None:
         """The next trial, ready to start; None when there is to be none."""
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            return None
-        if not self.study.waiting() and (is_grid(self.config) or self._all_asked()):
-            return None
-        trial, point = self.study.ask()
-        runs = trial.user_attrs.get("runs", {})
-        job = Job(trial.number, self.config, self.metric, runs, self.imports)
-        try:
-            config = replace(self.space.config(point), sweep=replace(self.config.sweep, space={}))
-        except ConfigError as error:  # of a search: a combination that cannot be
-            self._end(_Live(trial, point, job, time.monotonic()), Outcome(failure=str(error)))
-            return self._ask()
-        return _Live(trial, point, replace(job, config=config), time.monotonic())
+        while not self._all_asked() and (self.deadline is None or time.monotonic() < self.deadline):
+            trial, point = self.study.ask()
+            attrs = trial.user_attrs
+            job = Job(trial.number, self.config, self.metric, attrs.get("runs", {}), self.imports)
+            live = _Live(trial, point, job, time.monotonic())
+            if "pruned" in attrs:  # a kill came between this and its state
+                self._end(live, Outcome(pruned=attrs["pruned"]))
+                continue
+            try:
+                config = replace(self.space.config(point), sweep=replace(self.config.sweep, space={}))
+            except ConfigError as error:  # of a search: a combination that cannot be
+                self._end(live, Outcome(failure=str(error)))
+                continue
+            return replace(live, job=replace(job, config=config))
+        return None
 
     def _all_asked(self) -> bool:
         return self.total is not None and self.done + len(self.live) >= self.total
@@ -249,21 +260,22 @@ class _Sweep:
             self.study.prune(trial, outcome.pruned)
         elif failure is None:
             values, failure = self.study.complete(trial, outcome.summaries)
-        else:
+        if failure is not None:
             log = self.folder / "failures" / f"trial-{trial.number:04d}.txt"
             log.parent.mkdir(exist_ok=True)
             log.write_text(f"{name_of(live.point)}\n\n{failure}\n\n{outcome.detail}")
             self.study.fail(trial, failure)
-            if outcome.may_pass and trial.user_attrs.get("retries", 0) < self.config.sweep.retries:
-                self.study.retry(trial.number, live.point, trial.user_attrs.get("retries", 0) + 1, live.job.runs)
-                self.watcher.note(f"trial {trial.number}: {failure}; it is tried again")
+            retries = trial.user_attrs.get("retries", 0)
+            if outcome.may_pass and retries < self.config.sweep.retries:
+                self.study.retry(trial.number, live.point, retries + 1, live.job.runs)
+                self.watcher.retried(trial.number, f"trial {trial.number}: {failure}; it is tried again")
                 return
         self.done += 1
         record = self.study.record(trial.number)
         self.leader.add(record)
         if values is not None:
             names = self.config.sweep.metrics()
-            self.tracker.recorder.metrics(self.done, {
+            self.tracker.recorder.metrics(self.study.finished(), {
                 **{f"trial/{name}": value for name, value in zip(names, values, strict=True)}, **self.leader.best()})
         seconds = time.monotonic() - live.began
         left = None

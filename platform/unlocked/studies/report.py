@@ -2,6 +2,7 @@
 
     runs/<study>/trials.csv    every trial: number, state, parameters, values, seconds, run folders, failure
     runs/<study>/results.csv   a grid's groups over their seeds, results.png as a figure
+    runs/<study>/matrix.md     a grid of presets that promise something (`expect`): models and schemes, and what holds
     runs/<study>/plots/        a search's history, importances, slices, contours, ... as HTML and PNG
     runs/<study>/best.yaml     `unlocked train runs/<study>/best.yaml` repeats the best trial
     runs/<study>/pareto/       of several metrics, a file for every trial that no other is better than in all of them
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.config import Config
+from unlocked.studies.expectations import MATRIX, cells_of, write_table
 from unlocked.studies.plots import draw_search
 from unlocked.studies.search import is_grid
 from unlocked.studies.space import Point, Space, brief, name_of
@@ -51,8 +53,8 @@ def metrics_of(config: Config) -> list[str]:
 
 
 class Leader:
-    """The best so far, trial by trial: of a grid the group with the best mean over its seeds, not the luckiest seed
-    and the control only while there is no other; of a search the best feasible trial."""
+    """The best so far, trial by trial: of a grid the feasible group with the best mean over its seeds, not the luckiest
+    seed and the control only while there is no other; of a search the best feasible trial."""
 
     def __init__(self, config: Config, space: Space, records: Iterable[Record]):
         self._config, self._space = config, space
@@ -60,7 +62,7 @@ class Leader:
         self._metric = config.sweep.metrics()[0]
         self._sign = -1.0 if directions_of(config)[0] == "maximize" else 1.0
         self._rows: dict[tuple[str, ...], Row] = {}
-        self._best: tuple[tuple[bool, float], Row] | None = None
+        self._best: tuple[tuple[bool, bool, float], Row] | None = None
         for record in records:
             self.add(record)
 
@@ -73,18 +75,21 @@ class Leader:
         control = record.summaries[0]["scheme"] == CONTROL
         row = self._rows.setdefault(tuple(group.values()), Row(group, control=control and self._grid))
         row.seeds |= {str(summary["seed"]): summary["metrics"] for summary in record.summaries}
-        if not self._grid and record.feasible:
+        row.feasible = all(bound.get("min", -math.inf) <= mean_of(row, metric) <= bound.get("max", math.inf)
+                           for metric, bound in self._config.sweep.constraints.items())
+        if not self._grid and row.feasible:
             rank = self._rank(row)
             self._best = (rank, row) if self._best is None or rank < self._best[0] else self._best
 
     def rows(self) -> list[Row]:
-        """A row per group of completed trials, or per trial; the best first, the frozen control last."""
+        """A row per group of completed trials, or per trial; the best first, a grid's frozen control and then what
+        is beyond the constraints last."""
         return sorted(self._rows.values(), key=self._rank)
 
     def row(self) -> Row | None:
         if not self._grid:
             return self._best[1] if self._best else None
-        return min(self._rows.values(), key=self._rank, default=None)
+        return min((row for row in self._rows.values() if row.feasible), key=self._rank, default=None)
 
     def best(self) -> dict[str, float]:
         """As metrics of the study's own run."""
@@ -100,8 +105,8 @@ class Leader:
             return f"{value} trial {row.group['trial']}"
         return f"{value} {row.label}" + (f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else "")
 
-    def _rank(self, row: Row) -> tuple[bool, float]:
-        return row.is_control, self._sign * mean_of(row, self._metric)
+    def _rank(self, row: Row) -> tuple[bool, bool, float]:
+        return not row.feasible, self._grid and row.is_control, self._sign * mean_of(row, self._metric)
 
 
 def mean_of(row: Row, metric: str) -> float:
@@ -128,6 +133,10 @@ def summary_of(config: Config, space: Space, study: Study, folder: Path) -> dict
         "pruned": sum(record.pruned is not None for record in records), "metric": config.sweep.metric,
         "rows": leader.rows(), "failed": {name_of(record.point): record.failure for record in records
                                           if record.failure is not None}, "best": best}
+    if is_grid(config):
+        cells = cells_of(space, records)
+        summary["broken"] = [line for cell in cells for line in cell.broken()]
+        summary["promises"] = sum(len(cell.bounds) for cell in cells)
     if len(metrics) > 1:
         summary["pareto"] = [{"trial": record.number, "params": record.point, "values": record.values}
                              for record in records if record.number in front]
@@ -140,6 +149,8 @@ def write_report(config: Config, space: Space, study: Study, folder: Path, summa
     found = {"trials_table": _write_trials(config, space, records, folder / TRIALS)}
     files = [found["trials_table"]]
     if is_grid(config):
+        if summary["promises"]:
+            found["matrix"] = write_table(cells_of(space, records), folder / MATRIX)
         rows, metric = summary["rows"], config.sweep.plot.y or config.sweep.metrics()[0]
         if rows:
             found["table"] = to_csv(rows, folder / TABLE, metrics_of(config))

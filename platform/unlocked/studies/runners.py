@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from unlocked.config import Config, from_tree, to_dict
 from unlocked.engine.cluster import resources_text, start_ray
 from unlocked.engine.interrupt import StopSignal
@@ -49,8 +51,8 @@ def make_runner(config: Config, space: Space, runs: StudyRuns, stop: StopSignal,
     """In this process for one trial at a time, else on Ray. Raises `ConfigError` where no trial could ever start."""
     several, workers = config.sweep.concurrent > 1, _most_workers(space)
     if several or workers > 1:  # a private Ray is made for the largest trial: it cannot grow
-        start_ray(max(math.ceil(config.sweep.resources.cpu), workers), config.parallel.address)
-    return OnRay(config, runs, stop, imports) if several else Here(runs, stop)
+        start_ray(workers, config.parallel.address)
+    return OnRay(config, runs, stop, imports) if several else Here(config, runs, stop)
 
 
 def _most_workers(space: Space) -> int:
@@ -65,7 +67,9 @@ class Here:
 
     limit = 1
 
-    def __init__(self, runs: StudyRuns, stop: StopSignal):
+    def __init__(self, config: Config, runs: StudyRuns, stop: StopSignal):
+        here = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+        _refuse_what_fits_nowhere(config, [here], f"this machine has {here['CPU']:g} CPU and {here['GPU']:g} GPU")
         self._runs, self._stop = runs, stop
         self._job: Job | None = None
 
@@ -140,11 +144,11 @@ class _Trials:
 
     def __init__(self, folder: str, path: Sequence[str], imports: Sequence[str], mailbox: Any):
         enter(folder, path, imports)
-        self._mailbox = mailbox
+        self._mailbox, self._stop = mailbox, _FarStop(mailbox)  # one for all: each waits at the mailbox for good
 
     def run(self, tree: dict[str, Any], job: Job, tags: dict[str, str], prunes: bool) -> Outcome:
         far = _FarJudge(self._mailbox, tags, prunes)
-        return run_trial(replace(job, config=from_tree(tree)), far, far, _FarStop(self._mailbox))
+        return run_trial(replace(job, config=from_tree(tree)), far, far, self._stop)
 
 
 class _FarJudge:
@@ -204,12 +208,15 @@ class OnRay:
         self._ray, self._config, self._runs, self._stop, self._imports = ray, config, runs, stop, list(imports)
         self.limit = config.sweep.concurrent
         self._have = ray.cluster_resources()
-        self._refuse_what_fits_nowhere()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        _refuse_what_fits_nowhere(config, nodes, f"the cluster has {resources_text()} on {len(nodes)} "
+                                                 f"node{'s' * (len(nodes) > 1)}")
         mailbox: Any = ray.remote(_Mailbox)
         self._mailbox = mailbox.options(num_cpus=0, max_concurrency=10_000).remote()
         self._mail = self._mailbox.take.remote()
         self._idle: dict[tuple[float, float], list[Any]] = {}  # actors by their resources
         self._running: dict[Any, tuple[Job, Any, tuple[float, float]]] = {}
+        self._deadline = math.inf  # when trials that were asked to stop and have not are killed
 
     def has_room(self, job: Job) -> bool:
         if len(self._running) >= self.limit:
@@ -220,6 +227,9 @@ class OnRay:
 
     def start(self, job: Job) -> None:
         size = self._holds(job)
+        for other, idle in self._idle.items():  # one of another size holds what this trial or its workers need
+            while other != size and idle:
+                self._ray.kill(idle.pop(), no_restart=True)
         idle = self._idle.setdefault(size, [])
         actor = idle.pop() if idle else self._new_actor(size)
         config = job.config
@@ -230,10 +240,9 @@ class OnRay:
         self._running[ref] = (job, actor, size)
 
     def next(self, judge: Judge) -> tuple[Job, Outcome]:
-        asked: float | None = None
         while True:
-            if self._stop.asked and asked is None:
-                asked = time.monotonic()
+            if self._stop.asked and self._deadline == math.inf:
+                self._deadline = time.monotonic() + STOPPING
                 self._mailbox.stop.remote()
             done, _ = self._ray.wait([self._mail, *self._running], timeout=0.5)
             if self._mail in done:
@@ -241,7 +250,7 @@ class OnRay:
             ended = next((ref for ref in done if ref in self._running), None)
             if ended is not None:
                 return self._end(ended, judge)
-            if asked is not None and time.monotonic() - asked > STOPPING:
+            if time.monotonic() > self._deadline:
                 ref, (job, actor, _) = next(iter(self._running.items()))
                 del self._running[ref]
                 self._ray.kill(actor, no_restart=True)
@@ -267,11 +276,9 @@ class OnRay:
         job, actor, size = self._running.pop(ref)
         try:
             outcome = self._ray.get(ref)
-        except self._ray.exceptions.RayActorError as error:
-            outcome = Outcome(failure=f"the process of the trial died: {reason(error)}", detail=str(error),
-                              may_pass=True)
-        except self._ray.exceptions.RayTaskError as error:  # before the trial itself began
-            outcome = Outcome(failure=f"the trial could not start: {reason(error)}", detail=str(error))
+        except self._ray.exceptions.RayError as error:
+            self._ray.kill(actor, no_restart=True)  # if it lives, it holds what the next trial needs
+            outcome = self._failed(error)
         else:
             self._idle[size].append(actor)
         ready, _ = self._ray.wait([self._mail], timeout=0.05)  # what it said last
@@ -279,10 +286,14 @@ class OnRay:
             self._deliver(judge)
         return job, outcome
 
+    def _failed(self, error: Exception) -> Outcome:
+        """Of a trial that gave no outcome itself: our own code raised before it began, or its process was lost."""
+        raised = isinstance(error, self._ray.exceptions.RayTaskError) or getattr(error, "actor_init_failed", False)
+        failure = (f"the trial could not start: {str(error).strip().splitlines()[-1]}" if raised else
+                   f"the process of the trial died: {reason(error)}")  # the last line of a traceback is what was raised
+        return Outcome(failure=failure, detail=str(error), may_pass=not raised)
+
     def _new_actor(self, size: tuple[float, float]) -> Any:
-        for other, idle in self._idle.items():  # one of another size holds what this one needs
-            while other != size and idle:
-                self._ray.kill(idle.pop(), no_restart=True)
         return self._ray.remote(_Trials).options(num_cpus=size[0], num_gpus=size[1], max_restarts=0).remote(
             os.getcwd(), import_path(), self._imports, self._mailbox)
 
@@ -298,12 +309,11 @@ class OnRay:
         workers = float(parallel.stages * parallel.replicas)
         return workers, workers if self._have.get("GPU") and parallel.device != "cpu" else 0.0
 
-    def _refuse_what_fits_nowhere(self) -> None:
-        given = self._config.sweep.resources
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if not any(node.get("CPU", 0.0) >= given.cpu and node.get("GPU", 0.0) >= given.gpu for node in nodes):
-            raise ConfigError(f"sweep.resources: no node has {given.cpu:g} CPU and {given.gpu:g} GPU for a trial (the "
-                              f"cluster has {resources_text()} on {len(nodes)} node{'s' * (len(nodes) > 1)})")
+
+def _refuse_what_fits_nowhere(config: Config, nodes: Sequence[dict[str, float]], have: str) -> None:
+    given = config.sweep.resources
+    if not any(node.get("CPU", 0.0) >= given.cpu and node.get("GPU", 0.0) >= given.gpu for node in nodes):
+        raise ConfigError(f"sweep.resources: no node has {given.cpu:g} CPU and {given.gpu:g} GPU for a trial ({have})")
 
 
 def _has_workers(config: Config) -> bool:

@@ -29,14 +29,13 @@ PRUNERS = {"asha": "SuccessiveHalvingPruner", "hyperband": "HyperbandPruner", "m
 
 # what the field expects of the name, where Optuna's default is otherwise
 _SAMPLER_DEFAULTS: dict[str, dict[str, Any]] = {
-    "TPESampler": {"multivariate": True, "group": True},  # joint over the dimensions that trials have in common
+    "TPESampler": {"multivariate": True},
     "QMCSampler": {"scramble": True}}
 _PRUNER_DEFAULTS: dict[str, dict[str, Any]] = {
     "SuccessiveHalvingPruner": {"min_resource": 1},  # epochs; `auto` would wait for a whole trial
     "PercentilePruner": {"percentile": 25.0},
-    "PatientPruner": {"wrapped_pruner": None, "patience": 3}}
-_SEQUENCES = ("QMCSampler", "BruteForceSampler")  # one sequence for a whole study, so one seed
-_EPOCHS = {"HyperbandPruner": "max_resource"}
+    "PatientPruner": {"wrapped_pruner": "median", "patience": 3}}
+_EXHAUSTIVE = ("GridSampler", "BruteForceSampler")  # they stop Optuna's own loop when they are through
 
 
 def is_grid(config: Config) -> bool:
@@ -66,9 +65,11 @@ def make_sampler(config: Config, number: int) -> BaseSampler:
     name = cls.__name__
     given = _SAMPLER_DEFAULTS.get(name, {}) | options
     if "seed" in known:
-        fixed = name in _SEQUENCES
+        of = () if name == "QMCSampler" else (number,)  # whose sequence is one for a whole study
         # 32 bits: what numpy and scipy seed from everywhere
-        given = {"seed": derive_seed(config.seed, "sweep", *(() if fixed else (number,))) >> 31} | given
+        given = {"seed": derive_seed(config.seed, "sweep", *of) >> 31} | given
+    if name == "TPESampler":
+        given = {"group": given["multivariate"]} | given  # joint over the dimensions that trials have in common
     if "warn_independent_sampling" in known and name != "TPESampler":  # whose own is deprecated
         given = {"warn_independent_sampling": False} | given  # conditional dimensions are drawn alone
     if "constant_liar" in known:
@@ -78,23 +79,20 @@ def make_sampler(config: Config, number: int) -> BaseSampler:
 
 def make_pruner(config: Config) -> BasePruner:
     """The pruner, over epochs; Optuna's that never prunes where none is configured."""
-    from optuna.pruners import MedianPruner, NopPruner
+    from optuna.pruners import NopPruner
 
-    if config.sweep.pruner is None:
-        return NopPruner()
-    name, options = _name_and_options("pruner", config.sweep.pruner)
-    cls, _ = _class("pruner", name, PRUNERS)
+    return NopPruner() if config.sweep.pruner is None else _pruner(config.sweep.pruner, config.train.epochs)
+
+
+def _pruner(value: Any, epochs: int) -> BasePruner:
+    name, options = _name_and_options("pruner", value)
+    cls, known = _class("pruner", name, PRUNERS)
     name = cls.__name__
     given = _PRUNER_DEFAULTS.get(name, {}) | options
-    if name in _EPOCHS:
-        given = {_EPOCHS[name]: config.train.epochs} | given
-    if isinstance(given.get("wrapped_pruner"), str | dict):
-        inner, inner_options = _name_and_options("pruner", given["wrapped_pruner"])
-        inner_cls, _ = _class("pruner", inner, PRUNERS)
-        given["wrapped_pruner"] = _made("pruner", inner, inner_cls,
-                                        _PRUNER_DEFAULTS.get(inner_cls.__name__, {}) | inner_options)
-    elif name == "PatientPruner" and given["wrapped_pruner"] is None:
-        given["wrapped_pruner"] = MedianPruner() if options.get("wrapped_pruner", "") == "" else None
+    if "max_resource" in known:
+        given = {"max_resource": epochs} | given
+    if given.get("wrapped_pruner") is not None:
+        given["wrapped_pruner"] = _pruner(given["wrapped_pruner"], epochs)
     return _made("pruner", name, cls, given)
 
 
@@ -109,6 +107,8 @@ def check_search(config: Config) -> None:
                 raise ConfigError(f"sweep.{key}: a grid holds every combination; {key} is for the other samplers")
     elif sweep.trials is None and sweep.hours is None:
         raise ConfigError("sweep.trials: a search has no end of its own; give trials, hours or both")
+    elif sweep.trials is not None and len(sweep.enqueue) > sweep.trials:
+        raise ConfigError(f"sweep.enqueue: {len(sweep.enqueue)} points are more than sweep.trials, {sweep.trials}")
     if sweep.pruner is None:
         return
     if len(sweep.metrics()) > 1:
@@ -135,8 +135,10 @@ def _class(kind: str, name: str, short: dict[str, str]) -> tuple[Callable[..., A
     base = getattr(module, f"Base{kind.capitalize()}")
     classes = {key: value for key, value in vars(module).items()
                if inspect.isclass(value) and issubclass(value, base) and not inspect.isabstract(value)
-               and key not in ("GridSampler", "PartialFixedSampler")}  # `grid`; the other holds one to be given here
+               and key not in (*_EXHAUSTIVE, "PartialFixedSampler")}  # which holds one that is to be given here
     full = short.get(name, name)
+    if full in _EXHAUSTIVE:
+        raise ConfigError(f"sweep.{kind}: {full} takes every point of the space; {GRID} does that here")
     if full not in classes:
         names = [*([GRID] if kind == "sampler" else []), *short, *classes]
         raise ConfigError(f"sweep.{kind}: {unknown(kind, name, names)}")

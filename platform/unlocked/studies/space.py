@@ -10,16 +10,21 @@ whole ones where both ends are, in steps where there is a `step`. A choice that 
 such a dimension may have any name, and its choices may be named: `{choice: {two: {parallel.stages: 2}}}`. A dimension
 with `when` is in the space only where the keys have these values, in the dimensions above it or, where none of them
 sets the key, in the configuration itself.
+
+    preset:        [recurrent/lstm, transformer/gpt]
+
+A dimension `preset`, the first, has names of presets as its choices: a trial is then that preset's configuration, with
+the study's own tracking, and what the other dimensions set.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from unlocked.config import Config, Template, to_dict
+from unlocked.config import Config, Template, load_config, to_dict
 from unlocked.config.schema import SweepConfig
 from unlocked.errors import ConfigError
 from unlocked.tracking import flatten
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 Label = None | bool | int | float | str
 Point = dict[str, Label]  # dimension -> choice, of the dimensions that are in the space there
 _FIXED = ("sweep", "tracking", "name")  # one study: one place, one name
+PRESET = "preset"
 
 
 @dataclass(frozen=True)
@@ -47,18 +53,27 @@ class Range:
     def is_whole(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    @property
+    def spacing(self) -> int | float | None:
+        """Between neighbours; None where there is no end of numbers."""
+        return self.step or (1 if self.is_whole else None)
+
     def grid(self) -> list[int | float] | None:
         """Every number in it; None where there is no end of them."""
-        if self.step is None and not self.is_whole:
-            return None
-        step = self.step or 1
-        return [self.low + i * step for i in range(math.floor((self.high - self.low) / step * (1 + 1e-12)) + 1)]
+        return None if self.spacing is None else [self.low + i * self.spacing for i in range(self._steps() + 1)]
+
+    def ends(self) -> list[int | float]:
+        """Its least and its greatest number, which steps may leave below `high`."""
+        return [self.low, self.high if self.spacing is None else self.low + self._steps() * self.spacing]
 
     def holds(self, value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, int if self.is_whole else int | float):
             return False
-        steps = (value - self.low) / (self.step or (1 if self.is_whole else math.inf))
+        steps = (value - self.low) / (self.spacing or math.inf)
         return self.low <= value <= self.high and abs(steps - round(steps)) < 1e-9
+
+    def _steps(self) -> int:
+        return math.floor((self.high - self.low) / (self.spacing or math.inf) * (1 + 1e-12))
 
 
 @dataclass(frozen=True)
@@ -79,10 +94,20 @@ class Dimension:
         return {self.name: label} if self.range else self.choices[label]
 
     def labels(self) -> list[Label]:
-        """All choices, or all numbers of the range; of an endless one its two ends."""
-        if self.range is None:
-            return list(self.choices)
-        return [*(self.range.grid() or (self.range.low, self.range.high))]
+        """All choices, or all numbers of a range that has an end of them."""
+        return list(self.choices) if self.range is None else [*(self.range.grid() or [])]
+
+    def ends(self) -> list[Label]:
+        """All choices, or the two ends of the range."""
+        return list(self.choices) if self.range is None else [*self.range.ends()]
+
+    def always_sets(self, key: str) -> bool:
+        return not self.when and all(key in self.values(label) for label in self.ends())
+
+    def may_set(self, key: str, value: Any) -> bool:
+        if self.range:
+            return key == self.name and self.range.holds(value)
+        return any(key in values and values[key] == value for values in self.choices.values())
 
     def admits(self, label: Label) -> bool:
         return self.range.holds(label) if self.range else any(
@@ -115,7 +140,7 @@ class Space:
     """The dimensions of `config.sweep.space` over the rest of that configuration.
 
     Raises `ConfigError`, one line, for an unknown key (with the nearest match), a value of the wrong type, a choice
-    given twice, an empty range, or a `when` that looks at a dimension below its own.
+    given twice, an empty range, or a `when` that looks at a dimension below its own or for what no key can be.
     """
 
     def __init__(self, config: Config):
@@ -123,6 +148,7 @@ class Space:
         self._tree = to_dict(self.base)
         self._template = Template(self.base)
         self.dimensions = [_dimension(name, entry) for name, entry in config.sweep.space.items() if entry is not None]
+        self._presets = self._load_presets()
         if not self.dimensions:
             raise ConfigError("sweep.space: no dimension is given; expected one such as {optimizer.lr: [1e-3, 3e-4]}")
         set_by: dict[str, str] = {}
@@ -133,6 +159,10 @@ class Space:
                 if key in set_by:
                     raise ConfigError(f"sweep.space.{dimension.name}.when: {key} is chosen further down, by "
                                       f"{set_by[key]}; put {set_by[key]} first")
+        for i, dimension in enumerate(self.dimensions):
+            for key, allowed in dimension.when.items():
+                if not any(self._may_be(key, value, self.dimensions[:i]) for value in allowed):
+                    raise _out_of_reach(dimension)
 
     def grid(self) -> list[Point]:
         """Every point, the last dimension varying fastest."""
@@ -141,16 +171,10 @@ class Space:
                 raise ConfigError(f"sweep.space.{dimension.name}: a grid cannot hold every number from "
                                   f"{dimension.range.low} to {dimension.range.high}; give a step or choices, or "
                                   f"another sweep.sampler")
-        return self.corners()
-
-    def corners(self) -> list[Point]:
-        """Every point of the grid, with endless ranges at their two ends."""
         points = list(self._grid({}, {}, 0))
         for dimension in self.dimensions:
             if not any(dimension.name in point for point in points):
-                asked = ", ".join(f"{key} in {_text(allowed)}" for key, allowed in dimension.when.items())
-                raise ConfigError(f"sweep.space.{dimension.name}: no trial has what its when asks for ({asked}); null "
-                                  f"takes the dimension out")
+                raise _out_of_reach(dimension)
         return points
 
     def suggest(self, choose: Callable[[Dimension], Label]) -> Point:
@@ -163,15 +187,14 @@ class Space:
                 self._add(values, dimension, point[dimension.name])
         return point
 
-    def complete(self, given: Mapping[str, Label], where: str) -> Point:
-        """The given part of a point, checked; dimensions that it does not name are left to the sampler."""
+    def check_point(self, given: Mapping[str, Label], where: str) -> None:
+        """Of a point or a part of one; dimensions that it does not name are left to the sampler."""
         by_name = {dimension.name: dimension for dimension in self.dimensions}
         for name, label in given.items():
             if name not in by_name:
                 raise ConfigError(f"{where}: {unknown('dimension', name, list(by_name))}")
             if not by_name[name].admits(label):
                 raise ConfigError(f"{where}.{name}: {label!r} is not in the space")
-        return dict(given)
 
     def values(self, point: Point) -> dict[str, Any]:
         """The configuration keys that a point sets."""
@@ -183,14 +206,16 @@ class Space:
 
     def values_of(self, key: str) -> list[Any]:
         """All that a configuration key may be in some trial; of a range its ends."""
-        found = [self._value({}, key)]
+        found = self._without(key)
         for dimension in self.dimensions:
-            found += [values[key] for values in map(dimension.values, dimension.labels()) if key in values]
+            found += [values[key] for values in map(dimension.values, dimension.ends()) if key in values]
         return found
 
     def config(self, point: Point) -> Config:
         """The checked configuration of one trial."""
-        return self._template.with_values(self.values(point), "sweep.space")
+        values = self.values(point)
+        template = self._template if PRESET not in values else self._presets[values.pop(PRESET)][0]
+        return template.with_values(values, "sweep.space")
 
     def shown(self, point: Point, key: str) -> str:
         """The value of a configuration key or a dimension at a point, as text; `-` where it is not in the space."""
@@ -200,7 +225,7 @@ class Space:
         choosing = [dimension.name for dimension in self.dimensions if key == dimension.name or key in dimension.keys]
         if choosing and not any(name in point for name in choosing):
             return ABSENT
-        return _text(self._value({}, key))
+        return _text(self._value(values, key))
 
     def _grid(self, point: Point, values: dict[str, Any], depth: int) -> Iterator[Point]:
         if depth == len(self.dimensions):
@@ -226,17 +251,45 @@ class Space:
         """What `key` is once `values` are set; None for an option that nothing has set."""
         if key in values:
             return values[key]
-        node: Any = self._tree
+        node: Any = self._presets[values[PRESET]][1] if PRESET in values else self._tree
         for part in key.split("."):
             node = node.get(part) if isinstance(node, dict) else None
         return node
 
+    def _without(self, key: str) -> list[Any]:
+        """What `key` is where no dimension sets it: in the configuration, or in each of the presets."""
+        return [self._value({PRESET: name}, key) for name in self._presets] or [self._value({}, key)]
+
+    def _may_be(self, key: str, value: Any, above: Sequence[Dimension]) -> bool:
+        """Whether one of the dimensions above may give a key this value, or leave it as the configuration has it."""
+        return any(dimension.may_set(key, value) for dimension in above) or (
+            value in self._without(key) and not any(dimension.always_sets(key) for dimension in above))
+
+    def _load_presets(self) -> dict[str, tuple[Template, dict[str, Any]]]:
+        """What trials of the presets are made of, and the presets as trees."""
+        for i, dimension in enumerate(self.dimensions):
+            if PRESET in dimension.keys and (i > 0 or dimension.name != PRESET):
+                raise ConfigError(f"sweep.space.{dimension.name}: presets are chosen by the dimension preset, which is "
+                                  f"the first")
+        first = self.dimensions[0] if self.dimensions else None
+        if first is None or first.name != PRESET:
+            return {}
+        found = {}
+        for label, values in first.choices.items():
+            if values != {PRESET: label}:
+                raise ConfigError(f"sweep.space.preset: {label!r} is no name of a preset")
+            config = replace(load_config(str(label)), sweep=SweepConfig(), tracking=self.base.tracking,
+                             name=self.base.name)
+            found[str(label)] = Template(config), to_dict(config)
+        return found
+
     def _check_keys(self, dimension: Dimension) -> None:
+        if dimension.name == PRESET:
+            return
         for key in dimension.keys:
             if key.partition(".")[0] in _FIXED:
                 raise ConfigError(f"sweep.space.{dimension.name}: {key} is the same for all trials of a study")
-        ends = (dimension.range.low, dimension.range.high) if dimension.range else ()
-        for values in [*dimension.choices.values(), *({dimension.name: end} for end in ends)]:
+        for values in map(dimension.values, dimension.ends()):
             self._template.check_types(values, f"sweep.space.{dimension.name}")
         for key, allowed in dimension.when.items():
             for value in allowed:
@@ -254,6 +307,12 @@ def brief(text: str) -> str:
         return f"{float(text):.4g}" if len(text) > 8 else text
     except ValueError:
         return text
+
+
+def _out_of_reach(dimension: Dimension) -> ConfigError:
+    asked = ", ".join(f"{key} in {_text(allowed)}" for key, allowed in dimension.when.items())
+    return ConfigError(f"sweep.space.{dimension.name}: no trial has what its when asks for ({asked}); null takes the "
+                       f"dimension out")
 
 
 def _dimension(name: str, entry: Any) -> Dimension:

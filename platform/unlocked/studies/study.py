@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from unlocked.config import Config, to_dict
+from unlocked.config import Config, load_config, to_dict
 from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.studies.search import make_pruner, make_sampler
 from unlocked.studies.space import Point, Space
@@ -64,6 +64,8 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._config, self._states = space, config, optuna.trial.TrialState
         self._metrics = config.sweep.metrics()
+        if writes:
+            _refuse_another_storage(folder, config)
         self._storage = _storage(folder, config, writes)
         if not writes:
             self._study = optuna.load_study(study_name=folder.name, storage=self._storage)
@@ -71,6 +73,8 @@ class Study:
         self._study = optuna.create_study(
             study_name=folder.name, storage=self._storage, load_if_exists=True, directions=directions_of(config),
             sampler=make_sampler(config, 0), pruner=make_pruner(config))
+        if config.sweep.storage is not None:  # the lock is the folder's, and several folders may share a database
+            self._keep_to(folder.absolute())
         if "config" in self._study.user_attrs:
             _refuse_another(folder, self._study.user_attrs["config"], _settled(config))
         else:
@@ -111,27 +115,29 @@ class Study:
         return trial, self._space.suggest(lambda dimension: dimension.suggest(trial))
 
     def complete(self, trial: Trial, summaries: Sequence[Mapping[str, Any]]) -> tuple[list[float] | None, str | None]:
-        """Records the summaries of a trial's runs, and the means of its metrics; returns these, or why there are none.
+        """Records the summaries of a trial's runs, and the means of its metrics; returns these, or why it failed.
 
-        Raises `ConfigError` where no trial can ever report such a metric.
+        Raises `ConfigError` where no trial has reported such a metric yet: it may be one that none can.
         """
-        values = [_mean(summaries, metric) for metric in self._metrics]
         bounds = self._config.sweep.constraints
-        for metric in [*self._metrics, *bounds]:
+        means = {metric: _mean(summaries, metric) for metric in [*self._metrics, *bounds]}
+        for metric, mean in means.items():
             if all(metric not in summary["metrics"] for summary in summaries):
-                self.fail(trial, failure := f"the run reports no {metric}")
-                raise ConfigError(f"sweep.metric: {failure}; it reports {', '.join(sorted(summaries[0]['metrics']))}")
-        for metric, value in zip(self._metrics, values, strict=True):
-            if not math.isfinite(value):
-                self.fail(trial, failure := f"the run reports no finite {metric}")
+                failure = f"the run reports no {metric}"
+                if not self._was_reported(metric):
+                    self.fail(trial, failure)
+                    raise ConfigError(f"sweep.{'metric' if metric in self._metrics else 'constraints'}: {failure}; it "
+                                      f"reports {', '.join(sorted(summaries[0]['metrics']))}")
                 return None, failure
+            if not math.isfinite(mean):
+                return None, f"the run reports no finite {metric}"
         for metric, bound in bounds.items():
-            value = _mean(summaries, metric)
             if "max" in bound:
-                trial.set_constraint(f"{metric} max", value - bound["max"])
+                trial.set_constraint(f"{metric} max", means[metric] - bound["max"])
             if "min" in bound:
-                trial.set_constraint(f"{metric} min", bound["min"] - value)
+                trial.set_constraint(f"{metric} min", bound["min"] - means[metric])
         trial.set_user_attr("summaries", [dict(summary) for summary in summaries])
+        values = [means[metric] for metric in self._metrics]
         self._study.tell(trial, values)
         return values, None
 
@@ -161,18 +167,21 @@ class Study:
     def under_way(self) -> list[FrozenTrial]:
         return self.trials(self._states.RUNNING)
 
+    def finished(self) -> int:
+        """How many trials have ended, failures that were tried again included: it only grows."""
+        return sum(trial.state.is_finished() for trial in self.trials())
+
     def records(self) -> Iterator[Record]:
         """The finished trials in the order of their numbers; a failure that was tried again is left out."""
         trials = self.trials()
         again = {trial.user_attrs.get("retry_of") for trial in trials}
         for trial in trials:
             if trial.state.is_finished() and trial.number not in again:
-                yield _record(trial, trial.state == self._states.FAIL)
+                yield _record(trial)
 
     def record(self, number: int) -> Record:
         """Of a finished trial."""
-        trial = self.trials()[number]
-        return _record(trial, trial.state == self._states.FAIL)
+        return _record(self.trials()[number])
 
     def best(self) -> list[int]:
         """Numbers of the best trial, or of those that no other is better than in every metric; feasible ones."""
@@ -183,16 +192,29 @@ class Study:
         except ValueError:  # none is complete, or none is feasible
             return []
 
+    def _was_reported(self, metric: str) -> bool:
+        return any(metric in summary["metrics"] for trial in self.trials(self._states.COMPLETE)
+                   for summary in trial.user_attrs["summaries"])
 
-def _record(trial: FrozenTrial, failed: bool) -> Record:
+    def _keep_to(self, folder: Path) -> None:
+        """Refuses the study of another folder; one that is gone was moved here, where this one held its study."""
+        stored = self._study.user_attrs.get("folder", str(folder))
+        if stored != str(folder) and (Path(stored).exists() or not known_study(folder)):
+            raise ConfigError(f"name: the study {folder.name} of this database lies in {stored}; go on there "
+                              f"(tracking.runs), move the runs folder as a whole, or give this one another name "
+                              f"(name=...)")
+        self._study.set_user_attr("folder", str(folder))
+
+
+def _record(trial: FrozenTrial) -> Record:
     attrs, runs = trial.user_attrs, trial.user_attrs.get("runs", {})
     seconds = trial.duration.total_seconds() if trial.duration is not None else 0.0
     last = trial.intermediate_values[max(trial.intermediate_values)] if trial.intermediate_values else None
-    pruned = attrs.get("pruned")
+    pruned = attrs.get("pruned") if trial.state.name == "PRUNED" else None
     values = trial.values if pruned is None else None if last is None else [last]
     return Record(trial.number, trial.params or _point(trial), [runs[seed] for seed in sorted(runs, key=int)],
-                  attrs.get("summaries", []), attrs.get("failure", "unknown") if failed else None, pruned, values,
-                  all(value <= 0 for value in trial.constraints.values()), seconds)
+                  attrs.get("summaries", []), attrs.get("failure", "unknown") if trial.state.name == "FAIL" else None,
+                  pruned, values, all(value <= 0 for value in trial.constraints.values()), seconds)
 
 
 def directions_of(config: Config) -> list[Literal["minimize", "maximize"]]:
@@ -233,6 +255,17 @@ def _mean(summaries: Sequence[Mapping[str, Any]], metric: str) -> float:
 
 def _point(trial: FrozenTrial) -> Point:
     return trial.user_attrs.get("point", trial.params)
+
+
+def _refuse_another_storage(folder: Path, config: Config) -> None:
+    """A record that lies elsewhere would be begun anew."""
+    if not (folder / "study.yaml").exists():
+        return
+    stored, given = ("null" if storage is None else redact(storage) for storage in (
+        load_config(folder / "study.yaml").sweep.storage, config.sweep.storage))
+    if stored != given:  # but for credentials, which may change
+        raise ConfigError(f"sweep.storage: the study {folder} was started with {stored}, not {given}; give this one "
+                          f"another name (name=...)")
 
 
 def _settled(config: Config) -> dict[str, str]:

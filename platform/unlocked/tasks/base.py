@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from unlocked_models.chain import Example
+from unlocked.data import DataSet
+from unlocked_models.chain import Chain, Example, decoder_start
 from unlocked_models.registry import Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
@@ -29,6 +31,7 @@ class Task(ABC):
     monitor: ClassVar[str]  # the validation metric that early stopping and the best checkpoint follow
     higher_is_better: ClassVar[bool]
     learns_input: ClassVar[bool] = False  # the target is the input itself
+    asks_network: ClassVar[bool] = False  # the trained network is asked more than its outputs: `final_metrics`
 
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:
@@ -39,6 +42,12 @@ class Task(ABC):
     def unsuited(cls, x: Tensor) -> str | None:
         """Why inputs of these values cannot be its own; None where they can."""
         return None
+
+    def unfit(self, blocks: Sequence[nn.Module]) -> str | None:
+        """Why this chain cannot do the task; None where it can, and where its shapes say so anyway."""
+        if decoder_start(blocks) is None:
+            return None
+        return "is an encoder-decoder, which reads the targets: its task is translation"
 
     @abstractmethod
     def output_shape(self, example: Example) -> tuple[int, ...]:
@@ -63,6 +72,10 @@ class Task(ABC):
     @abstractmethod
     def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
         """Metrics of a whole split, `loss` and `monitor` among them, from what was kept of all its examples."""
+
+    def final_metrics(self, chain: Chain, data: DataSet, split: str) -> dict[str, float]:
+        """Metrics of a split that take the trained network itself, at the end of a run that `asks_network`."""
+        return {}
 
     @abstractmethod
     def context_shape(self, example: Example) -> tuple[int, ...]:

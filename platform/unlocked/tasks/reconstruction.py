@@ -22,6 +22,7 @@ class Reconstruction(Task):
     monitor = "mse"
     higher_is_better = False
     learns_input = True
+    asks_network = True  # for its pictures
 
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:

@@ -54,6 +54,7 @@ class Row:
     seeds: dict[str, dict[str, float]] = field(default_factory=dict)      # seed -> metric -> value
     superseded: int = 0
     control: bool = False  # where no key named scheme says so
+    feasible: bool = True  # within the constraints of its study
 
     @property
     def label(self) -> str:
@@ -134,8 +135,11 @@ def render(rows: Sequence[Row], metrics: Sequence[str] = METRICS) -> Table:
     for row in rows:
         words = [f"{value} (control)" if key == "scheme" and row.is_control else value
                  for key, value in row.group.items()]  # fmt: skip
+        if words and not row.feasible:
+            words[0] += " (infeasible)"
         cells = [_cell(row.summary(metric), metric) for metric in shown]
-        table.add_row(*words, str(len(row.seeds)), *cells, style="dim" if row.is_control else None)
+        style = "dim" if row.is_control or not row.feasible else None
+        table.add_row(*words, str(len(row.seeds)), *cells, style=style)
     return table
 
 

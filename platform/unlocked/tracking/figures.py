@@ -106,6 +106,28 @@ def confusion_matrix(
     return path
 
 
+def attention(
+    maps: Sequence[tuple[Sequence[Sequence[float]], Sequence[str], Sequence[str]]], path: Path
+) -> Path:
+    """One heat map for each of `(weights, source tokens, target tokens)`: a row of weights, which sum to one, for every
+    target token."""
+    widest, highest = max(len(source) for _, source, _ in maps), max(len(target) for _, _, target in maps)
+    size = (len(maps) * (0.26 * widest + 1.5), 0.26 * highest + 1.6)
+    with drawing(path, columns=len(maps), size=size) as (figure, panels):
+        for panel, (weights, source, target) in zip(panels, maps, strict=True):
+            image = panel.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+            panel.set_xticks(range(len(source)), source, rotation=60, ha="right", fontsize=8)
+            panel.set_yticks(range(len(target)), target, fontsize=8)
+            panel.grid(False)
+            panel.spines[["left", "bottom"]].set_visible(False)
+            panel.tick_params(length=0)
+        panels[0].set(title="Attention", ylabel="written")
+        bar = figure.colorbar(image, ax=panels, fraction=0.02, pad=0.01)
+        bar.outline.set_visible(False)
+        bar.set_label("weight")
+    return path
+
+
 def alignment(history: History, path: Path) -> Path | None:
     """Cosine between the gradient each module was given and the true one, over steps; None if unknown."""
     modules = _by_module(history, "align/")

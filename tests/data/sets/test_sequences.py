@@ -5,7 +5,7 @@ import pytest
 
 from unlocked.data import load
 from unlocked.data.sets.copying import BLANK, SIGN
-from unlocked.data.text import EOS, PAD, UNK, character_vocabulary, encode_characters, windows
+from unlocked.data.text import EOS, PAD, windows
 from unlocked.errors import DataError
 
 
@@ -20,11 +20,6 @@ def test_the_manual_of_python_is_there_in_order_and_every_token_is_followed_by_i
     assert len(text.split()) > 20
     assert data.train.y[-1, -1] == data.validation.x[0, 0]  # the splits are cut, not drawn
     assert data.validation.y[-1, -1] == data.test.x[0, 0]
-
-
-def test_characters_that_a_vocabulary_lacks_are_unknown():
-    symbols = character_vocabulary("abca")
-    assert encode_characters("cabz", symbols).tolist() == [6, 4, 5, UNK]
 
 
 def test_a_text_is_cut_into_whole_windows():

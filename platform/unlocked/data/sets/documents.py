@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from unlocked.data.dataset import RawData, register_data
+from unlocked.data.dataset import TEST_FRACTION, RawData, register_data
 from unlocked.data.masking import Masking
 from unlocked.data.sets.texts import manual
 from unlocked.data.source import Source
@@ -31,7 +31,6 @@ from unlocked_models.registry import unknown
 PACKAGES = ("asyncio", "email", "http", "importlib", "logging", "multiprocessing", "unittest", "xml")
 SIGNS = ("<mask>", "<next>", "<other>")  # of BERT's pre-training, behind the special tokens of every vocabulary
 MASK, NEXT, OTHER = range(len(SPECIAL), len(SPECIAL) + len(SIGNS))
-TEST = 0.2
 
 
 @register_data("docstrings", task="classification", family="texts")
@@ -98,7 +97,7 @@ def _rows(tokenizer: Any, topics: list[str], length: int, part: str) -> tuple[np
 def _topics() -> tuple[list[str], list[str]]:
     """Of the training and of the test split."""
     topics = list(manual().values())
-    cut = round((1 - TEST) * len(topics))
+    cut = round((1 - TEST_FRACTION) * len(topics))
     return topics[:cut], topics[cut:]
 
 

@@ -1,14 +1,16 @@
 """Texts for language models, as windows of tokens: CPython's own manual, Shakespeare, any file.
 
 Options of all: `length` of a window in tokens; `tokens`: char, word or bpe; `vocabulary`: how many ids there are
-(null: every character, 4000 words, 1000 byte pairs). Words and byte pairs are learned from the training split alone.
+(null: every character, 4000 words, 1000 byte pairs). Words and byte pairs are learned from what is before the test
+split.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from unlocked.data.dataset import RawData, register_data
+from unlocked.data.dataset import TEST_FRACTION, RawData, register_data
 from unlocked.data.source import DataFile, Source
 from unlocked.data.text import windows
 from unlocked.errors import DataError
@@ -52,12 +54,17 @@ def text(source: Source, file: str, length: int = 64, tokens: str = "char", voca
         raise DataError(f"data.options.file: {path} cannot be read as UTF-8 text: {error}") from None
 
 
-def _windows(name: str, text: str, length: int, tokens: str, vocabulary: int | None, test: float = 0.2) -> RawData:
+def _windows(name: str, text: str, length: int, tokens: str, vocabulary: int | None,
+             test: float | None = None) -> RawData:
+    """`test`: the fraction at the end that is the set's own test split; None: the one that every set is given."""
     from unlocked.data.tokenize import encode, fit, symbols
 
-    cut = round((1 - test) * len(text))
+    cut = round((1 - (test or TEST_FRACTION)) * len(text))
     # characters: of the whole text, or a single one of the test split would have no id
     tokenizer = fit(name, tokens, text if tokens == "char" else text[:cut], vocabulary)
-    x, y = windows(name, encode(tokenizer, text[:cut]), length)
+    raw = RawData(*windows(name, encode(tokenizer, text if test is None else text[:cut]), length),
+                  symbols=symbols(tokenizer), ordered=True, tokenizer=tokenizer.to_str())
+    if test is None:
+        return raw
     x_test, y_test = windows(name, encode(tokenizer, text[cut:]), length)
-    return RawData(x, y, x_test, y_test, symbols=symbols(tokenizer), ordered=True, tokenizer=tokenizer.to_str())
+    return replace(raw, x_test=x_test, y_test=y_test)

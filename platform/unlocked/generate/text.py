@@ -1,0 +1,127 @@
+"""Text from a trained language model, one token after the other.
+
+A model that keeps what it has read is not run over it again: attention keeps keys and values (`attention.remembering`),
+recurrent layers their state. Others, and sequences that have grown beyond the positions of a Transformer, are run over
+the last of these for every token. What comes out is what running the whole network every time gives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unlocked.config import Config, from_tree
+from unlocked.data.text import SPECIAL
+from unlocked.engine.evaluate import load_chain
+from unlocked.engine.plan import load_data
+from unlocked.engine.run_folder import read_config
+from unlocked.errors import ConfigError
+from unlocked.generate.sampling import filtered
+from unlocked_models import MODELS, Batch, Chain
+from unlocked_models.attention import MultiHeadAttention, remembering
+from unlocked_models.chain import carrying
+
+Logits = Callable[[Tensor], Tensor]  # all ids so far, (1, tokens), to those of the next one, (1, vocabulary)
+
+
+def generate_text(run_dir: Path, prompt: str = "", *, length: int = 200, temperature: float = 1.0,
+                  top_k: int | None = None, top_p: float | None = None, greedy: bool = False, seed: int = 0,
+                  weights: str = "best") -> str:
+    """The prompt, and what a trained run goes on with; the same for the same seed.
+
+    Args:
+        prompt: of one longer than the positions of a Transformer the last ones are read; none: a line break.
+        length: tokens to generate.
+        temperature, top_k, top_p: `sampling.filtered`.
+        greedy: the likeliest token always; the three before are then without effect.
+        weights: best or last.
+
+    Raises `ConfigError`, one line, for a run that is no language model of a text, a prompt with what its vocabulary
+    lacks, and values out of range.
+
+    >>> generate_text("runs/gpt-backprop-s0-...", "The statement", top_k=10)  # doctest: +SKIP
+    'The statement is a string ...'
+    """
+    from unlocked.data.tokenize import decode, encode, from_json, unknown_in
+
+    if length < 1:
+        raise ConfigError(f"length: {length} is not at least 1")
+    filtered(torch.zeros(1, 2), temperature, top_k, top_p)  # refuses what is no such number
+    config = from_tree(read_config(Path(run_dir)))
+    data = load_data(config)
+    task = config.task or data.task
+    if task != "language_modelling" or data.tokenizer is None:
+        raise ConfigError(f"{run_dir}: a run of {task} on {data.name}, not of language modelling on a text")
+    tokenizer = from_json(data.tokenizer)
+    begun = encode(tokenizer, prompt or "\n").tolist()
+    strange = unknown_in(tokenizer, prompt)
+    if strange:
+        raise ConfigError(f"prompt: {', '.join(map(repr, strange[:5]))} {'is' if len(strange) == 1 else 'are'} not in "
+                          f"the vocabulary of {data.name}")
+    begun = encode(tokenizer, prompt or "\n").tolist()
+    if not begun:  # words are what is between spaces and line breaks
+        raise ConfigError(f"prompt: {prompt!r} has no word; {data.name} is read in words, and begins with one")
+    chain, _ = load_chain(Path(run_dir), going_on(config), data, weights)
+    generator = torch.Generator().manual_seed(seed)
+
+    def choose(scores: Tensor) -> int:
+        if greedy:
+            return int(scores.argmax())
+        return int(torch.multinomial(filtered(scores, temperature, top_k, top_p).softmax(-1), 1, generator=generator))
+
+    with torch.inference_mode(), next_token(chain, data.in_shape[0]) as logits:
+        ids = continued(logits, begun, length, choose)
+    added = decode(tokenizer, [*begun, *ids]).removeprefix(decode(tokenizer, begun))  # a space between words, say
+    return prompt + added
+
+
+def going_on(config: Config) -> Config:
+    """The same network, whose recurrent layers begin in the state in which they ended: its weights are the same."""
+    if "carry" not in inspect.signature(MODELS.get(config.model["name"])).parameters:
+        return config
+    return replace(config, model={**config.model, "carry": True})
+
+
+def continued(logits: Logits, begun: list[int], length: int, choose: Callable[[Tensor], int]) -> list[int]:
+    """`length` ids that go on behind those `begun`, none of them a special one."""
+    ids = list(begun)
+    for _ in range(length):
+        scores = logits(torch.tensor([ids]))
+        scores[:, :len(SPECIAL)] = -torch.inf
+        ids.append(choose(scores))
+    return ids[len(begun):]
+
+
+@contextlib.contextmanager
+def next_token(chain: Chain, positions: int) -> Iterator[Logits]:
+    """Logits of the next token, for calls between which one sequence grows; `positions`: as many as the chain has."""
+    layers = carrying(chain)
+    states = bool(layers)
+    keys = any(isinstance(layer, MultiHeadAttention) for layer in chain.modules())
+    read = 0  # tokens whose keys and values, or state, are kept
+
+    def run(ids: Tensor) -> Tensor:
+        return chain(ids, Batch(ids, ids))[:, -1].clone()
+
+    with contextlib.ExitStack() as stack:
+        def logits(ids: Tensor) -> Tensor:
+            nonlocal read
+            if not states and ids.shape[1] > positions:
+                stack.close()  # every token moves all positions: nothing that was kept holds any more
+                return run(ids[:, -positions:])
+            if not states and not keys:
+                return run(ids)
+            new, read = ids[:, read:], ids.shape[1]
+            return run(new)
+
+        if keys:
+            stack.enter_context(remembering(chain))
+        for layer in layers:  # a text begins
+            layer.carried = None  # type: ignore[assignment]
+        yield logits

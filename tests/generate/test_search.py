@@ -1,0 +1,131 @@
+"""Decoding against what can be worked out by hand: exhaustive search, counted draws, and what is refused."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from unlocked.data.text import BOS, EOS, PAD, UNK
+from unlocked.errors import ConfigError
+from unlocked.generate.search import Decoder, beam_search, greedy, sample
+from unlocked_models import Batch, Chain, Example, build
+
+VOCABULARY = 7  # 4 special tokens and 3 words
+LONGEST = 4
+
+
+def decoder(seed=0, n=5, model="seq2seq", **options) -> Decoder:
+    torch.manual_seed(seed)
+    example = Example((3,), VOCABULARY, vocabulary=9, y_shape=(LONGEST,))
+    chain = Chain(build(model, (3,), VOCABULARY, example=example, width=8, **options)).double().eval()
+    with torch.no_grad():  # far from uniform
+        chain[-1].linear.weight.mul_(12)
+    return Decoder(chain, torch.randint(4, 9, (n, 3)))
+
+
+def log_probability(of: Decoder, row: int, sequence: list[int]) -> float:
+    rows, total = torch.tensor([row]), 0.0
+    for i, token in enumerate(sequence):
+        total += float(of.log_probabilities(torch.tensor([sequence[:i]], dtype=torch.long), rows)[0, token])
+    return total
+
+
+def all_sequences() -> list[list[int]]:
+    words = range(4, VOCABULARY)
+    return [[*start, EOS] for length in range(LONGEST) for start in itertools.product(words, repeat=length)]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_beam_as_wide_as_all_prefixes_is_exhaustive_search(seed, alpha):
+    of = decoder(seed)
+    found = beam_search(of, LONGEST, width=3 ** LONGEST, alpha=alpha)
+    for row in range(len(of.x)):
+        scored = {tuple(s): log_probability(of, row, s) / ((5 + len(s)) / 6) ** alpha for s in all_sequences()}
+        best = max(scored, key=scored.__getitem__)
+        assert found[row].tolist() == [*best, *[PAD] * (LONGEST - len(best))]
+
+
+def test_probabilities_are_of_all_that_may_be_written():
+    of = decoder()
+    log_p = of.log_probabilities(torch.tensor([[4, 5]] * 5))
+    torch.testing.assert_close(log_p.exp().sum(1), torch.ones(5, dtype=torch.float64))
+    assert torch.isinf(log_p[:, [PAD, BOS, UNK]]).all()
+
+
+@pytest.mark.parametrize(("model", "options"), [("seq2seq", {"attention": "bilinear", "decoder": 2}),
+                                                ("seq2seq", {"attention": "none", "cell": "lstm"}),
+                                                ("transformer_seq2seq", {"heads": 2, "inner": 8})])
+def test_greedy_search_takes_the_likeliest_token_each_time_and_is_a_beam_of_one(model, options):
+    of = decoder(model=model, **options)
+    found = greedy(of, LONGEST)
+    for row, tokens in enumerate(found.tolist()):
+        written = [token for token in tokens if token != PAD]
+        for i, token in enumerate(written):
+            prefix = torch.tensor([written[:i]], dtype=torch.long)
+            assert int(of.log_probabilities(prefix, torch.tensor([row])).argmax()) == token
+        assert EOS in written[-1:] or len(written) == LONGEST
+        if written[-1] == EOS:
+            assert tokens[len(written):] == [PAD] * (len(tokens) - len(written))
+
+
+def test_a_prefix_is_read_as_under_teacher_forcing():
+    of = decoder(attention="dot")
+    chain_logits = of._blocks(of.memory, Batch(of.x, torch.tensor([[4, 5, 6, 0]] * 5)))
+    allowed = [EOS, 4, 5, 6]
+    expected = chain_logits[:, 2, allowed].log_softmax(-1)  # behind <s> 4 5
+    torch.testing.assert_close(of.log_probabilities(torch.tensor([[4, 5]] * 5))[:, allowed], expected, rtol=1e-12,
+                               atol=1e-12)
+
+
+def test_what_does_not_end_is_cut_at_the_limit():
+    of = decoder()
+    with torch.no_grad():
+        of._blocks[-1].linear.bias[EOS] = -torch.inf
+    for found in (greedy(of, 3), beam_search(of, 3, width=2), sample(of, 3)):
+        assert found.shape == (5, 3)
+        assert (found >= 4).all()
+
+
+def test_draws_are_of_the_seed_and_follow_the_probabilities():
+    of = decoder(n=1)
+    of.x, of.memory = of.x.expand(4000, -1), of.memory.expand(4000, -1, -1)
+    first = sample(of, 1, temperature=2.0, seed=5)
+    assert torch.equal(first, sample(of, 1, temperature=2.0, seed=5))
+    assert not torch.equal(first, sample(of, 1, temperature=2.0, seed=6))
+    p = (of.log_probabilities(first[:1, :0], torch.tensor([0])) / 2.0).softmax(-1)[0]
+    counted = torch.bincount(first[:, 0], minlength=VOCABULARY) / 4000
+    assert (counted - p).abs().max() < 0.04  # 5 deviations of a share of a half
+
+
+def test_a_low_temperature_is_greedy():
+    of = decoder()
+    assert torch.equal(sample(of, LONGEST, temperature=1e-6), greedy(of, LONGEST))
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda of: sample(of, 2, temperature=0.0), "temperature: 0.0 is not above 0;"),
+    (lambda of: sample(of, 2, top_k=0), "top_k: 0 is not at least 1"),
+    (lambda of: sample(of, 2, top_p=1.5), "top_p: 1.5 is not above 0 and at most 1"),
+    (lambda of: beam_search(of, 2, width=0), "beam: 0 is not at least 1"),
+    (lambda of: beam_search(of, 2, alpha=-1.0), "length_penalty: -1.0 is not at least 0"),
+])
+def test_what_is_no_search_is_one_line(call, words):
+    with pytest.raises(ConfigError) as caught:
+        call(decoder())
+    assert str(caught.value).startswith(words)
+
+
+def test_sources_and_models_that_cannot_be_decoded_are_one_line():
+    of = decoder()
+    chain = Chain([nn.Identity(), *of._blocks])
+    with pytest.raises(ConfigError, match="sentence 2 is empty: there is nothing to translate"):
+        Decoder(chain, torch.tensor([[4, 0], [0, 0]]))
+    with pytest.raises(ConfigError, match=r"model.name: this model does not decode"):
+        Decoder(Chain([nn.Identity()]), torch.tensor([[4]]))
+    torch.manual_seed(0)
+    example = Example((3,), 3, vocabulary=9, y_shape=(2,))
+    small = Decoder(Chain(build("seq2seq", (3,), 3, example=example, width=8)), torch.tensor([[4, 5, 2]]))
+    with pytest.raises(ConfigError, match="the target vocabulary has 3 tokens: none beside the special ones"):
+        greedy(small, 2)
