@@ -34,7 +34,8 @@ def sparse_coding(
     Both blocks hold the dictionary, which starts the same. The first learns it from its own local loss, the
     reconstruction error; the second from the task's loss, the very same error: the two stay one without a message, cut
     or not, and no scheme has to bring a gradient down (under dfa with a lag the first follows that much later; under
-    frozen it stays as drawn). Columns have length 1 by construction, D_j = V_j / |V_j|.
+    frozen it stays as drawn). What counts is the objective, logged as `local/loss/module_0` (twice it): at the same
+    penalty a worse dictionary may leave a smaller error, by longer codes. Columns have length 1 by construction, D_j = V_j / |V_j|.
 
     >>> len(sparse_coding((1, 8, 8), 10))
     2
@@ -80,9 +81,10 @@ class SparseCoder(nn.Module):
                                 self.accelerated)
 
     def local_loss(self, h: Tensor, batch: Batch) -> Tensor:
-        """The squared error, summed over features, mean over examples: as the task's."""
+        """Twice the objective, a mean over examples: its first term is the task's loss, its second moves no column."""
         assert batch.x is not None
-        return F.mse_loss(self.dictionary(h), batch.x.flatten(1), reduction="sum") / len(h)
+        error = F.mse_loss(self.dictionary(h), batch.x.flatten(1), reduction="sum")
+        return (error + 2 * self.penalty * h.abs().sum()) / len(h)
 
 
 def sparse_codes(x: Tensor, D: Tensor, penalty: float, iterations: int, accelerated: bool = True) -> Tensor:

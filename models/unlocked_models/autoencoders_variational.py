@@ -4,8 +4,8 @@
     minimise  E_{z ~ q(z|x)} [-log p(x|z)] + beta KL(q(z|x) || N(0, I))
 
 The first term is the task's loss: `reconstruction`, the squared error, is a Gaussian likelihood of variance 1/2 up to
-a constant; `reconstruction_bernoulli`, with logits as outputs, a Bernoulli likelihood of values in [0, 1]. The second is
-a local loss of the block that gives the distribution, so that under every scheme it needs no message.
+a constant; `reconstruction_bernoulli`, with logits as outputs, a Bernoulli likelihood of values in [0, 1]. The second
+is a local loss of the block that gives the distribution, so that under every scheme it needs no message.
 """
 
 from __future__ import annotations

@@ -276,10 +276,12 @@ def test_the_local_loss_of_the_coder_has_the_gradient_of_the_whole_objective():
     given = batch(6)
 
     def objective() -> float:
-        z = coder(given.x)
-        return float(coder.local_loss(z, given) / 2 + 0.2 * z.abs().sum() / 5)
+        z, D = coder(given.x), coder.dictionary.columns()
+        return (0.5 * (given.x - z @ D.t()).square().sum() + 0.2 * z.abs().sum()).item() / 5
 
-    coder.local_loss(coder(given.x), given).backward()
+    loss = coder.local_loss(coder(given.x), given)
+    assert loss.item() == pytest.approx(2 * objective())
+    loss.backward()
     weight, step = coder.dictionary.weight, 1e-5
     for place in ((0, 0), (3, 4), (5, 8)):
         values = []

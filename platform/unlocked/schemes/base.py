@@ -190,7 +190,7 @@ class ModuleLearner(ABC):
         if not local:
             return h, None
         total = torch.stack(local).sum().float() if self._bf16 else torch.stack(local).sum()
-        if torch.is_grad_enabled() and not self._probing:
+        if not self._probing:
             self.record("local", total)
         return h, total
 
