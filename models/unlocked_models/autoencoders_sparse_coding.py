@@ -34,8 +34,10 @@ def sparse_coding(
     Both blocks hold the dictionary, which starts the same. The first learns it from its own local loss, the
     reconstruction error; the second from the task's loss, the very same error: the two stay one without a message, cut
     or not, and no scheme has to bring a gradient down (under dfa with a lag the first follows that much later; under
-    frozen it stays as drawn). What counts is the objective, logged as `local/loss/module_0` (twice it): at the same
-    penalty a worse dictionary may leave a smaller error, by longer codes. Columns have length 1 by construction, D_j = V_j / |V_j|.
+    frozen it stays as drawn). Columns have length 1 by construction, D_j = V_j / |V_j|.
+
+    What counts is the objective, logged as `local/loss/module_0` (twice it): at the same penalty a worse dictionary may
+    leave a smaller error, by longer codes.
 
     >>> len(sparse_coding((1, 8, 8), 10))
     2
