@@ -95,7 +95,7 @@ def test_a_model_of_ones_own_that_ignores_the_number_of_classes_is_refused(unloc
         "@register_model('five')\ndef five(in_shape, n_outputs):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 5))\n")
     done = unlocked(*BASE, "parallel.stages=1", "model.name=five", "--import", "five_outputs")
-    assert_one_line(done, 2, "five gives outputs of shape (5,), digits has 10 classes")
+    assert_one_line(done, 2, "five gives outputs of shape (5,), classification of digits needs (10,)")
 
 
 def test_a_file_in_the_place_of_the_runs_folder_ends_in_one_line(unlocked, tmp_path):

@@ -141,7 +141,7 @@ def test_two_replicas_of_backprop_equal_distributed_data_parallel(warm, norm):
             worker._store = None
 
     plan, data = planned("scheme.name=backprop", f"model.norm={norm}", *grid(1, 2))
-    network = torch.nn.Sequential(*build_blocks(plan.config, plan.in_shape, plan.n_outputs)).double().train()
+    network = torch.nn.Sequential(*build_blocks(plan.config, plan.example)).double().train()
     port = ray.get(warm.pool[0].open_store.remote("127.0.0.1", 2, 20.0))
     theirs = ray.get([worker.__ray_call__.remote(plain, rank, port, plan, data, network)
                       for rank, worker in enumerate(warm.pool[:2])])
