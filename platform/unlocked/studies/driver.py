@@ -295,9 +295,11 @@ class _Sweep:
         live.trial.set_user_attr("runs", live.job.runs)
 
     def epoch(self, number: int, epoch: int, epochs: int, value: float | None) -> bool:
-        self.watcher.epoch(number, epoch, epochs, value)
         live = self.live.get(number)
-        if live is None or value is None or self.config.sweep.pruner is None:
+        if live is None:  # a word for the display that came behind the trial's outcome
+            return False
+        self.watcher.epoch(number, epoch, epochs, value)
+        if value is None or self.config.sweep.pruner is None:
             return False
         return self.study.should_prune(live.trial, epoch, value)
 

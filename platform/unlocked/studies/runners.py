@@ -28,7 +28,7 @@ from unlocked.studies.trial import Job, Judge, Outcome, run_trial
 from unlocked.tracking.spawn import StudyRuns
 
 STOPPING = 60.0  # seconds in which trials that were asked to stop save themselves
-SELDOM = 0.3  # seconds between two looks at, or words to, a driver that need not know at once
+SELDOM = 1.0  # seconds between two looks at, or words to, a driver that need not know at once
 
 
 class Runner(Protocol):
@@ -171,11 +171,13 @@ class _FarJudge:
             self._mailbox.tell.remote("epoch", (number, epoch, epochs, value))
         return False
 
+    # these are waited for: once the trial's outcome is there, all that it had to say is, too
+
     def note(self, number: int, text: str) -> None:
-        self._mailbox.tell.remote("note", (number, text))
+        self._get(self._mailbox.ask.remote("note", (number, text)))
 
     def write(self, run_dir: Path, options: Sequence[str], uri: str) -> None:
-        self._mailbox.tell.remote("write", (run_dir, list(options), uri))
+        self._get(self._mailbox.ask.remote("write", (run_dir, list(options), uri)))
 
 
 class _FarStop(StopSignal):
@@ -249,7 +251,7 @@ class OnRay:
                 self._deliver(judge)
             ended = next((ref for ref in done if ref in self._running), None)
             if ended is not None:
-                return self._end(ended, judge)
+                return self._end(ended)
             if time.monotonic() > self._deadline:
                 ref, (job, actor, _) = next(iter(self._running.items()))
                 del self._running[ref]
@@ -272,7 +274,7 @@ class OnRay:
                 self._mailbox.answer.remote(message.ask, value)
         self._mail = self._mailbox.take.remote()
 
-    def _end(self, ref: Any, judge: Judge) -> tuple[Job, Outcome]:
+    def _end(self, ref: Any) -> tuple[Job, Outcome]:
         job, actor, size = self._running.pop(ref)
         try:
             outcome = self._ray.get(ref)
@@ -281,9 +283,6 @@ class OnRay:
             outcome = self._failed(error)
         else:
             self._idle[size].append(actor)
-        ready, _ = self._ray.wait([self._mail], timeout=0.05)  # what it said last
-        if ready:
-            self._deliver(judge)
         return job, outcome
 
     def _failed(self, error: Exception) -> Outcome:
