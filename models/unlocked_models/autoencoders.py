@@ -8,6 +8,7 @@ output holds the code; `encode` and `decode` take a trained chain apart there, w
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlocked_models import checks
-from unlocked_models.chain import Batch, takes_batch
+from unlocked_models.chain import Batch, Chain
 from unlocked_models.layers import ACTIVATIONS
 from unlocked_models.layers import activation as activation_layer
 from unlocked_models.registry import register_model
@@ -118,7 +119,7 @@ def encode(blocks: list[nn.Module], batch: Batch) -> Tensor:
     at = code_block(blocks)
     assert at is not None
     assert batch.x is not None
-    block, h = blocks[at], _run(blocks[:at + 1], batch.x, batch)
+    block, h = blocks[at], Chain(blocks[:at + 1])(batch.x, batch)
     return block.code_of(h) if isinstance(block, Posterior) else h
 
 
@@ -128,27 +129,21 @@ def decode(blocks: list[nn.Module], code: Tensor, batch: Batch) -> Tensor:
     assert at is not None
     block = blocks[at]
     h = block.output_of(code) if isinstance(block, Posterior) else code
-    return _run(blocks[at + 1:], h, batch)
+    return Chain(blocks[at + 1:])(h, batch)
 
 
-class Posterior(nn.Module):
+class Posterior(nn.Module, ABC):
     """Base of the blocks whose output says more of a code than its value."""
 
     gives_code = True
 
+    @abstractmethod
     def code_of(self, h: Tensor) -> Tensor:
         """The code in the block's output."""
-        raise NotImplementedError
 
+    @abstractmethod
     def output_of(self, code: Tensor) -> Tensor:
         """An output in which `code_of` finds this code."""
-        raise NotImplementedError
-
-
-def _run(blocks: list[nn.Module], h: Tensor, batch: Batch) -> Tensor:
-    for block in blocks:
-        h = block(h, batch) if takes_batch(block) else block(h)
-    return h
 
 
 # blocks -----------------------------------------------------------------------------------------------------

@@ -192,17 +192,16 @@ def output_shapes(blocks: Iterable[nn.Module], in_shape: tuple[int, ...],
     return shapes
 
 
-def dry_run(blocks: Iterable[nn.Module], example: Example, visit: Callable[[nn.Module, Callable[[], Tensor]], object],
-            h: Tensor | None = None) -> None:
+def dry_run(blocks: Iterable[nn.Module], example: Example,
+            visit: Callable[[nn.Module, Callable[[], Tensor]], object]) -> None:
     """Two examples of zeros through the blocks in evaluation mode, as they are left behind.
 
-    `visit(block, run)` calls `run()` once, which gives the block's output. `h`: what the first block is given in the
-    place of the network's input.
+    `visit(block, run)` calls `run()` once, which gives the block's output.
     """
     blocks = list(blocks)
     like = next((p for block in blocks for p in block.parameters()), torch.empty(0))
     batch = example.batch(2, like.device, like.dtype)
-    last = batch.x if h is None else h
+    last = batch.x
     for block in blocks:
         training = [(layer, layer.training) for layer in block.modules()]
         block.eval()

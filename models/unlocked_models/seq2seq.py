@@ -14,6 +14,7 @@ from `batch.y`, where the first decoder layer embeds them. What is padding in th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -131,7 +132,7 @@ class EncoderLayer(PaddedLayer):
     encodes = True
 
 
-class DecoderPart(nn.Module):
+class DecoderPart(nn.Module, ABC):
     """A block of the decoder: `[memory, states]` to the same, with new states.
 
     `begin` gives the state of its recurrence before the first position, `advance` goes on from it over any number of
@@ -150,10 +151,10 @@ class DecoderPart(nn.Module):
     def begin(self, memory: Tensor, there: Tensor) -> State | None:
         return None
 
+    @abstractmethod
     def advance(self, inputs: Tensor, memory: Tensor, there: Tensor, state: State | None
                 ) -> tuple[Tensor, State | None]:
         """`inputs (batch, t, features)` to states `(batch, t, width)`, and the recurrence's state behind them."""
-        raise NotImplementedError
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:
         if self.words is None:

@@ -27,7 +27,7 @@ from unlocked.engine.checkpoint import Checkpoints, Progress, load_states, load_
 from unlocked.engine.evaluate import load_chain
 from unlocked.engine.group import Group, InProcessGroup, Segment
 from unlocked.engine.interrupt import StopSignal
-from unlocked.engine.plan import Plan, load_data, make_plan
+from unlocked.engine.plan import Plan, first_level, load_data, make_plan
 from unlocked.engine.report import draw_figures, run_tags
 from unlocked.engine.run_folder import RunFolder
 from unlocked.engine.stage import SegmentStats
@@ -254,7 +254,7 @@ class _Run:
     def _climb(self, group: Group, solved: bool) -> int:
         """The level that training goes on with: the next one where this one is `solved`."""
         p = self.progress
-        level = p.level or int(self.config.data.options.get("level", 1))
+        level = p.level or first_level(self.config)
         if solved:
             level += 1
             # what was best is the best of another, easier set

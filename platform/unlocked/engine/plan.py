@@ -225,14 +225,15 @@ def _check_curriculum(config: Config, data: DataSet) -> None:
     if config.scheme.synthetic_inputs:
         raise ConfigError("train.curriculum: with scheme.synthetic_inputs minibatches are read again, late, when "
                           "another level may have begun")
-    level = _first_level(config)
+    level = first_level(config)
     following = load_data(config, level + 1).example
     if following != data.example:
         raise ConfigError(f"train.curriculum: examples of {data.name} at level {level + 1} are not of the shape of "
                           f"those at {level}; data.options.window cuts them into rows of one length")
 
 
-def _first_level(config: Config) -> int:
+def first_level(config: Config) -> int:
+    """Of the data's curriculum."""
     return int(config.data.options.get("level", 1))
 
 

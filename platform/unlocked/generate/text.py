@@ -59,7 +59,6 @@ def generate_text(run_dir: Path, prompt: str = "", *, length: int = 200, tempera
     if task != "language_modelling" or data.tokenizer is None:
         raise ConfigError(f"{run_dir}: a run of {task} on {data.name}, not of language modelling on a text")
     tokenizer = from_json(data.tokenizer)
-    begun = encode(tokenizer, prompt or "\n").tolist()
     strange = unknown_in(tokenizer, prompt)
     if strange:
         raise ConfigError(f"prompt: {', '.join(map(repr, strange[:5]))} {'is' if len(strange) == 1 else 'are'} not in "
