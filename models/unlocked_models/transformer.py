@@ -195,6 +195,7 @@ def bert(
     heads: int = 4,
     feedforward: int = 4,
     norm: str = "post",
+    positions: str = "learned",
     dropout: float = 0.0,
     tied: bool = False,
     vocabulary: int | None = None,
@@ -214,7 +215,8 @@ def bert(
     Both have the same blocks but for the last, so a network pre-trained goes on where it is fine-tuned. A segment's id
     is the number of [SEP] before a position.
 
-    Options: `width`, `depth`, `heads`, `feedforward`, `norm`, `dropout` as for every Transformer; `tied` as `gpt`.
+    Options: `width`, `depth`, `heads`, `feedforward`, `norm`, `positions`, `dropout` as for every Transformer
+    (the original: post, learned); `tied` as `gpt`.
     """
     checks.outputs("bert", n_outputs)
     if vocabulary is None:
@@ -222,7 +224,7 @@ def bert(
     if out_positions is not None and not masked:
         raise ValueError("model.name: bert sees both sides of every position, so it would see what it is to predict; "
                          "it needs data that masks words, such as manual_pairs")
-    shape = _Shape(width, depth, heads, feedforward, norm, "learned", "gelu", dropout)
+    shape = _Shape(width, depth, heads, feedforward, norm, positions, "gelu", dropout)
     read, count, _ = read_sequence("bert", in_shape, vocabulary, width)
     assert isinstance(read, nn.Embedding)
     embedding = SegmentedEmbedding(read, shape.places(count), dropout)
