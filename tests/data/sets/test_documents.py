@@ -79,10 +79,18 @@ def test_sentences_are_running_text_alone():
     assert _sentences(text) == ["First of all, this.", "And then that (see below)."]
 
 
+@pytest.mark.parametrize("share", [0.15, 0.4])
+def test_as_many_words_are_asked_for_as_the_options_say(share):
+    data = load("manual_pairs", length=40, vocabulary=500, asked=share)
+    words = (torch.where(data.test.y >= data.masking.first, data.test.y, data.test.x) >= data.masking.first).sum()
+    assert float((data.test.y[:, 1:] != PAD).sum() / words) == pytest.approx(share, abs=0.02)
+
+
 @pytest.mark.parametrize(("name", "options", "said"), [
     ("docstrings", {"length": 2}, "data.options.length: 2 is not at least 3"),
     ("docstrings", {"vocabulary_of": "manuel"}, "data.options.vocabulary_of: unknown text 'manuel'; did you mean 'man"),
     ("manual_pairs", {"length": 7}, "data.options.length: 7 is not at least 8"),
+    ("manual_pairs", {"asked": 0.0}, "data.options.asked: 0.0 is out of range; expected a share in (0, 1]"),
     ("manual_pairs", {"vocabulary": 7}, "data.options.vocabulary: 7 is too small for word: 7 special tokens")])
 def test_wrong_options_are_one_line(name, options, said):
     with pytest.raises(DataError) as error:

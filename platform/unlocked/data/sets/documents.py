@@ -63,26 +63,29 @@ def docstrings(source: Source, length: int = 64, tokens: str = "word", vocabular
 
 
 @register_data("manual_pairs", task="masked_language_modelling", family="texts")
-def manual_pairs(source: Source, length: int = 64, tokens: str = "word", vocabulary: int | None = None) -> RawData:
+def manual_pairs(source: Source, length: int = 64, tokens: str = "word", vocabulary: int | None = None,
+                 asked: float = 0.15) -> RawData:
     """BERT's pre-training on the manual that comes with every Python (Devlin et al. 2019, appendix A.2).
 
     Rows are `<s> A </s> B </s>`, filled up with 0: A and B are whole sentences of one topic (longer ones are cut) that
     fill about half a row each. For half of the rows B follows A in the text, for the other half it is drawn from
     another topic; which, is asked for at the first position, as the token `<next>` or `<other>`. Words are hidden anew
-    in every minibatch (`data.masking`), and once for all in the validation and test split, which is the last 20 % of
-    the topics.
+    in every minibatch (`data.masking`), a share of `asked`, and once for all in the validation and test split, which is
+    the last 20 % of the topics. (Devlin et al. ask for 15 %; Wettig et al. 2023, arXiv:2202.08005, argue for more.)
     """
     from unlocked.data.tokenize import symbols
 
     if length < 8:
         raise DataError(f"data.options.length: {length} is not at least 8: two sentences and three signs")
+    if not 0 < asked <= 1:
+        raise DataError(f"data.options.asked: {asked} is out of range; expected a share in (0, 1]")
     tokenizer = _manual_tokenizer(source.name, tokens, vocabulary)
     train, test = _topics()
     x, y = _rows(tokenizer, train, length, "train")
     x_test, y_test = _rows(tokenizer, test, length, "test")
     names = symbols(tokenizer)
     return RawData(x, y, x_test, y_test, symbols=names, ordered=True, tokenizer=tokenizer.to_str(),
-                   masking=Masking(hidden=MASK, first=len(SPECIAL) + len(SIGNS), vocabulary=len(names)))
+                   masking=Masking(MASK, len(SPECIAL) + len(SIGNS), len(names), asked))
 
 
 def _rows(tokenizer: Any, topics: list[str], length: int, part: str) -> tuple[np.ndarray, np.ndarray]:
