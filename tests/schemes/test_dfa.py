@@ -119,6 +119,29 @@ def test_feedback_per_layer_also_reaches_the_layers_inside_residual_blocks(lab):
     assert points == {"block": 10, "layer": 19}  # stem and nine blocks; and a relu inside each of the nine
 
 
+def test_at_module_granularity_autograd_goes_through_the_blocks_of_a_module(lab):
+    data, scheme = lab.data(), {"name": "dfa", "lag": 0, "feedback": {"granularity": "module"}}
+    group = lab.start(data, model=DEEP, scheme=scheme, parallel={"stages": 2}, optimizer=FLAT)
+    (B,), batches = feedback(group), lab.batches(group.stages[0].plan, data)
+    lower, upper = (stage.learner.chain for stage in group.stages)
+    x, y = batches.x(0).double(), batches.y(0)
+    h = lower(x)
+    out = upper(h.detach())
+    e = (torch.softmax(out, 1) - one_hot(y, 5)) / len(y)
+    expected = [*torch.autograd.grad(h, list(lower.parameters()), (e @ B).detach()),
+                *torch.autograd.grad(out, list(upper.parameters()), e.detach())]
+    before = [p.detach().clone() for p in (*lower.parameters(), *upper.parameters())]
+    lab.train(group, 0, 1)
+    for p, was, g in zip((*lower.parameters(), *upper.parameters()), before, expected, strict=True):
+        torch.testing.assert_close(p.detach(), was - g, rtol=0, atol=1e-13)
+
+
+def test_at_module_granularity_one_module_learns_as_under_backprop(lab):
+    module, backprop = (lab.train(lab.start(model=DEEP, scheme=scheme), 0, 5) for scheme in (
+        {"name": "dfa", "feedback": {"granularity": "module"}}, {"name": "backprop"}))
+    assert module == pytest.approx(backprop, abs=1e-13)
+
+
 def test_feedback_inside_a_block_is_feedback_behind_blocks_of_its_own(lab, own_models):
     def layers():
         return nn.Linear(64, 12), nn.Tanh(), nn.Linear(12, 10), nn.Tanh()

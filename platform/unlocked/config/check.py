@@ -86,7 +86,7 @@ _CHOICES: dict[str, list[str]] = {
     "scheme.sg.kind": ["auto", "linear", "mlp", "conv"],
     "scheme.sg.norm": ["batch", "none"],
     "scheme.feedback.distribution": ["uniform", "normal"],
-    "scheme.feedback.granularity": ["block", "layer"],
+    "scheme.feedback.granularity": ["module", "block", "layer"],
     "optimizer.schedule": ["constant", "linear", "cosine"],
     "train.precision": ["fp32", "bf16", "fp64"],
     "pretrain.noise": ["none", "gaussian", "masking"],

@@ -7,10 +7,11 @@ Nokland 2016, "Direct Feedback Alignment Provides Learning in Deep Neural Networ
 with B_l drawn once from the seed and never learned. The gradient g_l is injected at the output of block l;
 inside the block autograd applies phi', so any layer type may stand there. The output block gets e itself:
 its update is backprop's. No gradient passes from a block to the one below, so those products are not
-computed. With `granularity: layer` feedback also arrives behind every nonlinearity inside a block, and behind every
-layer that asks for it by `feedback_point = True`, such as attention: of a Transformer's layer then attention, the inner
-layer of the feed-forward network and the sum behind it each learn from a feedback of their own (Launay et al. 2020,
-arXiv:2006.12878: micro; block is their macro).
+computed. With `granularity: module` feedback arrives behind modules alone, where dni's gradients arrive too, and
+autograd goes through the blocks of each. With `granularity: layer` feedback also arrives behind every nonlinearity
+inside a block, and behind every layer that asks for it by `feedback_point = True`, such as attention: of a
+Transformer's layer then attention, the inner layer of the feed-forward network and the sum behind it each learn from a
+feedback of their own (Launay et al. 2020, arXiv:2006.12878: micro; block is their macro).
 
 Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
 position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
@@ -241,8 +242,8 @@ class DFA(ModuleLearner):
 
 
 class _Taps:
-    """The feedback points of a module: every hidden block's output, and with `layer` that of every nonlinearity and of
-    every layer with a `feedback_point`.
+    """The feedback points of a module: every hidden block's output, with `module` that of the last alone, and with
+    `layer` that of every nonlinearity and of every layer with a `feedback_point`.
 
     A tensor with no weight between it and the point before (behind a pooling block, say) is no point, and
     none is the output of the chain: every pass visits the same tensors, `_keep` says which are points.
@@ -250,6 +251,7 @@ class _Taps:
 
     def __init__(self, chain: Chain, part: Part, granularity: str):
         self.start, self.n_blocks = part.start, part.n_blocks
+        self._behind_blocks = range(part.start if granularity != "module" else part.stop - 1, part.n_blocks - 1)
         self._points: list[Tensor] | None = None
         self._cut = False
         self._seen: list[tuple[int, int, Tensor]] = []  # block, nth in the block, tensor: of the dry pass
@@ -319,7 +321,7 @@ class _Taps:
 
     def _after(self, i: int, h: Tensor) -> Tensor:
         self._block = self.start + i
-        if self._block < self.n_blocks - 1:
+        if self._block in self._behind_blocks:
             h = self._visit(h)
         self._block += 1
         return h
