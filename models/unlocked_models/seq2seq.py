@@ -9,8 +9,8 @@ The chain:
     head                [memory, states] to logits (T, n_outputs)
 
 Under teacher forcing (Williams & Zipser 1989) the decoder reads the true tokens one position late: <s> y_1 .. y_(T-1),
-from `batch.y`, where the first decoder layer embeds them; inside `stepping.remembering` it reads `batch.y` itself, <s> first.
-What is padding in the source is taken from `batch.x`.
+from `batch.y`, where the first decoder layer embeds them; inside `stepping.remembering` it reads `batch.y` itself, <s>
+first. What is padding in the source is taken from `batch.x`.
 """
 
 from __future__ import annotations

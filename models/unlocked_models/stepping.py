@@ -29,8 +29,8 @@ class Kept:
 class Stepping(nn.Module):
     """A layer that can be given a sequence piece by piece.
 
-    While `kept` is not None (`remembering`) its `forward` goes on from it and brings it up to date. `takes_pieces` is false
-    where what it computes of a position depends on those that come after.
+    While `kept` is not None (`remembering`) its `forward` goes on from it and brings it up to date. `takes_pieces` is
+    false where what it computes of a position depends on those that come after.
     """
 
     kept: Kept | None = None
@@ -67,8 +67,8 @@ def remembering(blocks: Iterable[nn.Module]) -> Iterator[None]:
 
 
 def reorder(blocks: Iterable[nn.Module], rows: Tensor) -> None:
-    """Inside `remembering`: the sequences that go on are those of these `rows (m,)` of the last call, in this order; one
-    may go on several times, and one that is not named ends."""
+    """Inside `remembering`: the sequences that go on are those of these `rows (m,)` of the last call, in this order;
+    one may go on several times, and one that is not named ends."""
     for layer in _layers(blocks):
         assert layer.kept is not None
         layer.kept.tensors = {name: tensor[rows] for name, tensor in layer.kept.tensors.items()}

@@ -33,7 +33,7 @@ def decoder(seed=0, n=5, model="seq2seq", **options) -> Decoder:
 
 
 def log_probabilities(of: Decoder, prefix: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Of the token behind `prefix (m, t)` in sources `rows (m,)`: the decoder over all of it, as teacher forcing does."""
+    """Of the token behind `prefix (m, t)` in sources `rows (m,)`: the decoder over all of it, under teacher forcing."""
     y = torch.cat([prefix, prefix.new_zeros(len(prefix), 1)], 1)
     with torch.no_grad():
         logits = of._blocks(of.memory[rows], Batch(of.x[rows], y))[:, -1]

@@ -2,9 +2,9 @@
 
     log p(y | x) = sum_i log p(y_i | y_<i, x),    y ends in </s>
 
-A `Decoder` gives log p(. | y_<i, x); a search asks it for many prefixes at once, each a token longer than the one that it
-goes on from. The memory of the sources is computed once, and what the decoder's blocks keep (`unlocked_models.stepping`)
-goes with the prefixes, so that a token costs one position. Blocks that cannot keep anything run again over every prefix.
+A `Decoder` gives log p(. | y_<i, x); a search asks it for many prefixes at once, each a token longer than the one that
+it goes on from. The memory of the sources is computed once, and what the decoder's blocks keep goes with the prefixes
+(`unlocked_models.stepping`), so that a token costs one position; blocks that keep nothing run again over every prefix.
 Padding, <s> and <unk> are never written: p is that of the remaining tokens.
 """
 
