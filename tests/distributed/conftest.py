@@ -27,7 +27,7 @@ from unlocked.engine.worker import Worker
 
 SMALL = ["model.hidden=[24,20,16,12]", "model.norm=batch", "model.dropout=0.2", "scheme.sg.hidden=[16]",
          "data.batch_size=32", "parallel.partition=null",
-         "parallel.threads=1", "parallel.timeout=60", "tracking.uri=off"]
+         "parallel.threads=1", "parallel.timeout=60", "tracking.uri=off", "tracking.figures=false"]
 
 
 def descendants(pid: int, named: str = "") -> list[int]:

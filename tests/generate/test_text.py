@@ -107,7 +107,7 @@ def runs(tmp_path_factory):
         config = load_config("transformer/gpt", [
             f"data={{name: text, root: {folder}, batch_size: 4, options: {{file: mine.txt, length: 8, tokens: "
             f"{tokens}}}}}", f"model={model}", "train.epochs=1", "parallel.partition=null", "train.probe_every=0",
-            f"tracking.runs={folder / name / tokens}", "tracking.uri=off"])
+            f"tracking.runs={folder / name / tokens}", "tracking.uri=off", "tracking.figures=false"])
         train(config)
         (made[name, tokens],) = (folder / name / tokens).glob("*-s0-*")
     return made
@@ -150,7 +150,8 @@ def test_what_cannot_be_generated_is_one_line(runs, tokens, prompt, options, sai
 
 
 def test_a_run_that_is_no_language_model_is_refused(tmp_path):
-    train(load_config("transformer/vit", ["train.epochs=1", f"tracking.runs={tmp_path}", "tracking.uri=off"]))
+    train(load_config("transformer/vit", ["train.epochs=1", f"tracking.runs={tmp_path}", "tracking.uri=off",
+                                          "tracking.figures=false"]))
     (run,) = tmp_path.glob("vit-*")
     with pytest.raises(ConfigError, match="a run of classification on digits, not of language modelling on a text"):
         generate_text(run, "to be")

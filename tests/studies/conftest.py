@@ -13,8 +13,8 @@ import pytest
 from unlocked import Config, load_config
 from unlocked.studies import trial
 
-SMALL = ["name=small", "tracking.uri=off", "train.epochs=2", "train.probe_every=0", "parallel.launcher=inprocess",
-         "parallel.threads=1", "sweep.metric=test/accuracy"]
+SMALL = ["name=small", "tracking.uri=off", "tracking.figures=false", "train.epochs=2", "train.probe_every=0",
+         "parallel.launcher=inprocess", "parallel.threads=1", "sweep.metric=test/accuracy"]
 
 
 @pytest.fixture
