@@ -181,7 +181,7 @@ def _curve(panel: Axes, points: Sequence[tuple[int, float]], colour: str, label:
         panel.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
         values = _running_mean(values, span=max(2, len(points) // 100))
     marker = "o" if len(points) <= 40 else None
-    panel.locator_params(axis="x", integer=True)
+    panel.locator_params(axis="x", integer=True, min_n_ticks=1)  # no step is 12.5
     panel.plot(steps, values, color=colour, label=label, marker=marker, markersize=3.5)
 
 
