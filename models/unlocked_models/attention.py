@@ -9,9 +9,6 @@ network at every position, each behind a residual connection. Masks are Boolean,
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,29 +17,11 @@ from unlocked_models import checks
 from unlocked_models.chain import Batch
 from unlocked_models.layers import activation as activation_of
 from unlocked_models.layers import sequence
-from unlocked_models.sequences import Positions, present
+from unlocked_models.sequences import present
+from unlocked_models.stepping import Stepping
 
 
-class KeyValues:
-    """Keys and values of the positions read so far, each `(batch, heads, positions, width / heads)`."""
-
-    def __init__(self) -> None:
-        self.k: Tensor | None = None
-        self.v: Tensor | None = None
-
-    @property
-    def positions(self) -> int:
-        return 0 if self.k is None else self.k.shape[2]
-
-    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values, with those of further positions behind."""
-        if self.k is not None and self.v is not None:
-            k, v = torch.cat([self.k, k], 2), torch.cat([self.v, v], 2)
-        self.k, self.v = k, v
-        return k, v
-
-
-class MultiHeadAttention(nn.Module):
+class MultiHeadAttention(Stepping):
     """`h (batch, positions, width)` to the same shape, over its own positions, or over `memory (batch, keys, width)`.
 
     Its weights are those of `nn.MultiheadAttention`: `qkv` its `in_proj`, `out` its `out_proj`, initialised alike.
@@ -54,14 +33,13 @@ class MultiHeadAttention(nn.Module):
         rotary: queries and keys are turned by their position (`rotate`).
         cross: keys and values are those of a memory, which every call is given.
 
-    `cache`: while it is set (`remembering`), the positions given are the next ones of sequences whose earlier positions
-    are in it. Keys and values of a memory are made at the first call; later ones need no memory.
+    It keeps (`stepping`) keys and values, `(batch, heads, positions, width / heads)` each. Those of a memory are made
+    at the first call; later ones need no memory.
 
     Raises `ValueError` where heads and width do not fit.
     """
 
     feedback_point = True  # of direct feedback alignment at layer granularity
-    cache: KeyValues | None = None
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0, causal: bool = False, rotary: bool = False,
                  cross: bool = False):
@@ -77,10 +55,11 @@ class MultiHeadAttention(nn.Module):
         nn.init.xavier_uniform_(self.qkv.weight)
         nn.init.zeros_(self.qkv.bias)
         nn.init.zeros_(self.out.bias)
+        self.takes_pieces = causal or cross
 
     def forward(self, h: Tensor, there: Tensor | None = None, memory: Tensor | None = None) -> Tensor:
         """`there (batch, keys)`: which positions of h, or of the memory, are no padding; at least one of each row."""
-        start = 0 if self.cache is None else self.cache.positions
+        start = 0 if self.kept is None else self.kept.positions
         q, k, v = self._over(h, memory) if self.cross else self._own(h, start)
         weights = self.dropout if self.training else 0.0
         if self.causal and start == 0 and there is None:  # the fast path, which never makes the mask
@@ -102,21 +81,24 @@ class MultiHeadAttention(nn.Module):
         q, k, v = (self._split(part) for part in self.qkv(h).chunk(3, -1))
         if self.rotary:
             q, k = rotate(q, start), rotate(k, start)
-        if self.cache is not None:
-            k, v = self.cache.extend(k, v)
+        if self.kept is not None:
+            if start:
+                k = torch.cat([self.kept.tensors["k"], k], 2)
+                v = torch.cat([self.kept.tensors["v"], v], 2)
+            self.kept.tensors, self.kept.positions = {"k": k, "v": v}, k.shape[2]
         return q, k, v
 
     def _over(self, h: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries of h; keys and values of the memory, or those that were kept of it."""
         width = h.shape[-1]
         q = self._split(functional.linear(h, self.qkv.weight[:width], self.qkv.bias[:width]))
-        if self.cache is not None and self.cache.k is not None and self.cache.v is not None:
-            return q, self.cache.k, self.cache.v
+        if self.kept is not None and self.kept.tensors:
+            return q, self.kept.tensors["k"], self.kept.tensors["v"]
         assert memory is not None
         k, v = (self._split(part) for part in
                 functional.linear(memory, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, -1))
-        if self.cache is not None:
-            self.cache.extend(k, v)
+        if self.kept is not None:
+            self.kept.tensors = {"k": k, "v": v}
         return q, k, v
 
     def _split(self, h: Tensor) -> Tensor:
@@ -193,6 +175,7 @@ class TransformerLayer(nn.Module):
         over = MultiHeadAttention(width, heads, dropout, cross=True) if cross else None
         self.cross = None if over is None else Residual(over, width, norm, dropout)
         self.feedforward = Residual(FeedForward(width, inner, activation, dropout), width, norm, dropout)
+        self.takes_pieces = causal
 
     def forward(self, h: Tensor, there: Tensor | None = None, memory: Tensor | None = None,
                 memory_there: Tensor | None = None) -> Tensor:
@@ -208,29 +191,3 @@ class PaddedLayer(TransformerLayer):
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:  # type: ignore[override]
         return super().forward(h, present(batch))
-
-
-@contextlib.contextmanager
-def remembering(blocks: Iterable[nn.Module]) -> Iterator[None]:
-    """Inside, each call goes on where the last one ended: positions given are the next ones of the same sequences, and
-    attention sees the kept keys and values of those before them.
-
-    Raises `ValueError` where a layer sees what comes after a position: what was computed of it would change.
-    """
-    layers = [layer for block in blocks for layer in block.modules()]
-    of_itself = [layer.attention.f for layer in layers if isinstance(layer, TransformerLayer)]
-    if not all(isinstance(attention, MultiHeadAttention) and attention.causal for attention in of_itself):
-        raise ValueError("keys and values can be kept of causal layers alone")
-    attentions = [layer for layer in layers if isinstance(layer, MultiHeadAttention)]
-    tables = [layer for layer in layers if isinstance(layer, Positions)]
-    try:
-        for attention in attentions:
-            attention.cache = KeyValues()
-        for table in tables:
-            table.start = 0
-        yield
-    finally:
-        for attention in attentions:
-            attention.cache = None
-        for table in tables:
-            table.start = None

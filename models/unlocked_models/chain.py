@@ -15,6 +15,9 @@ encoder's memory in front of a decoder's states, is only looked at. A block all 
 many (an encoder's), has an attribute `encodes` that is true. The first block of a decoder, whose input is the memory
 and which embeds the tokens that the decoder reads, has an attribute `starts_decoder` that is true.
 
+A block that can be given a sequence piece by piece, and goes on where the last piece ended, has an attribute
+`takes_pieces` that is true; `stepping` says what it then keeps.
+
 A layer inside a block whose class has `feedback_point = True` is a layer of its own for schemes that reach into blocks:
 direct feedback alignment at layer granularity. Nonlinearities of torch are such layers anyway.
 """

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,9 @@ from unlocked_models.chain import Batch
 from unlocked_models.lstm_cells import GatedLayer
 from unlocked_models.registry import register_model
 from unlocked_models.sequences import Head, PaddedHead, Pool, Reader, lengths, read_sequence
+from unlocked_models.stepping import Stepping
+
+State = dict[str, Tensor]  # of a recurrent layer: h, and c of an LSTM, each (batch, width)
 
 
 @register_model("rnn", family="recurrent")
@@ -123,7 +127,15 @@ def gru(
                   vocabulary, out_positions)
 
 
-class Layer(nn.Module):
+def run_from(cell: nn.Module, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    """A cell of one direction over `inputs (batch, positions, features)`, from a state, empty for zeros: its states
+    `(batch, positions, width)`, and the one that it ends in."""
+    begin = tuple(part[None].contiguous() for part in state.values())
+    out, last = cell(inputs, (begin if len(begin) > 1 else begin[0]) if begin else None)
+    return out, {name: part[0] for name, part in zip("hc", last if isinstance(last, tuple) else (last,), strict=False)}
+
+
+class Layer(Stepping):
     """One recurrent layer: `(batch, positions, features)` to the sequence of its states, from a zero state."""
 
     def __init__(self, cell: Callable[..., nn.Module], n_in: int, width: int, bidirectional: bool, dropout: float,
@@ -133,9 +145,13 @@ class Layer(nn.Module):
         self.width = width
         self.cell = cell(n_in, width, batch_first=True, bidirectional=bidirectional)
         self.dropout = nn.Dropout(dropout) if dropout else None
+        self.takes_pieces = not bidirectional
 
     def forward(self, h: Tensor) -> Tensor:
-        return self._dropped(self.cell(self._sequence(h))[0])
+        if self.kept is None:
+            return self._dropped(self.cell(self._sequence(h))[0])
+        out, self.kept.tensors = run_from(self.cell, self._sequence(h), self.kept.tensors)
+        return self._dropped(out)
 
     def _sequence(self, h: Tensor) -> Tensor:
         return h if self.read is None else self.read(h)
@@ -146,6 +162,10 @@ class Layer(nn.Module):
 
 class PaddedLayer(Layer):
     """A layer that reads each sequence as long as it is; states behind its end are zero."""
+
+    def __init__(self, *given: Any):
+        super().__init__(*given)
+        self.takes_pieces = False  # where a sequence ends is to be known before it is read
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:  # type: ignore[override]
         packed = pack_padded_sequence(self._sequence(h), lengths(batch).cpu(), batch_first=True, enforce_sorted=False)
@@ -163,12 +183,11 @@ class CarryingLayer(Layer):
         return self.width * (2 if self._has_cell() else 1)
 
     def forward(self, h: Tensor) -> Tensor:
-        state = None
-        if self.carried is not None:
-            parts = self.carried[None, :len(h)].split(self.width, -1)
-            state = tuple(part.contiguous() for part in parts) if self._has_cell() else parts[0]
-        out, last = self.cell(self._sequence(h), state)
-        self.carried = torch.cat(last, -1)[0] if isinstance(last, tuple) else last[0]
+        if self.kept is not None:  # a text of its own, not the stream
+            return super().forward(h)
+        parts = () if self.carried is None else self.carried[:len(h)].split(self.width, -1)
+        out, last = run_from(self.cell, self._sequence(h), dict(zip("hc", parts, strict=False)))
+        self.carried = torch.cat(list(last.values()), -1)
         return self._dropped(out)
 
     def _has_cell(self) -> bool:

@@ -13,11 +13,16 @@ class UnknownName(ValueError):
     """A name that no registry entry has; the message names the nearest match and all known names."""
 
 
+LISTED = 40  # names in a message
+
+
 def unknown(kind: str, name: object, known: list[str]) -> str:
-    """`unknown scheme 'dnii'; did you mean 'dni'? (known: backprop, cdni, ...)`."""
+    """`unknown scheme 'dnii'; did you mean 'dni'? (known: backprop, cdni, ...)`; of a whole vocabulary the first
+    `LISTED`."""
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {name!r}{hint} (known: {', '.join(sorted(known))})"
+    listed, more = sorted(known)[:LISTED], f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    return f"unknown {kind} {name!r}{hint} (known: {', '.join(listed)}{more})"
 
 
 class Registry(Generic[T]):

@@ -9,7 +9,8 @@ The chain:
     head                [memory, states] to logits (T, n_outputs)
 
 Under teacher forcing (Williams & Zipser 1989) the decoder reads the true tokens one position late: <s> y_1 .. y_(T-1),
-from `batch.y`, where the first decoder layer embeds them. What is padding in the source is taken from `batch.x`.
+from `batch.y`, where the first decoder layer embeds them; inside `stepping.remembering` it reads `batch.y` itself, <s>
+first. What is padding in the source is taken from `batch.x`.
 """
 
 from __future__ import annotations
@@ -23,13 +24,12 @@ from torch import Tensor, nn
 from unlocked_models import checks
 from unlocked_models.alignment import Score, score
 from unlocked_models.chain import Batch
-from unlocked_models.recurrent import Ends, PaddedLayer
+from unlocked_models.recurrent import Ends, PaddedLayer, State, run_from
 from unlocked_models.registry import register_model
 from unlocked_models.sequences import Pool, present, read_sequence
+from unlocked_models.stepping import Stepping
 
 BOS = 1  # the id that a decoder begins with
-
-State = Tensor | tuple[Tensor, Tensor]  # of a recurrent layer: h, or h and c of an LSTM, each (1, batch, width)
 
 CELLS: dict[str, Callable[..., nn.Module]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -119,6 +119,11 @@ def decoder_inputs(y: Tensor) -> Tensor:
     return torch.cat([y.new_full((len(y), 1), BOS), y[:, :-1]], 1)
 
 
+def decoder_reads(layer: Stepping, y: Tensor) -> Tensor:
+    """The tokens at the positions that the first layer of a decoder is given."""
+    return decoder_inputs(y) if layer.kept is None else y
+
+
 def memory_and_states(h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """`(batch, S + T, width)` apart."""
     assert batch.x is not None
@@ -132,10 +137,11 @@ class EncoderLayer(PaddedLayer):
     encodes = True
 
 
-class DecoderPart(nn.Module, ABC):
+class DecoderPart(Stepping, ABC):
     """A block of the decoder: `[memory, states]` to the same, with new states.
 
-    `begin` gives the state of its recurrence before the first position, `advance` goes on from it over any number of
+    `begin` gives what it starts from, tensors `(batch, ...)` by name: what it makes of the memory, once for all
+    positions, and the state of its recurrence before the first. `advance` goes on from there over any number of
     positions: all of them under teacher forcing, one by one where the decoder reads what it wrote.
     """
 
@@ -148,21 +154,24 @@ class DecoderPart(nn.Module, ABC):
         """Whether it is the first: its input is the memory alone, and it embeds the decoder's tokens."""
         return self.words is not None
 
-    def begin(self, memory: Tensor, there: Tensor) -> State | None:
-        return None
+    @abstractmethod
+    def begin(self, memory: Tensor, there: Tensor) -> State:
+        """Of memory `(batch, S, width)` whose positions `there (batch, S)` are no padding."""
 
     @abstractmethod
-    def advance(self, inputs: Tensor, memory: Tensor, there: Tensor, state: State | None
-                ) -> tuple[Tensor, State | None]:
-        """`inputs (batch, t, features)` to states `(batch, t, width)`, and the recurrence's state behind them."""
+    def advance(self, inputs: Tensor, memory: Tensor, there: Tensor, state: State) -> tuple[Tensor, State]:
+        """`inputs (batch, t, features)` to states `(batch, t, width)`, and what the next positions go on from."""
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:
         if self.words is None:
             memory, inputs = memory_and_states(h, batch)
         else:
-            memory, inputs = h, self.words(decoder_inputs(batch.y))
+            memory, inputs = h, self.words(decoder_reads(self, batch.y))
         there = present(batch)
-        states, _ = self.advance(inputs, memory, there, self.begin(memory, there))
+        begun = self.kept.tensors if self.kept is not None and self.kept.tensors else self.begin(memory, there)
+        states, last = self.advance(inputs, memory, there, begun)
+        if self.kept is not None:
+            self.kept.tensors = last
         return torch.cat([memory, states], 1)
 
 
@@ -177,9 +186,9 @@ class Bridge(nn.Module):
         self.c = nn.Linear(width, width) if with_cell else None
 
     def forward(self, memory: Tensor, there: Tensor) -> State:
-        s = self.summary(memory, there)[None]
+        s = self.summary(memory, there)
         h = torch.tanh(self.h(s))
-        return h if self.c is None else (h, self.c(s))
+        return {"h": h} if self.c is None else {"h": h, "c": self.c(s)}
 
 
 class DecoderLayer(DecoderPart):
@@ -200,9 +209,8 @@ class DecoderLayer(DecoderPart):
     def begin(self, memory: Tensor, there: Tensor) -> State:
         return self.bridge(memory, there)
 
-    def advance(self, inputs: Tensor, memory: Tensor, there: Tensor, state: State | None
-                ) -> tuple[Tensor, State | None]:
-        states, last = self.cell(inputs, state)
+    def advance(self, inputs: Tensor, memory: Tensor, there: Tensor, state: State) -> tuple[Tensor, State]:
+        states, last = run_from(self.cell, inputs, state)
         return self.dropout(states), last
 
 
@@ -224,16 +232,17 @@ class BahdanauLayer(DecoderLayer):
     def reads(width: int) -> int:
         return width  # the context
 
-    def advance(self, inputs: Tensor, memory: Tensor, there: Tensor, state: State | None
-                ) -> tuple[Tensor, State | None]:
-        keys, seen = self.score.keys(memory), []
+    def begin(self, memory: Tensor, there: Tensor) -> State:
+        return {**super().begin(memory, there), "keys": self.score.keys(memory)}
+
+    def advance(self, inputs: Tensor, memory: Tensor, there: Tensor, state: State) -> tuple[Tensor, State]:
+        state, seen = dict(state), []
+        keys = state.pop("keys")
         for x in inputs.split(1, 1):  # (batch, 1, features)
-            h = state[0] if isinstance(state, tuple) else state
-            assert h is not None
-            context = self.score(h.transpose(0, 1), keys, there) @ memory  # (batch, 1, width)
-            s, state = self.cell(torch.cat([x, context], -1), state)
+            context = self.score(state["h"][:, None], keys, there) @ memory  # (batch, 1, width)
+            s, state = run_from(self.cell, torch.cat([x, context], -1), state)
             seen.append(torch.cat([s, context, x], -1))
-        return self.dropout(torch.tanh(self.out(torch.cat(seen, 1)))), state
+        return self.dropout(torch.tanh(self.out(torch.cat(seen, 1)))), {**state, "keys": keys}
 
 
 class LuongAttention(DecoderPart):
@@ -247,14 +256,18 @@ class LuongAttention(DecoderPart):
         self.score = score
         self.combine = nn.Linear(2 * width, width, bias=False)
 
-    def advance(self, inputs: Tensor, memory: Tensor, there: Tensor, state: State | None
-                ) -> tuple[Tensor, State | None]:
-        context = self.score(inputs, self.score.keys(memory), there) @ memory
+    def begin(self, memory: Tensor, there: Tensor) -> State:
+        return {"keys": self.score.keys(memory)}
+
+    def advance(self, inputs: Tensor, memory: Tensor, there: Tensor, state: State) -> tuple[Tensor, State]:
+        context = self.score(inputs, state["keys"], there) @ memory
         return torch.tanh(self.combine(torch.cat([context, inputs], -1))), state
 
 
 class Head(nn.Module):
     """Logits `(batch, T, n_outputs)` of the decoder's states, normalised first where a `norm` is given."""
+
+    takes_pieces = True
 
     def __init__(self, width: int, n_outputs: int, norm: nn.Module | None = None):
         super().__init__()
@@ -276,6 +289,7 @@ class ScheduledSampling(nn.Module):
     """
 
     starts_decoder = True
+    takes_pieces = True
     seen: Tensor
 
     def __init__(self, parts: list[DecoderPart], head: Head, least: float, steps: int):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from unlocked_models import checks
 from unlocked_models.chain import Batch
+from unlocked_models.stepping import Stepping
 
 
 def steps_of(in_shape: tuple[int, ...]) -> tuple[int, int]:
@@ -77,17 +78,14 @@ class Patches(nn.Module):
         return nn.functional.unfold(x, self.size, stride=self.size).transpose(1, 2)
 
 
-class Positions(nn.Module):
+class Positions(Stepping):
     """Adds to every position a vector of its own.
 
     `learned` from small random numbers, or `sinusoidal` (Vaswani et al. 2017, section 3.5): sin and cos of
     p / 10000^(2i / width) in turn; `none` adds nothing.
 
-    `start`: the place of the first position given; while it is not None it moves on with every call, so that a sequence
-    may come in pieces. Raises `ValueError` for a sequence that goes beyond the last position.
+    Raises `ValueError` for a sequence that goes beyond the last position.
     """
-
-    start: int | None = None
 
     def __init__(self, kind: str, positions: int, width: int):
         super().__init__()
@@ -106,12 +104,12 @@ class Positions(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         if self.table is None:
             return h
-        first, count = self.start or 0, h.shape[1]
+        first, count = 0 if self.kept is None else self.kept.positions, h.shape[1]
         if first + count > len(self.table):
             raise ValueError(f"model.positions: a sequence of {first + count} positions, this model has "
                              f"{len(self.table)}")
-        if self.start is not None:
-            self.start += count
+        if self.kept is not None:
+            self.kept.positions += count
         return h + self.table[first:first + count]
 
 
@@ -145,6 +143,7 @@ class Head(nn.Module):
         self.norm = norm
         self.pool = pool
         self.linear = nn.Linear(n_in, n_outputs)
+        self.takes_pieces = pool is None
 
     def forward(self, h: Tensor) -> Tensor:
         h = self._normed(h)

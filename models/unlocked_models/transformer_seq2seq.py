@@ -21,8 +21,9 @@ from unlocked_models import checks
 from unlocked_models.attention import TransformerLayer
 from unlocked_models.chain import Batch
 from unlocked_models.registry import register_model
-from unlocked_models.seq2seq import Head, decoder_inputs, memory_and_states, refuse_other_data
+from unlocked_models.seq2seq import Head, decoder_reads, memory_and_states, refuse_other_data
 from unlocked_models.sequences import Positions, present, read_sequence
+from unlocked_models.stepping import Stepping
 
 
 @register_model("transformer_seq2seq", family="seq2seq")
@@ -101,7 +102,7 @@ class EncoderLayer(TransformerLayer):
         return super().forward(h, there) * there[:, :, None]
 
 
-class TargetEmbedding(nn.Module):
+class TargetEmbedding(Stepping):
     """Memory `(batch, S, width)` to `[memory, decoder inputs] (batch, S + T, width)`."""
 
     starts_decoder = True
@@ -112,7 +113,7 @@ class TargetEmbedding(nn.Module):
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:
         memory = h if self.norm is None else self.norm(h) * present(batch)[:, :, None]
-        return torch.cat([memory, self.dropout(self.positions(self.words(decoder_inputs(batch.y))))], 1)
+        return torch.cat([memory, self.dropout(self.positions(self.words(decoder_reads(self, batch.y))))], 1)
 
 
 class DecoderLayer(TransformerLayer):

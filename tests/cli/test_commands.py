@@ -55,6 +55,7 @@ def test_json_ends_with_one_line_that_holds_the_run(unlocked, tmp_path):
     assert done.code == 0, done.err
     summary = json.loads(done.out.splitlines()[-1])
     assert (tmp_path / "runs" / summary["run"] / "summary.json").exists()
+    assert (tmp_path / "runs" / summary["run"] / "figures" / "learning_curves.png").exists()
     assert summary["metrics"]["test/accuracy"] > 0.2
     assert summary["steps"] == summary["epochs"] * 20 == 40
     assert summary["steps_per_second"] > 0
@@ -64,8 +65,10 @@ def test_json_ends_with_one_line_that_holds_the_run(unlocked, tmp_path):
     assert json.loads(evaluated.out.splitlines()[-1])["metrics"]["test/loss"] == summary["metrics"]["test/loss"]
 
 
-def test_a_finished_run_resumes_to_itself(unlocked):
-    first = json.loads(unlocked("train", "quickstart", *IN_PROCESS, "--json").out.splitlines()[-1])
+def test_a_finished_run_resumes_to_itself(unlocked, tmp_path):
+    words = ["train", "quickstart", *IN_PROCESS, "tracking.figures=false", "--json"]
+    first = json.loads(unlocked(*words).out.splitlines()[-1])
+    assert not (tmp_path / "runs" / first["run"] / "figures").exists()
     again = json.loads(unlocked("train", "--resume", first["run_dir"], "--json").out.splitlines()[-1])
     assert again["steps"] == first["steps"]
     assert again["metrics"]["test/loss"] == first["metrics"]["test/loss"]

@@ -33,6 +33,8 @@ def assert_one_line(done, code, *words):
     (["scheme.name=dnii"], ["scheme.name: unknown scheme 'dnii'; did you mean 'dni'?", "known: backprop"]),
     (["model.name=mpl"], ["model.name: unknown model 'mpl'; did you mean 'mlp'?"]),
     (["model.widths=[3]"], ["model.widths: unknown option of 'mlp'"]),
+    (["data={name: text, options: {length: 8}}"], ["data.options.file: text needs this option"]),
+    (["data.options.pairs=3"], ["data.options.pairs: unknown option of digits 'pairs'"]),
     (["data.name=digit"], ["data.name: unknown data 'digit'; did you mean 'digits'?"]),
     (["scheme.name=backprop", "scheme.lag=1"], ["scheme.lag: 1 cannot be used with backprop"]),
     (["parallel.stages=9"], ["parallel.stages: 9 is more than the 5 blocks"]),
@@ -76,6 +78,21 @@ def test_missing_data_files_are_named_with_the_ways_out(unlocked, tmp_path):
     (tmp_path / "empty").mkdir()
     done = unlocked(*BASE, "data.name=mnist", f"data.root={tmp_path / 'empty'}")
     assert_one_line(done, 2, "train-images-idx3-ubyte", str(tmp_path / "empty"), "data.download=true")
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    (b"", "data 'text': the text is empty"),
+    (b" \n\n", "data 'text': the text is empty"),
+    (b"abc", "a window of data.options.length 8 needs 9"),
+    ("caf\u00e9".encode("latin-1") * 400, "data.options.file: mine.txt cannot be read as UTF-8 text"),
+    (None, "data.options.file: mine.txt is no file"),
+], ids=["empty", "blank", "short", "latin-1", "missing"])
+def test_a_text_that_cannot_be_learned_from_ends_in_one_line(unlocked, content, said):
+    if content is not None:
+        Path("mine.txt").write_bytes(content)
+    data = "data={name: text, batch_size: 4, options: {file: mine.txt, length: 8}}"
+    done = unlocked("train", "transformer/gpt", data)
+    assert_one_line(done, 2, said)
 
 
 @pytest.mark.parametrize("content", [

@@ -7,8 +7,9 @@ import json
 from unlocked import load_config
 from unlocked.cli.sweep_display import Display
 
-STUDY = ["sweep", "quickstart", "name=small", "tracking.uri=off", "train.epochs=1", "parallel.launcher=inprocess",
-         "parallel.threads=1", "sweep.metric=test/accuracy", "sweep.space.scheme.name=[frozen,dfa]",
+STUDY = ["sweep", "quickstart", "name=small", "tracking.uri=off", "tracking.figures=false", "train.epochs=1",
+         "parallel.launcher=inprocess", "parallel.threads=1", "sweep.metric=test/accuracy",
+         "sweep.space.scheme.name=[frozen,dfa]",
          "sweep.space.seed=[0,1]"]
 
 
@@ -54,8 +55,9 @@ def test_a_study_of_which_every_trial_fails_exits_with_1(unlocked):
     assert "sweep: all 1 trials failed" in done.err
 
 
-SEARCH = ["sweep", "quickstart", "tracking.uri=off", "train.epochs=1", "parallel.launcher=inprocess",
-          "parallel.threads=1", "data.validation=0.2", "sweep.sampler=random", "sweep.trials=3",
+SEARCH = ["sweep", "quickstart", "tracking.uri=off", "tracking.figures=false", "train.epochs=1",
+          "parallel.launcher=inprocess", "parallel.threads=1", "data.validation=0.2", "sweep.sampler=random",
+          "sweep.trials=3",
           "sweep.space.optimizer.lr={low: 1e-4, high: 0.1, log: true}"]
 
 

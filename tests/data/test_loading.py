@@ -163,8 +163,8 @@ def test_the_first_bad_example_is_named(add):
 
 def test_wrong_names_options_and_fractions_are_refused_with_the_nearest_match():
     assert "did you mean 'digits'" in refused("digts")
-    assert "data.miror: unknown option of mnist 'miror'; did you mean 'mirror'" in refused("mnist", miror="x")
-    assert "data.width: unknown option of digits" in refused("digits", width=3)
+    assert "data.options.miror: unknown option of mnist 'miror'; did you mean 'mirror'" in refused("mnist", miror="x")
+    assert "data.options.width: unknown option of digits" in refused("digits", width=3)
     for fraction in (1.0, -0.1, float("nan")):
         assert refused("digits", validation=fraction).startswith("data.validation: ")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from unlocked.engine.worker import Worker
 
 SMALL = ["model.hidden=[24,20,16,12]", "model.norm=batch", "model.dropout=0.2", "scheme.sg.hidden=[16]",
          "data.batch_size=32", "parallel.partition=null",
-         "parallel.threads=1", "parallel.timeout=60", "tracking.uri=off"]
+         "parallel.threads=1", "parallel.timeout=60", "tracking.uri=off", "tracking.figures=false"]
 
 
 def descendants(pid: int, named: str = "") -> list[int]:
@@ -65,6 +66,23 @@ def alive(pids: list[int]) -> list[int]:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
                 running.append(pid)
     return running
+
+
+def commands(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return re.sub(rb"\0+", b" ", Path(f"/proc/{pid}/cmdline").read_bytes()).decode()[:80]
+    return "?"
+
+
+def shared_memory(pids: list[int]) -> set[str]:
+    """Files of /dev/shm that these processes hold and that still have a name."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+                if "/dev/shm/" in line and not line.endswith("(deleted)"):
+                    found.add(line[line.index("/dev/shm/"):])
+    return found
 
 
 def until(condition: Callable[[], object], seconds: float, what: str) -> None:
@@ -191,6 +209,7 @@ class Driver:
                                         start_new_session=True, env=environment)
         self.below: list[int] = []
         self.holding: list[int] = []  # of those, the ones that hold memory, devices and ports of the run
+        self.named: set[str] = set()  # files of shared memory that they hold
 
     def run_dir(self) -> Path | None:
         found = sorted((self.cwd / "runs").glob("*/config.yaml"))
@@ -205,11 +224,20 @@ class Driver:
                 self.below = descendants(self.process.pid)
                 agents = descendants(self.process.pid, "Agent")  # Ray's own notice after a minute
                 self.holding = [pid for pid in self.below if pid not in agents]
+                self.named = shared_memory(self.below)
                 return run_dir
             time.sleep(0.005)
         self.end()
         out, err = self.process.communicate()
         pytest.fail(f"the driver did not come that far (exit code {self.process.returncode})\n{out}\n{err}")
+
+    def leaves_nothing(self) -> None:
+        """Asserts, when it has ended, that but for the run folder nothing is left of it: no process, no file."""
+        until(lambda: not alive(marked(self.mark)), 5, f"the end of {[commands(pid) for pid in marked(self.mark)]}")
+        left = [path.name for path in self.temporary.iterdir()]
+        assert [name for name in left if not name.startswith("torchinductor_")] == []  # a cache of torch's, per user
+        assert [path for path in self.named if Path(path).exists()] == []
+        assert {path.name for path in self.cwd.iterdir()} <= {"runs", "data", "unbroken"}
 
     def signal(self, number: int) -> None:
         """To the driver and all of its terminal's processes, as Ctrl-C does."""

@@ -61,8 +61,8 @@ def test_a_killed_driver_resumes_to_the_same_weights(
 
 
 @pytest.mark.parametrize(("scheme", "where"), [in_process[1], ray_run])
-def test_ctrl_c_saves_says_how_to_go_on_and_resumes_to_the_same_weights(
-        scheme, where, drive, processes, unbroken, last_weights, request, capsys):
+def test_ctrl_c_saves_leaves_nothing_says_how_to_go_on_and_resumes_to_the_same_weights(
+        scheme, where, drive, unbroken, last_weights, request, capsys):
     driver = drive(*scheme, *where)
     run_dir = driver.wait_for(in_the_middle)
     driver.signal(signal.SIGINT)
@@ -75,7 +75,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_resumes_to_the_same_weights(
     last = Checkpoints(run_dir).last()
     assert last is not None
     assert f" {int(last.name.removeprefix('step-'))} of " in line
-    processes.until(lambda: not processes.alive(driver.holding), 40, f"the driver's workers ended: {driver.holding}")
+    driver.leaves_nothing()
     if where is ON_RAY:
         request.getfixturevalue("cluster")
     assert_ends_as_if_unbroken(run_dir, unbroken(*scheme, *where), last_weights, capsys)

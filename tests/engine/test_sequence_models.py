@@ -14,7 +14,7 @@ LAGS = {"backprop": 0, "dni": 2, "cdni": 2, "dfa": 2}
 @pytest.mark.parametrize("scheme", LAGS)
 def test_a_sequence_model_learns_under_every_scheme(preset, scheme, tmp_path):
     config = load_config(preset, [f"scheme.name={scheme}", f"scheme.lag={LAGS[scheme]}", "train.epochs=4",
-                                  f"tracking.runs={tmp_path}", "tracking.uri=off"])
+                                  f"tracking.runs={tmp_path}", "tracking.uri=off", "tracking.figures=false"])
     summary = train(config)
     assert summary["metrics"]["test/accuracy"] > 0.3  # chance is 0.1
     assert ("align/module_0" in summary["metrics"]) == (scheme != "backprop")
@@ -25,5 +25,5 @@ def test_a_sequence_model_learns_under_every_scheme(preset, scheme, tmp_path):
 def test_the_variants_of_the_lstm_train_across_a_cut(options, tmp_path):
     config = load_config("recurrent/lstm", [f"model={{name: lstm, hidden: [24, 24], {options}}}", "train.epochs=5",
                                             "parallel.partition=[1, 2]", f"tracking.runs={tmp_path}",
-                                            "tracking.uri=off"])
+                                            "tracking.uri=off", "tracking.figures=false"])
     assert train(config)["metrics"]["test/accuracy"] > 0.3

@@ -7,7 +7,7 @@ import pytest
 from unlocked import load_config, train
 
 LAGS = {"backprop": 0, "dni": 2, "cdni": 2, "dfa": 2}
-OFF = ["tracking.uri=off", "train.probe_every=0"]
+OFF = ["tracking.uri=off", "tracking.figures=false", "train.probe_every=0"]
 
 
 @pytest.mark.parametrize("scheme", LAGS)

@@ -13,6 +13,12 @@ from unlocked_models import Batch, Chain, Example, build
 
 VOCABULARY = 7  # 4 special tokens and 3 words
 LONGEST = 4
+ALLOWED = [EOS, 4, 5, 6]
+MODELS = [("seq2seq", {"attention": "bahdanau", "cell": "lstm", "decoder": 2}),
+          ("seq2seq", {"attention": "bilinear", "cell": "lstm", "decoder": 2}),
+          ("seq2seq", {"attention": "dot", "teacher_forcing": 0.5}), ("seq2seq", {"attention": "none", "cell": "rnn"}),
+          ("transformer_seq2seq", {"heads": 2, "inner": 8}),
+          ("transformer_seq2seq", {"heads": 2, "inner": 8, "norm": "pre", "positions": "learned"})]
 
 
 def decoder(seed=0, n=5, model="seq2seq", **options) -> Decoder:
@@ -20,14 +26,26 @@ def decoder(seed=0, n=5, model="seq2seq", **options) -> Decoder:
     example = Example((3,), VOCABULARY, vocabulary=9, y_shape=(LONGEST,))
     chain = Chain(build(model, (3,), VOCABULARY, example=example, width=8, **options)).double().eval()
     with torch.no_grad():  # far from uniform
-        chain[-1].linear.weight.mul_(12)
-    return Decoder(chain, torch.randint(4, 9, (n, 3)))
+        (chain[-1] if hasattr(chain[-1], "linear") else chain[-1].head).linear.weight.mul_(12)
+    x = torch.randint(4, 9, (n, 3))
+    x[1:2, 2] = PAD
+    return Decoder(chain, x)
+
+
+def log_probabilities(of: Decoder, prefix: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Of the token behind `prefix (m, t)` in sources `rows (m,)`: the decoder over all of it, under teacher forcing."""
+    y = torch.cat([prefix, prefix.new_zeros(len(prefix), 1)], 1)
+    with torch.no_grad():
+        logits = of._blocks(of.memory[rows], Batch(of.x[rows], y))[:, -1]
+    allowed = torch.full_like(logits, -torch.inf)
+    allowed[:, ALLOWED] = logits[:, ALLOWED]
+    return allowed.log_softmax(-1)
 
 
 def log_probability(of: Decoder, row: int, sequence: list[int]) -> float:
     rows, total = torch.tensor([row]), 0.0
     for i, token in enumerate(sequence):
-        total += float(of.log_probabilities(torch.tensor([sequence[:i]], dtype=torch.long), rows)[0, token])
+        total += float(log_probabilities(of, torch.tensor([sequence[:i]], dtype=torch.long), rows)[0, token])
     return total
 
 
@@ -47,36 +65,66 @@ def test_a_beam_as_wide_as_all_prefixes_is_exhaustive_search(seed, alpha):
         assert found[row].tolist() == [*best, *[PAD] * (LONGEST - len(best))]
 
 
-def test_probabilities_are_of_all_that_may_be_written():
-    of = decoder()
-    log_p = of.log_probabilities(torch.tensor([[4, 5]] * 5))
-    torch.testing.assert_close(log_p.exp().sum(1), torch.ones(5, dtype=torch.float64))
-    assert torch.isinf(log_p[:, [PAD, BOS, UNK]]).all()
+@pytest.mark.parametrize(("model", "options"), MODELS)
+def test_what_is_kept_gives_the_probabilities_of_the_whole_prefix_also_when_prefixes_change_places(model, options):
+    of = decoder(model=model, **options)
+    generator, calls = torch.Generator().manual_seed(1), []
+    rows, prefix = torch.arange(5), torch.full((5, 1), BOS)
+    with of.writing() as step:
+        for t in range(LONGEST):
+            parents = torch.arange(5) if t == 0 else torch.randint(len(rows), (7,), generator=generator)
+            rows, prefix = rows[parents], prefix[parents]
+            if t:
+                prefix = torch.cat([prefix, torch.randint(4, VOCABULARY, (7, 1), generator=generator)], 1)
+            seen = step(prefix[:, -1], parents)
+            assert torch.isinf(seen[:, [PAD, BOS, UNK]]).all()
+            calls.append((seen, rows, prefix[:, 1:]))
+    for seen, rows, prefix in calls:
+        torch.testing.assert_close(seen, log_probabilities(of, prefix, rows), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("model", "options"), [("seq2seq", {"attention": "bilinear", "decoder": 2}),
-                                                ("seq2seq", {"attention": "none", "cell": "lstm"}),
-                                                ("transformer_seq2seq", {"heads": 2, "inner": 8})])
-def test_greedy_search_takes_the_likeliest_token_each_time_and_is_a_beam_of_one(model, options):
+@pytest.mark.parametrize(("model", "options"), MODELS)
+@pytest.mark.parametrize("search", [greedy, sample, beam_search])
+def test_a_token_costs_one_position(search, model, options):
+    of, positions = decoder(model=model, **options), []
+    first = of._blocks[0] if hasattr(of._blocks[0], "words") else of._blocks[0].parts[0]
+    first.words.register_forward_pre_hook(lambda layer, given: positions.append(given[0].shape[1]))
+    search(of, LONGEST)
+    assert positions == [1] * len(positions)
+    assert len(positions) > 1
+
+
+class Alone(nn.Module):
+    """A block that says nothing about pieces, around one that could."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, h, batch):
+        return self.block(h, batch)
+
+
+@pytest.mark.parametrize("search", [greedy, sample, beam_search])
+def test_a_decoder_that_keeps_nothing_is_run_over_every_prefix(search):
+    of = decoder(decoder=2)
+    found = search(of, LONGEST)
+    of._blocks = Chain([*of._blocks[:1], Alone(of._blocks[1]), *of._blocks[2:]])
+    assert torch.equal(search(of, LONGEST), found)
+
+
+@pytest.mark.parametrize(("model", "options"), MODELS)
+def test_greedy_search_takes_the_likeliest_token_each_time(model, options):
     of = decoder(model=model, **options)
     found = greedy(of, LONGEST)
     for row, tokens in enumerate(found.tolist()):
         written = [token for token in tokens if token != PAD]
         for i, token in enumerate(written):
             prefix = torch.tensor([written[:i]], dtype=torch.long)
-            assert int(of.log_probabilities(prefix, torch.tensor([row])).argmax()) == token
+            assert int(log_probabilities(of, prefix, torch.tensor([row])).argmax()) == token
         assert EOS in written[-1:] or len(written) == LONGEST
         if written[-1] == EOS:
             assert tokens[len(written):] == [PAD] * (len(tokens) - len(written))
-
-
-def test_a_prefix_is_read_as_under_teacher_forcing():
-    of = decoder(attention="dot")
-    chain_logits = of._blocks(of.memory, Batch(of.x, torch.tensor([[4, 5, 6, 0]] * 5)))
-    allowed = [EOS, 4, 5, 6]
-    expected = chain_logits[:, 2, allowed].log_softmax(-1)  # behind <s> 4 5
-    torch.testing.assert_close(of.log_probabilities(torch.tensor([[4, 5]] * 5))[:, allowed], expected, rtol=1e-12,
-                               atol=1e-12)
 
 
 def test_what_does_not_end_is_cut_at_the_limit():
@@ -94,7 +142,7 @@ def test_draws_are_of_the_seed_and_follow_the_probabilities():
     first = sample(of, 1, temperature=2.0, seed=5)
     assert torch.equal(first, sample(of, 1, temperature=2.0, seed=5))
     assert not torch.equal(first, sample(of, 1, temperature=2.0, seed=6))
-    p = (of.log_probabilities(first[:1, :0], torch.tensor([0])) / 2.0).softmax(-1)[0]
+    p = (log_probabilities(of, first[:1, :0], torch.tensor([0])) / 2.0).softmax(-1)[0]
     counted = torch.bincount(first[:, 0], minlength=VOCABULARY) / 4000
     assert (counted - p).abs().max() < 0.04  # 5 deviations of a share of a half
 

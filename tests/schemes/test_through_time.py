@@ -198,5 +198,5 @@ def test_without_a_carried_state_there_is_no_end_to_inject_at(lab):
 
 def test_examples_that_do_not_follow_each_other_cannot_be_carried():
     config = load_config("quickstart", ["data.name=mnist1d", "model.name=gru", "parallel.stages=1",
-                                        "scheme.name=backprop", "tracking.uri=off"])
+                                        "scheme.name=backprop", "tracking.uri=off", "tracking.figures=false"])
     assert loop.make_plan(config, loop.load_data(config)).carries is False

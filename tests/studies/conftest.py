@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,8 @@ import pytest
 from unlocked import Config, load_config
 from unlocked.studies import trial
 
-SMALL = ["name=small", "tracking.uri=off", "train.epochs=2", "train.probe_every=0", "parallel.launcher=inprocess",
-         "parallel.threads=1", "sweep.metric=test/accuracy"]
+SMALL = ["name=small", "tracking.uri=off", "tracking.figures=false", "train.epochs=2", "train.probe_every=0",
+         "parallel.launcher=inprocess", "parallel.threads=1", "sweep.metric=test/accuracy"]
 
 
 @pytest.fixture
@@ -26,6 +28,15 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Conf
     """`study("sweep.space.seed=[0,1]")`: a configuration whose runs go to an empty folder."""
     monkeypatch.chdir(tmp_path)
     return lambda *overrides: load_config("quickstart", [*SMALL, *overrides])
+
+
+@pytest.fixture(scope="session")
+def prepared() -> BaseContext:
+    """Processes that begin with everything imported, which takes seconds otherwise; made to be killed."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["unlocked.cli.main", "unlocked.engine.loop", "unlocked.studies.driver",
+                                    "unlocked.studies.plots", "unlocked_models", "sklearn.datasets"])
+    return context
 
 
 @pytest.fixture

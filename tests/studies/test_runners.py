@@ -18,7 +18,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import load_study
 
 from unlocked import load_config, sweep
+from unlocked.cli.main import main
 from unlocked.config import to_dict
+from unlocked.engine.cluster import start_ray
 from unlocked.engine.interrupt import StopSignal
 from unlocked.studies import runners
 from unlocked.studies.driver import Unwatched
@@ -31,6 +33,15 @@ SEARCH = ["data.validation=0.2", "sweep.metric=val/accuracy", "sweep.sampler=ran
 def trials() -> list:
     path = Path("runs/small/study.journal")
     return load_study(study_name="small", storage=JournalStorage(JournalFileBackend(str(path)))).trials
+
+
+@pytest.mark.timeout(120)
+def test_resources_that_no_node_has_are_refused(study, small, capsys):
+    ray.shutdown()  # of tests before: this is about a Ray made for this very study
+    words = [*small, *SEARCH, "sweep.trials=2", "sweep.resources.cpu=512"]
+    assert main(["sweep", "quickstart", *words]) == 2
+    assert "unlocked: sweep.resources: no node has 512 CPU and 0 GPU for a trial (the cluster has" in \
+        capsys.readouterr().err
 
 
 @pytest.mark.timeout(180)
@@ -92,7 +103,9 @@ def test_a_trial_whose_process_is_killed_is_tried_again_from_where_it_was(study,
 def test_ctrl_c_saves_the_trials_under_way_and_the_same_command_goes_on(study, small):
     words = [*small, *SEARCH, "sweep.trials=3", "train.epochs=25", "train.log_every=5"]
     command = [sys.executable, "-m", "unlocked", "sweep", "quickstart", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    start_ray(2, None)  # or the one that runs: the command joins it
+    joined = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=joined) as process:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not list(Path("runs").glob("small-*/checkpoints/*")):
             time.sleep(0.05)
@@ -107,16 +120,15 @@ def test_ctrl_c_saves_the_trials_under_way_and_the_same_command_goes_on(study, s
 
 
 @pytest.mark.timeout(400)
-def test_a_driver_killed_ten_times_ends_with_thirty_trials_none_of_them_twice(study, small):
+def test_a_driver_killed_ten_times_ends_with_thirty_trials_none_of_them_twice(study, small, prepared):
     words = [*small, *SEARCH, "sweep.trials=30", "sweep.concurrent=1", "train.epochs=2"]
-    command = [sys.executable, "-m", "unlocked", "sweep", "quickstart", *words]
     moments = random.Random(0)
     for _ in range(10):
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-            try:
-                process.wait(3.0 + 2.5 * moments.random())  # the first three seconds are imports
-            except subprocess.TimeoutExpired:
-                process.kill()
+        process = prepared.Process(target=main, args=(["sweep", "quickstart", *words, "--quiet"],))
+        process.start()
+        process.join(2.5 * moments.random())
+        process.kill()
+        process.join()
     summary = sweep(load_config("quickstart", words))
     found = trials()
     assert [trial.state.name for trial in found] == ["COMPLETE"] * 30
@@ -125,15 +137,6 @@ def test_a_driver_killed_ten_times_ends_with_thirty_trials_none_of_them_twice(st
     unbroken = sweep(load_config("quickstart", [*words, "name=unbroken"]))
     assert unbroken["best"]["params"] == summary["best"]["params"]
     assert unbroken["best"]["value"] == summary["best"]["value"]
-
-
-@pytest.mark.timeout(120)
-def test_resources_that_no_node_has_are_refused(study, small):
-    words = [*small, *SEARCH, "sweep.trials=2", "sweep.resources.cpu=512"]
-    command = [sys.executable, "-m", "unlocked", "sweep", "quickstart", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # with a Ray made for this very study
-    assert done.returncode == 2
-    assert "unlocked: sweep.resources: no node has 512 CPU and 0 GPU for a trial (the cluster has" in done.stderr
 
 
 @pytest.mark.timeout(120)

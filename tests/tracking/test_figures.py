@@ -26,6 +26,12 @@ def test_learning_curves_are_drawn_with_missing_and_broken_points(tmp_path: Path
     assert size_of(drawn)[0] > size_of(drawn)[1] > 300
 
 
+def test_steps_are_whole_numbers_even_of_one_point(tmp_path: Path):
+    with figures.drawing(tmp_path / "one.png") as (_, (panel,)):
+        figures._curve(panel, [(13, 2.5)], "k", "training")
+        assert [tick for tick in panel.get_xticks() if tick % 1] == []
+
+
 def test_a_figure_without_its_metrics_is_not_drawn(tmp_path: Path):
     for draw in (figures.learning_curves, figures.alignment, figures.sg_loss):
         assert draw({"lr": [(1, 0.1)]}, tmp_path / "none.png") is None

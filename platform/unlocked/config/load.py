@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -49,11 +50,10 @@ def load_config(config: str | Path, overrides: Sequence[str] = ()) -> Config:
     0.01
     """
     files, given = _file_layers(_find(str(config))), ("command line", parse_overrides(overrides))
-    layers = [*files, given]
-    plain = _merge(files)
-    if plain.schemes:
-        layers.insert(-1, _scheme_layer(plain, given[1]))
-    return from_tree(_merge(layers))
+    merged = _merge(files)
+    if merged.schemes:
+        merged = _merge([_scheme_layer(merged, given[1])], merged)
+    return from_tree(_merge([given], merged))
 
 
 def _scheme_layer(files: DictConfig, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -108,8 +108,15 @@ class Template:
         return _merge([(source, _tree_of(values, source))], below)
 
 
+@cache
+def _defaults() -> DictConfig:
+    """The configuration that nobody has said anything about; to be copied: making one takes longer."""
+    return OmegaConf.structured(Config)
+
+
 def _merge(layers: Sequence[tuple[str, dict[str, Any]]], below: DictConfig | None = None) -> DictConfig:
-    merged = OmegaConf.structured(Config) if below is None else below
+    """The layers over `below`, which they change, or over the defaults."""
+    merged = copy.deepcopy(_defaults()) if below is None else below
     for source, layer in layers:
         try:
             _refuse_resolvers(layer, source)
@@ -119,7 +126,7 @@ def _merge(layers: Sequence[tuple[str, dict[str, Any]]], below: DictConfig | Non
         _flatten_space(layer)
         _drop_outdated(merged, layer)
         try:
-            merged = OmegaConf.merge(merged, OmegaConf.create(layer))
+            merged.merge_with(OmegaConf.create(layer))
         except OmegaConfBaseException as error:
             raise ConfigError(f"{source}: {_one_line(error, layer)}") from None
     return merged
@@ -172,7 +179,7 @@ def from_tree(tree: Any) -> Config:
     try:
         if not isinstance(tree, DictConfig):
             _refuse_values_for_groups(tree, Config(), "")
-            tree = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(tree))
+            tree = OmegaConf.merge(_defaults(), OmegaConf.create(tree))
         _refuse_resolvers(OmegaConf.to_container(tree))
         OmegaConf.resolve(tree)
         _refuse_resolvers(OmegaConf.to_container(tree))  # one that only the references spelled out

@@ -164,6 +164,7 @@ class TrackingConfig:
     runs: str = "runs"  # folder of run folders
     uri: str | None = None  # MLflow; null: SQLite in the runs folder; off: files only
     experiment: str = "unlocked"
+    figures: bool = True  # drawn when a run ends, which takes longer than a very small run
 
 
 @dataclass

@@ -32,6 +32,8 @@ def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
         _check_inputs(name, part, x)
         if raw.symbols is not None:
             _check_ids(name, f"x_{part}", x, len(raw.symbols))
+        if task == "translation":
+            _check_sources(name, part, x)
         _TARGETS[task](name, part, y, len(x))
     for what in (0, 1):
         shapes = [pair[what].shape[1:] for pair in splits.values()]
@@ -144,12 +146,21 @@ def _check_ended(name: str, part: str, y: np.ndarray, n: int) -> None:
 
 
 def _check_vocabularies(name: str, raw: RawData) -> None:
-    """Of a translation: sources are ids, and both vocabularies begin with the special tokens."""
+    """Of a translation: sources are ids, and both vocabularies begin with the special tokens and go on."""
     targets = raw.symbols if raw.class_names is None else raw.class_names
     for what, tokens in (("symbols", raw.symbols), ("class_names", targets)):
         if tokens is None or tuple(tokens[:len(SPECIAL)]) != SPECIAL:
             raise wrong(name, f"{what}, the vocabulary of the {'sources' if what == 'symbols' else 'targets'}, has to "
                               f"begin with {', '.join(SPECIAL)}")
+        if len(tokens) == len(SPECIAL):
+            raise wrong(name, f"{what} holds the special tokens alone: there is nothing to read or to write")
+
+
+def _check_sources(name: str, part: str, x: np.ndarray) -> None:
+    """Of a translation: none is empty."""
+    empty = (x == PAD).all(1)
+    if empty.any():
+        raise wrong(name, f"x_{part} has sequences without a token, the first in example {int(np.argmax(empty))}")
 
 
 _TARGETS = {"classification": _check_class_ids, "regression": _check_values, "language_modelling": _check_tokens,

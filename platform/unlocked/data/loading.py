@@ -88,10 +88,10 @@ def _reader(name: str, options: dict[str, Any]) -> Callable[..., RawData]:
     takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted)
     for option in options:
         if option not in known and not takes_any:
-            raise DataError(f"data.{option}: {unknown(f'option of {name}', option, known)}")
+            raise DataError(f"data.options.{option}: {unknown(f'option of {name}', option, known)}")
     for p in accepted:
         if p.default is p.empty and p.name not in options and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
-            raise DataError(f"data.{p.name}: {name} needs this option")
+            raise DataError(f"data.options.{p.name}: {name} needs this option")
     return read
 
 

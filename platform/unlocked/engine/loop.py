@@ -405,8 +405,9 @@ class _Run:
     def _finish(self) -> dict[str, Any]:
         p, config = self.progress, self.config
         recorder = self.tracker.recorder
-        for path in draw_figures(self.folder.path, self.plan, self.data, self.test_outputs, self.trained):
-            recorder.artifact(path, "figures")
+        if config.tracking.figures:
+            for path in draw_figures(self.folder.path, self.plan, self.data, self.test_outputs, self.trained):
+                recorder.artifact(path, "figures")
         summary = {
             "run": self.folder.name, "run_dir": str(self.folder.path), "mlflow_run_id": None,
             "data": config.data.name, "model": config.model["name"], "scheme": config.scheme.name,

@@ -2,14 +2,16 @@
 
     log p(y | x) = sum_i log p(y_i | y_<i, x),    y ends in </s>
 
-A `Decoder` gives log p(. | y_<i, x); a search asks it for many prefixes at once. The memory of the sources is computed
-once, the decoder's blocks run again for every longer prefix. Padding, <s> and <unk> are never written: p is that of the
-remaining tokens.
+A `Decoder` gives log p(. | y_<i, x); a search asks it for many prefixes at once, each a token longer than the one that
+it goes on from. The memory of the sources is computed once, and what the decoder's blocks keep goes with the prefixes
+(`unlocked_models.stepping`), so that a token costs one position; blocks that keep nothing run again over every prefix.
+Padding, <s> and <unk> are never written: p is that of the remaining tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -18,8 +20,11 @@ from unlocked.data.text import BOS, EOS, PAD, UNK
 from unlocked.errors import ConfigError
 from unlocked.generate.sampling import filtered
 from unlocked_models.chain import Batch, Chain, decoder_start
+from unlocked_models.stepping import remembering, reorder, takes_pieces
 
 NEVER = [PAD, BOS, UNK]
+
+Step = Callable[[Tensor, Tensor], Tensor]
 
 
 class Decoder:
@@ -39,18 +44,37 @@ class Decoder:
         with torch.inference_mode():
             self.memory = chain[:start](x, Batch(x, x.new_zeros(len(x), 1)))
 
-    def log_probabilities(self, prefix: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Of the next token, `(m, vocabulary)`, behind `prefix (m, t)`; `rows (m,)`: the source of each (null: in
-        order)."""
-        x, memory = (self.x, self.memory) if rows is None else (self.x[rows], self.memory[rows])
-        y = torch.cat([prefix, prefix.new_zeros(len(prefix), 1)], 1)  # a decoder reads <s> y_1 .. y_t
-        with torch.inference_mode():
-            logits = self._blocks(memory, Batch(x, y))[:, -1]
-            if logits.shape[1] <= max(EOS, *NEVER) + 1:
-                raise ConfigError(f"the target vocabulary has {logits.shape[1]} tokens: none beside the special ones, "
-                                  f"</s> (id {EOS}) among them")
-            logits = logits.index_fill(1, torch.tensor(NEVER, device=logits.device), -torch.inf)
-            return logits.log_softmax(-1)
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Step]:
+        """`step(tokens (m,), parents (m,))`: log p of the next token, `(m, vocabulary)`, behind prefixes that end in
+        `tokens`, each of which goes on from row `parents` of the call before. At the first call the tokens are <s>, the
+        parents the sources."""
+        x, memory, read = self.x, self.memory, self.x.new_zeros(len(self.x), 0)
+        keeps = all(map(takes_pieces, self._blocks))
+
+        def step(tokens: Tensor, parents: Tensor) -> Tensor:
+            nonlocal x, memory, read
+            if len(parents) != len(x) or not torch.equal(parents, torch.arange(len(x), device=x.device)):
+                x, memory, read = x[parents], memory[parents], read[parents]
+                if keeps:
+                    reorder(self._blocks, parents)
+            if keeps:
+                y = tokens[:, None]
+            else:
+                read = torch.cat([read, tokens[:, None]], 1)
+                y = torch.nn.functional.pad(read[:, 1:], (0, 1), value=PAD)  # teacher forcing puts <s> before it
+            return _allowed(self._blocks(memory, Batch(x, y))[:, -1])
+
+        with torch.inference_mode(), remembering(self._blocks if keeps else []):
+            yield step
+
+
+def _allowed(logits: Tensor) -> Tensor:
+    """log p, `(m, vocabulary)`, of tokens that may be written."""
+    if logits.shape[1] <= max(EOS, *NEVER) + 1:
+        raise ConfigError(f"the target vocabulary has {logits.shape[1]} tokens: none beside the special ones, "
+                          f"</s> (id {EOS}) among them")
+    return logits.index_fill(1, torch.tensor(NEVER, device=logits.device), -torch.inf).log_softmax(-1)
 
 
 def greedy(decoder: Decoder, longest: int) -> Tensor:
@@ -73,16 +97,17 @@ def sample(decoder: Decoder, longest: int, temperature: float = 1.0, top_k: int 
 
 
 def _one_by_one(decoder: Decoder, longest: int, choose: Callable[[Tensor], Tensor]) -> Tensor:
-    n = len(decoder.x)
-    tokens = decoder.x.new_zeros(n, 0)
-    ended = torch.zeros(n, dtype=torch.bool, device=tokens.device)
-    while tokens.shape[1] < longest and not bool(ended.all()):
-        going = (~ended).nonzero()[:, 0]
-        column = tokens.new_full((n,), PAD)
-        column[going] = choose(decoder.log_probabilities(tokens[going], going))
-        tokens = torch.cat([tokens, column[:, None]], 1)
-        ended |= column == EOS
-    return tokens
+    n, device = len(decoder.x), decoder.x.device
+    written = decoder.x.new_full((n, longest), PAD)
+    going = torch.arange(n, device=device)  # the sources whose sequences have not ended
+    last, parents, t = going.new_full((n,), BOS), going, 0
+    with decoder.writing() as step:
+        while t < longest and len(going):
+            last = choose(step(last, parents))
+            written[going, t] = last
+            parents = (last != EOS).nonzero()[:, 0]
+            last, going, t = last[parents], going[parents], t + 1
+    return written[:, :t]
 
 
 def beam_search(decoder: Decoder, longest: int, width: int = 4, alpha: float = 0.6) -> Tensor:
@@ -105,27 +130,30 @@ def beam_search(decoder: Decoder, longest: int, width: int = 4, alpha: float = 0
     best = decoder.x.new_full((n, longest), PAD)
     best_score = torch.full((n,), -torch.inf, device=device, dtype=dtype)
     rows = torch.arange(n, device=device)  # the sources that are not done
-    prefix = decoder.x.new_zeros(n, 1, 0)  # (sources, beams, t)
+    prefix = decoder.x.new_full((n, 1, 1), BOS)  # (sources, beams, t)
+    parents = rows[:, None]  # (sources, beams): which of the prefixes before each goes on from
     score = torch.zeros(n, 1, device=device, dtype=dtype)
-    for t in range(1, longest + 1):
-        beams = prefix.shape[1]
-        log_p = decoder.log_probabilities(prefix.flatten(0, 1), rows.repeat_interleave(beams))
-        total = (score.flatten()[:, None] + log_p).view(len(rows), beams, -1)
-        _keep_better(best, best_score, rows, prefix, total[:, :, EOS] / lp(t))
-        total[:, :, EOS] = -torch.inf
-        vocabulary = total.shape[2]
-        score, at = total.flatten(1).topk(min(width, beams * (vocabulary - len(NEVER) - 1)))
-        parents = prefix.gather(1, (at // vocabulary)[:, :, None].expand(-1, -1, t - 1))
-        prefix = torch.cat([parents, (at % vocabulary)[:, :, None]], 2)
-        if t == longest:
-            none = torch.isinf(best_score[rows])
-            best[rows[none]] = prefix[none, 0]
-            break
-        # log p only falls, and lp is never larger than that of the longest
-        alive = score[:, 0] / lp(longest) > best_score[rows]
-        rows, prefix, score = rows[alive], prefix[alive], score[alive]
-        if not len(rows):
-            break
+    with decoder.writing() as step:
+        for t in range(1, longest + 1):
+            beams = prefix.shape[1]
+            log_p = step(prefix[:, :, -1].flatten(), parents.flatten())
+            total = (score.flatten()[:, None] + log_p).view(len(rows), beams, -1)
+            _keep_better(best, best_score, rows, prefix[:, :, 1:], total[:, :, EOS] / lp(t))
+            total[:, :, EOS] = -torch.inf
+            vocabulary = total.shape[2]
+            score, at = total.flatten(1).topk(min(width, beams * (vocabulary - len(NEVER) - 1)))
+            beam = at // vocabulary
+            parents = beam + beams * torch.arange(len(rows), device=device)[:, None]
+            prefix = torch.cat([prefix.gather(1, beam[:, :, None].expand(-1, -1, t)), (at % vocabulary)[:, :, None]], 2)
+            if t == longest:
+                none = torch.isinf(best_score[rows])
+                best[rows[none]] = prefix[none, 0, 1:]
+                break
+            # log p only falls, and lp is never larger than that of the longest
+            alive = score[:, 0] / lp(longest) > best_score[rows]
+            rows, prefix, score, parents = rows[alive], prefix[alive], score[alive], parents[alive]
+            if not len(rows):
+                break
     return best
 
 

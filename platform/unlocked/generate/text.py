@@ -1,31 +1,29 @@
 """Text from a trained language model, one token after the other.
 
-A model that keeps what it has read is not run over it again: attention keeps keys and values (`attention.remembering`),
-recurrent layers their state. Others, and sequences that have grown beyond the positions of a Transformer, are run over
-the last of these for every token. What comes out is what running the whole network every time gives.
+A model that keeps what it has read is not run over it again (`unlocked_models.stepping`): attention keeps keys and
+values, recurrent layers their state. Others, and sequences that have grown beyond the positions of a Transformer, are
+run over the last of these for every token. What comes out is what running the whole network every time gives.
 """
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from unlocked.config import Config, from_tree
+from unlocked.config import from_tree
 from unlocked.data.text import SPECIAL
 from unlocked.engine.evaluate import load_chain
 from unlocked.engine.plan import load_data
 from unlocked.engine.run_folder import read_config
 from unlocked.errors import ConfigError
 from unlocked.generate.sampling import filtered
-from unlocked_models import MODELS, Batch, Chain
-from unlocked_models.attention import MultiHeadAttention, remembering
-from unlocked_models.chain import carrying
+from unlocked_models import Batch, Chain
+from unlocked_models.attention import MultiHeadAttention
+from unlocked_models.stepping import remembering, takes_pieces
 
 Logits = Callable[[Tensor], Tensor]  # all ids so far, (1, tokens), to those of the next one, (1, vocabulary)
 
@@ -66,7 +64,7 @@ def generate_text(run_dir: Path, prompt: str = "", *, length: int = 200, tempera
     begun = encode(tokenizer, prompt or "\n").tolist()
     if not begun:  # words are what is between spaces and line breaks
         raise ConfigError(f"prompt: {prompt!r} has no word; {data.name} is read in words, and begins with one")
-    chain, _ = load_chain(Path(run_dir), going_on(config), data, weights)
+    chain, _ = load_chain(Path(run_dir), config, data, weights)
     generator = torch.Generator().manual_seed(seed)
 
     def choose(scores: Tensor) -> int:
@@ -78,13 +76,6 @@ def generate_text(run_dir: Path, prompt: str = "", *, length: int = 200, tempera
         ids = continued(logits, begun, length, choose)
     added = decode(tokenizer, [*begun, *ids]).removeprefix(decode(tokenizer, begun))  # a space between words, say
     return prompt + added
-
-
-def going_on(config: Config) -> Config:
-    """The same network, whose recurrent layers begin in the state in which they ended: its weights are the same."""
-    if "carry" not in inspect.signature(MODELS.get(config.model["name"])).parameters:
-        return config
-    return replace(config, model={**config.model, "carry": True})
 
 
 def continued(logits: Logits, begun: list[int], length: int, choose: Callable[[Tensor], int]) -> list[int]:
@@ -100,10 +91,9 @@ def continued(logits: Logits, begun: list[int], length: int, choose: Callable[[T
 @contextlib.contextmanager
 def next_token(chain: Chain, positions: int) -> Iterator[Logits]:
     """Logits of the next token, for calls between which one sequence grows; `positions`: as many as the chain has."""
-    layers = carrying(chain)
-    states = bool(layers)
-    keys = any(isinstance(layer, MultiHeadAttention) for layer in chain.modules())
-    read = 0  # tokens whose keys and values, or state, are kept
+    attends = any(isinstance(layer, MultiHeadAttention) for layer in chain.modules())
+    keeps = all(map(takes_pieces, chain))
+    read = 0  # tokens of which something is kept
 
     def run(ids: Tensor) -> Tensor:
         return chain(ids, Batch(ids, ids))[:, -1].clone()
@@ -111,16 +101,14 @@ def next_token(chain: Chain, positions: int) -> Iterator[Logits]:
     with contextlib.ExitStack() as stack:
         def logits(ids: Tensor) -> Tensor:
             nonlocal read
-            if not states and ids.shape[1] > positions:
+            if ids.shape[1] > positions and (attends or not keeps):
                 stack.close()  # every token moves all positions: nothing that was kept holds any more
                 return run(ids[:, -positions:])
-            if not states and not keys:
+            if not keeps:
                 return run(ids)
             new, read = ids[:, read:], ids.shape[1]
             return run(new)
 
-        if keys:
+        if keeps:
             stack.enter_context(remembering(chain))
-        for layer in layers:  # a text begins
-            layer.carried = None  # type: ignore[assignment]
         yield logits

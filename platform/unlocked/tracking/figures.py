@@ -38,7 +38,6 @@ _STYLE: dict[Any, Any] = {
     "ytick.color": "#333333",
     "figure.constrained_layout.w_pad": 0.1,
     "figure.constrained_layout.h_pad": 0.08,
-    "savefig.dpi": 140,
 }
 
 
@@ -165,11 +164,14 @@ def drawing(
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size or (4.9 * columns + 0.4, 3.8), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = Figure(figsize=size or (4.9 * columns + 0.4, 3.8), dpi=140, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
         yield figure, list(figure.subplots(rows, columns, squeeze=False).flat)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
+        if Path(path).suffix == ".png":
+            canvas.print_png(path)  # savefig lays everything out twice
+        else:
+            figure.savefig(path)
 
 
 def _curve(panel: Axes, points: Sequence[tuple[int, float]], colour: str, label: str) -> None:
@@ -179,7 +181,7 @@ def _curve(panel: Axes, points: Sequence[tuple[int, float]], colour: str, label:
         panel.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
         values = _running_mean(values, span=max(2, len(points) // 100))
     marker = "o" if len(points) <= 40 else None
-    panel.locator_params(axis="x", integer=True)
+    panel.locator_params(axis="x", integer=True, min_n_ticks=1)  # no step is 12.5
     panel.plot(steps, values, color=colour, label=label, marker=marker, markersize=3.5)
 
 

@@ -179,11 +179,16 @@ X = np.array([[4, 5, 2]] * 10)
     (RawData(X, np.array([[4, 2, 5]] * 10), symbols=WORDS), "y_train has sequences that are not tokens"),
     (RawData(X, np.array([[4, 0, 2]] * 10), symbols=WORDS), "y_train has sequences that are not tokens"),
     (RawData(X, np.array([[0, 0, 0]] * 10), symbols=WORDS), "y_train has sequences that are not tokens"),
+    (RawData(np.array([[4, 5, 2]] * 7 + [[0, 0, 0]] * 3), X, symbols=WORDS),
+     "x_train has sequences without a token, the first in example 7"),
+    (RawData(np.array([[3, 2]] * 10), np.array([[3, 2]] * 10), symbols=list(SPECIAL)),
+     "symbols holds the special tokens alone: there is nothing to read or to write"),
+    (RawData(X, np.array([[3, 2]] * 10), symbols=WORDS, class_names=list(SPECIAL)), "class_names holds the special"),
     (RawData(X, X, class_names=WORDS), "symbols, the vocabulary of the sources, has to begin with <pad>, <s>, </s>,"),
     (RawData(X, X, symbols=WORDS, class_names=["a"] * 6), "class_names, the vocabulary of the targets, has to begin"),
     (RawData(X, X, symbols=WORDS, class_names=[*SPECIAL, "a"]), "y_train holds the token id 5; the vocabulary has ids"),
 ])
-def test_targets_end_and_vocabularies_begin_alike(raw, line):
+def test_sources_have_words_targets_end_and_vocabularies_begin_alike(raw, line):
     name = "pairs_that_are_wrong"
     if name not in DATA:
         register_data(name, task="translation")(lambda source: None)
