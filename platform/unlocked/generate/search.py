@@ -40,7 +40,9 @@ class Decoder:
         empty = (x == PAD).all(1).nonzero().flatten().tolist()
         if empty:
             raise ConfigError(f"sentence {empty[0] + 1} is empty: there is nothing to translate")
-        self.x, self._blocks = x, chain[start:]
+        blocks = chain[start:]
+        assert isinstance(blocks, Chain)
+        self.x, self._blocks = x, blocks
         with torch.inference_mode():
             self.memory = chain[:start](x, Batch(x, x.new_zeros(len(x), 1)))
 
