@@ -46,8 +46,8 @@ class Lab:
             return Split(ids[:-1].view(n, length), ids[1:].view(n, length))
 
         names = [str(i) for i in range(vocabulary)]
-        return DataSet("made", "language_modelling", (length,), vocabulary, names, split(), None, split(), names,
-                       ordered=True, stretch=stretch)
+        return DataSet("made", "language_modelling", (length,), vocabulary, names, split(), None, split(),
+                       symbols=names, ordered=True, stretch=stretch)
 
     def sentences(self, length=5, vocabulary=7, n=18, classes=5, seed=0) -> DataSet:
         """Random tokens, each row as long as it happens to be, with random labels."""
@@ -60,7 +60,7 @@ class Lab:
 
         names = [str(i) for i in range(max(vocabulary, classes))]
         return DataSet("made", "classification", (length,), classes, names[:classes], split(), None, split(),
-                       names[:vocabulary])
+                       symbols=names[:vocabulary])
 
     def pairs(self, source=5, target=4, vocabulary=9, classes=8, n=18, seed=0) -> DataSet:
         """Random sequences of random lengths with random translations."""
