@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -13,7 +13,7 @@ class UnknownName(ValueError):
     """A name that no registry entry has; the message names the nearest match and all known names."""
 
 
-def unknown(kind: str, name: object, known: list[str]) -> str:
+def unknown(kind: str, name: object, known: Sequence[str]) -> str:
     """`unknown scheme 'dnii'; did you mean 'dni'? (known: backprop, cdni, ...)`."""
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

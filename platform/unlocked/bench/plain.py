@@ -27,7 +27,7 @@ from unlocked.errors import ConfigError
 from unlocked.seeding import derive_seed, step_seed
 from unlocked_models.chain import Batch, carrying, takes_batch
 
-OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
 
 Means = dict[str, tuple[Tensor, int]]  # a sum, and of how many it is
@@ -93,7 +93,7 @@ def build_optimizer(given: OptimizerConfig, parameters: Iterable[nn.Parameter]) 
     options = {key: value for key in ("weight_decay", "momentum", "nesterov", "betas", "eps")
                if (value := getattr(given, key)) is not None}
     fused = {} if given.name == "rmsprop" else {"fused": True}  # the same rounding as the platform's
-    return OPTIMIZERS[given.name](parameters, lr=given.lr, **options, **fused)  # type: ignore[call-arg]
+    return OPTIMIZERS[given.name](parameters, lr=given.lr, **options, **fused)
 
 
 def build_schedule(given: OptimizerConfig, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
