@@ -3,8 +3,8 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, mse_loss
 
+from unlocked.bench.plain import OBJECTIVES, losses
 from unlocked.config import from_tree
 from unlocked.data import DataSet, Split, TrainBatches
 from unlocked.engine.group import InProcessGroup
@@ -12,7 +12,6 @@ from unlocked.engine.plan import build_blocks, make_plan
 from unlocked.seeding import derive_seed
 from unlocked_models import Batch
 from unlocked_models.autoencoders import code_block
-from unlocked_models.chain import takes_batch
 
 torch.set_num_threads(1)  # one order of additions: runs compare bit for bit
 
@@ -47,8 +46,8 @@ class Lab:
             return Split(ids[:-1].view(n, length), ids[1:].view(n, length))
 
         names = [str(i) for i in range(vocabulary)]
-        return DataSet("made", "language_modelling", (length,), vocabulary, names, split(), None, split(), names,
-                       ordered=True, stretch=stretch)
+        return DataSet("made", "language_modelling", (length,), vocabulary, names, split(), None, split(),
+                       symbols=names, ordered=True, stretch=stretch)
 
     def sentences(self, length=5, vocabulary=7, n=18, classes=5, seed=0) -> DataSet:
         """Random tokens, each row as long as it happens to be, with random labels."""
@@ -61,7 +60,8 @@ class Lab:
 
         names = [str(i) for i in range(max(vocabulary, classes))]
         return DataSet("made", "classification", (length,), classes, names[:classes], split(), None, split(),
-                       names[:vocabulary])
+                       symbols=names[:vocabulary])
+
     def pairs(self, source=5, target=4, vocabulary=9, classes=8, n=18, seed=0) -> DataSet:
         """Random sequences of random lengths with random translations."""
         generator = torch.Generator().manual_seed(seed)
@@ -120,15 +120,9 @@ class Lab:
 
     def losses(self, blocks, x, y) -> tuple[torch.Tensor, torch.Tensor]:
         """The task's loss, and all that is minimised: with the blocks' own terms."""
-        local, h, batch = 0, x, Batch(x, y)
-        for block in blocks:
-            h = block(h, batch) if takes_batch(block) else block(h)
-            if hasattr(block, "local_loss"):
-                local = local + block.local_loss(h, batch)
-        if code_block(blocks) is not None:  # an autoencoder
-            loss = mse_loss(h, batch.x, reduction="sum") / len(h)
-        else:
-            loss = cross_entropy(h, y) if y.dim() == 1 else cross_entropy(h.flatten(0, 1), y.flatten(), ignore_index=0)
+        by_target = "language_modelling" if y.dim() > 1 else "classification"
+        task = "reconstruction" if code_block(blocks) is not None else by_target
+        loss, local = losses(blocks, Batch(x, y), OBJECTIVES[task])
         return loss, loss + local
 
     def plain(self, plan, data, steps) -> tuple[list[float], nn.Sequential]:

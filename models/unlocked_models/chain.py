@@ -40,12 +40,14 @@ from unlocked_models.registry import GIVEN, MODELS
 class Batch:
     """One minibatch as a worker sees it: inputs `x (batch, *in_shape)`, None where its worker holds none, and
     targets `y (batch, ...)`. A block that takes the batch finds both. Streams begin with it where it is
-    `fresh`, and end with it where it `ends`."""
+    `fresh`, and end with it where it `ends`. Where it is one replica's part of a minibatch, `whole` has the targets of
+    all of it, if the loss is to look at them."""
 
     x: Tensor | None
     y: Tensor
     fresh: bool = True
     ends: bool = True
+    whole: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -16,7 +16,7 @@ class UnknownName(ValueError):
 LISTED = 40  # names in a message
 
 
-def unknown(kind: str, name: object, known: list[str]) -> str:
+def unknown(kind: str, name: object, known: Sequence[str]) -> str:
     """`unknown scheme 'dnii'; did you mean 'dni'? (known: backprop, cdni, ...)`; of a whole vocabulary the first
     `LISTED`."""
     near = difflib.get_close_matches(str(name), known, n=1)

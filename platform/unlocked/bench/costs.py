@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from unlocked.bench import noise as _noise  # noqa: F401  (registers the data)
 from unlocked.bench import transformer as _transformer  # noqa: F401  (registers the model)
 from unlocked.bench.cost_model import Array, Costs
+from unlocked.bench.measure import torch_threads
 from unlocked.config import Config, with_values
 from unlocked.data import DataSet
 from unlocked.engine.plan import load_data, make_plan
@@ -58,12 +59,8 @@ def measure(stage: Stage, data: DataSet, microbatch: int, seconds: float = 8.0) 
             minibatch a call is taken to cost a constant and so much for every example.
         seconds: of rounds, at least 5 and at most 100.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with torch_threads(1):
         return _Blocks(stage, data).measure(microbatch, seconds)
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Blocks:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Generic, TypeVar
+
+import torch
 
 PROC = Path("/proc")
 SPOILT = 0.1  # foreign share of the CPU above which a round is measured again
@@ -88,6 +91,17 @@ class ForeignCPU:
         self._before = after
         self.shares.append(share)
         return share
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """So many in here; as many as before behind it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def peak_rss_mb() -> float:

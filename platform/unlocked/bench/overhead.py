@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlocked.bench import noise as _noise  # noqa: F401  (registers the data)
-from unlocked.bench.measure import Spread, in_rounds, paired
+from unlocked.bench.measure import Spread, in_rounds, paired, torch_threads
 from unlocked.config import Config, from_tree
 from unlocked.config.schema import OptimizerConfig
 from unlocked.data import DataSet
@@ -75,13 +75,9 @@ def measure(case: Case, rounds: int = 7, threads: int = 1, seconds: float = 1.0)
 
     Raises `RunFailed` when the two did not compute the same losses.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with tempfile.TemporaryDirectory(prefix="unlocked-bench-") as runs, _contenders(case, runs) as pair:
-            return _measure(case, rounds, seconds, *pair)
-    finally:
-        torch.set_num_threads(before)
+    with (torch_threads(threads), tempfile.TemporaryDirectory(prefix="unlocked-bench-") as runs,
+          _contenders(case, runs) as pair):
+        return _measure(case, rounds, seconds, *pair)
 
 
 def _measure(case: Case, rounds: int, seconds: float, ours: _Ours, plain: _Plain) -> Cost:

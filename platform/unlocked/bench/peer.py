@@ -14,6 +14,7 @@ import torch
 
 from unlocked.bench.cost_model import Link
 from unlocked.bench.costs import whole_chain
+from unlocked.bench.measure import torch_threads
 from unlocked.bench.solo import run_alone
 from unlocked.config import Config, from_tree, to_dict
 from unlocked.engine.shared import SharedReceiver, SharedSender
@@ -105,9 +106,7 @@ def contention(stage: Stage, peers: Sequence[Peer], rounds: int = 5, seconds: fl
         run_alone(stage, steps)
         return (time.thread_time() - begin) / steps
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with torch_threads(1):
         steps = max(2, round(seconds / step_time(3)))
         ratios = []
         for _ in range(rounds):
@@ -117,8 +116,6 @@ def contention(stage: Stage, peers: Sequence[Peer], rounds: int = 5, seconds: fl
                     together.enter_context(peer.training(stage.plan.config))
                 ratios.append(step_time(steps) / alone)
         return max(1.0, median(ratios))
-    finally:
-        torch.set_num_threads(before)
 
 
 def _connect(pipe: Connection, numbers: int) -> tuple[SharedSender, SharedReceiver]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from rich import box
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from unlocked.bench.measure import SPOILT, Spread, is_spoilt
 from unlocked.bench.overhead import Cost
+from unlocked.bench.reference import TOLERANCE, Comparison
 from unlocked.bench.scaling import REFERENCES, Scaling
 from unlocked.bench.sweeps import Throughput
 
@@ -38,6 +39,26 @@ def overhead_json(costs: Sequence[Cost], threads: int) -> dict[str, Any]:
         "us_per_tick": cost.added.median, "us_per_tick_spread": _ends(cost.added),
         "steps_per_second": cost.rate.median, "plain_steps_per_second": cost.plain_rate.median,
         "steps": cost.steps, "foreign_cpu": cost.foreign} for cost in costs}, "threads": threads}
+
+
+def reference_table(comparisons: Sequence[Comparison]) -> Table:
+    table = Table(title="Test metrics under backprop, by the platform and by a loop of plain PyTorch: means over the\n"
+                        "seeds; difference: relative, the greatest over the seeds", box=box.SIMPLE)
+    for heading in ("preset", "metric", "seeds", "platform", "plain", "difference", ""):
+        table.add_column(heading, justify="left" if heading in ("preset", "metric") else "right")
+    for comparison in comparisons:
+        for i, name in enumerate(comparison.names):
+            apart = comparison.difference(name)
+            table.add_row("" if i else comparison.preset, name, "" if i else str(len(comparison.seeds)),
+                          f"{fmean(comparison.platform[name]):.5g}", f"{fmean(comparison.plain[name]):.5g}",
+                          f"{apart:.2g}" if apart else "none", "" if apart <= TOLERANCE else "[red]too much[/]")
+    return table
+
+
+def reference_json(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    return {"reference": {c.preset: {
+        "metric": c.metric, "seeds": c.seeds, "platform": c.platform, "plain": c.plain, "holds": c.holds,
+        "difference": {name: c.difference(name) for name in c.names}} for c in comparisons}, "tolerance": TOLERANCE}
 
 
 def scaling_tables(scaling: Scaling) -> list[Table]:

@@ -1,4 +1,4 @@
-"""`unlocked bench`: what the platform costs and what decoupling gains, on this machine."""
+"""`unlocked bench`: what the platform costs, what decoupling gains, and whether its backprop is the ordinary one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from unlocked.errors import ConfigError
 
 def add_bench(commands: Any) -> None:
     parser = commands.add_parser(
-        "bench", help="measure overhead, scaling and sweeps on this machine",
+        "bench", help="measure overhead, scaling and sweeps on this machine; hold backprop against plain PyTorch",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measures in pairs: all that is compared runs in turn within a round.",
         epilog="examples:\n"
                "  unlocked bench overhead            cost per step over a plain PyTorch loop\n"
                "  unlocked bench scaling mlp         every scheme over two workers, against its ceiling\n"
+               "  unlocked bench reference           test metrics of backprop, against plain PyTorch\n"
                "  unlocked bench sweep               trials per minute, against Ray Tune too\n")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     _add_overhead(kinds)
+    _add_reference(kinds)
     _add_scaling(kinds)
     _add_sweep(kinds)
 
@@ -52,6 +54,45 @@ def overhead(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(overhead_json(costs, arguments.threads)))
     return 0
+
+
+def _add_reference(kinds: Any) -> None:
+    parser = add_command(
+        kinds, "reference", reference, "compare test metrics of backprop with those of a plain PyTorch loop",
+        "examples:\n"
+        "  unlocked bench reference                              the presets of studies/matrix: half an hour\n"
+        "  unlocked bench reference recurrent/text autoencoder/vae --seeds 0,1,2 --json\n"
+        "  unlocked bench reference recurrent/gru --epochs 2 model.dropout=0.5\n\n"
+        "exit code 1 where a test metric is more than 1 % (relative) from the plain loop's\n")
+    parser.add_argument("words", nargs="*", metavar="PRESET | key=value",
+                        help="presets (default: those of studies/matrix), and changes to their configurations")
+    parser.add_argument("--seeds", default="0", metavar="A,B", help="one run each (default: 0)")
+    parser.add_argument("--epochs", type=int, help="instead of each preset's own")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
+    parser.add_argument("--json", action="store_true", help="end with one JSON line")
+    add_import(parser)
+
+
+def reference(arguments: argparse.Namespace) -> int:
+    from unlocked.bench import reference as bench
+    from unlocked.bench.report import reference_json, reference_table
+
+    import_given(arguments)
+    _at_least(arguments, epochs=1, threads=1)
+    given = _listed(arguments.seeds)
+    if not given or not all(seed.isdecimal() for seed in given):
+        raise ConfigError(f"--seeds: {arguments.seeds!r} is no list of seeds; expected such as 0,1,2")
+    overrides = [word for word in arguments.words if "=" in word]
+    if arguments.epochs:
+        overrides.append(f"train.epochs={arguments.epochs}")
+    presets = [word for word in arguments.words if "=" not in word] or bench.matrix_presets()
+    console = wide_console(160)
+    found = bench.compare(presets, overrides, [int(seed) for seed in given], arguments.threads,
+                          note=lambda text: console.print(text, highlight=False))
+    _show(console, [reference_table(found)], None)
+    if arguments.json:
+        print(json.dumps(reference_json(found)))
+    return 0 if all(comparison.holds for comparison in found) else 1
 
 
 def _add_scaling(kinds: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -37,14 +37,37 @@ class Split:
         return Split(x=x, y=y)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Traits:
+    """What the raw arrays and the loaded set alike say of their examples.
+
+    Args:
+        symbols: the vocabulary of the inputs: by id, the token that it stands for; id 0 is padding. None where inputs
+            are real numbers.
+        ordered: rows are windows of one long series or text, in its order: each goes on where the one before it ended,
+            and splits are cut at its end, not drawn.
+        stretch: ordered rows of one episode; the next row begins another. None: all rows of a split are one.
+        tokenizer: JSON of a `tokenizers.Tokenizer` that turns text into these ids, where one was used.
+        masking: hides words of the inputs which the targets then ask for, for masked language modelling; every split
+            holds one draw, minibatches of the training split have one of their own each.
+    """
+
+    symbols: Sequence[str] | None = None
+    ordered: bool = False
+    stretch: int | None = None
+    tokenizer: str | None = None
+    masking: Masking | None = None
+
+    def traits(self) -> dict[str, Any]:
+        """As keywords, for another of the same."""
+        return {trait.name: getattr(self, trait.name) for trait in fields(Traits)}
+
+
 @dataclass(frozen=True, eq=False)
-class DataSet:
+class DataSet(Traits):
     """A loaded set. `validation` is None where no fraction of the training split was asked for.
 
-    `class_names` are the names of what the outputs stand for: classes, values or tokens. `symbols` are the tokens that
-    ids in `x` stand for, None where inputs are real numbers. `ordered`: an example goes on where the one before it
-    ended, over `stretch` of them or (None) over the whole split. `masking`: hides words of `x` which `y` then asks for;
-    every split holds one draw, minibatches of the training split have one of their own each.
+    `class_names` are the names of what the outputs stand for: classes, values or tokens.
     """
 
     name: str
@@ -55,11 +78,6 @@ class DataSet:
     train: Split
     validation: Split | None
     test: Split
-    symbols: list[str] | None = None
-    ordered: bool = False
-    stretch: int | None = None
-    tokenizer: str | None = None  # JSON of the `tokenizers` library, where one made the tokens
-    masking: Masking | None = None
 
     @property
     def example(self) -> Example:
@@ -75,10 +93,10 @@ class DataSet:
 
 
 @dataclass(frozen=True, eq=False)
-class RawData:
+class RawData(Traits):
     """What a data function returns: arrays as they are, before splits, normalisation and checks.
 
-    Args:
+    Args, beside those of `Traits`:
         x_train: `(n, *in_shape)`; images are `(n, channels, height, width)`. uint8 is read as value / 255. With
             `symbols`, integer ids `(n, positions)` of those, taken as they are.
         y_train: by the set's task. Classification: `(n,)` integer class ids from 0. Regression: real values `(n,)` or
@@ -87,11 +105,6 @@ class RawData:
             `class_names`, each sequence ended by </s> and filled up with 0.
         x_test, y_test: the set's own test split; without one, 20 % of the training examples are set aside.
         class_names: by class id, value or token id; by default the ids themselves, the values' numbers, the symbols.
-        symbols: the vocabulary: by id, the token that it stands for. Id 0 is padding.
-        ordered: rows are windows of one long series or text, in its order: splits are cut at its end, not drawn.
-        stretch: ordered rows of one episode; the next row begins another. None: all rows of a split are one.
-        tokenizer: JSON of a `tokenizers.Tokenizer` that turns text into these ids, where one was used.
-        masking: hides words of the inputs, for masked language modelling.
         normalise: `"train"`: mean 0 and deviation 1 by statistics of the training split only, per channel of
             images and per feature of anything else (a constant feature is only centred); a fixed
             `(mean, std)`, each a number or one number per channel or feature; None (default): as given.
@@ -103,11 +116,6 @@ class RawData:
     y_test: np.ndarray | None = None
     class_names: Sequence[str] | None = None
     normalise: Literal["train"] | tuple[float | Sequence[float], float | Sequence[float]] | None = None
-    symbols: Sequence[str] | None = None
-    ordered: bool = False
-    stretch: int | None = None
-    tokenizer: str | None = None
-    masking: Masking | None = None
 
 
 DATA: Registry[Callable[..., RawData]] = Registry("data")

@@ -62,10 +62,10 @@ def load(name: str, *, root: str | Path | None = None, validation: float = 0.0, 
     if raw.masking is not None:
         ready = {part: Split(*raw.masking(split.x, split.y, derive_seed(seed, "masking", part)))
                  for part, split in ready.items()}
+    traits = raw.traits() | {"symbols": None if raw.symbols is None else list(raw.symbols)}
     return DataSet(name=name, task=task, in_shape=tuple(ready["train"].x.shape[1:]), n_outputs=len(names),
                    class_names=names, train=ready["train"], validation=ready.get("validation"), test=ready["test"],
-                   symbols=None if raw.symbols is None else list(raw.symbols), ordered=raw.ordered,
-                   stretch=raw.stretch, tokenizer=raw.tokenizer, masking=raw.masking)
+                   **traits)
 
 
 def _targets(y: np.ndarray, task: str) -> Tensor:

@@ -11,7 +11,6 @@ unbroken one computes. Steps leave the device only at the end of a segment.
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from unlocked.config import Config, to_dict
 from unlocked.data import DataSet
+from unlocked.engine.calendar import Calendar
 from unlocked.engine.checkpoint import Checkpoints, Progress, load_states, load_weights
 from unlocked.engine.evaluate import load_chain
 from unlocked.engine.group import Group, InProcessGroup, Segment
@@ -30,6 +30,7 @@ from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.plan import Plan, first_level, load_data, make_plan
 from unlocked.engine.report import draw_figures, run_tags
 from unlocked.engine.run_folder import RunFolder
+from unlocked.engine.segments import first_nonfinite, module_losses, module_times, train_loss
 from unlocked.engine.stage import SegmentStats
 from unlocked.engine.transfer import initial_weights, plan_run
 from unlocked.errors import RunFailed, RunInterrupted, RunPruned
@@ -112,6 +113,7 @@ class _Run:
         self.failures = 0
         self._begin_with: dict[str, Tensor] | None = None  # None: what the workers draw from the seed
         self.to_first_step: float | None = None
+        self.calendar = Calendar(plan, data.validation is not None)
         factor = lr_factor(self.config.optimizer, plan.total_steps)
         self._lr = lambda step: self.config.optimizer.lr * (factor(step) if factor else 1.0)
         self._stop = stop or StopSignal()
@@ -210,10 +212,10 @@ class _Run:
         if self.progress.step == 0 and every.probe_every:
             self._probe(group)
         while self.progress.step < plan.total_steps and not self.progress.stopped_early:
-            stop = self._next_sync()
+            stop = self.calendar.next_sync(self.progress.step)
             self._run_segments(group, stop)
             if self._stop.asked and self.progress.step < stop:
-                self._run_segments(group, self._next_checkpoint(stop), heed_stop=False)
+                self._run_segments(group, self.calendar.next_checkpoint(self.progress.step, stop), heed_stop=False)
             if self.progress.step == stop:
                 self._end_of_epoch(group, stop // plan.steps_per_epoch)
             if self._stop.asked:
@@ -223,7 +225,7 @@ class _Run:
         def segments() -> Iterator[Segment]:
             start = self.progress.step
             while start < stop and not (heed_stop and self._stop.asked):
-                end = min(stop, self._next_log(start))
+                end = min(stop, self.calendar.next_log(start))
                 yield start, end
                 start = end
 
@@ -235,17 +237,17 @@ class _Run:
         every, last = self.config.train, self.progress.step >= self.plan.total_steps
         values: dict[str, float] = {}
         is_best = False
-        if self.data.validation is not None and (epoch % every.evaluate_every == 0 or last):
+        if self.calendar.evaluates(epoch):
             values |= {f"val/{k}": v for k, v in self._evaluate(group, "validation").items()}
             is_best = self._note_best(values[f"val/{self.task.monitor}"], values["val/loss"])
             values |= {f"best/val_{self.task.monitor}": self.progress.best_value or 0.0}
-        if every.probe_every and (epoch % every.probe_every == 0 or last):
+        if self.calendar.probes(epoch):
             values |= self._probe(group)
         if every.curriculum is not None and "val/bits" in values:
             values["curriculum/level"] = self._climb(group, values["val/bits"] < every.curriculum)
         self._log(values)
         pruned = bool(self.reporter.epoch(epoch, self.metrics)) and not last
-        if epoch % every.checkpoint_every == 0 or last or is_best or self.progress.stopped_early or pruned:
+        if self.calendar.saves(epoch) or is_best or self.progress.stopped_early or pruned:
             self._checkpoint(group, is_best)
         if pruned:
             raise RunPruned(f"ended early after epoch {epoch} of {every.epochs} and saved; {self._where_to_go_on()}",
@@ -296,29 +298,6 @@ class _Run:
         raise RunInterrupted(f"interrupted and saved at step {self.progress.step} of {self.plan.total_steps}; "
                              f"{self._where_to_go_on()}")
 
-    # where segments end -----------------------------------------------------------------------------------
-
-    def _next_log(self, step: int) -> int:
-        every, per_epoch = self.config.train.log_every, self.plan.steps_per_epoch
-        return min((step // every + 1) * every, (step // per_epoch + 1) * per_epoch, self.plan.total_steps)
-
-    def _next_checkpoint(self, stop: int) -> int:
-        """Where a checkpoint can be taken after Ctrl-C: late messages need `lag` steps' notice, `stop` has it."""
-        step = self.progress.step
-        while step < min(self.progress.step + self.plan.lag, stop):
-            step = self._next_log(step)
-        return step
-
-    def _next_sync(self) -> int:
-        """The end of the next epoch after which something is due."""
-        every = self.config.train
-        epochs = [every.checkpoint_every]
-        epochs += [every.evaluate_every] if self.data.validation is not None else []
-        epochs += [every.probe_every] if every.probe_every else []
-        epoch = self.progress.step // self.plan.steps_per_epoch
-        due = min((epoch // n + 1) * n for n in epochs)
-        return min(due * self.plan.steps_per_epoch, self.plan.total_steps)
-
     # measuring --------------------------------------------------------------------------------------------
 
     def _evaluate(self, group: Group, split: str) -> dict[str, float]:
@@ -337,20 +316,12 @@ class _Run:
         p.waited = [before + s.waited for before, s in zip(p.waited or [], stats, strict=True)]
         self.rates += [(s.stop - s.start) / max(s.seconds, 1e-9) for s in stats[-1:]]
         rate = median(self.rates)  # the first segments compete with everything that starts
-        values = {"train/loss": _mean(stats[-1].series["loss"]), "lr": self._lr(stop - 1),
+        values = {"train/loss": train_loss(stats), "lr": self._lr(stop - 1),
                   "time/steps_per_second": rate,
                   "time/examples_per_second": rate * self.config.data.batch_size}
-        for k, s in enumerate(stats):
-            if "sg" in s.series:
-                values[f"sg/loss/module_{k}"] = _mean(s.series["sg"])
-            if s.series.get("local"):
-                values[f"local/loss/module_{k}"] = _mean(s.series["local"])
-            if s.series.get("time"):
-                values[f"sg/time_loss/module_{k}"] = _mean(s.series["time"])
-            if self.plan.launcher == "ray" and len(stats) > 1:  # in one process nothing waits
-                values[f"time/wait_fraction/module_{k}"] = p.waited[k] / p.train_seconds
-                for what, seconds in (("compute", s.computed), ("wait", s.waited), ("communicate", s.sent)):
-                    values[f"time/{what}_ms/module_{k}"] = 1e3 * seconds / (s.stop - s.start)
+        values |= module_losses(stats)
+        if self.plan.launcher == "ray" and len(stats) > 1:  # in one process nothing waits
+            values |= module_times(stats, p.waited, p.train_seconds)
         self._log(values)
         self.reporter.segment(stop, values)
 
@@ -360,20 +331,11 @@ class _Run:
             self.tracker.recorder.metrics(self.progress.step, values)
 
     def _refuse_nonfinite(self, group: Group, stats: list[SegmentStats]) -> None:
-        first: tuple[int, int, str] | None = None  # step, module, which series
-        for k, s in enumerate(stats):
-            for name, values in s.series.items():
-                for i, value in enumerate(values):
-                    if not math.isfinite(value):
-                        found = (s.stop - len(values) + i, k, name)
-                        first = found if first is None or found < first else first
-                        break
+        first = first_nonfinite(stats)
         if first is None:
             return
-        step, module, name = first
-        broken = group.nonfinite()
-        what = {"loss": "the loss", "local": "a block's own loss"}.get(name, "the synthetic-gradient loss")
-        raise self._nonfinite_error(what, step, *(broken or (module, None)))
+        step, module, what = first
+        raise self._nonfinite_error(what, step, *(group.nonfinite() or (module, None)))
 
     def _nonfinite_error(self, what: str, step: int, module: int, parameter: str | None) -> RunFailed:
         inside = f" (its {parameter} is not finite)" if parameter else ""
@@ -427,7 +389,3 @@ class _Run:
             recorder.artifact(weights / "model.safetensors", "model")
         recorder.artifact(self.folder.write_summary(summary))
         return summary
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else math.nan

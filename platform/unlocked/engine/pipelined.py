@@ -14,7 +14,8 @@
   that of the input has the loss as well. If forward and both parts of the backward pass take the same time, no worker
   waits between its first and its last microbatch; it takes 2K - 1 microbatches to fill.
 
-With M microbatches of equal size the minibatch's gradient is the mean of theirs. Batch statistics are taken and
+With M microbatches of equal size the minibatch's gradient is the mean of theirs, also where some positions have no
+target (`Task.part_loss`). Batch statistics are taken and
 dropout masks drawn per microbatch, so with those layers a run differs from the locked one; between the schedules it
 differs only with the cut.
 """
@@ -89,7 +90,15 @@ class PipelinedStage(Stage):
         return (self._x(t),) if self.learner.part.is_first else ()
 
     def target(self, t: int) -> Tensor | None:
-        return self.learner.task.target(self._batch(t, None)) if self.learner.part.is_last else None
+        if not self.learner.part.is_last:
+            return None
+        batch = self._batch(t, None)
+        self._of = batch.whole
+        return self.learner.task.target(batch)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Of a microbatch of the minibatch whose `target` was asked for last."""
+        return self.learner.task_loss(output, target, self._of)
 
     def _waited(self) -> float:
         return self.idle
@@ -107,7 +116,7 @@ class Pipeline:
         self._slices = [stage.slice for stage in stages]
         held = self._slices if plan.modules > plan.stages else self._slices[0]
         # only the last module has the loss; the others' schedules learn by it that there is a backward pass
-        loss = self._slices[-1].timed(stages[-1].learner.task.loss)
+        loss = self._slices[-1].timed(stages[-1].loss)
         self._schedule = SCHEDULES[parallel.schedule](held, parallel.microbatch_count(), loss)
 
     def run(self, start: int, stop: int, checkpoint_at: int) -> list[SegmentStats]:

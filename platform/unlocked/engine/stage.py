@@ -88,9 +88,17 @@ class Stage:
         """Minibatches of `data` from step `begin` on."""
         config = self.plan.config
         augment = parse_augment(config.data.augment, data.in_shape) if config.data.augment else None
-        self.batches = TrainBatches(self._placed(data.train), config.data.batch_size,
-                                    derive_seed(config.seed, "order"), augment, self._shard, data.name,
-                                    self.plan.carries, data.stretch, begin, data.masking)
+        split = self._placed(data.train)
+
+        def batches(shard: tuple[int, int]) -> TrainBatches:
+            return TrainBatches(split, config.data.batch_size, derive_seed(config.seed, "order"), augment, shard,
+                                data.name, self.plan.carries, data.stretch, begin, data.masking)
+
+        self.batches = batches(self._shard)
+        in_parts = self._shard[1] > 1 or config.parallel.schedule != "locked"
+        # a loss that counts its targets is weighed by those of the whole minibatch, which any worker can draw
+        counts = self.learner.part.is_last and self.learner.task.masks
+        self._whole = batches((0, 1)) if in_parts and counts else None
         self._splits = {"train": data.train, "validation": data.validation, "test": data.test}
 
     def set_level(self, level: int, begin: int) -> None:
@@ -145,7 +153,8 @@ class Stage:
         if x is None and self._takes_x:
             x = self._x(t)
         y = self._real(self.batches.y(t)) if self._takes_y else _NO_LABELS
-        return Batch(x, y, self.batches.fresh(t), self.batches.fresh(t + 1))
+        whole = self._whole.y(t) if self._whole is not None else None
+        return Batch(x, y, self.batches.fresh(t), self.batches.fresh(t + 1), whole)
 
     def feedback_phase(self, t: int) -> None:
         late = t - self.lag

@@ -198,10 +198,14 @@ class ModuleLearner(ABC):
         """What block i adds to the loss, given its output."""
         return self.chain[i].local_loss(h, batch)  # type: ignore[operator]
 
+    def task_loss(self, output: Tensor, target: Tensor, whole: Tensor | None) -> Tensor:
+        """Of a minibatch, or of one of the equal parts of a `whole`: a replica's, a microbatch."""
+        return self.task.loss(output, target) if whole is None else self.task.part_loss(output, target, whole)
+
     def learn_from_loss(self, h_in: Tensor, batch: Batch, ports: Ports) -> None:
         """The last module: the true gradient of the loss, at once; dL/dh_{K-1} goes down."""
         h, local = self.run_chain(h_in, batch)
-        loss = self.task.loss(h, self.task.target(batch))
+        loss = self.task_loss(h, self.task.target(batch), batch.whole)
         self.record("loss", loss)
         (loss if local is None else loss + local).backward()
         if not self.part.is_first and h_in.grad is not None:

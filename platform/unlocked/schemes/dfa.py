@@ -147,7 +147,7 @@ class DFA(ModuleLearner):
             self.seed_step(t)
             h, local, points = self._forward(h_in, batch)
             out = h.detach().requires_grad_()
-            loss = self.task.loss(out, self.task.target(batch))
+            loss = self.task_loss(out, self.task.target(batch), batch.whole)
             self.record("loss", loss)
             (e,) = torch.autograd.grad(loss, out)
             ports.down(e)

@@ -21,7 +21,7 @@ from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.run_folder import plain
 from unlocked.errors import ConfigError, RunInterrupted
 from unlocked.studies.check import check_study
-from unlocked.studies.report import Leader, summary_of, write_report
+from unlocked.studies.report import Leader, write_report
 from unlocked.studies.runners import make_runner
 from unlocked.studies.search import is_grid
 from unlocked.studies.space import Point, Space, name_of
@@ -175,7 +175,7 @@ class _Sweep:
             self.watcher.started(self.folder, self.done, self.done, 0)
             if waiting := self.study.waiting():
                 self.watcher.note(f"{waiting} queued trials wait for a larger sweep.trials")
-            return self._summary()
+            return write_report(self.config, self.space, self.study, self.folder)
         tracking, root = self.config.tracking, Path(self.config.tracking.runs)
         sync_leftovers(root, tracking.uri)
         tags = collect_tags() | {"name": self.config.name, "unlocked.kind": "study"}
@@ -184,7 +184,7 @@ class _Sweep:
         status: Any = "FAILED"
         try:
             self._run_trials()
-            summary = self._summary()
+            summary = write_report(self.config, self.space, self.study, self.folder)
             for path in summary["files"]:
                 self.tracker.recorder.artifact(Path(path))
             self.tracker.recorder.artifact(self.folder / "study.yaml")
@@ -305,9 +305,3 @@ class _Sweep:
 
     def note(self, number: int, text: str) -> None:
         self.watcher.note(f"trial {number}: {text}")
-
-    # -------------------------------------------------------------------------------------------------
-
-    def _summary(self) -> dict[str, Any]:
-        summary = summary_of(self.config, self.space, self.study, self.folder)
-        return summary | write_report(self.config, self.space, self.study, self.folder, summary)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.config import Config
-from unlocked.studies.expectations import MATRIX, cells_of, write_table
+from unlocked.studies.expectations import MATRIX, Cell, cells_of, write_table
 from unlocked.studies.plots import draw_search
 from unlocked.studies.search import is_grid
 from unlocked.studies.space import Point, Space, brief, name_of
@@ -117,6 +117,15 @@ def mean_of(row: Row, metric: str) -> float:
 def summary_of(config: Config, space: Space, study: Study, folder: Path) -> dict[str, Any]:
     """Numbers of trials, a row for each or for each group, and the best."""
     records = list(study.records())
+    return _summary(config, space, study, folder, records, _cells(config, space, records))
+
+
+def _cells(config: Config, space: Space, records: Sequence[Record]) -> list[Cell]:
+    return cells_of(space, records) if is_grid(config) else []
+
+
+def _summary(config: Config, space: Space, study: Study, folder: Path, records: Sequence[Record],
+             cells: Sequence[Cell]) -> dict[str, Any]:
     leader = Leader(config, space, records)
     metrics, front = config.sweep.metrics(), study.best()
     row = leader.row()
@@ -134,7 +143,6 @@ def summary_of(config: Config, space: Space, study: Study, folder: Path) -> dict
         "rows": leader.rows(), "failed": {name_of(record.point): record.failure for record in records
                                           if record.failure is not None}, "best": best}
     if is_grid(config):
-        cells = cells_of(space, records)
         summary["broken"] = [line for cell in cells for line in cell.broken()]
         summary["promises"] = sum(len(cell.bounds) for cell in cells)
     if len(metrics) > 1:
@@ -143,14 +151,16 @@ def summary_of(config: Config, space: Space, study: Study, folder: Path) -> dict
     return summary
 
 
-def write_report(config: Config, space: Space, study: Study, folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
-    """Writes all files; their paths, by name where they have one, and all of them as `files`."""
+def write_report(config: Config, space: Space, study: Study, folder: Path) -> dict[str, Any]:
+    """Writes all files; the summary, with their paths, by name where they have one, and all of them as `files`."""
     records = list(study.records())
+    cells = _cells(config, space, records)
+    summary = _summary(config, space, study, folder, records, cells)
     found = {"trials_table": _write_trials(config, space, records, folder / TRIALS)}
     files = [found["trials_table"]]
     if is_grid(config):
         if summary["promises"]:
-            found["matrix"] = write_table(cells_of(space, records), folder / MATRIX)
+            found["matrix"] = write_table(cells, folder / MATRIX)
         rows, metric = summary["rows"], config.sweep.plot.y or config.sweep.metrics()[0]
         if rows:
             found["table"] = to_csv(rows, folder / TABLE, metrics_of(config))
@@ -162,7 +172,7 @@ def write_report(config: Config, space: Space, study: Study, folder: Path, summa
         found |= {"plot": plots[0]} if plots else {}
     found |= _write_best(config, space, records, summary, folder)
     files += [path for path in found.values() if path not in files and path.is_file()]
-    return {name: str(path) for name, path in found.items()} | {"files": [str(path) for path in files]}
+    return summary | {name: str(path) for name, path in found.items()} | {"files": [str(path) for path in files]}
 
 
 def _draw_grid(config: Config, rows: Sequence[Row], path: Path, metric: str) -> Path | None:

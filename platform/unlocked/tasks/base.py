@@ -31,6 +31,7 @@ class Task(ABC):
     monitor: ClassVar[str]  # the validation metric that early stopping and the best checkpoint follow
     higher_is_better: ClassVar[bool]
     learns_input: ClassVar[bool] = False  # the target is the input itself
+    masks: ClassVar[bool] = False  # some positions have no target, so equal parts of a minibatch need not count equally
     asks_network: ClassVar[bool] = False  # the trained network is asked more than its outputs: `final_metrics`
 
     @classmethod
@@ -60,6 +61,11 @@ class Task(ABC):
     @abstractmethod
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The loss of a minibatch, a mean over its examples (and positions); scalar, with graph."""
+
+    def part_loss(self, output: Tensor, target: Tensor, whole: Tensor) -> Tensor:
+        """The loss of one part of a minibatch whose targets are `whole`, weighed by how many terms it has: the mean
+        over parts of equally many examples is the loss of the minibatch."""
+        return self.loss(output, target)
 
     def terms(self, example: Example) -> int:
         """Of how many terms per example the loss is the mean: its positions, else 1."""

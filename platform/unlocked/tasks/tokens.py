@@ -23,13 +23,17 @@ class LanguageModelling(Task):
 
     monitor = "loss"
     higher_is_better = False
+    masks = True
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
         return (*example.y_shape, example.n_outputs)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.part_loss(output, target, target)
+
+    def part_loss(self, output: Tensor, target: Tensor, whole: Tensor) -> Tensor:
         nats = F.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="sum")
-        return nats / (target != PAD).sum().clamp(min=1)
+        return nats / ((whole != PAD).sum().clamp(min=1).to(nats.dtype) * (len(target) / len(whole)))
 
     def terms(self, example: Example) -> int:
         return math.prod(example.y_shape)
@@ -61,8 +65,9 @@ class MaskedLanguageModelling(LanguageModelling):
     `pairs` is the accuracy at the first position.
     """
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return super().loss(output[:, 1:], target[:, 1:]) + super().loss(output[:, :1], target[:, :1])
+    def part_loss(self, output: Tensor, target: Tensor, whole: Tensor) -> Tensor:
+        words = super().part_loss(output[:, 1:], target[:, 1:], whole[:, 1:])
+        return words + super().part_loss(output[:, :1], target[:, :1], whole[:, :1])
 
     def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
         words = super().metrics(kept[:, 1:], target[:, 1:])

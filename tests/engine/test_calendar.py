@@ -1,0 +1,64 @@
+"""When things are due, and what the modules' reports of a segment say."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from unlocked.config.schema import Config, TrainConfig
+from unlocked.engine.calendar import Calendar
+from unlocked.engine.segments import first_nonfinite, module_losses, module_times, train_loss
+from unlocked.engine.stage import SegmentStats
+
+
+def calendar(validates=True, lag=0, **train):
+    config = Config(train=TrainConfig(epochs=7, **train))
+    return Calendar(SimpleNamespace(config=config, steps_per_epoch=10, total_steps=70, lag=lag), validates)
+
+
+def test_a_segment_ends_after_log_every_steps_and_with_its_epoch():
+    assert [calendar(log_every=4).next_log(step) for step in (0, 3, 4, 8, 9, 10, 69)] == [4, 4, 8, 10, 10, 12, 70]
+
+
+def test_the_loop_stops_behind_the_next_epoch_with_something_due_and_at_the_end():
+    every = {"checkpoint_every": 6, "evaluate_every": 4, "probe_every": 5}
+    assert [calendar(**every).next_sync(step) for step in (0, 39, 40, 50, 60)] == [40, 40, 50, 60, 70]
+    assert calendar(validates=False, **every).next_sync(0) == 50
+    assert calendar(validates=False, **{**every, "probe_every": 0}).next_sync(0) == 60
+
+
+def test_what_is_due_behind_an_epoch_is_due_behind_the_last_too():
+    due = calendar(checkpoint_every=6, evaluate_every=4, probe_every=5)
+    assert [epoch for epoch in range(1, 8) if due.evaluates(epoch)] == [4, 7]
+    assert [epoch for epoch in range(1, 8) if due.probes(epoch)] == [5, 7]
+    assert [epoch for epoch in range(1, 8) if due.saves(epoch)] == [6, 7]
+    assert not calendar(validates=False).evaluates(7)
+    assert not calendar(probe_every=0).probes(7)
+
+
+@pytest.mark.parametrize(("lag", "expected"), [(0, 8), (1, 10), (6, 16), (30, 30)])
+def test_a_checkpoint_out_of_turn_waits_for_the_messages_that_are_under_way(lag, expected):
+    assert calendar(log_every=4, lag=lag).next_checkpoint(8, stop=30) == expected
+
+
+def report(**series):
+    return SegmentStats(4, 6, 1.0, 0.25, 0.25, series=series)
+
+
+def test_the_first_number_that_is_none_is_the_earliest_step_s_and_then_the_lowest_module_s():
+    nan, inf = math.nan, math.inf
+    assert first_nonfinite([report(sg=[0.0, 1.0]), report(loss=[1.0, 2.0])]) is None
+    assert first_nonfinite([report(sg=[0.0, inf]), report(loss=[nan, nan])]) == (4, 1, "the loss")
+    assert first_nonfinite([report(sg=[0.0, inf]), report(loss=[1.0, nan])]) == (
+        5, 0, "the synthetic-gradient loss")
+
+
+def test_reports_of_modules_are_means_of_losses_and_milliseconds_of_a_step():
+    stats = [report(sg=[1.0, 2.0], local=[3.0, 5.0]), report(loss=[0.5, 1.5])]
+    assert train_loss(stats) == 1.0
+    assert module_losses(stats) == {"sg/loss/module_0": 1.5, "local/loss/module_0": 4.0}
+    times = module_times(stats[:1], waited=[3.0], seconds=4.0)
+    assert times == {"time/wait_fraction/module_0": 0.75, "time/compute_ms/module_0": 250.0,
+                     "time/wait_ms/module_0": 125.0, "time/communicate_ms/module_0": 125.0}
