@@ -99,6 +99,8 @@ def _reason_against_metric(metric: str, plan: Plan) -> str | None:
     monitor = plan.make_task().monitor
     known = [f"{split}/{name}" for split in ("test", "val") for name in ("loss", monitor)] + [
         f"best/val_{monitor}", "train/loss", "time/steps_per_second", "time/examples_per_second"]
+    if plan.config.train.curriculum is not None:
+        known.append("curriculum/level")
     if metric not in known and not metric.startswith(("time/", "align/", "sg/")):
         return unknown("metric", metric, known)
     if metric.startswith(("val/", "best/")) and plan.config.data.validation == 0:
