@@ -200,3 +200,42 @@ def test_examples_that_do_not_follow_each_other_cannot_be_carried():
     config = load_config("quickstart", ["data.name=mnist1d", "model.name=gru", "parallel.stages=1",
                                         "scheme.name=backprop", "tracking.uri=off", "tracking.figures=false"])
     assert loop.make_plan(config, loop.load_data(config)).carries is False
+
+
+def test_m_sees_its_states_normalised_over_the_minibatch(lab):
+    group, _ = start(lab, time={"synthetic": True, "norm": "batch", "hidden": [6]})
+    M = group.stages[0].learner.time.models[0]
+    with torch.no_grad():
+        for p in M.parameters():
+            p.copy_(torch.randn_like(p))
+    s = torch.randn(3, 5, dtype=torch.float64)
+    z = (s - s.mean(0)) / (s.var(0, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(M(s), M[1](z), rtol=1e-12, atol=1e-12)
+    assert (M(s) - M[1](s)).abs().max() > 1e-3
+
+
+def test_targets_are_no_longer_than_clip(lab):
+    """Of each example on its own: a target below it is learned as it is."""
+    def learned(clip):
+        group, _ = start(lab, optimizer={"name": "sgd", "lr": 1e-12, "momentum": 0.0},
+                         time={"synthetic": True, "clip": clip})
+        lab.train(group, 0, 1)
+        stage = group.stages[0]
+        layer, chain = stage.learner.chain[0], stage.learner.chain
+        layer.carried = leaf = layer.carried.detach().requires_grad_()
+        (target,) = torch.autograd.grad(3 * 4 * loss_of(chain, stage.batches, 1), leaf)
+        layer.carried = leaf.detach()
+        (stats,) = group.run([(1, 2)], 100)
+        return stats[0].series["time"], target  # M is still zero: the error is the mean square of the targets
+
+    _, target = learned(None)
+    lengths = target.norm(dim=1)
+    clip = float(lengths.sort().values[1])  # between the shortest and the longest of three
+    error, _ = learned(clip)
+    assert error == pytest.approx([float(lengths.clamp(max=clip).square().sum() / 3)], rel=1e-9)
+    assert error != pytest.approx([float(lengths.square().sum() / 3)], rel=1e-3)
+
+
+def test_a_minibatch_of_one_cannot_be_normalised():
+    with pytest.raises(ConfigError, match=r"^scheme.time.norm: batch needs a minibatch of at least 2 examples"):
+        load_config("recurrent/text", ["scheme.time.synthetic=true", "scheme.time.norm=batch", "data.batch_size=1"])

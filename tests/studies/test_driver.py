@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from optuna.study import load_study
 from unlocked import compare, load_config, sweep, train
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
 from unlocked.studies import trial as trial_module
+from unlocked.studies.check import check_study
+from unlocked.studies.space import Space
 from unlocked.tracking.folder import locked
 
 SPACE = ["sweep.space.scheme.name=[cdni,dfa]", "sweep.space.seed=[0,1]"]
@@ -224,3 +227,22 @@ def test_trials_are_nested_under_their_study_in_mlflow_and_compared_on_demand(st
     assert [run.data.tags["mlflow.parentRunId"] for run in trials] == [parent.info.run_id] * 2
     assert {artifact.path for artifact in client.list_artifacts(parent.info.run_id)} == {
         "results.csv", "results.png", "study.yaml", "trials.csv", "best.yaml"}
+
+
+@pytest.mark.parametrize(("metric", "curriculum", "reason"), [
+    ("curriculum/level", "0.15", None),
+    ("curriculum/level", "null", "unknown metric 'curriculum/level'"),
+    ("test/bits", "null", None),
+    ("test/bit", "null", "unknown metric 'test/bit'; did you mean 'test/bits'?"),
+])
+def test_what_is_known_before_the_first_trial(tmp_path, monkeypatch, metric, curriculum, reason):
+    """The level of a curriculum where there is one; further metrics of the task."""
+    monkeypatch.chdir(tmp_path)
+    config = load_config("recurrent/copy", ["tracking.uri=off", "sweep.space.seed=[0]", f"sweep.metric={metric}",
+                                            f"train.curriculum={curriculum}", "sweep.direction=minimize"])
+    space = Space(config)
+    if reason is None:
+        check_study(config, space)
+    else:
+        with pytest.raises(ConfigError, match=f"seed=0: sweep.metric: {re.escape(reason)}"):
+            check_study(config, space)

@@ -44,6 +44,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "scheme.inputs.embedding": _at_least(1),
     "scheme.inputs.kernel": ("odd and at least 1", lambda v: v >= 1 and v % 2 == 1),
     "scheme.inputs.lr": _positive,
+    "scheme.time.clip": _positive,
     "scheme.time.lr": _positive,
     "scheme.time.scale": _positive,
     "scheme.time.auxiliary": _at_least(0),
@@ -85,6 +86,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 _CHOICES: dict[str, list[str]] = {
     "scheme.sg.kind": ["auto", "linear", "mlp", "conv"],
     "scheme.sg.norm": ["batch", "none"],
+    "scheme.time.norm": ["batch", "none"],
     "scheme.feedback.distribution": ["uniform", "normal"],
     "scheme.feedback.granularity": ["module", "block", "layer"],
     "optimizer.schedule": ["constant", "linear", "cosine"],
@@ -224,6 +226,9 @@ def _check_combinations(config: Config) -> None:
     if config.data.batch_size % config.parallel.replicas:
         raise ConfigError(f"parallel.replicas: {config.parallel.replicas} does not divide data.batch_size "
                           f"{config.data.batch_size}")
+    time = config.scheme.time
+    if time.synthetic and time.norm == "batch" and config.data.batch_size == config.parallel.replicas:
+        raise ConfigError("scheme.time.norm: batch needs a minibatch of at least 2 examples, of every replica")
     if config.parallel.replicas > 1 and config.parallel.launcher == "inprocess":
         raise ConfigError(f"parallel.replicas: {config.parallel.replicas} needs workers; launcher is inprocess")
     if config.parallel.schedule != "locked":

@@ -50,6 +50,8 @@ class TimeConfig:
 
     synthetic: bool = False  # false: truncated backpropagation through time
     hidden: list[int] = field(default_factory=list)  # widths of the hidden layers of M; empty: linear
+    norm: str = "none"  # batch | none, of the states that M sees: what tells them apart is small beside their mean
+    clip: float | None = None  # longest gradient, per example and term, that M learns from; null: any
     lr: float | None = None  # of M; null: optimizer.lr
     scale: float = 1.0  # of the injected gradient
     auxiliary: float = 0.0  # weight of the loss by which the network foresees its synthetic gradient

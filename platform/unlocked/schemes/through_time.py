@@ -8,7 +8,12 @@ windows to be zero. Here
     M learns by || M(s_T) - t ||^2,   t = the gradient that the next window finds at the state it starts in
 
 t holds the next window's own loss and what M says of all later ones: bootstrapped, so credit travels further than any
-window. The auxiliary loss asks the network itself to foresee its synthetic gradient: a linear layer A on its output at
+window. M must learn faster than the network, or what it has learned is of weights long gone: the later window's own
+weights fit whatever can be foreseen from s_T, and only what they have not yet fitted is left to be injected. So M has a
+rate of its own, may see its states normalised over the minibatch (what tells one from another is small beside what they
+share) and may take from targets what is longer than `clip`: gradients through time have long tails.
+
+The auxiliary loss asks the network itself to foresee its synthetic gradient: a linear layer A on its output at
 the first step of a window learns, with weight `auxiliary`, by || A(out_1) - M(s_T) ||^2, and so does the network below
 it. (The paper predicts the next boundary's from the last one's state; there that state's graph is gone, so we predict
 over the same distance from the first step that is in the graph.)
@@ -26,7 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unlocked.config.schema import Config, OptimizerConfig, SGConfig
+from unlocked.config.schema import Config, OptimizerConfig, SGConfig, TimeConfig
 from unlocked.optim import build_optimizer
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
@@ -44,11 +49,11 @@ class TimeGradients:
 
     def __init__(self, config: Config, layers: Sequence[Any], place: int, terms: int, like: Tensor):
         time = config.scheme.time
-        self._scale, self._auxiliary, self._terms, self._layers = time.scale, time.auxiliary, terms, layers
+        self._scale, self._auxiliary, self._clip = time.scale, time.auxiliary, time.clip
+        self._terms, self._layers = terms, layers
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(config.seed, "time", place))
-            sg = SGConfig(hidden=time.hidden, norm="none")
-            self.models = nn.ModuleList(SyntheticGradient(sg, (layer.state_size,)) for layer in layers).to(like)
+            self.models = nn.ModuleList(_model(time, layer.state_size) for layer in layers).to(like)
             self.foresee = nn.ModuleList(nn.Linear(layer.width, layer.state_size) for layer in layers).to(like)
         parameters = [*self.models.parameters(), *(self.foresee.parameters() if time.auxiliary else ())]
         self.optimizer = build_optimizer(OptimizerConfig(lr=time.lr or config.optimizer.lr), parameters)
@@ -102,6 +107,8 @@ class TimeGradients:
         for M, s in zip(self.models, starts, strict=True):
             if s is not None and s.grad is not None:
                 target = s.grad * (len(s) * self._terms)
+                if self._clip is not None:
+                    target = target * (self._clip / target.norm(dim=1, keepdim=True)).clamp(max=1)  # of a zero: inf, 1
                 errors.append((M(s.detach()) - target).square().sum() / len(s))
         loss = torch.stack(errors).sum() if errors else None
         if loss is not None:
@@ -121,3 +128,12 @@ class TimeGradients:
         self.optimizer.load_state_dict(state["optimizer"])
         self._windows.clear()
         self._repeated = deque(state["injected"])
+
+
+def _model(time: TimeConfig, size: int) -> nn.Module:
+    """M of a layer whose state has `size` numbers."""
+    M = SyntheticGradient(SGConfig(hidden=time.hidden, norm="none"), (size,))
+    if time.norm == "none":
+        return M
+    # of the minibatch alone: M is only ever asked about training data
+    return nn.Sequential(nn.BatchNorm1d(size, affine=False, track_running_stats=False), M)

@@ -96,9 +96,12 @@ def _reason_against(trial: Config, metrics: Sequence[tuple[str, str]], data: dic
 
 def _reason_against_metric(metric: str, plan: Plan) -> str | None:
     """Metrics of evaluations are known beforehand; others are looked for in the first trial that ends."""
-    monitor = plan.make_task().monitor
-    known = [f"{split}/{name}" for split in ("test", "val") for name in ("loss", monitor)] + [
+    task = plan.make_task()
+    monitor = task.monitor
+    known = [f"{split}/{name}" for split in ("test", "val") for name in ("loss", monitor, *task.also)] + [
         f"best/val_{monitor}", "train/loss", "time/steps_per_second", "time/examples_per_second"]
+    if plan.config.train.curriculum is not None:
+        known.append("curriculum/level")
     if metric not in known and not metric.startswith(("time/", "align/", "sg/")):
         return unknown("metric", metric, known)
     if metric.startswith(("val/", "best/")) and plan.config.data.validation == 0:

@@ -30,6 +30,7 @@ class Task(ABC):
 
     monitor: ClassVar[str]  # the validation metric that early stopping and the best checkpoint follow
     higher_is_better: ClassVar[bool]
+    also: ClassVar[tuple[str, ...]] = ()  # further metrics of every evaluation that a study may be judged by
     learns_input: ClassVar[bool] = False  # the target is the input itself
     masks: ClassVar[bool] = False  # some positions have no target, so equal parts of a minibatch need not count equally
     asks_network: ClassVar[bool] = False  # the trained network is asked more than its outputs: `final_metrics`

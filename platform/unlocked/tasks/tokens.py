@@ -24,6 +24,7 @@ class LanguageModelling(Task):
     monitor = "loss"
     higher_is_better = False
     masks = True
+    also = ("bits", "perplexity", "accuracy")
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
         return (*example.y_shape, example.n_outputs)
