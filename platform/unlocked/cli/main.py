@@ -15,6 +15,7 @@ from typing import NoReturn
 from unlocked import __version__
 from unlocked.cli import bench, generate, inspect, run, show, sweep
 from unlocked.errors import UnlockedError
+from unlocked.security import redact
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -34,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UnlockedError as error:
         detail = getattr(error, "detail", None)
         if detail:
-            print(detail.rstrip(), file=sys.stderr)
-        print(f"unlocked: {error}", file=sys.stderr)
+            print(redact(detail.rstrip()), file=sys.stderr)
+        print(redact(f"unlocked: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("unlocked: interrupted; the last checkpoint stands", file=sys.stderr)

@@ -7,20 +7,23 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 
 from unlocked.engine.plan import Plan
 from unlocked.errors import ConfigError, RunFailed, reason
+from unlocked.security import authenticate
 
 
 def start_ray(workers: int, address: str | None) -> None:
     """Connects to the cluster at `address` (or $RAY_ADDRESS), or starts a private one, which ends with this process."""
-    import ray
-
-    if ray.is_initialized():
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         return
     address = address or os.environ.get("RAY_ADDRESS")
+    authenticate(create=not address)
+    import ray
+
     on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts its own in its place, and a run could not be saved
     try:
         if address:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -52,7 +53,7 @@ class RayGroup(Group):
         self._placement: Any = None
         self._workers: list[Any] = []
         self._who: list[Introduction] = []
-        self._watch = Watch([], plan.config.parallel.timeout)
+        self._watch = Watch([], b"", plan.config.parallel.timeout)
         start_ray(plan.workers, plan.config.parallel.address)
         bundle, backend = resources(plan)
         self._start_workers(bundle, imports)
@@ -86,7 +87,8 @@ class RayGroup(Group):
 
     def _meet(self) -> None:
         """Waits until every worker is up; from then on they are watched."""
-        refs, limit = [worker.introduce.remote() for worker in self._workers], self.plan.config.parallel.timeout
+        secret, limit = secrets.token_bytes(32), self.plan.config.parallel.timeout
+        refs = [worker.introduce.remote(secret) for worker in self._workers]
         up, late = self._ray.wait(refs, num_returns=len(refs), timeout=max(limit, STARTING))
         self._get(up)  # one that could not start says why
         if late:
@@ -94,7 +96,7 @@ class RayGroup(Group):
             raise WorkerFailed(f"{len(late)} of {len(refs)} workers did not start within {max(limit, STARTING):.0f} s",
                                "", may_pass=True)
         self._who = self._get(refs)
-        self._watch = Watch([worker.pulse for worker in self._who], limit)
+        self._watch = Watch([worker.pulse for worker in self._who], secret, limit)
 
     # Group -------------------------------------------------------------------------------------------
 

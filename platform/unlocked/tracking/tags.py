@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unlocked.security import is_secret
+
 PACKAGES = ("unlocked", "torch", "ray", "mlflow", "optuna", "omegaconf")
 
 
@@ -41,7 +43,7 @@ def git_tags(source: Path | None = None, timeout: float = 2.0) -> dict[str, str]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A nested configuration as `a.b.c` params.
+    """A nested configuration as `a.b.c` params; values of keys such as `password` are masked.
 
     >>> flatten({"model": {"name": "mlp", "hidden": [64, 64]}, "seed": 0, "tracking": {"uri": None}})
     {'model.name': 'mlp', 'model.hidden': '[64, 64]', 'seed': '0', 'tracking.uri': 'null'}
@@ -49,7 +51,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
+        if is_secret(str(key)):
+            flat[name] = "***" if value is not None else "null"
+        elif isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{name}.")
         elif _is_list_of_mappings(value):
             flat |= flatten({str(index): item for index, item in enumerate(value)}, f"{name}.")

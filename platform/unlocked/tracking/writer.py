@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from unlocked.security import RedactingStream
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.folder import (
     TrackingFolder,
@@ -32,7 +33,6 @@ from unlocked.tracking.spool import ends_a_line, first_records, is_torn, parse
 from unlocked.tracking.system import SystemMonitor
 from unlocked.tracking.uris import (
     URI_VARIABLE,
-    RedactingStream,
     reachable,
     resolve_uri,
     split_credentials,
