@@ -157,6 +157,10 @@ class ParallelConfig:
         """Modules into which the chain is cut."""
         return self.stages * self.modules_per_stage()
 
+    def on_workers(self) -> bool:
+        """Whether modules train in Ray workers instead of the process that was started."""
+        return self.launcher == "ray" or (self.launcher == "auto" and self.stages * self.replicas > 1)
+
     def microbatch_count(self) -> int:
         return self.microbatches or self.stages * (2 if self.schedule in ("gpipe", "zero_bubble") else 1)
 

@@ -30,7 +30,7 @@ def start_ray(workers: int, address: str | None) -> None:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unasked
-            folder = _private_folder()
+            folder = private_folder()
             atexit.register(_end_ray, folder)
             ray.init(address="local", _node_ip_address="127.0.0.1", num_cpus=max(os.cpu_count() or 1, workers),
                      include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False,
@@ -43,7 +43,7 @@ def start_ray(workers: int, address: str | None) -> None:
             signal.signal(signal.SIGTERM, on_sigterm)
 
 
-def _private_folder() -> str:
+def private_folder() -> str:
     """For sockets and logs; in Ray's own, /tmp/ray, other programs would find this Ray and join it."""
     usual = tempfile.gettempdir()  # Ray adds some 65 characters, and a socket's path has 107 at most
     return tempfile.mkdtemp(prefix="unlocked-", dir=usual if len(usual) <= 24 else "/tmp")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 import sys
@@ -27,6 +28,8 @@ def collect_tags(device: str | None = None, source: Path | None = None) -> dict[
     tags["mlflow.source.type"] = "LOCAL"
     if device is not None:
         tags["device"] = str(device)
+    if "UNLOCKED_JOB" in os.environ:  # set by `unlocked submit`
+        tags["unlocked.job"] = os.environ["UNLOCKED_JOB"]
     return tags | git_tags(source)
 
 
