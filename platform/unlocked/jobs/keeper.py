@@ -9,6 +9,7 @@ again, and a job that was submitted twice is refused by Ray itself, by its id.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 import traceback
@@ -17,7 +18,7 @@ from typing import Any
 from unlocked import __version__
 from unlocked.jobs.client import KEEPER
 from unlocked.jobs.spec import JOB, STOPPING, VARIABLE, Resources
-from unlocked.jobs.table import WAITING, Job, admitted, fits, in_use, read_table, ticket_id
+from unlocked.jobs.table import LIVE, WAITING, Job, admitted, read_table, ticket_id
 
 PERIOD = 1.0  # seconds
 PINNED = 86_400  # seconds for which a waiting job's package is kept; Ray drops what nobody uses after ten minutes
@@ -32,17 +33,17 @@ class Queue:
         self._pinned: dict[str, float] = {}
 
     def step(self, capacity: Resources) -> tuple[list[str], Resources]:
-        """Starts what has room; gives the ids, and what the next waiting job lacks (empty: nothing)."""
+        """Starts what has room; gives the ids, and how large the cluster would have to be for the next one as well."""
         jobs = read_table(self._client.list_jobs())
         for job in jobs:
             if job.state == WAITING:
                 self._keep_package(job)
         started = [job.id for job in admitted(jobs, capacity) if self._start(job)]
         first = next((job for job in jobs if job.state == WAITING and job.id not in started), None)
-        if first is None or fits(first.spec.needs, capacity):
+        if first is None:
             return started, {}
-        used = in_use(jobs)
-        return started, {kind: used[kind] + count for kind, count in first.spec.needs.items()}
+        live = [job.spec.needs for job in jobs if job.id in started or job.state in LIVE]
+        return started, {kind: sum(needs.get(kind, 0.0) for needs in (*live, first.spec.needs)) for kind in capacity}
 
     def _start(self, job: Job) -> bool:
         spec = job.spec
@@ -96,12 +97,12 @@ class Keeper:
 
                 queue = queue or _make_queue()
                 have = ray.cluster_resources()
-                started, lacks = queue.step({kind: have.get(kind, 0.0) for kind in ("CPU", "GPU")})
+                started, size = queue.step({kind: have.get(kind, 0.0) for kind in ("CPU", "GPU")})
                 for job_id in started:
                     print(f"started {job_id}", flush=True)
-                if lacks != wanted:
-                    _ask_autoscaler(lacks)
-                    wanted = lacks
+                if size != wanted:
+                    _ask_autoscaler(size)
+                    wanted = size
             except Exception:  # the dashboard may be restarting; whatever it is, the queue must go on
                 traceback.print_exc()
                 queue = None
@@ -117,12 +118,11 @@ def _make_queue() -> Queue:
     return Queue(JobSubmissionClient(ray.get_runtime_context().gcs_address), _pin_runtime_env_uri)
 
 
-def _ask_autoscaler(lacks: Resources) -> None:
+def _ask_autoscaler(size: Resources) -> None:
     """Where nodes can be added, they are asked for until the next job fits; elsewhere nothing happens."""
     from ray.autoscaler.sdk import request_resources
 
-    bundles = [{"CPU": 1}] * int(lacks.get("CPU", 0)) + [{"GPU": 1}] * int(lacks.get("GPU", 0))
-    request_resources(bundles=bundles)
+    request_resources(bundles=[{kind: 1} for kind, count in size.items() for _ in range(math.ceil(count))])
 
 
 def ensure() -> None:

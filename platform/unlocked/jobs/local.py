@@ -25,7 +25,7 @@ from unlocked.security import authenticate, is_loopback
 from unlocked.security.token import is_disabled
 from unlocked.tracking.folder import identify_process, process_alive, read_json, write_json
 
-STARTING = 180.0  # seconds
+STARTING = 300.0  # seconds; Ray gives itself less than a busy machine needs
 OBJECT_STORE = 256 * 2**20  # bytes of each node's; a run moves its messages itself
 
 
@@ -67,11 +67,14 @@ def up(workers: int = 0, cpus: int | None = None, gpus: int | None = None, host:
     node_ip = _node_ip(host)
     _refuse_taken(host, port)
     gcs, folder = f"{node_ip}:{_free_port(node_ip)}", private_folder()
-    common = ["--block", "--disable-usage-stats", f"--node-ip-address={node_ip}",
+    anywhere = ["--min-worker-port=0", "--max-worker-port=0"]  # Ray's usual range may hold the dashboard's port
+    common = [*anywhere, "--block", "--disable-usage-stats", f"--node-ip-address={node_ip}",
               f"--object-store-memory={OBJECT_STORE}", f"--num-cpus={cpus or os.cpu_count() or 1}"]
     head = ["--head", f"--port={gcs.rpartition(':')[2]}", f"--dashboard-host={host}", f"--dashboard-port={port}",
-            f"--temp-dir={folder}", f"--ray-client-server-port={_free_port(node_ip)}", *([f"--num-gpus={gpus}"] if gpus is not None else [])]
-    found = LocalCluster(f"http://{node_ip}:{port}", gcs, folder, [])
+            f"--temp-dir={folder}", f"--ray-client-server-port={_free_port(node_ip)}"]
+    head += [f"--num-gpus={gpus}"] if gpus is not None else []
+    shown = node_ip if host in ("0.0.0.0", "::") else host
+    found = LocalCluster(f"http://{shown}:{port}", gcs, folder, [])
     log = Path(folder) / "ray-start.log"
     try:
         found.processes.append(_start([*head, *common], log))
@@ -99,11 +102,13 @@ def down() -> LocalCluster | None:
 
 def _start(arguments: list[str], log: Path) -> dict[str, Any]:
     """A node, in a session of its own; `python` in its jobs is this one."""
-    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0",
+    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": f"{STARTING:.0f}",
+                                "RAY_DASHBOARD_STARTUP_TIMEOUT_S": f"{STARTING:.0f}",
                                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         environment.pop(name, None)
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments,
+               f"--dashboard-agent-listen-port={_free_port('127.0.0.1')}"]
     with log.open("ab") as words:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words,
                                    start_new_session=True)
@@ -111,16 +116,17 @@ def _start(arguments: list[str], log: Path) -> dict[str, Any]:
 
 
 def _wait(found: LocalCluster, log: Path, nodes: int) -> None:
-    deadline = time.monotonic() + STARTING
+    deadline, how = time.monotonic() + STARTING, f"within {STARTING:.0f} s"
     while time.monotonic() < deadline:
         if not all(process_alive(process) for process in found.processes):
+            how = "(its own words are above)"
             break
         with contextlib.suppress(UnlockedError):
             if len(Cluster(found.address).nodes()) >= nodes:
                 return
         time.sleep(0.5)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
-    failure = RunFailed(f"cluster up: Ray did not start {nodes} node{'s' * (nodes > 1)} within {STARTING:.0f} s")
+    failure = RunFailed(f"cluster up: Ray did not start {nodes} node{'s' * (nodes > 1)} {how}")
     failure.detail = tail  # type: ignore[attr-defined]
     raise failure
 
@@ -139,14 +145,21 @@ def _end(found: LocalCluster) -> None:
 
 
 def _node_ip(host: str) -> str:
-    """The address under which nodes know each other: `host`'s own, or this machine's where that is every one."""
-    if host not in ("0.0.0.0", "::"):
+    """The address under which nodes know each other: this machine's, unless `host` is another one of it.
+
+    Ray replaces a loopback address by the machine's own, and its internal ports listen on all of them: there the token
+    alone protects.
+    """
+    if not is_loopback(host) and host not in ("0.0.0.0", "::"):
         try:
             return socket.gethostbyname(host)
         except OSError as error:
             raise ConfigError(f"--host {host}: {error.strerror}") from None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # nothing is sent; the kernel chooses the interface
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent; the kernel chooses the interface
+        except OSError:  # no network at all
+            return "127.0.0.1"
         return probe.getsockname()[0]
 
 
