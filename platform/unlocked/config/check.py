@@ -98,6 +98,7 @@ _CHOICES: dict[str, list[str]] = {
     "parallel.launcher": ["auto", "inprocess", "ray"],
     "parallel.schedule": ["locked", "gpipe", "1f1b", *MULTI_STAGE],
     "parallel.link": ["auto", "group"],
+    "parallel.place": ["pack", "spread", "replicas"],
     "parallel.device": ["auto", "cpu", "cuda"],
 }
 

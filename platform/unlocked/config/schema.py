@@ -146,6 +146,7 @@ class ParallelConfig:
     virtual_stages: int | None = None  # modules per worker: 2 or more in the last three of these (null: 2), else 1
     microbatches: int | None = None  # of a pipeline; batch norm and dropout then per microbatch; null: 1 or 2 x stages
     link: str = "auto"  # auto | group; auto: shared memory between CPU workers of one machine; group: gloo or nccl
+    place: str = "pack"  # workers on the nodes: pack | spread | replicas (one's modules together, apart from others')
     address: str | None = None  # of a running Ray cluster; null: $RAY_ADDRESS, else a private one here
     max_failures: int = 2  # restarts of the whole group from the last checkpoint
     timeout: float = 300.0  # seconds a worker may take for one step, or wait for a message or its place

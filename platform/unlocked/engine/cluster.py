@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 
 from unlocked.engine.plan import Plan
 from unlocked.errors import ConfigError, RunFailed, reason
@@ -75,6 +76,33 @@ def resources(plan: Plan) -> tuple[dict[str, float], str]:
         raise ConfigError(f"parallel.schedule: {plan.config.parallel.schedule} over GPUs needs one for each of the "
                           f"{plan.workers} workers ({resources_text()}); parallel.device=cpu does not")
     return bundle, "nccl" if bundle.get("GPU") == 1.0 else "gloo"
+
+
+def bundles(plan: Plan, worker: dict[str, float]) -> tuple[list[dict[str, float]], list[int], str]:
+    """What is reserved, each bundle on one node; of every rank the bundle that it is placed in; Ray's strategy.
+
+    `parallel.place`: as few nodes as possible, as many, or all modules of a replica on one and replicas on many.
+    """
+    parallel = plan.config.parallel
+    if parallel.place == "replicas":
+        replica = {kind: each * parallel.stages for kind, each in worker.items()}
+        return [replica] * parallel.replicas, [rank % parallel.replicas for rank in range(plan.workers)], "SPREAD"
+    return [worker] * plan.workers, list(range(plan.workers)), parallel.place.upper()
+
+
+def resources_again(plan: Plan) -> tuple[dict[str, float], str]:
+    """As `resources`, for a group that ran before: waits for what a lost node had, up to `parallel.timeout` seconds.
+
+    A node may come back, or another take its place. Raises `RunFailed` where none does.
+    """
+    deadline = time.monotonic() + plan.config.parallel.timeout
+    while True:
+        try:
+            return resources(plan)
+        except ConfigError as lacking:
+            if time.monotonic() > deadline:
+                raise RunFailed(f"{lacking}; waited {plan.config.parallel.timeout:g} s for what was lost") from None
+        time.sleep(1.0)
 
 
 def resources_text() -> str:

@@ -181,7 +181,7 @@ class _Run:
             return InProcessGroup(self.plan, self.data)
         from unlocked.engine.ray_group import RayGroup
 
-        return RayGroup(self.plan, self.data, self.imports)
+        return RayGroup(self.plan, self.data, self.imports, again=self.failures > 0)
 
     def _restore(self, group: Group) -> None:
         """From the newest checkpoint that can be read; from the start where none was taken."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unlocked.config import to_dict
 from unlocked.data import DataSet, in_order
-from unlocked.engine.cluster import resources, resources_text, start_ray
+from unlocked.engine.cluster import bundles, resources, resources_again, resources_text, start_ray
 from unlocked.engine.group import Group, Segment, evaluation_rows
 from unlocked.engine.plan import Plan
 from unlocked.engine.pulse import Pulse, Watch
@@ -46,7 +46,8 @@ class WorkerFailed(RunFailed):
 class RayGroup(Group):
     """The group as the driver sees it. Any failure of any worker ends it and raises `WorkerFailed`."""
 
-    def __init__(self, plan: Plan, data: DataSet, imports: Sequence[str] = ()):
+    def __init__(self, plan: Plan, data: DataSet, imports: Sequence[str] = (), again: bool = False):
+        """`again`: a group of this run was lost before, and with it perhaps a node."""
         import ray
 
         self.plan, self.data, self._ray = plan, data, ray
@@ -55,7 +56,7 @@ class RayGroup(Group):
         self._who: list[Introduction] = []
         self._watch = Watch([], b"", plan.config.parallel.timeout)
         start_ray(plan.workers, plan.config.parallel.address)
-        bundle, backend = resources(plan)
+        bundle, backend = resources_again(plan) if again else resources(plan)
         self._start_workers(bundle, imports)
         self._meet()
         host = self._who[0].host
@@ -71,16 +72,17 @@ class RayGroup(Group):
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         plan = self.plan
-        self._placement = placement_group([bundle] * plan.workers, strategy="PACK")
+        reserved, places, strategy = bundles(plan, bundle)
+        self._placement = placement_group(reserved, strategy=strategy)
         ready, _ = self._ray.wait([self._placement.ready()], timeout=plan.config.parallel.timeout)
         if not ready:
             self.close()
-            raise RunFailed(f"parallel: no place for {plan.workers} workers of {bundle} came free within "
-                            f"{plan.config.parallel.timeout:.0f} s (cluster has {resources_text()})")
+            raise RunFailed(f"parallel: no place for {plan.workers} workers ({plan.config.parallel.place}: {reserved}) "
+                            f"came free within {plan.config.parallel.timeout:.0f} s (cluster has {resources_text()})")
         threads = plan.config.parallel.threads or 1
         actor = self._ray.remote(Worker)
         for rank in range(plan.workers):
-            place = PlacementGroupSchedulingStrategy(self._placement, placement_group_bundle_index=rank)
+            place = PlacementGroupSchedulingStrategy(self._placement, placement_group_bundle_index=places[rank])
             options = actor.options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_restarts=0,
                                     scheduling_strategy=place)
             self._workers.append(options.remote(os.getcwd(), import_path(), list(imports), threads))
