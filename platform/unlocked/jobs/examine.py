@@ -47,8 +47,8 @@ def versions() -> dict[str, str]:
 def examine(cluster: Cluster, runs: str | None, uri: str | None) -> dict[str, Any]:
     """The report of a cluster, see `report`. Raises `UnlockedError` where the job fails or takes too long."""
     if uri is not None and redact(uri) != uri:
-        raise ConfigError("--uri: holds a password, which the cluster's list of jobs would show; no node logs in, leave "
-                          "it out")
+        raise ConfigError("--uri: holds a password, which the cluster's list of jobs would show; leave it out, as "
+                          "no node logs in")
     job = f"unlocked-doctor-{secrets.token_hex(3)}"
     question = shlex.quote(json.dumps({"runs": runs, "uri": uri}))
     with cluster.readable():
