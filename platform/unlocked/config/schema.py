@@ -172,6 +172,7 @@ class TrackingConfig:
     uri: str | None = None  # MLflow; null: SQLite in the runs folder; off: files only
     experiment: str = "unlocked"
     figures: bool = True  # drawn when a run ends, which takes longer than a very small run
+    mirror: str | None = None  # storage that keeps copies of runs to go on with: s3://bucket/runs, file:///...
 
 
 @dataclass
