@@ -107,8 +107,10 @@ def _start(arguments: list[str], log: Path) -> dict[str, Any]:
                                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         environment.pop(name, None)
+    # a raylet waits 20 seconds for its agents to write down ports of their own choice: too short on a busy machine
+    agents = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port")
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments,
-               f"--dashboard-agent-listen-port={_free_port('127.0.0.1')}"]
+               *(f"--{port}={_free_port('0.0.0.0')}" for port in agents)]
     with log.open("ab") as words:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words,
                                    start_new_session=True)
