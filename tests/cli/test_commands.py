@@ -12,8 +12,8 @@ import yaml
 IN_PROCESS = ["parallel.launcher=inprocess", "parallel.threads=1", "tracking.uri=off", "train.epochs=2"]
 
 
-@pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "compare", "list", "ui", "doctor", "cluster", "submit",
-                                     "jobs", "queue", "logs", "stop"])
+@pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "compare", "list", "ui", "doctor", "cluster",
+                                     "submit", "jobs", "queue", "logs", "stop"])
 def test_help_shows_an_example(unlocked, command):
     done = unlocked(command, "--help")
     assert done.code == 0

@@ -108,7 +108,8 @@ def _start(arguments: list[str], log: Path) -> dict[str, Any]:
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         environment.pop(name, None)
     # a raylet waits 20 seconds for its agents to write down ports of their own choice: too short on a busy machine
-    agents = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port")
+    agents = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
+              "metrics-export-port")
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments,
                *(f"--{port}={_free_port('0.0.0.0')}" for port in agents)]
     with log.open("ab") as words:
