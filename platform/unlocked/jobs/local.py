@@ -102,7 +102,7 @@ def down() -> LocalCluster | None:
 
 def _start(arguments: list[str], log: Path) -> dict[str, Any]:
     """A node, in a session of its own; `python` in its jobs is this one."""
-    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": f"{STARTING:.0f}",
+    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "60",
                                 "RAY_DASHBOARD_STARTUP_TIMEOUT_S": f"{STARTING:.0f}",
                                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
