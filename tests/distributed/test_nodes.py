@@ -62,6 +62,7 @@ watcher = Watcher()
 summary = train(load_config(config, [f"parallel.address={cluster.address}"]), reporter=watcher)
 print(json.dumps({"summary": summary, "notes": watcher.notes, "nodes": seen}))
 sys.stdout.flush()
+ray.shutdown()  # a cluster does not end a node that its driver is on
 cluster.shutdown()
 """
 

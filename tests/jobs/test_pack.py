@@ -42,7 +42,7 @@ def test_data_runs_secrets_and_ignored_files_stay_at_home(project, tmp_path, rep
         subprocess.run(["git", "-C", str(project), "add", "-f", ".env"], check=True)  # a secret that is tracked
     package = pack(project, tmp_path, [project / "store"])
     assert names(package.path) == package.files == WANTED
-    assert {".env", "data/train.bin", "store/run-1/config.yaml"} <= set(package.left_out)
+    assert {".env", "deploy/id_rsa", "model.safetensors"} <= set(package.left_out)  # these are told
     assert not (project / ".git").exists() or repository
 
 

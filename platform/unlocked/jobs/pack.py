@@ -48,10 +48,9 @@ def pack(project: Path, into: Path, never: Sequence[Path] = ()) -> Package:
         path = project / name
         if not path.is_file() or not path.resolve().is_relative_to(project):
             continue  # a folder of another repository, a deleted file, a link that leads out
-        if _is_private(name) or any(path.resolve().is_relative_to(folder) for folder in forbidden):
-            left_out.append(name)
-        else:
-            files.append(name)
+        if _is_place_of_data(name) or any(path.resolve().is_relative_to(folder) for folder in forbidden):
+            continue
+        (left_out if _is_private(name) else files).append(name)
     sizes = {name: (project / name).stat().st_size for name in files}
     _refuse_large(project, sizes)
     archive = into / f"unlocked-{_digest(project, files)}.zip"
@@ -87,11 +86,13 @@ def _git(arguments: Sequence[str], project: Path) -> subprocess.CompletedProcess
                           stdin=subprocess.DEVNULL)
 
 
+def _is_place_of_data(name: str) -> bool:
+    top, *below = Path(name).parts
+    return top in AT_THE_TOP and bool(below)
+
+
 def _is_private(name: str) -> bool:
-    parts = Path(name).parts
-    if parts[0] in AT_THE_TOP and len(parts) > 1:
-        return True
-    return any(fnmatch.fnmatch(part.lower(), pattern) for part in parts for pattern in SECRETS + OUTPUTS)
+    return any(fnmatch.fnmatch(part.lower(), pattern) for part in Path(name).parts for pattern in SECRETS + OUTPUTS)
 
 
 def _refuse_large(project: Path, sizes: dict[str, int]) -> None:
