@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 import signal
 import socket
@@ -187,6 +188,9 @@ def test_a_slow_worker_slows_the_others_and_changes_no_number(start, link, stage
             torch.testing.assert_close(mine["weights"][name], weight, rtol=0, atol=0)
 
 
+SECRET = b"of the group"
+
+
 class Reported:
     """A pulse that the test sets."""
 
@@ -195,6 +199,7 @@ class Reported:
         self.speaks = threading.Event()
         self.speaks.set()
         self.server = PulseServer("127.0.0.1", self.pulse)
+        self.server.secret = SECRET
 
     def pulse(self):
         self.speaks.wait(30)
@@ -207,7 +212,7 @@ class Reported:
 ], ids=["busy", "at the next minibatch", "in another call", "idle", "waiting for a peer"])
 def test_who_gets_on_and_who_does_not(told, later, hangs):
     worker = Reported(**told)
-    watch = Watch([worker.server.address], timeout=0.2)
+    watch = Watch([worker.server.address], SECRET, timeout=0.2)
     assert watch.look() is None
     time.sleep(0.3)
     worker.told |= later
@@ -218,7 +223,7 @@ def test_who_gets_on_and_who_does_not(told, later, hangs):
 def test_one_that_fell_silent_comes_before_those_it_holds_up_and_the_unreachable_are_not_watched():
     busy, silent = Reported(), Reported()
     nobody = socket.create_server(("127.0.0.1", 0))  # a port that is known to answer nothing
-    watch = Watch([nobody.getsockname(), None, busy.server.address, silent.server.address], timeout=0.2)
+    watch = Watch([nobody.getsockname(), None, busy.server.address, silent.server.address], SECRET, timeout=0.2)
     silent.speaks.clear()
     time.sleep(0.3)
     assert watch.look() == (3, None)
@@ -226,6 +231,19 @@ def test_one_that_fell_silent_comes_before_those_it_holds_up_and_the_unreachable
     assert watch.blame() == (3, None)  # a peer of it failed
     silent.speaks.set()
     nobody.close()
+
+
+@pytest.mark.parametrize("knows", [b"of another group", b""])
+def test_a_pulse_is_told_to_nobody_without_the_secret_of_the_group(knows):
+    worker = Reported(stack="source code")
+    with socket.create_connection(worker.server.address, timeout=5) as stranger:
+        nonce = stranger.recv(16)
+        stranger.sendall(hmac.digest(knows, nonce, "sha256"))
+        assert stranger.recv(65536) == b""
+    assert Watch([worker.server.address], knows, timeout=0.2).look() is None  # cannot be asked: not watched
+    watch = Watch([worker.server.address], SECRET, timeout=0.2)
+    time.sleep(0.3)
+    assert watch.look() == (0, worker.pulse())
 
 
 def test_a_pulse_tells_where_the_main_thread_is():

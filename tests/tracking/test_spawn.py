@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from unlocked.tracking import Recorder, StudyRuns, Tracker
+from unlocked.tracking import Recorder, StudyRuns, Tracker, writer
 
 
 def record(run_dir: Path, study: StudyRuns, uri: str | None = None) -> str | None:
@@ -58,3 +61,13 @@ def test_tracking_that_is_off_starts_no_writer(runs: Path, study: StudyRuns):
     assert record(runs / "a", study, "off") is None
     assert study._writer is None
     assert study.close()
+
+
+def test_a_writer_outlives_the_signal_that_stops_a_job_with_all_its_children(monkeypatch: pytest.MonkeyPatch):
+    handlers: dict[int, object] = {}
+    monkeypatch.setattr(writer.signal, "signal", lambda number, handler: handlers.update({number: handler}))
+    monkeypatch.setattr(writer.sys, "stderr", io.StringIO())
+    monkeypatch.setattr(writer.os, "environ", dict(os.environ))
+    monkeypatch.setattr(writer, "write_run", lambda *_: writer.ALL_SENT)
+    writer.main(["nowhere"], nice=lambda by: by)
+    assert handlers == {signal.SIGTERM: signal.SIG_IGN}

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+import importlib.util
 import socket
+import stat
 from pathlib import Path
 
 import pytest
 
 from unlocked.errors import UnlockedError
 from unlocked.tracking import serve
-from unlocked.tracking.ui import server_command
+from unlocked.tracking.ui import login, server_command
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::"])
-def test_an_open_host_is_refused_with_the_reason_and_the_way_out(tmp_path: Path, host: str):
+def test_an_open_host_without_a_login_is_refused_with_the_ways_out(tmp_path: Path, host: str, monkeypatch):
     (tmp_path / "mlflow.db").touch()
-    with pytest.raises(UnlockedError, match=r"no login.*ssh -L") as caught:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UnlockedError, match=r"needs its login \(pip install 'mlflow\[auth\]'\).*ssh -L") as caught:
         serve(tmp_path, host=host)
     assert "\n" not in str(caught.value)
 
@@ -45,3 +48,21 @@ def test_the_server_is_bound_to_loopback_and_answers_only_to_its_own_name():
     assert options["--host"] == "127.0.0.1"
     assert options["--workers"] == "1"
     assert options["--allowed-hosts"] == "127.0.0.1,127.0.0.1:5005,localhost,localhost:5005"
+    assert "--app-name" not in command
+
+
+def test_beyond_loopback_the_server_asks_for_a_login_and_answers_to_the_names_that_were_allowed(tmp_path: Path):
+    command = server_command("sqlite:////x.db", "0.0.0.0", 5005, ["head.example"])
+    assert command[command.index("--app-name") + 1] == "basic-auth"
+    allowed = command[command.index("--allowed-hosts") + 1].split(",")
+    assert "head.example:5005" in allowed
+    assert "0.0.0.0" not in allowed
+
+
+def test_the_login_is_kept_from_other_users_and_stays_the_same(tmp_path: Path):
+    first = login(tmp_path / ".login")
+    assert login(tmp_path / ".login") == first
+    assert len({first["MLFLOW_AUTH_ADMIN_PASSWORD"], first["MLFLOW_FLASK_SERVER_SECRET_KEY"]}) == 2
+    for secret in ("password", "session-key"):
+        assert stat.S_IMODE((tmp_path / ".login" / secret).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / ".login").stat().st_mode) == 0o700

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from unlocked.errors import ConfigError
-from unlocked.tracking.uris import artifact_root, reachable, redact, resolve_uri, split_credentials
+from unlocked.security import redact
+from unlocked.tracking.uris import artifact_root, reachable, resolve_uri, split_credentials
 
 
 @pytest.mark.parametrize(

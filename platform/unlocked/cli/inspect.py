@@ -18,6 +18,7 @@ from typing import Any
 
 from unlocked.cli.common import add_command, add_import, import_given
 from unlocked.errors import reason
+from unlocked.security import authenticate
 
 Rows = list[dict[str, Any]]
 
@@ -132,15 +133,25 @@ def _first_line(thing: Any) -> str:
 def add_doctor(commands: Any) -> None:
     parser = add_command(
         commands, "doctor", doctor, "say what this machine can run, and what is wrong with it",
-        "examples:\n  unlocked doctor\n  unlocked doctor --json\n")
-    parser.add_argument("--runs", default="runs", help="the runs folder to check (default: runs)")
+        "examples:\n  unlocked doctor\n  unlocked doctor --json\n"
+        "  unlocked doctor --address http://127.0.0.1:8265 --runs /mnt/shared/runs --uri http://mlflow:5000\n")
+    parser.add_argument("--runs", help="the runs folder to check (default: runs; of a cluster: none)")
+    parser.add_argument("--address", metavar="URL", help="examine the nodes of this cluster instead")
+    parser.add_argument("--uri", help="with --address: an MLflow tracking address that every node should reach")
     parser.add_argument("--json", action="store_true", help="one JSON line instead of a table")
 
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Exit code 0 when nothing is wrong; every problem comes with what to do."""
-    checks = [_check_packages(), _check_platform(), _check_device(), _check_cores(), _check_runs(Path(arguments.runs)),
-              _check_loopback(), _check_gloo(), _check_data(), _check_ray()]
+    if arguments.address:
+        from unlocked.jobs import Cluster
+        from unlocked.jobs.examine import examine, findings, versions
+
+        checks = findings(examine(Cluster(arguments.address), arguments.runs, arguments.uri), versions())
+    else:
+        checks = [_check_packages(), _check_platform(), _check_device(), _check_cores(),
+                  _check_runs(Path(arguments.runs or "runs")), _check_loopback(), _check_gloo(), _check_data(),
+                  _check_token(), _check_ray()]
     if arguments.json:
         print(json.dumps([{"check": name, "ok": ok, "finding": finding} for name, ok, finding in checks]))
     else:
@@ -228,10 +239,22 @@ def _check_data() -> Check:
                          f"files are looked for in {os.environ.get('UNLOCKED_DATA', './data')}"
 
 
+def _check_token() -> Check:
+    from unlocked.security import token_path
+
+    path = token_path()
+    if not path.exists():
+        return "ray token", True, f"none yet: made in {path} when a cluster is started"
+    mode = path.stat().st_mode & 0o777
+    return "ray token", not mode & 0o077, f"{path} can be read by others ({mode:o}): chmod 600 {path}" \
+        if mode & 0o077 else f"{path}, its owner's alone"
+
+
 def _check_ray() -> Check:
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         return "ray", True, "no RAY_ADDRESS: runs start a private Ray on this machine"
+    authenticate()
     import ray
 
     try:

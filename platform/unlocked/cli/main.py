@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from unlocked import __version__
-from unlocked.cli import bench, generate, inspect, run, show, sweep
+from unlocked.cli import bench, cluster, generate, inspect, jobs, run, show, sweep
 from unlocked.errors import UnlockedError
+from unlocked.security import RedactingStream, redact
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -22,6 +23,8 @@ Command = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
     started = time.time()
+    if "UNLOCKED_JOB" in os.environ:  # a job's log is shown to everybody on the cluster
+        sys.stdout, sys.stderr = RedactingStream(sys.stdout), RedactingStream(sys.stderr)  # type: ignore[assignment]
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and (not hasattr(arguments, "overrides") or any(word.startswith("-") for word in rest)):
@@ -34,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UnlockedError as error:
         detail = getattr(error, "detail", None)
         if detail:
-            print(detail.rstrip(), file=sys.stderr)
-        print(f"unlocked: {error}", file=sys.stderr)
+            print(redact(detail.rstrip()), file=sys.stderr)
+        print(redact(f"unlocked: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("unlocked: interrupted; the last checkpoint stands", file=sys.stderr)
@@ -61,10 +64,13 @@ def build_parser() -> argparse.ArgumentParser:
                "  unlocked train quickstart scheme.name=dfa seed=1     the same under another scheme and seed\n"
                "  unlocked sweep studies/lag                           a study: many runs, table and plot\n"
                "  unlocked compare                                     all runs, by model and scheme\n"
-               "  unlocked ui                                          the MLflow dashboard\n")
+               "  unlocked ui                                          the MLflow dashboard\n"
+               "  unlocked cluster up --workers 2                      a Ray cluster on this machine\n"
+               "  unlocked submit train quickstart --follow            one run as a job of a cluster\n")
     parser.add_argument("--version", action="version", version=f"unlocked {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in (run.add_train, sweep.add_sweep, run.add_evaluate, generate.add_generate, show.add_compare,
-                inspect.add_list, show.add_ui, bench.add_bench, inspect.add_doctor):
+                inspect.add_list, show.add_ui, bench.add_bench, inspect.add_doctor, cluster.add_cluster,
+                jobs.add_submit, jobs.add_jobs, jobs.add_queue, jobs.add_logs, jobs.add_stop):
         add(commands)
     return parser

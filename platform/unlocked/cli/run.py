@@ -21,11 +21,13 @@ def add_train(commands: Any) -> None:
         "  unlocked train quickstart scheme.name=dfa optimizer.lr=5e-4 seed=3\n"
         "  unlocked train my.yaml parallel.stages=4 --dry-run      show modules and places, start nothing\n"
         "  unlocked train my.yaml --import my_models               with models of your own\n"
-        "  unlocked train --resume runs/quickstart-cdni-s0-20260101-120000\n\n"
+        "  unlocked train --resume runs/quickstart-cdni-s0-20260101-120000\n"
+        "  unlocked train --resume s3://bucket/runs/quickstart-cdni-s0-20260101-120000     on another machine\n\n"
         "configuration keys (key: default  # type; meaning):\n" + describe_schema().replace("%", "%%"))
     parser.add_argument("config", nargs="?", help="a preset's name (`unlocked list presets`) or a path ending in .yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
-    parser.add_argument("--resume", metavar="RUN", help="go on with a run folder from its last checkpoint")
+    parser.add_argument("--resume", metavar="RUN",
+                        help="go on with a run folder from its last checkpoint, or with its copy (tracking.mirror)")
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
     parser.add_argument("--dry-run", action="store_true", help="print modules, memory and places and stop")
     parser.add_argument("--json", action="store_true", help="end with one JSON line: run id, metrics, steps/s, time")
@@ -41,9 +43,11 @@ def train(arguments: argparse.Namespace) -> int:
         if arguments.config:
             raise ConfigError(f"--resume takes its configuration from the run folder; {arguments.config!r} is too much")
         from unlocked.engine.loop import resume
+        from unlocked.engine.mirror import fetch, is_address
 
+        run = fetch(arguments.resume, Path("runs")) if is_address(arguments.resume) else Path(arguments.resume)
         with Display(quiet=arguments.quiet) as display:
-            summary = resume(Path(arguments.resume), imports=arguments.imports, reporter=display,
+            summary = resume(run, imports=arguments.imports, reporter=display,
                              started=arguments.started)
     else:
         if not arguments.config:

@@ -58,9 +58,13 @@ def compare(arguments: argparse.Namespace) -> int:
 
 
 def add_ui(commands: Any) -> None:
-    parser = add_command(commands, "ui", ui, "open the MLflow dashboard on this machine's loopback",
-                         "examples:\n  unlocked ui\n  unlocked ui --port 5001\n")
-    parser.add_argument("--host", default="127.0.0.1", help="loopback only: the dashboard has no login")
+    parser = add_command(commands, "ui", ui, "open the MLflow dashboard, on this machine's loopback",
+                         "examples:\n  unlocked ui\n  unlocked ui --port 5001\n"
+                         "  unlocked ui --host 0.0.0.0 --allow-host head.example     others too, behind a login\n")
+    parser.add_argument("--host", default="127.0.0.1",
+                        help="beyond loopback MLflow asks for a login (needs mlflow[auth])")
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME",
+                        help="a name by which browsers reach it (repeatable); others are refused")
     parser.add_argument("--port", type=int, default=5000)
     _add_store(parser)
 
@@ -69,7 +73,7 @@ def ui(arguments: argparse.Namespace) -> int:
     from unlocked.tracking import serve, sync_leftovers
 
     sync_leftovers(Path(arguments.runs), arguments.uri, wait=30.0)
-    return serve(arguments.uri or arguments.runs, arguments.host, arguments.port)
+    return serve(arguments.uri or arguments.runs, arguments.host, arguments.port, allowed_hosts=arguments.allow_host)
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:

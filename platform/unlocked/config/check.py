@@ -12,11 +12,14 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config
 from unlocked.config.schemes import DEFAULT
 from unlocked.errors import ConfigError
+from unlocked.security import refuse_name
 from unlocked_models.registry import GIVEN, MODELS, Registry, unknown
 
 
 def check_values(config: Config) -> None:
     """Everything that can be said without looking at the data. Raises `ConfigError`, one line."""
+    refuse_name("name", config.name)
+    refuse_name("tracking.experiment", config.tracking.experiment)
     _check_ranges(config)
     _check_choices(config)
     _check_names(config)
@@ -95,6 +98,7 @@ _CHOICES: dict[str, list[str]] = {
     "parallel.launcher": ["auto", "inprocess", "ray"],
     "parallel.schedule": ["locked", "gpipe", "1f1b", *MULTI_STAGE],
     "parallel.link": ["auto", "group"],
+    "parallel.place": ["pack", "spread", "replicas"],
     "parallel.device": ["auto", "cpu", "cuda"],
 }
 

@@ -146,6 +146,7 @@ class ParallelConfig:
     virtual_stages: int | None = None  # modules per worker: 2 or more in the last three of these (null: 2), else 1
     microbatches: int | None = None  # of a pipeline; batch norm and dropout then per microbatch; null: 1 or 2 x stages
     link: str = "auto"  # auto | group; auto: shared memory between CPU workers of one machine; group: gloo or nccl
+    place: str = "pack"  # workers on the nodes: pack | spread | replicas (one's modules together, apart from others')
     address: str | None = None  # of a running Ray cluster; null: $RAY_ADDRESS, else a private one here
     max_failures: int = 2  # restarts of the whole group from the last checkpoint
     timeout: float = 300.0  # seconds a worker may take for one step, or wait for a message or its place
@@ -157,6 +158,10 @@ class ParallelConfig:
         """Modules into which the chain is cut."""
         return self.stages * self.modules_per_stage()
 
+    def on_workers(self) -> bool:
+        """Whether modules train in Ray workers instead of the process that was started."""
+        return self.launcher == "ray" or (self.launcher == "auto" and self.stages * self.replicas > 1)
+
     def microbatch_count(self) -> int:
         return self.microbatches or self.stages * (2 if self.schedule in ("gpipe", "zero_bubble") else 1)
 
@@ -167,6 +172,7 @@ class TrackingConfig:
     uri: str | None = None  # MLflow; null: SQLite in the runs folder; off: files only
     experiment: str = "unlocked"
     figures: bool = True  # drawn when a run ends, which takes longer than a very small run
+    mirror: str | None = None  # storage that keeps copies of runs to go on with: s3://bucket/runs, file:///...
 
 
 @dataclass

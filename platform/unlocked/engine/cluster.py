@@ -7,27 +7,31 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
+import time
 
 from unlocked.engine.plan import Plan
 from unlocked.errors import ConfigError, RunFailed, reason
+from unlocked.security import authenticate
 
 
 def start_ray(workers: int, address: str | None) -> None:
     """Connects to the cluster at `address` (or $RAY_ADDRESS), or starts a private one, which ends with this process."""
-    import ray
-
-    if ray.is_initialized():
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         return
     address = address or os.environ.get("RAY_ADDRESS")
+    authenticate(create=not address)
+    import ray
+
     on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts its own in its place, and a run could not be saved
     try:
         if address:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unasked
-            folder = _private_folder()
+            folder = private_folder()
             atexit.register(_end_ray, folder)
             ray.init(address="local", _node_ip_address="127.0.0.1", num_cpus=max(os.cpu_count() or 1, workers),
                      include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False,
@@ -40,7 +44,7 @@ def start_ray(workers: int, address: str | None) -> None:
             signal.signal(signal.SIGTERM, on_sigterm)
 
 
-def _private_folder() -> str:
+def private_folder() -> str:
     """For sockets and logs; in Ray's own, /tmp/ray, other programs would find this Ray and join it."""
     usual = tempfile.gettempdir()  # Ray adds some 65 characters, and a socket's path has 107 at most
     return tempfile.mkdtemp(prefix="unlocked-", dir=usual if len(usual) <= 24 else "/tmp")
@@ -72,6 +76,33 @@ def resources(plan: Plan) -> tuple[dict[str, float], str]:
         raise ConfigError(f"parallel.schedule: {plan.config.parallel.schedule} over GPUs needs one for each of the "
                           f"{plan.workers} workers ({resources_text()}); parallel.device=cpu does not")
     return bundle, "nccl" if bundle.get("GPU") == 1.0 else "gloo"
+
+
+def bundles(plan: Plan, worker: dict[str, float]) -> tuple[list[dict[str, float]], list[int], str]:
+    """What is reserved, each bundle on one node; of every rank the bundle that it is placed in; Ray's strategy.
+
+    `parallel.place`: as few nodes as possible, as many, or all modules of a replica on one and replicas on many.
+    """
+    parallel = plan.config.parallel
+    if parallel.place == "replicas":
+        replica = {kind: each * parallel.stages for kind, each in worker.items()}
+        return [replica] * parallel.replicas, [rank % parallel.replicas for rank in range(plan.workers)], "SPREAD"
+    return [worker] * plan.workers, list(range(plan.workers)), parallel.place.upper()
+
+
+def resources_again(plan: Plan) -> tuple[dict[str, float], str]:
+    """As `resources`, for a group that ran before: waits for what a lost node had, up to `parallel.timeout` seconds.
+
+    A node may come back, or another take its place. Raises `RunFailed` where none does.
+    """
+    deadline = time.monotonic() + plan.config.parallel.timeout
+    while True:
+        try:
+            return resources(plan)
+        except ConfigError as lacking:
+            if time.monotonic() > deadline:
+                raise RunFailed(f"{lacking}; waited {plan.config.parallel.timeout:g} s for what was lost") from None
+        time.sleep(1.0)
 
 
 def resources_text() -> str:

@@ -27,6 +27,7 @@ from unlocked.engine.checkpoint import Checkpoints, Progress, load_states, load_
 from unlocked.engine.evaluate import load_chain
 from unlocked.engine.group import Group, InProcessGroup, Segment
 from unlocked.engine.interrupt import StopSignal
+from unlocked.engine.mirror import Mirror
 from unlocked.engine.plan import Plan, first_level, load_data, make_plan
 from unlocked.engine.report import draw_figures, run_tags
 from unlocked.engine.run_folder import RunFolder
@@ -83,6 +84,8 @@ def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | N
     config = plan.config
     if config.tracking.uri is not None:
         resolve_uri(config.tracking.uri, Path(config.tracking.runs))  # refuses what is no address
+    if config.tracking.mirror is not None:
+        Mirror.check(config.tracking.mirror)
     folder = RunFolder.create(config)
     return _Run(plan, data, folder, imports, reporter or Silent(), started, study, stop).complete()
 
@@ -107,6 +110,8 @@ class _Run:
         self.imports, self.reporter, self.started, self.study = list(imports), reporter, started, study
         self.task = plan.make_task()
         self.checkpoints = Checkpoints(folder.path)
+        mirror = self.config.tracking.mirror
+        self.mirror = Mirror(mirror, folder.path) if mirror is not None else None
         self.progress = Progress(waited=[0.0] * plan.modules)
         self.metrics: dict[str, float] = {}  # the latest value of each
         self.rates: deque[float] = deque(maxlen=1000)  # steps per second, of the latest segments
@@ -145,6 +150,7 @@ class _Run:
         summary["mlflow_run_id"] = run_id
         summary["seconds"] = time.time() - self.started
         self.folder.write_summary(summary)
+        self._push()
         return summary
 
     # the workers, and what happens when they die --------------------------------------------------------
@@ -181,7 +187,7 @@ class _Run:
             return InProcessGroup(self.plan, self.data)
         from unlocked.engine.ray_group import RayGroup
 
-        return RayGroup(self.plan, self.data, self.imports)
+        return RayGroup(self.plan, self.data, self.imports, again=self.failures > 0)
 
     def _restore(self, group: Group) -> None:
         """From the newest checkpoint that can be read; from the start where none was taken."""
@@ -290,6 +296,16 @@ class _Run:
             raise self._nonfinite_error("a weight", self.progress.step, *broken)
         self.progress.metrics = dict(self.metrics)
         self.checkpoints.save(self.progress, group.states(self.progress.step), is_best)
+        self._push()
+
+    def _push(self) -> None:
+        """A store that is away for a while ends no run: the next checkpoint catches up."""
+        if self.mirror is None:
+            return
+        try:
+            self.mirror.push()
+        except RunFailed as behind:
+            self.reporter.note(str(behind))
 
     def _save_and_stop(self, group: Group) -> None:
         last = self.checkpoints.last()

@@ -169,9 +169,7 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     lag = config.scheme.lag
     if lag == "auto":
         lag = SCHEMES.get(config.scheme.name).auto_lag(modules)
-    launcher = config.parallel.launcher
-    if launcher == "auto":
-        launcher = "inprocess" if stages * config.parallel.replicas == 1 else "ray"
+    launcher = "ray" if config.parallel.on_workers() else "inprocess"
     if issubclass(SCHEMES.get(config.scheme.name), DNI):
         for part in parts[:-1]:
             with torch.device("meta"):

@@ -2,13 +2,16 @@
 
 Ray runs the calls of an actor one after the other, so one that hangs (stopped, deadlocked, in an endless loop) looks
 like one that trains. Here every worker listens on a port of its own and tells whoever connects what its main thread is
-doing. Steps pay nothing for it: what is told are counters that are kept anyway, read when somebody asks.
+doing. Steps pay nothing for it: what is told are counters that are kept anyway, read when somebody asks. Stacks show
+code, so a worker answers only who knows the secret of its group (HMAC-SHA256 of a number drawn for the occasion).
 """
 
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
+import secrets
 import socket
 import sys
 import threading
@@ -19,6 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 Address = tuple[str, int]
+
+_NONCE, _PROOF = 16, 32  # bytes
+_PATIENCE = 5.0  # seconds in which an asker must prove itself: others wait behind it
 
 # where a worker waits for another one, within a time limit of its own: the other one is to blame
 _WAITING = ("unlocked.engine.links", "unlocked.engine.shared", "torch.distributed")
@@ -44,9 +50,10 @@ def take_pulse(calls: int, step: int) -> Pulse:
 
 
 class PulseServer:
-    """Answers every connection with one pulse, until the process ends."""
+    """Answers whoever knows the secret with one pulse, others with nothing, until the process ends."""
 
     def __init__(self, host: str, pulse: Callable[[], Pulse]):
+        self.secret: bytes | None = None  # until there is one, nobody is answered
         self._pulse = pulse
         self._listener = socket.create_server((host, 0))
         self.address: Address = (host, self._listener.getsockname()[1])
@@ -56,7 +63,12 @@ class PulseServer:
         while True:
             asker, _ = self._listener.accept()
             with asker, contextlib.suppress(OSError):
-                asker.sendall(json.dumps(asdict(self._pulse())).encode())
+                asker.settimeout(_PATIENCE)
+                nonce = secrets.token_bytes(_NONCE)
+                asker.sendall(nonce)
+                proof = _receive(asker, _PROOF)
+                if self.secret is not None and hmac.compare_digest(proof, _proof(self.secret, nonce)):
+                    asker.sendall(json.dumps(asdict(self._pulse())).encode())
 
 
 class Watch:
@@ -67,8 +79,8 @@ class Watch:
     firewall may stand between.
     """
 
-    def __init__(self, addresses: Sequence[Address | None], timeout: float):
-        self._timeout = timeout
+    def __init__(self, addresses: Sequence[Address | None], secret: bytes, timeout: float):
+        self._secret, self._timeout = secret, timeout
         self.interval = min(timeout / 4, 15.0)  # seconds between two looks
         self._patience = min(timeout, 5.0)  # seconds for an answer
         self._addresses = {worker: address for worker, address in enumerate(addresses) if address is not None}
@@ -112,10 +124,23 @@ class Watch:
     def _ask_one(self, address: Address) -> Pulse | None:
         try:
             with socket.create_connection(address, timeout=self._patience) as worker:
+                worker.sendall(_proof(self._secret, _receive(worker, _NONCE)))
                 said = b"".join(iter(lambda: worker.recv(65536), b""))
             return Pulse(**json.loads(said))
         except (OSError, ValueError, TypeError):  # no answer, or that of somebody else
             return None
+
+
+def _proof(secret: bytes, nonce: bytes) -> bytes:
+    return hmac.digest(secret, nonce, "sha256")
+
+
+def _receive(peer: socket.socket, count: int) -> bytes:
+    """`count` bytes, or fewer where the peer hung up."""
+    got = b""
+    while len(got) < count and (more := peer.recv(count - len(got))):
+        got += more
+    return got
 
 
 def _gets_on(before: Pulse | None, now: Pulse) -> bool:

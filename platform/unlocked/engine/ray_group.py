@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from unlocked.config import to_dict
 from unlocked.data import DataSet, in_order
-from unlocked.engine.cluster import resources, resources_text, start_ray
+from unlocked.engine.cluster import bundles, resources, resources_again, resources_text, start_ray
 from unlocked.engine.group import Group, Segment, evaluation_rows
 from unlocked.engine.plan import Plan
 from unlocked.engine.pulse import Pulse, Watch
@@ -45,16 +46,17 @@ class WorkerFailed(RunFailed):
 class RayGroup(Group):
     """The group as the driver sees it. Any failure of any worker ends it and raises `WorkerFailed`."""
 
-    def __init__(self, plan: Plan, data: DataSet, imports: Sequence[str] = ()):
+    def __init__(self, plan: Plan, data: DataSet, imports: Sequence[str] = (), again: bool = False):
+        """`again`: a group of this run was lost before, and with it perhaps a node."""
         import ray
 
         self.plan, self.data, self._ray = plan, data, ray
         self._placement: Any = None
         self._workers: list[Any] = []
         self._who: list[Introduction] = []
-        self._watch = Watch([], plan.config.parallel.timeout)
+        self._watch = Watch([], b"", plan.config.parallel.timeout)
         start_ray(plan.workers, plan.config.parallel.address)
-        bundle, backend = resources(plan)
+        bundle, backend = resources_again(plan) if again else resources(plan)
         self._start_workers(bundle, imports)
         self._meet()
         host = self._who[0].host
@@ -70,23 +72,25 @@ class RayGroup(Group):
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         plan = self.plan
-        self._placement = placement_group([bundle] * plan.workers, strategy="PACK")
+        reserved, places, strategy = bundles(plan, bundle)
+        self._placement = placement_group(reserved, strategy=strategy)
         ready, _ = self._ray.wait([self._placement.ready()], timeout=plan.config.parallel.timeout)
         if not ready:
             self.close()
-            raise RunFailed(f"parallel: no place for {plan.workers} workers of {bundle} came free within "
-                            f"{plan.config.parallel.timeout:.0f} s (cluster has {resources_text()})")
+            raise RunFailed(f"parallel: no place for {plan.workers} workers ({plan.config.parallel.place}: {reserved}) "
+                            f"came free within {plan.config.parallel.timeout:.0f} s (cluster has {resources_text()})")
         threads = plan.config.parallel.threads or 1
         actor = self._ray.remote(Worker)
         for rank in range(plan.workers):
-            place = PlacementGroupSchedulingStrategy(self._placement, placement_group_bundle_index=rank)
+            place = PlacementGroupSchedulingStrategy(self._placement, placement_group_bundle_index=places[rank])
             options = actor.options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_restarts=0,
                                     scheduling_strategy=place)
             self._workers.append(options.remote(os.getcwd(), import_path(), list(imports), threads))
 
     def _meet(self) -> None:
         """Waits until every worker is up; from then on they are watched."""
-        refs, limit = [worker.introduce.remote() for worker in self._workers], self.plan.config.parallel.timeout
+        secret, limit = secrets.token_bytes(32), self.plan.config.parallel.timeout
+        refs = [worker.introduce.remote(secret) for worker in self._workers]
         up, late = self._ray.wait(refs, num_returns=len(refs), timeout=max(limit, STARTING))
         self._get(up)  # one that could not start says why
         if late:
@@ -94,7 +98,7 @@ class RayGroup(Group):
             raise WorkerFailed(f"{len(late)} of {len(refs)} workers did not start within {max(limit, STARTING):.0f} s",
                                "", may_pass=True)
         self._who = self._get(refs)
-        self._watch = Watch([worker.pulse for worker in self._who], limit)
+        self._watch = Watch([worker.pulse for worker in self._who], secret, limit)
 
     # Group -------------------------------------------------------------------------------------------
 

@@ -47,8 +47,8 @@ class Worker:
         self._calls = 0  # begun and ended: odd while one runs
         self._pulse_server: PulseServer | None = None
 
-    def introduce(self) -> Introduction:
-        """The driver's first call: the worker is up."""
+    def introduce(self, secret: bytes) -> Introduction:
+        """The driver's first call: the worker is up. `secret`: what whoever asks for its pulse has to know."""
         import ray.util
 
         host = ray.util.get_node_ip_address()
@@ -56,6 +56,8 @@ class Worker:
             with contextlib.suppress(OSError):
                 self._pulse_server = PulseServer(host, self._pulse)
         server = self._pulse_server
+        if server is not None:
+            server.secret = secret
         return Introduction(host, os.getpid(), server.address if server is not None else None)
 
     def _pulse(self) -> Pulse:

@@ -49,13 +49,13 @@ class Runner(Protocol):
 
 def make_runner(config: Config, space: Space, runs: StudyRuns, stop: StopSignal, imports: Sequence[str]) -> Runner:
     """In this process for one trial at a time, else on Ray. Raises `ConfigError` where no trial could ever start."""
-    several, workers = config.sweep.concurrent > 1, _most_workers(space)
+    several, workers = config.sweep.concurrent > 1, most_workers(space)
     if several or workers > 1:  # a private Ray is made for the largest trial: it cannot grow
         start_ray(workers, config.parallel.address)
     return OnRay(config, runs, stop, imports) if several else Here(config, runs, stop)
 
 
-def _most_workers(space: Space) -> int:
+def most_workers(space: Space) -> int:
     """Of any trial that has workers; 1 where all train in one process."""
     if set(space.values_of("parallel.launcher")) == {"inprocess"}:
         return 1
@@ -235,7 +235,7 @@ class OnRay:
         idle = self._idle.setdefault(size, [])
         actor = idle.pop() if idle else self._new_actor(size)
         config = job.config
-        if config.parallel.threads is None and not _has_workers(config):
+        if config.parallel.threads is None and not config.parallel.on_workers():
             config = replace(config, parallel=replace(config.parallel, threads=max(1, int(size[0]))))
         told = replace(job, config=Config())  # the configuration travels as a plain tree
         ref = actor.run.remote(to_dict(config), told, self._runs.tags, config.sweep.pruner is not None)
@@ -299,11 +299,11 @@ class OnRay:
     def _holds(self, job: Job) -> tuple[float, float]:
         """CPUs and GPUs of the actor itself: nothing where the trial has workers, which ask for themselves."""
         given = self._config.sweep.resources
-        return (0.0, 0.0) if _has_workers(job.config) else (given.cpu, given.gpu)
+        return (0.0, 0.0) if job.config.parallel.on_workers() else (given.cpu, given.gpu)
 
     def _needs(self, job: Job) -> tuple[float, float]:
         parallel = job.config.parallel
-        if not _has_workers(job.config):
+        if not job.config.parallel.on_workers():
             return self._holds(job)
         workers = float(parallel.stages * parallel.replicas)
         return workers, workers if self._have.get("GPU") and parallel.device != "cpu" else 0.0
@@ -313,8 +313,3 @@ def _refuse_what_fits_nowhere(config: Config, nodes: Sequence[dict[str, float]],
     given = config.sweep.resources
     if not any(node.get("CPU", 0.0) >= given.cpu and node.get("GPU", 0.0) >= given.gpu for node in nodes):
         raise ConfigError(f"sweep.resources: no node has {given.cpu:g} CPU and {given.gpu:g} GPU for a trial ({have})")
-
-
-def _has_workers(config: Config) -> bool:
-    parallel = config.parallel
-    return parallel.launcher == "ray" or (parallel.launcher == "auto" and parallel.stages * parallel.replicas > 1)

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unlocked.config import Config, load_config, to_dict
 from unlocked.errors import ConfigError, UnlockedError, reason
+from unlocked.security import redact
 from unlocked.studies.search import make_pruner, make_sampler
 from unlocked.studies.space import Point, Space
 from unlocked.tracking import flatten
 from unlocked.tracking.spool import cut_torn_line
-from unlocked.tracking.uris import redact
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

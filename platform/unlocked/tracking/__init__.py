@@ -6,6 +6,7 @@ writer process per run, or one for all the runs of a study (`StudyRuns`), carrie
 (`sync_leftovers`).
 """
 
+from unlocked.security import redact
 from unlocked.tracking.compare import Row, compare, render, to_csv
 from unlocked.tracking.leftovers import sync_leftovers
 from unlocked.tracking.spawn import StudyRuns, StudyTracking
@@ -13,7 +14,7 @@ from unlocked.tracking.spool import Recorder, read
 from unlocked.tracking.tags import collect_tags, flatten
 from unlocked.tracking.tracker import Tracker
 from unlocked.tracking.ui import serve
-from unlocked.tracking.uris import redact, resolve_uri
+from unlocked.tracking.uris import resolve_uri
 
 __all__ = [
     "Recorder",

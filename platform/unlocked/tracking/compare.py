@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlocked.errors import ConfigError, UnlockedError
+from unlocked.security import redact
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.sink import init_lock
-from unlocked.tracking.uris import reachable, redact, resolve_uri, sqlite_path
+from unlocked.tracking.uris import reachable, resolve_uri, sqlite_path
 
 if TYPE_CHECKING:
     from rich.table import Table

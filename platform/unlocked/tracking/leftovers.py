@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from unlocked.security import redact
 from unlocked.tracking.folder import TrackingFolder, locked, process_alive, read_json
 from unlocked.tracking.spawn import spawn_writer
-from unlocked.tracking.uris import OFF, reachable, redact, resolve_uri, split_credentials
+from unlocked.tracking.uris import OFF, reachable, resolve_uri, split_credentials
 
 _NO_RUNS_INSIDE = {"tracking", "artifacts", "checkpoints", "figures", "model"}
 

@@ -21,8 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from unlocked.security import redact
 from unlocked.tracking.folder import TrackingFolder, locked, read_json, write_json
-from unlocked.tracking.uris import artifact_root, redact, sqlite_path
+from unlocked.tracking.uris import artifact_root, sqlite_path
 
 # Limits of MLflow 3.17 (mlflow/utils/validation.py); text is cut in bytes, to be safe
 METRICS_PER_BATCH, ENTRIES_PER_BATCH = 1000, 100

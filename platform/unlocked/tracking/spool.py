@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unlocked.errors import RunFailed
+from unlocked.security import redact
 from unlocked.tracking.folder import TrackingFolder, identify_process, write_json
-from unlocked.tracking.uris import redact
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 History = dict[str, list[tuple[int, float]]]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from unlocked.security import is_secret
 
 PACKAGES = ("unlocked", "torch", "ray", "mlflow", "optuna", "omegaconf")
 
@@ -25,6 +28,8 @@ def collect_tags(device: str | None = None, source: Path | None = None) -> dict[
     tags["mlflow.source.type"] = "LOCAL"
     if device is not None:
         tags["device"] = str(device)
+    if "UNLOCKED_JOB" in os.environ:  # set by `unlocked submit`
+        tags["unlocked.job"] = os.environ["UNLOCKED_JOB"]
     return tags | git_tags(source)
 
 
@@ -41,7 +46,7 @@ def git_tags(source: Path | None = None, timeout: float = 2.0) -> dict[str, str]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A nested configuration as `a.b.c` params.
+    """A nested configuration as `a.b.c` params; values of keys such as `password` are masked.
 
     >>> flatten({"model": {"name": "mlp", "hidden": [64, 64]}, "seed": 0, "tracking": {"uri": None}})
     {'model.name': 'mlp', 'model.hidden': '[64, 64]', 'seed': '0', 'tracking.uri': 'null'}
@@ -49,7 +54,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
+        if is_secret(str(key)):
+            flat[name] = "***" if value is not None else "null"
+        elif isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{name}.")
         elif _is_list_of_mappings(value):
             flat |= flatten({str(index): item for index, item in enumerate(value)}, f"{name}.")

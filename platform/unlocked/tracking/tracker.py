@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.errors import ConfigError
+from unlocked.security import redact
 from unlocked.tracking.folder import TrackingFolder, read_json, write_json
 from unlocked.tracking.spawn import StudyTracking, spawn_writer
 from unlocked.tracking.spool import Recorder, Status
-from unlocked.tracking.uris import OFF, redact, resolve_uri, split_credentials
+from unlocked.tracking.uris import OFF, resolve_uri, split_credentials
 
 _LOG = logging.getLogger("unlocked.tracking")
 

@@ -1,8 +1,13 @@
-"""The MLflow dashboard on this machine's loopback, and nowhere else: it has no login."""
+"""The MLflow dashboard: on this machine's loopback, and beyond it only behind MLflow's own login.
+
+Beyond loopback MLflow's basic-auth app asks everybody for a name and a password. Its users, their administrator's
+password and the key of its sessions lie in the folder `.login` beside the runs, readable by their owner alone.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import socket
@@ -10,23 +15,29 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from unlocked.errors import ConfigError, UnlockedError
+from unlocked.security import ensure_secret, is_loopback, redact
 from unlocked.tracking.compare import NO_DATABASE
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.sink import init_lock
-from unlocked.tracking.uris import redact, resolve_uri, sqlite_path
+from unlocked.tracking.uris import resolve_uri, sqlite_path
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def serve(
-    uri: str | Path, host: str = "127.0.0.1", port: int = 5000, say: Callable[[str], None] = print
+    uri: str | Path,
+    host: str = "127.0.0.1",
+    port: int = 5000,
+    say: Callable[[str], None] = print,
+    allowed_hosts: Sequence[str] = (),
 ) -> int:
     """Show the runs of `uri` (an address, or the runs root) in MLflow's dashboard until Ctrl-C.
 
+    `allowed_hosts`: names by which browsers may ask for it, beside loopback's and `host`; others are refused.
     A tracking server's address is only told: it has a dashboard of its own.
     """
     text = str(uri)
@@ -35,11 +46,15 @@ def serve(
         say(f"MLflow runs at {redact(address)}")
         return 0
     check(address, host, port)
-    with init_lock(address):                      # a run may be creating the tables right now
-        command = server_command(address, host, port)
     environment = {**os.environ, **MLFLOW_ENVIRONMENT, "PYTHONWARNINGS": "ignore"}
+    if not is_loopback(host):
+        folder = _login_folder(address, Path(text))
+        environment |= login(folder)
+        say(f"login: admin, password in {folder / 'password'}; it travels as plain text: put TLS or a tunnel in front")
+    with init_lock(address):                      # a run may be creating the tables right now
+        command = server_command(address, host, port, allowed_hosts)
     server = subprocess.Popen(command, env=environment, start_new_session=True)
-    url = f"http://{host}:{port}"
+    url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
     say(f"starting MLflow for {redact(address)} ...")
     try:
         _wait_until_up(server, url)
@@ -53,11 +68,11 @@ def serve(
 
 
 def check(address: str, host: str, port: int) -> None:
-    """Raise in one line what would go wrong: an open host, a missing database, a taken port."""
-    if host not in _LOOPBACK:
+    """Raise in one line what would go wrong: an open host without a login, a missing database, a taken port."""
+    if not is_loopback(host) and importlib.util.find_spec("flask_wtf") is None:
         raise ConfigError(
-            f"--host {host}: the dashboard has no login, so anyone who reaches it could delete runs; "
-            f"use 127.0.0.1 and a tunnel (ssh -L {port}:127.0.0.1:{port} THIS_MACHINE)"
+            f"--host {host}: beyond this machine MLflow needs its login (pip install 'mlflow[auth]'), or anyone who "
+            f"reaches it could delete runs; or use 127.0.0.1 and a tunnel (ssh -L {port}:127.0.0.1:{port} THIS_MACHINE)"
         )
     database = sqlite_path(address)
     if database is not None and not database.exists():
@@ -66,13 +81,37 @@ def check(address: str, host: str, port: int) -> None:
         raise UnlockedError(f"--port {port}: already in use; port {_free_port()} is free")
 
 
-def server_command(address: str, host: str, port: int) -> list[str]:
-    """The `mlflow server` call: one worker, loopback, and only requests that name this very place."""
-    names = [name for host in _LOOPBACK for name in (host, f"{host}:{port}")]
+def server_command(address: str, host: str, port: int, allowed_hosts: Sequence[str] = ()) -> list[str]:
+    """The `mlflow server` call: one worker, only requests that name this very place, beyond loopback a login."""
+    own = [] if host in (*_LOOPBACK, "0.0.0.0", "::") else [host]
+    hosts = [*_LOOPBACK, *own, *allowed_hosts]
+    names = [name for host in hosts for name in (host, f"{host}:{port}")]
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address]
     command += ["--host", host, "--port", str(port), "--workers", "1", "--allowed-hosts", ",".join(names)]
     command += ["--uvicorn-opts", "--log-level warning"]
-    return [*command, "--cors-allowed-origins", ",".join(f"http://{name}:{port}" for name in _LOOPBACK)]
+    if not is_loopback(host):
+        command += ["--app-name", "basic-auth"]
+    return [*command, "--cors-allowed-origins", ",".join(f"http://{name}:{port}" for name in hosts)]
+
+
+def login(folder: Path) -> dict[str, str]:
+    """Variables for MLflow's basic-auth app, whose secrets and users are kept in `folder`; made where missing."""
+    password, key = ensure_secret(folder / "password"), ensure_secret(folder / "session-key")
+    folder.chmod(0o700)                           # its users' database is MLflow's to create
+    settings = folder / "basic_auth.ini"
+    settings.write_text(
+        "[mlflow]\ndefault_permission = NO_PERMISSIONS\nadmin_username = admin\n"
+        f"database_uri = sqlite:///{folder.absolute() / 'users.db'}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    return {"MLFLOW_AUTH_CONFIG_PATH": str(settings.absolute()), "MLFLOW_AUTH_ADMIN_PASSWORD": password,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": key}
+
+
+def _login_folder(address: str, runs: Path) -> Path:
+    """Beside the database file; in the runs folder, or here, where the database is a server's."""
+    database = sqlite_path(address)
+    return (database.parent if database is not None else runs if runs.is_dir() else Path()) / ".login"
 
 
 def _wait_until_up(server: subprocess.Popen[bytes], url: str, timeout: float = 120.0) -> None:

@@ -1,23 +1,16 @@
-"""Tracking addresses: the default store, absolute SQLite paths, and secrets kept out of everything shown."""
+"""Tracking addresses: the default store, absolute SQLite paths, passwords apart from them."""
 
 from __future__ import annotations
 
-import re
 import socket
 from pathlib import Path
-from typing import TextIO
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from unlocked.errors import ConfigError
+from unlocked.security import redact
 
 OFF = "off"
 URI_VARIABLE = "UNLOCKED_TRACKING_URI"            # hands the writer its address: `ps` shows arguments
-_SECRETS = (
-    (re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)[^/\s'\"<>]*@"), r"\g<1>***@"),
-    # SQLAlchemy takes a password with a slash in it, so outside the web everything up to the @ is one
-    (re.compile(r"((?!https?:)\b[A-Za-z][A-Za-z0-9+.\-]*://)[^/\s:@'\"]*:[^\s@'\"<>]*@"), r"\g<1>***@"),
-    (re.compile(r"([?&](?:\w*password|\w*token|secret)=)[^&\s'\"]*", re.IGNORECASE), r"\g<1>***"),
-)
 _DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
@@ -36,13 +29,6 @@ def resolve_uri(uri: str | None, runs_root: Path) -> str:
             "sqlite:///path/to/mlflow.db, postgresql://..., 'off', or null for SQLite beside the runs"
         )
     return uri
-
-
-def redact(text: str) -> str:
-    """`text` with every `scheme://user:password@` shortened to `scheme://***@`, `?password=` likewise."""
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def split_credentials(uri: str) -> tuple[str, dict[str, str]]:
@@ -82,16 +68,3 @@ def reachable(uri: str, timeout: float = 1.0) -> bool:
             return True
     except OSError:
         return False
-
-
-class RedactingStream:
-    """A text stream that redacts credentials in whatever libraries print through it."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        return self._stream.write(redact(text))
-
-    def __getattr__(self, name: str):
-        return getattr(self._stream, name)

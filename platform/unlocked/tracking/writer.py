@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from unlocked.security import RedactingStream
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.folder import (
     TrackingFolder,
@@ -32,7 +34,6 @@ from unlocked.tracking.spool import ends_a_line, first_records, is_torn, parse
 from unlocked.tracking.system import SystemMonitor
 from unlocked.tracking.uris import (
     URI_VARIABLE,
-    RedactingStream,
     reachable,
     resolve_uri,
     split_credentials,
@@ -260,6 +261,7 @@ def main(arguments: Sequence[str] | None = None, nice: Callable[[int], int] = os
     os.environ.update(MLFLOW_ENVIRONMENT, MLFLOW_LOGGING_LEVEL="CRITICAL", OMP_NUM_THREADS="1")
     sys.stderr = RedactingStream(sys.stderr)      # type: ignore[assignment]
     nice(5)                                       # training comes first
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Ray stops a job with all its children: how it ended must be sent
     code = ALL_SENT
     named = (Path(line.rstrip("\n")) for line in sys.stdin) if options.follow else ()
     for run_dir in chain(options.run_dirs, named):

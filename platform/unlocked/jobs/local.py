@@ -1,0 +1,181 @@
+"""A Ray cluster on this machine: a head node and, for trying things out, worker nodes beside it.
+
+Started by `ray start --block` in sessions of their own, so that they outlive the command and can be ended one by one:
+`ray stop` would end every Ray of the machine, whoever started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from unlocked.engine.cluster import private_folder
+from unlocked.errors import ConfigError, RunFailed, UnlockedError
+from unlocked.jobs.client import Cluster
+from unlocked.security import authenticate, is_loopback
+from unlocked.security.token import is_disabled
+from unlocked.tracking.folder import identify_process, process_alive, read_json, write_json
+
+STARTING = 300.0  # seconds; Ray gives itself less than a busy machine needs
+OBJECT_STORE = 256 * 2**20  # bytes of each node's; a run moves its messages itself
+
+
+@dataclass(frozen=True)
+class LocalCluster:
+    address: str  # of the dashboard: jobs go there
+    gcs: str  # of the head node: other nodes go there
+    folder: str  # logs and sockets
+    processes: list[dict[str, Any]]  # as by `identify_process`, the head's first
+
+
+def record() -> Path:
+    """Where the cluster that runs on this machine is written down."""
+    return Path.home() / ".unlocked" / "cluster.json"
+
+
+def running() -> LocalCluster | None:
+    """The cluster that was started here and still has its head."""
+    known = read_json(record())
+    found = LocalCluster(**known) if known else None
+    return found if found is not None and process_alive(found.processes[0]) else None
+
+
+def up(workers: int = 0, cpus: int | None = None, gpus: int | None = None, host: str = "127.0.0.1",
+       port: int = 8265) -> LocalCluster:
+    """A head node and `workers` more nodes, each of `cpus` CPUs (None: those of this machine).
+
+    Raises `ConfigError` for a host beyond loopback without authentication, `UnlockedError` where one is running or the
+    port is taken, `RunFailed` with Ray's own words where it did not start.
+    """
+    if (other := running()) is not None:
+        raise UnlockedError(f"a cluster is running here: {other.address} (unlocked cluster status)")
+    if not is_loopback(host) and is_disabled():
+        raise ConfigError(f"--host {host}: whoever reaches a cluster without a token runs code on it; unset "
+                          "RAY_AUTH_MODE")
+    if workers < 0 or (cpus is not None and cpus < 1):
+        raise ConfigError("cluster up: --workers must be at least 0 and --cpus at least 1")
+    authenticate(create=True)
+    node_ip = _node_ip(host)
+    _refuse_taken(host, port)
+    gcs, folder = f"{node_ip}:{_free_port(node_ip)}", private_folder()
+    anywhere = ["--min-worker-port=0", "--max-worker-port=0"]  # Ray's usual range may hold the dashboard's port
+    common = [*anywhere, "--block", "--disable-usage-stats", f"--node-ip-address={node_ip}",
+              f"--object-store-memory={OBJECT_STORE}", f"--num-cpus={cpus or os.cpu_count() or 1}"]
+    head = ["--head", f"--port={gcs.rpartition(':')[2]}", f"--dashboard-host={host}", f"--dashboard-port={port}",
+            f"--temp-dir={folder}", f"--ray-client-server-port={_free_port(node_ip)}"]
+    head += [f"--num-gpus={gpus}"] if gpus is not None else []
+    shown = node_ip if host in ("0.0.0.0", "::") else host
+    found = LocalCluster(f"http://{shown}:{port}", gcs, folder, [])
+    log = Path(folder) / "ray-start.log"
+    try:
+        found.processes.append(_start([*head, *common], log))
+        _wait(found, log, nodes=1)
+        for _ in range(workers):
+            found.processes.append(_start([f"--address={gcs}", *common], log))
+        _wait(found, log, nodes=1 + workers)
+        write_json(record(), asdict(found))
+    except BaseException:
+        _end(found)
+        raise
+    return found
+
+
+def down() -> LocalCluster | None:
+    """Ends the cluster that was started here, with all its jobs; None where there is none."""
+    known = read_json(record())
+    if not known:
+        return None
+    found = LocalCluster(**known)
+    _end(found)
+    record().unlink(missing_ok=True)
+    return found
+
+
+def _start(arguments: list[str], log: Path) -> dict[str, Any]:
+    """A node, in a session of its own; `python` in its jobs is this one."""
+    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "60",
+                                "RAY_DASHBOARD_STARTUP_TIMEOUT_S": f"{STARTING:.0f}",
+                                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+        environment.pop(name, None)
+    # a raylet waits 20 seconds for its agents to write down ports of their own choice: too short on a busy machine
+    agents = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
+              "metrics-export-port")
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments,
+               *(f"--{port}={_free_port('0.0.0.0')}" for port in agents)]
+    with log.open("ab") as words:
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words,
+                                   start_new_session=True)
+    return identify_process(process.pid)
+
+
+def _wait(found: LocalCluster, log: Path, nodes: int) -> None:
+    deadline, how = time.monotonic() + STARTING, f"within {STARTING:.0f} s"
+    while time.monotonic() < deadline:
+        if not all(process_alive(process) for process in found.processes):
+            how = "(its own words are above)"
+            break
+        with contextlib.suppress(UnlockedError):
+            if len(Cluster(found.address).nodes()) >= nodes:
+                return
+        time.sleep(0.5)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
+    failure = RunFailed(f"cluster up: Ray did not start {nodes} node{'s' * (nodes > 1)} {how}")
+    failure.detail = tail  # type: ignore[attr-defined]
+    raise failure
+
+
+def _end(found: LocalCluster) -> None:
+    """The nodes that are still those that were started, the head last."""
+    for process in reversed(found.processes):
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            if process_alive(process):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process["pid"], sign)
+            deadline = time.monotonic() + 20
+            while process_alive(process) and time.monotonic() < deadline:
+                time.sleep(0.1)
+    shutil.rmtree(found.folder, ignore_errors=True)
+
+
+def _node_ip(host: str) -> str:
+    """The address under which nodes know each other: this machine's, unless `host` is another one of it.
+
+    Ray replaces a loopback address by the machine's own, and its internal ports listen on all of them: there the token
+    alone protects.
+    """
+    if not is_loopback(host) and host not in ("0.0.0.0", "::"):
+        try:
+            return socket.gethostbyname(host)
+        except OSError as error:
+            raise ConfigError(f"--host {host}: {error.strerror}") from None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent; the kernel chooses the interface
+        except OSError:  # no network at all
+            return "127.0.0.1"
+        return probe.getsockname()[0]
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UnlockedError(f"--port {port}: {error.strerror}; port {_free_port(host)} is free") from None
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,190 @@
+"""What a user does with jobs: submit, follow, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from unlocked.config import Config, load_config
+from unlocked.engine.run_folder import read_config
+from unlocked.errors import ConfigError, RunFailed, UnlockedError
+from unlocked.jobs.client import KEEPER, Cluster
+from unlocked.jobs.pack import pack
+from unlocked.jobs.spec import (
+    STOPPING,
+    TICKET,
+    Resources,
+    Spec,
+    new_id,
+    refuse_secrets,
+    sweep_needs,
+    train_needs,
+)
+from unlocked.jobs.table import LIVE, WAITING, Job, ticket_id
+from unlocked.security import is_loopback
+
+ARRIVING = 120.0  # seconds in which a ticket's own process must have ended
+LOOK = 0.5  # seconds between two looks at the table
+
+
+def submit(cluster: Cluster, kind: str, config: str | None, overrides: Sequence[str] = (), *,
+           resume: str | None = None, imports: Sequence[str] = (), name: str | None = None,
+           gpus: float | None = None, say: Callable[[str], None] = lambda text: None) -> Spec:
+    """Queues `unlocked train` or `sweep` on the cluster; returns what was queued.
+
+    The configuration is checked here first; the project - the working directory - is packed and sent along. Relative
+    paths of runs and data mean this machine's where the cluster is on it, and are refused where it is not.
+    Raises `ConfigError` before anything is sent, `UnlockedError` where the cluster does not take it.
+    """
+    project = Path.cwd()
+    if resume is not None:
+        from unlocked.config import from_tree
+
+        run = Path(resume).absolute()
+        checked, words = from_tree(read_config(run)), ["train", "--resume", str(run)]
+    else:
+        assert config is not None
+        checked = load_config(config, overrides)
+        refuse_secrets(checked, overrides)
+        places = _places(checked, is_loopback(urlsplit(cluster.address).hostname or ""))
+        words = [kind, config, *overrides, *places]
+        if kind == "sweep":
+            from unlocked.studies.check import check_study
+            from unlocked.studies.space import Space
+
+            for warning in check_study(checked, Space(checked)):
+                say(warning)
+    words += [word for module in imports for word in ("--import", module)]
+    words += ["--quiet"] if kind == "train" or resume else []
+    capacity = cluster.capacity()
+    needs, driver = _needs(kind, checked, gpus, capacity)
+    spec = Spec(new_id(name or checked.name), kind, words, needs, driver)
+    with tempfile.TemporaryDirectory() as folder:
+        package = pack(project, Path(folder), [Path(checked.tracking.runs)])
+        if config is not None:
+            _refuse_unpacked(config, project, package.files)
+        if package.left_out:
+            say(f"left out: {', '.join(package.left_out[:5])}{' ...' if len(package.left_out) > 5 else ''}")
+        env = {"working_dir": str(package.path)} if package.files else {}
+        with cluster.readable():
+            cluster.client.submit_job(entrypoint="true", submission_id=ticket_id(spec.id), runtime_env=env,
+                                      metadata=spec.metadata(TICKET))
+        if not cluster.has_keeper():
+            _start_keeper(cluster, env)
+    return spec
+
+
+def _needs(kind: str, config: Config, gpus: float | None, capacity: Resources) -> tuple[Resources, Resources]:
+    if gpus is not None and gpus > 0 and config.parallel.device == "cpu":
+        raise ConfigError("--gpus: the configuration says parallel.device=cpu")
+    count = sweep_needs if kind == "sweep" else train_needs
+    return count(config, gpus, capacity.get("GPU", 0.0))
+
+
+def _places(config: Config, here: bool) -> list[str]:
+    """Overrides that make relative paths mean the same in the job, which runs in a folder of its own."""
+    if not here:
+        if not Path(config.tracking.runs).is_absolute() and "://" not in config.tracking.runs:
+            raise ConfigError(f"tracking.runs: {config.tracking.runs!r} is a folder of this machine; say where the "
+                              "cluster keeps runs: tracking.runs=/mnt/shared/runs")
+        return []
+    places = [f"tracking.runs={Path(config.tracking.runs).absolute()}"]
+    data = Path(config.data.root or os.environ.get("UNLOCKED_DATA", "data")).absolute()
+    return [*places, f"data.root={data}"] if data.is_dir() else places
+
+
+def _refuse_unpacked(config: str, project: Path, files: Sequence[str]) -> None:
+    path = Path(config)
+    if path.suffix not in (".yaml", ".yml"):
+        return
+    inside = path.resolve().is_relative_to(project.resolve())
+    if path.is_absolute() or not inside or path.as_posix().removeprefix("./") not in files:
+        raise ConfigError(f"config: {config} does not travel with the project {project}: give its path in there, and "
+                          "see that .gitignore keeps it")
+
+
+def _start_keeper(cluster: Cluster, env: dict[str, str]) -> None:
+    """By a job of its own: an HTTP address is all that a submitter needs to know."""
+    job = f"{KEEPER}-{os.urandom(3).hex()}"
+    with cluster.readable():
+        cluster.client.submit_job(entrypoint="exec python -m unlocked.jobs.keeper", submission_id=job, runtime_env=env)
+        deadline = time.monotonic() + ARRIVING
+        while not (status := cluster.client.get_job_status(job)).is_terminal():
+            if time.monotonic() > deadline:
+                raise UnlockedError(f"the cluster did not start the queue's keeper within {ARRIVING:.0f} s; the job is "
+                                    "queued, and the next submit tries again")
+            time.sleep(LOOK)
+        if status != "SUCCEEDED":
+            log = [line for line in cluster.client.get_job_logs(job).splitlines() if line.strip()]
+            raise UnlockedError(f"the queue's keeper could not start (is unlocked installed on the cluster?): "
+                                f"{log[-1] if log else status}")
+
+
+def follow(cluster: Cluster, job_id: str, write: Callable[[str], object], say: Callable[[str], object]) -> Job:
+    """Tells a job's place in the queue, then writes its log as it comes; returns the job once it has ended."""
+    position: int | None = None
+    while (job := cluster.job(job_id)).state == WAITING:
+        if job.position != position:
+            position = job.position
+            say(f"{job_id} waits: number {position} in the queue")
+        time.sleep(LOOK)
+
+    async def tail() -> None:
+        async for lines in cluster.client.tail_job_logs(job_id):
+            write(lines)
+
+    with cluster.readable():
+        asyncio.run(tail())
+    while (job := cluster.job(job_id)).state in LIVE:  # its state follows its last words
+        time.sleep(LOOK)
+    return job
+
+
+def stop(cluster: Cluster, job_id: str, say: Callable[[str], object]) -> Job:
+    """Takes a waiting job out of the queue, or has a running one save itself and stop; returns it as it then is.
+
+    Raises `RunFailed` where it did not end in time.
+    """
+    job = cluster.job(job_id)
+    if job.state == WAITING:
+        _remove_ticket(cluster, job_id)
+        time.sleep(2 * LOOK)  # a keeper that had just looked submits it now, and takes it back
+        if not any(other.id == job_id for other in cluster.jobs()):
+            return job
+    deadline = time.monotonic() + STOPPING + 30
+    asked = None
+    while (job := cluster.job(job_id)).state in LIVE:
+        if job.state != asked:  # Ray forgets a wish for a job that has not begun
+            asked = job.state
+            with cluster.readable():
+                cluster.client.stop_job(job_id)
+            say(f"{job_id} is asked to save itself and stop (at most {STOPPING} s)")
+        if time.monotonic() > deadline:
+            raise RunFailed(f"{job_id} did not stop within {STOPPING + 30} s")
+        time.sleep(LOOK)
+    return job
+
+
+def _remove_ticket(cluster: Cluster, job_id: str) -> None:
+    deadline = time.monotonic() + ARRIVING
+    with cluster.readable():
+        while not cluster.client.get_job_status(ticket_id(job_id)).is_terminal():
+            if time.monotonic() > deadline:
+                raise UnlockedError(f"{job_id}: its ticket did not arrive within {ARRIVING:.0f} s")
+            time.sleep(LOOK)
+        cluster.client.delete_job(ticket_id(job_id))
+
+
+def how_to_go_on(cluster: Cluster, job_id: str) -> str | None:
+    """The `unlocked train --resume ...` that a stopped run's last words name, as a job."""
+    log = ""
+    with contextlib.suppress(UnlockedError), cluster.readable():
+        log = cluster.client.get_job_logs(job_id)
+    _, found, rest = log.rpartition("go on with: unlocked ")
+    return f"unlocked submit {rest.splitlines()[0].strip()}" if found and rest.strip() else None

@@ -1,0 +1,54 @@
+"""Commands of a cluster where there is none: one line that shows the way, exit code 2 or 1."""
+
+from __future__ import annotations
+
+import pytest
+
+COMMANDS = [["submit", "train", "quickstart"], ["jobs"], ["queue"], ["logs", "x-1"], ["stop", "x-1"]]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_without_an_address_the_way_to_a_local_cluster_is_shown(unlocked, words):
+    done = unlocked(*words)
+    assert done.code == 2
+    assert done.err == ("unlocked: --address: which cluster? set RAY_API_SERVER_ADDRESS=http://HOST:8265, or start one "
+                        "on this machine: unlocked cluster up\n")
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_an_address_where_nobody_answers_is_one_line(unlocked, words):
+    done = unlocked(*words, "--address", "http://127.0.0.1:1/")
+    assert done.code == 1
+    assert done.err == ("unlocked: http://127.0.0.1:1: no cluster answers there; start one on this machine with: "
+                        "unlocked cluster up\n")
+
+
+@pytest.mark.parametrize("address", ["ray://h:10001", "127.0.0.1:8265", "http//x", "os"])
+def test_only_http_addresses_are_taken(unlocked, address):
+    """Ray would import a module that an address names."""
+    done = unlocked("jobs", "--address", address)
+    assert done.code == 2
+    assert f"--address: '{address}' is not the http(s):// address" in done.err
+
+
+@pytest.mark.parametrize("words", [["submit", "train"], ["submit", "train", "quickstart", "--resume", "x"],
+                                   ["submit", "sweep", "--resume", "x"]])
+def test_a_job_has_one_configuration_or_one_run_to_go_on_with(unlocked, words):
+    done = unlocked(*words)
+    assert done.code == 2
+    assert "submit: name a configuration, or for train a run with --resume RUN" in done.err
+
+
+def test_no_cluster_is_a_state_and_not_an_accident(unlocked):
+    assert unlocked("cluster", "down").out == "no cluster is running here\n"
+    done = unlocked("cluster", "status")
+    assert done.code == 2
+    assert done.err == "unlocked: cluster status: none is running here; start one with: unlocked cluster up\n"
+
+
+def test_a_cluster_without_a_token_is_not_opened_to_others(unlocked, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    done = unlocked("cluster", "up", "--host", "0.0.0.0")
+    assert done.code == 2
+    assert done.err.startswith("unlocked: --host 0.0.0.0: whoever reaches a cluster without a token runs code on it")
+    assert done.err.count("\n") == 1

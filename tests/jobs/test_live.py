@@ -1,0 +1,194 @@
+"""Jobs on a real cluster: queued, followed, listed, stopped; nothing without its token; nothing lost in a burst."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import stat
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+SHORT = ["parallel.launcher=inprocess", "parallel.threads=1", "train.epochs=2"]
+
+
+def test_a_run_is_submitted_followed_and_listed(shell):
+    done = shell("submit", "train", "quickstart", *SHORT, "--name", "first", "--follow")
+    (job,) = re.findall(r"queued (first-\w+): needs 1 CPU", done.stdout)
+    assert "test accuracy" in done.stdout or "accuracy" in done.stdout  # the run's own last words
+    assert f"{job} succeeded" in done.stderr
+    assert shell.jobs()[job]["state"] == "succeeded"
+    assert (shell.project / "runs").is_dir()  # on the same machine the runs are where the user stands
+    assert "accuracy" in shell("logs", job).stdout
+    assert job in shell("jobs").stdout
+
+
+def test_a_run_with_workers_takes_its_places_in_the_cluster(shell):
+    done = shell("submit", "train", "quickstart", "train.epochs=1", "tracking.uri=off", "--name", "two", "--follow")
+    assert re.search(r"queued two-\w+: needs 2 CPU", done.stdout)
+
+
+def test_a_stopped_run_is_saved_says_so_in_mlflow_and_can_go_on(shell):
+    done = shell("submit", "train", "quickstart", *SHORT[:2], "train.epochs=5000", "name=long")
+    (job,) = re.findall(r"queued (long-\w+)", done.stdout)
+    checkpoints = lambda: list((shell.project / "runs").glob("long-*/checkpoints/step-*"))  # noqa: E731
+    shell.until(checkpoints, "the run has a checkpoint")
+    stopped = shell("stop", job)
+    assert f"{job} stopped" in stopped.stdout
+    assert shell.jobs()[job]["state"] == "stopped"
+    (run,) = (shell.project / "runs").glob("long-*")
+    assert f"unlocked submit train --resume {run}" in stopped.stdout
+    with sqlite3.connect(shell.project / "runs" / "mlflow.db") as database:
+        rows = database.execute("select r.status from runs r join tags t on r.run_uuid = t.run_uuid "
+                                "where t.key = 'unlocked.job' and t.value = ?", (job,)).fetchall()
+    assert rows == [("KILLED",)]
+
+
+def test_a_job_taken_out_of_the_queue_never_runs(shell):
+    first = shell("submit", "train", "quickstart", "parallel.launcher=ray", "parallel.stages=5", "train.epochs=3000",
+                  "parallel.partition=null", "name=large", "tracking.uri=off")
+    second = shell("submit", "train", "quickstart", "parallel.launcher=ray", "parallel.stages=5", "name=behind",
+                   "parallel.partition=null")
+    (large,), (behind,) = (re.findall(r"queued ([\w-]+):", done.stdout) for done in (first, second))
+    assert shell.jobs()[behind]["state"] == "waiting"
+    assert re.search(rf"{behind}\s.*waiting, 1\.", shell("queue").stdout)
+    assert "had not begun" in shell("stop", behind).stdout
+    assert behind not in shell.jobs()
+    shell("stop", large)
+
+
+def test_a_failed_run_ends_its_follower_with_its_reason_and_code_1(shell):
+    done = shell("submit", "train", "quickstart", *SHORT, "optimizer.lr=1e30", "optimizer.name=sgd", "name=nan",
+                 "tracking.uri=off", "--follow", check=False)
+    assert done.returncode == 1
+    assert re.search(r"nan-\w+ failed: .*NaN or infinite", done.stderr)
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["submit", "train", "quickstart", "optimizer.lrr=1"], "optimizer.lrr: unknown key"),
+    (["submit", "train", "quickstart", "tracking.uri=https://a:hunter22@h"], "tracking.uri: holds a secret"),
+    (["submit", "train", "quickstart", "--name", "../x"], "--name: '../x' is no name"),
+    (["submit", "train", "/etc/x.yaml"], "no file"),
+    (["submit", "sweep", "quickstart", "--resume", "x"], "name a configuration"),
+    (["stop", "nothing-1"], "no job 'nothing-1'"),
+])
+def test_what_is_wrong_is_one_line_and_submits_nothing(shell, words, said):
+    before = shell.jobs()
+    done = shell(*words, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+    assert "hunter22" not in done.stderr
+    assert shell.jobs() == before
+
+
+def test_a_gigabyte_is_not_submitted(shell):
+    big = shell.project / "big.bin"
+    with big.open("wb") as file:
+        file.truncate(2**30)
+    try:
+        done = shell("submit", "train", "quickstart", check=False)
+    finally:
+        big.unlink()
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "a job may bring 100 MiB" in done.stderr
+
+
+def test_doctor_examines_every_node_and_the_way_between_two(shell):
+    address, runs = shell.environment["RAY_API_SERVER_ADDRESS"], shell.project / "runs"
+    done = shell("doctor", "--address", address, "--runs", str(runs), "--json")
+    checks = {check["check"]: check for check in json.loads(done.stdout.splitlines()[-1])}
+    assert sum(check["check"].startswith("node ") for check in json.loads(done.stdout.splitlines()[-1])) == 4
+    assert re.search(r"gloo all-reduce of 16 MiB over two nodes: \d+ MB/s", checks["collective"]["finding"])
+    assert "reached by 4 of 4 nodes" in checks["storage"]["finding"]
+
+
+# security -------------------------------------------------------------------------------------------------
+
+
+def status_of(url, token=None):
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.parametrize("path", ["/api/jobs/", "/api/version", "/api/v0/nodes", "/api/packages/gcs/x.zip",
+                                  "/api/cluster_status", "/nodes?view=summary"])
+def test_without_its_token_the_dashboard_answers_nobody(shell, path):
+    address, token = shell.environment["RAY_API_SERVER_ADDRESS"], (shell.home / ".ray" / "auth_token").read_text()
+    assert status_of(address + path) == 401
+    assert status_of(address + path, "0" * 64) == 403
+    assert status_of(address + path, token) not in (401, 403)
+
+
+def test_without_its_token_no_driver_joins_and_no_command_works(shell):
+    gcs = json.loads((shell.home / ".unlocked" / "cluster.json").read_text())["gcs"]
+    join = f"import ray; ray.init(address={gcs!r}); print('joined')"
+    for environment in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):
+        assert "joined" not in shell.python(join, **environment).stdout
+    assert "joined" in shell.python(join, RAY_AUTH_MODE="token").stdout
+    for environment, said in (({"RAY_AUTH_MODE": "disabled"}, "asks for a token"),
+                              ({"RAY_AUTH_TOKEN": "0" * 64}, "refuses this machine's token")):
+        done = shell("jobs", check=False, **environment)
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert said in done.stderr
+
+
+def test_the_token_is_its_owners_and_the_dashboard_is_on_loopback(shell):
+    assert stat.S_IMODE((shell.home / ".ray" / "auth_token").stat().st_mode) == 0o600
+    assert shell.environment["RAY_API_SERVER_ADDRESS"].startswith("http://127.0.0.1:")
+    done = shell("cluster", "up", "--host", "0.0.0.0", check=False, RAY_AUTH_MODE="disabled", HOME=str(shell.project))
+    assert done.returncode == 2
+    assert "--host 0.0.0.0: whoever reaches a cluster without a token runs code on it" in done.stderr
+
+
+# the queue ------------------------------------------------------------------------------------------------
+
+BURST = """
+import sys
+from unlocked.jobs import Cluster
+from unlocked.jobs.spec import TICKET, Spec
+from unlocked.jobs.table import ticket_id
+
+cluster = Cluster()
+for number in range(50):  # a command that costs little; each takes two of the eight CPUs: room for four
+    spec = Spec(f"burst-{number:02d}", "train", ["--version"], {"CPU": 2.0, "GPU": 0.0}, {"CPU": 0.0, "GPU": 0.0})
+    cluster.client.submit_job(entrypoint="true", submission_id=ticket_id(spec.id), metadata=spec.metadata(TICKET))
+"""
+
+
+@pytest.mark.soak
+def test_fifty_jobs_in_a_burst_run_in_order_and_none_is_lost_though_the_keeper_is_killed(shell):
+    shell("submit", "train", "quickstart", *SHORT, "tracking.uri=off", "--follow")  # there is a keeper
+    assert shell.python(BURST).returncode == 0
+
+    def mine(*states):
+        return {name: job for name, job in shell.jobs().items()
+                if name.startswith("burst-") and (not states or job["state"] in states)}
+
+    killed: list[int] = []
+    while jobs := mine("waiting", "starting", "running"):
+        waiting = [job for job in jobs.values() if job["state"] == "waiting"]
+        assert len(jobs) - len(waiting) <= 4
+        assert [job["position"] for job in waiting] == list(range(1, len(waiting) + 1))
+        if not killed and 10 < len(waiting) < 40:
+            killed = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()
+                      and b"ray::Keeper" in (entry / "cmdline").read_bytes()]
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+    assert killed
+    ended = mine()
+    assert len(ended) == 50
+    assert {job["state"] for job in ended.values()} == {"succeeded"}
+    assert sorted(ended, key=lambda name: ended[name]["started"]) == sorted(ended)
