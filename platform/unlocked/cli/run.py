@@ -45,9 +45,9 @@ def train(arguments: argparse.Namespace) -> int:
         from unlocked.engine.loop import resume
         from unlocked.engine.mirror import fetch, is_address
 
-        run = fetch(arguments.resume, Path("runs")) if is_address(arguments.resume) else Path(arguments.resume)
+        folder = fetch(arguments.resume, Path("runs")) if is_address(arguments.resume) else Path(arguments.resume)
         with Display(quiet=arguments.quiet) as display:
-            summary = resume(run, imports=arguments.imports, reporter=display,
+            summary = resume(folder, imports=arguments.imports, reporter=display,
                              started=arguments.started)
     else:
         if not arguments.config:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import platform
 import secrets
@@ -108,7 +109,7 @@ def report(runs: str | None, uri: str | None) -> dict[str, Any]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
+    ray.init(address="auto", logging_level=logging.ERROR, log_to_driver=False)
     mark = _leave_mark(runs)
     nodes = [node for node in ray.nodes() if node["Alive"]]
     task = ray.remote(_node)
@@ -201,8 +202,8 @@ def _pair() -> dict[str, Any]:
     try:
         if not group.wait(PATIENCE / 6):
             return {"error": f"no room for two workers of {bundle}: the cluster is busy or too small"}
-        actor = ray.remote(_Peer)
-        peers = [actor.options(num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=0,
+        actor: Any = ray.remote(_Peer)
+        peers: list[Any] = [actor.options(num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=0,
                                scheduling_strategy=PlacementGroupSchedulingStrategy(group, rank)).remote()
                  for rank in range(2)]
         (host, first), (_, second) = ray.get([peer.where.remote() for peer in peers], timeout=PATIENCE / 3)

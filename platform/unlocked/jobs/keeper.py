@@ -9,6 +9,7 @@ again, and a job that was submitted twice is refused by Ray itself, by its id.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 import time
@@ -129,7 +130,7 @@ def ensure() -> None:
     """One keeper of this version, on the head node: the dashboard may listen there alone."""
     import ray
 
-    ray.init(address="auto", namespace=KEEPER, logging_level="ERROR")
+    ray.init(address="auto", namespace=KEEPER, logging_level=logging.ERROR)
     with contextlib.suppress(ValueError):  # there is none
         old = ray.get_actor(KEEPER)
         if ray.get(old.version.remote(), timeout=60) == __version__:

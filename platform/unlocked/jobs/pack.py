@@ -42,7 +42,9 @@ def pack(project: Path, into: Path, never: Sequence[Path] = ()) -> Package:
     `never`: more folders to leave out, such as the one of runs. Raises `ConfigError`, one line, for a project above
     `LIMIT`, naming its largest files, and where git is missing.
     """
-    project, files, left_out = project.resolve(), [], []
+    project = project.resolve()
+    files: list[str] = []
+    left_out: list[str] = []
     forbidden = [path.resolve() for path in never]
     for name in _kept_by_git(project):
         path = project / name
