@@ -79,9 +79,9 @@ def up(workers: int = 0, cpus: int | None = None, gpus: int | None = None, host:
     try:
         found.processes.append(_start([*head, *common], log))
         _wait(found, log, nodes=1)
-        for _ in range(workers):
+        for more in range(workers):  # one after the other: a raylet that starts slowly gives up
             found.processes.append(_start([f"--address={gcs}", *common], log))
-        _wait(found, log, nodes=1 + workers)
+            _wait(found, log, nodes=2 + more)
         write_json(record(), asdict(found))
     except BaseException:
         _end(found)
