@@ -1,16 +1,13 @@
-"""Jobs on a real cluster: queued, followed, listed, stopped; nothing without its token; nothing lost in a burst."""
+"""Jobs on a real cluster: queued, followed, listed, stopped; nothing without its token."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import sqlite3
 import stat
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 
@@ -151,44 +148,3 @@ def test_the_token_is_its_owners_and_the_dashboard_is_on_loopback(shell):
     done = shell("cluster", "up", "--host", "0.0.0.0", check=False, RAY_AUTH_MODE="disabled", HOME=str(shell.project))
     assert done.returncode == 2
     assert "--host 0.0.0.0: whoever reaches a cluster without a token runs code on it" in done.stderr
-
-
-# the queue ------------------------------------------------------------------------------------------------
-
-BURST = """
-import sys
-from unlocked.jobs import Cluster
-from unlocked.jobs.spec import TICKET, Spec
-from unlocked.jobs.table import ticket_id
-
-cluster = Cluster()
-for number in range(50):  # a command that costs little; each takes two of the eight CPUs: room for four
-    spec = Spec(f"burst-{number:02d}", "train", ["--version"], {"CPU": 2.0, "GPU": 0.0}, {"CPU": 0.0, "GPU": 0.0})
-    cluster.client.submit_job(entrypoint="true", submission_id=ticket_id(spec.id), metadata=spec.metadata(TICKET))
-"""
-
-
-@pytest.mark.soak
-def test_fifty_jobs_in_a_burst_run_in_order_and_none_is_lost_though_the_keeper_is_killed(shell):
-    shell("submit", "train", "quickstart", *SHORT, "tracking.uri=off", "--follow")  # there is a keeper
-    assert shell.python(BURST).returncode == 0
-
-    def mine(*states):
-        return {name: job for name, job in shell.jobs().items()
-                if name.startswith("burst-") and (not states or job["state"] in states)}
-
-    killed: list[int] = []
-    while jobs := mine("waiting", "starting", "running"):
-        waiting = [job for job in jobs.values() if job["state"] == "waiting"]
-        assert len(jobs) - len(waiting) <= 4
-        assert [job["position"] for job in waiting] == list(range(1, len(waiting) + 1))
-        if not killed and 10 < len(waiting) < 40:
-            killed = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()
-                      and b"ray::Keeper" in (entry / "cmdline").read_bytes()]
-            for pid in killed:
-                os.kill(pid, signal.SIGKILL)
-    assert killed
-    ended = mine()
-    assert len(ended) == 50
-    assert {job["state"] for job in ended.values()} == {"succeeded"}
-    assert sorted(ended, key=lambda name: ended[name]["started"]) == sorted(ended)
