@@ -61,6 +61,14 @@ def test_the_last_override_wins(base):
     assert load_config(base, ["seed=1", "seed=2"]).seed == 2
 
 
+def test_another_data_set_drops_the_options_of_the_one_before_and_the_same_one_keeps_them():
+    options = {"length": 24, "tokens": "word", "vocabulary": 2000}
+    assert load_config("recurrent/gru").data.options == options
+    assert load_config("recurrent/gru", ["data.name=docstrings"]).data.options == options
+    assert load_config("recurrent/gru", ["data.name=digits"]).data.options == {}
+    assert load_config("recurrent/gru", ["data.name=docstrings", "data.options.length=8"]).data.options["length"] == 8
+
+
 def test_another_model_drops_the_options_of_the_one_before_and_the_same_one_keeps_them(base):
     assert load_config(base, ["model.name=lenet5"]).model == {"name": "lenet5"}
     changed = load_config(base, ["model.name=lenet5", "model.dropout=0.5"]).model

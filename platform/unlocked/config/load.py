@@ -42,9 +42,9 @@ def presets() -> list[str]:
 def load_config(config: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration of a preset name or a YAML file, with overrides such as `scheme.name=dfa`.
 
-    A file may say `extends: NAME` and give only what differs. Another `model.name` in a later layer drops the
-    options of the earlier model, and with another number of modules its `parallel.partition`. Raises
-    `ConfigError`: one line with the key, the value, what was expected and the nearest match.
+    A file may say `extends: NAME` and give only what differs. Another `model.name` or `data.name` in a
+    later layer drops the options of the earlier one, and another model or number of modules its `parallel.partition`.
+    Raises `ConfigError`: one line with the key, the value, what was expected and the nearest match.
 
     >>> load_config("quickstart", ["optimizer.lr=0.01"]).optimizer.lr
     0.01
@@ -158,7 +158,11 @@ def _is_entry(value: Any) -> bool:
 
 
 def _drop_outdated(merged: DictConfig, layer: dict[str, Any]) -> None:
-    """What an earlier layer said of another model, or of another number of modules, no longer applies."""
+    """What an earlier layer said of another model or data set, or another number of modules, no longer applies."""
+    data = layer.get("data")
+    before_it = None if OmegaConf.is_missing(merged.data, "name") else merged.data.name
+    if isinstance(data, dict) and data.get("name", before_it) != before_it:
+        merged.data.options = {}
     model, parallel = layer.get("model"), layer.get("parallel")
     name = model.get("name", merged.model.get("name")) if isinstance(model, dict) else merged.model.get("name")
     if name != merged.model.get("name"):
