@@ -22,5 +22,5 @@ def test_a_vision_transformer_learns_under_every_scheme(scheme, tmp_path):
 def test_a_language_model_learns_under_every_scheme(scheme, granularity, tmp_path):
     config = load_config("transformer/gpt", [
         f"scheme.name={scheme}", f"scheme.lag={LAGS[scheme]}", f"scheme.feedback.granularity={granularity}",
-        "train.epochs=1", "data.options.length=32", f"tracking.runs={tmp_path}", *OFF])
+        "train.epochs=1", "data.options.length=32", "data.batch_size=32", f"tracking.runs={tmp_path}", *OFF])
     assert train(config)["metrics"]["test/loss"] < 3.18  # nats; how often each character comes gives 3.23

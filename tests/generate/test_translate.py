@@ -71,7 +71,7 @@ def test_without_a_tokeniser_sentences_are_written_in_the_data_s_tokens():
     with pytest.raises(ConfigError) as caught:
         source_ids(["May", "Mai"], data)
     said = str(caught.value)
-    assert said.startswith("sentence 2: unknown token of dates 'Mai'; did you mean 'May'? (known: ,, 0, 1,")
+    assert said.startswith("sentence 2: unknown token of dates 'Mai'; did you mean 'May'? (known: ,, ., /, 0, 1,")
     assert said.endswith(f" and {len(data.symbols) - 4 - 40} more)")
 
 
