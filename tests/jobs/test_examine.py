@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from unlocked.jobs.examine import findings, versions
+from unlocked.jobs.examine import PACKAGES, findings
+from unlocked.tracking.tags import versions
 
 MINE = {"python": "3.12.1", "torch": "2.13.0"}
 NODE = {"ip": "10.0.0.1", "head": True, "resources": {"CPU": 4.0, "GPU": 1.0}, "versions": dict(MINE), "storage": "",
@@ -51,4 +52,4 @@ def test_workers_that_cannot_talk_are_a_finding():
 
 
 def test_this_process_knows_its_own_versions():
-    assert {"python", "torch", "ray"} <= versions().keys()
+    assert {"python", "torch", "ray"} <= versions(PACKAGES).keys()

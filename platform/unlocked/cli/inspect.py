@@ -145,9 +145,10 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Exit code 0 when nothing is wrong; every problem comes with what to do."""
     if arguments.address:
         from unlocked.jobs import Cluster
-        from unlocked.jobs.examine import examine, findings, versions
+        from unlocked.jobs.examine import PACKAGES, examine, findings
+        from unlocked.tracking.tags import versions
 
-        checks = findings(examine(Cluster(arguments.address), arguments.runs, arguments.uri), versions())
+        checks = findings(examine(Cluster(arguments.address), arguments.runs, arguments.uri), versions(PACKAGES))
     else:
         checks = [_check_packages(), _check_platform(), _check_device(), _check_cores(),
                   _check_runs(Path(arguments.runs or "runs")), _check_loopback(), _check_gloo(), _check_data(),

@@ -10,7 +10,7 @@ from typing import Any
 
 from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.jobs.spec import Resources
-from unlocked.jobs.table import Job, read_table
+from unlocked.jobs.table import Job, read_table, total
 from unlocked.security import authenticate, redact, token_path
 
 ADDRESS = "RAY_API_SERVER_ADDRESS"  # Ray's clients let it win over any address that they are given
@@ -86,8 +86,7 @@ class Cluster:
                     for node in list_nodes(filters=[("state", "=", "ALIVE")], limit=10_000)]
 
     def capacity(self) -> Resources:
-        totals = [node["resources_total"] for node in self.nodes()]
-        return {kind: sum(total.get(kind, 0.0) for total in totals) for kind in ("CPU", "GPU")}
+        return total(node["resources_total"] for node in self.nodes())
 
     def has_keeper(self) -> bool:
         from ray.util.state import list_actors

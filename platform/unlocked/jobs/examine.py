@@ -11,20 +11,20 @@ import contextlib
 import json
 import logging
 import os
-import platform
 import secrets
 import shlex
 import sys
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.jobs.client import Cluster
 from unlocked.security import redact
+from unlocked.tracking.tags import versions
 from unlocked.tracking.uris import reachable
 
 PACKAGES = ("unlocked", "torch", "ray")
@@ -34,15 +34,6 @@ SIZE = 16 * 2**20  # bytes of a message of the collective test
 ROUNDS = 5
 
 Check = tuple[str, bool, str]  # name, whether all is well, what was found
-
-
-def versions() -> dict[str, str]:
-    """Of this process; what is missing is left out."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 def examine(cluster: Cluster, runs: str | None, uri: str | None) -> dict[str, Any]:
@@ -154,7 +145,7 @@ def _node(mark: str | None, uri: str | None) -> dict[str, Any]:
             storage = f"{own.parent} cannot be written: {error.strerror}"
     if uri and not reachable(uri, timeout=3.0):
         tracking = "nobody answers"
-    return {"versions": versions(), "storage": storage, "tracking": tracking}
+    return {"versions": versions(PACKAGES), "storage": storage, "tracking": tracking}
 
 
 class _Peer:
@@ -187,7 +178,7 @@ class _Peer:
             message[0].item()  # waits for the device
             took.append(time.perf_counter() - begin)
         dist.destroy_process_group()
-        return sorted(took[1:])[ROUNDS // 2]
+        return median(took[1:])
 
 
 def _pair() -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 from unlocked.engine.cluster import private_folder
 from unlocked.errors import ConfigError, RunFailed, UnlockedError
 from unlocked.jobs.client import Cluster
+from unlocked.ports import free_port
 from unlocked.security import authenticate, is_loopback
 from unlocked.security.token import is_disabled
 from unlocked.tracking.folder import identify_process, process_alive, read_json, write_json
@@ -66,12 +67,12 @@ def up(workers: int = 0, cpus: int | None = None, gpus: int | None = None, host:
     authenticate(create=True)
     node_ip = _node_ip(host)
     _refuse_taken(host, port)
-    gcs, folder = f"{node_ip}:{_free_port(node_ip)}", private_folder()
+    gcs, folder = f"{node_ip}:{free_port(node_ip)}", private_folder()
     anywhere = ["--min-worker-port=0", "--max-worker-port=0"]  # Ray's usual range may hold the dashboard's port
     common = [*anywhere, "--block", "--disable-usage-stats", f"--node-ip-address={node_ip}",
               f"--object-store-memory={OBJECT_STORE}", f"--num-cpus={cpus or os.cpu_count() or 1}"]
     head = ["--head", f"--port={gcs.rpartition(':')[2]}", f"--dashboard-host={host}", f"--dashboard-port={port}",
-            f"--temp-dir={folder}", f"--ray-client-server-port={_free_port(node_ip)}"]
+            f"--temp-dir={folder}", f"--ray-client-server-port={free_port(node_ip)}"]
     head += [f"--num-gpus={gpus}"] if gpus is not None else []
     shown = node_ip if host in ("0.0.0.0", "::") else host
     found = LocalCluster(f"http://{shown}:{port}", gcs, folder, [])
@@ -111,7 +112,7 @@ def _start(arguments: list[str], log: Path) -> dict[str, Any]:
     agents = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
               "metrics-export-port")
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments,
-               *(f"--{port}={_free_port('0.0.0.0')}" for port in agents)]
+               *(f"--{port}={free_port('0.0.0.0')}" for port in agents)]
     with log.open("ab") as words:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words,
                                    start_new_session=True)
@@ -172,10 +173,4 @@ def _refuse_taken(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise UnlockedError(f"--port {port}: {error.strerror}; port {_free_port(host)} is free") from None
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+            raise UnlockedError(f"--port {port}: {error.strerror}; port {free_port(host)} is free") from None

@@ -6,11 +6,11 @@ import json
 import re
 import secrets
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from unlocked.config import Config, to_dict
+from unlocked.config.schemes import flatten
 from unlocked.errors import ConfigError
 from unlocked.security import is_secret, redact, refuse_name
 
@@ -83,16 +83,8 @@ def sweep_needs(config: Config, gpus: float | None, cluster_gpus: float) -> tupl
 
 def refuse_secrets(config: Config, words: Sequence[str]) -> None:
     """Raises `ConfigError` for a password or token in a configuration: whoever sees a job could read it."""
-    for key, value in (*_leaves(to_dict(config)), *(word.split("=", 1) for word in words if "=" in word)):
+    for key, value in (*flatten(to_dict(config)).items(), *(word.split("=", 1) for word in words if "=" in word)):
         if value is not None and (is_secret(key) or redact(str(value)) != str(value)):
             raise ConfigError(f"{key}: holds a secret, and everybody on the cluster can read a job's configuration; "
                               "set it where the nodes are started (for tracking.uri MLFLOW_TRACKING_USERNAME and "
                               "MLFLOW_TRACKING_PASSWORD)")
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

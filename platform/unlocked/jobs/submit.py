@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from unlocked.config import Config, load_config
+from unlocked.config import Config, from_tree, load_config
 from unlocked.engine.run_folder import read_config
 from unlocked.errors import ConfigError, RunFailed, UnlockedError
 from unlocked.jobs.client import KEEPER, Cluster
@@ -44,8 +44,6 @@ def submit(cluster: Cluster, kind: str, config: str | None, overrides: Sequence[
     """
     project = Path.cwd()
     if resume is not None:
-        from unlocked.config import from_tree
-
         run = Path(resume).absolute()
         checked, words = from_tree(read_config(run)), ["train", "--resume", str(run)]
     else:

@@ -69,8 +69,12 @@ def _job(entry: Any, ticket: Any) -> Job:
 
 def in_use(jobs: Iterable[Job]) -> Resources:
     """What the jobs that have started and not ended asked for."""
-    live = [job.spec.needs for job in jobs if job.state in LIVE]
-    return {kind: sum(needs.get(kind, 0.0) for needs in live) for kind in ("CPU", "GPU")}
+    return total(job.spec.needs for job in jobs if job.state in LIVE)
+
+
+def total(several: Iterable[Resources]) -> Resources:
+    listed = list(several)
+    return {kind: sum(each.get(kind, 0.0) for each in listed) for kind in ("CPU", "GPU")}
 
 
 def admitted(jobs: Sequence[Job], capacity: Resources) -> list[Job]:
@@ -79,7 +83,7 @@ def admitted(jobs: Sequence[Job], capacity: Resources) -> list[Job]:
     for job in jobs:
         if job.state != WAITING:
             continue
-        after = {kind: used[kind] + job.spec.needs.get(kind, 0.0) for kind in used}
+        after = total([used, job.spec.needs])
         if not fits(after, capacity):
             break
         used = after

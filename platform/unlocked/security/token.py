@@ -31,9 +31,9 @@ def authenticate(create: bool = False) -> None:
     asks for a token will refuse, and that is reported by whoever asks it. Whoever set $RAY_AUTH_MODE has decided.
     Raises `UnlockedError` where the token's file cannot be kept to its owner.
     """
-    mode = os.environ.get(MODE)
-    if mode is not None and mode.lower() != "token":
+    if is_disabled():
         return
+    mode = os.environ.get(MODE)
     if os.environ.get("RAY_AUTH_TOKEN"):
         os.environ[MODE] = "token"
     elif create or token_path().exists():

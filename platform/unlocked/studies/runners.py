@@ -303,7 +303,7 @@ class OnRay:
 
     def _needs(self, job: Job) -> tuple[float, float]:
         parallel = job.config.parallel
-        if not job.config.parallel.on_workers():
+        if not parallel.on_workers():
             return self._holds(job)
         workers = float(parallel.stages * parallel.replicas)
         return workers, workers if self._have.get("GPU") and parallel.device != "cpu" else 0.0

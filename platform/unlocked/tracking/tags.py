@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -21,8 +22,7 @@ def collect_tags(device: str | None = None, source: Path | None = None) -> dict[
 
     `source`: a directory of the repository to describe (default: the working directory).
     """
-    tags = {f"version.{name}": version for name in PACKAGES if (version := _version(name))}
-    tags["version.python"] = platform.python_version()
+    tags = {f"version.{name}": version for name, version in versions(PACKAGES).items()}
     tags["platform"] = platform.platform()
     tags["mlflow.source.name"] = Path(sys.argv[0]).name or "python"
     tags["mlflow.source.type"] = "LOCAL"
@@ -80,11 +80,13 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of Python and of these packages, as this process finds them; what is missing is left out."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _git(arguments: Sequence[str], source: Path | None, timeout: float) -> str | None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from unlocked.errors import ConfigError, UnlockedError
+from unlocked.ports import free_port
 from unlocked.security import ensure_secret, is_loopback, redact
 from unlocked.tracking.compare import NO_DATABASE
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
@@ -78,7 +79,7 @@ def check(address: str, host: str, port: int) -> None:
     if database is not None and not database.exists():
         raise UnlockedError(NO_DATABASE.format(database))
     if not _is_free(port):
-        raise UnlockedError(f"--port {port}: already in use; port {_free_port()} is free")
+        raise UnlockedError(f"--port {port}: already in use; port {free_port()} is free")
 
 
 def server_command(address: str, host: str, port: int, allowed_hosts: Sequence[str] = ()) -> list[str]:
@@ -142,9 +143,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
