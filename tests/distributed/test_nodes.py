@@ -17,7 +17,7 @@ from unlocked.engine.cluster import bundles
 
 RUN = ["scheme.name=cdni", "parallel.stages=4", "train.probe_every=0", "train.epochs=6", "parallel.max_failures=3"]
 
-# In a process of its own: this one may hold a Ray already. It ends with one line of JSON.
+# In a process of its own: this one may hold a Ray already. Its findings go to a file: Ray writes to stdout as well.
 DRIVER = """
 import json, os, signal, sys, threading, time
 os.environ["RAY_AUTH_MODE"] = "token"
@@ -60,8 +60,7 @@ if kill:
     killer.start()
 watcher = Watcher()
 summary = train(load_config(config, [f"parallel.address={cluster.address}"]), reporter=watcher)
-print(json.dumps({"summary": summary, "notes": watcher.notes, "nodes": seen}))
-sys.stdout.flush()
+Path("found.json").write_text(json.dumps({"summary": summary, "notes": watcher.notes, "nodes": seen}))
 ray.shutdown()  # a cluster does not end a node that its driver is on
 cluster.shutdown()
 """
@@ -72,7 +71,7 @@ def run_on_three_nodes(small, tmp_path, mode, *overrides):
     done = subprocess.run([sys.executable, "-c", DRIVER, "nodes.yaml", str(tmp_path / "runs"), mode],
                           capture_output=True, text=True, timeout=280, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads((tmp_path / "found.json").read_text())
 
 
 def weights(summary):
