@@ -170,7 +170,7 @@ def scaling(arguments: argparse.Namespace) -> int:
                            note=lambda text: console.print(text, highlight=False))
     _show(console, scaling_tables(result), warning(result.foreign))
     for name, reason in result.left_out.items():
-        console.print(f"{name} left out: {reason}", highlight=False)
+        console.print(f"{name} left out: {reason}", highlight=False, markup=False)
     if arguments.plot:
         print(f"plot: {scaling_plot(result, Path(arguments.plot))}")
     if arguments.json:
@@ -196,7 +196,7 @@ def simulate(arguments: argparse.Namespace, config: Any) -> int:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     _show(console, [simulation_table(result)], None)
     for name, reason in result.simulation.left_out.items():
-        console.print(f"{name} left out: {reason}", highlight=False)
+        console.print(f"{name} left out: {reason}", highlight=False, markup=False)
     if arguments.json:
         print(json.dumps(simulation_json(result)))
     return 0
@@ -226,7 +226,7 @@ def sweep(arguments: argparse.Namespace) -> int:
                             note=lambda text: console.print(text, highlight=False))
     _show(console, [sweep_table(result)], None)
     for name, reason in result.left_out.items():
-        console.print(f"{name} left out: {reason}", highlight=False)
+        console.print(f"{name} left out: {reason}", highlight=False, markup=False)
     steady = result.steady
     console.print(f"without the start and the end of a call, {arguments.concurrent} at once over one: "
                   f"{steady.median:.2f} [{steady.least:.2f}, {steady.most:.2f}]", highlight=False)

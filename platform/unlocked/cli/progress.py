@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from unlocked.engine.plan import Plan
@@ -33,10 +34,10 @@ class Display:
         modules = f"{plan.modules} module{'s' * (plan.modules > 1)}"
         workers = f"{plan.workers} Ray workers" if plan.launcher == "ray" else "this process"
         at = f", from step {step}" if step else ""
-        self.console.print(f"[bold]{config.name}[/]: {config.model['name']} on {config.data.name} under "
+        self.console.print(f"[bold]{escape(config.name)}[/]: {config.model['name']} on {config.data.name} under "
                            f"[bold]{config.scheme.name}[/], {modules} in {workers}, "
                            f"{plan.schedule}, seed {config.seed}{at}")
-        self.console.print(f"  {run_dir}")
+        self.console.print(f"  {run_dir}", markup=False)
         self._epochs = config.train.epochs
         if self._task is None:
             self._task = self._bar.add_task(config.scheme.name, total=plan.total_steps, completed=step, status="")
@@ -62,7 +63,7 @@ class Display:
         self.console.print("  " + "  ".join(parts))
 
     def note(self, text: str) -> None:
-        self.console.print(f"  [yellow]{text}[/]")
+        self.console.print(f"  {text}", style="yellow", markup=False)  # a failure's words may hold brackets
 
 
 def print_summary(summary: dict[str, Any]) -> None:
@@ -75,4 +76,4 @@ def print_summary(summary: dict[str, Any]) -> None:
     console.print(f"[bold]{summary['scheme']}[/]: {tests} ({summary['tested']} weights), {speed}"
                   f"{summary['seconds']:.1f} s in all")
     console.print(f"  figures and weights: {summary['run_dir']}    compare: unlocked compare    dashboard: unlocked ui",
-                  style="dim")
+                  style="dim", markup=False)

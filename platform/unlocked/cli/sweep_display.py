@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -43,7 +44,7 @@ class Display:
         before = f", {done} of them done before" if done else ""
         many = f"{total} trials" if total is not None else "trials until the time is up"
         together = f", {at_once} at once" if at_once > 1 else ""
-        self.console.print(f"[bold]{folder.name}[/]: {many}{together}{before}\n  {folder}")
+        self.console.print(f"[bold]{escape(folder.name)}[/]: {many}{together}{before}\n  {escape(str(folder))}")
         if self.console.is_terminal and at_once:
             self._live.start()
 

@@ -20,6 +20,7 @@ from unlocked.data import DataSet
 from unlocked.engine.plan import Plan, device_of, load_data
 from unlocked.engine.pulse import Address, Pulse, PulseServer, take_pulse
 from unlocked.engine.stage import SegmentStats, Stage
+from unlocked.network import talk_from
 from unlocked.plugins import enter
 
 if TYPE_CHECKING:
@@ -82,13 +83,14 @@ class Worker:
     def prepare(self, tree: dict[str, Any], plan: Plan, rank: int, address: tuple[str, int], backend: str,
                 data: DataSet | None) -> None:
         """Joins the group, builds the modules, connects them; loads the data where the driver sent none."""
-        import ray
+        import ray.util
         import torch.distributed as dist
 
         config = from_tree(tree)
         replicas = config.parallel.replicas
         stage, replica = divmod(rank, replicas)
         timeout = timedelta(seconds=config.parallel.timeout)
+        talk_from(ray.util.get_node_ip_address())
         store = self._store or dist.TCPStore(*address, plan.workers, timeout=timeout)
         dist.init_process_group(backend, store=store, rank=rank, world_size=plan.workers, timeout=timeout)
         data, device, shard = data or load_data(config), device_of(plan), (replica, replicas)

@@ -23,6 +23,7 @@ from typing import Any
 
 from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.jobs.client import Cluster
+from unlocked.network import talk_from
 from unlocked.security import redact
 from unlocked.tracking.tags import versions
 from unlocked.tracking.uris import reachable
@@ -167,6 +168,7 @@ class _Peer:
         import torch
         import torch.distributed as dist
 
+        talk_from(self.where()[0])
         timeout = timedelta(seconds=60)
         store = self._store if rank == 0 else dist.TCPStore(host, port, 2, timeout=timeout)
         dist.init_process_group(backend, store=store, rank=rank, world_size=2, timeout=timeout)

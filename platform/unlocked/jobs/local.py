@@ -21,7 +21,7 @@ from typing import Any
 from unlocked.engine.cluster import private_folder
 from unlocked.errors import ConfigError, RunFailed, UnlockedError
 from unlocked.jobs.client import Cluster
-from unlocked.ports import free_port
+from unlocked.network import free_port
 from unlocked.security import authenticate, is_loopback
 from unlocked.security.token import is_disabled
 from unlocked.tracking.folder import identify_process, process_alive, read_json, write_json

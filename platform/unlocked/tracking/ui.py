@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from unlocked.errors import ConfigError, UnlockedError
-from unlocked.ports import free_port
+from unlocked.network import free_port
 from unlocked.security import ensure_secret, is_loopback, redact
 from unlocked.tracking.compare import NO_DATABASE
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
