@@ -69,13 +69,17 @@ def submit(cluster: Cluster, kind: str, config: str | None, overrides: Sequence[
             _refuse_unpacked(config, project, package.files)
         if package.left_out:
             say(f"left out: {', '.join(package.left_out[:5])}{' ...' if len(package.left_out) > 5 else ''}")
-        env = {"working_dir": str(package.path)} if package.files else {}
-        with cluster.readable():
-            cluster.client.submit_job(entrypoint="true", submission_id=ticket_id(spec.id), runtime_env=env,
-                                      metadata=spec.metadata(TICKET))
-        if not cluster.has_keeper():
-            _start_keeper(cluster, env)
+        put(cluster, spec, {"working_dir": str(package.path)} if package.files else {})
     return spec
+
+
+def put(cluster: Cluster, spec: Spec, env: dict[str, str]) -> None:
+    """At the end of the queue; `env` is Ray's runtime environment of the job."""
+    with cluster.readable():
+        cluster.client.submit_job(entrypoint="true", submission_id=ticket_id(spec.id), runtime_env=env,
+                                  metadata=spec.metadata(TICKET))
+    if not cluster.has_keeper():
+        _start_keeper(cluster, env)
 
 
 def _needs(kind: str, config: Config, gpus: float | None, capacity: Resources) -> tuple[Resources, Resources]:
