@@ -32,7 +32,7 @@ def test_a_run_with_workers_takes_its_places_in_the_cluster(shell):
 
 
 def test_a_stopped_run_is_saved_says_so_in_mlflow_and_can_go_on(shell):
-    done = shell("submit", "train", "quickstart", *SHORT[:2], "train.epochs=5000", "name=long")
+    done = shell("submit", "train", "quickstart", *SHORT[:2], "train.epochs=800", "name=long")
     (job,) = re.findall(r"queued (long-\w+)", done.stdout)
     checkpoints = lambda: list((shell.project / "runs").glob("long-*/checkpoints/step-*"))  # noqa: E731
     shell.until(checkpoints, "the run has a checkpoint")
@@ -40,11 +40,18 @@ def test_a_stopped_run_is_saved_says_so_in_mlflow_and_can_go_on(shell):
     assert f"{job} stopped" in stopped.stdout
     assert shell.jobs()[job]["state"] == "stopped"
     (run,) = (shell.project / "runs").glob("long-*")
-    assert f"unlocked submit train --resume {run}" in stopped.stdout
+    (words,) = re.findall(r"unlocked (submit train --resume .*)", stopped.stdout)
+    assert words == f"submit train --resume {run}"
     with sqlite3.connect(shell.project / "runs" / "mlflow.db") as database:
-        rows = database.execute("select r.status from runs r join tags t on r.run_uuid = t.run_uuid "
-                                "where t.key = 'unlocked.job' and t.value = ?", (job,)).fetchall()
-    assert rows == [("KILLED",)]
+        ((tracked, status),) = database.execute("select r.run_uuid, r.status from runs r join tags t on "
+                                                "r.run_uuid = t.run_uuid where t.key = 'unlocked.job' and t.value = ?",
+                                                (job,)).fetchall()
+    assert status == "KILLED"
+    resumed = shell(*words.split(), "--follow")
+    assert re.search(r"long-\w+ succeeded", resumed.stderr)
+    assert json.loads((run / "summary.json").read_text())["steps"] == 800 * 20
+    with sqlite3.connect(shell.project / "runs" / "mlflow.db") as database:
+        assert database.execute("select status from runs where run_uuid = ?", (tracked,)).fetchall() == [("FINISHED",)]
 
 
 def test_a_job_taken_out_of_the_queue_never_runs(shell):

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import socket
 import stat
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
 from unlocked.errors import UnlockedError
+from unlocked.network import free_port
 from unlocked.tracking import serve
 from unlocked.tracking.ui import login, server_command
 
@@ -66,3 +74,41 @@ def test_the_login_is_kept_from_other_users_and_stays_the_same(tmp_path: Path):
     for secret in ("password", "session-key"):
         assert stat.S_IMODE((tmp_path / ".login" / secret).stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / ".login").stat().st_mode) == 0o700
+
+
+def status_of(url: str, password: str | None = None) -> int:
+    request = urllib.request.Request(url)
+    if password is not None:
+        request.add_header("Authorization", "Basic " + b64encode(f"admin:{password}".encode()).decode())
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_beyond_loopback_nobody_sees_a_run_without_the_password(tmp_path: Path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mlflow.db").touch()
+    port = free_port("0.0.0.0")
+    server = subprocess.Popen([sys.executable, "-m", "unlocked", "ui", "--host", "0.0.0.0", "--port", str(port)],
+                              cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert server.stdout is not None
+        said = []
+        for line in server.stdout:  # until it is up, or has ended
+            said.append(line)
+            if "Ctrl-C ends it" in line:
+                break
+        else:
+            pytest.fail("".join(said))
+        password = (tmp_path / "runs" / ".login" / "password").read_text()
+        assert password not in "".join(said)
+        for path in ("/", "/version", "/graphql", "/get-artifact", "/api/2.0/mlflow/experiments/get?experiment_id=0",
+                     "/ajax-api/2.0/mlflow/experiments/get?experiment_id=0", "/api/2.0/mlflow-artifacts/artifacts"):
+            assert status_of(f"http://127.0.0.1:{port}{path}") == 401, path
+            assert status_of(f"http://127.0.0.1:{port}{path}", "0" * 64) == 401, path
+        assert status_of(f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get?experiment_id=0", password) == 200
+    finally:
+        os.kill(server.pid, signal.SIGINT)
+        server.wait(timeout=60)

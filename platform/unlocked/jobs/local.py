@@ -137,13 +137,13 @@ def _wait(found: LocalCluster, log: Path, nodes: int) -> None:
 
 def _end(found: LocalCluster) -> None:
     """The nodes that are still those that were started, the head last."""
-    for process in reversed(found.processes):
+    for processes in (found.processes[1:], found.processes[:1]):
         for sign in (signal.SIGTERM, signal.SIGKILL):
-            if process_alive(process):
+            for process in filter(process_alive, processes):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process["pid"], sign)
             deadline = time.monotonic() + 20
-            while process_alive(process) and time.monotonic() < deadline:
+            while any(map(process_alive, processes)) and time.monotonic() < deadline:
                 time.sleep(0.1)
     shutil.rmtree(found.folder, ignore_errors=True)
 
