@@ -152,7 +152,7 @@ def test_the_auxiliary_loss_teaches_the_network_to_foresee_its_synthetic_gradien
 def test_a_resumed_run_repeats_the_unbroken_one_in_the_middle_of_a_stream(lab, scheme, lag):
     model = {**MODEL, "hidden": [5, 4], "name": "lstm"}
     options = {"scheme": scheme, "lag": lag, "stages": 2, "model": model, "n": 48,
-               "time": {"synthetic": True, "auxiliary": 0.1, "hidden": [6]}, "optimizer": {"name": "adam", "lr": 0.01,
+               "time": {"synthetic": True, "auxiliary": 0.1, "hidden": [6], "context": "start", "ramp": 15}, "optimizer": {"name": "adam", "lr": 0.01,
                                                                                             "momentum": None}}
     whole, _ = start(lab, **options)
     lab.train(whole, 0, 20)
@@ -210,8 +210,8 @@ def test_m_sees_its_states_normalised_over_the_minibatch(lab):
             p.copy_(torch.randn_like(p))
     s = torch.randn(3, 5, dtype=torch.float64)
     z = (s - s.mean(0)) / (s.var(0, correction=0) + 1e-5).sqrt()
-    torch.testing.assert_close(M(s), M[1](z), rtol=1e-12, atol=1e-12)
-    assert (M(s) - M[1](s)).abs().max() > 1e-3
+    torch.testing.assert_close(M(s), M.net(z), rtol=1e-12, atol=1e-12)
+    assert (M(s) - M.net(s)).abs().max() > 1e-3
 
 
 def test_targets_are_no_longer_than_clip(lab):
@@ -239,3 +239,41 @@ def test_targets_are_no_longer_than_clip(lab):
 def test_a_minibatch_of_one_cannot_be_normalised():
     with pytest.raises(ConfigError, match=r"^scheme.time.norm: batch needs a minibatch of at least 2 examples"):
         load_config("recurrent/text", ["scheme.time.synthetic=true", "scheme.time.norm=batch", "data.batch_size=1"])
+
+
+def test_m_with_a_context_learns_from_both_ends_of_the_window_before(lab):
+    group, _ = start(lab, optimizer={"name": "sgd", "lr": 1e-12, "momentum": 0.0},
+                     time={"synthetic": True, "context": "start"})
+    stage = group.stages[0]
+    chain, layer, batches, M = stage.learner.chain, stage.learner.chain[0], stage.batches, stage.learner.time.models[0]
+    with torch.no_grad():
+        for p in M.parameters():
+            p.copy_(torch.randn_like(p))
+    states = [torch.zeros(3, 5, dtype=torch.float64)]  # a stream begins
+    for t in range(2):
+        lab.train(group, t, t + 1)
+        states.append(layer.carried.detach().clone())
+    (stats,) = group.run([(2, 3)], 100)
+    layer.carried = leaf = states[2].clone().requires_grad_()
+    loss = loss_of(chain, batches, 2)
+    end = layer.carried
+    injected = (M(end, leaf.detach()).detach() * end).sum() / (3 * 4)
+    (target,) = torch.autograd.grad(loss + injected, leaf)
+    expected = float((M(states[2], states[1]) - 3 * 4 * target).square().sum() / 3)
+    assert stats[0].series["time"] == pytest.approx([expected], rel=1e-6)
+
+
+def test_what_is_injected_grows_over_the_ramp(lab):
+    def moved(ramp, scale, steps):
+        group, _ = start(lab, time={"synthetic": True, "ramp": ramp, "scale": scale})
+        time = group.stages[0].learner.time
+        time.learn = lambda step: time._windows.popleft() and None  # M stays as it is
+        with torch.no_grad():
+            for p in time.models.parameters():
+                p.fill_(0.5)
+        lab.train(group, 0, steps)
+        return lab.weights(group)
+
+    lab.assert_equal(moved(4, 1.0, 1), moved(0, 1e-30, 1))  # nothing yet
+    assert lab.differ(moved(4, 1.0, 2), moved(0, 1e-30, 2))
+    assert lab.differ(moved(4, 1.0, 5), moved(0, 1.0, 5))

@@ -50,10 +50,12 @@ class TimeConfig:
 
     synthetic: bool = False  # false: truncated backpropagation through time
     hidden: list[int] = field(default_factory=list)  # widths of the hidden layers of M; empty: linear
+    context: str = "none"  # none | start: M sees the state in which its window began beside the one in which it ended
     norm: str = "none"  # batch | none, of the states that M sees: what tells them apart is small beside their mean
     clip: float | None = None  # longest gradient, per example and term, that M learns from; null: any
     lr: float | None = None  # of M; null: optimizer.lr
     scale: float = 1.0  # of the injected gradient
+    ramp: int = 0  # minibatches over which it grows from 0 to `scale`: M learns before it is heard
     auxiliary: float = 0.0  # weight of the loss by which the network foresees its synthetic gradient
 
 

@@ -11,7 +11,11 @@ t holds the next window's own loss and what M says of all later ones: bootstrapp
 window. M must learn faster than the network, or what it has learned is of weights long gone: the later window's own
 weights fit whatever can be foreseen from s_T, and only what they have not yet fitted is left to be injected. So M has a
 rate of its own, may see its states normalised over the minibatch (what tells one from another is small beside what they
-share) and may take from targets what is longer than `clip`: gradients through time have long tails.
+share) and may take from targets what is longer than `clip`: gradients through time have long tails. `ramp` lets it learn
+before it is heard.
+
+What the network has already forgotten at s_T, M(s_T) cannot ask it to keep. With `context: start` it is M(s_T, s_0): s_0,
+the state in which the window began, still has it.
 
 The auxiliary loss asks the network itself to foresee its synthetic gradient: a linear layer A on its output at
 the first step of a window learns, with weight `auxiliary`, by || A(out_1) - M(s_T) ||^2, and so does the network below
@@ -36,6 +40,8 @@ from unlocked.optim import build_optimizer
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 
+States = list[Tensor | None]  # of every carrying layer; None where a stream begins
+
 
 class TimeGradients:
     """The M of every carrying layer of one module, and what they learn from.
@@ -49,16 +55,20 @@ class TimeGradients:
 
     def __init__(self, config: Config, layers: Sequence[Any], place: int, terms: int, like: Tensor):
         time = config.scheme.time
-        self._scale, self._auxiliary, self._clip = time.scale, time.auxiliary, time.clip
+        self._scale, self._auxiliary, self._clip, self._ramp = time.scale, time.auxiliary, time.clip, time.ramp
+        self._sees_start = time.context == "start"
         self._terms, self._layers = terms, layers
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(config.seed, "time", place))
-            self.models = nn.ModuleList(_model(time, layer.state_size) for layer in layers).to(like)
+            self.models = nn.ModuleList(_Model(time, layer.state_size) for layer in layers).to(like)
             self.foresee = nn.ModuleList(nn.Linear(layer.width, layer.state_size) for layer in layers).to(like)
         parameters = [*self.models.parameters(), *(self.foresee.parameters() if time.auxiliary else ())]
         self.optimizer = build_optimizer(OptimizerConfig(lr=time.lr or config.optimizer.lr), parameters)
-        # of every window whose backward pass is to come: the states it began with, and what was injected at its end
-        self._windows: deque[tuple[list[Tensor | None], list[Tensor]]] = deque()
+        # of every window whose backward pass is to come: the states it began with, those that the one before it began
+        # with, and what was injected at its end
+        self._windows: deque[tuple[States, States, list[Tensor]]] = deque()
+        self._before: States = [None] * len(layers)
+        self._left = 0  # windows so far
         self._repeated: deque[list[Tensor]] = deque()  # injections of windows that a checkpoint runs again
         self._outputs: list[Tensor | None] = [None] * len(layers)
         for i, layer in enumerate(layers):
@@ -70,27 +80,30 @@ class TimeGradients:
 
         return hook
 
-    def enter(self) -> list[Tensor | None]:
+    def enter(self) -> States:
         """The states that a window begins with, as leaves: its backward pass finds their gradients."""
         for layer in self._layers:
             if layer.carried is not None:
                 layer.carried = layer.carried.detach().requires_grad_()
         return [layer.carried for layer in self._layers]
 
-    def leave(self, starts: list[Tensor | None], last: bool) -> Tensor | None:
+    def leave(self, starts: States, last: bool) -> Tensor | None:
         """What stands for all later windows in the loss of this one: its gradient at s_T is the injected one. None
         behind the last window of a stream: nothing follows, and that is known."""
+        scale = self._scale * min(1.0, self._left / self._ramp if self._ramp else 1.0)
+        before, self._before = self._before, [None if s is None else s.detach() for s in starts]
+        self._left += 1
         if last:
-            self._windows.append((starts, []))
+            self._windows.append((starts, before, []))
             return None
         ends = [layer.carried for layer in self._layers]
         if self._repeated:
             predictions = self._repeated.popleft()
         else:
             with torch.no_grad():
-                predictions = [M(s) for M, s in zip(self.models, ends, strict=True)]
-        self._windows.append((starts, predictions))
-        terms = [(prediction * s).sum() * (self._scale / (len(s) * self._terms))
+                predictions = [self._predict(i, s, start) for i, (s, start) in enumerate(zip(ends, starts, strict=True))]
+        self._windows.append((starts, before, predictions))
+        terms = [(prediction * s).sum() * (scale / (len(s) * self._terms))
                  for prediction, s in zip(predictions, ends, strict=True)]
         if self._auxiliary:
             for A, output, prediction in zip(self.foresee, self._outputs, predictions, strict=True):
@@ -102,38 +115,52 @@ class TimeGradients:
     def learn(self, step: Callable[[torch.optim.Optimizer], None]) -> Tensor | None:
         """After the backward pass of the oldest window: M learns from the gradients at its start. The squared error per
         example, None where the window began a stream."""
-        starts, _ = self._windows.popleft()
+        starts, before, _ = self._windows.popleft()
         errors = []
-        for M, s in zip(self.models, starts, strict=True):
+        for i, (s, start) in enumerate(zip(starts, before, strict=True)):
             if s is not None and s.grad is not None:
                 target = s.grad * (len(s) * self._terms)
                 if self._clip is not None:
                     target = target * (self._clip / target.norm(dim=1, keepdim=True)).clamp(max=1)  # of a zero: inf, 1
-                errors.append((M(s.detach()) - target).square().sum() / len(s))
+                errors.append((self._predict(i, s.detach(), start) - target).square().sum() / len(s))
         loss = torch.stack(errors).sum() if errors else None
         if loss is not None:
             loss.backward()
         step(self.optimizer)
         return loss
 
+    def _predict(self, i: int, s: Tensor, start: Tensor | None) -> Tensor:
+        """What the M of layer i says of a window that ended in s and began in `start`, None where a stream began."""
+        if not self._sees_start:
+            return self.models[i](s)
+        return self.models[i](s, torch.zeros_like(s) if start is None else start.detach())
+
     def state(self) -> dict[str, Any]:
         return {"models": self.models.state_dict(), "foresee": self.foresee.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "injected": [injected for _, injected in self._windows if injected]}
+                "optimizer": self.optimizer.state_dict(), "left": self._left - len(self._windows),
+                "before": self._windows[0][1] if self._windows else self._before,
+                "injected": [injected for *_, injected in self._windows if injected]}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Windows whose backward pass is to come are to be run again, in their order."""
         self.models.load_state_dict(state["models"])
         self.foresee.load_state_dict(state["foresee"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._left, self._before = state["left"], state["before"]
         self._windows.clear()
         self._repeated = deque(state["injected"])
 
 
-def _model(time: TimeConfig, size: int) -> nn.Module:
-    """M of a layer whose state has `size` numbers."""
-    M = SyntheticGradient(SGConfig(hidden=time.hidden, norm="none"), (size,))
-    if time.norm == "none":
-        return M
-    # of the minibatch alone: M is only ever asked about training data
-    return nn.Sequential(nn.BatchNorm1d(size, affine=False, track_running_stats=False), M)
+class _Model(nn.Module):
+    """M of a layer whose state has `size` numbers: of where a window ended, and of where it began if that is asked for."""
+
+    def __init__(self, time: TimeConfig, size: int):
+        super().__init__()
+        context = (size,) if time.context == "start" else ()
+        # of the minibatch alone: M is only ever asked about training data
+        self.norm = (nn.BatchNorm1d(size * (1 + len(context)), affine=False, track_running_stats=False)
+                     if time.norm == "batch" else nn.Identity())
+        self.net = SyntheticGradient(SGConfig(hidden=time.hidden, norm="none"), (size,), context)
+
+    def forward(self, *states: Tensor) -> Tensor:
+        return self.net(*self.norm(torch.cat(states, 1)).chunk(len(states), 1))
