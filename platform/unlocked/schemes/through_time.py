@@ -11,11 +11,11 @@ t holds the next window's own loss and what M says of all later ones: bootstrapp
 window. M must learn faster than the network, or what it has learned is of weights long gone: the later window's own
 weights fit whatever can be foreseen from s_T, and only what they have not yet fitted is left to be injected. So M has a
 rate of its own, may see its states normalised over the minibatch (what tells one from another is small beside what they
-share) and may take from targets what is longer than `clip`: gradients through time have long tails. `ramp` lets it learn
-before it is heard.
+share), may take from targets what is longer than `clip` (gradients through time have long tails), and may learn before
+it is heard (`ramp`).
 
-What the network has already forgotten at s_T, M(s_T) cannot ask it to keep. With `context: start` it is M(s_T, s_0): s_0,
-the state in which the window began, still has it.
+What the network has forgotten by s_T, M(s_T) cannot ask it to keep. With `context: start` it is M(s_T, s_0): s_0, the
+state in which the window began, still has it.
 
 The auxiliary loss asks the network itself to foresee its synthetic gradient: a linear layer A on its output at
 the first step of a window learns, with weight `auxiliary`, by || A(out_1) - M(s_T) ||^2, and so does the network below
@@ -101,7 +101,7 @@ class TimeGradients:
             predictions = self._repeated.popleft()
         else:
             with torch.no_grad():
-                predictions = [self._predict(i, s, start) for i, (s, start) in enumerate(zip(ends, starts, strict=True))]
+                predictions = [self._predict(i, *both) for i, both in enumerate(zip(ends, starts, strict=True))]
         self._windows.append((starts, before, predictions))
         terms = [(prediction * s).sum() * (scale / (len(s) * self._terms))
                  for prediction, s in zip(predictions, ends, strict=True)]
@@ -152,7 +152,7 @@ class TimeGradients:
 
 
 class _Model(nn.Module):
-    """M of a layer whose state has `size` numbers: of where a window ended, and of where it began if that is asked for."""
+    """M of a layer whose state has `size` numbers; sees where a window ended and, if asked for, where it began."""
 
     def __init__(self, time: TimeConfig, size: int):
         super().__init__()
