@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from unlocked.jobs.table import Job, read_table, total
 from unlocked.security import authenticate, redact, token_path
 
 ADDRESS = "RAY_API_SERVER_ADDRESS"  # Ray's clients let it win over any address that they are given
+LOOK = 0.5  # seconds between two looks at what a job does
 KEEPER = "unlocked-queue"  # the name of the actor, in the namespace of the same name
 
 
@@ -31,15 +33,12 @@ class Cluster:
                               "dashboard, such as http://127.0.0.1:8265")
         self.address = os.environ[ADDRESS] = address.rstrip("/")
         authenticate()
-        logging.getLogger("ray.dashboard").setLevel(logging.WARNING)
-        for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # set to INFO by Ray when it is imported
         from ray.job_submission import JobSubmissionClient
 
         with self.readable():
             self.client = JobSubmissionClient(self.address)
         for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+            logging.getLogger(name).setLevel(logging.WARNING)  # Ray sets INFO when it is imported
 
     @contextlib.contextmanager
     def readable(self) -> Iterator[None]:
@@ -76,6 +75,16 @@ class Cluster:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"no job {job_id!r} at {redact(self.address)}{hint} (unlocked jobs lists them)")
         return jobs[job_id]
+
+    def wait(self, submission_id: str, seconds: float) -> str | None:
+        """The status in which a job of Ray's ended; None where it has not within `seconds`."""
+        deadline = time.monotonic() + seconds
+        with self.readable():
+            while not (status := self.client.get_job_status(submission_id)).is_terminal():
+                if time.monotonic() > deadline:
+                    return None
+                time.sleep(LOOK)
+        return status.value
 
     def nodes(self) -> list[Mapping[str, Any]]:
         """The live nodes: `node_ip`, `is_head_node`, `resources_total`, ..."""

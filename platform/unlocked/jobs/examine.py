@@ -46,19 +46,17 @@ def examine(cluster: Cluster, runs: str | None, uri: str | None) -> dict[str, An
     question = shlex.quote(json.dumps({"runs": runs, "uri": uri}))
     with cluster.readable():
         cluster.client.submit_job(entrypoint=f"exec python -m unlocked.jobs.examine {question}", submission_id=job)
-        deadline = time.monotonic() + PATIENCE
-        while not (status := cluster.client.get_job_status(job)).is_terminal():
-            if time.monotonic() > deadline:
-                cluster.client.stop_job(job)
-                raise UnlockedError(f"{cluster.address}: the nodes did not answer within {PATIENCE:.0f} s; "
-                                    f"unlocked logs is of no help here, `ray job logs {job}` is")
-            time.sleep(0.5)
+        status = cluster.wait(job, PATIENCE)
+        if status is None:
+            cluster.client.stop_job(job)
+            raise UnlockedError(f"{cluster.address}: the nodes did not answer within {PATIENCE:.0f} s; `ray job logs "
+                                f"{job}` may tell more")
         log = cluster.client.get_job_logs(job)
     lines = [line for line in log.splitlines() if line.strip()]
     for line in reversed(lines):
         if line.startswith(MARK):
             return json.loads(line.removeprefix(MARK))
-    raise UnlockedError(f"{cluster.address}: the examination {status.value.lower()} (is unlocked installed on the "
+    raise UnlockedError(f"{cluster.address}: the examination {status.lower()} (is unlocked installed on the "
                         f"cluster?): {lines[-1] if lines else 'no word of it'}")
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from unlocked.config import Config, from_tree, load_config
 from unlocked.engine.run_folder import read_config
 from unlocked.errors import ConfigError, RunFailed, UnlockedError
-from unlocked.jobs.client import KEEPER, Cluster
+from unlocked.jobs.client import KEEPER, LOOK, Cluster
 from unlocked.jobs.pack import pack
 from unlocked.jobs.spec import (
     STOPPING,
@@ -30,7 +30,6 @@ from unlocked.jobs.table import LIVE, WAITING, Job, ticket_id
 from unlocked.security import is_loopback
 
 ARRIVING = 120.0  # seconds in which a ticket's own process must have ended
-LOOK = 0.5  # seconds between two looks at the table
 
 
 def submit(cluster: Cluster, kind: str, config: str | None, overrides: Sequence[str] = (), *,
@@ -116,12 +115,10 @@ def _start_keeper(cluster: Cluster, env: dict[str, str]) -> None:
     job = f"{KEEPER}-{os.urandom(3).hex()}"
     with cluster.readable():
         cluster.client.submit_job(entrypoint="exec python -m unlocked.jobs.keeper", submission_id=job, runtime_env=env)
-        deadline = time.monotonic() + ARRIVING
-        while not (status := cluster.client.get_job_status(job)).is_terminal():
-            if time.monotonic() > deadline:
-                raise UnlockedError(f"the cluster did not start the queue's keeper within {ARRIVING:.0f} s; the job is "
-                                    "queued, and the next submit tries again")
-            time.sleep(LOOK)
+        status = cluster.wait(job, ARRIVING)
+        if status is None:
+            raise UnlockedError(f"the cluster did not start the queue's keeper within {ARRIVING:.0f} s; the job is "
+                                "queued, and the next submit tries again")
         if status != "SUCCEEDED":
             log = [line for line in cluster.client.get_job_logs(job).splitlines() if line.strip()]
             raise UnlockedError(f"the queue's keeper could not start (is unlocked installed on the cluster?): "
@@ -174,12 +171,9 @@ def stop(cluster: Cluster, job_id: str, say: Callable[[str], object]) -> Job:
 
 
 def _remove_ticket(cluster: Cluster, job_id: str) -> None:
-    deadline = time.monotonic() + ARRIVING
+    if cluster.wait(ticket_id(job_id), ARRIVING) is None:
+        raise UnlockedError(f"{job_id}: its ticket did not arrive within {ARRIVING:.0f} s")
     with cluster.readable():
-        while not cluster.client.get_job_status(ticket_id(job_id)).is_terminal():
-            if time.monotonic() > deadline:
-                raise UnlockedError(f"{job_id}: its ticket did not arrive within {ARRIVING:.0f} s")
-            time.sleep(LOOK)
         cluster.client.delete_job(ticket_id(job_id))
 
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlocked.config import Config, Template, load_config, to_dict
 from unlocked.config.schema import SweepConfig
+from unlocked.config.schemes import flatten as dotted
 from unlocked.errors import ConfigError
 from unlocked.tracking import flatten
 from unlocked.tracking.compare import ABSENT
@@ -330,7 +331,7 @@ def _dimension(name: str, entry: Any) -> Dimension:
         if isinstance(choices, dict) and not isinstance(choice, dict):
             raise ConfigError(f"sweep.space.{name}: the choice named {label} is {choice!r}; expected the keys it sets, "
                               f"such as {{scheme.name: dfa}}")
-        made[label] = _leaves(choice) if isinstance(choice, dict) else {name: choice}
+        made[label] = dotted(choice) if isinstance(choice, dict) else {name: choice}
     return Dimension(name, made, when)
 
 
@@ -353,18 +354,10 @@ def _range(name: str, low: Any, high: Any, step: Any = None, log: bool = False) 
     return found
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"scheme": {"name": "dfa"}}` and `{"scheme.name": "dfa"}` alike as the latter."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return flat
-
-
 def _label(choice: Any) -> Label:
     """What Optuna stores for a choice; a mapping as `name=dfa lr=0.0003`."""
     if isinstance(choice, dict):
-        return " ".join(f"{key.rpartition('.')[2]}={_text(value)}" for key, value in _leaves(choice).items())
+        return " ".join(f"{key.rpartition('.')[2]}={_text(value)}" for key, value in dotted(choice).items())
     return choice if choice is None or isinstance(choice, bool | int | float | str) else _text(choice)
 
 
