@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from unlocked.config import load_config
 from unlocked.engine.checkpoint import Checkpoints, Progress
 from unlocked.engine.loop import Silent, resume, train
-from unlocked.engine.mirror import Mirror, fetch, is_address
+from unlocked.engine.mirror import Mirror, fetch, is_address, mirrored_config
 from unlocked.errors import ConfigError, RunFailed, RunPruned
 
 SMALL = ["model.hidden=[12]", "parallel.launcher=inprocess", "parallel.stages=1", "parallel.partition=null",
@@ -45,6 +45,16 @@ def test_a_copy_has_the_checkpoints_that_the_run_has_and_no_others(store, tmp_pa
     assert [path.name for path in Checkpoints(copy).all()] == ["step-00000002", "step-00000003"]
     assert load_file(copy / "checkpoints" / "step-00000003" / "model.safetensors")["w"].tolist() == [3.0, 3.0]
     assert sorted(path.name for path in copy.iterdir()) == ["checkpoints", "config.yaml"]
+
+
+def test_the_configuration_of_a_copy_is_read_where_it_lies(store, tmp_path):
+    run = tmp_path / "runs" / "one"
+    saved(run, 1)
+    (run / "config.yaml").write_text("name: one")
+    Mirror(store, run).push()
+    assert mirrored_config(f"{store}/one/") == {"name": "one"}
+    with pytest.raises(ConfigError, match="is no mirrored run"):
+        mirrored_config(f"{store}/two")
 
 
 def test_a_checkpoint_that_was_half_copied_does_not_count_and_goes_with_the_next_copy(tmp_path):

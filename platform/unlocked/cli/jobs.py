@@ -32,7 +32,9 @@ def add_submit(commands: Any) -> None:
     parser.add_argument("kind", choices=["train", "sweep"])
     parser.add_argument("config", nargs="?", help="a preset's name or a path ending in .yaml, inside the project")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
-    parser.add_argument("--resume", metavar="RUN", help="train: go on with a run folder from its last checkpoint")
+    parser.add_argument("--resume", metavar="RUN",
+                        help="train: go on with a run folder from its last checkpoint, or with its copy "
+                             "(tracking.mirror)")
     parser.add_argument("--name", help="the job's name (default: the configuration's)")
     parser.add_argument("--gpus", type=float, metavar="N",
                         help="GPUs of the whole job (default: one per worker where the cluster has any)")

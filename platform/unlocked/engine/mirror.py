@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from unlocked.engine.checkpoint import Checkpoints
+from unlocked.engine.run_folder import parse_config
 from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.security import redact, refuse_name
 
@@ -123,6 +124,17 @@ def fetch(address: str, into: Path) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return target
+
+
+def mirrored_config(address: str) -> dict[str, Any]:
+    """The configuration of a mirrored run; `ConfigError` where the address names none."""
+    files, place = _open("--resume", address.rstrip("/"))
+    try:
+        with files.open_input_stream(f"{place}/config.yaml") as config:
+            text = config.read().decode()
+    except Exception as error:  # every store raises its own
+        raise ConfigError(f"--resume: {redact(address)} is no mirrored run: {redact(reason(error))}") from None
+    return parse_config(text, redact(address))
 
 
 def _list(files: Any, place: str) -> list[str]:

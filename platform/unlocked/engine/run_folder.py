@@ -98,13 +98,20 @@ class RunFolder:
 def read_config(path: Path) -> dict[str, Any]:
     """The configuration that a run folder was made from; `ConfigError` where it is none."""
     try:
-        tree = yaml.safe_load((path / "config.yaml").read_text())
+        text = (path / "config.yaml").read_text()
     except OSError:
         raise ConfigError(f"{path} is not a run folder (no config.yaml can be read there)") from None
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, run: str) -> dict[str, Any]:
+    """What the config.yaml of a `run` holds; `ConfigError` where it holds no configuration."""
+    try:
+        tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path / 'config.yaml'}: not readable: {reason(error)}") from None
+        raise ConfigError(f"{run}/config.yaml: not readable: {reason(error)}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path / 'config.yaml'}: expected keys and values")
+        raise ConfigError(f"{run}/config.yaml: expected keys and values")
     return tree
 
 

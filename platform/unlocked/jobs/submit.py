@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from unlocked.config import Config, from_tree, load_config
+from unlocked.engine.mirror import is_address, mirrored_config
 from unlocked.engine.run_folder import read_config
 from unlocked.errors import ConfigError, RunFailed, UnlockedError
 from unlocked.jobs.client import KEEPER, LOOK, Cluster
@@ -43,8 +44,9 @@ def submit(cluster: Cluster, kind: str, config: str | None, overrides: Sequence[
     """
     project = Path.cwd()
     if resume is not None:
-        run = Path(resume).absolute()
-        checked, words = from_tree(read_config(run)), ["train", "--resume", str(run)]
+        run = resume if is_address(resume) else str(Path(resume).absolute())
+        tree = mirrored_config(run) if is_address(run) else read_config(Path(run))
+        checked, words = from_tree(tree), ["train", "--resume", run]
     else:
         assert config is not None
         checked = load_config(config, overrides)
