@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from unlocked import load_config, train
-from unlocked.errors import ConfigError
+from unlocked.engine.evaluate import evaluate_run
+from unlocked.engine.loop import resume
+from unlocked.errors import ConfigError, DataError
 from unlocked.generate.sampling import filtered
 from unlocked.generate.text import continued, generate_text, next_token
 from unlocked_models import Batch, Chain, Example, build
@@ -155,3 +157,18 @@ def test_a_run_that_is_no_language_model_is_refused(tmp_path):
     (run,) = tmp_path.glob("vit-*")
     with pytest.raises(ConfigError, match="a run of classification on digits, not of language modelling on a text"):
         generate_text(run, "to be")
+
+
+def test_a_text_that_changed_is_not_misread(runs):
+    """As many symbols as before, but others: the ids would stand for something else."""
+    run = runs["gpt", "char"]
+    mine = run.parent.parent.parent / "mine.txt"
+    before = mine.read_text(encoding="utf-8")
+    try:
+        mine.write_text(before.replace("q", "z"), encoding="utf-8")
+        for read in (generate_text, evaluate_run, resume):
+            with pytest.raises(DataError, match=r"text has changed since, and its tokens with it"):
+                read(run)
+    finally:
+        mine.write_text(before, encoding="utf-8")
+    assert generate_text(run, "to be", length=3).startswith("to be")

@@ -75,5 +75,5 @@ def print_summary(summary: dict[str, Any]) -> None:
     speed = f"{rate:.0f} steps/s{waited}, " if rate is not None else ""
     console.print(f"[bold]{summary['scheme']}[/]: {tests} ({summary['tested']} weights), {speed}"
                   f"{summary['seconds']:.1f} s in all")
-    console.print(f"  figures and weights: {summary['run_dir']}    compare: unlocked compare    dashboard: unlocked ui",
+    console.print(f"  run folder: {summary['run_dir']}    compare: unlocked compare    dashboard: unlocked ui",
                   style="dim", markup=False)

@@ -14,13 +14,14 @@ from unlocked.data import DataSet
 from unlocked.engine.checkpoint import Checkpoints, load_weights
 from unlocked.engine.group import InProcessGroup
 from unlocked.engine.plan import build_blocks, load_data, make_plan
-from unlocked.engine.run_folder import read_config
+from unlocked.engine.run_folder import check_tokens, read_config
 from unlocked.errors import ConfigError
 from unlocked_models.chain import Chain
 
 
 def load_chain(run_dir: Path, config: Config, data: DataSet, weights: str = "best") -> tuple[Chain, Path]:
     """The trained chain in evaluation mode, and the checkpoint the weights came from."""
+    check_tokens(run_dir, data)
     path = _checkpoint(run_dir, weights)
     return _load(Chain(build_blocks(config, data.example)), path).eval(), path
 
@@ -29,6 +30,7 @@ def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> d
     """Metrics of a run's weights on one split, e.g. `{"metrics": {"test/accuracy": 0.97}, ...}`."""
     config = from_tree(read_config(run_dir))
     data = load_data(config)
+    check_tokens(run_dir, data)
     path = _checkpoint(run_dir, weights)
     rows = getattr(data, split)
     if rows is None:

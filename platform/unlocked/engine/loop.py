@@ -30,7 +30,7 @@ from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.mirror import Mirror
 from unlocked.engine.plan import Plan, first_level, load_data, make_plan
 from unlocked.engine.report import draw_figures, run_tags
-from unlocked.engine.run_folder import RunFolder
+from unlocked.engine.run_folder import RunFolder, check_tokens, keep_tokens
 from unlocked.engine.segments import first_nonfinite, module_losses, module_times, train_loss
 from unlocked.engine.stage import SegmentStats
 from unlocked.engine.transfer import initial_weights, plan_run
@@ -87,6 +87,7 @@ def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | N
     if config.tracking.mirror is not None:
         Mirror.check(config.tracking.mirror)
     folder = RunFolder.create(config)
+    keep_tokens(folder.path, data)
     return _Run(plan, data, folder, imports, reporter or Silent(), started, study, stop).complete()
 
 
@@ -100,6 +101,7 @@ def resume(run_dir: Path, *, imports: Sequence[str] = (), reporter: Reporter | N
     started = started or time.time()
     folder, config = RunFolder.open(run_dir, patience)
     data = load_data(config)
+    check_tokens(run_dir, data)
     return _Run(make_plan(config, data), data, folder, imports, reporter or Silent(), started, study, stop).complete()
 
 

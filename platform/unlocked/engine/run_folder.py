@@ -16,7 +16,10 @@ from typing import IO, Any
 import yaml
 
 from unlocked.config import Config, from_tree, to_yaml
-from unlocked.errors import ConfigError, UnlockedError, reason
+from unlocked.data import DataSet
+from unlocked.errors import ConfigError, DataError, UnlockedError, reason
+
+TOKENS = "tokenizer.json"  # in the format of the `tokenizers` library
 
 
 class RunFolder:
@@ -113,6 +116,20 @@ def parse_config(text: str, run: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{run}/config.yaml: expected keys and values")
     return tree
+
+
+def keep_tokens(run_dir: Path, data: DataSet) -> None:
+    """Writes down what the ids of a text stand for: a tokeniser is fitted to its data, which may change."""
+    if data.tokenizer is not None:
+        (run_dir / TOKENS).write_text(data.tokenizer)
+
+
+def check_tokens(run_dir: Path, data: DataSet) -> None:
+    """Raises `DataError` where ids stand for something else than they did in training."""
+    kept = run_dir / TOKENS
+    if kept.exists() and kept.read_text() != data.tokenizer:
+        raise DataError(f"{run_dir}: {data.name} has changed since, and its tokens with it; the network would misread "
+                        "them")
 
 
 def plain(name: str) -> str:
