@@ -73,7 +73,7 @@ def hosts() -> Iterator[Hosts]:
         found.gcs = json.loads((home / ".unlocked" / "cluster.json").read_text())["gcs"]
         node = found.start(1, "ray.scripts.scripts", "start", f"--address={found.gcs}", "--block", "--num-cpus=1",
                            "--node-ip-address=10.203.0.2", "--disable-usage-stats", "--object-store-memory=80000000",
-                           cwd=home)
+                           f"--temp-dir={home / 'ray'}", cwd=home)
         yield found
     finally:
         if node is not None:

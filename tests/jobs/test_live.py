@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,11 @@ def test_a_run_is_submitted_followed_and_listed(shell):
 def test_a_run_with_workers_takes_its_places_in_the_cluster(shell):
     done = shell("submit", "train", "quickstart", "train.epochs=1", "tracking.uri=off", "--name", "two", "--follow")
     assert re.search(r"queued two-\w+: needs 2 CPU", done.stdout)
+
+
+def test_each_node_unpacks_projects_in_a_folder_of_its_own(shell):
+    folder = Path(json.loads((shell.home / ".unlocked" / "cluster.json").read_text())["folder"])
+    assert all((node / "session_latest" / "runtime_resources").is_dir() for node in map(folder.joinpath, "123"))
 
 
 def test_a_stopped_run_is_saved_says_so_in_mlflow_and_can_go_on(shell):

@@ -46,8 +46,8 @@ def start_ray(workers: int, address: str | None) -> None:
 
 def private_folder() -> str:
     """For sockets and logs; in Ray's own, /tmp/ray, other programs would find this Ray and join it."""
-    usual = tempfile.gettempdir()  # Ray adds some 65 characters, and a socket's path has 107 at most
-    return tempfile.mkdtemp(prefix="unlocked-", dir=usual if len(usual) <= 24 else "/tmp")
+    usual = tempfile.gettempdir()  # Ray adds some 70 characters, and a socket's path has 107 at most
+    return tempfile.mkdtemp(prefix="unlocked-", dir=usual if len(usual) <= 18 else "/tmp")
 
 
 def _end_ray(folder: str) -> None:

@@ -80,9 +80,12 @@ def up(workers: int = 0, cpus: int | None = None, gpus: int | None = None, host:
     try:
         found.processes.append(_start([*head, *common], log))
         _wait(found, log, nodes=1)
-        for more in range(workers):  # one after the other: a raylet that starts slowly gives up
-            found.processes.append(_start([f"--address={gcs}", *common], log))
-            _wait(found, log, nodes=2 + more)
+        for more in range(1, workers + 1):  # one after the other: a raylet that starts slowly gives up
+            # a folder each: a node unpacks a job's project anew, and would take it from under another node's feet
+            own = Path(folder) / str(more)
+            own.mkdir()
+            found.processes.append(_start([f"--address={gcs}", f"--temp-dir={own}", *common], log))
+            _wait(found, log, nodes=1 + more)
         write_json(record(), asdict(found))
     except BaseException:
         _end(found)

@@ -33,27 +33,36 @@ class Comparable(Protocol):
 
 
 def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accuracy") -> Path | None:
-    """Mean of `metric` per row as bars, each seed a dot on a line from worst to best; control hatched."""
+    """Mean of `metric` per row as bars, each seed a dot on a line from worst to best; control hatched.
+
+    Values so close that bars would all look alike are drawn without them, on an axis that begins near the lowest.
+    """
     rows = [row for row in table if len(row.values(metric)) > 0]
     if not rows:
         return None
     with drawing(path, size=(7.6, 1.5 + 0.46 * len(rows))) as (_, (panel,)):
+        lowest = min(min(row.values(metric)) for row in rows)
         highest = max(max(row.values(metric)) for row in rows)
+        close = lowest > 0.85 * highest
+        room = highest - lowest if close else highest
         for place, row in enumerate(rows):
             values = list(row.values(metric))
             mean = math.fsum(values) / len(values)
             look: dict[str, Any] = {"color": BLUE, "alpha": 0.85}
             if row.is_control:
                 look = {"color": "#D9D9D9", "hatch": "///", "edgecolor": GREY}
-            panel.barh(place, mean, height=0.62, linewidth=0, **look)
+            if close:
+                panel.plot([mean], [place], "|", markersize=22, markeredgewidth=2.5, color=look["color"])
+            else:
+                panel.barh(place, mean, height=0.62, linewidth=0, **look)
             panel.plot([min(values), max(values)], [place, place], color="#222222", linewidth=1.3)
             panel.plot(values, [place] * len(values), "o", markersize=4, color="white", mec="#222222")
-            panel.text(max(values) + 0.015 * highest, place, _number(mean, metric), va="center", fontsize=9)
+            panel.text(max(values) + 0.025 * room, place, _number(mean, metric, 4 if close else 3), va="center", fontsize=9)
         names = [f"{row.label}{' (control)' if row.is_control else ''}" for row in rows]
         panel.set_yticks(range(len(rows)), names)
         panel.set_ylim(max(len(rows), 2) - 0.5, -0.5)
         panel.grid(axis="y", visible=False)
-        panel.set_xlim(0, highest * 1.12)
+        panel.set_xlim(lowest - 0.1 * room if close else 0, highest + 0.14 * room)
         if "accuracy" in metric:
             panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value <= 1 else "")
         panel.set(title=f"{metric.replace('/', ' ').capitalize()}, {_over_seeds(rows, metric)}")
@@ -175,5 +184,5 @@ def _as_number(text: str) -> float | None:
         return None
 
 
-def _number(value: float, metric: str) -> str:
-    return f"{value:.1%}" if "accuracy" in metric else f"{value:.3g}"
+def _number(value: float, metric: str, digits: int) -> str:
+    return f"{value:.1%}" if "accuracy" in metric else f"{value:.{digits}g}"
