@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import signal
 import socket
 import stat
 import subprocess
@@ -110,5 +108,7 @@ def test_beyond_loopback_nobody_sees_a_run_without_the_password(tmp_path: Path):
             assert status_of(f"http://127.0.0.1:{port}{path}", "0" * 64) == 401, path
         assert status_of(f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get?experiment_id=0", password) == 200
     finally:
-        os.kill(server.pid, signal.SIGINT)
+        server.terminate()  # as Ctrl-C, it ends MLflow as well
         server.wait(timeout=60)
+    with pytest.raises(urllib.error.URLError):
+        status_of(f"http://127.0.0.1:{port}/")

@@ -57,7 +57,8 @@ def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accu
                 panel.barh(place, mean, height=0.62, linewidth=0, **look)
             panel.plot([min(values), max(values)], [place, place], color="#222222", linewidth=1.3)
             panel.plot(values, [place] * len(values), "o", markersize=4, color="white", mec="#222222")
-            panel.text(max(values) + 0.025 * room, place, _number(mean, metric, 4 if close else 3), va="center", fontsize=9)
+            number = _number(mean, metric, digits=4 if close else 3)
+            panel.text(max(values) + 0.025 * room, place, number, va="center", fontsize=9)
         names = [f"{row.label}{' (control)' if row.is_control else ''}" for row in rows]
         panel.set_yticks(range(len(rows)), names)
         panel.set_ylim(max(len(rows), 2) - 0.5, -0.5)

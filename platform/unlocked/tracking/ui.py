@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -54,6 +55,8 @@ def serve(
         say(f"login: admin, password in {folder / 'password'}; it travels as plain text: put TLS or a tunnel in front")
     with init_lock(address):                      # a run may be creating the tables right now
         command = server_command(address, host, port, allowed_hosts)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)  # or the server, in a session of its own, would outlive this process
     server = subprocess.Popen(command, env=environment, start_new_session=True)
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
     say(f"starting MLflow for {redact(address)} ...")
@@ -124,6 +127,10 @@ def _wait_until_up(server: subprocess.Popen[bytes], url: str, timeout: float = 1
             return
         time.sleep(0.2)
     raise UnlockedError(f"MLflow did not answer at {url} within {timeout:.0f} s")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
