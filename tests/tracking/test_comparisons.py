@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from matplotlib.axes import Axes
 
 from unlocked.tracking import Row
 from unlocked.tracking.comparisons import _bottom, _Line, _lines, _name_lines, comparison, comparison_against
@@ -35,6 +36,15 @@ def test_the_comparison_shows_every_row_that_has_the_metric(tmp_path: Path):
     assert rows[-1].is_control
     assert comparison([], tmp_path / "none.png") is None
     assert not (tmp_path / "none.png").exists()
+
+
+def test_values_that_lie_close_together_are_drawn_without_bars(tmp_path: Path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Axes, "barh", lambda *args, **look: drawn.append(args))
+    for lowest, bars in ((2.0, 0), (0.2, 2)):
+        rows = [Row({"scheme": "dni"}, {"0": {"test/bits": 2.1}}), Row({"scheme": "dfa"}, {"0": {"test/bits": lowest}})]
+        assert is_png(comparison(rows, tmp_path / "c.png", "test/bits"))
+        assert len(drawn) == bars
 
 
 def test_each_group_is_a_line_named_by_what_differs_and_a_group_without_x_is_a_level(tmp_path: Path):
