@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import socket
 import struct
 from pathlib import Path
@@ -65,6 +66,11 @@ def test_a_wrong_override_ends_in_one_line(unlocked, overrides, words):
 ])
 def test_a_wrong_command_ends_in_one_line(unlocked, words, said):
     assert_one_line(unlocked(*words), 2, said)
+
+
+def test_an_open_dashboard_without_a_login_ends_in_one_line(unlocked, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert_one_line(unlocked("ui", "--host", "0.0.0.0"), 2, "beyond this machine MLflow needs its login")
 
 
 @pytest.mark.parametrize("text", ["a: [1, 2", "a: b: c", "- just\n- a list", "\t- x", "seed: {", "\x00"])

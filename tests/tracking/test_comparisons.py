@@ -41,7 +41,7 @@ def test_the_comparison_shows_every_row_that_has_the_metric(tmp_path: Path):
 def test_values_that_lie_close_together_are_drawn_without_bars(tmp_path: Path, monkeypatch):
     drawn = []
     monkeypatch.setattr(Axes, "barh", lambda *args, **look: drawn.append(args))
-    for lowest, bars in ((2.0, 0), (0.2, 2)):
+    for lowest, bars in ((2.0, 0), (0.2, 2), (2.1, 4)):  # equal ones have no axis of their own
         rows = [Row({"scheme": "dni"}, {"0": {"test/bits": 2.1}}), Row({"scheme": "dfa"}, {"0": {"test/bits": lowest}})]
         assert is_png(comparison(rows, tmp_path / "c.png", "test/bits"))
         assert len(drawn) == bars

@@ -88,7 +88,7 @@ def reference(arguments: argparse.Namespace) -> int:
     presets = [word for word in arguments.words if "=" not in word] or bench.matrix_presets()
     console = wide_console(160)
     found = bench.compare(presets, overrides, [int(seed) for seed in given], arguments.threads,
-                          note=lambda text: console.print(text, highlight=False))
+                          note=lambda text: _say(console, text))
     _show(console, [reference_table(found)], None)
     if arguments.json:
         print(json.dumps(reference_json(found)))
@@ -167,10 +167,10 @@ def scaling(arguments: argparse.Namespace) -> int:
     console = wide_console(160)
     result = bench.measure(config, arguments.rounds, arguments.steps, _listed(arguments.schemes),
                            _listed(arguments.schedules), variants, arguments.imports,
-                           note=lambda text: console.print(text, highlight=False))
+                           note=lambda text: _say(console, text))
     _show(console, scaling_tables(result), warning(result.foreign))
     for name, reason in result.left_out.items():
-        console.print(f"{name} left out: {reason}", highlight=False, markup=False)
+        _say(console, f"{name} left out: {reason}")
     if arguments.plot:
         print(f"plot: {scaling_plot(result, Path(arguments.plot))}")
     if arguments.json:
@@ -191,12 +191,12 @@ def simulate(arguments: argparse.Namespace, config: Any) -> int:
     console = wide_console(160)
     result = what_if(config, arguments.simulate, arguments.microbatches, arguments.steps or 1000,
                      None if latency is None else 1e-6 * latency, None if bandwidth is None else 1e9 * bandwidth,
-                     arguments.imports, note=lambda text: console.print(text, highlight=False))
+                     arguments.imports, note=lambda text: _say(console, text))
     for line in simulation_notes(result):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     _show(console, [simulation_table(result)], None)
     for name, reason in result.simulation.left_out.items():
-        console.print(f"{name} left out: {reason}", highlight=False, markup=False)
+        _say(console, f"{name} left out: {reason}")
     if arguments.json:
         print(json.dumps(simulation_json(result)))
     return 0
@@ -223,10 +223,10 @@ def sweep(arguments: argparse.Namespace) -> int:
     _at_least(arguments, rounds=1, trials=2, concurrent=2, overhead_trials=2)
     console = wide_console(160)
     result = sweeps.measure(arguments.rounds, arguments.trials, arguments.concurrent, arguments.overhead_trials,
-                            note=lambda text: console.print(text, highlight=False))
+                            note=lambda text: _say(console, text))
     _show(console, [sweep_table(result)], None)
     for name, reason in result.left_out.items():
-        console.print(f"{name} left out: {reason}", highlight=False, markup=False)
+        _say(console, f"{name} left out: {reason}")
     steady = result.steady
     console.print(f"without the start and the end of a call, {arguments.concurrent} at once over one: "
                   f"{steady.median:.2f} [{steady.least:.2f}, {steady.most:.2f}]", highlight=False)
@@ -253,4 +253,9 @@ def _show(console: Any, tables: list[Any], warning: str | None) -> None:
     for table in tables:
         console.print(table)
     if warning:
-        console.print(f"[yellow]{warning}[/]", highlight=False)
+        _say(console, warning, style="yellow")
+
+
+def _say(console: Any, text: str, style: str | None = None) -> None:
+    """As it is: the words of a failure may hold brackets."""
+    console.print(text, style=style, highlight=False, markup=False)

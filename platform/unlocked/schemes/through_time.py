@@ -90,7 +90,7 @@ class TimeGradients:
     def leave(self, starts: States, last: bool) -> Tensor | None:
         """What stands for all later windows in the loss of this one: its gradient at s_T is the injected one. None
         behind the last window of a stream: nothing follows, and that is known."""
-        scale = self._scale * min(1.0, self._left / self._ramp if self._ramp else 1.0)
+        scale = self._scale * (min(1.0, self._left / self._ramp) if self._ramp else 1.0)
         before, self._before = self._before, [None if s is None else s.detach() for s in starts]
         self._left += 1
         if last:
@@ -133,7 +133,7 @@ class TimeGradients:
         """What the M of layer i says of a window that ended in s and began in `start`, None where a stream began."""
         if not self._sees_start:
             return self.models[i](s)
-        return self.models[i](s, torch.zeros_like(s) if start is None else start.detach())
+        return self.models[i](s, torch.zeros_like(s) if start is None else start)
 
     def state(self) -> dict[str, Any]:
         return {"models": self.models.state_dict(), "foresee": self.foresee.state_dict(),

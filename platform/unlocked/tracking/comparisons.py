@@ -43,7 +43,7 @@ def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accu
     with drawing(path, size=(7.6, 1.5 + 0.46 * len(rows))) as (_, (panel,)):
         lowest = min(min(row.values(metric)) for row in rows)
         highest = max(max(row.values(metric)) for row in rows)
-        close = lowest > 0.85 * highest
+        close = 0.85 * highest < lowest < highest
         room = highest - lowest if close else highest
         for place, row in enumerate(rows):
             values = list(row.values(metric))

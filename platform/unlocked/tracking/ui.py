@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from unlocked.errors import ConfigError, UnlockedError
@@ -55,16 +55,15 @@ def serve(
         say(f"login: admin, password in {folder / 'password'}; it travels as plain text: put TLS or a tunnel in front")
     with init_lock(address):                      # a run may be creating the tables right now
         command = server_command(address, host, port, allowed_hosts)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)  # or the server, in a session of its own, would outlive this process
     server = subprocess.Popen(command, env=environment, start_new_session=True)
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
     say(f"starting MLflow for {redact(address)} ...")
     try:
-        _wait_until_up(server, url)
-        # without the word MLflow opens on language-model traces
-        say(f"{url}/#/experiments?workflowType=machine_learning   (Ctrl-C ends it)")
-        return server.wait()
+        with _sigterm_as_ctrl_c():  # or the server, in a session of its own, would outlive this process
+            _wait_until_up(server, url)
+            # without the word MLflow opens on language-model traces
+            say(f"{url}/#/experiments?workflowType=machine_learning   (Ctrl-C ends it)")
+            return server.wait()
     except KeyboardInterrupt:
         return 0
     finally:
@@ -129,8 +128,16 @@ def _wait_until_up(server: subprocess.Popen[bytes], url: str, timeout: float = 1
     raise UnlockedError(f"MLflow did not answer at {url} within {timeout:.0f} s")
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # no other may say what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
