@@ -18,7 +18,7 @@ STEPS = 20
 GRIDS = [(2, 1), (1, 2), (2, 2), (4, 1)]  # stages x replicas
 BASE = ["model.hidden=[24,20,16]", "model.norm=none", "train.precision=fp64", "data.batch_size=32",
         "parallel.partition=null", "parallel.threads=1", "parallel.timeout=60", "optimizer.name=sgd",
-        "optimizer.momentum=0.9", "optimizer.lr=0.1", "optimizer.schedule=constant", "optimizer.clip_norm=1.0",
+        "optimizer.momentum=0.9", "optimizer.lr=0.1", "optimizer.schedule=constant", "optimizer.clip_norm=0.1",
         "scheme.sg.hidden=[]", "scheme.sg.lr=0.01", "scheme.inputs.hidden=[]"]
 NOISY = ["model.norm=batch", "model.dropout=0.3"]
 INPUTS = ["scheme.name=cdni", "scheme.synthetic_inputs=true"]

@@ -34,6 +34,29 @@ def test_early_stopping_stops_says_so_and_keeps_the_best_and_the_last(small, rep
     assert resume(Path(summary["run_dir"]))["steps"] == summary["steps"]  # it stays stopped
 
 
+def test_the_test_split_is_measured_with_the_best_weights_and_not_with_the_last(small):
+    summary = train(small("optimizer.lr=0.05", "train.epochs=60", "train.patience=3"))
+    run_dir = Path(summary["run_dir"])
+    tested = {key: value for key, value in summary["metrics"].items() if key.startswith("test/")}
+    best, last = (evaluate_run(run_dir, weights=which)["metrics"] for which in ("best", "last"))
+    assert best["test/loss"] != last["test/loss"]
+    assert tested == best
+
+
+def test_of_equal_validation_metrics_the_one_of_the_smaller_loss_is_best(small, monkeypatch):
+    script = iter([(0.5, 1.0), (0.8, 0.9), (0.8, 0.7), (0.8, 0.8), (0.8, 0.7), (0.7, 0.1)])
+
+    def scripted(run, group, split):
+        accuracy, loss = next(script)
+        return {"accuracy": accuracy, "loss": loss}
+
+    monkeypatch.setattr(loop._Run, "_evaluate", scripted)
+    summary = train(small("train.epochs=6"))
+    best = Checkpoints(Path(summary["run_dir"])).best()
+    assert int(best.name.removeprefix("step-")) == 3 * summary["steps"] // 6
+    assert summary["metrics"]["best/val_accuracy"] == 0.8
+
+
 def test_evaluate_repeats_the_test_metrics_of_the_summary(small):
     summary = train(small("model.norm=batch", "train.epochs=4"))
     assert summary["tested"] == "best"

@@ -1,6 +1,8 @@
 """Decoding against what can be worked out by hand: exhaustive search, counted draws, and what is refused."""
 
+import contextlib
 import itertools
+import math
 
 import pytest
 import torch
@@ -63,6 +65,42 @@ def test_a_beam_as_wide_as_all_prefixes_is_exhaustive_search(seed, alpha):
         scored = {tuple(s): log_probability(of, row, s) / ((5 + len(s)) / 6) ** alpha for s in all_sequences()}
         best = max(scored, key=scored.__getitem__)
         assert found[row].tolist() == [*best, *[PAD] * (LONGEST - len(best))]
+
+
+class Scripted:
+    """One source, and p of the next token as written down: `script[prefix][token]`; what is missing cannot be."""
+
+    def __init__(self, script: dict[tuple[int, ...], dict[int, float]]):
+        self.script, self.x, self.memory = script, torch.ones(1, 1, dtype=torch.long), torch.zeros(1, 1)
+
+    @contextlib.contextmanager
+    def writing(self):
+        prefixes = [()]
+
+        def step(tokens, parents):
+            nonlocal prefixes
+            prefixes = [(*prefixes[p], *([] if t == BOS else [t]))
+                        for t, p in zip(tokens.tolist(), parents.tolist(), strict=True)]
+            log_p = torch.full((len(prefixes), VOCABULARY), -torch.inf)
+            for row, prefix in enumerate(prefixes):
+                for token, p in self.script.get(prefix, {}).items():
+                    log_p[row, token] = math.log(p)
+            return log_p
+
+        yield step
+
+
+def test_a_prefix_goes_on_while_the_longest_sequence_could_still_be_better():
+    """A sequence that has ended beats every prefix at the length so far, but not at the length it can come to."""
+    of = Scripted({(): {EOS: 0.42, 4: 0.40}, (4,): {5: 0.99}, (4, 5): {6: 0.99}, (4, 5, 6): {EOS: 0.99}})
+    alpha = 2.0
+    short, long = math.log(0.42), math.log(0.40 * 0.99 ** 3)
+
+    def lp(length):
+        return ((5 + length) / 6) ** alpha
+
+    assert math.log(0.40) / lp(1) < short / lp(1) < long / lp(4)  # given up at the length so far, best in the end
+    assert beam_search(of, LONGEST, width=1, alpha=alpha).tolist() == [[4, 5, 6, EOS]]
 
 
 @pytest.mark.parametrize(("model", "options"), MODELS)

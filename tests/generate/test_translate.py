@@ -1,6 +1,7 @@
 """Translations of a trained run, their BLEU, and the maps of what was looked at."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from sacrebleu.metrics import BLEU
 
 from unlocked import load_config, train
 from unlocked.data import load
+from unlocked.data.text import BOS, PAD, UNK
 from unlocked.engine.evaluate import evaluate_run, load_chain
 from unlocked.errors import ConfigError
 from unlocked.generate.maps import attention_maps
 from unlocked.generate.search import beam_search, greedy
-from unlocked.generate.translate import bleu, source_ids, texts, tokens_of, translate, translations
+from unlocked.generate.translate import bleu, quality, source_ids, texts, tokens_of, translate, translations
 from unlocked_models import Batch, Chain, build
 
 
@@ -36,6 +38,27 @@ def test_a_run_ends_with_bleu_and_attention_maps(run):
     again = evaluate_run(folder)["metrics"]
     assert again["test/bleu"] == pytest.approx(metrics["test/bleu"])
     assert json.loads((folder / "summary.json").read_text())["metrics"]["test/bleu"] == metrics["test/bleu"]
+
+
+def test_bleu_is_of_what_the_model_writes_when_nobody_shows_it_the_target(run):
+    data = load("dates", pairs=1500)
+    chain, _ = load_chain(Path(run["run_dir"]), load_config("seq2seq/bahdanau"), data)
+    x, y = data.test.x[:200], data.test.y[:200]
+    never = torch.tensor([PAD, BOS, UNK])
+
+    def likeliest(targets):
+        """Of every position, given the targets before it."""
+        with torch.no_grad():
+            return chain(x, Batch(x, targets)).index_fill(-1, never, -torch.inf).argmax(-1)
+
+    written = torch.zeros_like(y)
+    for i in range(y.shape[1]):  # its own words, one by one, over the whole prefix
+        written[:, i] = likeliest(written)[:, i]
+    wanted = texts(y, data)
+    free, forced = bleu(texts(written, data), wanted, "none"), bleu(texts(likeliest(y), data), wanted, "none")
+    assert abs(forced - free) > 0.1  # a test that could not tell them apart would prove nothing
+    part = replace(data, test=replace(data.test, x=x, y=y))
+    assert quality(chain, part, "test")["bleu"] == pytest.approx(free)
 
 
 def test_sentences_are_translated_as_the_test_split_is(run):

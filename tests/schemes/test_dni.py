@@ -116,6 +116,45 @@ def test_the_first_update_of_every_module_but_the_last_is_exactly_zero(lab, sche
     assert {key.partition(".")[0] for key in lab.differ(first, lab.parameters(group))} == {"2", "3"}
 
 
+def test_clip_norm_is_of_the_module_and_never_of_m(lab):
+    group = lab.start(model=MLP, scheme={"name": "dni", "lag": 0}, parallel={"stages": 2},
+                      optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.0, "clip_norm": 1e-3})
+    learner, batches = group.stages[0].learner, group.stages[0].batches
+    scrambled(learner.sg)
+    x = batches.x(0).double()
+    predicted = learner.sg(learner.chain(x).detach())
+    message = torch.ones_like(predicted)
+    error = (predicted - len(x) * message).square().sum() / len(x)
+    expected = torch.autograd.grad(error, list(learner.sg.parameters()))
+    assert sum(g.square().sum() for g in expected).sqrt() > 1  # a norm that clipping would change
+    module, m = gradients_of(learner.optimizer), gradients_of(learner.sg_optimizer)
+    learner.step(0, x, Batch(x, batches.y(0)), Recorder())
+    learner.absorb(0, message, Recorder())
+    norm = torch.stack([g.square().sum() for g in module[0]]).sum().sqrt()
+    assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+    for found, wanted in zip(m[0], expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("scheme", ["backprop", "cdni", "dfa"])
+def test_gradients_are_averaged_over_the_replicas_before_they_are_clipped(lab, scheme):
+    group = lab.start(model=MLP, scheme={"name": scheme}, optimizer={"name": "sgd", "lr": 0.1, "clip_norm": 1.0})
+    learner = group.stages[0].learner
+
+    def reduce(parameters):
+        """Another replica's gradients make the mean of norm 5."""
+        for p in parameters:
+            p.grad.zero_()
+        parameters[0].grad.flatten()[0] = 5.0
+
+    learner.reduce = reduce
+    seen = gradients_of(learner.optimizer)
+    for p in learner.trainable:
+        p.grad = torch.randn_like(p)
+    learner.update()
+    assert float(torch.stack([g.square().sum() for g in seen[0]]).sum().sqrt()) == pytest.approx(1.0, rel=1e-5)
+
+
 def three_modules(lab, scheme="dni", sg=None):
     """Learners of modules 1, 2 and 3, M_1 and M_2 away from zero, and one minibatch."""
     data = lab.data()

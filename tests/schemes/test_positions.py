@@ -1,5 +1,7 @@
 """Boundaries and targets with positions: what each scheme makes of sequences, in float64."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -8,6 +10,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 from unlocked.config.schema import SGConfig
 from unlocked.schemes.dfa import _at_positions
 from unlocked.schemes.sg import SyntheticGradient
+from unlocked_models import Batch
 
 MODEL = {"name": "gru", "hidden": [5, 4], "embedding": 3}
 FLAT = {"name": "sgd", "lr": 1.0, "momentum": 0.0}  # weights move by exactly minus the gradient
@@ -59,6 +62,33 @@ def test_dfa_projects_the_error_of_every_position_by_the_same_matrix(lab, stages
     lab.train(group, 0, 1)
     expected = {name: before[name] - p.grad for name, p in network.named_parameters()}
     lab.assert_close(lab.weights(group), expected, 1e-13)
+
+
+@pytest.mark.parametrize("scheme", ["dni", "cdni"])
+def test_m_speaks_per_token_and_learns_from_the_gradient_times_examples_and_positions(lab, scheme):
+    """The loss is a mean over B T targets, so g = M(h) / (B T) and t = B T delta, for B examples of T tokens."""
+    group, _ = start(lab, scheme, stages=2)
+    learner, batches, sent = group.stages[0].learner, group.stages[0].batches, []
+    with torch.no_grad():
+        for p in learner.sg.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(2), dtype=p.dtype))
+    x, y = batches.x(0), batches.y(0)  # 3 examples of 4 tokens
+    h = learner.chain(x)
+    c = learner._context(Batch(x, y), h)
+    M = learner.sg(h.detach()) if c is None else learner.sg(h.detach(), c)
+    weights = [p for p in learner.chain.parameters() if p.requires_grad]
+    expected = torch.autograd.grad(h, weights, M.detach() / (3 * 4), allow_unused=True)
+    before = [p.detach().clone() for p in weights]
+    learner.step(0, x, Batch(x, y), SimpleNamespace(up=sent.append, down=sent.append))
+    for p, old, g in zip(weights, before, expected, strict=True):
+        torch.testing.assert_close(p, old if g is None else old - g, rtol=1e-12, atol=1e-14)  # rate 1
+    delta = torch.randn(h.shape, generator=torch.Generator().manual_seed(3), dtype=h.dtype)
+    target = 3 * 4 * delta
+    (wanted,) = torch.autograd.grad((M - target).square().sum() / 3, [next(learner.sg.parameters())])
+    seen = []
+    learner.sg_optimizer.step = lambda: seen.append(next(learner.sg.parameters()).grad.clone())
+    learner.absorb(0, delta, SimpleNamespace(down=sent.append))
+    torch.testing.assert_close(seen[0], wanted, rtol=1e-10, atol=1e-12)
 
 
 def test_positions_in_front_of_the_output_s_are_given_the_sum_of_the_errors():

@@ -53,11 +53,19 @@ def test_the_guess_never_depends_on_the_label(lab):
 def test_activations_are_learned_from_lag_minibatches_late(lab, lag):
     group = lab.start(**settings(lag=lag, stages=3))
     absorbed = {}
+    sent = {}
+    batches = group.stages[0].batches
     for k, stage in enumerate(group.stages[1:], 1):
+        def up(h, below=group.stages[k - 1], k=k, send=group.stages[k - 1].up):
+            sent[k, below._t] = h.clone()
+            send(h)
+
         def note(t, h, x, stage=stage, k=k, absorb=stage.learner.absorb_input):
             absorbed.setdefault(k, []).append((stage._t, t))
+            assert torch.equal(x, batches.x(t).double())  # of minibatch t, not of the one that runs now
+            assert torch.equal(h, sent[k, t])
             absorb(t, h, x)
-        stage.learner.absorb_input = note
+        group.stages[k - 1].up, stage.learner.absorb_input = up, note
     lab.train(group, 0, 8)
     assert absorbed == {k: [(t, t - lag) for t in range(lag, 8)] for k in (1, 2)}
 
