@@ -1,5 +1,6 @@
 # make demo   set up and run the main job on real data, under every scheme
-# make test   set up the same way and run the whole suite
+# make test   set up the same way and run the tests
+# make test-all   and the proofs that take their time: kills at every place of a run, hosts, long runs
 # For a CUDA machine: make demo CONSTRAINTS=/dev/null TORCH="torch>=2.11"
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCHEMES := cdni backprop dni dfa frozen
 
-.PHONY: demo test setup lint clean study
+.PHONY: demo test test-all setup lint clean study
 
 setup: $(VENV)/.ready
 
@@ -28,6 +29,9 @@ demo: setup
 	@echo "dashboard: $(BIN)/unlocked ui    (it prints the address to open)"
 
 test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup
 	$(BIN)/python -m pytest
 
 lint: setup

@@ -46,7 +46,7 @@ def run(group, start, stop):
 
 
 @pytest.mark.ray
-@pytest.mark.soak
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_two_workers_keep_their_memory_over_twenty_thousand_steps(warm):
     memory, steps = meter(), 20_000
