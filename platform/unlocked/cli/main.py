@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from unlocked import __version__
 from unlocked.cli import bench, cluster, generate, inspect, jobs, run, show, sweep
+from unlocked.cli.terminal import OutputLost, standard_streams
 from unlocked.errors import UnlockedError
 from unlocked.security import RedactingStream, redact
 
@@ -23,6 +24,22 @@ Command = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
     started = time.time()
+    with standard_streams():
+        try:
+            code = 0
+            try:
+                code = _command(argv, started)
+            finally:
+                sys.stdout.flush()  # or a full disk would be found out after the exit code
+            return code
+        except OutputLost as lost:
+            if lost.reader_left:  # `unlocked list models | head`
+                return code
+            print(f"unlocked: {lost}", file=sys.stderr)
+            return code or lost.exit_code
+
+
+def _command(argv: Sequence[str] | None, started: float) -> int:
     if "UNLOCKED_JOB" in os.environ:  # a job's log is shown to everybody on the cluster
         sys.stdout, sys.stderr = RedactingStream(sys.stdout), RedactingStream(sys.stderr)  # type: ignore[assignment]
     parser = build_parser()
@@ -34,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.started = started
     try:
         return arguments.command(arguments)
+    except OutputLost:
+        raise
     except UnlockedError as error:
         detail = getattr(error, "detail", None)
         if detail:
@@ -43,9 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("unlocked: interrupted; the last checkpoint stands", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `unlocked list models | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 class Parser(argparse.ArgumentParser):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from unlocked.cli.terminal import Lossy
 from unlocked.engine.plan import Plan
 
 
@@ -16,7 +18,8 @@ class Display:
     """Reports one run to the person at the terminal."""
 
     def __init__(self, quiet: bool = False):
-        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self.console = Console(file=Lossy(sys.stdout), quiet=quiet, highlight=False,  # type: ignore[arg-type]
+                               soft_wrap=True)
         self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
                              TextColumn("{task.fields[status]}"), TimeRemainingColumn(), console=self.console,
                              transient=True)

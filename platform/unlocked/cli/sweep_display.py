@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from unlocked.cli.terminal import Lossy
 from unlocked.config import Config
 from unlocked.studies.driver import Progress
 
@@ -28,7 +30,8 @@ class Display:
     """A line for every trial that ends; below them, on a terminal, those under way and how long the rest will take."""
 
     def __init__(self, config: Config, quiet: bool = False):
-        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self.console = Console(file=Lossy(sys.stdout), quiet=quiet, highlight=False,  # type: ignore[arg-type]
+                               soft_wrap=True)
         self._metric = config.sweep.metrics()[0]
         self._running: dict[int, _Running] = {}
         self._latest: Progress | None = None
