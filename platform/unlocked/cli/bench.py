@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, import_given, wide_console
 from unlocked.errors import ConfigError
 
@@ -52,7 +52,7 @@ def overhead(arguments: argparse.Namespace) -> int:
     foreign = [share for cost in costs for share in cost.foreign]
     _show(wide_console(160), [overhead_table(costs)], warning(foreign))
     if arguments.json:
-        print(json.dumps(overhead_json(costs, arguments.threads)))
+        print(strict_json.dumps(overhead_json(costs, arguments.threads)))
     return 0
 
 
@@ -91,7 +91,7 @@ def reference(arguments: argparse.Namespace) -> int:
                           note=lambda text: _say(console, text))
     _show(console, [reference_table(found)], None)
     if arguments.json:
-        print(json.dumps(reference_json(found)))
+        print(strict_json.dumps(reference_json(found)))
     return 0 if all(comparison.holds for comparison in found) else 1
 
 
@@ -174,7 +174,7 @@ def scaling(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         print(f"plot: {scaling_plot(result, Path(arguments.plot))}")
     if arguments.json:
-        print(json.dumps(scaling_json(result)))
+        print(strict_json.dumps(scaling_json(result)))
     return 0
 
 
@@ -198,7 +198,7 @@ def simulate(arguments: argparse.Namespace, config: Any) -> int:
     for name, reason in result.simulation.left_out.items():
         _say(console, f"{name} left out: {reason}")
     if arguments.json:
-        print(json.dumps(simulation_json(result)))
+        print(strict_json.dumps(simulation_json(result)))
     return 0
 
 
@@ -234,7 +234,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         console.print(f"driver per trial, {sampler}, {result.overhead_trials} trials: {1e3 * seconds:.1f} ms",
                       highlight=False)
     if arguments.json:
-        print(json.dumps(sweep_json(result)))
+        print(strict_json.dumps(sweep_json(result)))
     return 0
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
+from unlocked import strict_json
 from unlocked.cli.common import add_command
 from unlocked.errors import ConfigError
 
@@ -61,5 +61,6 @@ def _show(address: str, gcs: str, arguments: argparse.Namespace) -> int:
               "  unlocked cluster down\n"
               f"  runs that are started here join it with parallel.address={gcs}")
     if arguments.json:
-        print(json.dumps({"address": address, "gcs": gcs, "nodes": len(nodes), "running": live, "waiting": waiting}))
+        print(strict_json.dumps({"address": address, "gcs": gcs, "nodes": len(nodes), "running": live,
+                                 "waiting": waiting}))
     return 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, import_given
 
 
@@ -38,5 +38,5 @@ def generate(arguments: argparse.Namespace) -> int:
     for thing in made:
         print(thing)
     if arguments.json:
-        print(json.dumps(made))
+        print(strict_json.dumps(made))
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import logging
 import os
 import shutil
@@ -16,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, import_given
 from unlocked.errors import reason
 from unlocked.security import authenticate
@@ -37,7 +37,7 @@ def list_(arguments: argparse.Namespace) -> int:
     import_given(arguments)
     rows = _LISTS[arguments.what]()
     if arguments.json:
-        print(json.dumps(rows))
+        print(strict_json.dumps(rows))
         return 0
     from rich.console import Console
     from rich.table import Table
@@ -154,7 +154,7 @@ def doctor(arguments: argparse.Namespace) -> int:
                   _check_runs(Path(arguments.runs or "runs")), _check_loopback(), _check_gloo(), _check_data(),
                   _check_token(), _check_ray()]
     if arguments.json:
-        print(json.dumps([{"check": name, "ok": ok, "finding": finding} for name, ok, finding in checks]))
+        print(strict_json.dumps([{"check": name, "ok": ok, "finding": finding} for name, ok, finding in checks]))
     else:
         from rich.console import Console
         from rich.table import Table

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, wide_console
 from unlocked.errors import ConfigError
 
@@ -58,7 +58,7 @@ def submit(arguments: argparse.Namespace) -> int:
     if not fits(spec.needs, have := cluster.capacity()):
         _say(f"the cluster has {words(have)} now: the job waits until it has more nodes")
     if arguments.json:
-        print(json.dumps(asdict(spec)), flush=True)
+        print(strict_json.dumps(asdict(spec)), flush=True)
     if arguments.follow:
         return _follow(cluster, spec.id)
     print(f"  unlocked logs {spec.id} --follow\n  unlocked stop {spec.id}\n  unlocked queue")
@@ -185,7 +185,7 @@ def _table(found: list[Job], as_json: bool) -> int:
     from unlocked.jobs.table import words
 
     if as_json:
-        print(json.dumps([{"id": job.id, "kind": job.spec.kind, "command": job.spec.words, "state": job.state,
+        print(strict_json.dumps([{"id": job.id, "kind": job.spec.kind, "command": job.spec.words, "state": job.state,
                            "position": job.position, "needs": job.spec.needs, "submitted": job.submitted,
                            "started": job.started, "ended": job.ended, "message": job.message} for job in found]))
         return 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, import_given
 from unlocked.errors import ConfigError
 
@@ -67,7 +67,7 @@ def train(arguments: argparse.Namespace) -> int:
             summary = run(config, imports=arguments.imports, reporter=display, started=arguments.started)
     print_summary(summary)
     if arguments.json:
-        print(json.dumps(summary))
+        print(strict_json.dumps(summary))
     return 0
 
 
@@ -118,5 +118,5 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for name, value in result["metrics"].items():
         print(f"{name:<24}{value:.4f}")
     if arguments.json:
-        print(json.dumps(result))
+        print(strict_json.dumps(result))
     return 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from unlocked import strict_json
 from unlocked.cli.common import add_command, wide_console
 from unlocked.errors import ConfigError
 
@@ -53,7 +53,7 @@ def compare(arguments: argparse.Namespace) -> int:
         drawn = comparison_against(rows, arguments.against, path) if arguments.against else comparison(rows, path)
         print(f"plot: {drawn}" if drawn else "plot: no run has the metric")
     if arguments.json:
-        print(json.dumps([asdict(row) for row in rows]))
+        print(strict_json.dumps([asdict(row) for row in rows]))
     return 0
 
 

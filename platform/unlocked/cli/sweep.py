@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, import_given, wide_console
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     console.print(f"{again}all runs: unlocked compare --trials --experiment {config.tracking.experiment}    dashboard: "
                   f"unlocked ui", style="dim")
     if arguments.json:
-        print(json.dumps(summary | {"rows": [asdict(row) for row in summary["rows"]]}))
+        print(strict_json.dumps(summary | {"rows": [asdict(row) for row in summary["rows"]]}))
     return 1 if summary.get("broken") else 0
 
 
@@ -160,7 +160,7 @@ def _status(arguments: argparse.Namespace, console: Console) -> int:
     elif found.running or found.waiting or (found.total or 0) > summary["trials"]:
         console.print(f"nobody is at it; go on with: unlocked sweep {summary['study_dir']}/study.yaml", style="yellow")
     if arguments.json:
-        print(json.dumps(summary | {"rows": [asdict(row) for row in summary["rows"]], "waiting": found.waiting,
+        print(strict_json.dumps(summary | {"rows": [asdict(row) for row in summary["rows"]], "waiting": found.waiting,
                                     "running": [asdict(trial) for trial in found.running], "total": found.total}))
     return 0
 
@@ -173,7 +173,7 @@ def _compare(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.plot is not None:
         console.print(f"plot: {draw(searches, arguments.plot)}")
     if arguments.json:
-        print(json.dumps([asdict(search) for search in searches]))
+        print(strict_json.dumps([asdict(search) for search in searches]))
     return 0
 
 

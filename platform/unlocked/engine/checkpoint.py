@@ -24,6 +24,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unlocked import strict_json
 from unlocked.errors import RunFailed, reason
 
 _NAME = re.compile(r"step-(\d{8,})")
@@ -69,7 +70,7 @@ class Checkpoints:
             save_file({key: value.contiguous() for key, value in weights.items()}, temporary / "model.safetensors")
             for i, state in enumerate(states):
                 torch.save(state, temporary / f"worker-{i}.pt")
-            (temporary / "progress.json").write_text(json.dumps(asdict(progress)))
+            (temporary / "progress.json").write_text(strict_json.dumps(asdict(progress)))
             for path in temporary.iterdir():
                 _flush(path)
             _flush(temporary)
@@ -131,6 +132,7 @@ def load_states(checkpoint: Path, learners: int) -> tuple[Progress, list[dict[st
     """Progress and one state per module and replica. No code is executed: `weights_only=True`."""
     try:
         progress = Progress(**json.loads((checkpoint / "progress.json").read_text()))
+        progress.metrics = strict_json.numbers(progress.metrics)
         states = [torch.load(checkpoint / f"worker-{i}.pt", map_location="cpu", weights_only=True)
                   for i in range(learners)]
     except Exception as error:  # unpickling errors of any kind mean one thing: not a checkpoint of ours

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import time
@@ -15,6 +14,7 @@ from typing import IO, Any
 
 import yaml
 
+from unlocked import strict_json
 from unlocked.config import Config, from_tree, to_yaml
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError, DataError, UnlockedError, reason
@@ -70,7 +70,7 @@ class RunFolder:
 
     def write_summary(self, summary: dict[str, Any]) -> Path:
         path = self.path / "summary.json"
-        path.write_text(json.dumps(summary, indent=1))
+        path.write_text(strict_json.dumps(summary, indent=1))
         return path
 
     def release(self) -> None:

@@ -19,6 +19,7 @@ from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.loop import Silent, resume, train
 from unlocked.engine.plan import Plan
 from unlocked.errors import RunInterrupted, RunPruned, UnlockedError, reason
+from unlocked.strict_json import numbers
 from unlocked.tracking.spawn import StudyTracking
 
 HELD = 90.0  # seconds that a run folder may stay held: the workers of a killed driver take up to a minute to end
@@ -95,8 +96,9 @@ def _run(config: Config, job: Job, reporter: _Reporter, tracking: StudyTracking,
 def _summary(folder: Path) -> dict[str, Any] | None:
     """Of a run that had ended when its trial was interrupted."""
     try:
-        return json.loads((folder / "summary.json").read_text())
-    except (OSError, ValueError):
+        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+        return summary | {"metrics": numbers(summary["metrics"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # gone, or no summary of ours
         return None
 
 

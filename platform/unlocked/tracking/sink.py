@@ -8,7 +8,6 @@ artifacts overwrite themselves.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import posixpath
 import re
@@ -21,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from unlocked import strict_json
 from unlocked.security import redact
 from unlocked.tracking.folder import TrackingFolder, locked, read_json, write_json
 from unlocked.tracking.uris import artifact_root, sqlite_path
@@ -127,7 +127,7 @@ class Sink:
         if summary is not None:
             with tempfile.TemporaryDirectory() as draft:
                 file = Path(draft) / "summary.json"
-                file.write_text(json.dumps(summary, indent=2))
+                file.write_text(strict_json.dumps(summary, indent=2))
                 self._try([file], lambda _: self._client.log_artifact(self.run_id, str(file)))
         for key, value in self._parent(wait=0.0).items():
             self._client.set_tag(self.run_id, key, value)
