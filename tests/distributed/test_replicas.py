@@ -129,7 +129,7 @@ def test_two_replicas_of_backprop_equal_distributed_data_parallel(warm, norm):
                 losses.append(loss.item())
                 optimizer.zero_grad()
                 loss.backward()
-                clip_grad_norm_(network.parameters(), 1.0)
+                clip_grad_norm_(network.parameters(), 0.1)
                 optimizer.step()
             return losses, dict(network.named_parameters())
         finally:
