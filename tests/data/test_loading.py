@@ -172,7 +172,7 @@ def test_wrong_names_options_and_fractions_are_refused_with_the_nearest_match():
 def test_a_function_that_returns_no_raw_data_is_told_so():
     register_data("made_tuple")(lambda source: (X, Y))
     try:
-        assert "returned tuple, not RawData" in refused("made_tuple")
+        assert "its function <lambda> returned tuple, not RawData" in refused("made_tuple")
     finally:
         DATA._entries.pop("made_tuple")
 

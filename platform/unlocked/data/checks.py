@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from unlocked.data.arrays import as_array, wrong
 from unlocked.data.dataset import RawData
 from unlocked.data.text import EOS, PAD, SPECIAL
-from unlocked.errors import DataError
 
 Arrays = tuple[np.ndarray, np.ndarray]      # x (n, *in_shape), y (n,)
-
-
-def wrong(name: str, what: str) -> DataError:
-    return DataError(f"data {name!r}: {what}")
 
 
 def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
@@ -20,17 +16,19 @@ def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
     if (raw.x_test is None) != (raw.y_test is None):
         given, lacking = ("y_test", "x_test") if raw.x_test is None else ("x_test", "y_test")
         raise wrong(name, f"{given} is given but {lacking} is not")
-    for x in (raw.x_train, raw.x_test):
-        if raw.stretch and x is not None and len(x) % raw.stretch:
+    given = {"train": (raw.x_train, raw.y_train), "test": (raw.x_test, raw.y_test)}
+    splits = {part: (as_array(name, f"x_{part}", x), as_array(name, f"y_{part}", y))
+              for part, (x, y) in given.items() if x is not None}
+    for x, _ in splits.values():
+        if raw.stretch and x.ndim and len(x) % raw.stretch:
             raise wrong(name, f"{len(x)} rows are not episodes of {raw.stretch} rows each")
-    splits = {"train": (np.asarray(raw.x_train), np.asarray(raw.y_train))}
-    if raw.x_test is not None:
-        splits["test"] = (np.asarray(raw.x_test), np.asarray(raw.y_test))
     if task == "translation":
         _check_vocabularies(name, raw)
     for part, (x, y) in splits.items():
         _check_inputs(name, part, x)
-        if raw.symbols is not None:
+        if raw.symbols is None:
+            _check_layout(name, part, x, raw.channels)
+        else:
             _check_ids(name, f"x_{part}", x, len(raw.symbols))
         if task == "translation":
             _check_sources(name, part, x)
@@ -96,6 +94,21 @@ def _check_inputs(name: str, part: str, x: np.ndarray) -> None:
     if x.dtype.kind == "f" and not (finite := np.isfinite(x)).all():
         count, first = int((~finite).sum()), int(np.argwhere(~finite)[0, 0])
         raise wrong(name, f"x_{part} has values that are not finite: {count}, the first in example {first}")
+
+
+def _check_layout(name: str, part: str, x: np.ndarray, channels: str | None) -> None:
+    """Images whose channels stand behind their pixels would be read as many thin ones, and nothing would fail."""
+    if channels not in (None, "first", "last"):
+        raise wrong(name, f"channels is {channels!r}; it is 'first', 'last' or None")
+    if channels == "last" and x.ndim != 4:
+        raise wrong(name, f"x_{part} has shape {x.shape}; channels='last' is for images (n, height, width, channels)")
+    if channels is not None or x.ndim != 4:
+        return
+    _, rows, columns, last = x.shape
+    if min(rows, columns) > 4 and (last in (3, 4) or (last == 1 and rows == columns)):
+        raise wrong(name, f"x_{part} has shape {x.shape}, which looks like {rows} x {columns} images with their "
+                          f"{last} channel{'s' * (last > 1)} behind the pixels; RawData(..., channels='last') says so, "
+                          f"channels='first' that they are {rows} channels of {columns} x {last} pixels")
 
 
 def _check_class_ids(name: str, part: str, y: np.ndarray, n: int) -> None:

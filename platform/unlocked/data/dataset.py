@@ -108,6 +108,8 @@ class RawData(Traits):
         normalise: `"train"`: mean 0 and deviation 1 by statistics of the training split only, per channel of
             images and per feature of anything else (a constant feature is only centred); a fixed
             `(mean, std)`, each a number or one number per channel or feature; None (default): as given.
+        channels: where images have theirs: "first", or "last", behind the pixels, `(n, height, width, channels)`; None
+            (default) is first, but refuses shapes that look like last.
     """
 
     x_train: np.ndarray
@@ -116,6 +118,7 @@ class RawData(Traits):
     y_test: np.ndarray | None = None
     class_names: Sequence[str] | None = None
     normalise: Literal["train"] | tuple[float | Sequence[float], float | Sequence[float]] | None = None
+    channels: Literal["first", "last"] | None = None
 
 
 DATA: Registry[Callable[..., RawData]] = Registry("data")

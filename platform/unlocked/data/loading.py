@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlocked.data.checks import Arrays, checked_names, checked_splits, wrong
+from unlocked.blame import named, place, said
+from unlocked.data.arrays import wrong
+from unlocked.data.checks import Arrays, checked_names, checked_splits
 from unlocked.data.dataset import DATA, TEST_FRACTION, DataSet, RawData, Split
 from unlocked.data.source import Source
-from unlocked.errors import DataError, reason
+from unlocked.errors import DataError, UnlockedError, reason
 from unlocked.seeding import derive_seed
 from unlocked_models.registry import UnknownName, unknown
 
@@ -40,12 +42,12 @@ def load(name: str, *, root: str | Path | None = None, validation: float = 0.0, 
     read = _reader(name, options)
     if not 0 <= validation < 1:
         raise DataError(f"data.validation: {validation} is not a fraction from 0 up to, not including, 1")
-    raw = read(Source(name=name, root=_root(root), download=download), **options)
-    if not isinstance(raw, RawData):
-        raise wrong(name, f"its function returned {type(raw).__name__}, not RawData(x_train, y_train, ...)")
+    raw = _called(name, read, Source(name=name, root=_root(root), download=download), options)
     task = DATA.facts(name)["task"]
     splits = checked_splits(name, raw, task)
     names = checked_names(name, raw, splits, task)
+    if raw.channels == "last":
+        splits = {part: (np.moveaxis(x, -1, 1), y) for part, (x, y) in splits.items()}
     order = "kept" if raw.ordered else "by class" if task == "classification" else "drawn"
 
     if "test" not in splits:
@@ -93,6 +95,21 @@ def _reader(name: str, options: dict[str, Any]) -> Callable[..., RawData]:
         if p.default is p.empty and p.name not in options and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
             raise DataError(f"data.options.{p.name}: {name} needs this option")
     return read
+
+
+def _called(name: str, read: Callable[..., RawData], source: Source, options: dict[str, Any]) -> RawData:
+    """What a data function returns; whatever it raises is told with the line that raised it."""
+    try:
+        raw = read(source, **options)
+    except UnlockedError:
+        raise
+    except (Exception, SystemExit) as error:
+        at = place(error, read)
+        raise wrong(name, f"its function {named(read)} failed{f' at {at}' if at else ''}: {said(error)}") from error
+    if not isinstance(raw, RawData):
+        raise wrong(name, f"its function {named(read)} returned {type(raw).__name__}, not RawData(x_train, y_train, "
+                          f"...)")
+    return raw
 
 
 def _set_aside(name: str, whole: Arrays, fraction: float, seed: int, order: str,

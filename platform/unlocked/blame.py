@@ -1,0 +1,51 @@
+"""Whose line it was: the place in a user's own code at which an exception was raised."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import unlocked_models
+from unlocked.errors import reason
+
+
+def said(error: BaseException) -> str:
+    """`ValueError: what it says`."""
+    name, text = type(error).__name__, reason(error)
+    return text if text == name else f"{name}: {text}"
+
+
+def named(thing: Any) -> str:
+    """The name of a function or class; of anything else that of its type."""
+    return getattr(thing, "__name__", type(thing).__name__)
+
+
+def place(error: BaseException, function: Callable[..., Any] | None = None) -> str | None:
+    """`my_data.py:12`, of the innermost line in a user's code that the exception passed; with `function` also in that
+    function's file. None if it passed no such line."""
+    code = getattr(function, "__code__", None)
+    own = code.co_filename if code is not None else None
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename == own or is_users(frame.filename):
+            return f"{_shown(frame.filename)}:{frame.lineno}"
+    return None
+
+
+def is_users(file: str) -> bool:
+    """Whether a file is neither of the platform nor of Python and what is installed in it."""
+    if file.startswith("<frozen"):
+        return False
+    return file.startswith("<") or not any(Path(file).is_relative_to(home) for home in _ELSEWHERE)
+
+
+def _shown(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
+
+
+_ELSEWHERE = (Path(__file__).parent, Path(str(unlocked_models.__file__)).parent, Path(sys.prefix),
+              *(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib")))
