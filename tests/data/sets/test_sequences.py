@@ -34,6 +34,11 @@ def test_a_text_file_of_ones_own(tmp_path):
     assert set(data.symbols[4:]) == set("to be rn")
 
 
+def test_a_byte_order_mark_is_no_token(tmp_path):
+    (tmp_path / "mine.txt").write_bytes(b"\xef\xbb\xbf" + b"to be or not to be " * 40)
+    assert load("text", root=tmp_path, file="mine.txt", length=8).symbols[4:] == sorted(set("to be rn"))
+
+
 @pytest.mark.parametrize(("content", "options", "said"), [
     ("", {}, "the text is empty"), ("ab", {}, "a window of data.options.length 64 needs 65"),
     ("ab" * 99, {"length": 0}, "data.options.length: 0 is not at least 1"),

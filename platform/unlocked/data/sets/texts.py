@@ -38,7 +38,7 @@ def shakespeare(source: Source, length: int = 64, tokens: str = "char", vocabula
                 mirror: str = KARPATHY) -> RawData:
     """Tiny Shakespeare (Karpathy 2015), 1,115,394 characters; the last 10 % are the test split, as in nanoGPT."""
     text = source.files([DataFile("input.txt", "6fb458f1232090904fb40fe944165e91", ("tinyshakespeare.txt",))],
-                        ["shakespeare", "."], mirror)[0].read_text(encoding="utf-8")
+                        ["shakespeare", "."], mirror)[0].read_text(encoding="utf-8-sig")
     return _windows(source.name, text, length, tokens, vocabulary, test=0.1)
 
 
@@ -49,7 +49,7 @@ def text(source: Source, file: str, length: int = 64, tokens: str = "char", voca
     if path is None:
         raise DataError(f"data.options.file: {file} is no file, here or in {source.root}")
     try:
-        return _windows(source.name, path.read_text(encoding="utf-8"), length, tokens, vocabulary)
+        return _windows(source.name, path.read_text(encoding="utf-8-sig"), length, tokens, vocabulary)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"data.options.file: {path} cannot be read as UTF-8 text: {error}") from None
 

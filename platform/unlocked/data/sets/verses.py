@@ -47,7 +47,7 @@ def verses(source: Source, source_language: str = "en", target_language: str = "
 def _verses(path: Path) -> dict[tuple[int, int], str]:
     """Texts by chapter and verse."""
     try:
-        chapters = json.loads(path.read_text(encoding="utf-8"))
+        chapters = json.loads(path.read_text(encoding="utf-8-sig"))
         return {(chapter["id"], verse["id"]): verse["translation"]
                 for chapter in chapters for verse in chapter["verses"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
