@@ -96,6 +96,7 @@ def test_the_table_marks_the_control_and_tells_what_was_superseded(root: Path):
     assert "92.0 ± 2.0% [90.0, 94.0]" in text
     assert "frozen (control)" in text
     assert "1 earlier run of a repeated seed superseded" in text
+    assert "[lowest, highest]" in text
     console.print(render([]))
 
 

@@ -26,6 +26,11 @@ def is_png(path: Path | None) -> bool:
     return path is not None and path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+def test_a_name_with_dollars_is_no_formula(tmp_path: Path):
+    rows = [Row({"scheme": "dni", "data.options.path": r"$a\b$"}, {"0": {"test/accuracy": 0.9}})]
+    assert is_png(comparison(rows, tmp_path / "c.png"))  # which would end in an error of matplotlib's parser
+
+
 def test_the_comparison_shows_every_row_that_has_the_metric(tmp_path: Path):
     rows = [
         Row({"scheme": "dni"}, {"0": {"test/accuracy": 0.9}, "1": {"test/accuracy": 0.92}}),

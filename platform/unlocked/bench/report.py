@@ -8,21 +8,22 @@ from statistics import fmean, median
 from typing import Any
 
 from rich import box
-from rich.table import Table
+from rich.text import Text
 
 from unlocked.bench.measure import SPOILT, Spread, is_spoilt
 from unlocked.bench.overhead import Cost
 from unlocked.bench.reference import TOLERANCE, Comparison
 from unlocked.bench.scaling import REFERENCES, Scaling
 from unlocked.bench.sweeps import Throughput
+from unlocked.rich_text import PlainTable
 
 SHORT = {"backprop_1_thread": "1 thread", "backprop_all_threads": "all threads"}
 
 
-def overhead_table(costs: Sequence[Cost]) -> Table:
-    table = Table(title="Training loop against a plain PyTorch loop, paired by rounds: median and least-most;\n"
-                        "a tick is one step of one module",
-                  box=box.SIMPLE)
+def overhead_table(costs: Sequence[Cost]) -> PlainTable:
+    table = PlainTable(title="Training loop against a plain PyTorch loop, paired by rounds: median and least-most;\n"
+                             "a tick is one step of one module",
+                       box=box.SIMPLE)
     for heading in ("", "steps/s", "plain\nsteps/s", "ratio", "us per tick\nadded", "foreign\nCPU"):
         table.add_column(heading, justify="right" if heading else "left", overflow="fold")
     for cost in costs:
@@ -41,9 +42,9 @@ def overhead_json(costs: Sequence[Cost], threads: int) -> dict[str, Any]:
         "steps": cost.steps, "foreign_cpu": cost.foreign} for cost in costs}, "threads": threads}
 
 
-def reference_table(comparisons: Sequence[Comparison]) -> Table:
-    table = Table(title="Test metrics under backprop, by the platform and by a loop of plain PyTorch: means over the\n"
-                        "seeds; difference: relative, the greatest over the seeds", box=box.SIMPLE)
+def reference_table(comparisons: Sequence[Comparison]) -> PlainTable:
+    table = PlainTable(title="Test metrics under backprop, by the platform and by a loop of plain PyTorch: means over\n"
+                             "the seeds; difference: relative, the greatest over the seeds", box=box.SIMPLE)
     for heading in ("preset", "metric", "seeds", "platform", "plain", "difference", ""):
         table.add_column(heading, justify="left" if heading in ("preset", "metric") else "right")
     for comparison in comparisons:
@@ -51,7 +52,7 @@ def reference_table(comparisons: Sequence[Comparison]) -> Table:
             apart = comparison.difference(name)
             table.add_row("" if i else comparison.preset, name, "" if i else str(len(comparison.seeds)),
                           f"{fmean(comparison.platform[name]):.5g}", f"{fmean(comparison.plain[name]):.5g}",
-                          f"{apart:.2g}" if apart else "none", "" if apart <= TOLERANCE else "[red]too much[/]")
+                          f"{apart:.2g}" if apart else "none", "" if apart <= TOLERANCE else Text("too much", "red"))
     return table
 
 
@@ -61,19 +62,19 @@ def reference_json(comparisons: Sequence[Comparison]) -> dict[str, Any]:
         "difference": {name: c.difference(name) for name in c.names}} for c in comparisons}, "tolerance": TOLERANCE}
 
 
-def scaling_tables(scaling: Scaling) -> list[Table]:
+def scaling_tables(scaling: Scaling) -> list[PlainTable]:
     """What is gained, and where the time goes."""
     title = (f"{scaling.case}, {len(scaling.cut)} modules of {scaling.cut} blocks, {scaling.steps} steps a "
              f"round:\nsteps/s, and ratios within a round, median and least-most")
-    gained = Table(title=title, box=box.SIMPLE)
+    gained = PlainTable(title=title, box=box.SIMPLE)
     for heading in ("", "steps/s", *(f"over\n{SHORT.get(name, name)}" for name in REFERENCES)):
         gained.add_column(heading, justify="right" if heading else "left")
     for name, r in scaling.results.items():
         ratios = (r.ratios.get(other) for other in REFERENCES)
         gained.add_row(SHORT.get(name, name), f"{r.rate.median:,.2f}",
                        *(f"{x.median:.2f}\n{x.least:.2f}-{x.most:.2f}" if x else "" for x in ratios))
-    spent = Table(title="per module and step: milliseconds of computing, thereof on synthetic gradients, and of\n"
-                        "sending; share of the time spent waiting; memory of each worker", box=box.SIMPLE)
+    spent = PlainTable(title="per module and step: milliseconds of computing, thereof on synthetic gradients, and of\n"
+                             "sending; share of the time spent waiting; memory of each worker", box=box.SIMPLE)
     for heading in ("", "computing", "SG", "sending", "waiting", "peak, MB", "MB moved", "schedule"):
         spent.add_column(heading, justify="right" if heading else "left")
     for name, r in scaling.results.items():
@@ -107,9 +108,10 @@ def scaling_json(scaling: Scaling) -> dict[str, Any]:
     }
 
 
-def sweep_table(throughput: Throughput) -> Table:
+def sweep_table(throughput: Throughput) -> PlainTable:
     many = next(name for name in throughput.rates if name not in throughput.ratios)
-    table = Table(title=f"{throughput.trials} trials a round, paired by rounds: median and least-most", box=box.SIMPLE)
+    table = PlainTable(title=f"{throughput.trials} trials a round, paired by rounds: median and least-most",
+                       box=box.SIMPLE)
     for heading in ("", "trials/min", f"{many.replace('_', ' ')} over it"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, rate in throughput.rates.items():

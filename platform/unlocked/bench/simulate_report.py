@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from rich import box
-from rich.table import Table
 
 from unlocked.bench.report import SHORT
 from unlocked.bench.simulate import ONE
 from unlocked.bench.what_if import WhatIf
+from unlocked.rich_text import PlainTable
 
 
 def simulation_notes(result: WhatIf) -> list[str]:
@@ -33,10 +33,10 @@ def simulation_notes(result: WhatIf) -> list[str]:
     ]
 
 
-def simulation_table(result: WhatIf) -> Table:
+def simulation_table(result: WhatIf) -> PlainTable:
     modules = len(result.modules)
-    table = Table(title=f"Predicted over {modules} modules: steady, and the first {result.steps:,} steps with filling",
-                  box=box.SIMPLE)
+    table = PlainTable(title=f"Predicted over {modules} modules: steady, and the first {result.steps:,} steps with "
+                             "filling", box=box.SIMPLE)
     for heading in ("", "steps/s", "speed-up", f"of {modules}", "waiting:\nmean", "\nmost", "speed-up\nfilling"):
         table.add_column(heading, justify="right" if heading else "left", overflow="fold")
     one = result.simulation.predictions[ONE].rate

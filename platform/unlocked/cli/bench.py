@@ -193,7 +193,7 @@ def simulate(arguments: argparse.Namespace, config: Any) -> int:
                      None if latency is None else 1e-6 * latency, None if bandwidth is None else 1e9 * bandwidth,
                      arguments.imports, note=lambda text: _say(console, text))
     for line in simulation_notes(result):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
     _show(console, [simulation_table(result)], None)
     for name, reason in result.simulation.left_out.items():
         _say(console, f"{name} left out: {reason}")
@@ -257,5 +257,4 @@ def _show(console: Any, tables: list[Any], warning: str | None) -> None:
 
 
 def _say(console: Any, text: str, style: str | None = None) -> None:
-    """As it is: the words of a failure may hold brackets."""
-    console.print(text, style=style, highlight=False, markup=False)
+    console.print(text, style=style, highlight=False)

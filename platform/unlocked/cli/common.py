@@ -25,9 +25,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], n
 
 def wide_console(width: int = 200, **options: Any) -> Console:
     """A console of `width` columns where it writes to a file or a pipe, which has none to fit into."""
-    from rich.console import Console
+    from unlocked.rich_text import plain_console
 
-    console = Console(**options)
+    console = plain_console(**options)
     if not console.is_terminal:
         console.width = width
     return console

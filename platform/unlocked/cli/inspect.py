@@ -39,15 +39,12 @@ def list_(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(strict_json.dumps(rows))
         return 0
-    from rich.console import Console
-    from rich.table import Table
+    from unlocked.rich_text import PlainTable, plain_console
 
-    table = Table()
-    for heading in rows[0] if rows else ():
-        table.add_column(heading)
+    table = PlainTable(*rows[0] if rows else ())
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+    plain_console().print(table)
     return 0
 
 
@@ -156,13 +153,14 @@ def doctor(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(strict_json.dumps([{"check": name, "ok": ok, "finding": finding} for name, ok, finding in checks]))
     else:
-        from rich.console import Console
-        from rich.table import Table
+        from rich.text import Text
 
-        table = Table("check", "", "finding")
+        from unlocked.rich_text import PlainTable, plain_console
+
+        table = PlainTable("check", "", "finding")
         for name, ok, finding in checks:
-            table.add_row(name, "[green]ok[/]" if ok else "[red]wrong[/]", finding)
-        Console().print(table)
+            table.add_row(name, Text("ok", "green") if ok else Text("wrong", "red"), finding)
+        plain_console().print(table)
     return 0 if all(ok for _, ok, _ in checks) else 1
 
 

@@ -179,21 +179,22 @@ def _follow(cluster: Cluster, job_id: str) -> int:
 
 
 def _table(found: list[Job], as_json: bool) -> int:
-    from rich.table import Table
+    from rich.text import Text
 
     from unlocked.cli.sweep_display import duration
     from unlocked.jobs.table import words
+    from unlocked.rich_text import PlainTable
 
     if as_json:
         print(strict_json.dumps([{"id": job.id, "kind": job.spec.kind, "command": job.spec.words, "state": job.state,
                            "position": job.position, "needs": job.spec.needs, "submitted": job.submitted,
                            "started": job.started, "ended": job.ended, "message": job.message} for job in found]))
         return 0
-    table = Table("job", "state", "needs", "submitted", "took", "what")
+    table = PlainTable("job", "state", "needs", "submitted", "took", "what")
     for job in found:
         state = f"waiting, {job.position}." if job.position else job.state
         took = duration((job.ended or time.time()) - job.started) if job.started else ""
-        table.add_row(job.id, f"[{_COLOURS.get(job.state, 'default')}]{state}[/]", words(job.spec.needs),
+        table.add_row(job.id, Text(state, _COLOURS.get(job.state, "default")), words(job.spec.needs),
                       time.strftime("%m-%d %H:%M:%S", time.localtime(job.submitted)), took,
                       " ".join(job.spec.words) if not job.message else job.message)
     wide_console().print(table if found else "no jobs")

@@ -6,20 +6,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from unlocked.cli.terminal import Lossy
 from unlocked.engine.plan import Plan
+from unlocked.rich_text import plain_console
 
 
 class Display:
     """Reports one run to the person at the terminal."""
 
     def __init__(self, quiet: bool = False):
-        self.console = Console(file=Lossy(sys.stdout), quiet=quiet, highlight=False,  # type: ignore[arg-type]
-                               soft_wrap=True)
+        self.console = plain_console(file=Lossy(sys.stdout), quiet=quiet, highlight=False, soft_wrap=True)
         self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
                              TextColumn("{task.fields[status]}"), TimeRemainingColumn(), console=self.console,
                              transient=True)
@@ -37,10 +36,10 @@ class Display:
         modules = f"{plan.modules} module{'s' * (plan.modules > 1)}"
         workers = f"{plan.workers} Ray workers" if plan.launcher == "ray" else "this process"
         at = f", from step {step}" if step else ""
-        self.console.print(f"[bold]{escape(config.name)}[/]: {config.model['name']} on {config.data.name} under "
-                           f"[bold]{config.scheme.name}[/], {modules} in {workers}, "
-                           f"{plan.schedule}, seed {config.seed}{at}")
-        self.console.print(f"  {run_dir}", markup=False)
+        self.console.print(Text.assemble(
+            (config.name, "bold"), f": {config.model['name']} on {config.data.name} under ",
+            (config.scheme.name, "bold"), f", {modules} in {workers}, {plan.schedule}, seed {config.seed}{at}"))
+        self.console.print(f"  {run_dir}")
         self._epochs = config.train.epochs
         if self._task is None:
             self._task = self._bar.add_task(config.scheme.name, total=plan.total_steps, completed=step, status="")
@@ -66,17 +65,17 @@ class Display:
         self.console.print("  " + "  ".join(parts))
 
     def note(self, text: str) -> None:
-        self.console.print(f"  {text}", style="yellow", markup=False)  # a failure's words may hold brackets
+        self.console.print(f"  {text}", style="yellow")
 
 
 def print_summary(summary: dict[str, Any]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console(highlight=False, soft_wrap=True)
     tests = "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items() if name.startswith("test/"))
     waits = [f"{w:.0%}" for w in summary["wait_fraction"] or []]
     waited = f", waiting {' '.join(waits)}" if len(waits) > 1 and summary["launcher"] == "ray" else ""
     rate = summary["steps_per_second"]  # None where a finished run was resumed
     speed = f"{rate:.0f} steps/s{waited}, " if rate is not None else ""
-    console.print(f"[bold]{summary['scheme']}[/]: {tests} ({summary['tested']} weights), {speed}"
-                  f"{summary['seconds']:.1f} s in all")
+    console.print(Text.assemble((summary["scheme"], "bold"), f": {tests} ({summary['tested']} weights), {speed}"
+                                f"{summary['seconds']:.1f} s in all"))
     console.print(f"  run folder: {summary['run_dir']}    compare: unlocked compare    dashboard: unlocked ui",
-                  style="dim", markup=False)
+                  style="dim")

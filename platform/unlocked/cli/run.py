@@ -72,15 +72,13 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def _dry_run(config: Any) -> int:
-    from rich.console import Console
-    from rich.table import Table
-
     from unlocked.engine.plan import describe, load_data
     from unlocked.engine.transfer import plan_run
+    from unlocked.rich_text import PlainTable, plain_console
 
     plan = plan_run(config, load_data(config))
-    table = Table(title=f"{config.model['name']} under {config.scheme.name}: {plan.modules} modules x "
-                        f"{config.parallel.replicas} replicas, {plan.schedule}")
+    table = PlainTable(title=f"{config.model['name']} under {config.scheme.name}: {plan.modules} modules x "
+                             f"{config.parallel.replicas} replicas, {plan.schedule}")
     for heading in ("module", "blocks", "params", "SG params", "cost", "memory", "sends", "place"):
         table.add_column(heading, justify="right")
     for row in describe(plan):
@@ -89,7 +87,7 @@ def _dry_run(config: Any) -> int:
         table.add_row(str(row["module"]), row["blocks"], f"{row['parameters']:,}", f"{row['sg_parameters']:,}",
                       f"{row['cost_share']:.0%}", f"{row['memory_bytes'] / 2**20:.1f} MiB",
                       "x".join(map(str, row["out_shape"])), place)
-    console = Console()
+    console = plain_console()
     console.print(table)
     console.print(f"{plan.n_train:,} training examples, {plan.steps_per_epoch} steps per epoch, {plan.total_steps:,} "
                   f"steps; memory counts weights, gradients, optimiser state and kept boundaries, without activations")

@@ -132,7 +132,7 @@ def _show(console: Console, config: Config, summary: dict[str, Any]) -> None:
         console.print(f"{promises - len(broken)} of {promises} promises of the presets hold (expect)",
                       style="red" if broken else "green")
         for line in broken:
-            console.print(f"  {line}", style="red", markup=False)
+            console.print(f"  {line}", style="red")
     if summary["pruned"]:
         console.print(f"{summary['pruned']} of {summary['trials']} trials were ended early")
     if failed := summary["failed"]:
@@ -142,18 +142,21 @@ def _show(console: Console, config: Config, summary: dict[str, Any]) -> None:
 
 def _status(arguments: argparse.Namespace, console: Console) -> int:
     """What the record says, whether somebody is at it or not; nothing is started or changed."""
+    from rich.text import Text
+
     from unlocked.cli.sweep_display import duration
     from unlocked.studies.status import status
 
     found = status(arguments.status, Path(arguments.runs))
     of = f" of {found.total}" if found.total is not None else ""
     summary = found.summary
-    console.print(f"[bold]{summary['study']}[/]: {summary['trials']}{of} trials behind it: {summary['complete']} "
-                  f"complete, {summary['pruned']} pruned, {len(summary['failed'])} failed; {len(found.running)} "
-                  f"running, {found.waiting} waiting")
+    console.print(Text.assemble(
+        (summary["study"], "bold"), f": {summary['trials']}{of} trials behind it: {summary['complete']} complete, "
+        f"{summary['pruned']} pruned, {len(summary['failed'])} failed; {len(found.running)} running, "
+        f"{found.waiting} waiting"))
     for trial in found.running:
         at = f", epoch {trial.epoch}: {trial.value:.4f}" if trial.epoch is not None else ""
-        console.print(f"  running for {duration(trial.seconds)}: trial {trial.number}  {trial.words}{at}", markup=False)
+        console.print(f"  running for {duration(trial.seconds)}: trial {trial.number}  {trial.words}{at}")
     _show(console, found.config, summary)
     if found.held:
         console.print("a process is at it")

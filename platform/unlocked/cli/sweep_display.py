@@ -7,14 +7,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from unlocked.cli.terminal import Lossy
 from unlocked.config import Config
+from unlocked.rich_text import PlainTable, plain_console
 from unlocked.studies.driver import Progress
 
 
@@ -30,8 +29,7 @@ class Display:
     """A line for every trial that ends; below them, on a terminal, those under way and how long the rest will take."""
 
     def __init__(self, config: Config, quiet: bool = False):
-        self.console = Console(file=Lossy(sys.stdout), quiet=quiet, highlight=False,  # type: ignore[arg-type]
-                               soft_wrap=True)
+        self.console = plain_console(file=Lossy(sys.stdout), quiet=quiet, highlight=False, soft_wrap=True)
         self._metric = config.sweep.metrics()[0]
         self._running: dict[int, _Running] = {}
         self._latest: Progress | None = None
@@ -47,7 +45,7 @@ class Display:
         before = f", {done} of them done before" if done else ""
         many = f"{total} trials" if total is not None else "trials until the time is up"
         together = f", {at_once} at once" if at_once > 1 else ""
-        self.console.print(f"[bold]{escape(folder.name)}[/]: {many}{together}{before}\n  {escape(str(folder))}")
+        self.console.print(Text.assemble((folder.name, "bold"), f": {many}{together}{before}\n  {folder}"))
         if self.console.is_terminal and at_once:
             self._live.start()
 
@@ -74,22 +72,22 @@ class Display:
         of = f"/{progress.total}" if progress.total is not None else ""
         line = (f"  {progress.done:>{len(of[1:])}}{of}  {progress.trial}  {result}  {progress.seconds:.1f} s"
                 f"{best}{left}")
-        self.console.print(line, style=style, markup=False)  # values and messages hold brackets
+        self.console.print(line, style=style)
 
     def retried(self, number: int, text: str) -> None:
         self._running.pop(number, None)
         self.note(text)
 
     def note(self, text: str) -> None:
-        self.console.print(f"  {text}", style="yellow", markup=False)
+        self.console.print(f"  {text}", style="yellow")
 
     def _table(self) -> Group:
-        table = Table.grid(padding=(0, 2))
+        table = PlainTable.grid(padding=(0, 2))
         now = time.monotonic()
         for number, running in sorted(self._running.items()):
             value = "" if running.value is None else f"{self._metric} {running.value:.4f}"
-            table.add_row(Text(f"trial {number}"), Text(running.words, overflow="ellipsis", no_wrap=True),
-                          Text(running.epoch), Text(value), Text(duration(now - running.began)))
+            table.add_row(f"trial {number}", Text(running.words, overflow="ellipsis", no_wrap=True), running.epoch,
+                          value, duration(now - running.began))
         if self._latest is None:
             return Group(table)
         done = self._latest

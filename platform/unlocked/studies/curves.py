@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import median
 
 from rich import box
-from rich.table import Table
 
 from unlocked.config import Config, load_config
 from unlocked.errors import ConfigError
+from unlocked.rich_text import PlainTable
 from unlocked.studies.search import is_grid, words_of
 from unlocked.studies.space import Space
 from unlocked.studies.status import find_study
@@ -60,11 +60,12 @@ def read(name: str, runs: Path) -> tuple[str, Config, list[Record]]:
     return name, config, records
 
 
-def table(searches: Sequence[Search]) -> Table:
+def table(searches: Sequence[Search]) -> PlainTable:
     """A row per sampler and pruner; values are medians over its studies, with the least and the greatest."""
     _check(searches)
     trials = min(len(search.best) for search in searches)
-    shown = Table(title=f"{searches[0].metric}: the best so far, median over studies [least, greatest]", box=box.SIMPLE)
+    shown = PlainTable(title=f"{searches[0].metric}: the best so far, median over studies [least, greatest]",
+                       box=box.SIMPLE)
     for heading in ("", "studies", f"after {trials // 2} trials", f"after {trials} trials", "training steps"):
         shown.add_column(heading, justify="right" if heading else "left")
     for label, group in grouped(searches).items():

@@ -18,7 +18,7 @@ from unlocked.tracking.sink import init_lock
 from unlocked.tracking.uris import reachable, resolve_uri, sqlite_path
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from unlocked.rich_text import PlainTable
 
 GROUP_BY = ("model", "scheme")
 METRICS = ("test/accuracy", "best/val_accuracy", "time/steps_per_second", "time/wait_fraction")
@@ -122,12 +122,12 @@ def compare(
     return sorted(rows.values(), key=lambda row: (row.is_control, -_mean(row, metrics[0]), row.label))
 
 
-def render(rows: Sequence[Row], metrics: Sequence[str] = METRICS) -> Table:
+def render(rows: Sequence[Row], metrics: Sequence[str] = METRICS) -> PlainTable:
     """A rich table; its caption explains the numbers and says how many runs were superseded."""
-    from rich.table import Table
+    from unlocked.rich_text import PlainTable
 
     shown = [metric for metric in metrics if any(row.values(metric) for row in rows)]
-    table = Table(caption=_caption(rows), caption_justify="left", title_justify="left")
+    table = PlainTable(caption=_caption(rows), caption_justify="left", title_justify="left")
     for key in rows[0].group if rows else ():
         table.add_column(key)
     table.add_column("seeds", justify="right")
@@ -253,5 +253,5 @@ def _caption(rows: Sequence[Row]) -> str:
     words = "mean ± standard deviation over seeds [lowest, highest]"
     if superseded := sum(row.superseded for row in rows):
         runs = "run" if superseded == 1 else "runs"
-        words += f"; {superseded} earlier {runs} of a repeated seed superseded"
+        words += f"\n{superseded} earlier {runs} of a repeated seed superseded"
     return words

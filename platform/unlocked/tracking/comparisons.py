@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unlocked.tracking.compare import ABSENT
-from unlocked.tracking.figures import BLUE, GREEN, GREY, ORANGE, PINK, drawing
+from unlocked.tracking.figures import BLUE, GREEN, GREY, ORANGE, PINK, drawing, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accu
             panel.plot(values, [place] * len(values), "o", markersize=4, color="white", mec="#222222")
             number = _number(mean, metric, digits=4 if close else 3)
             panel.text(max(values) + 0.025 * room, place, number, va="center", fontsize=9)
-        names = [f"{row.label}{' (control)' if row.is_control else ''}" for row in rows]
+        names = [literal(f"{row.label}{' (control)' if row.is_control else ''}") for row in rows]
         panel.set_yticks(range(len(rows)), names)
         panel.set_ylim(max(len(rows), 2) - 0.5, -0.5)
         panel.grid(axis="y", visible=False)
@@ -161,7 +161,7 @@ def _name_lines(panel: Axes, lines: Sequence[_Line], right: float) -> None:
     for cluster in clusters:
         for place, line in enumerate(cluster):
             y = _bottom(cluster, room) + (place + 0.5) * room
-            panel.annotate(line.name, (right, y), xytext=(10, 0), textcoords="offset points", va="center",
+            panel.annotate(literal(line.name), (right, y), xytext=(10, 0), textcoords="offset points", va="center",
                            color=line.look["color"], fontsize=9, annotation_clip=False)
     panel.set_ylim(low, high)
 

@@ -84,7 +84,7 @@ def confusion_matrix(
     with drawing(path, size=(side + 0.7, side)) as (figure, (panel,)):
         image = panel.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
         ticks = np.arange(0, n, max(1, math.ceil(n / 30)))
-        names = [str(class_names[int(tick)]) for tick in ticks]
+        names = [literal(str(class_names[int(tick)])) for tick in ticks]
         upright = max(map(len, names)) <= 3
         panel.set_xticks(ticks, names, rotation=0 if upright else 45, ha="center" if upright else "right")
         panel.set_yticks(ticks, names)
@@ -115,8 +115,8 @@ def attention(
     with drawing(path, columns=len(maps), size=size) as (figure, panels):
         for panel, (weights, source, target) in zip(panels, maps, strict=True):
             image = panel.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
-            panel.set_xticks(range(len(source)), source, rotation=60, ha="right", fontsize=8)
-            panel.set_yticks(range(len(target)), target, fontsize=8)
+            panel.set_xticks(range(len(source)), list(map(literal, source)), rotation=60, ha="right", fontsize=8)
+            panel.set_yticks(range(len(target)), list(map(literal, target)), fontsize=8)
             panel.grid(False)
             panel.spines[["left", "bottom"]].set_visible(False)
             panel.tick_params(length=0)
@@ -152,6 +152,11 @@ def sg_loss(history: History, path: Path) -> Path | None:
             panel.set_yscale("log")
         panel.set(title="Loss of the synthetic-gradient models", xlabel="step", ylabel="squared error")
     return path
+
+
+def literal(text: str) -> str:
+    """Text that matplotlib shows as it is: between two dollars it would set a formula."""
+    return text.replace("$", r"\$")
 
 
 @contextmanager
