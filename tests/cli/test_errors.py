@@ -44,6 +44,9 @@ def assert_one_line(done, code, *words):
     (["data.batch_size=5000"], ["data.batch_size: 5000 is larger than the", "digits"]),
     (["train.patience=3", "data.validation=0"], ["train.patience: 3 needs a validation split"]),
     (["tracking.uri=nonsense"], ["tracking.uri"]),
+    (["tracking.uri=http://"], ["tracking.uri: 'http://' names no host"]),
+    (["tracking.uri=http://127.0.0.1:99999", "--dry-run"], ["tracking.uri", "Port out of range"]),
+    (["parallel.address=127.0.0.1:99999"], ["parallel.address", "expected HOST:PORT"]),
     (["name=${oc.env:HOME}"], ["calls a resolver"]),
     (["no_equals_sign"], ["an override is key=value"]),
 ])
@@ -61,11 +64,40 @@ def test_a_wrong_override_ends_in_one_line(unlocked, overrides, words):
     (["train", "quickstart", "--wrong"], "--wrong"),
     (["evaluate", "nowhere"], "nowhere is not a run folder"),
     (["list", "nothing"], "nothing"),
+    (["ui", "--port", "99999"], "--port: 99999 is out of range; expected 1 to 65535"),
+    (["ui", "--port", "-1"], "--port: -1 is out of range"),
+    (["ui", "--host", "two words"], "--host: 'two words' is no host"),
+    (["ui", "--allow-host", "a/b"], "--allow-host: 'a/b' is no host"),
+    (["ui", "--uri", "http://"], "--uri: 'http://' names no host"),
+    (["compare", "--uri", "http://127.0.0.1:99999"], "--uri: 'http://127.0.0.1:99999' is not an address"),
+    (["doctor", "--uri", "nonsense"], "--uri: 'nonsense' is not a tracking address"),
+    (["doctor", "--address", "http://h:0"], "--address: 'http://h:0' has no port"),
+    (["cluster", "up", "--port", "99999"], "--port: 99999 is out of range"),
+    (["cluster", "up", "--port", "0"], "--port: 0 is out of range"),
+    (["cluster", "up", "--host", "two words"], "--host: 'two words' is no host"),
+    (["cluster", "up", "--gpus", "-1"], "--gpus: -1 is out of range; expected at least 0"),
+    (["cluster", "up", "--cpus", "0"], "--cpus: 0 is out of range; expected at least 1"),
+    (["cluster", "up", "--workers", "-1"], "--workers: -1 is out of range"),
+    *[([*command, "--address", "http://127.0.0.1:99999"], "--address: 'http://127.0.0.1:99999' is not an address")
+      for command in (["jobs"], ["queue"], ["logs", "x"], ["stop", "x"], ["submit", "train", "quickstart"])],
     ([], "COMMAND"),
     (["fly"], "fly"),
 ])
 def test_a_wrong_command_ends_in_one_line(unlocked, words, said):
     assert_one_line(unlocked(*words), 2, said)
+
+
+@pytest.mark.parametrize("words", [
+    ["doctor", "--address"], ["compare", "--uri"], ["ui", "--uri"],
+], ids=lambda words: words[0])
+def test_an_address_where_nobody_listens_ends_in_one_line_and_1(unlocked, words):
+    done = unlocked(*words, "http://127.0.0.1:1")
+    assert_one_line(done, 1, "http://127.0.0.1:1", "answers")
+
+
+def test_an_address_of_the_environment_is_named_by_its_variable(unlocked, monkeypatch):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "nonsense")
+    assert_one_line(unlocked("jobs"), 2, "RAY_API_SERVER_ADDRESS: 'nonsense' is not an address")
 
 
 def test_an_open_dashboard_without_a_login_ends_in_one_line(unlocked, monkeypatch):

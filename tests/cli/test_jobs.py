@@ -28,7 +28,8 @@ def test_only_http_addresses_are_taken(unlocked, address):
     """Ray would import a module that an address names."""
     done = unlocked("jobs", "--address", address)
     assert done.code == 2
-    assert f"--address: '{address}' is not the http(s):// address" in done.err
+    assert f"--address: {address!r}" in done.err
+    assert "expected http://HOST:PORT or https://HOST:PORT" in done.err
 
 
 @pytest.mark.parametrize("words", [["submit", "train"], ["submit", "train", "quickstart", "--resume", "x"],

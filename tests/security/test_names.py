@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unlocked.errors import ConfigError
-from unlocked.security import is_host, refuse_address
+from unlocked.security import is_host, refuse_address, refuse_cluster, refuse_place, refuse_store
 
 
 @pytest.mark.parametrize("address", [
@@ -43,3 +43,42 @@ def test_a_database_names_its_driver_behind_its_scheme():
 @pytest.mark.parametrize("host", ["a" * 64, "a b", "h/x", "h:80", "1.2.3.4.5", "é"])
 def test_what_is_no_host(host):
     assert not is_host(host)
+
+
+@pytest.mark.parametrize("uri", [
+    "http://h:5000", "https://ann:pw@h", "sqlite:///runs/mlflow.db", "sqlite:////srv/mlflow.db", "postgresql:///runs",
+    "postgresql+psycopg2://ann:p/w@db:5432/runs", "mysql://db/runs", "mssql+pyodbc:///?odbc_connect=x",
+])
+def test_a_store_is_accepted(uri):
+    refuse_store("tracking.uri", uri)
+
+
+@pytest.mark.parametrize("uri", ["", "nonsense", "http://", "http://h:99999", "sqlite://", "sqlite:///", "mysql://",
+                                 "sqlite:runs", "postgresql://db:0/runs", "file:///runs",
+                                 "postgresql://ann:pw@:1/runs"])
+def test_what_names_no_store_is_one_line(uri):
+    with pytest.raises(ConfigError, match=r"^tracking\.uri: ") as refused:
+        refuse_store("tracking.uri", uri)
+    assert "\n" not in str(refused.value)
+    assert "pw" not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["auto", "127.0.0.1:6379", "ray://head.example:10001", "[::1]:6379"])
+def test_an_address_of_a_cluster_is_accepted(address):
+    refuse_cluster("parallel.address", address)
+
+
+@pytest.mark.parametrize("address", ["", "local", "h h:1", "head.example", "h:99999", "h:", ":6379", "http://h:1", "ray://"])
+def test_what_is_no_address_of_a_cluster_is_one_line(address):
+    with pytest.raises(ConfigError, match=r"^parallel\.address: .*expected HOST:PORT, ray://HOST:PORT or auto$"):
+        refuse_cluster("parallel.address", address)
+
+
+@pytest.mark.parametrize(("host", "port", "said"), [
+    ("127.0.0.1", 99999, "--port: 99999 is out of range; expected 1 to 65535"), ("::", 0, "--port: 0 is out of range"),
+    ("h", -1, "--port: -1"), ("two words", 80, "--host: 'two words' is no host"), ("", 80, "--host: '' is no host"),
+])
+def test_where_no_server_can_listen(host, port, said):
+    with pytest.raises(ConfigError) as refused:
+        refuse_place("--host", host, "--port", port)
+    assert said in str(refused.value)

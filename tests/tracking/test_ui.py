@@ -44,8 +44,12 @@ def test_a_port_in_use_names_a_free_one(tmp_path: Path):
 
 def test_a_tracking_server_is_only_pointed_to():
     said: list[str] = []
-    assert serve("https://ann:pw@mlflow.example", say=said.append) == 0
-    assert said == ["MLflow runs at https://***@mlflow.example"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert serve(f"http://ann:pw@127.0.0.1:{port}", say=said.append) == 0
+    assert said == [f"MLflow runs at http://***@127.0.0.1:{port}"]
+    with pytest.raises(UnlockedError, match=r"nobody answers at http://\*\*\*@127\.0\.0\.1"):
+        serve(f"http://ann:pw@127.0.0.1:{port}", say=said.append)
 
 
 def test_the_server_is_bound_to_loopback_and_answers_only_to_its_own_name():

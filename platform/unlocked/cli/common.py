@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlocked.errors import ConfigError
 from unlocked.plugins import import_modules
+from unlocked.security import refuse_store
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +33,15 @@ def wide_console(width: int = 200, **options: Any) -> Console:
     if not console.is_terminal:
         console.width = width
     return console
+
+
+def store_address(text: str) -> str:
+    """The `type` of an option that names MLflow's store."""
+    try:
+        refuse_store("--uri", text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--uri: ")) from None
+    return text
 
 
 def add_import(parser: argparse.ArgumentParser) -> None:

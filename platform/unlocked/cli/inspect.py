@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, add_import, import_given
+from unlocked.cli.common import add_command, add_import, import_given, store_address
 from unlocked.errors import reason
 from unlocked.security import authenticate
 
@@ -134,7 +134,8 @@ def add_doctor(commands: Any) -> None:
         "  unlocked doctor --address http://127.0.0.1:8265 --runs /mnt/shared/runs --uri http://mlflow:5000\n")
     parser.add_argument("--runs", help="the runs folder to check (default: runs; of a cluster: none)")
     parser.add_argument("--address", metavar="URL", help="examine the nodes of this cluster instead")
-    parser.add_argument("--uri", help="with --address: an MLflow tracking address that every node should reach")
+    parser.add_argument("--uri", type=store_address,
+                        help="with --address: an MLflow tracking address that every node should reach")
     parser.add_argument("--json", action="store_true", help="one JSON line instead of a table")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, wide_console
+from unlocked.cli.common import add_command, store_address, wide_console
 from unlocked.errors import ConfigError
 
 
@@ -78,4 +78,5 @@ def ui(arguments: argparse.Namespace) -> int:
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", default="runs", help="the runs folder (default: runs)")
-    parser.add_argument("--uri", help="an MLflow tracking address, instead of the database in the runs folder")
+    parser.add_argument("--uri", type=store_address,
+                        help="an MLflow tracking address, instead of the database in the runs folder")

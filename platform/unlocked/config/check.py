@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config
 from unlocked.config.schemes import DEFAULT
 from unlocked.errors import ConfigError
-from unlocked.security import refuse_name
+from unlocked.security import refuse_cluster, refuse_name, refuse_store
 from unlocked_models.registry import GIVEN, MODELS, Registry, unknown
 
 
@@ -20,6 +20,10 @@ def check_values(config: Config) -> None:
     """Everything that can be said without looking at the data. Raises `ConfigError`, one line."""
     refuse_name("name", config.name)
     refuse_name("tracking.experiment", config.tracking.experiment)
+    if config.tracking.uri not in (None, "off"):
+        refuse_store("tracking.uri", config.tracking.uri)
+    if config.parallel.address is not None:
+        refuse_cluster("parallel.address", config.parallel.address)
     _check_ranges(config)
     _check_choices(config)
     _check_names(config)

@@ -12,7 +12,7 @@ from typing import Any
 from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.jobs.spec import Resources
 from unlocked.jobs.table import Job, read_table, total
-from unlocked.security import authenticate, redact, token_path
+from unlocked.security import authenticate, redact, refuse_address, token_path
 
 ADDRESS = "RAY_API_SERVER_ADDRESS"  # Ray's clients let it win over any address that they are given
 LOOK = 0.5  # seconds between two looks at what a job does
@@ -24,13 +24,12 @@ class Cluster:
 
     def __init__(self, address: str | None = None):
         """Raises `ConfigError` for no address or another kind, `UnlockedError` for no answer or a refused token."""
+        key = "--address" if address else ADDRESS
         address = address or os.environ.get(ADDRESS)
         if not address:
             raise ConfigError(f"--address: which cluster? set {ADDRESS}=http://HOST:8265, or start one on this "
                               "machine: unlocked cluster up")
-        if not address.startswith(("http://", "https://")):
-            raise ConfigError(f"--address: {redact(address)!r} is not the http(s):// address of a head node's "
-                              "dashboard, such as http://127.0.0.1:8265")
+        refuse_address(key, address)
         self.address = os.environ[ADDRESS] = address.rstrip("/")
         authenticate()
         from ray.job_submission import JobSubmissionClient

@@ -22,7 +22,7 @@ from unlocked.engine.cluster import private_folder
 from unlocked.errors import ConfigError, RunFailed, UnlockedError
 from unlocked.jobs.client import Cluster
 from unlocked.network import free_port
-from unlocked.security import authenticate, is_loopback
+from unlocked.security import authenticate, is_loopback, refuse_place
 from unlocked.security.token import is_disabled
 from unlocked.tracking.folder import identify_process, process_alive, read_json, write_json
 
@@ -59,11 +59,13 @@ def up(workers: int = 0, cpus: int | None = None, gpus: int | None = None, host:
     """
     if (other := running()) is not None:
         raise UnlockedError(f"a cluster is running here: {other.address} (unlocked cluster status)")
+    refuse_place("--host", host, "--port", port)
     if not is_loopback(host) and is_disabled():
         raise ConfigError(f"--host {host}: whoever reaches a cluster without a token runs code on it; unset "
                           "RAY_AUTH_MODE")
-    if workers < 0 or (cpus is not None and cpus < 1):
-        raise ConfigError("cluster up: --workers must be at least 0 and --cpus at least 1")
+    for key, value, least in (("--workers", workers, 0), ("--cpus", cpus, 1), ("--gpus", gpus, 0)):
+        if value is not None and value < least:
+            raise ConfigError(f"{key}: {value} is out of range; expected at least {least}")
     authenticate(create=True)
     node_ip = _node_ip(host)
     _refuse_taken(host, port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import tempfile
 import time
@@ -84,6 +85,8 @@ def put(cluster: Cluster, spec: Spec, env: dict[str, str]) -> None:
 
 
 def _needs(kind: str, config: Config, gpus: float | None, capacity: Resources) -> tuple[Resources, Resources]:
+    if gpus is not None and not (gpus >= 0 and math.isfinite(gpus)):
+        raise ConfigError(f"--gpus: {gpus:g} is out of range; expected a number of at least 0")
     if gpus is not None and gpus > 0 and config.parallel.device == "cpu":
         raise ConfigError("--gpus: the configuration says parallel.device=cpu")
     count = sweep_needs if kind == "sweep" else train_needs

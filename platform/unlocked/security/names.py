@@ -11,7 +11,9 @@ from unlocked.errors import ConfigError
 from unlocked.security.redact import redact
 
 PORTS = range(1, 65536)
+STORE_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}  # of MLflow's stores
 _LONGEST_SHOWN = 100  # characters of a refused address
+_LOGIN = re.compile(r"^[^:/@]*(:[^@]*)?@")  # as SQLAlchemy reads it: a password may hold a slash
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
@@ -46,9 +48,53 @@ def refuse_address(key: str, address: str, schemes: Sequence[str] = ("http", "ht
     wrong = _wrong_address(address, schemes)
     if wrong is not None:
         shown = " or ".join(f"{scheme}://HOST:PORT" for scheme in schemes)
-        given = redact(address)
-        given = given if len(given) <= _LONGEST_SHOWN else f"{given[:_LONGEST_SHOWN]}..."
-        raise ConfigError(f"{key}: {given!r} {wrong}; expected {shown}")
+        raise ConfigError(f"{key}: {_shown(address)!r} {wrong}; expected {shown}")
+
+
+def refuse_store(key: str, uri: str) -> None:
+    """Raises `ConfigError` for what names no store of MLflow's: an http(s) address, a database's, or SQLite's file.
+
+    A database without a host is reached through its driver's own place, such as a socket.
+
+    >>> refuse_store("tracking.uri", "postgresql:///runs")
+    """
+    scheme, _, rest = uri.partition("://")
+    if scheme == "sqlite" and rest.startswith("/") and rest.strip("/") and rest.isprintable():
+        return
+    if scheme.partition("+")[0] not in STORE_PORTS:
+        raise ConfigError(
+            f"{key}: {_shown(uri)!r} is not a tracking address; use http(s)://host:port, sqlite:///path/to/mlflow.db, "
+            "postgresql://..., 'off', or null for SQLite beside the runs")
+    if scheme in ("http", "https"):
+        refuse_address(key, uri)
+    elif not (host := _LOGIN.sub("", rest)).startswith("/"):
+        refuse_address(key, f"{scheme}://{host}", [scheme.partition("+")[0]])
+
+
+def refuse_cluster(key: str, address: str) -> None:
+    """Raises `ConfigError` for what Ray takes for no cluster: HOST:PORT, ray://HOST:PORT or auto.
+
+    >>> refuse_cluster("parallel.address", "head.example:6379")
+    """
+    wrong = None if address == "auto" else _wrong_address(f"ray://{address.removeprefix('ray://')}", ["ray"])
+    if wrong is None and address != "auto" and not address.rpartition(":")[2].isdigit():
+        wrong = f"has no port from {PORTS[0]} to {PORTS[-1]}"
+    if wrong is not None:
+        raise ConfigError(f"{key}: {_shown(address)!r} {wrong}; expected HOST:PORT, ray://HOST:PORT or auto")
+
+
+def refuse_place(host_key: str, host: str, port_key: str, port: int) -> None:
+    """Raises `ConfigError` for a host or a port that no server can listen on."""
+    if not is_host(host):
+        raise ConfigError(f"{host_key}: {_shown(host)!r} is no host; expected a name such as head.example or an IP "
+                          "address")
+    if port not in PORTS:
+        raise ConfigError(f"{port_key}: {_shown(str(port))} is out of range; expected {PORTS[0]} to {PORTS[-1]}")
+
+
+def _shown(given: str) -> str:
+    given = redact(given)
+    return given if len(given) <= _LONGEST_SHOWN else f"{given[:_LONGEST_SHOWN]}..."
 
 
 def _wrong_address(address: str, schemes: Sequence[str]) -> str | None:

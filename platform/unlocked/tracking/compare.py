@@ -25,6 +25,7 @@ METRICS = ("test/accuracy", "best/val_accuracy", "time/steps_per_second", "time/
 CONTROL = "frozen"
 ABSENT = "-"                                      # a key that a group of runs does not have
 NO_DATABASE = "no tracking database at {}; train something first: unlocked train quickstart"
+NOBODY = "nobody answers at {}; is the tracking server up?"
 _FINISHED = "attributes.status = 'FINISHED'"
 # never averaged over: they join the group instead
 _SETTINGS = ("dataset", "stages", "replicas", "lag", "parallel.schedule", "scheme.synthetic_inputs")
@@ -188,7 +189,7 @@ def _final(metrics: dict[str, float], metric: str) -> float | None:
 def _search(source: str | Path, experiment: str | None) -> Iterable[Any]:
     uri = _address(source)
     if not reachable(uri, timeout=3.0):
-        raise UnlockedError(f"nobody answers at {redact(uri)}; is the tracking server up?")
+        raise UnlockedError(NOBODY.format(redact(uri)))
     for name, value in MLFLOW_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow.exceptions import MlflowException

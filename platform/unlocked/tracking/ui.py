@@ -21,11 +21,11 @@ from pathlib import Path
 
 from unlocked.errors import ConfigError, UnlockedError
 from unlocked.network import free_port
-from unlocked.security import ensure_secret, is_loopback, redact
-from unlocked.tracking.compare import NO_DATABASE
+from unlocked.security import ensure_secret, is_loopback, redact, refuse_place
+from unlocked.tracking.compare import NO_DATABASE, NOBODY
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.sink import init_lock
-from unlocked.tracking.uris import resolve_uri, sqlite_path
+from unlocked.tracking.uris import reachable, resolve_uri, sqlite_path
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -45,9 +45,11 @@ def serve(
     text = str(uri)
     address = resolve_uri(text, Path()) if "://" in text else resolve_uri(None, Path(text))
     if address.startswith(("http://", "https://")):
+        if not reachable(address, timeout=3.0):
+            raise UnlockedError(NOBODY.format(redact(address)))
         say(f"MLflow runs at {redact(address)}")
         return 0
-    check(address, host, port)
+    check(address, host, port, allowed_hosts)
     environment = {**os.environ, **MLFLOW_ENVIRONMENT, "PYTHONWARNINGS": "ignore"}
     if not is_loopback(host):
         folder = _login_folder(address, Path(text))
@@ -70,8 +72,11 @@ def serve(
         _end(server)
 
 
-def check(address: str, host: str, port: int) -> None:
+def check(address: str, host: str, port: int, allowed_hosts: Sequence[str] = ()) -> None:
     """Raise in one line what would go wrong: an open host without a login, a missing database, a taken port."""
+    refuse_place("--host", host, "--port", port)
+    for name in allowed_hosts:
+        refuse_place("--allow-host", name, "--port", port)
     if not is_loopback(host) and importlib.util.find_spec("flask_wtf") is None:
         raise ConfigError(
             f"--host {host}: beyond this machine MLflow needs its login (pip install 'mlflow[auth]'), or anyone who "

@@ -6,28 +6,24 @@ import socket
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from unlocked.errors import ConfigError
-from unlocked.security import redact
+from unlocked.security import STORE_PORTS, refuse_store
 
 OFF = "off"
 URI_VARIABLE = "UNLOCKED_TRACKING_URI"            # hands the writer its address: `ps` shows arguments
-_DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 def resolve_uri(uri: str | None, runs_root: Path) -> str:
-    """The store to use: `uri`, or SQLite under the runs root when None; SQLite paths absolute."""
+    """The store to use: `uri`, or SQLite under the runs root when None; SQLite paths absolute.
+
+    Raises `ConfigError` for what is no address of a store.
+    """
     if uri == OFF:
         return OFF
     if uri is None:
         return f"sqlite:///{runs_root.absolute() / 'mlflow.db'}"
+    refuse_store("tracking.uri", uri)
     if uri.startswith("sqlite:///"):
         return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).expanduser().absolute()}"
-    scheme = urlsplit(uri).scheme.split("+")[0]
-    if scheme not in _DEFAULT_PORTS:
-        raise ConfigError(
-            f"tracking.uri: '{redact(uri)}' is not a tracking address; use http(s)://host:port, "
-            "sqlite:///path/to/mlflow.db, postgresql://..., 'off', or null for SQLite beside the runs"
-        )
     return uri
 
 
@@ -60,7 +56,7 @@ def artifact_root(uri: str, runs_root: Path) -> Path | None:
 def reachable(uri: str, timeout: float = 1.0) -> bool:
     """Does anything listen at the address? A TCP connect only; SQLite is always there."""
     parts = urlsplit(uri)
-    port = parts.port or _DEFAULT_PORTS.get(parts.scheme.split("+")[0])
+    port = parts.port or STORE_PORTS.get(parts.scheme.split("+")[0])
     if parts.hostname is None or port is None:
         return True
     try:
