@@ -211,7 +211,7 @@ class SweepConfig:
     space: dict[str, Any] = field(default_factory=dict)  # dimension: choices or a range; see `unlocked sweep --help`
     enqueue: list[Any] = field(default_factory=list)  # points to begin a search with: {dimension: value}
     metric: Any = "val/accuracy"  # what best means; val/ is that of the last evaluation; several: a list
-    direction: Any = "auto"  # auto | maximize | minimize; auto: minimize a loss, maximize anything else
+    direction: Any = "auto"  # auto | maximize | minimize; auto: down for losses, errors, bits and waiting, else up
     constraints: dict[str, Any] = field(default_factory=dict)  # metric: {min: ..., max: ...}
     repeats: int = 1  # seeds per trial, from `seed` on; their mean counts
     concurrent: int = 1  # trials at once, on Ray when more than one

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unlocked.config import Config, load_config, to_dict
 from unlocked.errors import ConfigError, UnlockedError, reason
+from unlocked.metrics import higher_is_better
 from unlocked.security import redact
 from unlocked.studies.search import make_pruner, make_sampler
 from unlocked.studies.space import Point, Space
@@ -221,7 +222,7 @@ def directions_of(config: Config) -> list[Literal["minimize", "maximize"]]:
     """Of every metric of the study."""
     found: list[Literal["minimize", "maximize"]] = []
     for metric, direction in zip(config.sweep.metrics(), config.sweep.directions(), strict=True):
-        down = metric.endswith("loss") if direction == "auto" else direction == "minimize"
+        down = not higher_is_better(metric) if direction == "auto" else direction == "minimize"
         found.append("minimize" if down else "maximize")
     return found
 

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from unlocked import metrics
 from unlocked.data import DataSet
 from unlocked_models.chain import Chain, Example, decoder_start
 from unlocked_models.registry import Registry
@@ -34,6 +35,11 @@ class Task(ABC):
     learns_input: ClassVar[bool] = False  # the target is the input itself
     masks: ClassVar[bool] = False  # some positions have no target, so equal parts of a minibatch need not count equally
     asks_network: ClassVar[bool] = False  # the trained network is asked more than its outputs: `final_metrics`
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "monitor" in cls.__dict__ and hasattr(cls, "higher_is_better"):
+            metrics.declare(cls.monitor, cls.higher_is_better)
 
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:

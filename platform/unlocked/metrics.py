@@ -1,0 +1,67 @@
+"""What the name of a metric says: which way it is better, whether it is a share, how a table heads it.
+
+The one place that knows it: studies take their direction from here, tables their order, and a task its word about its
+own metric. A name is a key of the log, such as `test/accuracy`, `best/val_bits` or `time/wait_ms/module_1`.
+"""
+
+from __future__ import annotations
+
+import re
+
+_LOWER = {"loss", "bits", "perplexity", "mse", "rmse", "mae", "nats", "error", "wait_fraction", "compute_ms", "wait_ms",
+          "communicate_ms", "seconds", "restarts"}
+_HIGHER = {"accuracy", "r2", "bleu", "exact", "pairs", "steps_per_second", "examples_per_second", "align", "level"}
+_SHARES = {"accuracy", "exact", "pairs", "wait_fraction"}  # shown in percent
+_HEADINGS = {"time/steps_per_second": "steps/s", "time/examples_per_second": "examples/s",
+             "time/wait_fraction": "waiting"}
+_declared: dict[str, bool] = {}
+
+
+def declare(name: str, higher_is_better: bool) -> None:
+    """What a task says of a metric of its own; of those that are known here it is not asked."""
+    _declared[name] = higher_is_better
+
+
+def is_known(metric: str) -> bool:
+    """Whether anybody has said which way it is better."""
+    return _word(metric) in _LOWER | _HIGHER | _declared.keys()
+
+
+def higher_is_better(metric: str) -> bool:
+    """Of what nobody has spoken of, a name that ends as one that is better low (`my_loss`) is, any other is not.
+
+    >>> [higher_is_better(name) for name in ("test/accuracy", "best/val_bits", "sg/loss/module_0", "align/module_1")]
+    [True, False, False, True]
+    """
+    word = _word(metric)
+    if word in _HIGHER or word in _LOWER:
+        return word in _HIGHER
+    if word in _declared:
+        return _declared[word]
+    return not word.endswith(tuple(_LOWER))
+
+
+def is_share(metric: str) -> bool:
+    """Whether it lies between 0 and 1 and is read in percent."""
+    return _word(metric) in _SHARES
+
+
+def is_timing(metric: str) -> bool:
+    """Whether it depends on the machine: such figures are comparable within one place only."""
+    return metric.startswith(("time/", "system/"))
+
+
+def heading(metric: str) -> str:
+    """
+    >>> heading("test/accuracy"), heading("best/val_bits"), heading("time/steps_per_second")
+    ('test accuracy', 'best validation', 'steps/s')
+    """
+    if metric.startswith("best/val_"):
+        return "best validation"
+    return _HEADINGS.get(metric) or metric.replace("/", " ").replace("_", " ")
+
+
+def _word(metric: str) -> str:
+    """The metric's own name in its key."""
+    key = re.sub(r"/module_\d+$", "", metric)
+    return key.rpartition("/")[2].removeprefix("val_")
