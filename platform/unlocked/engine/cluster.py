@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 
+from unlocked.engine import private_ray
 from unlocked.engine.plan import Plan
 from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.security import authenticate
@@ -30,31 +28,13 @@ def start_ray(workers: int, address: str | None) -> None:
         if address:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         else:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unasked
-            folder = private_folder()
-            atexit.register(_end_ray, folder)
-            ray.init(address="local", _node_ip_address="127.0.0.1", num_cpus=max(os.cpu_count() or 1, workers),
-                     include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False,
-                     object_store_memory=512 * 2**20, _temp_dir=folder)
+            private_ray.start(workers)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray could not start here"
         raise RunFailed(f"parallel.address: {where}: {reason(error)}") from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)
-
-
-def private_folder() -> str:
-    """For sockets and logs; in Ray's own, /tmp/ray, other programs would find this Ray and join it."""
-    usual = tempfile.gettempdir()  # Ray adds some 70 characters, and a socket's path has 107 at most
-    return tempfile.mkdtemp(prefix="unlocked-", dir=usual if len(usual) <= 18 else "/tmp")
-
-
-def _end_ray(folder: str) -> None:
-    import ray
-
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def resources(plan: Plan) -> tuple[dict[str, float], str]:

@@ -20,7 +20,7 @@ from unlocked.data import DataSet
 from unlocked.engine.plan import Plan, device_of, load_data
 from unlocked.engine.pulse import Address, Pulse, PulseServer, take_pulse
 from unlocked.engine.stage import SegmentStats, Stage
-from unlocked.network import talk_from
+from unlocked.network import open_store, talk_from
 from unlocked.plugins import enter
 
 if TYPE_CHECKING:
@@ -74,10 +74,7 @@ class Worker:
 
     def open_store(self, host: str, workers: int, timeout: float) -> int:
         """Opens the meeting point of the group; gives its port."""
-        import torch.distributed as dist
-
-        self._store = dist.TCPStore(host, 0, workers, is_master=True, wait_for_workers=False,
-                                    timeout=timedelta(seconds=timeout))
+        self._store = open_store(host, workers, timeout)
         return self._store.port
 
     def prepare(self, tree: dict[str, Any], plan: Plan, rank: int, address: tuple[str, int], backend: str,

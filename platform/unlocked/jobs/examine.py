@@ -23,7 +23,7 @@ from typing import Any
 
 from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.jobs.client import Cluster
-from unlocked.network import talk_from
+from unlocked.network import open_store, talk_from
 from unlocked.security import redact
 from unlocked.tracking.tags import versions
 from unlocked.tracking.uris import reachable
@@ -151,9 +151,7 @@ class _Peer:
     """One of the two workers of the collective test."""
 
     def open_store(self, host: str) -> int:
-        import torch.distributed as dist
-
-        self._store = dist.TCPStore(host, 0, 2, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
+        self._store = open_store(host, 2, 60.0)
         return self._store.port
 
     def where(self) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unlocked.engine.cluster import private_folder
+from unlocked.engine.reaper import make_folder
 from unlocked.errors import ConfigError, RunFailed, UnlockedError
 from unlocked.jobs.client import Cluster
 from unlocked.network import free_port
@@ -69,7 +69,7 @@ def up(workers: int = 0, cpus: int | None = None, gpus: int | None = None, host:
     authenticate(create=True)
     node_ip = _node_ip(host)
     _refuse_taken(host, port)
-    gcs, folder = f"{node_ip}:{free_port(node_ip)}", private_folder()
+    gcs, folder = f"{node_ip}:{free_port(node_ip)}", str(make_folder())
     anywhere = ["--min-worker-port=0", "--max-worker-port=0"]  # Ray's usual range may hold the dashboard's port
     common = [*anywhere, "--block", "--disable-usage-stats", f"--node-ip-address={node_ip}",
               f"--object-store-memory={OBJECT_STORE}", f"--num-cpus={cpus or os.cpu_count() or 1}"]

@@ -1,0 +1,106 @@
+"""A private Ray's folder and processes go when nobody owns them, and not before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+
+from unlocked.engine import reaper
+from unlocked.tracking.folder import identify_process
+
+
+@pytest.fixture
+def start():
+    """A process that does nothing, in a folder's environment or in none's."""
+    begun = []
+
+    def begin(folder=None):
+        begun.append(subprocess.Popen(["sleep", "60"], env=os.environ | ({reaper.MARK: str(folder)} if folder else {})))
+        return begun[-1]
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def folder(monkeypatch):
+    """A new one, as Ray would fill it, in a temporary folder that nobody else clears meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="u", dir="/tmp") as root:
+        monkeypatch.setattr(tempfile, "tempdir", root)
+        monkeypatch.setattr(reaper, "_roots", lambda: {root})
+        made = reaper.make_folder()
+        (made / "r" / "session").mkdir(parents=True)
+        yield made
+
+
+def gone(start):
+    """The identity of a process that has ended."""
+    process = start()
+    identity = identify_process(process.pid)
+    process.kill()
+    process.wait()
+    return identity
+
+
+def test_only_its_user_may_enter_the_folder(folder):
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_nobody_owns_is_cleared_with_its_processes(folder, start):
+    member, stranger = start(folder), start(f"{folder}x")
+    reaper.own(folder, [gone(start)])
+    assert reaper.clear_leftovers() == [folder]
+    assert not folder.exists()
+    assert member.wait(5) == -9
+    assert stranger.poll() is None
+
+
+def test_what_has_an_owner_left_or_may_get_one_stays(folder, start):
+    member = start(folder)
+    assert reaper.clear_leftovers() == []  # nobody has said yet whose it is
+    reaper.own(folder, [gone(start), identify_process(os.getpid())])
+    assert reaper.clear_leftovers() == []
+    assert (folder / "r").exists()
+    assert member.poll() is None
+
+
+def test_a_folder_of_another_machine_or_a_link_to_one_stays(folder, start):
+    reaper.own(folder, [gone(start) | {"host": "elsewhere"}])
+    other = folder / "r" / "target"
+    other.mkdir()
+    reaper.own(other, [gone(start)])
+    (folder.parent / f"{reaper.PREFIX}link").symlink_to(other)
+    assert reaper.clear_leftovers() == []
+    assert other.exists()
+
+
+def test_an_empty_folder_that_nobody_came_to_own_is_removed_when_it_is_old(folder):
+    (folder / "r" / "session").rmdir()
+    (folder / "r").rmdir()
+    os.utime(folder, (0, 0))
+    reaper.clear_leftovers()
+    assert not folder.exists()
+
+
+def test_the_reaper_clears_up_when_the_owner_is_killed(folder, start):
+    owner, member = start(), start(folder)
+    reaper.own(folder, [identify_process(owner.pid)])
+    beside = subprocess.Popen([sys.executable, "-m", "unlocked.engine.reaper", str(folder)], stdin=subprocess.PIPE)
+    try:
+        time.sleep(0.5)
+        assert folder.exists()
+        owner.kill()
+        owner.wait()
+        beside.stdin.close()  # as the kernel does for an owner that is killed
+        assert beside.wait(10) == 0
+        assert not folder.exists()
+        assert member.wait(5) == -9
+    finally:
+        beside.kill()
