@@ -177,6 +177,18 @@ class TransformerLayer(nn.Module):
         self.feedforward = Residual(FeedForward(width, inner, activation, dropout), width, norm, dropout)
         self.takes_pieces = causal
 
+    def feedback_taps(self, granularity: str) -> list[nn.Module]:
+        """Layers behind which Launay et al. 2020 (arXiv:2006.12878) put the feedback of direct feedback alignment:
+        `macro` behind the whole, `micro` behind its first norm, its activation (and dropout) and its second norm.
+
+        Raises `ValueError` for pre norm, whose norms do not end the sublayers.
+        """
+        if self.feedforward.pre:
+            raise ValueError("needs norms that end the sublayers: model.norm=post")
+        inner = self.feedforward.f
+        assert isinstance(inner, FeedForward)
+        return [self.feedforward] if granularity == "macro" else [self.attention, inner[-2], self.feedforward]
+
     def forward(self, h: Tensor, there: Tensor | None = None, memory: Tensor | None = None,
                 memory_there: Tensor | None = None) -> Tensor:
         """`there (batch, positions)` and `memory_there (batch, keys)`: what is no padding; None: everything."""

@@ -19,7 +19,9 @@ A block that can be given a sequence piece by piece, and goes on where the last 
 `takes_pieces` that is true; `stepping` says what it then keeps.
 
 A layer inside a block whose class has `feedback_point = True` is a layer of its own for schemes that reach into blocks:
-direct feedback alignment at layer granularity. Nonlinearities of torch are such layers anyway.
+direct feedback alignment at layer granularity. Nonlinearities of torch are such layers anyway. A layer of a Transformer
+says by a method `feedback_taps(granularity)` behind which of its layers Launay et al. 2020 put feedback, and the last
+block by an attribute `projection` which of its layers makes the outputs of the last hidden state.
 """
 
 from __future__ import annotations

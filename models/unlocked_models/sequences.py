@@ -145,6 +145,11 @@ class Head(nn.Module):
         self.linear = nn.Linear(n_in, n_outputs)
         self.takes_pieces = pool is None
 
+    @property
+    def projection(self) -> nn.Linear:
+        """What makes the outputs of the last hidden state."""
+        return self.linear
+
     def forward(self, h: Tensor) -> Tensor:
         h = self._normed(h)
         return self.linear(h if self.pool is None else self.pool(h))

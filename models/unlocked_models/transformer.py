@@ -288,6 +288,11 @@ class WordHead(nn.Module):
         self.transform = sequence(before, nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         self.linear = nn.Linear(width, n_outputs)
 
+    @property
+    def projection(self) -> nn.Linear:
+        """What makes the outputs of the last hidden state."""
+        return self.linear
+
     def forward(self, h: Tensor) -> Tensor:
         return self.linear(self.transform(h))
 

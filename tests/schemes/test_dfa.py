@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, one_hot
 
-from unlocked.schemes.dfa import NONLINEARITIES
+from unlocked.schemes.taps import NONLINEARITIES
 from unlocked_models import MODELS, register_model
 
 TANH = {"name": "mlp", "hidden": [12, 10], "activation": "tanh"}

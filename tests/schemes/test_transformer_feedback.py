@@ -111,3 +111,80 @@ def test_a_weight_that_is_tied_is_refused_across_a_cut_and_learns_within_one_mod
     assert losses == pytest.approx(expected, abs=1e-12)
     lab.assert_close(lab.weights(group), dict(network.state_dict()), 1e-12)
     assert torch.equal(lab.weights(group)["0.0.weight"], lab.weights(group)["3.linear.weight"])
+
+
+POST = {**GPT, "norm": "post"}
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_macro_and_micro_feedback_arrive_where_launay_and_others_have_it(lab, stages):
+    cut = {"stages": stages, "partition": [4] if stages == 1 else [2, 2]}
+    found = {}
+    for granularity in ("macro", "micro"):
+        group = lab.start(lab.stream(5), model=POST, parallel=cut, scheme=scheme(granularity=granularity))
+        found[granularity] = shapes(group)
+        assert [B.shape for stage in group.stages for B in stage.learner.feedback] == [
+            (8, shape[1]) for *_, shape in found[granularity]]  # of an error as wide as a hidden state
+    assert found["macro"] == [(1, 0, (5, 8)), (2, 0, (5, 8))]  # none behind the embedding
+    each = [(0, (5, 8)), (1, (5, 32)), (2, (5, 8))]  # norm 1, activation, norm 2
+    assert found["micro"] == [(block, *point) for block in (1, 2) for point in each]
+
+
+@pytest.mark.parametrize(("granularity", "stages", "lag"), [
+    ("macro", 1, 0), ("macro", 2, 0), ("micro", 1, 0), ("micro", 2, 0), ("micro", 2, 2)])
+def test_macro_and_micro_feedback_project_the_error_before_the_vocabulary(lab, granularity, stages, lag):
+    data = lab.stream(5)
+    group = lab.start(data, model=POST, optimizer=FLAT, scheme={**scheme(granularity=granularity), "lag": lag},
+                      parallel={"stages": stages, "partition": [4] if stages == 1 else [2, 2]})
+    plan = group.stages[0].plan
+    network, batches = lab.network(plan), lab.batches(plan, data)
+    x, y = batches.x(0), batches.y(0)
+    before = lab.weights(group)
+    feedback = [B for stage in group.stages for B in stage.learner.feedback]
+    lab.train(group, 0, lag + 1)
+    moved = {key: before[key] - value for key, value in lab.weights(group).items()}
+
+    h = network[0](x)
+    injected = []
+    for k, layer in enumerate(network[1:3]):
+        if granularity == "micro":
+            B1, B2, B3 = feedback[3 * k:3 * k + 3]
+            a = layer.attention.norm(h + layer.attention.f(h))
+            z = gelu(layer.feedforward.f[0](a.detach()))
+            h = layer.feedforward.norm(a.detach() + layer.feedforward.f[2](z.detach()))
+            injected += [(a, B1), (z, B2), (h, B3)]
+        else:
+            h = layer(h)
+            injected.append((h, feedback[k]))
+        h = h.detach()
+    h.requires_grad_()
+    cross_entropy(network[3](h).flatten(0, 1), y.flatten()).backward()  # the projection's own gradient, and h.grad
+    sum((point * (h.grad @ B)).sum() for point, B in injected).backward()
+    wanted = {key: p.grad for key, p in network.named_parameters()}
+    if lag:  # the lower module has learned from minibatch 0 alone
+        moved, wanted = ({k: v for k, v in each.items() if int(k[0]) < 2} for each in (moved, wanted))
+    lab.assert_close({k: v for k, v in moved.items() if k in wanted}, wanted, 1e-13)
+    assert wanted["0.0.weight"].abs().max() > 1e-6  # the embedding learns with the first layer
+
+
+def test_the_probe_of_macro_feedback_compares_what_is_injected_with_the_true_gradient(lab):
+    data = lab.stream(5)
+    group = lab.start(data, model=POST, scheme=scheme(granularity="macro"), parallel={"stages": 2, "partition": [2, 2]})
+    network = [block for stage in group.stages for block in stage.learner.chain]
+    x, y = data.train.x[:8], data.train.y[:8]
+    h1 = network[1](network[0](x))
+    h2 = network[2](h1)
+    d1, d2 = torch.autograd.grad(cross_entropy(network[3](h2).flatten(0, 1), y.flatten()), [h1, h2])
+    given = [(d2 @ stage.learner.feedback[0], true) for stage, true in zip(group.stages, (d1, d2), strict=True)]
+    expected = {k: (g * d).sum().item() / (g.norm() * d.norm()).item() for k, (g, d) in enumerate(given)}
+    assert group.probe() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("model", "cut", "why"), [
+    ({"name": "gpt", "norm": "pre"}, [4], r"granularity: micro needs norms that end the sublayers: model\.norm=post"),
+    (POST, [1, 3], r"granularity: micro has no feedback behind block 0 \(Sequential\).* set parallel\.partition"),
+    ({"name": "lstm", "hidden": [8]}, [2], "granularity: micro needs the layers of a Transformer and a projection")])
+def test_micro_feedback_is_refused_where_it_has_no_place(lab, model, cut, why):
+    with pytest.raises(ConfigError, match=r"^scheme\.feedback\." + why):
+        lab.start(lab.stream(5), model=model, scheme=scheme(granularity="micro"),
+                  parallel={"stages": len(cut), "partition": cut})

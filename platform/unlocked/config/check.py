@@ -97,7 +97,7 @@ _CHOICES: dict[str, list[str]] = {
     "scheme.time.norm": ["batch", "none"],
     "scheme.time.context": ["none", "start"],
     "scheme.feedback.distribution": ["uniform", "normal"],
-    "scheme.feedback.granularity": ["module", "block", "layer"],
+    "scheme.feedback.granularity": ["module", "block", "layer", "macro", "micro"],
     "optimizer.schedule": ["constant", "linear", "cosine"],
     "train.precision": ["fp32", "bf16", "fp64"],
     "pretrain.noise": ["none", "gaussian", "masking"],

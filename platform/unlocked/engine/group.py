@@ -116,7 +116,7 @@ class InProcessGroup(Group):
         h = None
         for stage in self.stages:
             h = stage.probe_forward(h)
-        e = delta = self.stages[-1].probe_loss()
+        delta, e = self.stages[-1].probe_loss()
         cosines = {}
         for k in reversed(range(len(self.stages))):
             below, cosine = self.stages[k].probe_backward(delta, e)

@@ -161,7 +161,9 @@ def make_plan(config: Config, data: DataSet) -> Plan:
                           f"has {len(blocks)}")
     if config.parallel.schedule != "locked":
         refuse_uncuttable(config.parallel.schedule, blocks)
-    parts = _parts(sizes, shapes, example)
+    stops = [sum(sizes[:k + 1]) for k in range(len(sizes))]
+    error_shape = SCHEMES.get(config.scheme.name).error_shape(config, blocks, stops, example)
+    parts = _parts(sizes, shapes, example, error_shape)
     _refuse_shared(blocks, parts)
     if config.parallel.schedule in SPLIT_BACKWARD:
         real = blocks if small else _build(config, data)
@@ -307,13 +309,14 @@ def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[
                           f"{data.in_shape} of {data.name}: {reason(error)}") from None
 
 
-def _parts(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], example: Example) -> list[Part]:
+def _parts(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], example: Example,
+           error_shape: tuple[int, ...] | None) -> list[Part]:
     parts, start = [], 0
     for index, size in enumerate(sizes):
         stop = start + size
         parts.append(Part(index=index, modules=len(sizes), start=start, stop=stop, n_blocks=sum(sizes),
                           in_shape=shapes[start - 1] if start else example.in_shape,
-                          out_shape=shapes[stop - 1], example=example))
+                          out_shape=shapes[stop - 1], example=example, error_shape=error_shape))
         start = stop
     return parts
 

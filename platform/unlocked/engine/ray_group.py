@@ -126,7 +126,7 @@ class RayGroup(Group):
         for worker, slot in chain:
             h = worker.call.remote(slot, "probe_forward", h)
         worker, slot = chain[-1]
-        e = delta = self._get([worker.call.remote(slot, "probe_loss")])[0]
+        delta, e = self._get([worker.call.remote(slot, "probe_loss")])[0]
         cosines = {}
         for k, (worker, slot) in reversed(list(enumerate(chain))):
             below, cosine = self._get([worker.call.remote(slot, "probe_backward", delta, e)])[0]

@@ -243,7 +243,7 @@ class Stage:
         x = self._real(source.x[rows].to(self.device)) if self._is_first or self._takes_x else None
         return Batch(x, self._real(source.y[rows].to(self.device)), fresh)
 
-    def probe_loss(self) -> Tensor:
+    def probe_loss(self) -> tuple[Tensor, Tensor]:
         return self.learner.probe_loss()
 
     def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, float | None]:

@@ -34,7 +34,7 @@ def edges(plan: Plan) -> list[Edge]:
     if plan.scheme.feedback_from == "above":
         found += [Edge(k + 1, k, DOWN, parts[k].out_shape) for k in range(last)]
     elif plan.scheme.feedback_from == "last":
-        found += [Edge(last, k, ERROR, parts[last].out_shape) for k in range(last)]
+        found += [Edge(last, k, ERROR, parts[last].error_shape or parts[last].out_shape) for k in range(last)]
     return found
 
 

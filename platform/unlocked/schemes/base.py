@@ -54,6 +54,7 @@ class Part:
     in_shape: tuple[int, ...]  # of one example of the module's own input, without the batch axis
     out_shape: tuple[int, ...]
     example: Example  # of the data
+    error_shape: tuple[int, ...] | None = None  # of what the last module sends to all others; None: of its output
 
     @property
     def n_outputs(self) -> int:
@@ -129,6 +130,15 @@ class ModuleLearner(ABC):
     def auto_lag(cls, modules: int) -> int:
         """The smallest lag at which no worker waits for a message."""
         return 0
+
+    @classmethod
+    def error_shape(cls, config: Config, blocks: Sequence[nn.Module], stops: Sequence[int], example: Example
+                    ) -> tuple[int, ...] | None:
+        """Of what the last module sends to all others, for one example; None: of its output.
+
+        Raises `ConfigError` if the scheme cannot train these blocks, cut into modules that end before `stops`.
+        """
+        return None
 
     @abstractmethod
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
@@ -271,14 +281,15 @@ class ModuleLearner(ABC):
         self.carry(carried)
         return out.detach()
 
-    def probe_loss(self) -> Tensor:
-        """dL/dh_K on the probe batch, from the last module."""
+    def probe_loss(self) -> tuple[Tensor, Tensor]:
+        """dL/dh_K on the probe batch, from the last module, and the e that `injected` is given: the same."""
         assert self._probe is not None
         out = self._probe.out.detach().requires_grad_()
-        return torch.autograd.grad(self.task.loss(out, self.task.target(self._probe.batch)), out)[0]
+        (delta,) = torch.autograd.grad(self.task.loss(out, self.task.target(self._probe.batch)), out)
+        return delta, delta
 
     def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, float | None]:
-        """Given the true dL/dh_k and e = dL/dh_K: dL/dh_{k-1}, and the mean cosine over the injected points.
+        """Given the true dL/dh_k and the e of `probe_loss`: dL/dh_{k-1}, and the mean cosine over the injected points.
 
         The cosine is taken over the whole minibatch flattened, so examples count by the size of their
         gradient.

@@ -36,7 +36,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,12 +47,10 @@ from torch.nn import functional
 
 from unlocked.config.schema import Config
 from unlocked.schemes.base import ModuleLearner, Part, Ports, backward, register_scheme
+from unlocked.schemes.taps import LAUNAY, Taps, launay_error
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
-from unlocked_models.chain import Batch, Chain, carrying, encodes
-
-NONLINEARITIES = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
-                  nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish)
+from unlocked_models.chain import Batch, Chain, Example, encodes
 
 
 def _unpack(x: Tensor) -> Tensor:
@@ -108,8 +106,8 @@ class DFA(ModuleLearner):
         weights = [*chain.parameters(), *(self.time.foresee.parameters() if self.time is not None else ())]
         self._storages = {p.untyped_storage().data_ptr() for p in weights}
         self._moving: list[Tensor] = [*weights, *chain.buffers()]
-        self._error_shape = task.output_shape(part.example)
-        self.taps = _Taps(chain, part, config.scheme.feedback.granularity)
+        self._error_shape = part.error_shape or task.output_shape(part.example)
+        self.taps = Taps(chain, part, config.scheme.feedback.granularity)
         self.feedback = [self._draw(block, nth, shape) for block, nth, shape in self.taps.shapes]
         self._apart = [encodes(chain[block - part.start]) for block, _, _ in self.taps.shapes]
 
@@ -117,6 +115,12 @@ class DFA(ModuleLearner):
     def auto_lag(cls, modules: int) -> int:
         # e of a minibatch exists K-1 ticks after the first module ran it; one more hides the message
         return 0 if modules == 1 else modules
+
+    @classmethod
+    def error_shape(cls, config: Config, blocks: Sequence[nn.Module], stops: Sequence[int], example: Example
+                    ) -> tuple[int, ...] | None:
+        granularity = config.scheme.feedback.granularity
+        return launay_error(granularity, blocks, stops, example) if granularity in LAUNAY else None
 
     def _draw(self, block: int, nth: int, shape: tuple[int, ...]) -> Tensor:
         """B_l, `(outputs, size of layer l)`, both at one position where they have several: of the seed and the place in
@@ -150,7 +154,12 @@ class DFA(ModuleLearner):
             loss = self.task_loss(out, self.task.target(batch), batch.whole)
             self.record("loss", loss)
             (e,) = torch.autograd.grad(loss, out)
-            ports.down(e)
+            if self.taps.leaf is not None:  # the projection learns from e; what is below it has its error in place of e
+                backward([h], [e])
+                assert self.taps.top is not None
+                assert self.taps.leaf.grad is not None
+                h, e = self.taps.top, self.taps.leaf.grad
+            ports.down(e.to(self.dtype))
             self._learn([*points, h], [*self.project(e, points), e], local)
             return
         at = self._checkpoint_at
@@ -210,6 +219,13 @@ class DFA(ModuleLearner):
             out, local = self.run_chain(h, batch, after)
         return out, local, points
 
+    def probe_loss(self) -> tuple[Tensor, Tensor]:
+        delta, e = super().probe_loss()
+        if self.taps.top is not None:
+            assert self._probe is not None
+            (e,) = torch.autograd.grad(self._probe.out, self.taps.top, delta, retain_graph=True)
+        return delta, e
+
     def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:
         return [*self.project(e, points)]
 
@@ -239,108 +255,3 @@ class DFA(ModuleLearner):
         with torch.no_grad():
             for p, w in zip(self._moving, weights, strict=True):
                 p.copy_(w)
-
-
-class _Taps:
-    """The feedback points of a module: every hidden block's output, with `module` that of the last alone, and with
-    `layer` that of every nonlinearity and of every layer with a `feedback_point`.
-
-    A tensor with no weight between it and the point before (behind a pooling block, say) is no point, and
-    none is the output of the chain: every pass visits the same tensors, `_keep` says which are points.
-    """
-
-    def __init__(self, chain: Chain, part: Part, granularity: str):
-        self.start, self.n_blocks = part.start, part.n_blocks
-        self._behind_blocks = range(part.start if granularity != "module" else part.stop - 1, part.n_blocks - 1)
-        self._points: list[Tensor] | None = None
-        self._cut = False
-        self._seen: list[tuple[int, int, Tensor]] = []  # block, nth in the block, tensor: of the dry pass
-        self._keep: list[bool] | None = None
-        self._block = part.start
-        self._visits = 0
-        if granularity == "layer":
-            for module in chain.modules():
-                if isinstance(module, NONLINEARITIES) or getattr(module, "feedback_point", False):
-                    module.register_forward_hook(self._hook)
-        self.shapes = self._dry_run(chain, part)
-
-    def _dry_run(self, chain: Chain, part: Part) -> list[tuple[int, int, tuple[int, ...]]]:
-        parameter = next(chain.parameters(), torch.zeros(()))
-        batch = part.example.batch(2, parameter.device, parameter.dtype)
-        h = batch.x if part.is_first else torch.zeros(2, *part.in_shape, device=parameter.device, dtype=parameter.dtype)
-        assert h is not None
-        was_training = chain.training
-        chain.eval()
-        with torch.enable_grad(), self._tapping(cut=True) as (after, _):
-            out = chain(h, batch, after)
-        chain.train(was_training)
-        for layer in carrying([chain]):
-            layer.carried = None  # type: ignore[assignment]
-        self._keep = [point.requires_grad for _, _, point in self._seen]
-        kept = [i for i, keep in enumerate(self._keep) if keep]
-        if kept and self._seen[kept[-1]][0] == self.n_blocks - 1 and not out.requires_grad:
-            self._keep[kept[-1]] = False  # a nonlinearity at the very end: the output gets e itself
-        counts: dict[int, int] = {}
-        shapes = []
-        for (block, _, point), keep in zip(self._seen, self._keep, strict=True):
-            if keep:
-                shapes.append((block, counts.get(block, 0), tuple(point.shape[1:])))
-                counts[block] = counts.get(block, 0) + 1
-        self._seen = []
-        return shapes
-
-    def cutting(self) -> contextlib.AbstractContextManager[tuple[Callable[[int, Tensor], Tensor], list[Tensor]]]:
-        """A pass whose graph is cut behind every point."""
-        return self._tapping(cut=True)
-
-    def watching(self) -> contextlib.AbstractContextManager[tuple[Callable[[int, Tensor], Tensor], list[Tensor]]]:
-        """A pass that only notes the points, in one graph."""
-        return self._tapping(cut=False)
-
-    @contextlib.contextmanager
-    def _tapping(self, cut: bool) -> Iterator[tuple[Callable[[int, Tensor], Tensor], list[Tensor]]]:
-        points: list[Tensor] = []
-        self._points, self._cut, self._visits, self._block = points, cut, 0, self.start
-        try:
-            yield self._after, points
-        finally:
-            self._points = None
-
-    def uncut(self, h: Tensor) -> Tensor:
-        """A block's output with its graph, where a nonlinearity at the block's end is a point."""
-        last = self._points[-1] if self._points else h
-        return last if last.data_ptr() == h.data_ptr() and last.shape == h.shape else h
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        points, self._points = self._points, None
-        try:
-            yield
-        finally:
-            self._points = points
-
-    def _after(self, i: int, h: Tensor) -> Tensor:
-        self._block = self.start + i
-        if self._block in self._behind_blocks:
-            h = self._visit(h)
-        self._block += 1
-        return h
-
-    def _hook(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
-        if self._points is None:
-            return None
-        return self._visit(output)
-
-    def _visit(self, h: Tensor) -> Tensor:
-        assert self._points is not None
-        if self._keep is None:
-            self._seen.append((self._block, self._visits, h))
-            keep = h.requires_grad
-        else:
-            keep = self._keep[self._visits]
-        self._visits += 1
-        if keep:
-            self._points.append(h)
-            if self._cut:
-                h = h.detach()
-        return h
