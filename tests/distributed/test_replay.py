@@ -23,6 +23,7 @@ def losses_and_weights(group_class, plan, data):
     group = group_class(plan, data)
     try:
         segments = list(group.run([(0, 7), (7, 8), (8, STEPS)], STEPS))
+        group.estimate_statistics(STEPS)
         states = group.states(STEPS)
     finally:
         group.close()

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from unlocked.config import load_config
+from unlocked.data import TrainBatches
 from unlocked.engine.group import InProcessGroup
 from unlocked.engine.plan import build_blocks, load_data, make_plan
 from unlocked.errors import ConfigError
+from unlocked.seeding import derive_seed
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -192,6 +194,40 @@ def test_running_statistics_are_the_mean_over_the_replicas(warm, scheme):
         for name in set(first) - set(floats):
             assert torch.equal(first[name], second[name])
         assert_close(states[2 * module]["weights"], states[2 * module + 1]["weights"], 0)
+
+
+@pytest.mark.ray
+def test_statistics_under_synthetic_inputs_are_the_mean_over_the_replicas_own_parts(warm):
+    """Each replica's real chain passes its own part of the minibatches, as in training."""
+    plan, data = planned(*INPUTS, "model.norm=batch", *grid(2, 2), "parallel.partition=[1,3]")
+    group = warm(plan, data)
+    try:
+        list(group.run([(0, STEPS)], STEPS))
+        group.estimate_statistics(STEPS)
+        states = group.states(STEPS)
+    finally:
+        group.close()
+    for module in (0, 1):
+        assert_close(states[2 * module]["weights"], states[2 * module + 1]["weights"], 0)
+    weights = {name: value for state in states for name, value in state["weights"].items()}
+    network = torch.nn.Sequential(*build_blocks(plan.config, plan.example)).double().train()
+    network.load_state_dict(weights)
+    norms = {name: layer for name, layer in network.named_modules() if isinstance(layer, torch.nn.BatchNorm1d)}
+    for layer in norms.values():
+        layer.reset_running_stats()
+        layer.momentum = None
+    order = derive_seed(plan.config.seed, "order")
+    with torch.no_grad():
+        for replica in (0, 1):
+            batches = TrainBatches(data.train, 32, order, shard=(replica, 2))
+            for t in range(STEPS):
+                network(batches.x(t).double())
+    above = [name for name in norms if not name.startswith("0.")]
+    assert len(above) == 2
+    for name in above:
+        for what in ("running_mean", "running_var"):
+            expected = getattr(norms[name], what)
+            torch.testing.assert_close(weights[f"{name}.{what}"], expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.ray

@@ -17,6 +17,7 @@ from torch import Tensor
 from unlocked.data import DataSet, eval_rows, in_order
 from unlocked.engine.plan import Plan, device_of
 from unlocked.engine.stage import SegmentStats, Stage, connect_in_process
+from unlocked.engine.statistics import passes
 
 EVALUATION_BATCH = 1000  # examples at once, at most
 EVALUATION_NUMBERS = 10_000_000  # of one boundary at once: a language model's outputs are large
@@ -33,6 +34,11 @@ class Group(ABC):
 
         `checkpoint_at`: the step behind which `states` may be called next; no earlier than the next one.
         """
+
+    @abstractmethod
+    def estimate_statistics(self, t: int) -> None:
+        """Running statistics of modules that train on synthetic inputs, after t steps, for an evaluation or a
+        checkpoint: see `engine/statistics.py`. Nothing to do for any other run."""
 
     @abstractmethod
     def outputs(self, split: str) -> Tensor:
@@ -101,6 +107,13 @@ class InProcessGroup(Group):
                     for stage in reversed(self.stages):
                         stage.feedback_phase(t)
             yield [stage.end(start, stop) for stage in self.stages]
+
+    def estimate_statistics(self, t: int) -> None:
+        last = max((k for k, stage in enumerate(self.stages) if stage.has_statistics()), default=0)
+        for steps, nth in passes(self.stages[0].plan, t) if last else ():
+            hs = None
+            for stage in self.stages[:last + 1]:
+                hs = stage.estimate(steps, nth, hs)
 
     def outputs(self, split: str) -> Tensor:
         outs, each = [], evaluation_rows(self.stages[0].plan, self.data, split)

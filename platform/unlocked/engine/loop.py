@@ -118,6 +118,7 @@ class _Run:
         self.metrics: dict[str, float] = {}  # the latest value of each
         self.rates: deque[float] = deque(maxlen=1000)  # steps per second, of the latest segments
         self.failures = 0
+        self._estimated_at: int | None = None  # the step to which the modules' running statistics belong
         self._begin_with: dict[str, Tensor] | None = None  # None: what the workers draw from the seed
         self.to_first_step: float | None = None
         self.calendar = Calendar(plan, data.validation is not None)
@@ -193,6 +194,7 @@ class _Run:
 
     def _restore(self, group: Group) -> None:
         """From the newest checkpoint that can be read; from the start where none was taken."""
+        self._estimated_at = None
         taken = self.checkpoints.all()
         for checkpoint in reversed(taken):
             try:
@@ -246,6 +248,7 @@ class _Run:
         values: dict[str, float] = {}
         is_best = False
         if self.calendar.evaluates(epoch):
+            self._estimate_statistics(group)
             values |= {f"val/{k}": v for k, v in self._evaluate(group, "validation").items()}
             is_best = self._note_best(values[f"val/{self.task.monitor}"], values["val/loss"])
             values |= {f"best/val_{self.task.monitor}": self.progress.best_value or 0.0}
@@ -296,6 +299,7 @@ class _Run:
         broken = group.nonfinite()
         if broken is not None:
             raise self._nonfinite_error("a weight", self.progress.step, *broken)
+        self._estimate_statistics(group)
         self.progress.metrics = dict(self.metrics)
         self.checkpoints.save(self.progress, group.states(self.progress.step), is_best)
         self._push()
@@ -317,6 +321,11 @@ class _Run:
                              f"{self._where_to_go_on()}")
 
     # measuring --------------------------------------------------------------------------------------------
+
+    def _estimate_statistics(self, group: Group) -> None:
+        if self._estimated_at != self.progress.step:
+            group.estimate_statistics(self.progress.step)
+            self._estimated_at = self.progress.step
 
     def _evaluate(self, group: Group, split: str) -> dict[str, float]:
         return self.task.metrics(group.outputs(split), self.task.target(getattr(self.data, split)))

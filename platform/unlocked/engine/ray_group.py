@@ -24,6 +24,7 @@ from unlocked.engine.group import Group, Segment, evaluation_rows
 from unlocked.engine.plan import Plan
 from unlocked.engine.pulse import Pulse, Watch
 from unlocked.engine.stage import SegmentStats
+from unlocked.engine.statistics import passes
 from unlocked.engine.worker import Introduction, Worker
 from unlocked.errors import ConfigError, DataError, RunFailed
 from unlocked.plugins import import_path
@@ -55,6 +56,7 @@ class RayGroup(Group):
         self._workers: list[Any] = []
         self._who: list[Introduction] = []
         self._watch = Watch([], b"", plan.config.parallel.timeout)
+        self._last_with_statistics: int | None = None  # module; None: not asked yet
         start_ray(plan.workers, plan.config.parallel.address)
         bundle, backend = resources_again(plan) if again else resources(plan)
         self._start_workers(bundle, imports)
@@ -110,6 +112,25 @@ class RayGroup(Group):
                 yield self._stats(ahead.popleft())
         while ahead:
             yield self._stats(ahead.popleft())
+
+    def estimate_statistics(self, t: int) -> None:
+        replicas = self.plan.config.parallel.replicas
+        if self._last_with_statistics is None:
+            has = self._get([worker.call.remote(slot, "has_statistics") for worker, slot in self._first_replica()])
+            self._last_with_statistics = max((k for k, it in enumerate(has) if it), default=0)
+        if not self._last_with_statistics:
+            return
+        learners = self._learners()[:(self._last_with_statistics + 1) * replicas]
+        refs = []
+        for steps, nth in passes(self.plan, t):
+            for replica in range(replicas):  # each on its own part of the minibatches, as in training
+                hs = None
+                for worker, slot in learners[replica::replicas]:
+                    hs = worker.call.remote(slot, "estimate", steps, nth, hs)
+                refs.append(hs)
+            self._get(refs[:-replicas])  # no more than two pieces are held
+            refs = refs[-replicas:]
+        self._get(refs + [worker.call.remote(slot, "average_statistics") for worker, slot in learners])
 
     def outputs(self, split: str) -> Tensor:
         chain, refs = self._first_replica(), []

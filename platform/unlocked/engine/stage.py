@@ -20,6 +20,7 @@ from torch import Tensor
 from unlocked.data import DataSet, TrainBatches, parse_augment
 from unlocked.engine.links import Incoming, Late, Outgoing, Queue
 from unlocked.engine.plan import Plan, build_learner, load_data
+from unlocked.engine.statistics import averaging, tracking, untouched
 from unlocked.optim import lr_factor
 from unlocked.schemes import ModuleLearner
 from unlocked.seeding import derive_seed
@@ -77,6 +78,7 @@ class Stage:
         # what it runs on, too, where another module's output is not
         self._takes_x = looks or (takes_target and self.learner.task.learns_input)
         self._evaluated: list[Tensor | None] = []  # carried from one call of `evaluate` to the next
+        self._estimated: list[Tensor | None] = []  # and of `estimate`
         self._lr_factor = lr_factor(config.optimizer, plan.total_steps)
         self._base_lrs = [[g["lr"] for g in o.param_groups] for o in self.learner.optimizers()]
         self._late_inputs: Late | None = None  # where the module runs on synthetic ones
@@ -185,8 +187,7 @@ class Stage:
         return self.end(start, stop)
 
     def end(self, start: int, stop: int) -> SegmentStats:
-        if self.average_buffers is not None:
-            self.average_buffers(self.learner.chain.buffers())
+        self.average_statistics()
         series = {name: torch.stack(values).tolist() for name, values in self.learner.series.items()}
         self.learner.series.clear()
         waited, sent, sg, began = self._marks
@@ -229,6 +230,34 @@ class Stage:
         self._evaluated = learner.carried()
         learner.carry(training)
         return out
+
+    def has_statistics(self) -> bool:
+        """Whether it trains on synthetic inputs and has running statistics, which then need `estimate`."""
+        return self.learner.learns_inputs and bool(tracking(self.learner.chain))
+
+    def estimate(self, steps: range, nth: int, hs: list[Tensor] | None = None) -> list[Tensor]:
+        """Outputs of this module for the minibatches of `steps`, of which `nth` passed before; `hs` from the module
+        below. What trains on synthetic inputs takes its running statistics from them: see `engine/statistics.py`."""
+        learner, outs = self.learner, list[Tensor]()
+        layers = tracking(learner.chain) if learner.learns_inputs else []
+        training = learner.carried()
+        with torch.no_grad(), untouched(learner.chain, layers):
+            for i, t in enumerate(steps):
+                h = self._x(t) if hs is None else hs[i].to(self.device)
+                batch = self._batch(t, h if self._is_first else None)
+                fresh = batch.fresh or nth + i == 0
+                learner.carry([None] * len(training) if fresh else self._estimated)
+                learner.seed_step(t)
+                with averaging(layers, nth + i):
+                    outs.append(learner.chain(h, batch))
+                self._estimated = learner.carried()
+        learner.carry(training)
+        return outs
+
+    def average_statistics(self) -> None:
+        """Over the replicas, as behind a segment."""
+        if self.average_buffers is not None:
+            self.average_buffers(self.learner.chain.buffers())
 
     def probe_forward(self, h: Tensor | None = None) -> Tensor:
         """The probe batch, the first of the training split, in training mode."""
