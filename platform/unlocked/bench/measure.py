@@ -12,6 +12,8 @@ from typing import Generic, TypeVar
 
 import torch
 
+from unlocked.tracking.tags import cores as cores
+
 PROC = Path("/proc")
 SPOILT = 0.1  # foreign share of the CPU above which a round is measured again
 
@@ -109,11 +111,6 @@ def peak_rss_mb() -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ticks() -> tuple[float, float, float] | None:

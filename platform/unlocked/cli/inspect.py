@@ -201,8 +201,9 @@ def _check_device() -> Check:
 
 
 def _check_cores() -> Check:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return "cores", True, f"{cores}: module-parallel speed needs one core or GPU per module"
+    from unlocked.tracking.tags import cores
+
+    return "cores", True, f"{cores()}: module-parallel speed needs one core or GPU per module"
 
 
 def _check_runs(runs: Path) -> Check:

@@ -131,8 +131,8 @@ class _Run:
         if self.study is None:  # which has asked already
             sync_leftovers(Path(self.config.tracking.runs), self.config.tracking.uri)
         tracker = Tracker.start(self.folder.path, self.config.tracking.uri, self.config.tracking.experiment,
-                                flatten(to_dict(self.config)), run_tags(self.plan), Path(self.config.tracking.runs),
-                                study=self.study)
+                                flatten(to_dict(self.config)), run_tags(self.plan, self.data, self.imports),
+                                Path(self.config.tracking.runs), study=self.study)
         self.tracker = tracker
         status: Any = "FAILED"
         summary: dict[str, Any] | None = None

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from unlocked.data import DataSet
+from unlocked.config import to_dict
+from unlocked.data import DATA, DataSet
+from unlocked.data.digest import digest
 from unlocked.engine.plan import Plan
 from unlocked.tasks import TASKS, Reconstruction
-from unlocked.tracking import collect_tags, read
+from unlocked.tracking import collect_tags, flatten, read
+from unlocked.tracking.identity import config_hash
+from unlocked.user_code import code_digest
 from unlocked_models.chain import Chain
 from unlocked_models.registry import MODELS
 
 
-def run_tags(plan: Plan) -> dict[str, str]:
-    """What runs are grouped and filtered by, beside versions and the git commit."""
+def run_tags(plan: Plan, data: DataSet, imports: Sequence[str] = ()) -> dict[str, str]:
+    """What runs are grouped and filtered by, beside versions and the git commit.
+
+    `config_hash` is equal for the seeds of one experiment alone (`tracking.identity`).
+    """
     config = plan.config
     device = config.parallel.device
     if device == "auto":
@@ -24,8 +33,14 @@ def run_tags(plan: Plan) -> dict[str, str]:
     own = {"family": MODELS.facts(config.model["name"])["family"], "model": config.model["name"],
            "scheme": config.scheme.name, "dataset": config.data.name, "task": plan.task,
            "stages": plan.stages, "replicas": config.parallel.replicas, "lag": plan.lag,
-           "launcher": plan.launcher, "seed": config.seed, "name": config.name}
-    return {**collect_tags(device), **{key: str(value) for key, value in own.items()}}
+           "partition": [part.stop - part.start for part in plan.parts],
+           "launcher": plan.launcher, "seed": config.seed, "name": config.name,
+           "monitor": plan.make_task().monitor, "data_digest": digest(data)}
+    used: list[Any] = [MODELS.get(config.model["name"]), DATA.get(config.data.name), TASKS.get(plan.task), plan.scheme]
+    code = code_digest([*imports, *(getattr(thing, "__module__", "") for thing in used)])
+    tags = collect_tags(device) | {key: str(value) for key, value in own.items()}
+    tags |= {"code_digest": code} if code is not None else {}
+    return tags | {"config_hash": config_hash(flatten(to_dict(config)), tags)}
 
 
 def draw_figures(run_dir: Path, plan: Plan, data: DataSet, test_outputs: Tensor, trained: Chain | None = None

@@ -26,11 +26,9 @@ from unlocked.studies.study import Record, Study, directions_of
 from unlocked.tracking import Row, to_csv
 from unlocked.tracking.compare import CONTROL
 from unlocked.tracking.comparisons import comparison, comparison_against
+from unlocked.tracking.identity import TAG_OF
 
 TRIALS, TABLE, PLOT, BEST, PARETO, PLOTS = "trials.csv", "results.csv", "results.png", "best.yaml", "pareto", "plots"
-# as runs are tagged, so that tables and plots of a study and of `unlocked compare` say the same words
-_TAGS = {"scheme.name": "scheme", "model.name": "model", "data.name": "dataset", "parallel.stages": "stages",
-         "parallel.replicas": "replicas", "scheme.lag": "lag"}
 
 
 def group_keys(config: Config, space: Space) -> list[str]:
@@ -42,7 +40,7 @@ def group_keys(config: Config, space: Space) -> list[str]:
 
 def group_of(space: Space, point: Point, keys: Sequence[str]) -> dict[str, str]:
     """What each of the keys is at a point, under the name that runs are tagged with."""
-    return {_TAGS.get(key, key): space.shown(point, key) for key in keys}
+    return {TAG_OF.get(key, key): space.shown(point, key) for key in keys}
 
 
 def metrics_of(config: Config) -> list[str]:
@@ -177,7 +175,7 @@ def write_report(config: Config, space: Space, study: Study, folder: Path) -> di
 
 def _draw_grid(config: Config, rows: Sequence[Row], path: Path, metric: str) -> Path | None:
     x = config.sweep.plot.x
-    return comparison_against(rows, _TAGS.get(x, x), path, metric) if x is not None else comparison(rows, path, metric)
+    return comparison_against(rows, TAG_OF.get(x, x), path, metric) if x is not None else comparison(rows, path, metric)
 
 
 def _write_trials(config: Config, space: Space, records: Sequence[Record], path: Path) -> Path:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,12 @@ PACKAGES = ("unlocked", "torch", "ray", "mlflow", "optuna", "omegaconf")
 
 
 def collect_tags(device: str | None = None, source: Path | None = None) -> dict[str, str]:
-    """Git commit, package versions, Python, platform and device, as tags. What is unknown is left out.
+    """Git commit, package versions, Python, machine and device, as tags. What is unknown is left out.
 
     `source`: a directory of the repository to describe (default: the working directory).
     """
     tags = {f"version.{name}": version for name, version in versions(PACKAGES).items()}
-    tags["platform"] = platform.platform()
+    tags |= {"platform": platform.platform(), "host": socket.gethostname(), "cpus": str(cores())}
     tags["mlflow.source.name"] = Path(sys.argv[0]).name or "python"
     tags["mlflow.source.type"] = "LOCAL"
     if device is not None:
@@ -87,6 +88,11 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _git(arguments: Sequence[str], source: Path | None, timeout: float) -> str | None:

@@ -1,0 +1,71 @@
+"""What a run is, seed apart: everything that can change one of its numbers, and the hash by which runs are grouped.
+
+Runs are seeds of one group only if their `config_hash` is equal. It covers the resolved configuration without the keys
+below, what the automatic ones came to, the platform's version, the user's own code and the examples trained on. It is
+taken over what MLflow keeps of a run, so that runs which were made before the tag have one too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+# keys, and groups of keys, that no number of a run depends on; each with the reason
+CHANGES_NO_NUMBER: dict[str, str] = {
+    "seed": "what the runs of a group differ in",
+    "name": "a label",
+    "tracking": "where what was measured is kept and drawn",
+    "sweep": "read by `unlocked sweep` alone; a trial's own choices stand in the other keys",
+    "schemes": "already laid over the keys of the run's scheme",
+    "expect": "held against the numbers afterwards",
+    "data.root": "where the files lie; what is in them is in the digest of the data",
+    "data.download": "whether missing files are fetched",
+    "train.checkpoint_every": "how often state is saved; the best weights are saved whenever there are better ones",
+    "parallel.launcher": "in process and over workers a lag is replayed to the same numbers",
+    "parallel.threads": "another order of additions: rounding",
+    "parallel.link": "how a message travels, not what it says",
+    "parallel.place": "on which nodes the workers are",
+    "parallel.address": "of the cluster",
+    "parallel.max_failures": "a restart goes on from a checkpoint to the same numbers",
+    "parallel.timeout": "when a silent worker is given up",
+}
+# of the keys above, those that change how fast a run is: its speed is comparable only where they are equal
+PLACE = ("parallel.launcher", "host", "cpus", "device", "parallel.threads", "parallel.link", "parallel.place",
+         "parallel.address")
+# the tag, which is shorter or says what `auto` came to, of a configuration key
+TAG_OF = {"scheme.name": "scheme", "model.name": "model", "data.name": "dataset", "parallel.stages": "stages",
+          "parallel.replicas": "replicas", "scheme.lag": "lag", "parallel.device": "device", "task": "task",
+          "parallel.partition": "partition", "parallel.launcher": "launcher"}
+BESIDE = ("version.unlocked", "data_digest", "code_digest")  # tags that are no configuration
+_GROUPS = ("data", "model", "scheme", "optimizer", "train", "transfer", "pretrain", "parallel")
+
+
+def identity(params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
+    """What a run is, from its params and tags: by tag where a key has one, else by configuration key."""
+    given = dict(params)
+    given |= {key: value for key, value in tags.items() if "." in key and key.partition(".")[0] in _GROUPS}
+    given |= {key.removeprefix("changed."): value for key, value in tags.items() if key.startswith("changed.")}
+    found = {TAG_OF.get(key, key): tags.get(TAG_OF.get(key, key), value) for key, value in given.items()}
+    found |= {tag: tags[tag] for tag in (*TAG_OF.values(), *BESIDE) if tag in tags}
+    return {key: value for key, value in sorted(found.items()) if not _is_left_out(key)}
+
+
+def config_hash(params: Mapping[str, str], tags: Mapping[str, str]) -> str:
+    """Of a run's params and tags, 16 hex digits.
+
+    >>> params = {"optimizer.lr": "0.001", "seed": "0", "parallel.launcher": "ray"}
+    >>> config_hash(params, {"lag": "2"}) == config_hash(params | {"seed": "1", "parallel.launcher": "x"}, {"lag": "2"})
+    True
+    >>> config_hash(params, {"lag": "2"}) == config_hash(params | {"optimizer.lr": "0.01"}, {"lag": "2"})
+    False
+    """
+    entries = json.dumps(list(identity(params, tags).items()))
+    return hashlib.sha256(entries.encode()).hexdigest()[:16]
+
+
+def _is_left_out(key: str) -> bool:
+    if key == "launcher":
+        return True
+    parts = key.split(".")
+    return any(".".join(parts[:n]) in CHANGES_NO_NUMBER for n in range(1, len(parts) + 1))
