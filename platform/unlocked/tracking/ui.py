@@ -22,8 +22,8 @@ from pathlib import Path
 from unlocked.errors import ConfigError, UnlockedError
 from unlocked.network import free_port
 from unlocked.security import ensure_secret, is_loopback, redact, refuse_place
-from unlocked.tracking.compare import NO_DATABASE, NOBODY
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
+from unlocked.tracking.finished import NO_DATABASE, NOBODY
 from unlocked.tracking.sink import init_lock
 from unlocked.tracking.uris import reachable, resolve_uri, sqlite_path
 
