@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from unlocked.engine import checkpoint as module
-from unlocked.engine.checkpoint import Checkpoints, Progress, load_states, load_weights
+from unlocked.engine.checkpoint import Checkpoints, Progress, load_states, load_weights, read_weights, write_weights
+from unlocked.engine.evaluate import evaluate_run
 from unlocked.engine.loop import resume, train
 from unlocked.errors import RunFailed
 
@@ -54,7 +56,14 @@ def test_a_save_removes_what_a_killed_process_left_unfinished(tmp_path):
 @pytest.mark.parametrize("failing", ["save_file", "torch.save", "rename"])
 def test_a_full_disk_leaves_the_checkpoint_before_it_whole(tmp_path, monkeypatch, failing):
     def full(*_, **__):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if failing == "save_file":
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            if failing == "rename":
+                raise
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598") from error
 
     checkpoints = Checkpoints(tmp_path)
     save(checkpoints, 10)
@@ -76,7 +85,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it_whole(tmp_path, monkeypatch
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 3 MiB, mounted; skipped where that is not allowed."""
+    """A file system of 3 MiB, mounted; skipped if that is not allowed."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = shutil.which("mount") and subprocess.run(
@@ -102,10 +111,20 @@ def test_a_disk_that_runs_full_ends_the_run_in_one_line_with_a_checkpoint_that_l
 
 def finished(small, *overrides) -> tuple[Path, dict[str, torch.Tensor]]:
     run_dir = Path(train(small("scheme.lag=2", "train.epochs=4", *overrides))["run_dir"])
-    return run_dir, load_file(Checkpoints(run_dir).last() / "model.safetensors")
+    weights = load_file(Checkpoints(run_dir).last() / "model.safetensors")  # mapped: damage would reach it
+    return run_dir, {name: weight.clone() for name, weight in weights.items()}
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "no progress"])
+def flip(path: Path) -> None:
+    """Four bytes in the middle, as a disk might."""
+    content = bytearray(path.read_bytes())
+    for i in range(len(content) // 2, len(content) // 2 + 4):
+        content[i] ^= 0x5A
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "no progress", "flipped", "flipped weights",
+                                    "flipped progress", "flipped sums"])
 def test_a_damaged_last_checkpoint_is_named_and_the_one_before_it_used(small, reporter, damage):
     run_dir, expected = finished(small)
     last = Checkpoints(run_dir).last()
@@ -116,6 +135,9 @@ def test_a_damaged_last_checkpoint_is_named_and_the_one_before_it_used(small, re
         worker.write_bytes(b"")
     elif damage == "missing":
         worker.unlink()
+    elif damage.startswith("flipped"):
+        flip(last / {"flipped": worker.name, "flipped weights": "model.safetensors",
+                     "flipped progress": "progress.json", "flipped sums": "SHA256SUMS"}[damage])
     else:
         (last / "progress.json").write_text("{")
     summary = resume(run_dir, reporter=reporter)
@@ -131,8 +153,60 @@ def test_when_no_checkpoint_can_be_read_the_run_does_not_start_again_from_nothin
     run_dir, _ = finished(small)
     for path in Checkpoints(run_dir).all():
         (path / "worker-1.pt").write_bytes(b"no")
-    with pytest.raises(RunFailed, match="cannot be read"):
+    with pytest.raises(RunFailed, match=r"worker-1\.pt: damaged.*remove .*checkpoints to train from the start"):
         resume(run_dir, reporter=reporter)
+
+
+def test_damaged_weights_are_named_and_neither_evaluated_nor_transferred_nor_tested(small, reporter):
+    run_dir, _ = finished(small)
+    best = Checkpoints(run_dir).best()
+    flip(best / "model.safetensors")
+    for use in (lambda: evaluate_run(run_dir), lambda: train(small(f"transfer.run={run_dir}"))):
+        with pytest.raises(RunFailed, match=f"{best.name}/model.safetensors: damaged") as failure:
+            use()
+        assert "\n" not in str(failure.value)
+
+
+def test_training_goes_back_to_before_damaged_best_weights_if_it_can(tmp_path):
+    checkpoints, notes = Checkpoints(tmp_path), []
+    save(checkpoints, 10)
+    checkpoints.save(Progress(step=20, best_step=20), [state(20.0)], True)
+    flip(checkpoints.folder / "step-00000020" / "model.safetensors")
+    checkpoints.save(Progress(step=30, best_step=20), [state(30.0)], False)
+    progress, _ = checkpoints.newest(1, notes.append)
+    assert progress.step == 30  # nothing is left of what came before the best
+    (note,) = notes
+    assert note.endswith("model.safetensors: damaged: its SHA-256 is not the one written down in SHA256SUMS; "
+                         "going on from step-00000030")
+    shutil.copytree(checkpoints.folder / "step-00000030", checkpoints.folder / "step-00000010")
+    (checkpoints.folder / "step-00000010" / "progress.json").write_text('{"step": 10}')
+    (checkpoints.folder / "step-00000010" / "SHA256SUMS").unlink()
+    progress, _ = checkpoints.newest(1, notes.append)
+    assert progress.step == 10
+    assert notes[1].endswith("going on from the checkpoint before it")
+    assert names(checkpoints) == ["best.json", "damaged-step-00000020", "damaged-step-00000030", "step-00000010"]
+    assert checkpoints.best() is None
+
+
+def test_a_checkpoint_without_digests_is_that_of_an_older_version(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    (save(checkpoints, 10) / "SHA256SUMS").unlink()
+    assert load_states(checkpoints.last(), 1)[0].step == 10
+
+
+def test_sums_are_what_sha256sum_checks(tmp_path):
+    path = save(Checkpoints(tmp_path), 10)
+    done = subprocess.run(["sha256sum", "--strict", "--check", "SHA256SUMS"], cwd=path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.count(": OK")) == (0, 3)
+
+
+def test_flipped_bytes_in_the_weights_that_a_run_begins_with_are_noticed(tmp_path):
+    path, sums = tmp_path / "initial.safetensors", tmp_path / "initial.sha256"
+    write_weights({"0.weight": torch.ones(4)}, path, sums)
+    assert read_weights(path, sums)["0.weight"].sum() == 4
+    flip(path)
+    with pytest.raises(RunFailed, match=r"initial\.safetensors: damaged"):
+        read_weights(path, sums)
 
 
 class Malicious:
@@ -152,6 +226,7 @@ def test_a_checkpoint_that_holds_code_is_refused_and_the_code_not_run(small, rep
     proof = tmp_path / "executed"
     for path in Checkpoints(run_dir).all():
         write(path / "worker-0.pt", Malicious(proof))
+        (path / "SHA256SUMS").unlink()
     with pytest.raises(RunFailed, match="cannot be read"):
         resume(run_dir, reporter=reporter)
     assert not proof.exists()

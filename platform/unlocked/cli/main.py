@@ -16,6 +16,7 @@ from unlocked import __version__
 from unlocked.cli import bench, cluster, generate, inspect, jobs, run, show, sweep
 from unlocked.cli.terminal import OutputLost, standard_streams
 from unlocked.errors import UnlockedError
+from unlocked.files import DISK_ERRORS
 from unlocked.security import RedactingStream, redact
 
 Command = Callable[[argparse.Namespace], int]
@@ -59,6 +60,11 @@ def _command(argv: Sequence[str] | None, started: float) -> int:
             print(redact(detail.rstrip()), file=sys.stderr)
         print(redact(f"unlocked: {error}"), file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        print(redact(f"unlocked: {error.filename or 'a file'}: {error.strerror}"), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("unlocked: interrupted; the last checkpoint stands", file=sys.stderr)
         return 130

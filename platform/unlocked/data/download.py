@@ -9,8 +9,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from unlocked.data.atomic import written_whole
 from unlocked.errors import DataError
+from unlocked.files import written_whole
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0      # seconds without a byte

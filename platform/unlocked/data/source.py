@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from unlocked.data.atomic import written_whole
 from unlocked.data.download import download
 from unlocked.errors import DataError
+from unlocked.files import written_whole
 
 
 @dataclass(frozen=True)

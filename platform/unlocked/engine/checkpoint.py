@@ -4,10 +4,12 @@
                               worker-0.pt ...     of every module and replica, module by module: optimiser,
                                                   synthetic-gradient model, what was in flight
                               progress.json       step, epoch, best so far
+                              SHA256SUMS          of these files, checked whenever they are loaded
     checkpoints/best.json                         which of them had the best validation metric
 
 A checkpoint is written to a temporary folder, flushed to the disk, then renamed; only after that are older
-ones removed. So a full disk or a kill at any moment leaves the previous one whole.
+ones removed. So a full disk or a kill at any moment leaves the previous one whole. A damaged one is set aside
+(`damaged-step-...`) once training goes on from one before it.
 """
 
 from __future__ import annotations
@@ -16,17 +18,23 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unlocked import strict_json
+from unlocked.engine.digests import SUMS, check_sums, write_sums
 from unlocked.errors import RunFailed, reason
+from unlocked.files import flush, write_whole, written_whole
 
+WEIGHTS, PROGRESS = "model.safetensors", "progress.json"
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -63,30 +71,32 @@ class Checkpoints:
                     shutil.rmtree(unfinished, ignore_errors=True)
                 else:
                     unfinished.unlink(missing_ok=True)
-            temporary.mkdir(parents=True)
-            weights: dict[str, Tensor] = {}
-            for state in states:  # replicas have equal ones
-                weights.update(state["weights"])
-            save_file({key: value.contiguous() for key, value in weights.items()}, temporary / "model.safetensors")
-            for i, state in enumerate(states):
-                torch.save(state, temporary / f"worker-{i}.pt")
-            (temporary / "progress.json").write_text(strict_json.dumps(asdict(progress)))
+            with _one_kind_of_error():
+                temporary.mkdir(parents=True)
+                weights: dict[str, Tensor] = {}
+                for state in states:  # replicas have equal ones
+                    weights.update(state["weights"])
+                save_file({key: value.contiguous() for key, value in weights.items()}, temporary / WEIGHTS)
+                for i, state in enumerate(states):
+                    with (temporary / f"worker-{i}.pt").open("wb") as file:  # which says why it takes no more
+                        torch.save(state, file)
+                write_whole(temporary / PROGRESS, strict_json.dumps(asdict(progress)))
+                write_sums({path.name: path for path in temporary.iterdir()}, temporary / SUMS)
             for path in temporary.iterdir():
-                _flush(path)
-            _flush(temporary)
+                flush(path)
+            flush(temporary)
             if final.exists():  # a restarted run comes by again with the same numbers
                 shutil.rmtree(final)
             temporary.rename(final)
             if is_best:
-                _write_atomically(self.folder / "best.json", json.dumps({"step": progress.step}))
-            _flush(self.folder)
-        except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
+                write_whole(self.folder / "best.json", json.dumps({"step": progress.step}))
+            flush(self.folder)
+        except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             kept = self.last()
-            why = error.strerror if isinstance(error, OSError) else reason(error)
             safe = f"the checkpoint of step {_step(kept)} is intact" if kept else "no earlier checkpoint exists"
             raise RunFailed(f"{self.folder}: the checkpoint of step {progress.step} could not be written: "
-                            f"{why}; {safe}") from None
+                            f"{error.strerror}; {safe}") from None
         self._prune()
         return final
 
@@ -98,7 +108,7 @@ class Checkpoints:
         """As the last checkpoint says, which is written as a whole; a kill may come before `best.json` is."""
         last = self.last()
         places = [(self.folder / "best.json", "step")]
-        for file, key in [(last / "progress.json", "best_step"), *places] if last else places:
+        for file, key in [(last / PROGRESS, "best_step"), *places] if last else places:
             try:
                 path = self.folder / f"step-{int(json.loads(file.read_text())[key]):08d}"
             except (OSError, ValueError, KeyError, TypeError):
@@ -113,6 +123,45 @@ class Checkpoints:
             return []
         return sorted((p for p in self.folder.iterdir() if _NAME.fullmatch(p.name)), key=_step)
 
+    def newest(self, learners: int, note: Callable[[str], None]) -> tuple[Progress, list[dict[str, Any]]] | None:
+        """What to go on with: of the newest checkpoint that is whole, as are the best weights until then, which will be
+        tested. None where none was taken; `note` is told of every damaged file. Raises `RunFailed` if none is whole.
+        """
+        taken, chosen = self.all(), None
+        problems: list[str] = []
+        for path in reversed(taken):
+            try:
+                found = load_states(path, learners)
+                chosen = chosen or (path, found)
+                self._check_best(found[0])
+            except RunFailed as damaged:
+                problems += [str(damaged)] if str(damaged) not in problems else []
+                continue
+            chosen = (path, found)
+            break
+        if chosen is None:
+            if taken:
+                raise RunFailed(f"{problems[0]}; no checkpoint before it is whole: remove {self.folder} to train from "
+                                "the start")
+            return None
+        for problem in problems:
+            earlier = chosen[0] != taken[-1]
+            note(f"{problem}; going on {'from the checkpoint before it' if earlier else f'from {chosen[0].name}'}")
+        self._set_aside(taken[taken.index(chosen[0]) + 1:])
+        return chosen[1]
+
+    def _check_best(self, progress: Progress) -> None:
+        best = self.folder / f"step-{progress.best_step or 0:08d}"
+        if progress.best_step is not None and best.is_dir():
+            check_sums([best / WEIGHTS], best / SUMS)
+
+    def _set_aside(self, damaged: list[Path]) -> None:
+        """Renames what is not gone on with, so that it neither counts nor pushes out what is whole."""
+        for path in damaged:
+            there = self.folder / f"damaged-{path.name}"
+            shutil.rmtree(there, ignore_errors=True)
+            path.rename(there)
+
     def _prune(self) -> None:
         keep = {*self.all()[-2:], self.best()}
         for path in self.all():
@@ -122,19 +171,36 @@ class Checkpoints:
 
 def load_weights(checkpoint: Path) -> dict[str, Tensor]:
     """Weights of the whole chain; raises `RunFailed` for a file that is damaged."""
+    return read_weights(checkpoint / WEIGHTS, checkpoint / SUMS)
+
+
+def read_weights(path: Path, sums: Path) -> dict[str, Tensor]:
+    """Named tensors, checked against their digest in `sums`; raises `RunFailed` for a file that is damaged."""
+    check_sums([path], sums)
     try:
-        return load_file(checkpoint / "model.safetensors")
+        return load_file(path)
     except Exception as error:  # safetensors raises its own Rust-side types
-        raise RunFailed(f"{checkpoint / 'model.safetensors'}: cannot be read: {reason(error)}") from None
+        raise RunFailed(f"{path}: cannot be read: {reason(error)}") from None
+
+
+def write_weights(weights: dict[str, Tensor], path: Path, sums: Path) -> None:
+    """Whole, after its digest, without which it would not be checked. Raises `RunFailed`."""
+    try:
+        with _one_kind_of_error(), written_whole(path) as part:
+            save_file({key: value.contiguous() for key, value in weights.items()}, part)
+            write_sums({path.name: part}, sums)
+    except OSError as error:
+        raise RunFailed(f"{path}: could not be written: {error.strerror}") from None
 
 
 def load_states(checkpoint: Path, learners: int) -> tuple[Progress, list[dict[str, Any]]]:
     """Progress and one state per module and replica. No code is executed: `weights_only=True`."""
+    workers = [checkpoint / f"worker-{i}.pt" for i in range(learners)]
+    check_sums([checkpoint / WEIGHTS, *workers, checkpoint / PROGRESS], checkpoint / SUMS)
     try:
-        progress = Progress(**json.loads((checkpoint / "progress.json").read_text()))
+        progress = Progress(**json.loads((checkpoint / PROGRESS).read_text()))
         progress.metrics = strict_json.numbers(progress.metrics)
-        states = [torch.load(checkpoint / f"worker-{i}.pt", map_location="cpu", weights_only=True)
-                  for i in range(learners)]
+        states = [torch.load(path, map_location="cpu", weights_only=True) for path in workers]
     except Exception as error:  # unpickling errors of any kind mean one thing: not a checkpoint of ours
         raise RunFailed(f"{checkpoint}: cannot be read: {reason(error)}") from None
     return progress, states
@@ -146,16 +212,16 @@ def _step(path: Path) -> int:
     return int(match[1])
 
 
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+@contextmanager
+def _one_kind_of_error() -> Iterator[None]:
+    """`OSError` also from torch and safetensors, which raise kinds of their own when a disk is full."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    _flush(temporary)
-    temporary.replace(path)
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        cause: BaseException | None = error  # of torch: what the file said stands before it
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__
+        if isinstance(cause, OSError):
+            raise cause from None
+        told = re.search(r"\(os error (\d+)\)", str(error))  # of safetensors
+        raise OSError(int(told[1]) if told else 0, os.strerror(int(told[1])) if told else reason(error)) from None

@@ -23,14 +23,14 @@ from torch import Tensor
 from unlocked.config import Config, to_dict
 from unlocked.data import DataSet
 from unlocked.engine.calendar import Calendar
-from unlocked.engine.checkpoint import Checkpoints, Progress, load_states, load_weights
+from unlocked.engine.checkpoint import Checkpoints, Progress, load_weights
 from unlocked.engine.evaluate import load_chain
 from unlocked.engine.group import Group, InProcessGroup, Segment
 from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.mirror import Mirror
 from unlocked.engine.plan import Plan, first_level, load_data, make_plan
 from unlocked.engine.report import draw_figures, run_tags
-from unlocked.engine.run_folder import RunFolder, check_tokens, keep_tokens
+from unlocked.engine.run_folder import RunFolder, check_tokens, keep_tokens, one_line_when_full
 from unlocked.engine.segments import first_nonfinite, module_losses, module_times, train_loss
 from unlocked.engine.stage import SegmentStats
 from unlocked.engine.transfer import initial_weights, plan_run
@@ -87,7 +87,8 @@ def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | N
     if config.tracking.mirror is not None:
         Mirror.check(config.tracking.mirror)
     folder = RunFolder.create(config)
-    keep_tokens(folder.path, data)
+    with one_line_when_full(folder.path):
+        keep_tokens(folder.path, data)
     return _Run(plan, data, folder, imports, reporter or Silent(), started, study, stop).complete()
 
 
@@ -128,6 +129,10 @@ class _Run:
         self._catches_signals = stop is None
 
     def complete(self) -> dict[str, Any]:
+        with one_line_when_full(self.folder.path):
+            return self._complete()
+
+    def _complete(self) -> dict[str, Any]:
         if self.study is None:  # which has asked already
             sync_leftovers(Path(self.config.tracking.runs), self.config.tracking.uri)
         tracker = Tracker.start(self.folder.path, self.config.tracking.uri, self.config.tracking.experiment,
@@ -195,15 +200,9 @@ class _Run:
     def _restore(self, group: Group) -> None:
         """From the newest checkpoint that can be read; from the start where none was taken."""
         self._estimated_at = None
-        taken = self.checkpoints.all()
-        for checkpoint in reversed(taken):
-            try:
-                self.progress, states = load_states(checkpoint, self.plan.learners)
-            except RunFailed as damaged:
-                if checkpoint is taken[0]:
-                    raise
-                self.reporter.note(f"{damaged}; going on from the checkpoint before it")
-                continue
+        found = self.checkpoints.newest(self.plan.learners, self.reporter.note)
+        if found is not None:
+            self.progress, states = found
             group.load_states(states)
             if self.progress.level is not None:
                 self._set_level(group)

@@ -9,6 +9,8 @@ import fcntl
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +19,8 @@ import yaml
 from unlocked import strict_json
 from unlocked.config import Config, from_tree, to_yaml
 from unlocked.data import DataSet
-from unlocked.errors import ConfigError, DataError, UnlockedError, reason
+from unlocked.errors import ConfigError, DataError, RunFailed, UnlockedError, reason
+from unlocked.files import DISK_ERRORS, write_whole
 
 TOKENS = "tokenizer.json"  # in the format of the `tokenizers` library
 
@@ -45,7 +48,7 @@ class RunFolder:
                     path = root / f"{stem}-{number}"
             folder = cls(path)
             folder._hold()
-            (path / "config.yaml").write_text(to_yaml(config))
+            write_whole(path / "config.yaml", to_yaml(config))
         except OSError as error:
             raise ConfigError(f"tracking.runs: {root} cannot be written: {error.strerror}") from None
         return folder
@@ -69,9 +72,7 @@ class RunFolder:
         return self.path.name
 
     def write_summary(self, summary: dict[str, Any]) -> Path:
-        path = self.path / "summary.json"
-        path.write_text(strict_json.dumps(summary, indent=1))
-        return path
+        return write_whole(self.path / "summary.json", strict_json.dumps(summary, indent=1))
 
     def release(self) -> None:
         if self._lock is not None:
@@ -79,7 +80,9 @@ class RunFolder:
             self._lock = None
 
     def _hold(self, patience: float = 0.0) -> None:
-        lock, deadline = (self.path / "lock").open("a+"), time.monotonic() + patience
+        place, deadline = self.path / "lock", time.monotonic() + patience
+        # a link that came with the folder would have another file emptied
+        lock = os.fdopen(os.open(place, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a+")
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -121,7 +124,7 @@ def parse_config(text: str, run: str) -> dict[str, Any]:
 def keep_tokens(run_dir: Path, data: DataSet) -> None:
     """Writes down what the ids of a text stand for: a tokeniser is fitted to its data, which may change."""
     if data.tokenizer is not None:
-        (run_dir / TOKENS).write_text(data.tokenizer)
+        write_whole(run_dir / TOKENS, data.tokenizer)
 
 
 def check_tokens(run_dir: Path, data: DataSet) -> None:
@@ -130,6 +133,18 @@ def check_tokens(run_dir: Path, data: DataSet) -> None:
     if kept.exists() and kept.read_text() != data.tokenizer:
         raise DataError(f"{run_dir}: {data.name} has changed since, and its tokens with it; the network would misread "
                         "them")
+
+
+@contextmanager
+def one_line_when_full(run_dir: Path) -> Iterator[None]:
+    """`RunFailed`, one line, where the disk takes no more, whatever was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise RunFailed(f"{error.filename or run_dir}: cannot be written: {error.strerror}; "
+                        f"go on with: unlocked train --resume {run_dir}") from None
 
 
 def plain(name: str) -> str:

@@ -11,15 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unlocked.config import Config
 from unlocked.data import DataSet
-from unlocked.engine.checkpoint import Checkpoints, load_weights
+from unlocked.engine.checkpoint import Checkpoints, load_weights, read_weights, write_weights
 from unlocked.engine.plan import Plan, build_blocks, make_plan
 from unlocked.engine.pretraining import check_pretraining, pretrain
-from unlocked.errors import ConfigError, RunFailed, reason
+from unlocked.errors import ConfigError
 from unlocked_models.chain import Chain, Example
 
 Weights = dict[str, Tensor]
@@ -72,12 +71,9 @@ def initial_weights(plan: Plan, data: DataSet, run_dir: Path, log: Callable[[int
     config = plan.config
     if config.transfer.run is None and not config.pretrain.epochs:
         return None
-    path = run_dir / "initial.safetensors"
+    path, sums = run_dir / "initial.safetensors", run_dir / "initial.sha256"
     if path.exists():
-        try:
-            return load_file(path)
-        except Exception as error:  # safetensors raises its own Rust-side types
-            raise RunFailed(f"{path}: cannot be read: {reason(error)}") from None
+        return read_weights(path, sums)
     if config.pretrain.epochs:
         weights = pretrain(plan, data, log, stopped)
         note(f"pre-trained {config.pretrain.blocks} blocks, {config.pretrain.epochs} epochs each")
@@ -85,12 +81,7 @@ def initial_weights(plan: Plan, data: DataSet, run_dir: Path, log: Callable[[int
         weights = _transferred(plan)
         note(f"begins with the first {config.transfer.blocks} blocks of {config.transfer.run}"
              + (", frozen" if config.transfer.freeze else ""))
-    temporary = path.with_suffix(".part")
-    try:
-        save_file({key: value.contiguous() for key, value in weights.items()}, temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise RunFailed(f"{path}: could not be written: {error.strerror}") from None
+    write_weights(weights, path, sums)
     return weights
 
 

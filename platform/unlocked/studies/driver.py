@@ -20,6 +20,7 @@ from unlocked.config import Config, to_dict, to_yaml
 from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.run_folder import plain
 from unlocked.errors import ConfigError, RunInterrupted
+from unlocked.files import write_whole
 from unlocked.studies.check import check_study
 from unlocked.studies.report import Leader, write_report
 from unlocked.studies.runners import make_runner
@@ -32,8 +33,6 @@ from unlocked.tracking.folder import locked
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
-
-DRAFT = ".study.yaml"
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,7 @@ def sweep(config: Config, *, imports: Sequence[str] = (), watcher: Watcher | Non
         if not held:
             raise ConfigError(f"name: the study {folder} is being run by another process")
         study = Study(folder, config, space)
-        (folder / DRAFT).write_text(to_yaml(config))
-        (folder / DRAFT).replace(folder / "study.yaml")  # whole at any moment: it says where the record is
+        write_whole(folder / "study.yaml", to_yaml(config))  # it says where the record is
         study.enqueue(space.grid() if is_grid(config) else config.sweep.enqueue, retry_failed)
         summary = _Sweep(config, space, study, folder, imports, watcher).complete()
     if plot is not None and "plot" in summary:
@@ -134,7 +132,7 @@ def _make_folder(config: Config) -> Path:
     folder = folder_of(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        others = {entry.name for entry in folder.iterdir()} - {"lock", DRAFT}
+        others = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")} - {"lock"}
     except OSError as error:
         raise ConfigError(f"tracking.runs: {folder} cannot be written: {error.strerror}") from None
     if others and not known_study(folder):
@@ -262,8 +260,7 @@ class _Sweep:
             values, failure = self.study.complete(trial, outcome.summaries)
         if failure is not None:
             log = self.folder / "failures" / f"trial-{trial.number:04d}.txt"
-            log.parent.mkdir(exist_ok=True)
-            log.write_text(f"{name_of(live.point)}\n\n{failure}\n\n{outcome.detail}")
+            write_whole(log, f"{name_of(live.point)}\n\n{failure}\n\n{outcome.detail}")
             self.study.fail(trial, failure)
             retries = trial.user_attrs.get("retries", 0)
             if outcome.may_pass and retries < self.config.sweep.retries:

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from unlocked.files import write_whole
 from unlocked.studies.space import Point, Space
 from unlocked.studies.study import Record
 
@@ -94,5 +95,4 @@ def write_table(cells: Sequence[Cell], path: Path) -> Path:
         speed = f"{median(own):.0f}" if own else ""
         cells_in_order = [of_row[scheme].words() if scheme in of_row else "" for scheme in schemes]
         lines.append(f"| {' | '.join([row, some.metric, *cells_in_order, parameters, speed])} |")
-    path.write_text("\n".join(lines) + "\n")
-    return path
+    return write_whole(path, "\n".join(lines) + "\n")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.config import Config
+from unlocked.files import write_whole, written_whole
 from unlocked.studies.expectations import MATRIX, Cell, cells_of, write_table
 from unlocked.studies.plots import draw_search
 from unlocked.studies.search import is_grid
@@ -180,7 +181,7 @@ def _draw_grid(config: Config, rows: Sequence[Row], path: Path, metric: str) -> 
 
 def _write_trials(config: Config, space: Space, records: Sequence[Record], path: Path) -> Path:
     dimensions, metrics = [dimension.name for dimension in space.dimensions], config.sweep.metrics()
-    with path.open("w", newline="") as file:
+    with written_whole(path) as part, part.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["number", "state", *dimensions, *metrics, "feasible", "seconds", "runs", "failure"])
         for record in records:
@@ -216,5 +217,4 @@ def _write_best(config: Config, space: Space, records: Sequence[Record], summary
 
 def _copy(run: Path, path: Path, record: Record) -> Path:
     """The resolved configuration of a run, with a line on where it is from."""
-    path.write_text(f"# trial {record.number}: {name_of(record.point)}\n" + (run / "config.yaml").read_text())
-    return path
+    return write_whole(path, f"# trial {record.number}: {name_of(record.point)}\n" + (run / "config.yaml").read_text())

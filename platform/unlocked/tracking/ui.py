@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from unlocked.errors import ConfigError, UnlockedError
+from unlocked.files import write_whole
 from unlocked.network import free_port
 from unlocked.security import ensure_secret, is_loopback, redact, refuse_place
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
@@ -107,7 +108,8 @@ def login(folder: Path) -> dict[str, str]:
     password, key = ensure_secret(folder / "password"), ensure_secret(folder / "session-key")
     folder.chmod(0o700)                           # its users' database is MLflow's to create
     settings = folder / "basic_auth.ini"
-    settings.write_text(
+    write_whole(
+        settings,
         "[mlflow]\ndefault_permission = NO_PERMISSIONS\nadmin_username = admin\n"
         f"database_uri = sqlite:///{folder.absolute() / 'users.db'}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
