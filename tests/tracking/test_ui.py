@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import socket
 import stat
@@ -16,6 +17,7 @@ from unlocked.errors import UnlockedError
 from unlocked.network import free_port
 from unlocked.tracking import serve
 from unlocked.tracking.ui import login, server_command
+from unlocked.tracking.uris import sqlite_path
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::"])
@@ -116,3 +118,10 @@ def test_beyond_loopback_nobody_sees_a_run_without_the_password(tmp_path: Path):
         server.wait(timeout=60)
     with pytest.raises(urllib.error.URLError):
         status_of(f"http://127.0.0.1:{port}/")
+
+
+def test_the_login_s_users_lie_beside_the_runs_whatever_the_folder_is_called(tmp_path: Path):
+    folder = tmp_path / "100%" / "a?b" / ".login"
+    settings = configparser.ConfigParser()
+    settings.read(login(folder)["MLFLOW_AUTH_CONFIG_PATH"])
+    assert sqlite_path(settings["mlflow"]["database_uri"]) == folder / "users.db"

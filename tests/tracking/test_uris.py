@@ -6,7 +6,7 @@ import pytest
 
 from unlocked.errors import ConfigError
 from unlocked.security import redact
-from unlocked.tracking.uris import artifact_root, reachable, resolve_uri, split_credentials
+from unlocked.tracking.uris import artifact_root, reachable, resolve_uri, split_credentials, sqlite_path, sqlite_uri
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,30 @@ def test_the_default_store_is_sqlite_in_the_runs_root(tmp_path: Path):
 def test_a_relative_sqlite_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     assert resolve_uri("sqlite:///here.db", Path("runs")) == f"sqlite:///{tmp_path}/here.db"
+
+
+@pytest.mark.parametrize("folder", ["plain", "a b", "what?", "a?b=c", "a%20b", "100%", "a#b", "%3F", "ä&;"])
+def test_a_database_lies_in_its_folder_whatever_that_is_called(tmp_path: Path, folder: str):
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    (tmp_path / folder).mkdir()
+    uri = resolve_uri(None, tmp_path / folder)
+    assert sqlite_path(uri) == tmp_path / folder / "mlflow.db"
+    assert resolve_uri(uri, Path("elsewhere")) == uri  # a run keeps it, and its writer resolves it again
+    engine = sqlalchemy.create_engine(uri)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("create table made (a int)"))
+    engine.dispose()
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.db")] == [Path(folder, "mlflow.db")]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_address_is_taken_as_typed_with_options_behind_it():
+    assert resolve_uri("sqlite:////a%20b/x.db", Path()) == "sqlite+pysqlite:////a%2520b/x.db"
+    assert resolve_uri("sqlite:////a/x.db?timeout=5", Path()) == "sqlite:////a/x.db?timeout=5"
+    assert resolve_uri("sqlite:////a?/x.db?timeout=5", Path()) == "sqlite+pysqlite:////a%3F/x.db?timeout=5"
+    assert sqlite_path("sqlite+pysqlite:////a%3F/x.db?timeout=5") == Path("/a?/x.db")
+    assert sqlite_path("postgresql://host/x") is None
+    assert sqlite_uri(Path("/x?")) == "sqlite+pysqlite:////x%3F"
 
 
 def test_an_address_nobody_can_track_to_is_one_line_without_its_password():

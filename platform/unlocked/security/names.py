@@ -59,7 +59,7 @@ def refuse_store(key: str, uri: str) -> None:
     >>> refuse_store("tracking.uri", "postgresql:///runs")
     """
     scheme, _, rest = uri.partition("://")
-    if scheme == "sqlite" and rest.startswith("/") and rest.strip("/") and rest.isprintable():
+    if scheme in ("sqlite", "sqlite+pysqlite") and rest.startswith("/") and rest.strip("/") and rest.isprintable():
         return
     if scheme.partition("+")[0] not in STORE_PORTS:
         raise ConfigError(

@@ -26,7 +26,7 @@ from unlocked.security import ensure_secret, is_loopback, redact, refuse_place
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.finished import NO_DATABASE, NOBODY
 from unlocked.tracking.sink import init_lock
-from unlocked.tracking.uris import reachable, resolve_uri, sqlite_path
+from unlocked.tracking.uris import reachable, resolve_uri, sqlite_path, sqlite_uri
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -108,10 +108,11 @@ def login(folder: Path) -> dict[str, str]:
     password, key = ensure_secret(folder / "password"), ensure_secret(folder / "session-key")
     folder.chmod(0o700)                           # its users' database is MLflow's to create
     settings = folder / "basic_auth.ini"
+    users = sqlite_uri(folder.absolute() / "users.db").replace("%", "%%")  # configparser's own sign
     write_whole(
         settings,
         "[mlflow]\ndefault_permission = NO_PERMISSIONS\nadmin_username = admin\n"
-        f"database_uri = sqlite:///{folder.absolute() / 'users.db'}\n"
+        f"database_uri = {users}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
     return {"MLFLOW_AUTH_CONFIG_PATH": str(settings.absolute()), "MLFLOW_AUTH_ADMIN_PASSWORD": password,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from unlocked.security import STORE_PORTS, refuse_store
 
 OFF = "off"
 URI_VARIABLE = "UNLOCKED_TRACKING_URI"            # hands the writer its address: `ps` shows arguments
+_PLAIN, _ENCODED = "sqlite:///", "sqlite+pysqlite:///"
 
 
 def resolve_uri(uri: str | None, runs_root: Path) -> str:
@@ -20,10 +22,11 @@ def resolve_uri(uri: str | None, runs_root: Path) -> str:
     if uri == OFF:
         return OFF
     if uri is None:
-        return f"sqlite:///{runs_root.absolute() / 'mlflow.db'}"
+        return sqlite_uri(runs_root.absolute() / "mlflow.db")
     refuse_store("tracking.uri", uri)
-    if uri.startswith("sqlite:///"):
-        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).expanduser().absolute()}"
+    if (database := sqlite_path(uri)) is not None:
+        query = _query(uri)
+        return sqlite_uri(database.expanduser().absolute()) + (f"?{query}" if query else "")
     return uri
 
 
@@ -40,9 +43,33 @@ def split_credentials(uri: str) -> tuple[str, dict[str, str]]:
     return bare, {name: value for name, value in given.items() if value}
 
 
+def sqlite_uri(database: Path) -> str:
+    """The address of a database file, whatever its folders are called.
+
+    In a path with `%`, `?` or `#` these are encoded, which SQLAlchemy (from 2.1 on) takes back; with its driver named,
+    because MLflow makes the folders of `sqlite:///PATH` itself, as they are written.
+
+    >>> sqlite_uri(Path("/runs/mlflow.db")), sqlite_uri(Path("/what?/mlflow.db"))
+    ('sqlite:////runs/mlflow.db', 'sqlite+pysqlite:////what%3F/mlflow.db')
+    """
+    path = str(database)
+    encoded = re.sub("[%?#]", lambda sign: quote(sign[0]), path)
+    return f"{_PLAIN}{path}" if encoded == path else f"{_ENCODED}{encoded}"
+
+
 def sqlite_path(uri: str) -> Path | None:
-    """The database file of a SQLite address, None for any other kind."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    """The database file of a SQLite address, as typed or as `sqlite_uri` gives it; None for any other kind."""
+    query = _query(uri)
+    text = uri.removesuffix(f"?{query}") if query else uri
+    if text.startswith(_ENCODED):
+        return Path(unquote(text.removeprefix(_ENCODED)))
+    return Path(text.removeprefix(_PLAIN)) if text.startswith(_PLAIN) else None
+
+
+def _query(uri: str) -> str:
+    """`timeout=5` of `sqlite:///mlflow.db?timeout=5`: options behind the file; empty if there are none."""
+    found = re.search(r"\?(\w+=[^/?]*)$", uri)
+    return found[1] if found else ""
 
 
 def artifact_root(uri: str, runs_root: Path) -> Path | None:
