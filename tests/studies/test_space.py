@@ -111,7 +111,7 @@ def test_a_space_reads_the_same_from_a_file_and_from_the_command_line(study, tmp
 @pytest.mark.parametrize(("overrides", "words"), [
     ([], "sweep.space: no dimension is given"),
     (["sweep.space.optimizer.lrr=[1]"], "sweep.space.optimizer.lrr: optimizer.lrr: unknown key; did you mean 'lr'?"),
-    (["sweep.space.optimizer.lr=[fast]"], "sweep.space.optimizer.lr: optimizer.lr: "),
+    (["sweep.space.optimizer.lr=[fast]"], "sweep.space.optimizer.lr[0]: 'fast' is not of type float"),
     (["sweep.space.rates=[{optimizer.lr: 1, scheme.sgg: 2}]"], "sweep.space.rates: scheme.sgg: unknown key"),
     (["sweep.space.seed=[]"], "sweep.space.seed: the list of choices is empty"),
     (["sweep.space.seed={choice: []}"], "sweep.space.seed: the list of choices is empty"),

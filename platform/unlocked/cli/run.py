@@ -25,7 +25,9 @@ def add_train(commands: Any) -> None:
         "  unlocked train --resume s3://bucket/runs/quickstart-cdni-s0-20260101-120000     on another machine\n\n"
         "configuration keys (key: default  # type; meaning):\n" + describe_schema().replace("%", "%%"))
     parser.add_argument("config", nargs="?", help="a preset's name (`unlocked list presets`) or a path ending in .yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
+    parser.add_argument("overrides", nargs="*", metavar="key=value",
+                        help="changes to the configuration: YAML 1.2 (010 is ten, yes a word), or for a key of type "
+                             "str the text as it stands")
     parser.add_argument("--resume", metavar="RUN",
                         help="go on with a run folder from its last checkpoint, or with its copy (tracking.mirror)")
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")

@@ -6,11 +6,12 @@ from unlocked.config.load import (
     load_config,
     parse_overrides,
     presets,
+    read_tree,
     to_dict,
     to_yaml,
     with_values,
 )
 from unlocked.config.schema import Config
 
-__all__ = ["Config", "Template", "from_tree", "load_config", "parse_overrides", "presets", "to_dict", "to_yaml",
-           "with_values"]
+__all__ = ["Config", "Template", "from_tree", "load_config", "parse_overrides", "presets", "read_tree", "to_dict",
+           "to_yaml", "with_values"]

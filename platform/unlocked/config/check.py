@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config
 from unlocked.config.schemes import DEFAULT
+from unlocked.config.typed import text_keys
 from unlocked.errors import ConfigError
 from unlocked.security import refuse_cluster, refuse_name, refuse_store
 from unlocked_models.registry import GIVEN, MODELS, Registry, unknown
@@ -18,6 +19,7 @@ from unlocked_models.registry import GIVEN, MODELS, Registry, unknown
 
 def check_values(config: Config) -> None:
     """Everything that can be said without looking at the data. Raises `ConfigError`, one line."""
+    _refuse_none(config)
     refuse_name("name", config.name)
     refuse_name("tracking.experiment", config.tracking.experiment)
     if config.tracking.uri not in (None, "off"):
@@ -32,6 +34,14 @@ def check_values(config: Config) -> None:
     for scheme, metrics in config.expect.items():
         _check_bounds(f"expect.{scheme}", metrics)
     _check_sweep(config)
+
+
+def _refuse_none(config: Config) -> None:
+    """Python's word for null is no file and no address."""
+    for key, may_be_null in text_keys():
+        value = value_of(config, key)
+        if may_be_null and value is not None and value.lower() == "none":
+            raise ConfigError(f"{key}: {value!r} is a word of Python; null means no value (and ./{value} a file)")
 
 
 def _at_least(low: float) -> tuple[str, Callable[[float], bool]]:

@@ -12,13 +12,14 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unlocked.config.check import check_values
 from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config, SweepConfig
 from unlocked.config.schemes import completed, entry_of, flatten
+from unlocked.config.typed import is_text, kind_at, refuse_references, typed
+from unlocked.config.yaml12 import DEEPEST, Plain, clipped, is_null, read_file, read_value, read_yaml, write_yaml
 from unlocked.errors import ConfigError, reason
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -118,10 +119,7 @@ def _merge(layers: Sequence[tuple[str, dict[str, Any]]], below: DictConfig | Non
     """The layers over `below`, which they change, or over the defaults."""
     merged = copy.deepcopy(_defaults()) if below is None else below
     for source, layer in layers:
-        try:
-            _refuse_resolvers(layer, source)
-        except RecursionError:
-            raise ConfigError(f"{source}: a YAML alias contains itself") from None
+        layer = typed(layer, source)
         _refuse_values_for_groups(layer, Config(), f"{source}: ")
         _flatten_space(layer)
         _drop_outdated(merged, layer)
@@ -182,11 +180,11 @@ def from_tree(tree: Any) -> Config:
     """A checked `Config` from a merged tree (or from the dictionary that `to_dict` gave)."""
     try:
         if not isinstance(tree, DictConfig):
+            tree = typed(tree)
             _refuse_values_for_groups(tree, Config(), "")
             tree = OmegaConf.merge(_defaults(), OmegaConf.create(tree))
-        _refuse_resolvers(OmegaConf.to_container(tree))
         OmegaConf.resolve(tree)
-        _refuse_resolvers(OmegaConf.to_container(tree))  # one that only the references spelled out
+        refuse_references(OmegaConf.to_container(tree))
         config = OmegaConf.to_object(tree)
     except OmegaConfBaseException as error:
         raise ConfigError(_one_line(error, {})) from None
@@ -204,7 +202,19 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
-    return yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None)
+    """What `load_config` reads as the same configuration."""
+    return write_yaml(to_dict(config))
+
+
+def read_tree(text: str, source: str) -> dict[str, Any]:
+    """The keys and values of a YAML file with that text; raises `ConfigError`, which begins with `source`."""
+    tree = read_yaml(text, source)
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        kind = {Plain: "text", str: "text"}.get(type(tree), type(tree).__name__)
+        raise ConfigError(f"{source}: expected keys and values, found {kind}")
+    return typed(tree, source)
 
 
 def _find(config: str) -> Path:
@@ -226,18 +236,10 @@ def _file_layers(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, dic
     if path.resolve() in seen:
         raise ConfigError(f"{path}: extends itself")
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        text = read_file(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or reason(error)
-        raise ConfigError(f"{path}: not readable as YAML{where}: {problem}") from None
-    if tree is None:
-        tree = {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected keys and values, found {type(tree).__name__}")
+    tree = read_tree(text, str(path))
     base = tree.pop("extends", None)
     sibling = path.parent / f"{base}.yaml"
     below = [] if base is None else _file_layers(sibling if sibling.is_file() else _find(str(base)),
@@ -256,12 +258,17 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         key, equals, text = override.partition("=")
         if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
             raise ConfigError(f"{override!r}: an override is key=value, such as scheme.name=dfa")
-        try:
-            value = yaml.load(text, Loader=_Loader)
-        except yaml.YAMLError:
-            raise ConfigError(f"{key}: the value {text!r} is not readable as YAML") from None
-        _place(tree, key, value, repr(override))
-    return tree
+        if key.count(".") > DEEPEST:
+            raise ConfigError(f"{clipped(key)}: unknown key")
+        _place(tree, key, _text_as_typed(key, text) or read_value(text, key), repr(override))
+    return typed(tree, "command line")
+
+
+def _text_as_typed(key: str, text: str) -> Plain | None:
+    """The value of a key that is a text, without quotes; None for anything else, which YAML reads."""
+    text = text.strip()
+    as_typed = is_text(kind_at(key)) and not is_null(text) and text[0] not in "\"'[{"
+    return Plain(text) if as_typed else None
 
 
 def _place(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
@@ -270,39 +277,9 @@ def _place(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
     for parent in parents:
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
-            raise ConfigError(f"{source}: an earlier override gives {parent} the value {tree!r}")
+            value = tree.text if isinstance(tree, Plain) else repr(tree)
+            raise ConfigError(f"{source}: an earlier override gives {parent} the value {clipped(value)}")
     tree[leaf] = value
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 scalars: `1e-3` is a float, and `off`, `on`, `yes`, `no` are words."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"),
-                              list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float",
-                              re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d+)([eE][-+]?\d+)$"), list("-+0123456789."))
-
-
-_REFERENCE = re.compile(r"\$\{[\w.\[\]-]*\}")
-
-
-def _refuse_resolvers(layer: Any, source: str = "", key: str = "") -> None:
-    """Configurations are shared: a reference to another key is fine, one that reads the machine is not."""
-    if isinstance(layer, dict):
-        for name, value in layer.items():
-            _refuse_resolvers(value, source, f"{key}.{name}" if key else str(name))
-    elif isinstance(layer, list):
-        for value in layer:
-            _refuse_resolvers(value, source, key)
-    elif isinstance(layer, str) and "${" in _REFERENCE.sub("", layer):
-        where = f"{source}: {key}" if source else key
-        raise ConfigError(f"{where}: {layer!r} calls a resolver; only references such as "
-                          "${seed} are allowed in a configuration")
 
 
 def _refuse_values_for_groups(layer: dict[str, Any], schema: Any, where: str, key: str = "") -> None:

@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from unlocked import strict_json
-from unlocked.config import Config, from_tree, to_yaml
+from unlocked.config import Config, from_tree, read_tree, to_yaml
+from unlocked.config.yaml12 import read_file
 from unlocked.data import DataSet
-from unlocked.errors import ConfigError, DataError, RunFailed, UnlockedError, reason
+from unlocked.errors import ConfigError, DataError, RunFailed, UnlockedError
 from unlocked.files import DISK_ERRORS, write_whole
 
 TOKENS = "tokenizer.json"  # in the format of the `tokenizers` library
@@ -103,8 +102,9 @@ class RunFolder:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The configuration that a run folder was made from; `ConfigError` where it is none."""
+    file = path / "config.yaml"
     try:
-        text = (path / "config.yaml").read_text()
+        text = read_file(file)
     except OSError:
         raise ConfigError(f"{path} is not a run folder (no config.yaml can be read there)") from None
     return parse_config(text, str(path))
@@ -112,12 +112,9 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def parse_config(text: str, run: str) -> dict[str, Any]:
     """What the config.yaml of a `run` holds; `ConfigError` where it holds no configuration."""
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{run}/config.yaml: not readable: {reason(error)}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{run}/config.yaml: expected keys and values")
+    tree = read_tree(text, f"{run}/config.yaml")
+    if not tree:
+        raise ConfigError(f"{run}/config.yaml: expected keys and values, found none")
     return tree
 
 
