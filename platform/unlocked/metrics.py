@@ -7,10 +7,15 @@ own metric. A name is a key of the log, such as `test/accuracy`, `best/val_bits`
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _LOWER = {"loss", "bits", "perplexity", "mse", "rmse", "mae", "nats", "error", "wait_fraction", "compute_ms", "wait_ms",
           "communicate_ms", "seconds", "restarts"}
-_HIGHER = {"accuracy", "r2", "bleu", "exact", "pairs", "steps_per_second", "examples_per_second", "align", "level"}
+_HIGHER = {"accuracy", "r2", "bleu", "exact", "pairs", "steps_per_second", "examples_per_second", "align",
+           "per_example", "level"}
 _SHARES = {"accuracy", "exact", "pairs", "wait_fraction"}  # shown in percent
 _HEADINGS = {"time/steps_per_second": "steps/s", "time/examples_per_second": "examples/s",
              "time/wait_fraction": "waiting"}
@@ -59,6 +64,17 @@ def heading(metric: str) -> str:
     if metric.startswith("best/val_"):
         return "best validation"
     return _HEADINGS.get(metric) or metric.replace("/", " ").replace("_", " ")
+
+
+def by_module(values: Mapping[str, T], prefix: str) -> dict[int, T]:
+    """What stands in `values` under `<prefix>module_k`, in the order of the modules.
+
+    >>> by_module({"align/module_10": 0.5, "align/module_9": 0.2, "align/norm_ratio/module_9": 1.0}, "align/")
+    {9: 0.2, 10: 0.5}
+    """
+    of_module = re.compile(re.escape(prefix) + r"module_(\d+)")
+    found = {int(match[1]): value for key, value in values.items() if (match := of_module.fullmatch(key))}
+    return dict(sorted(found.items()))
 
 
 def _word(metric: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from unlocked.engine.links import Queue
+from unlocked.schemes.base import _align
 
 MODEL = {"name": "mlp", "hidden": [16, 14, 12, 10], "norm": "batch", "dropout": 0.3}
 ADAM = {"name": "adam", "lr": 0.01, "momentum": None, "schedule": "cosine", "warmup": 3}
@@ -152,12 +153,13 @@ def test_a_probe_tells_how_the_injected_gradient_lies_to_the_true_one(lab):
     assert cosines["dni"].keys() == {0, 1}
     assert cosines["dfa"].keys() <= {0, 1, 2}
     assert {0, 1} <= cosines["dfa"].keys()
-    for value in [*cosines["dni"].values(), *cosines["dfa"].values()]:
-        assert -1 <= value <= 1
-        assert value != 0
+    for found in [*cosines["dni"].values(), *cosines["dfa"].values()]:
+        assert -1 <= found.cosine <= 1
+        assert -1 <= found.per_example <= 1
+        assert 0 not in found
 
 
-def test_the_cosine_of_a_probe_is_the_one_computed_by_hand(lab):
+def test_a_probe_s_cosines_and_norms_are_those_computed_by_hand(lab):
     data = lab.data()
     group = lab.start(data, model={"name": "mlp", "hidden": [12, 10]}, scheme={"name": "dfa"},
                       parallel={"stages": 2, "partition": [1, 2]})
@@ -170,9 +172,22 @@ def test_the_cosine_of_a_probe_is_the_one_computed_by_hand(lab):
     loss = torch.nn.functional.cross_entropy(out, y)
     e, d1, d2 = torch.autograd.grad(loss, [out, h1, h2])
     B1, B2 = (stage.learner.feedback[0] for stage in group.stages)
-    expected = {k: (g * d).sum().item() / (g.norm() * d.norm()).item()
-                for k, (g, d) in enumerate([(e @ B1, d1), (e @ B2, d2)])}
-    assert group.probe() == pytest.approx(expected, abs=1e-12)
+    probed = group.probe()
+    for k, (g, d) in enumerate([(e @ B1, d1), (e @ B2, d2)]):
+        each = [(a @ b / (a.norm() * b.norm())).item() for a, b in zip(g, d, strict=True)]
+        whole = (g * d).sum().item() / (g.norm() * d.norm()).item()
+        assert probed[k] == pytest.approx((whole, sum(each) / 8, (g.norm() / d.norm()).item()), abs=1e-12)
+        assert abs(probed[k].cosine - probed[k].per_example) > 1e-3
+
+
+def test_the_norm_ratio_and_the_mean_over_examples_see_what_the_cosine_is_blind_to():
+    d = torch.tensor([[3.0, 0.0], [0.0, 1e-11], [0.0, 0.0]], dtype=torch.float64)
+    same = _align(d, d)
+    assert same == pytest.approx((1.0, 1.0, 1.0), abs=1e-15)  # however small a gradient is; one that is zero has none
+    assert _align(4 * d, d) == pytest.approx((1.0, 1.0, 4.0), abs=1e-15)
+    turned = d * torch.tensor([[1.0], [-1.0], [1.0]], dtype=torch.float64)
+    assert _align(turned, d) == pytest.approx((1.0, 0.0, 1.0), abs=1e-15)  # the small example counts the same
+    assert _align(torch.zeros_like(d), d) == (0.0, 0.0, 0.0)
 
 
 def test_outputs_are_those_of_the_plain_chain_in_evaluation_mode(lab):

@@ -19,6 +19,7 @@ from unlocked.engine.evaluate import evaluate_run
 from unlocked.engine.loop import Silent, resume, train
 from unlocked.engine.run_folder import RunFolder
 from unlocked.errors import RunFailed, RunInterrupted, UnlockedError
+from unlocked.schemes import DNI, SCHEMES
 from unlocked.tracking import read
 
 
@@ -112,6 +113,48 @@ def test_a_loss_that_is_no_number_ends_the_run_at_its_step_and_module(small, sch
     progress, states = load_states(last, 2)
     assert progress.step == 40
     assert all(weight.isfinite().all() for state in states for weight in state["weights"].values())
+
+
+@pytest.fixture
+def talkative(monkeypatch):
+    """A scheme of somebody's own, whose learners record what they like; `say(learner, t)` after each step."""
+    class Talkative(DNI):
+        def step(self, t, h_in, batch, ports):
+            super().step(t, h_in, batch, ports)
+            self.say(t)
+
+    monkeypatch.setitem(SCHEMES._entries, "talkative", Talkative)
+    return Talkative
+
+
+def test_every_series_that_a_learner_records_is_logged(small, talkative):
+    def say(learner, t):
+        learner.record("spread", torch.tensor(float(t + 10 * learner.part.index)))
+        if learner.part.is_last and t % 20 == 3:
+            learner.record("my/now_and_then", torch.tensor(0.5))
+
+    talkative.say = say
+    summary = train(small("scheme.name=talkative", "scheme.synthetic_inputs=true", "train.log_every=10"))
+    logged = read(Path(summary["run_dir"]))
+    assert logged["spread/module_0"][0] == (10, 4.5)
+    assert logged["spread/module_1"][-1] == (60, 64.5)
+    assert logged["my/now_and_then/module_1"] == [(10, 0.5), (30, 0.5), (50, 0.5)]
+    assert logged["inputs/loss/module_1"][-1][1] < logged["inputs/loss/module_1"][0][1]  # I learns
+    assert summary["metrics"]["spread/module_0"] == 54.5
+
+
+def test_a_series_of_one_s_own_that_is_no_number_is_named(small, talkative):
+    talkative.say = lambda learner, t: learner.record("spread", torch.tensor(math.inf if t == 7 else 1.0))
+    with pytest.raises(RunFailed, match=r"^the series spread became NaN or infinite at step 7, first in module 0; "):
+        train(small("scheme.name=talkative"))
+
+
+@pytest.mark.parametrize(("value", "words"), [
+    (torch.ones(3), r"a tensor \(3,\)"), (0.5, "float"), (torch.ones(1), r"a tensor \(1,\)")])
+def test_a_series_of_what_is_no_single_number_is_refused_in_one_line(small, talkative, value, words):
+    talkative.say = lambda learner, t: learner.record("spread", value)
+    with pytest.raises(RunFailed, match=rf"^Talkative: record\('spread', ...\) takes one number, .* not {words}$"):
+        train(small("scheme.name=talkative"))
 
 
 def test_a_huge_learning_rate_ends_in_one_line_with_a_way_out(small):

@@ -178,6 +178,11 @@ def test_a_metric_or_a_plot_that_cannot_be_is_refused(study, metric, overrides, 
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("metric", ["sg/loss/module_0", "align/norm_ratio/module_1", "spread/module_0", "time/wait"])
+def test_series_of_modules_are_looked_for_in_the_first_trial_that_ends(study, metric):
+    checked(study("sweep.space.scheme.name=[cdni,dfa]", f"sweep.metric={metric}"))
+
+
 @pytest.mark.parametrize(("preset", "trials"), [("studies/lag", 81), ("studies/sg_forms", 18)])
 def test_the_studies_that_are_shipped_can_run(preset, trials):
     config = load_config(preset)

@@ -41,9 +41,12 @@ def test_a_figure_without_its_metrics_is_not_drawn(tmp_path: Path):
 def test_alignment_and_sg_loss_take_their_modules_in_numeric_order(tmp_path: Path):
     points = [(1, 0.1), (2, 0.2)]
     history = {f"{kind}/module_{k}": points for kind in ("align", "sg/loss") for k in (10, 2, 1)}
-    assert list(figures._by_module(history, "align/")) == [1, 2, 10]
-    assert size_of(figures.alignment(history, tmp_path / "a.png"))
-    assert size_of(figures.sg_loss(history, tmp_path / "s.png"))
+    assert list(figures._drawn(history, "align/")) == [1, 2, 10]
+    alone = [size_of(draw(history, tmp_path / "a.png")) for draw in (figures.alignment, figures.sg_loss)]
+    more = {f"{kind}/module_0": [(0, 0.0), *points]
+            for kind in ("align/per_example", "align/norm_ratio", "inputs/loss")}
+    wider = [size_of(draw(history | more, tmp_path / "a.png")) for draw in (figures.alignment, figures.sg_loss)]
+    assert all(one[0] < other[0] for one, other in zip(alone, wider, strict=True))  # a panel for each
 
 
 @pytest.mark.parametrize("classes", [2, 40])

@@ -11,7 +11,12 @@ from rich.text import Text
 
 from unlocked.cli.terminal import Lossy
 from unlocked.engine.plan import Plan
+from unlocked.metrics import by_module
 from unlocked.rich_text import plain_console
+
+# what stands in a line of an epoch, module by module: its word, metric and format
+_ALIGNMENT = (("align", "align/", "+.2f"), ("per example", "align/per_example/", "+.2f"),
+              ("norm ratio", "align/norm_ratio/", ".2g"))
 
 
 class Display:
@@ -49,19 +54,20 @@ class Display:
             self._bar.update(self._task, completed=step)
 
     def segment(self, step: int, values: dict[str, float]) -> None:
-        status = f"loss {values['train/loss']:.4f}  {values['time/steps_per_second']:.0f} steps/s"
+        loss = f"loss {values['train/loss']:.4f}  " if "train/loss" in values else ""  # a scheme may record none
+        status = f"{loss}{values['time/steps_per_second']:.0f} steps/s"
         self._bar.update(self._task, completed=step, status=status)
 
     def epoch(self, epoch: int, values: dict[str, float]) -> None:
         every = max(1, self._epochs // 10)  # ten lines a run, however long it is
         if epoch % every and epoch != self._epochs:
             return
-        parts = [f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}", f"loss {values['train/loss']:.4f}"]
-        parts += [f"{name} {values[name]:.4f}" for name in ("val/loss", "val/accuracy") if name in values]
+        parts = [f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}"]
+        parts += [f"{name.removeprefix('train/')} {values[name]:.4f}"
+                  for name in ("train/loss", "val/loss", "val/accuracy") if name in values]
         parts.append(f"{values['time/steps_per_second']:.0f} steps/s")
-        aligned = [f"{values[key]:+.2f}" for key in sorted(values) if key.startswith("align/")]
-        if aligned:
-            parts.append("align " + " ".join(aligned))
+        parts += [f"{word} {' '.join(numbers)}" for word, prefix, shown in _ALIGNMENT
+                  if (numbers := [format(value, shown) for value in by_module(values, prefix).values()])]
         self.console.print("  " + "  ".join(parts))
 
     def note(self, text: str) -> None:

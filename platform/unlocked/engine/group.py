@@ -18,6 +18,7 @@ from unlocked.data import DataSet, eval_rows, in_order
 from unlocked.engine.plan import Plan, device_of
 from unlocked.engine.stage import SegmentStats, Stage, connect_in_process
 from unlocked.engine.statistics import passes
+from unlocked.schemes import Alignment
 
 EVALUATION_BATCH = 1000  # examples at once, at most
 EVALUATION_NUMBERS = 10_000_000  # of one boundary at once: a language model's outputs are large
@@ -45,8 +46,8 @@ class Group(ABC):
         """What the task keeps of the chain's outputs in evaluation mode, on the CPU, in the order of the split."""
 
     @abstractmethod
-    def probe(self) -> dict[int, float]:
-        """Per module: cosine between the injected and the true gradient on the probe batch."""
+    def probe(self) -> dict[int, Alignment]:
+        """Per module that injects a gradient: how it stands to the true one on the probe batch."""
 
     @abstractmethod
     def states(self, t: int) -> list[dict[str, Any]]:
@@ -125,19 +126,19 @@ class InProcessGroup(Group):
             outs.append(h.cpu())
         return in_order(each, outs)
 
-    def probe(self) -> dict[int, float]:
+    def probe(self) -> dict[int, Alignment]:
         h = None
         for stage in self.stages:
             h = stage.probe_forward(h)
         delta, e = self.stages[-1].probe_loss()
-        cosines = {}
+        found = {}
         for k in reversed(range(len(self.stages))):
-            below, cosine = self.stages[k].probe_backward(delta, e)
-            if cosine is not None:
-                cosines[k] = cosine
+            below, alignment = self.stages[k].probe_backward(delta, e)
+            if alignment is not None:
+                found[k] = alignment
             if below is not None:
                 delta = below
-        return dict(sorted(cosines.items()))
+        return dict(sorted(found.items()))
 
     def states(self, t: int) -> list[dict[str, Any]]:
         return [stage.state(t) for stage in self.stages]

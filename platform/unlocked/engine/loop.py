@@ -31,7 +31,7 @@ from unlocked.engine.mirror import Mirror
 from unlocked.engine.plan import Plan, first_level, load_data, make_plan
 from unlocked.engine.report import draw_figures, run_tags
 from unlocked.engine.run_folder import RunFolder, check_tokens, keep_tokens, one_line_when_full
-from unlocked.engine.segments import first_nonfinite, module_losses, module_times, train_loss
+from unlocked.engine.segments import alignments, first_nonfinite, module_times, series_means
 from unlocked.engine.stage import SegmentStats
 from unlocked.engine.transfer import initial_weights, plan_run
 from unlocked.errors import RunFailed, RunInterrupted, RunPruned
@@ -330,7 +330,7 @@ class _Run:
         return self.task.metrics(group.outputs(split), self.task.target(getattr(self.data, split)))
 
     def _probe(self, group: Group) -> dict[str, float]:
-        values = {f"align/module_{k}": cosine for k, cosine in group.probe().items()}
+        values = alignments(group.probe())
         if self.progress.step == 0:
             self._log(values)
         return values
@@ -342,10 +342,9 @@ class _Run:
         p.waited = [before + s.waited for before, s in zip(p.waited or [], stats, strict=True)]
         self.rates += [(s.stop - s.start) / max(s.seconds, 1e-9) for s in stats[-1:]]
         rate = median(self.rates)  # the first segments compete with everything that starts
-        values = {"train/loss": train_loss(stats), "lr": self._lr(stop - 1),
-                  "time/steps_per_second": rate,
+        values = {"lr": self._lr(stop - 1), "time/steps_per_second": rate,
                   "time/examples_per_second": rate * self.config.data.batch_size}
-        values |= module_losses(stats)
+        values |= series_means(stats)
         if self.plan.launcher == "ray" and len(stats) > 1:  # in one process nothing waits
             values |= module_times(stats, p.waited, p.train_seconds)
         self._log(values)

@@ -28,6 +28,7 @@ from unlocked.engine.statistics import passes
 from unlocked.engine.worker import Introduction, Worker
 from unlocked.errors import ConfigError, DataError, RunFailed
 from unlocked.plugins import import_path
+from unlocked.schemes import Alignment
 
 STARTING = 300.0  # seconds in which a worker must be up: its imports may come over a slow network
 SENT = 32 * 2**20  # bytes up to which a data set is sent: a worker would spend a second on importing what reads it
@@ -142,19 +143,19 @@ class RayGroup(Group):
             refs.append(h)
         return in_order(each, [out.cpu() for out in self._get(refs)])
 
-    def probe(self) -> dict[int, float]:
+    def probe(self) -> dict[int, Alignment]:
         chain, h = self._first_replica(), None
         for worker, slot in chain:
             h = worker.call.remote(slot, "probe_forward", h)
         worker, slot = chain[-1]
         delta, e = self._get([worker.call.remote(slot, "probe_loss")])[0]
-        cosines = {}
+        found = {}
         for k, (worker, slot) in reversed(list(enumerate(chain))):
-            below, cosine = self._get([worker.call.remote(slot, "probe_backward", delta, e)])[0]
-            if cosine is not None:
-                cosines[k] = cosine
+            below, alignment = self._get([worker.call.remote(slot, "probe_backward", delta, e)])[0]
+            if alignment is not None:
+                found[k] = alignment
             delta = below if below is not None else delta
-        return dict(sorted(cosines.items()))
+        return dict(sorted(found.items()))
 
     def states(self, t: int) -> list[dict[str, Any]]:
         return self._get(self._submit("state", t))
@@ -289,12 +290,19 @@ def _merge(stats: list[SegmentStats]) -> SegmentStats:
     if len(stats) == 1:
         return stats[0]
     slowest = max(stats, key=lambda s: s.seconds)
-    series = {name: [sum(values) / len(stats) for values in zip(*(s.series[name] for s in stats), strict=True)]
-              for name in stats[0].series}
+    series = {name: _mean([s.series[name] for s in stats if name in s.series])
+              for name in dict.fromkeys(name for s in stats for name in s.series)}
     n = len(stats)
     return SegmentStats(slowest.start, slowest.stop, slowest.seconds, waited=sum(s.waited for s in stats) / n,
                         sent=sum(s.sent for s in stats) / n, sg=sum(s.sg for s in stats) / n, series=series,
                         others=sum(s.others for s in stats) / n)
+
+
+def _mean(of_replicas: list[list[float]]) -> list[float]:
+    """Step by step; of numbers that do not belong together, as when a scheme records now and then, all of them."""
+    if len({len(values) for values in of_replicas}) > 1:
+        return [value for values in of_replicas for value in values]
+    return [sum(values) / len(values) for values in zip(*of_replicas, strict=True)]
 
 
 def _last_line(text: str) -> str:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from unlocked.engine.stage import SegmentStats
+from unlocked.schemes import Alignment
 
-# series of a module -> its metric
-_LOSSES = {"sg": "sg/loss", "local": "local/loss", "time": "sg/time_loss"}
-_SERIES = {"loss": "the loss", "local": "a block's own loss"}  # others: of synthetic gradients
-
-
-def train_loss(stats: Sequence[SegmentStats]) -> float:
-    """Mean over the segment, of the last module."""
-    return _mean(stats[-1].series["loss"])
+# Series of a module's learner: the metric, and the words for it. Any other keeps its name: it is a scheme's own.
+_KNOWN = {"sg": ("sg/loss", "the synthetic-gradient loss"), "inputs": ("inputs/loss", "the input model's loss"),
+          "local": ("local/loss", "a block's own loss"), "time": ("sg/time_loss", "the loss of M through time")}
 
 
-def module_losses(stats: Sequence[SegmentStats]) -> dict[str, float]:
-    """Means over the segment of what each module minimises beside its part of the task's loss."""
-    return {f"{metric}/module_{k}": _mean(s.series[name]) for k, s in enumerate(stats)
-            for name, metric in _LOSSES.items() if s.series.get(name)}
+def series_means(stats: Sequence[SegmentStats]) -> dict[str, float]:
+    """Means over the segment of all that the modules' learners recorded, by metric: `train/loss` of the last module,
+    for any other series `<metric>/module_k`."""
+    means = {}
+    for k, s in enumerate(stats):
+        for name, values in s.series.items():
+            if values:
+                loss = name == "loss" and k == len(stats) - 1
+                metric = "train/loss" if loss else f"{_KNOWN.get(name, (name,))[0]}/module_{k}"
+                means[metric] = sum(values) / len(values)
+    return means
+
+
+def alignments(probed: Mapping[int, Alignment]) -> dict[str, float]:
+    """A probe's metrics."""
+    return {f"{metric}/module_{k}": value for k, found in probed.items() for metric, value in (
+        ("align", found.cosine), ("align/per_example", found.per_example), ("align/norm_ratio", found.norm_ratio))}
 
 
 def module_times(stats: Sequence[SegmentStats], waited: Sequence[float], seconds: float) -> dict[str, float]:
@@ -35,13 +44,12 @@ def module_times(stats: Sequence[SegmentStats], waited: Sequence[float], seconds
 
 def first_nonfinite(stats: Sequence[SegmentStats]) -> tuple[int, int, str] | None:
     """Step, module and what it is of the first number that is not finite; the lowest module's, of one step."""
-    found = [(s.stop - len(values) + i, k, name) for k, s in enumerate(stats) for name, values in s.series.items()
-             for i, value in enumerate(values) if not math.isfinite(value)]
+    found = [(max(s.start, s.stop - len(values) + i), k, name) for k, s in enumerate(stats)
+             for name, values in s.series.items() for i, value in enumerate(values) if not math.isfinite(value)]
     if not found:
         return None
     step, module, name = min(found)
-    return step, module, _SERIES.get(name, "the synthetic-gradient loss")
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
+    if name == "loss":
+        return step, module, "the loss"
+    metric, words = _KNOWN.get(name, (name, "the series"))
+    return step, module, f"{words} {metric}" if words == "the series" else f"{words} ({metric})"

@@ -22,7 +22,7 @@ from unlocked.engine.links import Incoming, Late, Outgoing, Queue
 from unlocked.engine.plan import Plan, build_learner, load_data
 from unlocked.engine.statistics import averaging, tracking, untouched
 from unlocked.optim import lr_factor
-from unlocked.schemes import ModuleLearner
+from unlocked.schemes import Alignment, ModuleLearner
 from unlocked.seeding import derive_seed
 from unlocked_models.chain import Batch
 
@@ -275,7 +275,7 @@ class Stage:
     def probe_loss(self) -> tuple[Tensor, Tensor]:
         return self.learner.probe_loss()
 
-    def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, float | None]:
+    def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, Alignment | None]:
         return self.learner.probe_backward(delta.to(self.device), e.to(self.device))
 
     # state -------------------------------------------------------------------------------------------

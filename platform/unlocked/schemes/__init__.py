@@ -1,10 +1,10 @@
 """The schemes: each answers which gradient g_k is injected at the output h_k of module k."""
 
 from unlocked.schemes.backprop import Backprop
-from unlocked.schemes.base import DTYPES, SCHEMES, ModuleLearner, Part, Ports, register_scheme
+from unlocked.schemes.base import DTYPES, SCHEMES, Alignment, ModuleLearner, Part, Ports, register_scheme
 from unlocked.schemes.dfa import DFA
 from unlocked.schemes.dni import CDNI, DNI
 from unlocked.schemes.frozen import Frozen
 
-__all__ = ["CDNI", "DFA", "DNI", "DTYPES", "SCHEMES", "Backprop", "Frozen", "ModuleLearner", "Part", "Ports",
-           "register_scheme"]
+__all__ = ["CDNI", "DFA", "DNI", "DTYPES", "SCHEMES", "Alignment", "Backprop", "Frozen", "ModuleLearner", "Part",
+           "Ports", "register_scheme"]

@@ -16,13 +16,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity
 
 from unlocked.config.schema import Config
+from unlocked.errors import RunFailed
 from unlocked.optim import build_optimizer
 from unlocked.schemes.through_time import TimeGradients
 from unlocked.seeding import derive_seed, step_seed
@@ -69,6 +69,14 @@ class Part:
         return self.index == self.modules - 1
 
 
+class Alignment(NamedTuple):
+    """Injected gradients g against the true ones d at the same points, means over the points of a module."""
+
+    cosine: float  # of the whole minibatch flattened: examples count by the size of their gradients
+    per_example: float  # the mean over examples whose true gradient is not zero: each counts the same
+    norm_ratio: float  # |g| / |d| of the whole minibatch: a cosine is blind to scale
+
+
 @dataclass
 class _Probe:
     h: Tensor
@@ -94,6 +102,18 @@ def backward(tensors: Sequence[Tensor | None], gradients: Sequence[Tensor | None
     live = [(h, g) for h, g in zip(tensors, gradients, strict=True) if h is not None and h.requires_grad]
     if live:
         torch.autograd.backward([h for h, _ in live], [g for _, g in live])  # type: ignore[arg-type]
+
+
+def _align(g: Tensor, d: Tensor) -> Alignment:
+    """Of one point, `(batch, ...)`; d is not zero."""
+    def cosine(a: Tensor, b: Tensor) -> Tensor:  # torch's takes norms below 1e-8 as that: gradients may be smaller
+        norms = a.norm(dim=-1) * b.norm(dim=-1)
+        return torch.where(norms > 0, (a * b).sum(-1) / norms, 0.0)
+
+    g, d = g.flatten(1).double(), d.flatten(1).double()
+    learns = d.any(1)
+    return Alignment(float(cosine(g.flatten(), d.flatten())), float(cosine(g[learns], d[learns]).mean()),
+                     float(g.norm() / d.norm()))
 
 
 class ModuleLearner(ABC):
@@ -242,8 +262,13 @@ class ModuleLearner(ABC):
         optimizer.zero_grad()
 
     def record(self, name: str, value: Tensor) -> None:
+        """A number of this step, `()`. Its mean over a segment is logged as `<name>/module_k`."""
         values = self.series.get(name)
         if values is None:
+            if not isinstance(value, Tensor) or value.dim() > 0:
+                given = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                raise RunFailed(f"{type(self).__name__}: record({name!r}, ...) takes one number, a tensor without "
+                                f"axes, not {given}")
             values = self.series[name] = []
         values.append(value.detach())
 
@@ -263,7 +288,7 @@ class ModuleLearner(ABC):
         return out, local, [] if self.part.is_last else [out]
 
     def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:
-        """The gradient that the scheme would inject at each point; None where it injects nothing."""
+        """The gradient that the scheme would inject at each point, at its scale; None where it injects nothing."""
         return [None] * len(points)
 
     def probe_forward(self, h_in: Tensor, batch: Batch) -> Tensor:
@@ -288,12 +313,9 @@ class ModuleLearner(ABC):
         (delta,) = torch.autograd.grad(self.task.loss(out, self.task.target(self._probe.batch)), out)
         return delta, delta
 
-    def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, float | None]:
-        """Given the true dL/dh_k and the e of `probe_loss`: dL/dh_{k-1}, and the mean cosine over the injected points.
-
-        The cosine is taken over the whole minibatch flattened, so examples count by the size of their
-        gradient.
-        """
+    def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, Alignment | None]:
+        """Given the true dL/dh_k and e = dL/dh_K: dL/dh_{k-1}, and how the injected gradients stand to the true ones;
+        None where nothing is injected, or no true gradient is other than zero."""
         assert self._probe is not None
         probe, self._probe = self._probe, None
         wanted = [probe.h, *probe.points] if probe.h.requires_grad else probe.points
@@ -305,9 +327,9 @@ class ModuleLearner(ABC):
             for buffer, saved in zip(self.chain.buffers(), probe.buffers, strict=True):
                 buffer.copy_(saved)
             given = self.injected(probe.points, probe.batch, e)
-            cosines = [float(cosine_similarity(g.flatten().double(), d.flatten().double(), dim=0))
-                       for g, d in zip(given, true, strict=True) if g is not None and d is not None]
-        return below, (sum(cosines) / len(cosines) if cosines else None)
+            found = [_align(g, d) for g, d in zip(given, true, strict=True)
+                     if g is not None and d is not None and bool(d.any())]
+        return below, (Alignment(*(sum(each) / len(found) for each in zip(*found, strict=True))) if found else None)
 
     # state -------------------------------------------------------------------------------------------
 

@@ -149,7 +149,8 @@ class DNI(ModuleLearner):
         return self.sg(h) if c is None else self.sg(h, c)
 
     def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:
-        return [self._predict(h, self._context(batch, h)) for h in points]
+        # M speaks per example; the loss is a mean
+        return [self._predict(h, self._context(batch, h)) / (len(h) * self._terms) for h in points]
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         return [*super().optimizers(), *(o for o in (self.sg_optimizer, self.inputs_optimizer) if o is not None)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -102,7 +103,8 @@ def _reason_against_metric(metric: str, plan: Plan) -> str | None:
         f"best/val_{monitor}", "train/loss", "time/steps_per_second", "time/examples_per_second"]
     if plan.config.train.curriculum is not None:
         known.append("curriculum/level")
-    if metric not in known and not metric.startswith(("time/", "align/", "sg/")):
+    of_module = re.search(r"/module_\d+$", metric) or metric.startswith("time/")
+    if metric not in known and not of_module:
         return unknown("metric", metric, known)
     if metric.startswith(("val/", "best/")) and plan.config.data.validation == 0:
         return f"{metric} needs a validation split; data.validation is 0"

@@ -7,7 +7,6 @@ colour-blind readers; matplotlib is imported on the first figure and no window i
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+from unlocked.metrics import by_module
 from unlocked.tracking.spool import History
+
+Points = list[tuple[int, float]]
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A"
 _STYLE: dict[Any, Any] = {
@@ -128,29 +130,42 @@ def attention(
 
 
 def alignment(history: History, path: Path) -> Path | None:
-    """Cosine between the gradient each module was given and the true one, over steps; None if unknown."""
-    modules = _by_module(history, "align/")
-    if not modules:
+    """The gradient each module was given against the true one, over steps: cosine of the whole batch, mean cosine of an
+    example, ratio of their norms. None without such metrics."""
+    panels = [(title, modules) for title, prefix in (("cosine", "align/"), ("cosine, mean over examples",
+              "align/per_example/"), ("norm, injected / true", "align/norm_ratio/"))
+              if (modules := _drawn(history, prefix))]
+    if not panels:
         return None
-    with drawing(path, size=(7.2, 4.2)) as (_, (panel,)):
-        panel.axhline(0.0, color="#333333", linewidth=1.0, zorder=1)
-        _module_curves(panel, modules)
-        panel.set_ylim(-1.05, 1.05)
-        panel.set_yticks([-1.0, -0.5, 0.0, 0.5, 1.0])
-        panel.set(title="Injected against true gradient", xlabel="step", ylabel="cosine")
+    size = (7.2 if len(panels) == 1 else 5.2 * len(panels) + 1.0, 4.2)
+    with drawing(path, columns=len(panels), size=size) as (_, axes):
+        for nth, (axis, (title, modules)) in enumerate(zip(axes, panels, strict=True)):
+            _module_curves(axis, modules, legend=nth == len(panels) - 1)
+            if title.startswith("norm"):
+                axis.axhline(1.0, color="#333333", linewidth=1.0, zorder=1)
+                _log_if_wide(axis, [value for points in modules.values() for _, value in points])
+            else:
+                axis.axhline(0.0, color="#333333", linewidth=1.0, zorder=1)
+                axis.set_ylim(-1.05, 1.05)
+                axis.set_yticks([-1.0, -0.5, 0.0, 0.5, 1.0])
+            axis.set(xlabel="step", ylabel=title)
+        axes[0].set(title="Injected against true gradient")
     return path
 
 
 def sg_loss(history: History, path: Path) -> Path | None:
-    """Loss of each module's synthetic-gradient model over steps, logarithmic; None without such metrics."""
-    modules = _by_module(history, "sg/loss/")
-    if not modules:
+    """Loss of each module's synthetic-gradient model over steps, and of its input model where it runs on synthetic
+    inputs, logarithmic; None without such metrics."""
+    panels = [(title, modules) for title, prefix in (("Loss of the synthetic-gradient models", "sg/loss/"),
+              ("Loss of the input models", "inputs/loss/")) if (modules := _drawn(history, prefix))]
+    if not panels:
         return None
-    with drawing(path, size=(7.2, 4.2)) as (_, (panel,)):
-        _module_curves(panel, modules)
-        if all(value > 0 for points in modules.values() for _, value in points if math.isfinite(value)):
-            panel.set_yscale("log")
-        panel.set(title="Loss of the synthetic-gradient models", xlabel="step", ylabel="squared error")
+    with drawing(path, columns=len(panels), size=(6.2 * len(panels) + 1.0, 4.2)) as (_, axes):
+        for axis, (title, modules) in zip(axes, panels, strict=True):
+            _module_curves(axis, modules)
+            if all(value > 0 for points in modules.values() for _, value in points if math.isfinite(value)):
+                axis.set_yscale("log")
+            axis.set(title=title, xlabel="step", ylabel="squared error")
     return path
 
 
@@ -225,16 +240,11 @@ def _accuracy_axis(panel: Axes, points: Sequence[tuple[int, float]]) -> None:
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
-def _by_module(history: History, prefix: str) -> dict[int, list[tuple[int, float]]]:
-    found = {
-        int(match[1]): points
-        for key, points in history.items()
-        if (match := re.fullmatch(re.escape(prefix) + r"module_(\d+)", key)) and points
-    }
-    return dict(sorted(found.items()))
+def _drawn(history: History, prefix: str) -> dict[int, Points]:
+    return {k: points for k, points in by_module(history, prefix).items() if points}
 
 
-def _module_curves(panel: Axes, modules: dict[int, list[tuple[int, float]]]) -> None:
+def _module_curves(panel: Axes, modules: dict[int, Points], legend: bool = True) -> None:
     """One line per module, dark at the input and bright towards the output."""
     import matplotlib
 
@@ -243,4 +253,5 @@ def _module_curves(panel: Axes, modules: dict[int, list[tuple[int, float]]]) -> 
         shade = 0.88 * place / max(1, len(modules) - 1)
         _curve(panel, points, matplotlib.colors.to_hex(shades(shade)), f"module {module}")
     columns = 1 + (len(modules) - 1) // 12
-    panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), ncols=columns, handlelength=1.4)
+    if legend:
+        panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), ncols=columns, handlelength=1.4)
