@@ -1,13 +1,12 @@
-"""Addresses of this machine."""
+"""Addresses of this machine, and the way to them."""
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import MutableMapping
 from datetime import timedelta
 from typing import Any
-
-import psutil
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -17,12 +16,34 @@ def free_port(host: str = "127.0.0.1") -> int:
         return probe.getsockname()[1]
 
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def spare_loopback(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Has HTTP clients of this process, and of those that it starts, reach this machine without a proxy.
+
+    A proxy named in `http_proxy` looks for 127.0.0.1 on its own machine. What the user exempts stays exempt.
+
+    >>> environment = {"NO_PROXY": "intra.example"}
+    >>> spare_loopback(environment)
+    >>> environment["no_proxy"]
+    'intra.example,localhost,127.0.0.1,::1'
+    """
+    exempt = environment.get("no_proxy") or environment.get("NO_PROXY") or ""  # clients read the first of the two
+    names = [name.strip() for name in exempt.split(",") if name.strip()]
+    if "*" not in names:
+        names += [name for name in LOOPBACK if name not in names]
+    environment["no_proxy"] = environment["NO_PROXY"] = ",".join(names)
+
+
 def talk_from(address: str) -> None:
     """Has gloo listen and call at `address` alone, under which the other nodes know this one.
 
     By itself it takes what the machine's own name stands for, on many systems 127.0.1.1, where no other node finds it.
     Where GLOO_SOCKET_IFNAME is set, that holds.
     """
+    import psutil
+
     for interface, addresses in psutil.net_if_addrs().items():
         if any(each.address == address for each in addresses):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)

@@ -12,7 +12,6 @@ import pytest
 def _no_user_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
     monkeypatch.setenv("UNLOCKED_DATA", str(tmp_path / "default-root"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 @pytest.fixture

@@ -206,7 +206,6 @@ def test_a_second_process_on_the_same_run_is_refused(small, tmp_path):
 
 
 def test_a_dead_tracking_server_does_not_end_a_run(small, reporter, monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     started = loop.Tracker.start
     monkeypatch.setattr(loop.Tracker, "start", lambda *a, **k: started(*a, **k, give_up=0.5))
     summary = train(small("tracking.uri=http://127.0.0.1:9"), reporter=reporter)

@@ -17,6 +17,7 @@ from unlocked.cli import bench, cluster, generate, inspect, jobs, run, show, swe
 from unlocked.cli.terminal import OutputLost, standard_streams
 from unlocked.errors import UnlockedError
 from unlocked.files import DISK_ERRORS
+from unlocked.network import spare_loopback
 from unlocked.security import RedactingStream, redact
 
 Command = Callable[[argparse.Namespace], int]
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(argv: Sequence[str] | None, started: float) -> int:
     if "UNLOCKED_JOB" in os.environ:  # a job's log is shown to everybody on the cluster
         sys.stdout, sys.stderr = RedactingStream(sys.stdout), RedactingStream(sys.stderr)  # type: ignore[assignment]
+    spare_loopback()
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and (not hasattr(arguments, "overrides") or any(word.startswith("-") for word in rest)):

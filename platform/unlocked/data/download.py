@@ -11,6 +11,7 @@ from pathlib import Path
 
 from unlocked.errors import DataError
 from unlocked.files import written_whole
+from unlocked.network import spare_loopback
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0      # seconds without a byte
@@ -37,6 +38,7 @@ def download(url: str, target: Path, md5: str) -> Path:
 
 
 def _receive(url: str, part: Path) -> tuple[int, str]:
+    spare_loopback()
     digest = hashlib.md5(usedforsecurity=False)
     request = urllib.request.Request(url, headers={"User-Agent": "unlocked"})
     size = 0

@@ -12,6 +12,7 @@ from typing import Any
 from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.jobs.spec import Resources
 from unlocked.jobs.table import Job, read_table, total
+from unlocked.network import spare_loopback
 from unlocked.security import authenticate, redact, refuse_address, token_path
 
 ADDRESS = "RAY_API_SERVER_ADDRESS"  # Ray's clients let it win over any address that they are given
@@ -32,6 +33,7 @@ class Cluster:
         refuse_address(key, address)
         self.address = os.environ[ADDRESS] = address.rstrip("/")
         authenticate()
+        spare_loopback()
         from ray.job_submission import JobSubmissionClient
 
         with self.readable():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.errors import ConfigError, UnlockedError
+from unlocked.network import spare_loopback
 from unlocked.security import redact
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.sink import init_lock
@@ -52,6 +53,7 @@ def _search(source: str | Path, experiment: str | None) -> Iterable[Any]:
     uri = _address(source)
     if not reachable(uri, timeout=3.0):
         raise UnlockedError(NOBODY.format(redact(uri)))
+    spare_loopback()
     for name, value in MLFLOW_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow.exceptions import MlflowException

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from unlocked.network import spare_loopback
 from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.uris import URI_VARIABLE
 
@@ -21,6 +22,7 @@ def spawn_writer(
     command = [sys.executable, "-m", "unlocked.tracking.writer", *map(str, run_dirs), *options]
     environment = {name: value for name, value in os.environ.items() if name != URI_VARIABLE}
     environment["CUDA_VISIBLE_DEVICES"] = ""      # the writer has no business on an accelerator
+    spare_loopback(environment)
     if uri is not None:
         environment[URI_VARIABLE] = uri
     with (log or TrackingFolder(run_dirs[0]).log).open("ab") as words:

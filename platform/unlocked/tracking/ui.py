@@ -127,10 +127,11 @@ def _login_folder(address: str, runs: Path) -> Path:
 
 def _wait_until_up(server: subprocess.Popen[bytes], url: str, timeout: float = 120.0) -> None:
     deadline = time.monotonic() + timeout
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on this machine
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise UnlockedError(f"MLflow ended with exit code {server.returncode}; its own words are above")
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=2):
+        with contextlib.suppress(OSError), direct.open(f"{url}/health", timeout=2):
             return
         time.sleep(0.2)
     raise UnlockedError(f"MLflow did not answer at {url} within {timeout:.0f} s")
