@@ -111,6 +111,7 @@ def test_workers_that_all_stop_at_once_are_found_by_the_driver(start, stages):
     assert seconds < 25
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("module", [0, 1])
 @pytest.mark.parametrize("work", [lambda group: group.states(20), lambda group: group.outputs("test")],
@@ -149,6 +150,7 @@ def test_a_worker_that_is_caught_in_its_own_code_is_named_with_its_stack(start, 
     assert time.monotonic() - began < 25
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("link", ["auto", "group"])
 @pytest.mark.parametrize(("stages", "slow"), [(2, 0), (3, 1), (3, 2)])

@@ -19,8 +19,9 @@ CDNI = ["scheme.name=cdni", "scheme.lag=3"]
 DFA = ["scheme.name=dfa", "scheme.lag=2"]
 IN_PROCESS = ["parallel.stages=2", "parallel.launcher=inprocess", "train.epochs=30"]
 ON_RAY = ["parallel.stages=2", "parallel.launcher=ray", "train.epochs=20"]
-ray_run = pytest.param(CDNI, ON_RAY, marks=pytest.mark.ray, id="cdni-ray")
-in_process = [pytest.param(CDNI, IN_PROCESS, id="cdni-inprocess"), pytest.param(DFA, IN_PROCESS, id="dfa-inprocess")]
+ray_run = pytest.param(CDNI, ON_RAY, marks=[pytest.mark.ray, pytest.mark.slow], id="cdni-ray")
+in_process = [pytest.param(CDNI, IN_PROCESS, marks=pytest.mark.slow, id="cdni-inprocess"),
+              pytest.param(DFA, IN_PROCESS, id="dfa-inprocess")]
 
 
 def in_the_middle(run_dir):

@@ -29,7 +29,8 @@ class Notes(Silent):
         self.notes.append(text)
 
 
-@pytest.fixture(params=[signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+@pytest.fixture(params=[pytest.param(signal.SIGKILL, id="killed"),
+                        pytest.param(signal.SIGSTOP, id="stopped", marks=pytest.mark.slow)])
 def how(request):
     return request.param
 
@@ -77,6 +78,7 @@ def test_a_lost_worker_is_restarted_from_the_last_checkpoint_to_the_same_weights
     processes.until(lambda: not processes.alive(lose_a_worker), 20, "the killed group's processes ended")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL])
 def test_without_restarts_left_the_whole_group_ends_and_the_run_says_how_to_go_on(
         small, lose_a_worker, unbroken, last_weights, processes):
@@ -94,6 +96,7 @@ def test_without_restarts_left_the_whole_group_ends_and_the_run_says_how_to_go_o
         torch.testing.assert_close(found[name], weight, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_any_worker_may_be_killed_at_any_moment(small, warm, unbroken, last_weights, monkeypatch, first):
     """Three deaths in one run: while it trains, takes a checkpoint, evaluates; each time another module's worker."""

@@ -18,7 +18,8 @@ def test_a_vision_transformer_learns_under_every_scheme(scheme, tmp_path):
 
 
 @pytest.mark.parametrize(("scheme", "granularity"), [
-    ("backprop", "block"), ("cdni", "block"), ("dfa", "block"), ("dfa", "layer")])
+    pytest.param("backprop", "block", marks=pytest.mark.slow), pytest.param("cdni", "block", marks=pytest.mark.slow),
+    ("dfa", "block"), pytest.param("dfa", "layer", marks=pytest.mark.slow)])
 def test_a_language_model_learns_under_every_scheme(scheme, granularity, tmp_path):
     config = load_config("transformer/gpt", [
         f"scheme.name={scheme}", f"scheme.lag={LAGS[scheme]}", f"scheme.feedback.granularity={granularity}",
