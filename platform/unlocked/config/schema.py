@@ -93,9 +93,9 @@ class OptimizerConfig:
     nesterov: bool | None = None
     betas: list[float] | None = None
     eps: float | None = None
-    schedule: str = "constant"  # constant | linear | cosine: to zero at the last step
-    warmup: int = 0  # steps of linear warm-up
-    clip_norm: float | None = None  # per module: no worker knows the others' gradients
+    schedule: str = "constant"  # constant | linear | cosine: to zero at the last step; scales M's and I's rates too
+    warmup: int = 0  # steps of linear warm-up, of M's and I's rates too
+    clip_norm: float | None = None  # per module, never of M or I: no worker knows the others' gradients
 
 
 @dataclass
