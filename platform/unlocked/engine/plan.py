@@ -14,6 +14,7 @@ from unlocked.chain import WRITING, block_costs, partition
 from unlocked.config import Config
 from unlocked.data import DataSet, load, parse_augment
 from unlocked.engine.pipeline_checks import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
+from unlocked.engine.rehearsal import rehearse
 from unlocked.errors import ConfigError, reason
 from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner, Part
 from unlocked.schemes.dni import DNI
@@ -168,9 +169,8 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     if config.parallel.schedule in SPLIT_BACKWARD:
         real = blocks if small else _build(config, data)
         refuse_unsplittable(config.parallel.schedule, real, parts, DTYPES[config.train.precision])
-    lag = config.scheme.lag
-    if lag == "auto":
-        lag = SCHEMES.get(config.scheme.name).auto_lag(modules)
+    steps_per_epoch = _steps_per_epoch(config, data, carries)
+    lag = _lag(config, modules, steps_per_epoch * config.train.epochs)
     launcher = "ray" if config.parallel.on_workers() else "inprocess"
     if issubclass(SCHEMES.get(config.scheme.name), DNI):
         for part in parts[:-1]:
@@ -180,11 +180,23 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         config=config, task=task, example=example,
         parts=parts, costs=costs,
         parameters=_parameters(blocks),
-        lag=int(lag), launcher=launcher, n_train=len(data.train),
-        steps_per_epoch=_steps_per_epoch(config, data, carries), carries=carries)
+        lag=lag, launcher=launcher, n_train=len(data.train),
+        steps_per_epoch=steps_per_epoch, carries=carries)
     if launcher == "inprocess" and config.parallel.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("parallel.device: cuda, but torch sees no GPU here")
+    rehearse(config, blocks, parts)
     return plan
+
+
+def _lag(config: Config, modules: int, steps: int) -> int:
+    """In minibatches, of a run of as many steps."""
+    given = config.scheme.lag
+    lag = SCHEMES.get(config.scheme.name).auto_lag(modules) if given == "auto" else int(given)
+    if lag and lag >= steps:
+        here = f" (here {lag})" if given == "auto" else ""
+        raise ConfigError(f"scheme.lag: {given}{here} is not below the {steps} steps of the run, in which no late "
+                          f"message would ever be consumed; train for longer, or set a smaller lag")
+    return lag
 
 
 def _parameters(blocks: Sequence[nn.Module]) -> list[int]:

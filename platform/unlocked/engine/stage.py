@@ -21,6 +21,7 @@ from unlocked.data import DataSet, TrainBatches, parse_augment
 from unlocked.engine.links import Incoming, Late, Outgoing, Queue
 from unlocked.engine.plan import Plan, build_learner, load_data
 from unlocked.engine.statistics import averaging, tracking, untouched
+from unlocked.errors import RunFailed
 from unlocked.optim import lr_factor
 from unlocked.schemes import Alignment, ModuleLearner
 from unlocked.seeding import derive_seed
@@ -144,11 +145,15 @@ class Stage:
         if self._lr_factor is not None:
             self._set_lr(t)
         if self._is_first or self._late_inputs is not None:
-            x = self._x(t)
-            self.learner.step(t, x, self._batch(t, x), self)
+            h_in = x = self._x(t)
         else:
             assert self.ends.h_in is not None
-            self.learner.step(t, self.ends.h_in.receive(t), self._batch(t, None), self)
+            h_in, x = self.ends.h_in.receive(t), None
+        version = h_in._version
+        self.learner.step(t, h_in, self._batch(t, x), self)
+        if h_in._version != version:  # the module below may hold it for its own backward pass
+            raise RunFailed(f"module {self.learner.part.index} changed its input in place at minibatch {t}; its first "
+                            f"block has to make a new tensor, such as h = 0.5 * h in place of h.mul_(0.5)")
 
     def _batch(self, t: int, x: Tensor | None) -> Batch:
         """Minibatch t beside h; `x` where it is at hand."""

@@ -15,6 +15,7 @@ class Backprop(ModuleLearner):
     """The baseline. With one module, the ordinary loop: forward, loss, backward, step."""
 
     feedback_from = "above"
+    passes_gradients = True
     why_no_lag: ClassVar[str | None] = "its update needs this minibatch's own gradient"
 
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
@@ -29,8 +30,7 @@ class Backprop(ModuleLearner):
     def absorb(self, t: int, message: Tensor, ports: Ports) -> None:
         """`message` is delta_k of minibatch t; delta_{k-1} goes down before the weights move."""
         backward([self._h, self._local], [message, None])
-        if self._h_in.grad is not None and not self.part.is_first:
-            ports.down(self._h_in.grad)
+        self.pass_down(self._h_in, ports)
         self.update()
 
     def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:

@@ -120,6 +120,7 @@ class ModuleLearner(ABC):
     """Base of the schemes. A subclass gives `step`, and `absorb` when it names a `feedback_from`."""
 
     feedback_from: ClassVar[Literal["above", "last"] | None] = None
+    passes_gradients: ClassVar[bool] = False  # each module sends the gradient at its input to the one below
     why_no_lag: ClassVar[str | None] = None  # why messages cannot be consumed late; None: they can
     needs_labels: ClassVar[bool] = False  # the task's targets in every module, not only in the last
     learns_inputs: bool = False  # runs on synthetic inputs: h_{k-1} comes by `absorb_input`, `lag` late
@@ -238,9 +239,18 @@ class ModuleLearner(ABC):
         loss = self.task_loss(h, self.task.target(batch), batch.whole)
         self.record("loss", loss)
         (loss if local is None else loss + local).backward()
-        if not self.part.is_first and h_in.grad is not None:
-            ports.down(h_in.grad)
+        self.pass_down(h_in, ports)
         self.update()
+
+    def pass_down(self, h_in: Tensor, ports: Ports) -> None:
+        """Sends the gradient at the module's input to the module below, before the weights move."""
+        if self.part.is_first:
+            return
+        if h_in.grad is not None:
+            ports.down(h_in.grad)
+        elif self.passes_gradients:  # else the module below would wait for ever
+            raise RunFailed(f"module {self.part.index}: no gradient reached its input, which {self.config.scheme.name} "
+                            f"sends to the module below; one of its blocks detached this minibatch")
 
     def update(self) -> None:
         """One optimiser step on the gradients of this module."""

@@ -44,6 +44,7 @@ from unlocked_models.chain import Batch, Chain, Example, encodes
 @register_scheme("dni")
 class DNI(ModuleLearner):
     feedback_from = "above"
+    passes_gradients = True
     conditional: ClassVar[bool] = False
 
     def __init__(self, part: Part, chain: Chain, task: Task, config: Config, lag: int = 0):
@@ -111,8 +112,7 @@ class DNI(ModuleLearner):
         self.sg_seconds += time.perf_counter() - begin
         g = prediction.detach() / (len(h_k) * self._terms)  # M speaks per example; the loss is a mean
         backward([h, local], [g, None])
-        if not self.part.is_first and h_in.grad is not None:
-            ports.down(h_in.grad)
+        self.pass_down(h_in, ports)
         self.update()
         self.kept.append((h_k, c, prediction if self.lag == 0 else None))
 
