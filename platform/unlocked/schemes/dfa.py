@@ -27,7 +27,7 @@ their own d_l (Launay et al. 2019, arXiv:1906.04554). Where blocks add to a resi
 outputs are nearly the same, and so are then these.
 
 Lag: e of minibatch t-D is consumed at step t. What the backward needs is *stashed*: activations, and copies
-of the few weights it reads, as they were at step t-D. So a late update is the exact DFA gradient of its own
+of the few weights and buffers it reads, as they were at step t-D. So a late update is the exact DFA gradient of its own
 minibatch at the weights of its own forward pass.
 """
 
@@ -38,7 +38,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
 from unlocked.config.schema import Config
+from unlocked.errors import RunFailed
 from unlocked.schemes.base import ModuleLearner, Part, Ports, backward, register_scheme
 from unlocked.schemes.taps import LAUNAY, Taps, launay_error
 from unlocked.seeding import derive_seed
@@ -53,8 +54,21 @@ from unlocked.tasks import Task
 from unlocked_models.chain import Batch, Chain, Example, encodes
 
 
-def _unpack(x: Tensor) -> Tensor:
-    return x
+class _Kept(NamedTuple):
+    """What a backward pass needs of its forward pass, until the error comes."""
+
+    x: Tensor
+    version: int | None  # of x then; None: a copy that nobody can change
+    block: int  # in whose forward pass it was kept
+
+
+def _unpack(kept: _Kept) -> Tensor:
+    """As autograd does itself where nothing is packed."""
+    if kept.version is not None and kept.x._version != kept.version:
+        raise RunFailed(f"block {kept.block}: a tensor that its backward pass needs was changed in place before the "
+                        f"error came; the block, or the one that reads its output, has to make a new tensor, such as "
+                        f"h = 0.5 * h in place of h.mul_(0.5)")
+    return kept.x
 
 
 def _at_positions(e: Tensor, positions: int, apart: bool = False) -> Tensor:
@@ -102,10 +116,10 @@ class DFA(ModuleLearner):
         super().__init__(part, chain, task, config, lag)
         self.waiting: deque[_Waiting] = deque()
         self._checkpoint_at: int | None = None
-        # what a forward pass reads and updates move before its error comes; behind them what passes themselves move
+        # what may move before the error of a forward pass comes: weights by updates, buffers by later forward passes
         weights = [*chain.parameters(), *(self.time.foresee.parameters() if self.time is not None else ())]
-        self._storages = {p.untyped_storage().data_ptr() for p in weights}
         self._moving: list[Tensor] = [*weights, *chain.buffers()]
+        self._storages = {x.untyped_storage().data_ptr() for x in self._moving if x.layout is torch.strided}
         self._error_shape = part.error_shape or task.output_shape(part.example)
         self.taps = Taps(chain, part, config.scheme.feedback.granularity)
         self.feedback = [self._draw(block, nth, shape) for block, nth, shape in self.taps.shapes]
@@ -205,9 +219,12 @@ class DFA(ModuleLearner):
         backward([*points, local], [*gradients, None])
         self.update()
 
-    def _pack(self, x: Tensor) -> Tensor:
-        """Weights are copied before they move; what only this pass made is kept as it is."""
-        return x.detach().clone() if x.untyped_storage().data_ptr() in self._storages else x.detach()
+    def _pack(self, x: Tensor) -> _Kept:
+        """Weights and buffers are copied before they move; what only this pass made is kept as it is, with its version.
+        A sparse tensor has no storage of its own to be told by: it is copied."""
+        if x.layout is not torch.strided or x.untyped_storage().data_ptr() in self._storages:
+            return _Kept(x.detach().clone(), None, self.taps.block)
+        return _Kept(x.detach(), x._version, self.taps.block)
 
     def local_loss(self, i: int, h: Tensor, batch: Batch) -> Tensor:
         h = self.taps.uncut(h)

@@ -81,7 +81,7 @@ class Taps:
         self._cut = False
         self._seen: list[tuple[int, int, Tensor]] = []  # block, nth in the block, tensor: of the dry pass
         self._keep: list[bool] | None = None
-        self._block = part.start
+        self.block = part.start
         self._visits = 0
         if granularity == "layer":
             for module in chain.modules():
@@ -131,7 +131,7 @@ class Taps:
     @contextlib.contextmanager
     def _tapping(self, cut: bool) -> Iterator[tuple[Callable[[int, Tensor], Tensor], list[Tensor]]]:
         points: list[Tensor] = []
-        self._points, self._cut, self._visits, self._block = points, cut, 0, self.start
+        self._points, self._cut, self._visits, self.block = points, cut, 0, self.start
         self.top = self.leaf = None
         try:
             yield self._after, points
@@ -152,10 +152,10 @@ class Taps:
             self._points = points
 
     def _after(self, i: int, h: Tensor) -> Tensor:
-        self._block = self.start + i
-        if self._block in self._behind_blocks:
+        self.block = self.start + i
+        if self.block in self._behind_blocks:
             h = self._visit(h)
-        self._block += 1
+        self.block += 1
         return h
 
     def _hook(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
@@ -175,7 +175,7 @@ class Taps:
     def _visit(self, h: Tensor) -> Tensor:
         assert self._points is not None
         if self._keep is None:
-            self._seen.append((self._block, self._visits, h))
+            self._seen.append((self.block, self._visits, h))
             keep = h.requires_grad
         else:
             keep = self._keep[self._visits]
