@@ -8,21 +8,56 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import sysconfig
+import threading
+from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
+from types import FrameType, ModuleType
 
 from unlocked.errors import ConfigError, reason
 
 GROUP = "unlocked.plugins"
 
 
-def import_modules(names: Sequence[str]) -> None:
-    """Imports the installed plug-ins, then the named modules. Raises `ConfigError` naming the one that fails."""
+def import_modules(words: Sequence[str]) -> list[str]:
+    """Imports the installed plug-ins, then the given modules: each by its name, or as a file ending in .py.
+
+    Returns the modules' full names, by which a process with this one's import path finds them again.
+    Raises `ConfigError`, one line, naming the one that fails, exits or interrupts.
+    """
     for entry in entry_points(group=GROUP):
         _import(entry.value.partition(":")[0], f"plug-in {entry.name!r}")
-    for name in names:
-        _import(name, f"--import {name}")
+    return [import_module(word, f"--import {word}") for word in words]
+
+
+def import_module(word: str, source: str) -> str:
+    """One module; `source` opens the line of the `ConfigError` where it cannot be imported."""
+    if word.endswith(".py") or os.sep in word:
+        return _import_file(Path(word).expanduser().absolute(), source)
+    if not all(part.isidentifier() for part in word.split(".")):
+        raise ConfigError(f"{source}: is neither a module's name nor a file ending in .py")
+    _import(word, source)
+    return word
+
+
+def folder_of(name: str) -> str | None:
+    """The folder in which Python finds an imported module; None for one that is installed."""
+    module = sys.modules.get(name.partition(".")[0])
+    file = _file(module) if module is not None else None
+    if file is None:
+        return None
+    folder = file.parent.parent if file.name == "__init__.py" else file.parent
+    packages = {"site-packages", "dist-packages"} & {*folder.parts}
+    return None if packages or folder.is_relative_to(sysconfig.get_path("stdlib")) else str(folder)
+
+
+def reach(folder: str) -> None:
+    """Has this process find modules in `folder`, behind all other places."""
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def import_path() -> list[str]:
@@ -38,9 +73,67 @@ def enter(folder: str, path: Sequence[str], names: Sequence[str]) -> None:
     import_modules(names)
 
 
-def _import(module: str, source: str) -> None:
+def _import_file(path: Path, source: str) -> str:
+    """By the name that the file has in its package, or alone."""
+    if path.is_dir():
+        path /= "__init__.py"
+    if not path.is_file():
+        raise ConfigError(f"{source}: no such file (an installed module is given by its name, without .py)")
+    folder, parts = path.parent, [] if path.name == "__init__.py" else [path.stem]
+    while (folder / "__init__.py").is_file():
+        folder, parts = folder.parent, [folder.name, *parts]
+    name = ".".join(parts)
+    if not all(part.isidentifier() for part in parts):
+        raise ConfigError(f"{source}: {name!r} is no name of a module: letters, digits and _ only")
+    reach(str(folder))
+    module = _import(name, source)
+    found = _file(module)
+    if found is None or found.resolve() != path.resolve():
+        raise ConfigError(f"{source}: Python has another module {name!r}, {found or 'a part of itself'}; give the file "
+                          "another name")
+    return name
+
+
+def _import(name: str, source: str) -> ModuleType:
     try:
-        importlib.import_module(module)
-    except Exception as error:  # whatever a user's module raises on import, its name and line help most
-        raise ConfigError(f"{source}: {type(error).__name__}: {reason(error)}"
-                          ) from error
+        with _knowing_of_ctrl_c() as interrupts:
+            return importlib.import_module(name)
+    except KeyboardInterrupt:
+        if interrupts:
+            raise
+        raise ConfigError(f"{source}: raises KeyboardInterrupt when it is imported") from None
+    except SystemExit as error:
+        raise ConfigError(f"{source}: ends the process when it is imported (exit code {error.code}); put what it does "
+                          "as a program under if __name__ == '__main__'") from error
+    except BaseException as error:  # whatever a user's module raises on import, its name and line help most
+        raise ConfigError(f"{source}: {type(error).__name__}: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _knowing_of_ctrl_c() -> Iterator[list[int]]:
+    """Notes the signals that arrive meanwhile: a module may raise KeyboardInterrupt by itself."""
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        assert callable(before)
+        before(number, frame)
+
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield noted
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, before)
+
+
+def _file(module: ModuleType) -> Path | None:
+    file = getattr(module, "__file__", None)
+    if file is not None:
+        return Path(file)
+    paths = list(getattr(module, "__path__", []))  # a folder without __init__.py
+    return Path(paths[0]) / "__init__.py" if paths else None

@@ -66,7 +66,7 @@ def test_a_search_shows_its_best_and_how_to_train_it_again(unlocked, tmp_path):
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert "best 0." in lines[4]
-    assert "best config: runs/small/best.yaml" in done.out
+    assert f"best config: {tmp_path}/runs/small/best.yaml" in done.out
     summary = json.loads(lines[-1])
     best = max(summary["rows"], key=lambda row: row["seeds"]["0"]["val/accuracy"])
     assert best["group"]["trial"] == str(summary["best"]["trial"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +47,41 @@ def store_address(text: str) -> str:
 
 def add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE",
-                        help="import a Python module that registers models, data sets or schemes (repeatable)")
+                        help="import a Python module, by its name or as a file ending in .py, that registers models, "
+                             "data sets or schemes (repeatable); runs and studies remember it")
 
 
 def import_given(arguments: argparse.Namespace) -> None:
     """The modules of --import, found from the working directory as well."""
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    import_modules(arguments.imports)
+    arguments.imports = import_modules(arguments.imports)
+
+
+@contextlib.contextmanager
+def as_begun(arguments: argparse.Namespace, place: Path | None) -> Iterator[None]:
+    """With the modules that the run or study in the folder `place` was begun with, in the folder where it was."""
+    if place is None:
+        yield
+        return
+    from unlocked.engine.needs import bring, where_it_began
+
+    arguments.imports = bring(place, arguments.imports)
+    with where_it_began(place) as folder:
+        if folder is not None:
+            print(f"unlocked: in {folder}, where {place.name} was begun", file=sys.stderr)
+        yield
+
+
+def place_of(arguments: argparse.Namespace) -> Path | None:
+    """The folder of the run or study that the configuration lies in, such as runs/search of runs/search/best.yaml;
+    the configuration's path is then absolute."""
+    from unlocked.engine.needs import FILE
+
+    path = Path(arguments.config).absolute()
+    if path.suffix not in (".yaml", ".yml"):
+        return None
+    place = next((folder for folder in list(path.parents)[:2] if (folder / FILE).is_file()), None)
+    if place is not None:
+        arguments.config = str(path)
+    return place

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, add_import, import_given
+from unlocked.cli.common import add_command, add_import, as_begun, import_given
 
 
 def add_generate(commands: Any) -> None:
@@ -33,8 +33,10 @@ def generate(arguments: argparse.Namespace) -> int:
     import_given(arguments)
     options = parse_overrides(arguments.overrides)
     if arguments.out:
-        options["out"] = arguments.out
-    made = [str(thing) for thing in make(Path(arguments.run), arguments.input, **options)]
+        options["out"] = str(Path(arguments.out).absolute())
+    run = Path(arguments.run).absolute()
+    with as_begun(arguments, run):
+        made = [str(thing) for thing in make(run, arguments.input, **options)]
     for thing in made:
         print(thing)
     if arguments.json:

@@ -9,7 +9,9 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from unlocked.cli.next_steps import looking
 from unlocked.cli.terminal import Lossy
+from unlocked.config.schema import TrackingConfig
 from unlocked.engine.plan import Plan
 from unlocked.metrics import by_module
 from unlocked.rich_text import plain_console
@@ -29,6 +31,7 @@ class Display:
                              transient=True)
         self._task: Any = None
         self._epochs = 0
+        self.tracking = TrackingConfig()  # of the run that was started
 
     def __enter__(self) -> Display:
         return self
@@ -45,7 +48,7 @@ class Display:
             (config.name, "bold"), f": {config.model['name']} on {config.data.name} under ",
             (config.scheme.name, "bold"), f", {modules} in {workers}, {plan.schedule}, seed {config.seed}{at}"))
         self.console.print(f"  {run_dir}")
-        self._epochs = config.train.epochs
+        self._epochs, self.tracking = config.train.epochs, config.tracking
         if self._task is None:
             self._task = self._bar.add_task(config.scheme.name, total=plan.total_steps, completed=step, status="")
             if self.console.is_terminal:
@@ -74,7 +77,7 @@ class Display:
         self.console.print(f"  {text}", style="yellow")
 
 
-def print_summary(summary: dict[str, Any]) -> None:
+def print_summary(summary: dict[str, Any], tracking: TrackingConfig) -> None:
     console = plain_console(highlight=False, soft_wrap=True)
     tests = "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items() if name.startswith("test/"))
     waits = [f"{w:.0%}" for w in summary["wait_fraction"] or []]
@@ -83,5 +86,6 @@ def print_summary(summary: dict[str, Any]) -> None:
     speed = f"{rate:.0f} steps/s{waited}, " if rate is not None else ""
     console.print(Text.assemble((summary["scheme"], "bold"), f": {tests} ({summary['tested']} weights), {speed}"
                                 f"{summary['seconds']:.1f} s in all"))
-    console.print(f"  run folder: {summary['run_dir']}    compare: unlocked compare    dashboard: unlocked ui",
-                  style="dim")
+    console.print(f"  run folder: {Path(summary['run_dir']).absolute()}", style="dim")
+    if look := looking(tracking):
+        console.print(f"  {look}", style="dim")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, add_import, import_given
+from unlocked.cli.common import add_command, add_import, as_begun, import_given, place_of
 from unlocked.errors import ConfigError
+
+if TYPE_CHECKING:
+    from unlocked.config.schema import TrackingConfig
 
 
 def add_train(commands: Any) -> None:
@@ -38,36 +41,52 @@ def add_train(commands: Any) -> None:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    from unlocked.cli.progress import Display, print_summary
-
     import_given(arguments)
     if arguments.resume:
-        if arguments.config:
-            raise ConfigError(f"--resume takes its configuration from the run folder; {arguments.config!r} is too much")
-        from unlocked.engine.loop import resume
-        from unlocked.engine.mirror import fetch, is_address
+        return _resume(arguments)
+    if not arguments.config:
+        from unlocked.config import presets
 
-        folder = fetch(arguments.resume, Path("runs")) if is_address(arguments.resume) else Path(arguments.resume)
-        with Display(quiet=arguments.quiet) as display:
-            summary = resume(folder, imports=arguments.imports, reporter=display, started=arguments.started)
-    else:
-        if not arguments.config:
-            from unlocked.config import presets
+        raise ConfigError(f"train: name a preset or a .yaml file (presets: {', '.join(presets())})")
+    with as_begun(arguments, place_of(arguments)):
+        return _train(arguments)
 
-            raise ConfigError(f"train: name a preset or a .yaml file (presets: {', '.join(presets())})")
-        from unlocked.config import load_config, to_yaml
 
-        config = load_config(arguments.config, arguments.overrides)
-        if arguments.print_config:
-            print(to_yaml(config), end="")
-            return 0
-        if arguments.dry_run:
-            return _dry_run(config)
-        from unlocked.engine.loop import train as run
+def _train(arguments: argparse.Namespace) -> int:
+    from unlocked.cli.progress import Display
+    from unlocked.config import load_config, to_yaml
 
-        with Display(quiet=arguments.quiet) as display:
-            summary = run(config, imports=arguments.imports, reporter=display, started=arguments.started)
-    print_summary(summary)
+    config = load_config(arguments.config, arguments.overrides)
+    if arguments.print_config:
+        print(to_yaml(config), end="")
+        return 0
+    if arguments.dry_run:
+        return _dry_run(config)
+    from unlocked.engine.loop import train as run
+
+    with Display(quiet=arguments.quiet) as display:
+        summary = run(config, imports=arguments.imports, reporter=display, started=arguments.started)
+    return _end(arguments, summary, display.tracking)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from unlocked.cli.progress import Display
+    from unlocked.engine.loop import resume
+    from unlocked.engine.mirror import fetch, is_address
+
+    if arguments.config:
+        raise ConfigError(f"--resume takes its configuration from the run folder; {arguments.config!r} is too much")
+    folder = fetch(arguments.resume, Path("runs")) if is_address(arguments.resume) else Path(arguments.resume)
+    folder = folder.absolute()
+    with as_begun(arguments, folder), Display(quiet=arguments.quiet) as display:
+        summary = resume(folder, imports=arguments.imports, reporter=display, started=arguments.started)
+    return _end(arguments, summary, display.tracking)
+
+
+def _end(arguments: argparse.Namespace, summary: dict[str, Any], tracking: TrackingConfig) -> int:
+    from unlocked.cli.progress import print_summary
+
+    print_summary(summary, tracking)
     if arguments.json:
         print(strict_json.dumps(summary))
     return 0
@@ -114,7 +133,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from unlocked.engine.evaluate import evaluate_run
 
     import_given(arguments)
-    result = evaluate_run(Path(arguments.run), arguments.split, arguments.weights)
+    run = Path(arguments.run).absolute()
+    with as_begun(arguments, run):
+        result = evaluate_run(run, arguments.split, arguments.weights)
     for name, value in result["metrics"].items():
         print(f"{name:<24}{value:.4f}")
     if arguments.json:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, add_import, import_given, wide_console
+from unlocked.cli.common import add_command, add_import, as_begun, import_given, place_of, wide_console
+from unlocked.cli.next_steps import command, looking
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from unlocked.config import Config
+    from unlocked.studies.status import Status
 
 SHOWN = 10  # rows of a search's table
 _SPACE = """\
@@ -72,12 +74,7 @@ def add_sweep(commands: Any) -> None:
 
 
 def sweep(arguments: argparse.Namespace) -> int:
-    from unlocked.cli.sweep_display import Display
-    from unlocked.config import load_config
-    from unlocked.errors import ConfigError, RunFailed
-    from unlocked.studies import sweep as run
-    from unlocked.studies.driver import folder_of
-    from unlocked.studies.study import known_study
+    from unlocked.errors import ConfigError
 
     import_given(arguments)
     console = wide_console(highlight=False, soft_wrap=True)
@@ -87,6 +84,19 @@ def sweep(arguments: argparse.Namespace) -> int:
         return _compare(arguments, console)
     if arguments.config is None:
         raise ConfigError("config: a preset's name or a path is needed (unlocked list presets); or --status NAME")
+    arguments.plot = arguments.plot and arguments.plot.absolute()
+    with as_begun(arguments, place_of(arguments)):
+        return _sweep(arguments, console)
+
+
+def _sweep(arguments: argparse.Namespace, console: Console) -> int:
+    from unlocked.cli.sweep_display import Display
+    from unlocked.config import load_config
+    from unlocked.errors import ConfigError, RunFailed
+    from unlocked.studies import sweep as run
+    from unlocked.studies.driver import folder_of
+    from unlocked.studies.study import known_study
+
     config = load_config(arguments.config, arguments.overrides)
     if arguments.dry_run:
         return _dry_run(config)
@@ -103,10 +113,11 @@ def sweep(arguments: argparse.Namespace) -> int:
     _show(console, config, summary)
     for name in ("table", "matrix", "trials_table", "plot", "best_config", "pareto_configs"):
         if name in summary:
-            console.print(f"{name.replace('_', ' ')}: {summary[name]}")
-    again = f"unlocked train {summary['best_config']}    " if "best_config" in summary else ""
-    console.print(f"{again}all runs: unlocked compare --trials --experiment {config.tracking.experiment}    dashboard: "
-                  f"unlocked ui", style="dim")
+            console.print(f"{name.replace('_', ' ')}: {Path(summary[name]).absolute()}")
+    if "best_config" in summary:
+        console.print(f"  again: {command('train', Path(summary['best_config']))}", style="dim")
+    if look := looking(config.tracking, "--trials", "--experiment", config.tracking.experiment):
+        console.print(f"  {look}", style="dim")
     if arguments.json:
         print(strict_json.dumps(summary | {"rows": [asdict(row) for row in summary["rows"]]}))
     return 1 if summary.get("broken") else 0
@@ -142,12 +153,18 @@ def _show(console: Console, config: Config, summary: dict[str, Any]) -> None:
 
 def _status(arguments: argparse.Namespace, console: Console) -> int:
     """What the record says, whether somebody is at it or not; nothing is started or changed."""
+    from unlocked.studies.status import find_study, status
+
+    folder = find_study(arguments.status, Path(arguments.runs)).absolute()
+    with as_begun(arguments, folder):
+        return _show_status(status(str(folder)), arguments, console)
+
+
+def _show_status(found: Status, arguments: argparse.Namespace, console: Console) -> int:
     from rich.text import Text
 
     from unlocked.cli.sweep_display import duration
-    from unlocked.studies.status import status
 
-    found = status(arguments.status, Path(arguments.runs))
     of = f" of {found.total}" if found.total is not None else ""
     summary = found.summary
     console.print(Text.assemble(
@@ -161,7 +178,8 @@ def _status(arguments: argparse.Namespace, console: Console) -> int:
     if found.held:
         console.print("a process is at it")
     elif found.running or found.waiting or (found.total or 0) > summary["trials"]:
-        console.print(f"nobody is at it; go on with: unlocked sweep {summary['study_dir']}/study.yaml", style="yellow")
+        again = command("sweep", Path(summary["study_dir"]) / "study.yaml")
+        console.print(f"nobody is at it; go on with: {again}", style="yellow")
     if arguments.json:
         print(strict_json.dumps(summary | {"rows": [asdict(row) for row in summary["rows"]], "waiting": found.waiting,
                                     "running": [asdict(trial) for trial in found.running], "total": found.total}))
@@ -169,8 +187,12 @@ def _status(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _compare(arguments: argparse.Namespace, console: Console) -> int:
+    from unlocked.engine.needs import bring
     from unlocked.studies.curves import Search, draw, read, table
+    from unlocked.studies.status import find_study
 
+    for name in arguments.compare:
+        bring(find_study(name, Path(arguments.runs)), arguments.imports)
     searches = [Search.of(read(name, Path(arguments.runs))) for name in arguments.compare]
     console.print(table(searches))
     if arguments.plot is not None:

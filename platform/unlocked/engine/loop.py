@@ -28,9 +28,10 @@ from unlocked.engine.evaluate import load_chain
 from unlocked.engine.group import Group, InProcessGroup, Segment
 from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.mirror import Mirror
+from unlocked.engine.needs import bring, keep_needs
 from unlocked.engine.plan import Plan, first_level, load_data, make_plan
 from unlocked.engine.report import draw_figures, run_tags
-from unlocked.engine.run_folder import RunFolder, check_tokens, keep_tokens, one_line_when_full
+from unlocked.engine.run_folder import RunFolder, check_tokens, keep_tokens, one_line_when_full, resume_command
 from unlocked.engine.segments import alignments, first_nonfinite, module_times, series_means
 from unlocked.engine.stage import SegmentStats
 from unlocked.engine.transfer import initial_weights, plan_run
@@ -88,6 +89,7 @@ def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | N
         Mirror.check(config.tracking.mirror)
     folder = RunFolder.create(config)
     with one_line_when_full(folder.path):
+        keep_needs(folder.path, imports)
         keep_tokens(folder.path, data)
     return _Run(plan, data, folder, imports, reporter or Silent(), started, study, stop).complete()
 
@@ -97,9 +99,11 @@ def resume(run_dir: Path, *, imports: Sequence[str] = (), reporter: Reporter | N
            patience: float = 0.0) -> dict[str, Any]:
     """Goes on with a run from its last checkpoint (from the start where it has none), to the same numbers.
 
-    `patience`: seconds to wait where another process still trains it.
+    Its modules of the user's are imported as when it was begun, if this user signed for them; else they are to be given
+    as `imports`. `patience`: seconds to wait where another process still trains it.
     """
     started = started or time.time()
+    imports = bring(run_dir, imports)
     folder, config = RunFolder.open(run_dir, patience)
     data = load_data(config)
     check_tokens(run_dir, data)
@@ -372,7 +376,7 @@ class _Run:
         return f"the last good checkpoint is {last}" if last else "no checkpoint had been taken"
 
     def _where_to_go_on(self) -> str:
-        return f"go on with: unlocked train --resume {self.folder.path}"
+        return f"go on with: {resume_command(self.folder.path)}"
 
     # the end ----------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import IO, Any
 
 from unlocked import strict_json
@@ -141,7 +142,12 @@ def one_line_when_full(run_dir: Path) -> Iterator[None]:
         if error.errno not in DISK_ERRORS:
             raise
         raise RunFailed(f"{error.filename or run_dir}: cannot be written: {error.strerror}; "
-                        f"go on with: unlocked train --resume {run_dir}") from None
+                        f"go on with: {resume_command(run_dir)}") from None
+
+
+def resume_command(run_dir: Path) -> str:
+    """To be pasted into any shell, in any folder."""
+    return f"unlocked train --resume {quote(str(run_dir.absolute()))}"
 
 
 def plain(name: str) -> str:

@@ -14,10 +14,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unlocked.config import Config, to_dict, to_yaml
 from unlocked.engine.interrupt import StopSignal
+from unlocked.engine.needs import keep_needs
 from unlocked.engine.run_folder import plain
 from unlocked.errors import ConfigError, RunInterrupted
 from unlocked.files import write_whole
@@ -115,6 +117,7 @@ def sweep(config: Config, *, imports: Sequence[str] = (), watcher: Watcher | Non
             raise ConfigError(f"name: the study {folder} is being run by another process")
         study = Study(folder, config, space)
         write_whole(folder / "study.yaml", to_yaml(config))  # it says where the record is
+        keep_needs(folder, imports)
         study.enqueue(space.grid() if is_grid(config) else config.sweep.enqueue, retry_failed)
         summary = _Sweep(config, space, study, folder, imports, watcher).complete()
     if plot is not None and "plot" in summary:
@@ -191,8 +194,8 @@ class _Sweep:
         except (RunInterrupted, KeyboardInterrupt):
             status = "KILLED"
             total = f" of {self.total}" if self.total is not None else ""
-            raise RunInterrupted(f"interrupted; {self.done}{total} trials are behind it, the same command "
-                                 f"goes on with the rest") from None
+            raise RunInterrupted(f"interrupted; {self.done}{total} trials are behind it; go on with: unlocked sweep "
+                                 f"{quote(str((self.folder / 'study.yaml').absolute()))}") from None
         finally:
             if not self.runs.close():
                 self.watcher.note("tracking: some runs are still to be sent; the next unlocked command sees to it")
