@@ -34,10 +34,10 @@ def add_compare(commands: Any) -> None:
 
 def compare(arguments: argparse.Namespace) -> int:
     from unlocked.tracking import compare as collect
-    from unlocked.tracking import render, sync_leftovers, to_csv
+    from unlocked.tracking import render, to_csv
     from unlocked.tracking.comparisons import comparison, comparison_against
 
-    sync_leftovers(Path(arguments.runs), arguments.uri, wait=30.0)
+    _send_leftovers(arguments)
     group_by = arguments.group_by.split(",")
     if arguments.against and arguments.against not in group_by:
         group_by.append(arguments.against)
@@ -70,13 +70,23 @@ def add_ui(commands: Any) -> None:
 
 
 def ui(arguments: argparse.Namespace) -> int:
-    from unlocked.tracking import serve, sync_leftovers
+    from unlocked.tracking import serve
 
-    sync_leftovers(Path(arguments.runs), arguments.uri, wait=30.0)
+    _send_leftovers(arguments)
     return serve(arguments.uri or arguments.runs, arguments.host, arguments.port, allowed_hosts=arguments.allow_host)
+
+
+def _send_leftovers(arguments: argparse.Namespace) -> None:
+    from unlocked.tracking import adopt, sync_leftovers
+
+    for run in arguments.adopt:
+        adopt(Path(run), arguments.uri, Path(arguments.runs))
+    sync_leftovers(Path(arguments.runs), arguments.uri, wait=30.0)
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", default="runs", help="the runs folder (default: runs)")
+    parser.add_argument("--adopt", action="append", default=[], metavar="RUN",
+                        help="send the records of a run folder that somebody else wrote to this store (repeatable)")
     parser.add_argument("--uri", type=store_address,
                         help="an MLflow tracking address, instead of the database in the runs folder")

@@ -138,10 +138,10 @@ class _Run:
 
     def _complete(self) -> dict[str, Any]:
         if self.study is None:  # which has asked already
-            sync_leftovers(Path(self.config.tracking.runs), self.config.tracking.uri)
+            sync_leftovers(self.folder.path.parent, self.config.tracking.uri, note=self.reporter.note)
         tracker = Tracker.start(self.folder.path, self.config.tracking.uri, self.config.tracking.experiment,
                                 flatten(to_dict(self.config)), run_tags(self.plan, self.data, self.imports),
-                                Path(self.config.tracking.runs), study=self.study)
+                                study=self.study)
         self.tracker = tracker
         status: Any = "FAILED"
         summary: dict[str, Any] | None = None

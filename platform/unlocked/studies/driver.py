@@ -178,7 +178,7 @@ class _Sweep:
                 self.watcher.note(f"{waiting} queued trials wait for a larger sweep.trials")
             return write_report(self.config, self.space, self.study, self.folder)
         tracking, root = self.config.tracking, Path(self.config.tracking.runs)
-        sync_leftovers(root, tracking.uri)
+        sync_leftovers(root, tracking.uri, note=self.watcher.note)
         tags = collect_tags() | {"name": self.config.name, "unlocked.kind": "study"}
         self.tracker = Tracker.start(self.folder, tracking.uri, tracking.experiment, flatten(to_dict(self.config)),
                                      tags, root)

@@ -8,7 +8,7 @@ writer process per run, or one for all the runs of a study (`StudyRuns`), carrie
 
 from unlocked.security import redact
 from unlocked.tracking.compare import Row, compare, render, to_csv
-from unlocked.tracking.leftovers import sync_leftovers
+from unlocked.tracking.leftovers import adopt, sync_leftovers
 from unlocked.tracking.spawn import StudyRuns, StudyTracking
 from unlocked.tracking.spool import Recorder, read
 from unlocked.tracking.tags import collect_tags, flatten
@@ -22,6 +22,7 @@ __all__ = [
     "StudyRuns",
     "StudyTracking",
     "Tracker",
+    "adopt",
     "collect_tags",
     "compare",
     "flatten",

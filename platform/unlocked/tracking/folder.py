@@ -1,9 +1,12 @@
 """The tracking files of one run folder, written so that a kill at any instant leaves them readable.
 
+A run folder may also come from somebody else, or from a disk that failed: what stands in these files is checked, what
+is damaged counts as absent, and where records go is believed only with the signature of this user.
+
     tracking/spool.jsonl   everything recorded, in order; the training process appends
     tracking/driver.json   which process is (or was) training
-    tracking/target.json   where the records should go: address without secrets, experiment, runs root
-    tracking/mlflow.json   the MLflow run they went to
+    tracking/target.json   where the records should go: address without secrets, experiment, runs root; signed
+    tracking/mlflow.json   the MLflow run they went to; signed
     tracking/offset        bytes of the spool that have arrived, and the status the run was closed with
     tracking/writer.lock   held by the one writer
     tracking/writer.log    what the writer had to say
@@ -11,6 +14,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -20,9 +24,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
+from unlocked.errors import UnlockedError
 from unlocked.files import write_whole
+from unlocked.security import is_signed, redact, sign
+from unlocked.tracking.records import parse
+from unlocked.tracking.uris import split_credentials
+
+_PIDS = range(1, 2**31)
 
 
 @dataclass(frozen=True)
@@ -70,21 +80,57 @@ class TrackingFolder:
             return 0
 
     def sent(self) -> tuple[int, str | None]:
-        """How many bytes of the spool have arrived, and the status the MLflow run was closed with."""
+        """How many bytes of the spool have arrived, and the status the MLflow run was closed with.
+
+        Nothing, when that is damaged: what is sent again arrives once.
+        """
         state = read_json(self.offset)
-        return int(state.get("offset", 0)), state.get("closed")
+        offset, closed = state.get("offset"), state.get("closed")
+        if not is_count(offset) or not isinstance(closed, (str, type(None))):
+            return 0, None
+        return offset, closed
+
+    def process(self) -> dict[str, Any]:
+        """The process that is (or was) training; empty when that is not known."""
+        identity = read_json(self.driver)
+        return identity if is_count(identity.get("pid")) and identity["pid"] in _PIDS else {}
+
+    def destination(self) -> dict[str, str] | None:
+        """`target.json` (uri, experiment, runs_root), if this user signed it."""
+        target = read_json(self.target)
+        words = all(isinstance(target.get(key), str) for key in ("uri", "experiment", "runs_root"))
+        return target if words and is_signed(target) else None
 
     def finished_in_spool(self) -> bool:
         """Is the last complete record a `finish`?"""
-        return _last_line(self.spool).startswith(b'{"t": "finish"')
+        return (parse(_last_line(self.spool) + b"\n") or {}).get("t") == "finish"
+
+    def links(self) -> list[Path]:
+        """What would lead a reader or writer of these files out of their folder."""
+        return [path for path in (self.path, *(self.path.iterdir() if self.path.is_dir() else ())) if path.is_symlink()]
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in `path`; empty when the file is missing or was never written whole."""
+    """The object in `path`; empty when the file is missing, cannot be read or is damaged."""
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        value = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return value if isinstance(value, dict) else {}
+
+
+def write_target(run_dir: Path, address: str, experiment: str, runs_root: Path) -> None:
+    """Says, over this user's name, where the records of a run go; passwords stay out of it."""
+    shown = redact(split_credentials(address)[0])
+    target = {"uri": shown, "experiment": experiment, "runs_root": str(runs_root.absolute())}
+    with contextlib.suppress(UnlockedError):      # no key can be kept here: what stays unsent has to be adopted
+        target = sign(target)
+    write_json(TrackingFolder(run_dir).target, target)
+
+
+def is_count(value: Any) -> TypeGuard[int]:
+    """Whether a value of a JSON file is a whole number from 0 on."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -97,7 +143,9 @@ def locked(path: Path, timeout: float | None = None) -> Iterator[bool]:
     """Hold an exclusive lock on `path`; yields False when it could not be had within `timeout` seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = None if timeout is None else time.monotonic() + timeout
-    with path.open("a") as file:
+    # never through a link, and a file that only its owner may write can be locked by others too
+    flags = os.O_CREAT | os.O_RDWR if os.access(path if path.exists() else path.parent, os.W_OK) else os.O_RDONLY
+    with os.fdopen(os.open(path, flags | os.O_NOFOLLOW, 0o666)) as file:
         while not (held := _try_lock(file.fileno())):
             if deadline is not None and time.monotonic() >= deadline:
                 break
@@ -116,7 +164,7 @@ def process_alive(identity: dict[str, Any]) -> bool:
         return False
     if identity.get("host", socket.gethostname()) != socket.gethostname():
         return True
-    pid = int(identity["pid"])
+    pid = identity["pid"]
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unlocked import strict_json
-from unlocked.security import redact
+from unlocked.security import is_signed, redact, sign
 from unlocked.tracking.folder import TrackingFolder, locked, read_json, write_json
 from unlocked.tracking.uris import artifact_root, sqlite_path
 
@@ -65,6 +65,8 @@ class Sink:
             self._client = MlflowClient(self.uri)
             experiment_id = self._experiment_id()
         known = read_json(self._files.mlflow)
+        if not is_signed(known):                  # somebody else's word, or a damaged one
+            known = {}
         if known.get("uri") == redact(self.uri) and known.get("experiment") == self.experiment:
             self.run_id = known["run_id"]
             if (stage := self._lifecycle()) == "active":
@@ -74,7 +76,7 @@ class Sink:
         found = self._search(experiment_id, spool_id)
         self.run_id = found or self._create(experiment_id, spool_id, start)
         place = {"run_id": self.run_id, "experiment_id": experiment_id, "experiment": self.experiment}
-        write_json(self._files.mlflow, {**place, "uri": redact(self.uri)})
+        write_json(self._files.mlflow, sign({**place, "uri": redact(self.uri)}))
         return True
 
     def resume(self) -> None:
@@ -106,10 +108,10 @@ class Sink:
             self._try(batch, lambda part: self._client.log_batch(self.run_id, metrics=part))
 
     def artifact(self, path: str, folder: str) -> None:
-        """A file or directory; given up after three failures at a server that answers otherwise."""
+        """A file or directory of the run folder; given up after three failures at a server that answers otherwise."""
         source = self.run_dir / path
-        if not source.exists():
-            warn(f"artifact {source} is gone, not sent")
+        if not _is_inside(source, self.run_dir):
+            warn(f"artifact {source} is gone, or leads out of the run folder: not sent")
             return
         upload = self._client.log_artifacts if source.is_dir() else self._client.log_artifact
         try:
@@ -169,13 +171,13 @@ class Sink:
         """`unlocked.parent`: the parent's run folder, whose own writer knows the MLflow id."""
         if "unlocked.parent" not in self._tags or "mlflow.parentRunId" in self._tags:
             return {}
-        folder = TrackingFolder(self.run_dir.parent / self._tags["unlocked.parent"])
+        folder = TrackingFolder(self.run_dir.parent / Path(self._tags["unlocked.parent"]).name)
         deadline = time.monotonic() + wait
-        while not (known := read_json(folder.mlflow)) and time.monotonic() < deadline:
+        while not (known := read_json(folder.mlflow).get("run_id")) and time.monotonic() < deadline:
             time.sleep(0.1)
         if known:
-            self._tags["mlflow.parentRunId"] = known["run_id"]
-        return {"mlflow.parentRunId": known["run_id"]} if known else {}
+            self._tags["mlflow.parentRunId"] = known
+        return {"mlflow.parentRunId": known} if known else {}
 
     def _lifecycle(self) -> str | None:
         """'active' or 'deleted'; None when MLflow does not know the run."""
@@ -213,6 +215,16 @@ class Sink:
             middle = len(batch) // 2
             self._try(batch[:middle], call)
             self._try(batch[middle:], call)
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a file, or a directory with all it holds, lies in `folder`, also behind every link."""
+    home = folder.resolve()
+    try:
+        return all(each.resolve(strict=True).is_relative_to(home)
+                   for each in (path, *(path.rglob("*") if path.is_dir() else ())))
+    except (OSError, ValueError, RuntimeError):   # gone, unprintable, or a link to itself
+        return False
 
 
 def warn(text: str) -> None:

@@ -1,14 +1,12 @@
 """The spool: a run's records as JSON lines in its own folder, appended by the training process.
 
-One line per record, in the order they happened:
+One line per record, in the order they happened, each with its checksum:
 `{"t": "start", ...}`, `{"t": "metrics", "step": 50, "time": ms, "values": {...}}`, `{"t": "artifact", ...}`,
 `{"t": "finish", ...}`. Numbers that are not finite are written as Python writes them (NaN, Infinity).
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import time
 import uuid
@@ -17,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unlocked.errors import RunFailed
-from unlocked.security import redact
 from unlocked.tracking.folder import TrackingFolder, identify_process, write_json
+from unlocked.tracking.records import parse, seal
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 History = dict[str, list[tuple[int, float]]]
@@ -74,11 +72,12 @@ class Recorder:
         self._last_step.update(dict.fromkeys(fresh, int(step)))
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """A file or directory to keep with the run, under `folder`; it must stay until it was sent."""
-        absolute = Path(path).absolute()
-        home = self.run_dir.absolute()
-        shown = absolute.relative_to(home) if absolute.is_relative_to(home) else absolute
-        self._append({"t": "artifact", "path": str(shown), "folder": folder})
+        """A file or directory to keep with the run, under `folder`; it must stay until it was sent.
+
+        Raises `ValueError` for one outside the run folder: a writer sends nothing from there.
+        """
+        inside = Path(path).absolute().relative_to(self.run_dir.absolute())
+        self._append({"t": "artifact", "path": str(inside), "folder": folder})
 
     def finish(self, status: Status, summary: Mapping[str, Any] | None = None) -> None:
         """The run is over. A resumed run may call `start` and go on after it."""
@@ -90,10 +89,7 @@ class Recorder:
         self._file.close()
 
     def _append(self, record: dict[str, Any]) -> None:
-        text = json.dumps(record, default=str)
-        if record["t"] != "metrics":
-            text = redact(text)
-        line = text.encode() + b"\n"
+        line = seal(record)
         try:
             written = self._file.write(line) or 0
         except OSError as error:
@@ -114,24 +110,13 @@ def read(run_dir: Path) -> History:
 
 
 def records(spool: Path) -> Iterator[dict[str, Any]]:
-    """The complete records of a spool. A line that is no JSON (a disk error) is passed over."""
+    """The complete records of a spool. A damaged line (a disk error) is passed over."""
     if not spool.exists():
         return
     with spool.open("rb") as file:
         for line in file:
             if (record := parse(line)) is not None:
                 yield record
-
-
-def parse(line: bytes) -> dict[str, Any] | None:
-    """One line of the spool; None when it is torn or not a record."""
-    if not line.endswith(b"\n"):
-        return None
-    with contextlib.suppress(ValueError):
-        record = json.loads(line)
-        if isinstance(record, dict) and "t" in record:
-            return record
-    return None
 
 
 def first_records(spool: Path) -> tuple[str, dict[str, Any]]:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.errors import ConfigError
-from unlocked.security import redact
-from unlocked.tracking.folder import TrackingFolder, read_json, write_json
+from unlocked.tracking.folder import TrackingFolder, read_json, write_target
 from unlocked.tracking.spawn import StudyTracking, spawn_writer
 from unlocked.tracking.spool import Recorder, Status
-from unlocked.tracking.uris import OFF, resolve_uri, split_credentials
+from unlocked.tracking.uris import OFF, is_relative, resolve_uri
 
 _LOG = logging.getLogger("unlocked.tracking")
 
@@ -61,15 +60,15 @@ class Tracker:
         if not experiment.strip():
             raise ConfigError("tracking.experiment: the name is empty")
         address = resolve_uri(uri, root)
+        known = TrackingFolder(run_dir).destination()
+        if known is not None and is_relative(uri):  # to the directory in which the run was started
+            address = known["uri"]
         recorder = Recorder(run_dir)
         tags = {**tags, **(study.tags if study else {})}
         recorder.start(params, tags)              # before the writer looks: it might find a run that is over
         if address == OFF:
             return cls(recorder, None)
-        shown = redact(split_credentials(address)[0])
-        write_json(
-            TrackingFolder(run_dir).target, {"uri": shown, "experiment": experiment, "runs_root": str(root)}
-        )
+        write_target(run_dir, address, experiment, root)
         options = ["--experiment", experiment, "--runs-root", str(root)]
         options += ["--parent-pid", str(os.getpid()), "--give-up", str(give_up)]
         if study is not None:

@@ -30,6 +30,12 @@ def resolve_uri(uri: str | None, runs_root: Path) -> str:
     return uri
 
 
+def is_relative(uri: str | None) -> bool:
+    """Whether an address is a path that the working directory gives its meaning."""
+    path = None if uri is None else sqlite_path(uri)
+    return path is not None and not path.expanduser().is_absolute()
+
+
 def split_credentials(uri: str) -> tuple[str, dict[str, str]]:
     """An http(s) address without user and password, and the MLflow variables that replace them."""
     parts = urlsplit(uri)
@@ -82,12 +88,12 @@ def artifact_root(uri: str, runs_root: Path) -> Path | None:
 
 def reachable(uri: str, timeout: float = 1.0) -> bool:
     """Does anything listen at the address? A TCP connect only; SQLite is always there."""
-    parts = urlsplit(uri)
-    port = parts.port or STORE_PORTS.get(parts.scheme.split("+")[0])
-    if parts.hostname is None or port is None:
-        return True
     try:
+        parts = urlsplit(uri)
+        port = parts.port or STORE_PORTS.get(parts.scheme.split("+")[0])
+        if parts.hostname is None or port is None:
+            return True
         with socket.create_connection((parts.hostname, port), timeout=timeout):
             return True
-    except OSError:
+    except (OSError, ValueError):                 # ValueError: no port, or no name, that anybody could have
         return False

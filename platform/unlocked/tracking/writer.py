@@ -2,8 +2,8 @@
 
 It follows the run's spool and sends it in batches, remembers after each batch how far it got, waits out a
 server that is away, and ends when the run has ended and everything has arrived. Exit codes: 0 all sent (or
-another writer is at it), 3 given up because the server stayed away; the spool then keeps everything for the
-next time.
+another writer is at it), 3 given up because the server stayed away, 4 a run whose files cannot be used; the spool then
+keeps everything for the next time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from unlocked.errors import ConfigError
 from unlocked.security import RedactingStream
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.folder import (
@@ -26,11 +27,11 @@ from unlocked.tracking.folder import (
     identify_process,
     locked,
     process_alive,
-    read_json,
     write_json,
 )
+from unlocked.tracking.records import parse
 from unlocked.tracking.sink import METRICS_PER_BATCH, Point, RunDeleted, RunGone, Sink, warn
-from unlocked.tracking.spool import ends_a_line, first_records, is_torn, parse
+from unlocked.tracking.spool import ends_a_line, first_records, is_torn
 from unlocked.tracking.system import SystemMonitor
 from unlocked.tracking.uris import (
     URI_VARIABLE,
@@ -39,7 +40,7 @@ from unlocked.tracking.uris import (
     split_credentials,
 )
 
-ALL_SENT, GIVEN_UP = 0, 3
+ALL_SENT, GIVEN_UP, SET_ASIDE = 0, 3, 4
 _POLL, _SEND_EVERY, _SAMPLE_EVERY = 0.1, 2.0, 10.0
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 15.0
 
@@ -126,7 +127,7 @@ class Writer:
                 for line in spool:
                     if not line.endswith(b"\n"):
                         break
-                    record = parse(line) or {"t": "unreadable"}
+                    record = parse(line) or {"t": "damaged"}
                     if record["t"] == "metrics":
                         points += [
                             Point(key, value, record["time"], record["step"])
@@ -165,6 +166,8 @@ class Writer:
         elif record["t"] == "finish":
             self._sink.finish(record["status"], record.get("time"), record.get("summary"))
             self._closed = record["status"]
+        elif record["t"] == "damaged":
+            warn(f"{self._files.spool}: a damaged record is passed over")
 
     def _over(self, dead: bool) -> bool:
         """All sent, and the run closed: by its own word, or because its process was gone before we looked."""
@@ -230,18 +233,21 @@ def write_run(
     give_up: float,
     follows: bool = False,
 ) -> int:
-    """Write one run; what is not given is read from the run's own `target.json`.
+    """Write one run; what is not given is read from the run's own `target.json`, which this user must have signed.
 
     `follows`: one of several runs, each trained by the process that its own `driver.json` names.
     """
-    target = read_json(TrackingFolder(run_dir).target)
+    files = TrackingFolder(run_dir)
+    target = files.destination() or {}
+    if uri is None and not target:
+        raise ConfigError(f"{files.target}: not signed by this user")
     root = runs_root or Path(target.get("runs_root", run_dir.parent))
     address, credentials = split_credentials(resolve_uri(uri or target.get("uri"), root))
     os.environ.update(credentials)
     sink = Sink(run_dir, address, experiment or target.get("experiment", "unlocked"), root)
     identity = None
     if parent is not None:
-        driver = read_json(TrackingFolder(run_dir).driver)
+        driver = files.process()
         parent = driver.get("pid", parent) if follows else parent
         identity = driver if driver.get("pid") == parent else identify_process(parent)
     return Writer(run_dir, sink, identity, give_up).run()
@@ -262,14 +268,18 @@ def main(arguments: Sequence[str] | None = None, nice: Callable[[int], int] = os
     sys.stderr = RedactingStream(sys.stderr)      # type: ignore[assignment]
     nice(5)                                       # training comes first
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Ray stops a job with all its children: how it ended must be sent
-    code = ALL_SENT
+    code, gave_up = ALL_SENT, False
     named = (Path(line.rstrip("\n")) for line in sys.stdin) if options.follow else ()
     for run_dir in chain(options.run_dirs, named):
-        patience = 0.0 if code == GIVEN_UP else options.give_up      # the others go to the same server
-        sent = write_run(run_dir, options.uri, options.experiment, options.runs_root, options.parent_pid, patience,
-                         options.follow)
-        code = max(code, sent)
-        if code == GIVEN_UP and not options.follow:
+        patience = 0.0 if gave_up else options.give_up               # the others go to the same server
+        try:
+            sent = write_run(run_dir, options.uri, options.experiment, options.runs_root, options.parent_pid, patience,
+                             options.follow)
+        except Exception as error:                # of this run alone: the others are sent
+            warn(f"{run_dir} is set aside: {type(error).__name__}: {error}")
+            sent = SET_ASIDE
+        code, gave_up = max(code, sent), gave_up or sent == GIVEN_UP
+        if gave_up and not options.follow:
             break
     return code
 
