@@ -180,7 +180,7 @@ def test_no_more_modules_than_blocks_are_the_blocks_over_this_machines_own_link(
 
 
 @pytest.mark.parametrize(("words", "reason"), [
-    (["--simulate", "1"], "--simulate: 1 is out of range; expected at least 2"),
+    (["--simulate", "1"], "--simulate: 1 is out of range; expected 2 to 10000"),
     (["--simulate", "4", "--microbatches", "17"], "--microbatches: 17 is more than the 16 examples"),
     (["--simulate", "4", "--latency-us", "-1"], "--latency-us: -1.0 is out of range"),
     (["--simulate", "4", "--bandwidth-gb", "0"], "--bandwidth-gb: 0.0 is out of range"),

@@ -74,9 +74,23 @@ def test_the_configuration_that_the_bad_ones_are_made_from_is_good(tmp_path):
     ("data.validation=.nan", ["data.validation: nan is out of range"]),
     ("optimizer.lr=.nan", ["optimizer.lr: nan is out of range"]),
     ("optimizer.lr=-.inf", ["optimizer.lr: -inf is out of range"]),
-    ("scheme.sg.rank=0", ["scheme.sg.rank: 0 is out of range; expected at least 1"]),
-    ("scheme.sg.hidden=[8, 0]", ["scheme.sg.hidden: [8, 0]", "every entry at least 1"]),
-    ("parallel.partition=[0]", ["parallel.partition: [0]", "every entry at least 1"]),
+    # upper ends: beyond them something else breaks, or never ends
+    *((f"{key}={value}", [f"{key}: {shown or value} is out of range; expected", most])
+      for key, value, most, shown in [
+          ("parallel.threads", "100000000", "1 to 1024", ""), ("seed", str(2**63), f"0 to {2**63 - 1}", ""),
+          ("data.seed", str(2**63), f"0 to {2**63 - 1}", ""), ("scheme.feedback.seed", "-1", "0 to ", ""),
+          ("train.epochs", "1000000001", "1 to 1000000000", ""), ("data.batch_size", "1000000001", "1 to ", ""),
+          ("parallel.timeout", "1e300", "a year", "1e+300"), ("sweep.hours", "1e300", "a year", "1e+300"),
+          ("parallel.stages", "10001", "1 to 10000", ""), ("parallel.replicas", "10001", "1 to 10000", ""),
+          ("sweep.concurrent", "10001", "1 to 10000", ""), ("sweep.repeats", "10001", "1 to 10000", ""),
+          ("sweep.resources.cpu", "1e-9", "0, or 0.01 to 10000", "1e-09"),
+          ("sweep.resources.gpu", "-1", "0, or 0.01 to 10000", "-1.0"),
+      ]),
+    ("scheme.sg.rank=0", ["scheme.sg.rank: 0 is out of range; expected 1 to 10000000"]),
+    ("scheme.sg.hidden=[8, 0]", ["scheme.sg.hidden: [8, 0]", "every entry from 1 to 10000000"]),
+    ("scheme.inputs.hidden=[10000001]", ["scheme.inputs.hidden: [10000001]", "every entry from 1 to 10000000"]),
+    ("scheme.sg.kernel=101", ["scheme.sg.kernel: 101 is out of range; expected odd, 1 to 99"]),
+    ("parallel.partition=[0]", ["parallel.partition: [0]", "every entry from 1"]),
     ("optimizer.betas=[0.9]", ["optimizer.betas: [0.9]", "two numbers in [0, 1)"]),
     ("optimizer.betas=[0.9, 1.0]", ["optimizer.betas: [0.9, 1.0]", "two numbers in [0, 1)"]),
     ("scheme.lag=later", ["scheme.lag: 'later'", "auto or a whole number"]),
@@ -134,6 +148,7 @@ def test_a_bad_value_is_refused_in_one_line(refusal, override, parts):
     (["scheme.sg.kind=linear", "scheme.sg.hidden=[8]"], ["scheme.sg.hidden: [8] with kind linear"]),
     (["scheme.sg.kind=mlp", "scheme.sg.hidden=[8]", "scheme.sg.rank=2"],
      ["scheme.sg.rank: 2 needs", "linear", "mlp"]),
+    (["sweep.resources.cpu=0", "sweep.concurrent=1000"], ["sweep.resources.cpu: 0", "all 1000 trials"]),
     (["model=5", "model.name=mlp"], ["'model.name=mlp'", "model the value 5"]),
 ])
 def test_values_that_do_not_go_together_are_refused_in_one_line(refusal, overrides, parts):
@@ -232,6 +247,7 @@ def own_models(monkeypatch):
     ({"data": {"augment": ["filp"]}}, "data.augment: unknown augmentation 'filp'; did you mean 'flip'?"),
     ({"model": {"name": "mlp", "norm": "bach"}}, "model.norm: unknown norm 'bach'; did you mean 'batch'?"),
     ({"model": {"name": "alexnet"}}, "model.name: alexnet takes images of at least 63 x 63 pixels"),
+    ({"model": {"name": "mlp", "hidden": [10**18, 8]}}, "model: Storage size calculation overflowed"),
     ({"model": {"name": "mlp", "dropout": 1.5}}, "model.dropout: 1.5 is outside [0, 1)"),
 ])
 def test_what_does_not_fit_the_data_or_the_model_is_refused_in_one_line(lab, tree, line):

@@ -37,11 +37,11 @@ def refusal(*overrides: str) -> str:
     (["data.batch_size=30"], ["parallel.microbatches: 4 does not divide the 30"]),  # the default of 1f1b
     (["data.batch_size=36", "parallel.schedule=gpipe"], ["parallel.microbatches: 8 does not divide the 36"]),
     (["parallel.microbatches=2"], ["parallel.microbatches: 2 is fewer than the 4 stages", "1f1b", "gpipe"]),
-    (["parallel.microbatches=0"], ["parallel.microbatches: 0 is out of range; expected at least 1"]),
+    (["parallel.microbatches=0"], ["parallel.microbatches: 0 is out of range; expected 1 to"]),
     (["parallel.schedule=1f2b"], ["parallel.schedule", "did you mean '1f1b'?", "interleaved", "zero_bubble"]),
     (["parallel.virtual_stages=2"], ["parallel.virtual_stages: 2 modules per worker need", "zero_bubble, not 1f1b"]),
     (["parallel.virtual_stages=3", "parallel.schedule=locked"], ["parallel.virtual_stages: 3", "not locked"]),
-    (["parallel.virtual_stages=0"], ["parallel.virtual_stages: 0 is out of range; expected at least 1"]),
+    (["parallel.virtual_stages=0"], ["parallel.virtual_stages: 0 is out of range; expected 1 to 10000"]),
     (["parallel.virtual_stages=1", "parallel.schedule=interleaved"],
      ["parallel.virtual_stages: 1, but interleaved needs at least 2 modules per worker; 1f1b has one"]),
     (["parallel.virtual_stages=3", "parallel.schedule=zero_bubble"],

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from unlocked.engine.links import Queue
+from unlocked.engine.plan import build_learner
+from unlocked.errors import RunFailed
 from unlocked.schemes.base import _align
 
 MODEL = {"name": "mlp", "hidden": [16, 14, 12, 10], "norm": "batch", "dropout": 0.3}
@@ -239,3 +241,10 @@ def test_a_queue_gives_messages_in_order_and_refuses_one_taken_for_another_minib
         queue.receive(6)
     with pytest.raises(IndexError):
         queue.receive(6)
+
+
+def test_a_model_that_no_memory_holds_ends_in_one_line(lab):
+    plan = lab.plan(model={"name": "mlp", "hidden": [10**12]})  # planning takes none
+    with pytest.raises(RunFailed, match="module 0 of mlp does not fit into the memory of its worker") as caught:
+        build_learner(plan, 0, torch.device("cpu"))
+    assert "\n" not in str(caught.value)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, add_import, import_given, wide_console
+from unlocked.cli.common import add_command, add_import, check_ranges, import_given, wide_console
+from unlocked.config.ranges import MOST, MOST_THREADS, MOST_WORKERS
+from unlocked.config.yaml12 import clipped
 from unlocked.errors import ConfigError
+
+MOST_ROUNDS = 10_000
 
 
 def add_bench(commands: Any) -> None:
@@ -46,7 +51,7 @@ def overhead(arguments: argparse.Namespace) -> int:
     from unlocked.bench import overhead as bench
     from unlocked.bench.report import overhead_json, overhead_table, warning
 
-    _at_least(arguments, rounds=1, threads=1)
+    check_ranges(arguments, rounds=(1, MOST_ROUNDS), threads=(1, MOST_THREADS), seconds=(0.001, 3600))
     costs = [bench.measure(case, arguments.rounds, arguments.threads, arguments.seconds)
              for case in bench.CASES]
     foreign = [share for cost in costs for share in cost.foreign]
@@ -78,10 +83,10 @@ def reference(arguments: argparse.Namespace) -> int:
     from unlocked.bench.report import reference_json, reference_table
 
     import_given(arguments)
-    _at_least(arguments, epochs=1, threads=1)
+    check_ranges(arguments, epochs=(1, MOST), threads=(1, MOST_THREADS))
     given = _listed(arguments.seeds)
-    if not given or not all(seed.isdecimal() for seed in given):
-        raise ConfigError(f"--seeds: {arguments.seeds!r} is no list of seeds; expected such as 0,1,2")
+    if not given or not all(re.fullmatch(r"[0-9]{1,18}", seed) for seed in given):
+        raise ConfigError(f"--seeds: {clipped(arguments.seeds)!r} is no list of seeds; expected such as 0,1,2")
     overrides = [word for word in arguments.words if "=" in word]
     if arguments.epochs:
         overrides.append(f"train.epochs={arguments.epochs}")
@@ -143,7 +148,7 @@ def scaling(arguments: argparse.Namespace) -> int:
     from unlocked.config import load_config
 
     import_given(arguments)
-    _at_least(arguments, rounds=1, steps=1, stages=2)
+    check_ranges(arguments, rounds=(1, MOST_ROUNDS), steps=(1, MOST), stages=(2, MOST_WORKERS))
     overrides = [word for word in arguments.words if "=" in word]
     names = [word for word in arguments.words if "=" not in word]
     if len(names) > 1 or (names and arguments.config):
@@ -182,12 +187,9 @@ def simulate(arguments: argparse.Namespace, config: Any) -> int:
     from unlocked.bench.simulate_report import simulation_json, simulation_notes, simulation_table
     from unlocked.bench.what_if import what_if
 
-    _at_least(arguments, simulate=2, microbatches=1)
+    check_ranges(arguments, simulate=(2, MOST_WORKERS), microbatches=(1, MOST), latency_us=(0, MOST),
+                 bandwidth_gb=(1e-9, MOST))
     latency, bandwidth = arguments.latency_us, arguments.bandwidth_gb
-    if latency is not None and not latency >= 0:
-        raise ConfigError(f"--latency-us: {latency} is out of range; expected at least 0")
-    if bandwidth is not None and not bandwidth > 0:
-        raise ConfigError(f"--bandwidth-gb: {bandwidth} is out of range; expected more than 0")
     console = wide_console(160)
     result = what_if(config, arguments.simulate, arguments.microbatches, arguments.steps or 1000,
                      None if latency is None else 1e-6 * latency, None if bandwidth is None else 1e9 * bandwidth,
@@ -220,7 +222,8 @@ def sweep(arguments: argparse.Namespace) -> int:
     from unlocked.bench import sweeps
     from unlocked.bench.report import sweep_json, sweep_table
 
-    _at_least(arguments, rounds=1, trials=2, concurrent=2, overhead_trials=2)
+    check_ranges(arguments, rounds=(1, MOST_ROUNDS), trials=(2, MOST), concurrent=(2, MOST_WORKERS),
+                 overhead_trials=(2, MOST))
     console = wide_console(160)
     result = sweeps.measure(arguments.rounds, arguments.trials, arguments.concurrent, arguments.overhead_trials,
                             note=lambda text: _say(console, text))
@@ -240,13 +243,6 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 def _listed(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
-
-
-def _at_least(arguments: argparse.Namespace, **least: int) -> None:
-    for name, low in least.items():
-        value = getattr(arguments, name)
-        if value is not None and value < low:
-            raise ConfigError(f"--{name}: {value} is out of range; expected at least {low}")
 
 
 def _show(console: Any, tables: list[Any], warning: str | None) -> None:

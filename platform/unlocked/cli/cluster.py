@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command
+from unlocked.cli.common import add_command, check_ranges
+from unlocked.config.ranges import MOST_WORKERS
 from unlocked.errors import ConfigError
 
 
@@ -36,6 +37,7 @@ def cluster(arguments: argparse.Namespace) -> int:
         print(f"ended {ended.address}" if ended else "no cluster is running here")
         return 0
     if arguments.what == "up":
+        check_ranges(arguments, workers=(0, MOST_WORKERS), cpus=(1, MOST_WORKERS), gpus=(0, MOST_WORKERS))
         found = local.up(arguments.workers, arguments.cpus, arguments.gpus, arguments.host, arguments.port)
     else:
         running = local.running()

@@ -36,6 +36,14 @@ def wide_console(width: int = 200, **options: Any) -> Console:
     return console
 
 
+def check_ranges(arguments: argparse.Namespace, **ranges: tuple[float, float]) -> None:
+    """Raises `ConfigError` for an option of numbers that is not from the least to the most that it may be."""
+    for name, (least, most) in ranges.items():
+        value = getattr(arguments, name)
+        if value is not None and not least <= value <= most:  # nan is nowhere
+            raise ConfigError(f"--{name.replace('_', '-')}: {value} is out of range; expected {least} to {most}")
+
+
 def store_address(text: str) -> str:
     """The `type` of an option that names MLflow's store."""
     try:

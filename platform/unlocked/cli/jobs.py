@@ -9,7 +9,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, add_import, wide_console
+from unlocked.cli.common import add_command, add_import, check_ranges, wide_console
+from unlocked.config.ranges import MOST_WORKERS
 from unlocked.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def submit(arguments: argparse.Namespace) -> int:
 
     if bool(arguments.config) == bool(arguments.resume) or (arguments.resume and arguments.kind == "sweep"):
         raise ConfigError("submit: name a configuration, or for train a run with --resume RUN")
+    check_ranges(arguments, gpus=(0, MOST_WORKERS))
     cluster = Cluster(arguments.address)
     spec = queue_up(cluster, arguments.kind, arguments.config, arguments.overrides, resume=arguments.resume,
                     imports=arguments.imports, name=arguments.name, gpus=arguments.gpus, say=_say)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from unlocked.config.ranges import CHOICES, MOST_WIDTH, RANGES
 from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config
 from unlocked.config.schemes import DEFAULT
 from unlocked.config.typed import text_keys
@@ -44,81 +45,6 @@ def _refuse_none(config: Config) -> None:
             raise ConfigError(f"{key}: {value!r} is a word of Python; null means no value (and ./{value} a file)")
 
 
-def _at_least(low: float) -> tuple[str, Callable[[float], bool]]:
-    return f"at least {low}", lambda v: v >= low
-
-
-_positive = ("greater than 0", lambda v: v > 0)
-_RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "seed": _at_least(0),
-    "data.batch_size": _at_least(1),
-    "data.validation": ("at least 0 and below 1", lambda v: 0 <= v < 1),
-    "data.seed": _at_least(0),
-    "scheme.sg.rank": _at_least(1),
-    "scheme.sg.embedding": _at_least(1),
-    "scheme.sg.kernel": ("odd and at least 1", lambda v: v >= 1 and v % 2 == 1),
-    "scheme.sg.lr": _positive,
-    "scheme.inputs.embedding": _at_least(1),
-    "scheme.inputs.kernel": ("odd and at least 1", lambda v: v >= 1 and v % 2 == 1),
-    "scheme.inputs.lr": _positive,
-    "scheme.time.clip": _positive,
-    "scheme.time.lr": _positive,
-    "scheme.time.scale": _positive,
-    "scheme.time.ramp": _at_least(0),
-    "scheme.time.auxiliary": _at_least(0),
-    "scheme.feedback.scale": _positive,
-    "optimizer.lr": _positive,
-    "optimizer.weight_decay": _at_least(0),
-    "optimizer.momentum": ("at least 0 and below 1", lambda v: 0 <= v < 1),
-    "optimizer.eps": _positive,
-    "optimizer.warmup": _at_least(0),
-    "optimizer.clip_norm": _positive,
-    "train.epochs": _at_least(1),
-    "train.log_every": _at_least(1),
-    "train.evaluate_every": _at_least(1),
-    "train.probe_every": _at_least(0),
-    "train.checkpoint_every": _at_least(1),
-    "train.patience": _at_least(1),
-    "train.curriculum": _positive,
-    "transfer.blocks": _at_least(1),
-    "pretrain.epochs": _at_least(0),
-    "pretrain.blocks": _at_least(1),
-    "pretrain.level": _at_least(0),
-    "pretrain.lr": _positive,
-    "parallel.stages": _at_least(1),
-    "parallel.replicas": _at_least(1),
-    "parallel.threads": _at_least(1),
-    "parallel.virtual_stages": _at_least(1),
-    "parallel.microbatches": _at_least(1),
-    "parallel.max_failures": _at_least(0),
-    "parallel.timeout": _positive,
-    "sweep.trials": _at_least(1),
-    "sweep.hours": _positive,
-    "sweep.concurrent": _at_least(1),
-    "sweep.repeats": _at_least(1),
-    "sweep.retries": _at_least(0),
-    "sweep.resources.cpu": _at_least(0),
-    "sweep.resources.gpu": _at_least(0),
-}
-
-_CHOICES: dict[str, list[str]] = {
-    "scheme.sg.kind": ["auto", "linear", "mlp", "conv"],
-    "scheme.sg.norm": ["batch", "none"],
-    "scheme.time.norm": ["batch", "none"],
-    "scheme.time.context": ["none", "start"],
-    "scheme.feedback.distribution": ["uniform", "normal"],
-    "scheme.feedback.granularity": ["module", "block", "layer", "macro", "micro"],
-    "optimizer.schedule": ["constant", "linear", "cosine"],
-    "train.precision": ["fp32", "bf16", "fp64"],
-    "pretrain.noise": ["none", "gaussian", "masking"],
-    "parallel.launcher": ["auto", "inprocess", "ray"],
-    "parallel.schedule": ["locked", "gpipe", "1f1b", *MULTI_STAGE],
-    "parallel.link": ["auto", "group"],
-    "parallel.place": ["pack", "spread", "replicas"],
-    "parallel.device": ["auto", "cpu", "cuda"],
-}
-
-
 def value_of(config: Config, key: str) -> Any:
     node: Any = config
     for part in key.split("."):
@@ -127,7 +53,7 @@ def value_of(config: Config, key: str) -> Any:
 
 
 def _check_ranges(config: Config) -> None:
-    for key, (expected, holds) in _RANGES.items():
+    for key, (expected, holds) in RANGES.items():
         value = value_of(config, key)
         if value is not None and (not math.isfinite(value) or not holds(value)):
             raise ConfigError(f"{key}: {value} is out of range; expected {expected}")
@@ -135,15 +61,15 @@ def _check_ranges(config: Config) -> None:
                         ("scheme.inputs.hidden", config.scheme.inputs.hidden),
                         ("scheme.time.hidden", config.scheme.time.hidden),
                         ("parallel.partition", config.parallel.partition or [])):
-        if any(width < 1 for width in values):
-            raise ConfigError(f"{key}: {values} is out of range; expected every entry at least 1")
+        if not all(1 <= width <= MOST_WIDTH for width in values):
+            raise ConfigError(f"{key}: {values} is out of range; expected every entry from 1 to {MOST_WIDTH}")
     betas = config.optimizer.betas
     if betas is not None and (len(betas) != 2 or not all(0 <= beta < 1 for beta in betas)):
         raise ConfigError(f"optimizer.betas: {betas} is out of range; expected two numbers in [0, 1)")
 
 
 def _check_choices(config: Config) -> None:
-    for key, known in _CHOICES.items():
+    for key, known in CHOICES.items():
         value = value_of(config, key)
         if value not in known:
             raise ConfigError(f"{key}: {unknown(key.rsplit('.', 1)[1], value, known)}")
@@ -333,6 +259,9 @@ def _check_sweep(config: Config) -> None:
         if not isinstance(point, dict):
             raise ConfigError(f"sweep.enqueue[{i}]: {point!r} is no point; expected dimensions and their values, such "
                               f"as {{optimizer.lr: 1e-3}}")
+    if sweep.concurrent > 1 and sweep.resources.cpu == sweep.resources.gpu == 0:
+        raise ConfigError(f"sweep.resources.cpu: 0, and no GPU, limits nothing: all {sweep.concurrent} trials of "
+                          f"sweep.concurrent would start on one machine; expected more than 0")
     if sweep.repeats > 1 and "seed" in sweep.space:
         raise ConfigError("sweep.repeats: the seed is in the space; one of them says how trials are repeated")
 

@@ -15,7 +15,7 @@ from unlocked.config import Config
 from unlocked.data import DataSet, load, parse_augment
 from unlocked.engine.pipeline_checks import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
 from unlocked.engine.rehearsal import rehearse
-from unlocked.errors import ConfigError, reason
+from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner, Part
 from unlocked.schemes.dni import DNI
 from unlocked.schemes.sg import SyntheticGradient
@@ -264,10 +264,16 @@ def build_blocks(config: Config, example: Example) -> list[nn.Module]:
 def build_learner(plan: Plan, module: int, device: torch.device) -> ModuleLearner:
     """The learner of one module, on its device, in training mode."""
     config, part = plan.config, plan.parts[module]
-    blocks = build_blocks(config, plan.example)[part.start:part.stop]
-    chain = Chain(blocks).to(device, DTYPES[config.train.precision]).train()
-    chain.freeze(min(max(plan.frozen - part.start, 0), len(blocks)))
-    return plan.scheme(part, chain, plan.make_task(), config, plan.lag)
+    try:
+        blocks = build_blocks(config, plan.example)[part.start:part.stop]
+        chain = Chain(blocks).to(device, DTYPES[config.train.precision]).train()
+        chain.freeze(min(max(plan.frozen - part.start, 0), len(blocks)))
+        return plan.scheme(part, chain, plan.make_task(), config, plan.lag)
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise RunFailed(f"module {module} of {config.model['name']} does not fit into the memory of its worker: "
+                        f"{reason(error)}") from None
 
 
 def device_of(plan: Plan) -> torch.device:
@@ -308,7 +314,7 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
 def _build(config: Config, data: DataSet) -> list[nn.Module]:
     try:
         return build_blocks(config, data.example)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
         why = reason(error)
         raise ConfigError(why if why.startswith("model.") else f"model: {why}") from None
 
