@@ -13,16 +13,30 @@ from pathlib import Path
 import pytest
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+MODULE = """
+from torch import nn
+from unlocked import register_model
+
+@register_model("mine")
+def mine(in_shape, n_outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.Linear(9, n_outputs))
+"""
 SHORT = ["parallel.launcher=inprocess", "parallel.threads=1", "train.epochs=2"]
 
 
 def test_a_run_is_submitted_followed_and_listed(shell):
-    done = shell("submit", "train", "quickstart", *SHORT, "--name", "first", "--follow")
+    (shell.home / "mine.py").write_text(MODULE)  # outside the project
+    done = shell("submit", "train", "quickstart", *SHORT, "--name", "first", "--follow", "--import",
+                 str(shell.home / "mine.py"), "model={name: mine}", "scheme.name=backprop")
     (job,) = re.findall(r"queued (first-\w+): needs 1 CPU", done.stdout)
-    assert "test accuracy" in done.stdout or "accuracy" in done.stdout  # the run's own last words
+    (run,) = (shell.project / "runs").glob("quickstart-*")
+    lines = done.stdout.splitlines()
+    assert f"  {run}" in lines
+    assert [line.split()[:2] for line in lines if line.startswith("  epoch")] == [["epoch", "1/2"], ["epoch", "2/2"]]
+    assert f"  run folder: {run}" in lines
     assert f"{job} succeeded" in done.stderr
     assert shell.jobs()[job]["state"] == "succeeded"
-    assert (shell.project / "runs").is_dir()  # on the same machine the runs are where the user stands
+    assert shell("evaluate", str(run), "--json").returncode == 0  # it knows the module, here too
     assert "accuracy" in shell("logs", job).stdout
     assert job in shell("jobs").stdout
 

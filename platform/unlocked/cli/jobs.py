@@ -6,12 +6,15 @@ import argparse
 import sys
 import time
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, add_import, check_ranges, wide_console
+from unlocked.cli.common import add_command, add_import, check_ranges, import_given, wide_console
+from unlocked.cli.next_steps import command
 from unlocked.config.ranges import MOST_WORKERS
 from unlocked.errors import ConfigError
+from unlocked.security import redact
 
 if TYPE_CHECKING:
     from unlocked.jobs import Cluster, Job
@@ -29,7 +32,8 @@ def add_submit(commands: Any) -> None:
         "  unlocked submit train --resume /mnt/shared/runs/quickstart-cdni-s0-20260101-120000\n"
         "  unlocked submit sweep studies/lag tracking.runs=/mnt/shared/runs\n\n"
         "The working directory goes along: what git would keep, without data, runs, weights and secrets, at most\n"
-        "100 MiB. Data is read and runs are written where the nodes have them: data.root, tracking.runs.\n")
+        "100 MiB, and the modules of --import with what they import from beside them. Data is read and runs are\n"
+        "written where the nodes have them: data.root, tracking.runs.\n")
     parser.add_argument("kind", choices=["train", "sweep"])
     parser.add_argument("config", nargs="?", help="a preset's name or a path ending in .yaml, inside the project")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
@@ -53,6 +57,7 @@ def submit(arguments: argparse.Namespace) -> int:
     if bool(arguments.config) == bool(arguments.resume) or (arguments.resume and arguments.kind == "sweep"):
         raise ConfigError("submit: name a configuration, or for train a run with --resume RUN")
     check_ranges(arguments, gpus=(0, MOST_WORKERS))
+    import_given(arguments)
     cluster = Cluster(arguments.address)
     spec = queue_up(cluster, arguments.kind, arguments.config, arguments.overrides, resume=arguments.resume,
                     imports=arguments.imports, name=arguments.name, gpus=arguments.gpus, say=_say)
@@ -62,8 +67,10 @@ def submit(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(strict_json.dumps(asdict(spec)), flush=True)
     if arguments.follow:
-        return _follow(cluster, spec.id)
-    print(f"  unlocked logs {spec.id} --follow\n  unlocked stop {spec.id}\n  unlocked queue")
+        return _follow(cluster, spec.id, _there(arguments))
+    there = _there(arguments)
+    for after in (["logs", spec.id, "--follow"], ["stop", spec.id], ["queue"]):
+        print(f"  {command(*after, *there)}")
     return 0
 
 
@@ -117,7 +124,7 @@ def logs(arguments: argparse.Namespace) -> int:
 
     cluster = Cluster(arguments.address)
     if arguments.follow:
-        return _follow(cluster, arguments.job)
+        return _follow(cluster, arguments.job, _there(arguments))
     job = cluster.job(arguments.job)
     if job.state == WAITING:
         _say(f"{job.id} waits: number {job.position} in the queue")
@@ -148,7 +155,7 @@ def stop(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{job.id} {job.state}")
     if job.state == "stopped" and (again := how_to_go_on(cluster, job.id)):
-        print(f"  {again}")
+        print(f"  {' '.join([again, *map(quote, _there(arguments))])}")
     return 0
 
 
@@ -165,7 +172,12 @@ def _say(text: str) -> None:
     print(f"unlocked: {text}", file=sys.stderr, flush=True)
 
 
-def _follow(cluster: Cluster, job_id: str) -> int:
+def _there(arguments: argparse.Namespace) -> list[str]:
+    """What the next command must say of the cluster: nothing where the environment names it."""
+    return ["--address", redact(arguments.address)] if arguments.address else []
+
+
+def _follow(cluster: Cluster, job_id: str, there: list[str]) -> int:
     from unlocked.jobs import follow
 
     def write(lines: str) -> None:
@@ -174,7 +186,8 @@ def _follow(cluster: Cluster, job_id: str) -> int:
     try:
         job = follow(cluster, job_id, write, _say)
     except KeyboardInterrupt:
-        _say(f"{job_id} goes on without being watched; unlocked logs {job_id} --follow, unlocked stop {job_id}")
+        logs, stop = command("logs", job_id, "--follow", *there), command("stop", job_id, *there)
+        _say(f"{job_id} goes on without being watched; {logs}, {stop}")
         return 130
     _say(f"{job_id} {job.state}{f': {job.message}' if job.message else ''}")
     return ENDED[job.state]

@@ -51,7 +51,7 @@ class Queue:
         if not self._has_ticket(job.id):  # taken out of the queue since
             return False
         env = dict(job.runtime_env or {})
-        env["env_vars"] = {VARIABLE: spec.id, "RAY_JOB_STOP_WAIT_TIME_S": str(STOPPING)}
+        env["env_vars"] = {**env.get("env_vars", {}), VARIABLE: spec.id, "RAY_JOB_STOP_WAIT_TIME_S": str(STOPPING)}
         try:
             self._client.submit_job(entrypoint=spec.entrypoint, submission_id=spec.id, runtime_env=env,
                                     metadata=spec.metadata(JOB), entrypoint_num_cpus=spec.driver.get("CPU") or None,

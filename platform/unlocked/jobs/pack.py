@@ -8,7 +8,7 @@ import os
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,14 +36,15 @@ class Package:
         return self.path.name
 
 
-def pack(project: Path, into: Path, never: Sequence[Path] = ()) -> Package:
+def pack(project: Path, into: Path, never: Sequence[Path] = (), along: Mapping[str, Path] | None = None) -> Package:
     """The archive of a project in the folder `into`, named by its content: equal projects give equal archives.
 
-    `never`: more folders to leave out, such as the one of runs. Raises `ConfigError`, one line, for a project above
-    `LIMIT`, naming its largest files, and where git is missing.
+    `never`: more folders to leave out, such as the one of runs. `along`: files from anywhere, by their names in the
+    archive, whatever git says of them. Raises `ConfigError`, one line, for a project above `LIMIT`, naming its largest
+    files, where git is missing, and for a file of `along` that has the name of a secret or an output.
     """
     project = project.resolve()
-    files: list[str] = []
+    files: dict[str, Path] = {}
     left_out: list[str] = []
     forbidden = [path.resolve() for path in never]
     for name in _kept_by_git(project):
@@ -52,17 +53,26 @@ def pack(project: Path, into: Path, never: Sequence[Path] = ()) -> Package:
             continue  # a folder of another repository, a deleted file, a link that leads out
         if _is_place_of_data(name) or any(path.resolve().is_relative_to(folder) for folder in forbidden):
             continue
-        (left_out if _is_private(name) else files).append(name)
-    sizes = {name: (project / name).stat().st_size for name in files}
+        if _is_private(name):
+            left_out.append(name)
+        else:
+            files[name] = path
+    for name, path in (along or {}).items():
+        if _is_private(name) and path.suffix == ".py":
+            raise ConfigError(f"--import: {path} has the name of a secret or an output, which never travels; rename it")
+        if not _is_private(name):
+            files[name] = path
+    files = dict(sorted(files.items()))
+    sizes = {name: path.stat().st_size for name, path in files.items()}
     _refuse_large(project, sizes)
-    archive = into / f"unlocked-{_digest(project, files)}.zip"
+    archive = into / f"unlocked-{_digest(files)}.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name in files:
+        for name, path in files.items():
             entry = zipfile.ZipInfo(name)  # of 1980: when a file was touched is no part of its content
-            entry.external_attr = ((project / name).stat().st_mode & 0o777) << 16
+            entry.external_attr = (path.stat().st_mode & 0o777) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
-            packed.writestr(entry, (project / name).read_bytes())
-    return Package(archive, files, sum(sizes.values()), left_out)
+            packed.writestr(entry, path.read_bytes())
+    return Package(archive, list(files), sum(sizes.values()), left_out)
 
 
 def _kept_by_git(project: Path) -> list[str]:
@@ -106,9 +116,9 @@ def _refuse_large(project: Path, sizes: dict[str, int]) -> None:
                           f"{LIMIT / 2**20:.0f} MiB; put what it does not need into .gitignore (largest: {named})")
 
 
-def _digest(project: Path, files: Sequence[str]) -> str:
+def _digest(files: Mapping[str, Path]) -> str:
     digest = hashlib.sha256()
-    for name in files:
-        mode, content = (project / name).stat().st_mode & 0o777, (project / name).read_bytes()
+    for name, path in files.items():
+        mode, content = path.stat().st_mode & 0o777, path.read_bytes()
         digest.update(f"{mode:o} {hashlib.sha256(content).hexdigest()} ".encode() + os.fsencode(name) + b"\0")
     return digest.hexdigest()[:32]

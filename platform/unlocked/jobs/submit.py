@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from unlocked.config import Config, from_tree, load_config
 from unlocked.engine.mirror import is_address, mirrored_config
+from unlocked.engine.needs import VARIABLE as NEEDS
+from unlocked.engine.needs import Needs, began_in, bring
 from unlocked.engine.run_folder import read_config
 from unlocked.errors import ConfigError, RunFailed, UnlockedError
+from unlocked.jobs.along import along
 from unlocked.jobs.client import KEEPER, LOOK, Cluster
 from unlocked.jobs.pack import pack
 from unlocked.jobs.spec import (
@@ -41,18 +46,23 @@ def submit(cluster: Cluster, kind: str, config: str | None, overrides: Sequence[
 
     The configuration is checked here first; the project - the working directory - is packed and sent along. Relative
     paths of runs and data mean this machine's where the cluster is on it, and are refused where it is not.
+    `imports`: the full names of imported modules, which travel with what they import from beside them. A run that is
+    gone on with brings its own, and the project it was begun in.
     Raises `ConfigError` before anything is sent, `UnlockedError` where the cluster does not take it.
     """
-    project = Path.cwd()
+    project, here = Path.cwd(), is_loopback(urlsplit(cluster.address).hostname or "")
     if resume is not None:
-        run = resume if is_address(resume) else str(Path(resume).absolute())
+        run = resume if is_address(resume) else os.path.abspath(resume)
+        if not is_address(run):
+            imports = bring(Path(run), imports)
+            project = began_in(Path(run)) or project
         tree = mirrored_config(run) if is_address(run) else read_config(Path(run))
         checked, words = from_tree(tree), ["train", "--resume", run]
     else:
         assert config is not None
         checked = load_config(config, overrides)
         refuse_secrets(checked, overrides)
-        places = _places(checked, is_loopback(urlsplit(cluster.address).hostname or ""))
+        places = _places(checked, here)
         words = [kind, config, *overrides, *places]
         if kind == "sweep":
             from unlocked.studies.check import check_study
@@ -60,28 +70,33 @@ def submit(cluster: Cluster, kind: str, config: str | None, overrides: Sequence[
 
             for warning in check_study(checked, Space(checked)):
                 say(warning)
-    words += [word for module in imports for word in ("--import", module)]
-    words += ["--quiet"] if kind == "train" or resume else []
+    modules = along(project, imports)
+    words += [word for module in modules.words for word in ("--import", module)]
     capacity = cluster.capacity()
     needs, driver = _needs(kind, checked, gpus, capacity)
     spec = Spec(new_id(name or checked.name), kind, words, needs, driver)
     with tempfile.TemporaryDirectory() as folder:
-        package = pack(project, Path(folder), [Path(checked.tracking.runs)])
+        package = pack(project, Path(folder), [project / checked.tracking.runs], modules.files)
         if config is not None:
             _refuse_unpacked(config, project, package.files)
+            if not here:
+                _refuse_left_behind(checked, package.files)
         if package.left_out:
             say(f"left out: {', '.join(package.left_out[:5])}{' ...' if len(package.left_out) > 5 else ''}")
-        put(cluster, spec, {"working_dir": str(package.path)} if package.files else {})
+        env: dict[str, Any] = {"working_dir": str(package.path)} if package.files else {}
+        if here:  # the job's own folder is a copy that goes with it
+            env["env_vars"] = {NEEDS: Needs(str(project), Needs.here(imports).imports).words()}
+        put(cluster, spec, env)
     return spec
 
 
-def put(cluster: Cluster, spec: Spec, env: dict[str, str]) -> None:
+def put(cluster: Cluster, spec: Spec, env: dict[str, Any]) -> None:
     """At the end of the queue; `env` is Ray's runtime environment of the job."""
     with cluster.readable():
         cluster.client.submit_job(entrypoint="true", submission_id=ticket_id(spec.id), runtime_env=env,
                                   metadata=spec.metadata(TICKET))
     if not cluster.has_keeper():
-        _start_keeper(cluster, env)
+        _start_keeper(cluster, {key: value for key, value in env.items() if key != "env_vars"})
 
 
 def _needs(kind: str, config: Config, gpus: float | None, capacity: Resources) -> tuple[Resources, Resources]:
@@ -100,9 +115,29 @@ def _places(config: Config, here: bool) -> list[str]:
             raise ConfigError(f"tracking.runs: {config.tracking.runs!r} is a folder of this machine; say where the "
                               "cluster keeps runs: tracking.runs=/mnt/shared/runs")
         return []
+    if config.data.root is not None and not Path(config.data.root).is_dir():
+        raise ConfigError(f"data.root: {config.data.root} is no folder")
     places = [f"tracking.runs={Path(config.tracking.runs).absolute()}"]
+    places += [f"{key}={json.dumps(str(path.absolute()))}" for key, path in _paths(config)]
     data = Path(config.data.root or os.environ.get("UNLOCKED_DATA", "data")).absolute()
     return [*places, f"data.root={data}"] if data.is_dir() else places
+
+
+def _paths(config: Config) -> Iterator[tuple[str, Path]]:
+    """Keys beside the folders of data and runs that name something of this machine: another run, a file of the data."""
+    if config.transfer.run is not None and os.path.isdir(config.transfer.run):
+        yield "transfer.run", Path(config.transfer.run)
+    for name, value in config.data.options.items():
+        if isinstance(value, str) and ("." in value or os.sep in value) and os.path.isfile(value):
+            yield f"data.options.{name}", Path(value)
+
+
+def _refuse_left_behind(config: Config, files: Sequence[str]) -> None:
+    """Relative paths lead into the archive on another machine."""
+    for key, path in _paths(config):
+        if not path.is_absolute() and os.path.normpath(path) not in files:
+            raise ConfigError(f"{key}: {path} does not travel with the project; put it where the nodes have it, and "
+                              "give that path, or have git keep it")
 
 
 def _refuse_unpacked(config: str, project: Path, files: Sequence[str]) -> None:
