@@ -113,8 +113,8 @@ class InProcessGroup(Group):
         last = max((k for k, stage in enumerate(self.stages) if stage.has_statistics()), default=0)
         for steps, nth in passes(self.stages[0].plan, t) if last else ():
             hs = None
-            for stage in self.stages[:last + 1]:
-                hs = stage.estimate(steps, nth, hs)
+            for k, stage in enumerate(self.stages[:last + 1]):
+                hs = stage.estimate(steps, nth, hs, k < last)
 
     def outputs(self, split: str) -> Tensor:
         outs, each = [], evaluation_rows(self.stages[0].plan, self.data, split)

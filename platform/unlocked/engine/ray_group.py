@@ -126,8 +126,8 @@ class RayGroup(Group):
         for steps, nth in passes(self.plan, t):
             for replica in range(replicas):  # each on its own part of the minibatches, as in training
                 hs = None
-                for worker, slot in learners[replica::replicas]:
-                    hs = worker.call.remote(slot, "estimate", steps, nth, hs)
+                for k, (worker, slot) in enumerate(learners[replica::replicas]):
+                    hs = worker.call.remote(slot, "estimate", steps, nth, hs, k < self._last_with_statistics)
                 refs.append(hs)
             self._get(refs[:-replicas])  # no more than two pieces are held
             refs = refs[-replicas:]

@@ -240,9 +240,10 @@ class Stage:
         """Whether it trains on synthetic inputs and has running statistics, which then need `estimate`."""
         return self.learner.learns_inputs and bool(tracking(self.learner.chain))
 
-    def estimate(self, steps: range, nth: int, hs: list[Tensor] | None = None) -> list[Tensor]:
+    def estimate(self, steps: range, nth: int, hs: list[Tensor] | None = None, on: bool = True) -> list[Tensor]:
         """Outputs of this module for the minibatches of `steps`, of which `nth` passed before; `hs` from the module
-        below. What trains on synthetic inputs takes its running statistics from them: see `engine/statistics.py`."""
+        below, `on` to the one above (else there are none). What trains on synthetic inputs takes its running statistics
+        from them: see `engine/statistics.py`."""
         learner, outs = self.learner, list[Tensor]()
         layers = tracking(learner.chain) if learner.learns_inputs else []
         training = learner.carried()
@@ -254,7 +255,8 @@ class Stage:
                 learner.carry([None] * len(training) if fresh else self._estimated)
                 learner.seed_step(t)
                 with averaging(layers, nth + i):
-                    outs.append(learner.chain(h, batch))
+                    out = learner.chain(h, batch)
+                outs += [out] if on else []
                 self._estimated = learner.carried()
         learner.carry(training)
         return outs

@@ -10,8 +10,9 @@ inputs would have averaged. Modules on real inputs keep their own statistics.
 Why not track them while training, on the real h that comes `lag` later anyway: it is the output of a module that ran on
 a guess itself (from the third module on), and one more forward pass per step would cost what the unlocking gains.
 
-Cost: a forward pass over an epoch's minibatches, `MOST` at most, at every epoch that evaluates or saves. The result is
-a function of the weights, the step and the seed alone, so a resumed run has that of an unbroken one.
+Cost: a forward pass over an epoch's minibatches, `MOST` at most, at every epoch that evaluates or saves: 11 % [10, 12]
+of the epoch's training time on mnist1d/cdni with two modules (15 pairs in process, one thread). The result is a
+function of the weights, the step and the seed alone, so a resumed run has that of an unbroken one.
 """
 
 from __future__ import annotations
