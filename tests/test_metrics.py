@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from unlocked import load_config
-from unlocked.metrics import higher_is_better, is_known, is_share
+from unlocked.metrics import heading, higher_is_better, is_known, is_share
 from unlocked.studies.study import directions_of
 from unlocked.tasks import TASKS, Task
 
@@ -41,6 +41,12 @@ def test_a_task_of_ones_own_says_how_its_metric_is_better():
     ("val/accuracy", "maximize"), ("test/r2", "maximize"), ("time/steps_per_second", "maximize")])
 def test_a_study_takes_its_direction_from_the_metric(metric, direction):
     assert directions_of(load_config("quickstart", [f"sweep.metric={metric}"])) == [direction]
+
+
+def test_a_timing_with_its_place_is_that_timing():
+    assert is_share("time/wait_fraction @ ray on a")
+    assert not higher_is_better("time/wait_fraction @ ray on a")
+    assert heading("time/steps_per_second @ in process") == "steps/s,\nin process"
 
 
 def test_bleu_is_no_share():

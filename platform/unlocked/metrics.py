@@ -1,7 +1,8 @@
 """What the name of a metric says: which way it is better, whether it is a share, how a table heads it.
 
 The one place that knows it: studies take their direction from here, tables their order, and a task its word about its
-own metric. A name is a key of the log, such as `test/accuracy`, `best/val_bits` or `time/wait_ms/module_1`.
+own metric. A name is a key of the log, such as `test/accuracy`, `best/val_bits` or `time/wait_ms/module_1`; a timing
+may say its place: `time/steps_per_second @ ray`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _HIGHER = {"accuracy", "r2", "bleu", "exact", "pairs", "steps_per_second", "exam
 _SHARES = {"accuracy", "exact", "pairs", "wait_fraction"}  # shown in percent
 _HEADINGS = {"time/steps_per_second": "steps/s", "time/examples_per_second": "examples/s",
              "time/wait_fraction": "waiting"}
+AT = " @ "  # between a timing and its place
 _declared: dict[str, bool] = {}
 
 
@@ -61,9 +63,11 @@ def heading(metric: str) -> str:
     >>> heading("test/accuracy"), heading("best/val_bits"), heading("time/steps_per_second")
     ('test accuracy', 'best validation', 'steps/s')
     """
-    if metric.startswith("best/val_"):
+    name, at, place = metric.partition(AT)
+    if name.startswith("best/val_"):
         return "best validation"
-    return _HEADINGS.get(metric) or metric.replace("/", " ").replace("_", " ")
+    words = _HEADINGS.get(name) or name.replace("/", " ").replace("_", " ")
+    return f"{words},\n{place}" if at else words
 
 
 def by_module(values: Mapping[str, T], prefix: str) -> dict[int, T]:
@@ -79,5 +83,5 @@ def by_module(values: Mapping[str, T], prefix: str) -> dict[int, T]:
 
 def _word(metric: str) -> str:
     """The metric's own name in its key."""
-    key = re.sub(r"/module_\d+$", "", metric)
+    key = re.sub(r"/module_\d+$", "", metric.partition(AT)[0])
     return key.rpartition("/")[2].removeprefix("val_")

@@ -17,14 +17,29 @@ def add_compare(commands: Any) -> None:
         commands, "compare", compare, "compare finished runs: mean and spread over seeds, from MLflow",
         "examples:\n"
         "  unlocked compare\n"
-        "  unlocked compare --group-by scheme,optimizer.lr --csv rates.csv\n"
-        "  unlocked compare --experiment digits --plot digits.png\n"
-        "  unlocked compare --experiment depth --against stages --plot depth.png\n")
+        "  unlocked compare --name quickstart --baseline backprop        differences, paired by seed\n"
+        "  unlocked compare --name 'mnist1d/*' --where stages=4 --where scheme=cdni --where scheme=dni\n"
+        "  unlocked compare --metric bits --metric accuracy --sort optimizer.lr --csv rates.csv\n"
+        "  unlocked compare --trials --experiment search                 every trial of a sweep, the best first\n"
+        "  unlocked compare --experiment depth --against stages --plot depth.png\n\n"
+        "Runs are seeds of one row if everything that can change a number is equal but the seed: configuration, data,\n"
+        "code. What differs between rows is a column; data sets and tasks have tables of their own; speeds and waits\n"
+        "have a column for every machine and launcher.\n")
     parser.add_argument("--experiment", metavar="NAME", help="only this MLflow experiment (default: all)")
+    parser.add_argument("--name", action="append", metavar="NAME",
+                        help="only runs of this preset, configuration name or run folder; with * and ? (repeatable)")
+    parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
+                        help="only runs with this tag or configuration key (repeatable: all keys, any value of each)")
+    parser.add_argument("--trials", action="store_true", help="also the trials of `unlocked sweep`, a row for each")
+    parser.add_argument("--metric", action="append", metavar="METRIC",
+                        help="accuracy, test/bits, time/steps_per_second, ... (repeatable; default: what the task "
+                             "follows, speed and waiting)")
+    parser.add_argument("--baseline", metavar="SCHEME",
+                        help="also the difference to this scheme over the seeds that both have, with its interval")
+    parser.add_argument("--sort", metavar="KEY",
+                        help="a metric (the better first) or a key (the lesser first); default: the first metric")
     parser.add_argument("--group-by", default="model,scheme", metavar="A,B",
-                        help="tags or configuration keys that make a group (default: model,scheme)")
-    parser.add_argument("--name", action="append", help="only runs of this configuration name (repeatable)")
-    parser.add_argument("--trials", action="store_true", help="also count the trials of `unlocked sweep`")
+                        help="tags or configuration keys that come first (default: model,scheme)")
     parser.add_argument("--csv", metavar="FILE", help="also write the table as CSV")
     parser.add_argument("--plot", metavar="FILE", help="also draw it as PNG: bars, or lines with --against")
     parser.add_argument("--against", metavar="KEY", help="draw lines over this numeric key (stages, lag, ...)")
@@ -33,25 +48,34 @@ def add_compare(commands: Any) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    from unlocked.tracking import compare as collect
-    from unlocked.tracking import render, to_csv
+    from unlocked.tracking import render, sections, to_csv
     from unlocked.tracking.comparisons import comparison, comparison_against
 
     _send_leftovers(arguments)
-    group_by = arguments.group_by.split(",")
+    group_by = [key for key in arguments.group_by.split(",") if key]
     if arguments.against and arguments.against not in group_by:
         group_by.append(arguments.against)
-    rows = collect(arguments.uri or arguments.runs, arguments.experiment, group_by, arguments.name,
-                   trials=arguments.trials)
-    if not rows:
+    found = sections(arguments.uri or arguments.runs, arguments.experiment, group_by, arguments.name, arguments.metric,
+                     arguments.trials, arguments.where, arguments.sort, arguments.baseline)
+    if not found:
         raise ConfigError("compare: no finished run matches")
-    wide_console().print(render(rows))
+    if arguments.plot and len(found) > 1:
+        titles = "; ".join(section.title for section in found)
+        raise ConfigError(f"--plot: there is a table each of {titles}; choose one with --experiment, --name or "
+                          f"--where dataset=...")
+    many = len(found) > 1
+    for section in found:
+        wide_console().print(render(
+            section.rows, section.metrics, title=section.title if many else None, notes=section.notes,
+            hide=("dataset", "task") if many else (), baseline=arguments.baseline))
+    rows = [row for section in found for row in section.rows]
     if arguments.csv:
         print(f"table: {to_csv(rows, Path(arguments.csv))}")
     if arguments.plot:
-        path = Path(arguments.plot)
-        drawn = comparison_against(rows, arguments.against, path) if arguments.against else comparison(rows, path)
-        print(f"plot: {drawn}" if drawn else "plot: no run has the metric")
+        path, metric = Path(arguments.plot), found[0].metrics[0]
+        drawn = comparison_against(rows, arguments.against, path, metric) if arguments.against else comparison(
+            rows, path, metric)
+        print(f"plot: {drawn}" if drawn else f"plot: no run has {metric}")
     if arguments.json:
         print(strict_json.dumps([asdict(row) for row in rows]))
     return 0

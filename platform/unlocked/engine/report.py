@@ -40,6 +40,7 @@ def run_tags(plan: Plan, data: DataSet, imports: Sequence[str] = ()) -> dict[str
     code = code_digest([*imports, *(getattr(thing, "__module__", "") for thing in used)])
     tags = collect_tags(device) | {key: str(value) for key, value in own.items()}
     tags |= {"code_digest": code} if code is not None else {}
+    tags |= {"accelerator": torch.cuda.get_device_name()} if device == "cuda" and torch.cuda.is_available() else {}
     return tags | {"config_hash": config_hash(flatten(to_dict(config)), tags)}
 
 

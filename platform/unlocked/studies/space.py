@@ -29,7 +29,7 @@ from unlocked.config.schema import SweepConfig
 from unlocked.config.schemes import flatten as dotted
 from unlocked.errors import ConfigError
 from unlocked.tracking import flatten
-from unlocked.tracking.compare import ABSENT
+from unlocked.tracking.columns import ABSENT
 from unlocked_models.registry import unknown
 
 if TYPE_CHECKING:

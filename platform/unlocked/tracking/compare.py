@@ -1,43 +1,30 @@
-"""Finished runs side by side: mean and spread over seeds of what each group reached, from MLflow."""
+"""Finished runs side by side: mean and spread over seeds of what each group reached, from MLflow.
+
+Runs are seeds of one group only if everything that can change a number is equal but the seed (`identity`). What differs
+between groups becomes columns. Data sets and tasks have tables of their own, speeds a column for every place.
+"""
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from unlocked.errors import ConfigError
-from unlocked.tracking.finished import FinishedRun, finished_runs
-
-if TYPE_CHECKING:
-    from unlocked.rich_text import PlainTable
+from unlocked.metrics import AT, higher_is_better, is_timing
+from unlocked.tracking.columns import ABSENT, differing, place_names, shown_value
+from unlocked.tracking.finished import FinishedRun, finished_runs, key_of, named, where
+from unlocked.tracking.identity import TAG_OF
+from unlocked.tracking.statistics import Summary, paired, summarise
+from unlocked_models.registry import unknown
 
 GROUP_BY = ("model", "scheme")
-METRICS = ("test/accuracy", "best/val_accuracy", "time/steps_per_second", "time/wait_fraction")
 CONTROL = "frozen"
-ABSENT = "-"                                      # a key that a group of runs does not have
-# never averaged over: they join the group instead
-_SETTINGS = ("dataset", "stages", "replicas", "lag", "parallel.schedule", "scheme.synthetic_inputs")
-_HEADINGS = {
-    "test/accuracy": "test accuracy",
-    "best/val_accuracy": "best validation",
-    "time/steps_per_second": "steps/s",
-    "time/wait_fraction": "waiting",
-}
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One metric over the seeds of a group. `std` is that of the sample (n - 1), 0 for one seed."""
-
-    n: int
-    mean: float
-    std: float
-    low: float
-    high: float
+_SECTION = ("dataset", "task")
+_BARE = ("model", "scheme", "dataset", "task", "trial")  # their values say what they are
+_PLACES = 3  # that have columns of their own
 
 
 @dataclass
@@ -45,145 +32,248 @@ class Row:
     """One group of runs: `group` is what they share, one run per seed counts."""
 
     group: dict[str, str]
-    seeds: dict[str, dict[str, float]] = field(default_factory=dict)      # seed -> metric -> value
+    seeds: dict[str, dict[str, float]] = field(default_factory=dict)  # seed -> metric -> value
     superseded: int = 0
     control: bool = False  # where no key named scheme says so
     feasible: bool = True  # within the constraints of its study
+    differences: dict[str, Summary] = field(default_factory=dict)  # metric -> to the baseline, paired by seed
 
     @property
     def label(self) -> str:
-        """The values of the group; of numbers and of single keys with their name: a bare 2 would say nothing."""
-        return " ".join(f"{key} {value}" if key in _SETTINGS[1:] or "." in key else value
+        """The values of the group; all but a few with their name: a bare 2 would say nothing."""
+        return " ".join(value if key in _BARE else f"{key} {value}"
                         for key, value in self.group.items() if value != ABSENT)
 
     @property
     def is_control(self) -> bool:
         return self.control or self.group.get("scheme") == CONTROL
 
-    def values(self, metric: str) -> list[float]:
+    def by_seed(self, metric: str) -> dict[str, float]:
         """The metric of each seed that has it."""
-        found = (metrics.get(metric, math.nan) for metrics in self.seeds.values())
-        return [value for value in found if math.isfinite(value)]
+        found = {seed: metrics.get(metric, math.nan) for seed, metrics in self.seeds.items()}
+        return {seed: value for seed, value in found.items() if math.isfinite(value)}
+
+    def values(self, metric: str) -> list[float]:
+        return list(self.by_seed(metric).values())
 
     def summary(self, metric: str) -> Summary | None:
-        values = self.values(metric)
-        if not values:
-            return None
-        n, mean = len(values), math.fsum(values) / len(values)
-        variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1) if n > 1 else 0.0
-        return Summary(n, mean, math.sqrt(variance), min(values), max(values))
+        return summarise(self.values(metric))
 
 
-def compare(
-    source: str | Path,
-    experiment: str | None = None,
-    group_by: Sequence[str] = GROUP_BY,
-    names: Sequence[str] | None = None,
-    metrics: Sequence[str] = METRICS,
-    trials: bool = False,
-) -> list[Row]:
-    """Rows of finished runs, best `metrics[0]` first, the frozen control last.
+@dataclass
+class Section:
+    """The runs of one data set and task: rows, the metrics that are shown of them, and what has to be said."""
+
+    title: str
+    metrics: list[str]
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
+
+
+def compare(source: str | Path, experiment: str | None = None, group_by: Sequence[str] = GROUP_BY,
+            names: Sequence[str] | None = None, metrics: Sequence[str] | None = None, trials: bool = False,
+            conditions: Sequence[str] = (), sort: str | None = None, baseline: str | None = None) -> list[Row]:
+    """The rows of all `sections`, whose arguments these are; of several, with their data set and task as a key."""
+    found = sections(source, experiment, group_by, names, metrics, trials, conditions, sort, baseline)
+    return [row for section in found for row in section.rows]
+
+
+def sections(source: str | Path, experiment: str | None = None, group_by: Sequence[str] = GROUP_BY,
+             names: Sequence[str] | None = None, metrics: Sequence[str] | None = None, trials: bool = False,
+             conditions: Sequence[str] = (), sort: str | None = None, baseline: str | None = None) -> list[Section]:
+    """Finished runs by data set and task; rows with the best `metrics[0]` first, the frozen control last.
 
     Args:
         source: a tracking address, or the runs root with its `mlflow.db`.
         experiment: its name; None takes all.
-        group_by: tags (or params, `optimizer.lr`) that make a group. Dataset, stages, replicas, lag,
-            schedule and synthetic inputs join the group by themselves when they differ inside one: a mean over two
-            data sets says nothing.
-        names: only runs with these run names.
-        metrics: finals to summarise; `time/wait_fraction` is the mean over the modules.
+        group_by: tags or configuration keys that come first; runs that differ in anything else are apart all the same.
+        names: only runs of these presets, configuration names or run folders; with `*` and `?`.
+        metrics: what is summarised, `accuracy` or `test/accuracy`; a metric of modules by its mean. None: what the task
+            follows, on the test split and the best on the validation split, speed and waiting.
         trials: also count the trials of sweeps (runs that have a parent).
+        conditions: `key=value`, of which every key must hold for one of its values.
+        sort: a metric (the better first) or a key (the lesser first), instead of the first metric.
+        baseline: a scheme to which every row's differences are taken, over the seeds that both have.
 
-    Two runs of one group and seed: the later counts, the earlier is counted in `Row.superseded`.
-    Raises ConfigError for an unknown experiment or group, UnlockedError when there is no database.
+    Two runs of one group and seed: the later counts, the earlier is counted in `Row.superseded`; only its speed stays
+    where it was another place. Raises ConfigError for an unknown experiment, key or metric, UnlockedError when there is
+    no database.
     """
-    runs = finished_runs(source, experiment, metrics)
-    wanted = set(names) if names else None
-    runs = [run for run in runs if run.metrics and (trials or not run.is_trial)]
-    runs = [run for run in runs if wanted is None or run.name in wanted]
-    keys = list(group_by)
-    for key in keys:
-        if runs and all(run.word(key) == "" for run in runs):
-            raise ConfigError(f"group-by: no run has a tag or param '{key}' (usual: model, scheme, dataset)")
-    keys += [key for key in _SETTINGS if key not in keys and _differs_inside(runs, keys, key)]
+    runs = [run for run in finished_runs(source, experiment) if trials or not run.is_trial]
+    runs = where(named(runs, names) if names else runs, conditions)
+    lead = [TAG_OF.get(known, known) for known in (key_of(runs, key, "group-by") for key in group_by)]
+    by_section: dict[tuple[str, ...], list[FinishedRun]] = {}
+    for run in runs:
+        by_section.setdefault(tuple(run.word(key) for key in _SECTION), []).append(run)
+    found = []
+    for key in sorted(by_section):
+        of_section = by_section[key]
+        wanted = [_resolved(of_section, metric) for metric in metrics] if metrics else _usual(of_section)
+        known = list(dict.fromkeys(metric for metric in wanted if metric is not None))
+        rows, notes, shown = _rows(of_section, lead, known)
+        if rows:
+            if len(by_section) > 1:
+                for row in rows:
+                    row.group = dict(zip(_SECTION, key, strict=True)) | row.group
+            found.append(Section(", ".join(filter(None, key)), shown, rows, notes))
+    if metrics and runs:
+        _refuse_unknown(runs, metrics)
+    for section in found:
+        if baseline is not None:
+            _add_differences(section, baseline, [row for other in found for row in other.rows])
+        _sort(section, runs, sort)
+    return found
+
+
+def _rows(runs: Sequence[FinishedRun], lead: Sequence[str], metrics: Sequence[str]
+          ) -> tuple[list[Row], list[str], list[str]]:
+    """The groups, what has to be said of them, and the metrics with a place for each timing."""
+    measured = [run for run in runs if any(run.final(metric) is not None for metric in metrics)]
+    places = place_names([run for run in measured if any(is_timing(metric) for metric in metrics)])
+    keys = [*lead, *differing(measured, lead)]
     rows: dict[tuple[str, ...], Row] = {}
-    for run in sorted(runs, key=lambda run: run.started):
-        group = {key: run.word(key) or ABSENT for key in keys}
-        row = rows.setdefault(tuple(group.values()), Row(group))
-        row.superseded += run.seed in row.seeds
-        row.seeds[run.seed] = run.metrics
-    return sorted(rows.values(), key=lambda row: (row.is_control, -_mean(row, metrics[0]), row.label))
+    hashes: dict[tuple[str, ...], str] = {}
+    apart = 0.0
+    for run in sorted(measured, key=lambda run: run.started):
+        group = {key: shown_value(run, key) for key in keys}
+        own = (*group.values(), run.hash)
+        row = rows.setdefault(own, Row(group))
+        hashes[own] = run.hash
+        values = _values(run, metrics, places)
+        before = row.seeds.get(run.seed)
+        if before is not None:
+            row.superseded += 1
+            apart = max(apart, *(abs(values[key] - before[key]) for key in values if key in before
+                                 and not is_timing(key) and math.isfinite(values[key] - before[key])), 0.0)
+            values = {key: value for key, value in before.items() if is_timing(key)} | values
+        row.seeds[run.seed] = values
+    alike = Counter(tuple(row.group.values()) for row in rows.values())
+    for own, row in rows.items():
+        if alike[tuple(row.group.values())] > 1:  # what differs is no tag or param
+            row.group = row.group | {"config_hash": hashes[own][:8]}
+    _complete(rows.values())
+    shown, left_out = _with_places(metrics, measured, places)
+    return list(rows.values()), _notes(rows.values(), measured, metrics, apart, places, left_out), shown
 
 
-def render(rows: Sequence[Row], metrics: Sequence[str] = METRICS) -> PlainTable:
-    """A rich table; its caption explains the numbers and says how many runs were superseded."""
-    from unlocked.rich_text import PlainTable
-
-    shown = [metric for metric in metrics if any(row.values(metric) for row in rows)]
-    table = PlainTable(caption=_caption(rows), caption_justify="left", title_justify="left")
-    for key in rows[0].group if rows else ():
-        table.add_column(key)
-    table.add_column("seeds", justify="right")
-    for metric in shown:
-        table.add_column(_HEADINGS.get(metric, metric), justify="right")
+def _complete(rows: Iterable[Row]) -> None:
+    """Every row has the keys of all."""
+    keys = list(dict.fromkeys(key for row in rows for key in row.group))
     for row in rows:
-        words = [f"{value} (control)" if key == "scheme" and row.is_control else value
-                 for key, value in row.group.items()]  # fmt: skip
-        if words and not row.feasible:
-            words[0] += " (infeasible)"
-        cells = [_cell(row.summary(metric), metric) for metric in shown]
-        style = "dim" if row.is_control or not row.feasible else None
-        table.add_row(*words, str(len(row.seeds)), *cells, style=style)
-    return table
+        row.group = {key: row.group.get(key, ABSENT) for key in keys}
 
 
-def to_csv(rows: Sequence[Row], path: Path, metrics: Sequence[str] = METRICS) -> Path:
-    """One line per group: keys, seeds, superseded runs, then n, mean, std, min, max of each metric."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        out = csv.writer(file)
-        keys = list(rows[0].group) if rows else []
-        parts = ("n", "mean", "std", "min", "max")
-        columns = [f"{metric} {part}" for metric in metrics for part in parts]
-        out.writerow([*keys, "seeds", "superseded", *columns])
-        for row in rows:
-            cells: list[Any] = []
-            for metric in metrics:
-                s = row.summary(metric)
-                cells += [s.n, s.mean, s.std, s.low, s.high] if s else [0, "", "", "", ""]
-            out.writerow([*row.group.values(), len(row.seeds), row.superseded, *cells])
-    return path
+def _values(run: FinishedRun, metrics: Sequence[str], places: Mapping[tuple[str, ...], str]) -> dict[str, float]:
+    found = {}
+    for metric in metrics:
+        value = run.final(metric)
+        if value is not None:
+            found[f"{metric}{AT}{places[run.place]}" if is_timing(metric) and len(places) > 1 else metric] = value
+    return found
 
 
-def _differs_inside(runs: Sequence[FinishedRun], keys: Sequence[str], key: str) -> bool:
-    seen: dict[tuple[str, ...], str] = {}
-    groups = ((tuple(run.word(name) for name in keys), run.word(key)) for run in runs)
-    return any(seen.setdefault(group, value) != value for group, value in groups)
+def _with_places(metrics: Sequence[str], runs: Sequence[FinishedRun], places: Mapping[tuple[str, ...], str]
+                 ) -> tuple[list[str], int]:
+    """A timing as one metric for each of the places with the most runs; how many places are left out."""
+    if len(places) < 2:
+        return list(metrics), 0
+    count = Counter(run.place for run in runs)
+    kept = [places[place] for place, _ in count.most_common(_PLACES)]
+    shown = [f"{metric}{AT}{name}" if name else metric
+             for metric in metrics for name in (kept if is_timing(metric) else [""])]
+    return shown, len(count) - len(kept)
 
 
-def _mean(row: Row, metric: str) -> float:
-    summary = row.summary(metric)
-    return summary.mean if summary else -math.inf
-
-
-def _cell(summary: Summary | None, metric: str) -> str:
-    if summary is None:
-        return "-"
-    percent = "accuracy" in metric or metric.endswith("wait_fraction")
-
-    def number(value: float) -> str:
-        return f"{100 * value:.1f}" if percent else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-    unit = "%" if percent else ""
-    if summary.n == 1:
-        return f"{number(summary.mean)}{unit}"
-    spread = f"[{number(summary.low)}, {number(summary.high)}]"
-    return f"{number(summary.mean)} ± {number(summary.std)}{unit} {spread}"
-
-
-def _caption(rows: Sequence[Row]) -> str:
-    words = "mean ± standard deviation over seeds [lowest, highest]"
+def _notes(rows: Iterable[Row], runs: Sequence[FinishedRun], metrics: Sequence[str], apart: float,
+           places: Mapping[tuple[str, ...], str], left_out: int) -> list[str]:
+    notes = []
     if superseded := sum(row.superseded for row in rows):
-        runs = "run" if superseded == 1 else "runs"
-        words += f"\n{superseded} earlier {runs} of a repeated seed superseded"
-    return words
+        notes.append(superseded_words(superseded)
+                     + (f"; their numbers differ by up to {apart:.3g}" if apart > 1e-9 else ""))
+    lost = sum(not math.isfinite(value) for row in rows for values in row.seeds.values() for value in values.values())
+    if lost:
+        notes.append(f"{lost} {'value' if lost == 1 else 'values'} NaN or infinite: left out of mean and n")
+    if len(places) > 1:
+        notes.append("speeds and waits are comparable only within one column: another machine or launcher has its own"
+                     + (f" ({left_out} more left out: --where host=...)" if left_out else ""))
+    old = sum("config_hash" not in run.tags for run in runs)
+    if old:
+        notes.append(f"{old} of {len(runs)} runs are older than config_hash: grouped by their params, not by the "
+                     f"examples that they saw")
+    return notes
+
+
+def superseded_words(number: int) -> str:
+    return f"{number} earlier {'run' if number == 1 else 'runs'} of a repeated seed superseded by the later"
+
+
+def _usual(runs: Sequence[FinishedRun]) -> list[str | None]:
+    """What the task of these runs follows, and how fast they were."""
+    told = Counter(monitor for run in runs if (monitor := run.word("monitor")))
+    monitor = told.most_common(1)[0][0] if told else _guessed({key for run in runs for key in run.metrics})
+    return [f"test/{monitor}", f"best/val_{monitor}", "time/steps_per_second", "time/wait_fraction"]
+
+
+def _guessed(known: set[str]) -> str:
+    """The monitor of runs that do not say it: what the best checkpoint was chosen by, else by what is measured."""
+    best = sorted(key.removeprefix("best/val_") for key in known if key.startswith("best/val_"))
+    if best:
+        return best[0]
+    alone = ("rmse", "mse") if "test/perplexity" not in known else ("loss",)
+    return next((name for name in (*alone, "accuracy") if f"test/{name}" in known), "loss")
+
+
+def _resolved(runs: Sequence[FinishedRun], metric: str) -> str | None:
+    names = (metric, f"test/{metric}", f"val/{metric}", f"train/{metric}")
+    return next((name for name in names if any(run.final(name) is not None for run in runs)), None)
+
+
+def _refuse_unknown(runs: Sequence[FinishedRun], metrics: Sequence[str]) -> None:
+    known = sorted({key for run in runs for key in run.metrics})
+    for metric in metrics:
+        if _resolved(runs, metric) is None:
+            raise ConfigError(f"--metric: {unknown('metric', metric, known)}")
+
+
+def _add_differences(section: Section, baseline: str, rows: Sequence[Row]) -> None:
+    known = sorted({row.group.get("scheme", ABSENT) for row in rows})
+    if baseline not in known:
+        raise ConfigError(f"--baseline: {unknown('scheme', baseline, known)}")
+    bases = [row for row in section.rows if row.group.get("scheme") == baseline]
+    unclear = False
+    for row in section.rows:
+        if row in bases:
+            continue
+        likeness = [sum(row.group[key] == base.group[key] for key in row.group) for base in bases]
+        closest = [base for base, alike in zip(bases, likeness, strict=True) if alike == max(likeness)]
+        unclear |= len(closest) > 1
+        for metric in section.metrics:
+            if len(closest) == 1 and not is_timing(metric):
+                difference = paired(row.by_seed(metric), closest[0].by_seed(metric))
+                row.differences |= {metric: difference} if difference else {}
+    if not bases:
+        section.notes.append(f"no run under {baseline} to take differences to")
+    if unclear:
+        section.notes.append(f"no difference where several rows of {baseline} are as close: --where tells them apart")
+
+
+def _sort(section: Section, runs: Sequence[FinishedRun], sort: str | None) -> None:
+    section.rows.sort(key=lambda row: row.label)
+    by = section.metrics[0] if sort is None else sort
+    shown = [metric for metric in section.metrics if by in (metric, metric.partition(AT)[0], metric.rpartition("/")[2])]
+    if shown:
+        sign = -1.0 if higher_is_better(shown[0]) else 1.0
+        rank = {id(row): sign * found.mean if (found := row.summary(shown[0])) else math.inf for row in section.rows}
+    else:
+        key = key_of(runs, by, "--sort")
+        key = TAG_OF.get(key, key)
+        order = sorted({row.group.get(key, ABSENT) for row in section.rows}, key=_as_ordered)
+        rank = {id(row): float(order.index(row.group.get(key, ABSENT))) for row in section.rows}
+    section.rows.sort(key=lambda row: (row.is_control, rank[id(row)]))
+
+
+def _as_ordered(text: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(text), text
+    except ValueError:
+        return True, 0.0, text

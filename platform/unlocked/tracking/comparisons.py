@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unlocked.tracking.compare import ABSENT
+from unlocked.metrics import is_share
+from unlocked.tracking.columns import ABSENT
 from unlocked.tracking.figures import BLUE, GREEN, GREY, ORANGE, PINK, drawing, literal
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accu
         panel.set_ylim(max(len(rows), 2) - 0.5, -0.5)
         panel.grid(axis="y", visible=False)
         panel.set_xlim(lowest - 0.1 * room if close else 0, highest + 0.14 * room)
-        if "accuracy" in metric:
+        if is_share(metric):
             panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value <= 1 else "")
         panel.set(title=f"{metric.replace('/', ' ').capitalize()}, {_over_seeds(rows, metric)}")
     return path
@@ -93,7 +94,7 @@ def comparison_against(table: Sequence[Comparable], x: str, path: Path, metric: 
                                color=line.look["color"], alpha=0.13, linewidth=0)
         panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         panel.minorticks_off()
-        if "accuracy" in metric:
+        if is_share(metric):
             panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         panel.set(title=f"{metric.replace('/', ' ').capitalize()}, {_over_seeds(table, metric)}",
                   xlabel=_AXES.get(x, x))
@@ -186,4 +187,4 @@ def _as_number(text: str) -> float | None:
 
 
 def _number(value: float, metric: str, digits: int) -> str:
-    return f"{value:.1%}" if "accuracy" in metric else f"{value:.{digits}g}"
+    return f"{value:.1%}" if is_share(metric) else f"{value:.{digits}g}"

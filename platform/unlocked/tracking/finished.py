@@ -1,11 +1,13 @@
-"""The finished runs of a tracking store."""
+"""The finished runs of a tracking store, and which of them are asked for: by experiment, name and values of keys."""
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from unlocked.errors import ConfigError, UnlockedError
 from unlocked.network import spare_loopback
 from unlocked.security import redact
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
+from unlocked.tracking.identity import PLACE, TAG_OF, config_hash, identity
 from unlocked.tracking.sink import init_lock
 from unlocked.tracking.uris import reachable, resolve_uri, sqlite_path
 
@@ -22,34 +25,102 @@ _FINISHED = "attributes.status = 'FINISHED'"
 
 
 class FinishedRun:
-    """A finished run, reduced to what comparing needs."""
+    """A finished run, as comparing sees it: what it is (`identity`), where it ran (`place`), what it reached."""
 
-    def __init__(self, run: Any, metrics: Sequence[str]) -> None:
-        self.tags, self.params, self.name = run.data.tags, run.data.params, run.info.run_name
+    def __init__(self, run: Any) -> None:
+        self.tags, self.params, self.name = run.data.tags, run.data.params, run.info.run_name or ""
+        self.metrics: dict[str, float] = run.data.metrics
         self.started = run.info.start_time or 0
         self.is_trial = "mlflow.parentRunId" in self.tags or "unlocked.parent" in self.tags
         self.seed = self.word("seed") or "-"
-        finals = {metric: _final(run.data.metrics, metric) for metric in metrics}
-        self.metrics = {metric: value for metric, value in finals.items() if value is not None}
+        self.identity = identity(self.params, self.tags)
+        self.hash = self.tags.get("config_hash") or config_hash(self.params, self.tags)
+        self.place = tuple(self.word(key) for key in PLACE)
 
     def word(self, key: str) -> str:
-        return self.tags.get(key) or self.params.get(key) or ""
+        """The value of a tag or a configuration key, by either name; empty where it has none."""
+        names = (TAG_OF.get(key, key), f"changed.{key}")
+        return next((found for name in names if (found := self.tags.get(name))), "") or self.params.get(key, "")
+
+    def final(self, metric: str) -> float | None:
+        """Its last value; of a metric that only modules have, their mean."""
+        if metric in self.metrics:
+            return self.metrics[metric]
+        of_module = re.compile(re.escape(metric) + r"/module_\d+")
+        modules = [value for key, value in self.metrics.items() if of_module.fullmatch(key)]
+        return math.fsum(modules) / len(modules) if modules else None
 
 
-def finished_runs(source: str | Path, experiment: str | None, metrics: Sequence[str]) -> list[FinishedRun]:
+def finished_runs(source: str | Path, experiment: str | None = None) -> list[FinishedRun]:
     """All finished runs of a store, or of one experiment. Raises as `tracking.compare` does."""
-    return [FinishedRun(run, metrics) for run in _search(source, experiment)]
+    return [FinishedRun(run) for run in _search(source, experiment)]
 
 
-def _final(metrics: dict[str, float], metric: str) -> float | None:
-    if metric in metrics:
-        return metrics[metric]
-    of_module = re.compile(re.escape(metric) + r"/module_\d+")
-    modules = [value for key, value in metrics.items() if of_module.fullmatch(key)]
-    return math.fsum(modules) / len(modules) if modules else None
+def named(runs: Iterable[FinishedRun], names: Sequence[str]) -> list[FinishedRun]:
+    """The runs of these configurations: a preset (`quickstart`, `mnist1d/cdni`), a configuration's `name` or a run
+    folder's, with `*` and `?`."""
+    wanted = [(name, _presets(name)) for name in names]
+    return [run for run in runs if any(_is_named(run, name, presets) for name, presets in wanted)]
 
 
-def _search(source: str | Path, experiment: str | None) -> Iterable[Any]:
+def _is_named(run: FinishedRun, name: str, presets: Collection[tuple[str, str | None]]) -> bool:
+    own, scheme = run.word("name"), run.word("scheme")
+    return any(fnmatchcase(known, name) for known in (own, run.name, f"{own}/{scheme}")) or (
+        (own, scheme) in presets or (own, None) in presets)
+
+
+def _presets(name: str) -> set[tuple[str, str | None]]:
+    """The `name` that runs of the matching presets have, and their scheme where the preset is one of a scheme."""
+    from unlocked.config import load_config, presets
+
+    found: set[tuple[str, str | None]] = set()
+    for preset in (known for known in presets() if fnmatchcase(known, name)):
+        try:
+            config = load_config(preset)
+        except ConfigError:  # a file of somebody's ./experiments
+            continue
+        scheme = config.scheme.name
+        found.add((config.name, scheme if preset.rpartition("/")[2] == scheme else None))
+    return found
+
+
+def where(runs: Sequence[FinishedRun], conditions: Sequence[str]) -> list[FinishedRun]:
+    """The runs that fulfil `key=value` for all keys; of several values of one key any."""
+    wanted: dict[str, list[str]] = {}
+    for condition in conditions:
+        key, equals, value = condition.partition("=")
+        if not key or not equals:
+            raise ConfigError(f"--where: {condition!r} is not key=value, such as scheme=cdni or optimizer.lr=1e-3")
+        wanted.setdefault(key_of(runs, key, "--where"), []).append(value)
+    return [run for run in runs
+            if all(any(_agrees(run.word(key), value) for value in values) for key, values in wanted.items())]
+
+
+def key_of(runs: Sequence[FinishedRun], key: str, source: str) -> str:
+    """The tag or configuration key that a word means: itself, or the only one that ends in it."""
+    known = {name for run in runs for name in (*run.tags, *run.params)}
+    if not runs or key in known or TAG_OF.get(key) in known:
+        return key
+    longer = sorted(name for name in known if name.endswith(f".{key}") and not name.startswith("changed."))
+    if len(longer) == 1:
+        return longer[0]
+    if longer:
+        raise ConfigError(f"{source}: {key} may be {', '.join(longer)}; give more of it")
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"{source}: no run has a tag or param '{key}' (usual: model, scheme, dataset){hint}")
+
+
+def _agrees(given: str, wanted: str) -> bool:
+    if given == wanted:
+        return True
+    try:
+        return float(given) == float(wanted)
+    except ValueError:
+        return fnmatchcase(given, wanted)
+
+
+def _search(source: str | Path, experiment: str | None) -> list[Any]:
     uri = _address(source)
     if not reachable(uri, timeout=3.0):
         raise UnlockedError(NOBODY.format(redact(uri)))

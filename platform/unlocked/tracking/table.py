@@ -1,0 +1,120 @@
+"""Rows of runs as a table for people, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unlocked.metrics import heading, is_share
+from unlocked.tracking.columns import short_names
+from unlocked.tracking.compare import Row, superseded_words
+from unlocked.tracking.statistics import Summary
+
+if TYPE_CHECKING:
+    from unlocked.rich_text import PlainTable
+
+SPREAD = "mean ± standard deviation over n seeds [lowest, highest]; 95 %: interval of the mean (Student's t)"
+_LONGEST = 40  # letters of a value
+
+
+def render(rows: Sequence[Row], metrics: Sequence[str] | None = None, *, title: str | None = None,
+           notes: Sequence[str] = (), hide: Sequence[str] = (), baseline: str | None = None) -> PlainTable:
+    """A rich table; its caption explains the numbers and adds the notes.
+
+    `metrics`: None shows all that the rows have. `hide`: keys that the title has said. `baseline`: the scheme of
+    `Row.differences`, which then have columns.
+    """
+    from unlocked.rich_text import PlainTable
+
+    shown = [metric for metric in metrics_of(rows, metrics) if any(row.values(metric) for row in rows)]
+    compared = [metric for metric in shown if any(metric in row.differences for row in rows)]
+    keys = [key for key in (rows[0].group if rows else ()) if key not in hide]
+    words = [SPREAD] if any(s.n > 1 for row in rows for m in shown if (s := row.summary(m))) else []
+    if not notes and (superseded := sum(row.superseded for row in rows)):
+        words.append(superseded_words(superseded))
+    table = PlainTable(title=title, caption="\n".join([*words, *notes]) or None, caption_justify="left",
+                       title_justify="left")
+    for name in short_names(keys).values():
+        table.add_column(name)
+    table.add_column("seeds", justify="right")
+    for metric in shown:
+        table.add_column(heading(metric), justify="right")
+        if metric in compared:
+            table.add_column(f"minus {baseline}{', points' * is_share(metric)}", justify="right")
+    for row in rows:
+        cells = [f"{row.group[key]} (control)" if key == "scheme" and row.is_control else _cut(row.group[key])
+                 for key in keys]
+        if cells and not row.feasible:
+            cells[0] += " (infeasible)"
+        cells.append(str(len(row.seeds)))
+        for metric in shown:
+            cells.append(_cell(row.summary(metric), metric))
+            if metric in compared:
+                cells.append(_difference(row.differences.get(metric), metric))
+        table.add_row(*cells, style="dim" if row.is_control or not row.feasible else None)
+    return table
+
+
+def to_csv(rows: Sequence[Row], path: Path, metrics: Sequence[str] | None = None) -> Path:
+    """One line per group: keys, seeds, superseded runs, then of each metric n, mean, std, min, max, the 95 % interval,
+    and where there is a baseline the paired difference with its n and interval."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metrics = metrics_of(rows, metrics)
+    compared = [metric for metric in metrics if any(metric in row.differences for row in rows)]
+    keys = list(dict.fromkeys(key for row in rows for key in row.group))
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        parts = ("n", "mean", "std", "min", "max", "95% low", "95% high")
+        of_difference = ("difference n", "difference", "difference 95% low", "difference 95% high")
+        out.writerow([*keys, "seeds", "superseded", *(f"{metric} {part}" for metric in metrics for part in parts),
+                      *(f"{metric} {part}" for metric in compared for part in of_difference)])
+        for row in rows:
+            cells: list[Any] = [*(row.group.get(key, "") for key in keys), len(row.seeds), row.superseded]
+            for s in (row.summary(metric) for metric in metrics):
+                cells += [s.n, s.mean, s.std, s.low, s.high, *(s.interval or ("", ""))] if s else [0, *[""] * 6]
+            for d in (row.differences.get(metric) for metric in compared):
+                cells += [d.n, d.mean, *(d.interval or ("", ""))] if d else [0, *[""] * 3]
+            out.writerow(cells)
+    return path
+
+
+def metrics_of(rows: Sequence[Row], metrics: Sequence[str] | None = None) -> list[str]:
+    """The given ones, else all of the rows."""
+    if metrics is not None:
+        return list(metrics)
+    return list(dict.fromkeys(key for row in rows for values in row.seeds.values() for key in values))
+
+
+def _cell(summary: Summary | None, metric: str) -> str:
+    if summary is None:
+        return "-"
+    unit = "%" if is_share(metric) else ""
+    if summary.n == 1:
+        return f"{_number(summary.mean, metric)}{unit} (1 seed)"
+    spread = f"[{_number(summary.low, metric)}, {_number(summary.high, metric)}]"
+    return (f"{_number(summary.mean, metric)} ± {_number(summary.std, metric)}{unit} {spread}, n={summary.n}\n"
+            f"95 %: {_interval(summary, metric)}")
+
+
+def _difference(summary: Summary | None, metric: str) -> str:
+    if summary is None:
+        return "-"
+    mean = f"{'+' * (summary.mean > 0)}{_number(summary.mean, metric)}"
+    return f"{mean} (1 seed)" if summary.n == 1 else f"{mean}, n={summary.n}\n95 %: {_interval(summary, metric)}"
+
+
+def _interval(summary: Summary, metric: str) -> str:
+    low, high = summary.interval or (summary.mean, summary.mean)
+    return f"{_number(low, metric)} to {_number(high, metric)}"
+
+
+def _number(value: float, metric: str) -> str:
+    if is_share(metric):
+        return f"{100 * value:.1f}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _LONGEST else f"{value[: _LONGEST - 3]}..."
