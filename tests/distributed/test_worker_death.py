@@ -99,8 +99,8 @@ def test_without_restarts_left_the_whole_group_ends_and_the_run_says_how_to_go_o
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_any_worker_may_be_killed_at_any_moment(small, warm, unbroken, last_weights, monkeypatch, first):
-    """Three deaths in one run: while it trains, takes a checkpoint, evaluates; each time another module's worker."""
-    real, moment, left = RayGroup._get, ["training"], ["evaluation", "checkpoint", "training"]
+    """Four deaths in one run: while it trains, takes a checkpoint, evaluates, probes; each another module's worker."""
+    real, moment, left = RayGroup._get, ["training"], ["probe", "evaluation", "checkpoint", "training"]
     monkeypatch.setattr(ray_group, "RayGroup", warm)
 
     def at(name, method):
@@ -126,17 +126,64 @@ def test_any_worker_may_be_killed_at_any_moment(small, warm, unbroken, last_weig
     monkeypatch.setattr(RayGroup, "_get", get)
     monkeypatch.setattr(RayGroup, "states", at("checkpoint", RayGroup.states))
     monkeypatch.setattr(RayGroup, "outputs", at("evaluation", RayGroup.outputs))
-    options = ["scheme.name=cdni", "parallel.stages=3", "train.epochs=5", "train.probe_every=0",
-               "train.log_every=15", "parallel.max_failures=3"]
+    monkeypatch.setattr(RayGroup, "probe", at("probe", RayGroup.probe))
+    options = ["scheme.name=cdni", "parallel.stages=3", "train.epochs=6", "train.probe_every=1",
+               "train.log_every=15", "parallel.max_failures=4"]
     config, reporter = small(*options), Notes()
     summary = train(config, reporter=reporter)
     assert left == []
-    assert summary["restarts"] == 3
+    assert summary["restarts"] == 4
     assert [note.partition(" (")[0] for note in reporter.notes] == [
-        f"a worker died: module {(first + n) % 3}" for n in (3, 2, 1)]
+        f"a worker died: module {(first + n) % 3}" for n in (4, 3, 2, 1)]
     found = last_weights(Path(summary["run_dir"]))
     for name, weight in unbroken(*options).items():
         torch.testing.assert_close(found[name], weight, rtol=0, atol=0)
+
+
+def test_a_private_ray_that_died_is_replaced_by_another(small, warm, unbroken, last_weights, monkeypatch, tmp_path):
+    """What a dead raylet makes of calls to Ray is in test_kills; here, that the run looks while it waits."""
+    monkeypatch.setattr(ray_group, "RayGroup", warm)
+    ended = []
+
+    def lost():
+        taken = any((tmp_path / "runs").glob("*/checkpoints/step-*"))
+        return "the raylet of this machine's private Ray (process 42)" if taken and not ended else None
+
+    monkeypatch.setattr(ray_group.private_ray, "lost", lost)
+    monkeypatch.setattr(ray_group.private_ray, "end", lambda: ended.append(True))
+    run, reporter = ["scheme.name=cdni", "parallel.stages=2", "train.epochs=3", "train.probe_every=0"], Notes()
+    summary = train(small(*run), reporter=reporter)
+    assert ended == [True]
+    assert summary["restarts"] == 1
+    assert reporter.notes[0].startswith("Ray died: the raylet of this machine's private Ray (process 42); restart 1")
+    found = last_weights(Path(summary["run_dir"]))
+    for name, weight in unbroken(*run).items():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=0)
+
+
+def test_a_failure_on_the_way_up_is_not_hidden_by_the_probe_before_it(small, warm):
+    """A module above the one that raised holds what it was probed with last."""
+    import ray
+
+    from unlocked.engine.plan import load_data, make_plan
+
+    config = small("scheme.name=cdni", "parallel.stages=2", "parallel.launcher=ray")
+    data = load_data(config)
+    group = warm(make_plan(config, data), data)
+
+    def break_probe(worker):
+        def raises(h=None):
+            raise ArithmeticError("a mistake on the way up")
+
+        worker._stages[0].probe_forward = raises
+
+    try:
+        assert group.probe().keys() == {0}
+        ray.get(group._workers[0].__ray_call__.remote(break_probe))
+        with pytest.raises(WorkerFailed, match="a mistake on the way up"):
+            group.probe()
+    finally:
+        group.close()
 
 
 def test_the_traceback_of_a_worker_that_raises_comes_first_then_one_line(small, cluster, tmp_path, monkeypatch, capsys):

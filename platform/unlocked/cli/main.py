@@ -15,6 +15,7 @@ from typing import NoReturn
 from unlocked import __version__
 from unlocked.cli import bench, cluster, generate, inspect, jobs, run, show, sweep
 from unlocked.cli.terminal import OutputLost, standard_streams
+from unlocked.engine.interrupt import ends_at_the_second_signal
 from unlocked.errors import UnlockedError
 from unlocked.files import DISK_ERRORS
 from unlocked.network import spare_loopback
@@ -53,7 +54,8 @@ def _command(argv: Sequence[str] | None, started: float) -> int:
         arguments.overrides += rest
     arguments.started = started
     try:
-        return arguments.command(arguments)
+        with ends_at_the_second_signal():
+            return arguments.command(arguments)
     except OutputLost:
         raise
     except UnlockedError as error:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from typing import Any
 
 from unlocked.engine import private_ray
 from unlocked.engine.plan import Plan
@@ -23,6 +24,7 @@ def start_ray(workers: int, address: str | None) -> None:
     authenticate(create=not address)
     import ray
 
+    _keep_stdout()
     on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts its own in its place, and a run could not be saved
     try:
         if address:
@@ -35,6 +37,14 @@ def start_ray(workers: int, address: str | None) -> None:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _keep_stdout() -> None:
+    """Ray prints what happens to its processes to our stdout, whatever `log_to_driver` says; we say it in one line."""
+    from ray._private import worker
+
+    printer: Any = worker
+    printer.print_to_stdstream = lambda data, ignore_prefix: None
 
 
 def resources(plan: Plan) -> tuple[dict[str, float], str]:

@@ -168,7 +168,7 @@ class _Run:
     # the workers, and what happens when they die --------------------------------------------------------
 
     def _train_through_failures(self) -> None:
-        from unlocked.engine.ray_group import WorkerFailed
+        from unlocked.engine.ray_group import WorkerFailed, ray_died
 
         if not self.checkpoints.all():
             self._begin_with = initial_weights(self.plan, self.data, self.folder.path, self.tracker.recorder.metrics,
@@ -181,12 +181,15 @@ class _Run:
                 self._train(group)
                 self._test(group)
                 return
-            except WorkerFailed as failure:
+            except Exception as error:
+                failure = error if isinstance(error, WorkerFailed) else ray_died()  # whatever it made fail first
+                if failure is None:
+                    raise
                 self.failures += 1
                 if not failure.may_pass or self.failures > self.config.parallel.max_failures:
                     tries = f" ({self.failures - 1} restarts before it)" if self.failures > 1 else ""
                     failure.args = (f"{failure.args[0]}{tries}; {self._where_to_go_on()}",)
-                    raise
+                    raise failure from None
                 last = self.checkpoints.last()
                 self.reporter.note(f"{failure}; restart {self.failures} of {self.config.parallel.max_failures} from "
                                    f"{last.name if last else 'the start'}")

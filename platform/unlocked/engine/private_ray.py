@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unlocked.engine.interrupt import ends_at_the_second_signal
 from unlocked.engine.reaper import MARK, clear_leftovers, make_folder, own, remove
 from unlocked.tracking.folder import identify_process
 
@@ -58,7 +59,7 @@ def start(workers: int) -> None:
     except BaseException:
         end()
         raise
-    atexit.register(end)  # before Ray's own, which does not wait for its processes
+    atexit.register(_end_with_this_process)  # before Ray's own, which does not wait for its processes
 
 
 def end() -> None:
@@ -71,13 +72,20 @@ def end() -> None:
 
     leaving = threading.Thread(target=ray.shutdown, name="ray.shutdown", daemon=True)
     leaving.start()
-    leaving.join(_LEAVING)
-    remove(ended.folder)
+    try:
+        leaving.join(_LEAVING)
+    finally:
+        remove(ended.folder)
     leaving.join(_LEAVING)
     assert ended.reaper.stdin is not None
     ended.reaper.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
         ended.reaper.wait(5)
+
+
+def _end_with_this_process() -> None:
+    with contextlib.suppress(KeyboardInterrupt), ends_at_the_second_signal():
+        end()
 
 
 def lost() -> str | None:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from unlocked.config import to_dict
 from unlocked.data import DataSet, in_order
+from unlocked.engine import private_ray
 from unlocked.engine.cluster import bundles, resources, resources_again, resources_text, start_ray
 from unlocked.engine.group import Group, Segment, evaluation_rows
 from unlocked.engine.plan import Plan
@@ -31,6 +33,9 @@ from unlocked.plugins import import_path
 from unlocked.schemes import Alignment
 
 STARTING = 300.0  # seconds in which a worker must be up: its imports may come over a slow network
+RAY_ALIVE = 1.0  # seconds between two looks at whether the private Ray lives
+DYING = 4.0  # seconds in which the death of a worker is known to Ray
+GOING_DOWN = 10.0  # seconds that the private Ray needs to end itself, for example when an agent of it has died
 SENT = 32 * 2**20  # bytes up to which a data set is sent: a worker would spend a second on importing what reads it
 
 
@@ -43,6 +48,24 @@ class WorkerFailed(RunFailed):
     def __init__(self, message: str, detail: str, may_pass: bool):
         super().__init__(message)
         self.detail, self.may_pass = detail, may_pass
+
+
+def ray_died() -> WorkerFailed | None:
+    """Where the private Ray is dead beneath its workers: ends what is left of it, for the next group to start another.
+
+    Whoever waits for an answer of such a Ray may wait for ever.
+    """
+    what = private_ray.lost()
+    if what is None:
+        return None
+    private_ray.end()
+    return WorkerFailed(f"Ray died: {what}", "", may_pass=True)
+
+
+def refuse_dead_ray() -> None:
+    """Before whatever asks the raylet for something: where it is dead, Ray ends this process without a word."""
+    if (died := ray_died()) is not None:
+        raise died
 
 
 class RayGroup(Group):
@@ -65,6 +88,7 @@ class RayGroup(Group):
         host = self._who[0].host
         port = self._get([self._workers[0].open_store.remote(host, plan.workers, plan.config.parallel.timeout)])[0]
         tree = to_dict(plan.config)
+        refuse_dead_ray()
         sent = ray.put(data) if _bytes(data) <= SENT else None
         self._get([worker.prepare.remote(tree, plan, rank, (host, port), backend, sent)
                    for rank, worker in enumerate(self._workers)])
@@ -94,6 +118,7 @@ class RayGroup(Group):
         """Waits until every worker is up; from then on they are watched."""
         secret, limit = secrets.token_bytes(32), self.plan.config.parallel.timeout
         refs = [worker.introduce.remote(secret) for worker in self._workers]
+        refuse_dead_ray()
         up, late = self._ray.wait(refs, num_returns=len(refs), timeout=max(limit, STARTING))
         self._get(up)  # one that could not start says why
         if late:
@@ -147,6 +172,7 @@ class RayGroup(Group):
         chain, h = self._first_replica(), None
         for worker, slot in chain:
             h = worker.call.remote(slot, "probe_forward", h)
+        self._get([h])  # what failed on the way up, before a loss of what was probed last
         worker, slot = chain[-1]
         delta, e = self._get([worker.call.remote(slot, "probe_loss")])[0]
         found = {}
@@ -165,6 +191,7 @@ class RayGroup(Group):
                    for (worker, slot), state in zip(self._learners(), states, strict=True)])
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
+        refuse_dead_ray()
         self._get(self._submit("load_weights", self._ray.put(weights)))
 
     def nonfinite(self) -> tuple[int, str] | None:
@@ -178,6 +205,8 @@ class RayGroup(Group):
         return self._get([worker.ask.remote(slot, question, *args) for worker, slot in self._learners()])
 
     def close(self) -> None:
+        if ray_died() is not None or not self._ray.is_initialized():
+            self._workers, self._placement = [], None  # they went with it
         for worker in self._workers:
             with contextlib.suppress(Exception):  # already dead, or the cluster is gone: nothing left to end
                 self._ray.kill(worker, no_restart=True)
@@ -219,45 +248,67 @@ class RayGroup(Group):
 
     def _get(self, refs: list[Any]) -> list[Any]:
         """All results; the first failure of any worker ends the group, since its peers wait for it in vain."""
-        waiting = list(refs)
+        waiting, watched = list(refs), time.monotonic()
         self._watch.begin()
         while waiting:
-            done, waiting = self._ray.wait(waiting, num_returns=1, timeout=self._watch.interval)
-            if not done and (hung := self._watch.look()) is not None:
-                self.close()
-                raise self._hangs(*hung)
+            refuse_dead_ray()
+            done, waiting = self._ray.wait(waiting, num_returns=1, timeout=min(self._watch.interval, RAY_ALIVE))
+            refuse_dead_ray()
             try:
                 self._ray.get(done)
             except self._ray.exceptions.RayError as error:
-                first = self._root_cause(error, waiting)
+                first = ray_died() or self._root_cause(error, waiting)
                 self.close()
                 raise first from None
+            if not done and time.monotonic() - watched >= self._watch.interval:
+                watched = time.monotonic()
+                if (hung := self._watch.look()) is not None:
+                    self.close()
+                    raise self._hangs(*hung)
         return self._ray.get(refs)
 
     def _root_cause(self, error: Exception, waiting: list[Any]) -> Exception:
-        """Who fails or falls silent fails its peers: a death, then a hang, comes before the failures of this moment."""
-        failures = [error]
-        if waiting and not isinstance(error, self._ray.exceptions.ActorDiedError):
-            settled, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=2.0)
+        """Who fails or falls silent fails its peers: a death, then a hang, comes before the failures of this moment.
+
+        A worker's death shows in the results of others too, or not at all yet: all are asked whether they live.
+        """
+        raised = isinstance(error, self._ray.exceptions.RayTaskError)  # by the worker's own code
+        network = not raised or re.search(r"gloo|nccl|Connection|PeerLost|DistNetworkError|Timed out", str(error))
+        failures, deadline = [error], time.monotonic() + (DYING if network else DYING / 2)
+        asked = [*waiting, *(worker.__ray_ready__.remote() for worker in self._workers)]
+        while asked and time.monotonic() < deadline and not any(map(self._is_known_death, failures)):
+            settled, asked = self._ray.wait(asked, num_returns=1, timeout=max(0.0, deadline - time.monotonic()))
             for ref in settled:
-                with contextlib.suppress(Exception):
-                    try:
-                        self._ray.get(ref)
-                    except self._ray.exceptions.RayError as other:
-                        failures.append(other)
-        died = [f for f in failures if isinstance(f, self._ray.exceptions.ActorDiedError)]
+                try:
+                    self._ray.get(ref, timeout=DYING)
+                except self._ray.exceptions.RayError as other:
+                    failures.append(other)
+        died = sorted(self._deaths(failures), key=lambda death: self._rank(death) is None)
         if died:
             why = str(died[0])
+            if "owner has died" in why and (beneath := _wait_for(ray_died, GOING_DOWN)) is not None:
+                return beneath  # we are the owner, and live: Ray ends itself, its workers first
             return WorkerFailed(f"a worker died: {self._name(self._rank(died[0]))}: {_last_line(why)}", why,
                                 may_pass="error raised in its creation task" not in why)
         cause = getattr(error, "cause", None)
         if isinstance(cause, (ConfigError, DataError)):
             return cause
-        raised = isinstance(error, self._ray.exceptions.RayTaskError)  # by the worker's own code
-        network = not raised or re.search(r"gloo|nccl|Connection|PeerLost|DistNetworkError|Timed out", str(error))
         if network and (hung := self._watch.blame()) is not None:
             return self._hangs(*hung)
         return WorkerFailed(f"a worker failed: {_last_line(str(error))}", str(error), may_pass=bool(network))
+
+    def _is_known_death(self, failure: Exception) -> bool:
+        return isinstance(failure, self._ray.exceptions.ActorDiedError) and self._rank(failure) is not None
+
+    def _deaths(self, failures: Iterable[Exception]) -> list[Exception]:
+        """Those of a process, also where a task failed because what it needed was lost with one."""
+        found = []
+        for failure in failures:
+            while isinstance(failure, self._ray.exceptions.RayTaskError) and isinstance(failure.cause, Exception):
+                failure = failure.cause
+            if isinstance(failure, self._ray.exceptions.ActorDiedError):
+                found.append(failure)
+        return found
 
     def _hangs(self, rank: int, pulse: Pulse | None) -> WorkerFailed:
         does = "does not answer" if pulse is None else f"made no progress at minibatch {pulse.step}"
@@ -267,8 +318,8 @@ class RayGroup(Group):
 
     def _rank(self, death: Any) -> int | None:
         """Of the worker that died."""
-        ids = [worker._actor_id.hex() for worker in self._workers]
-        return ids.index(death.actor_id) if death.actor_id in ids else None
+        ids, dead = [worker._actor_id.hex() for worker in self._workers], getattr(death, "actor_id", None)
+        return ids.index(dead) if dead in ids else None
 
     def _name(self, rank: int | None) -> str:
         """For example `module 1 (process 4242 on 127.0.0.1)`."""
@@ -279,6 +330,13 @@ class RayGroup(Group):
         name = f"module{'s' * (len(held) > 1)} " + " and ".join(map(str, held))
         name += f" of replica {rank % replicas}" if replicas > 1 else ""
         return name + (f" (process {self._who[rank].pid} on {self._who[rank].host})" if self._who else "")
+
+
+def _wait_for(look: Callable[[], WorkerFailed | None], seconds: float) -> WorkerFailed | None:
+    deadline = time.monotonic() + seconds
+    while (found := look()) is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
 
 
 def _bytes(data: DataSet) -> int:
