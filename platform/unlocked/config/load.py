@@ -21,6 +21,7 @@ from unlocked.config.schemes import completed, entry_of, flatten
 from unlocked.config.typed import is_text, kind_at, refuse_references, typed
 from unlocked.config.yaml12 import DEEPEST, Plain, clipped, is_null, read_file, read_value, read_yaml, write_yaml
 from unlocked.errors import ConfigError, reason
+from unlocked.security import redact
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -201,9 +202,17 @@ def to_dict(config: Config) -> dict[str, Any]:
     return tree
 
 
+ADDRESSES = ("tracking.uri", "tracking.mirror", "sweep.storage")  # which may hold a password
+
+
 def to_yaml(config: Config) -> str:
-    """What `load_config` reads as the same configuration."""
-    return write_yaml(to_dict(config))
+    """What `load_config` reads as the same configuration; passwords in addresses are masked, see `unmask`."""
+    tree = to_dict(config)
+    for key in ADDRESSES:
+        group, _, name = key.partition(".")
+        if isinstance(tree.get(group, {}).get(name), str):
+            tree[group][name] = redact(tree[group][name])
+    return write_yaml(tree)
 
 
 def read_tree(text: str, source: str) -> dict[str, Any]:

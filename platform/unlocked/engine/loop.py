@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from unlocked.config import Config, to_dict
+from unlocked.config.schema import TrackingConfig
 from unlocked.data import DataSet
 from unlocked.engine.calendar import Calendar
 from unlocked.engine.checkpoint import Checkpoints, Progress, load_weights
@@ -96,15 +97,16 @@ def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | N
 
 def resume(run_dir: Path, *, imports: Sequence[str] = (), reporter: Reporter | None = None,
            started: float | None = None, study: StudyTracking | None = None, stop: StopSignal | None = None,
-           patience: float = 0.0) -> dict[str, Any]:
+           patience: float = 0.0, addresses: TrackingConfig | None = None) -> dict[str, Any]:
     """Goes on with a run from its last checkpoint (from the start where it has none), to the same numbers.
 
     Its modules of the user's are imported as when it was begun, if this user signed for them; else they are to be given
-    as `imports`. `patience`: seconds to wait where another process still trains it.
+    as `imports`. `patience`: seconds to wait where another process still trains it. `addresses`: with the
+    passwords that a run folder does not keep; else they are taken from the environment.
     """
     started = started or time.time()
     imports = bring(run_dir, imports)
-    folder, config = RunFolder.open(run_dir, patience)
+    folder, config = RunFolder.open(run_dir, patience, addresses)
     data = load_data(config)
     check_tokens(run_dir, data)
     return _Run(make_plan(config, data), data, folder, imports, reporter or Silent(), started, study, stop).complete()

@@ -19,7 +19,7 @@ from typing import Any
 from unlocked.engine.checkpoint import Checkpoints
 from unlocked.engine.run_folder import parse_config
 from unlocked.errors import ConfigError, RunFailed, reason
-from unlocked.security import redact, refuse_name
+from unlocked.security import redact, refuse_name, unmask
 
 INDEX = "mirror.json"
 _LOCAL = {"lock", INDEX}  # of the run's folder, of no use elsewhere
@@ -148,6 +148,7 @@ def _open(key: str, address: str) -> tuple[Any, str]:
     """pyarrow's file system for an address, or fsspec's, and the path within it."""
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
+    address = unmask("tracking.mirror", address)
     if not is_address(address):
         raise ConfigError(f"{key}: {redact(address)!r} is no address of storage, such as s3://bucket/runs, gs://..., "
                           "file:///mnt/shared/runs")

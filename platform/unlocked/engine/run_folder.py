@@ -11,16 +11,20 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import IO, Any
 
 from unlocked import strict_json
-from unlocked.config import Config, from_tree, read_tree, to_yaml
+from unlocked.config import Config, from_tree, read_tree, to_dict, to_yaml
+from unlocked.config.schema import TrackingConfig
 from unlocked.config.yaml12 import read_file
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError, DataError, RunFailed, UnlockedError
-from unlocked.files import DISK_ERRORS, write_whole
+from unlocked.files import DISK_ERRORS, PRIVATE, write_whole
+from unlocked.security import MASK, redact, unmask
+from unlocked.tracking import flatten
 
 TOKENS = "tokenizer.json"  # in the format of the `tokenizers` library
 
@@ -48,18 +52,21 @@ class RunFolder:
                     path = root / f"{stem}-{number}"
             folder = cls(path)
             folder._hold()
-            write_whole(path / "config.yaml", to_yaml(config))
+            write_config(config, path / "config.yaml")
         except OSError as error:
             raise ConfigError(f"tracking.runs: {root} cannot be written: {error.strerror}") from None
         return folder
 
     @classmethod
-    def open(cls, path: Path, patience: float = 0.0) -> tuple[RunFolder, Config]:
+    def open(cls, path: Path, patience: float = 0.0,
+             addresses: TrackingConfig | None = None) -> tuple[RunFolder, Config]:
         """An existing run, to go on with, and its configuration.
 
-        `patience`: seconds to wait for another process that holds it.
+        `patience`: seconds to wait for another process that holds it. `addresses`: with the passwords that the folder
+        does not keep; else the environment has them (`unmask`).
         """
         config = from_tree(read_config(path))
+        config = _with_passwords(config, addresses)
         folder = cls(path)
         try:
             folder._hold(patience)
@@ -99,6 +106,12 @@ class RunFolder:
         lock.write(str(os.getpid()))
         lock.flush()
         self._lock = lock
+
+
+def write_config(config: Config, path: Path) -> Path:
+    """Without the passwords of its addresses; what a user's data or model needs as one stays, its owner's alone."""
+    secrets = MASK in flatten(to_dict(config)).values()
+    return write_whole(path, to_yaml(config), PRIVATE if secrets else None)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -148,6 +161,16 @@ def one_line_when_full(run_dir: Path) -> Iterator[None]:
 def resume_command(run_dir: Path) -> str:
     """To be pasted into any shell, in any folder."""
     return f"unlocked train --resume {quote(str(run_dir.absolute()))}"
+
+
+def _with_passwords(config: Config, addresses: TrackingConfig | None) -> Config:
+    """With whole addresses in place of masked ones; raises `ConfigError` if they are not known."""
+    found = {}
+    for name in ("uri", "mirror"):
+        stored, given = getattr(config.tracking, name), getattr(addresses, name, None)
+        if stored is not None:
+            found[name] = given if given is not None and redact(given) == stored else unmask(f"tracking.{name}", stored)
+    return replace(config, tracking=replace(config.tracking, **found))
 
 
 def plain(name: str) -> str:

@@ -6,6 +6,10 @@ import os
 import re
 from typing import TextIO
 
+from unlocked.errors import ConfigError
+
+MASK = "***"
+_LOGINS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _SHORTEST = 8  # characters; what is shorter is no secret worth its name, and would be found in ordinary words
 _PATTERNS = (
     (re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)[^/\s'\"<>]*@"), r"\g<1>***@"),
@@ -31,6 +35,27 @@ def redact(text: str) -> str:
         if len(value) >= _SHORTEST and value in text and is_secret(name):
             text = text.replace(value, "***")
     return text
+
+
+def unmask(key: str, address: str) -> str:
+    """The whole address that a file holds without its password; run folders keep none.
+
+    It is taken from the environment, from a variable named after the `key` (tracking.uri: UNLOCKED_TRACKING_URI); of a
+    web address also from MLflow's own, which stand for the login. Raises `ConfigError` that names the variable.
+    """
+    if MASK not in address:
+        return address
+    variable = f"UNLOCKED_{key.upper().replace('.', '_')}"
+    given = os.environ.get(variable)
+    if given is not None and redact(given) == address:
+        return given
+    web = address.startswith(("http://", "https://"))
+    if web and given is None and any(os.environ.get(name) for name in _LOGINS):
+        return address.replace(f"{MASK}@", "")
+    wrong = f"${variable} names another address" if given is not None else "its password is not kept in files"
+    login = f", or {_LOGINS[0]} and {_LOGINS[1]}" if web and key == "tracking.uri" else ""
+    raise ConfigError(f"{key}: {address!r}: {wrong}; set the environment variable {variable} to the whole address"
+                      f"{login}")
 
 
 def is_secret(name: str) -> bool:

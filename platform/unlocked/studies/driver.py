@@ -17,10 +17,10 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unlocked.config import Config, to_dict, to_yaml
+from unlocked.config import Config, to_dict
 from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.needs import keep_needs
-from unlocked.engine.run_folder import plain
+from unlocked.engine.run_folder import plain, write_config
 from unlocked.errors import ConfigError, RunInterrupted
 from unlocked.files import write_whole
 from unlocked.studies.check import check_study
@@ -116,7 +116,7 @@ def sweep(config: Config, *, imports: Sequence[str] = (), watcher: Watcher | Non
         if not held:
             raise ConfigError(f"name: the study {folder} is being run by another process")
         study = Study(folder, config, space)
-        write_whole(folder / "study.yaml", to_yaml(config))  # it says where the record is
+        write_config(config, folder / "study.yaml")  # it says where the record is
         keep_needs(folder, imports)
         study.enqueue(space.grid() if is_grid(config) else config.sweep.enqueue, retry_failed)
         summary = _Sweep(config, space, study, folder, imports, watcher).complete()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unlocked.config import Config, load_config, to_dict
 from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.metrics import higher_is_better
-from unlocked.security import redact
+from unlocked.security import redact, unmask
 from unlocked.studies.search import make_pruner, make_sampler
 from unlocked.studies.space import Point, Space
 from unlocked.tracking import flatten
@@ -237,7 +237,7 @@ def _storage(folder: Path, config: Config, writes: bool) -> BaseStorage:
 
     if config.sweep.storage is not None:
         try:
-            return RDBStorage(config.sweep.storage)
+            return RDBStorage(unmask("sweep.storage", config.sweep.storage))
         except Exception as error:  # of SQLAlchemy, of a driver, of the server
             raise ConfigError(f"sweep.storage: {redact(config.sweep.storage)} cannot be opened: "
                               f"{redact(reason(error))}") from None

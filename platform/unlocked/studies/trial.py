@@ -90,7 +90,8 @@ def _run(config: Config, job: Job, reporter: _Reporter, tracking: StudyTracking,
     done = _summary(folder)
     if done is not None:
         return done
-    return resume(folder, imports=job.imports, reporter=reporter, study=tracking, stop=stop, patience=HELD)
+    return resume(folder, imports=job.imports, reporter=reporter, study=tracking, stop=stop, patience=HELD,
+                  addresses=config.tracking)
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:

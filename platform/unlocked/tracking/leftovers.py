@@ -35,8 +35,9 @@ def sync_leftovers(
 
     A run is left over when its spool is not fully sent (or its MLflow run never closed, or its database is gone),
     nobody writes it, and it is over: it said `finish`, or its process is gone. Each goes to the address it was started
-    with; `uri`, the configured one, only lends that address its password. A server that does not answer within
-    `probe` seconds is left for another time. `wait`: seconds to wait for the writers. Imports no MLflow.
+    with; `uri`, the configured one, only lends that address its password, as the environment does. A server that does
+    not answer within `probe` seconds is left for another time. `wait`: seconds to wait for the writers. Imports no
+    MLflow.
 
     `note` is told, a line each, of what is set aside: runs that this user did not sign, and what cannot be used.
     Neither ends the command, or keeps the other runs from being sent.
@@ -68,8 +69,8 @@ def sync_leftovers(
             given = None if uri in (None, OFF) else resolve_uri(uri, Path(runs_root))
             matches = given is not None and redact(split_credentials(given)[0]) == shown
             address = given if given is not None and matches else resolve_uri(shown, Path(runs_root))
-            if "***" in address or not reachable(address, timeout=probe):
-                continue                          # without its password, or nobody there
+            if not reachable(address, timeout=probe):
+                continue
             writers.append(spawn_writer(run_dirs, ["--give-up", "5"], address))
         except (OSError, UnlockedError) as error:
             note(f"tracking: {run_dirs[0]} is set aside: {reason(error)}")

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from unlocked.security import STORE_PORTS, refuse_store
+from unlocked.security import STORE_PORTS, refuse_store, unmask
 
 OFF = "off"
 URI_VARIABLE = "UNLOCKED_TRACKING_URI"            # hands the writer its address: `ps` shows arguments
@@ -17,13 +17,14 @@ _PLAIN, _ENCODED = "sqlite:///", "sqlite+pysqlite:///"
 def resolve_uri(uri: str | None, runs_root: Path) -> str:
     """The store to use: `uri`, or SQLite under the runs root when None; SQLite paths absolute.
 
-    Raises `ConfigError` for what is no address of a store.
+    Raises `ConfigError` for what is no address of a store, or whose password was masked and is not in the environment.
     """
     if uri == OFF:
         return OFF
     if uri is None:
         return sqlite_uri(runs_root.absolute() / "mlflow.db")
     refuse_store("tracking.uri", uri)
+    uri = unmask("tracking.uri", uri)
     if (database := sqlite_path(uri)) is not None:
         query = _query(uri)
         return sqlite_uri(database.expanduser().absolute()) + (f"?{query}" if query else "")
