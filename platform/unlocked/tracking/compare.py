@@ -18,7 +18,6 @@ from unlocked.tracking.columns import ABSENT, differing, place_names, shown_valu
 from unlocked.tracking.finished import FinishedRun, finished_runs, key_of, named, where
 from unlocked.tracking.identity import TAG_OF
 from unlocked.tracking.statistics import Summary, paired, summarise
-from unlocked_models.registry import unknown
 
 GROUP_BY = ("model", "scheme")
 CONTROL = "frozen"
@@ -229,6 +228,8 @@ def _resolved(runs: Sequence[FinishedRun], metric: str) -> str | None:
 
 
 def _refuse_unknown(runs: Sequence[FinishedRun], metrics: Sequence[str]) -> None:
+    from unlocked_models.registry import unknown  # with which torch comes
+
     known = sorted({key for run in runs for key in run.metrics})
     for metric in metrics:
         if _resolved(runs, metric) is None:
@@ -238,6 +239,8 @@ def _refuse_unknown(runs: Sequence[FinishedRun], metrics: Sequence[str]) -> None
 def _add_differences(section: Section, baseline: str, rows: Sequence[Row]) -> None:
     known = sorted({row.group.get("scheme", ABSENT) for row in rows})
     if baseline not in known:
+        from unlocked_models.registry import unknown
+
         raise ConfigError(f"--baseline: {unknown('scheme', baseline, known)}")
     bases = [row for row in section.rows if row.group.get("scheme") == baseline]
     unclear = False
