@@ -156,13 +156,17 @@ def test_what_is_tested_selected_and_saved_has_them(small, validation):
     tested = {key: value for key, value in summary["metrics"].items() if key.startswith("test/")}
     assert evaluate_run(run_dir)["metrics"] == pytest.approx(tested)
     checkpoint = Checkpoints(run_dir).best() if validation else Checkpoints(run_dir).last()
-    weights = load_file(checkpoint / "model.safetensors")
+    weights, step = load_file(checkpoint / "model.safetensors"), int(checkpoint.name.removeprefix("step-"))
+    if validation:  # by which the best was selected
+        selected = dict(read(run_dir)["val/loss"])[step]
+        found = evaluate_run(run_dir, "validation")["metrics"]["validation/loss"]
+        assert found == pytest.approx(selected, rel=1e-12)
     data = load_data(config)
     network = nn.Sequential(*build_blocks(config, data.example)).double()
     network.load_state_dict(weights)
     batches = TrainBatches(data.train, config.data.batch_size, derive_seed(config.seed, "order"))
-    step, epoch = int(checkpoint.name.removeprefix("step-")), batches.steps_per_epoch
-    expected = by_hand(network, [batches.x(t).double() for t in range(step - epoch, step)])
+    first = step - batches.steps_per_epoch
+    expected = by_hand(network, [batches.x(t).double() for t in range(first, step)])
     above = {name: value for name, value in expected.items() if name.startswith("1.")}
     assert above
     for name, value in above.items():
