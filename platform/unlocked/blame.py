@@ -39,7 +39,9 @@ def is_users(file: str) -> bool:
     """Whether a file is neither of the platform nor of Python and what is installed in it."""
     if file.startswith("<frozen"):
         return False
-    return file.startswith("<") or not any(Path(file).is_relative_to(home) for home in _ELSEWHERE)
+    path = Path(file)
+    installed = "site-packages" in path.parts or "dist-packages" in path.parts
+    return file.startswith("<") or not (installed or any(path.is_relative_to(home) for home in _ELSEWHERE))
 
 
 def _shown(file: str) -> str:

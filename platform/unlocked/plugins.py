@@ -17,6 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from types import FrameType, ModuleType
 
+from unlocked.blame import is_users
 from unlocked.errors import ConfigError, reason
 
 GROUP = "unlocked.plugins"
@@ -39,8 +40,20 @@ def import_module(word: str, source: str) -> str:
         return _import_file(Path(word).expanduser().absolute(), source)
     if not all(part.isidentifier() for part in word.split(".")):
         raise ConfigError(f"{source}: is neither a module's name nor a file ending in .py")
-    _import(word, source)
+    _refuse_hidden(word, _import(word, source), source)
     return word
+
+
+def _refuse_hidden(name: str, module: ModuleType, source: str) -> None:
+    """A file of the working directory that has the name of another module would silently not be imported."""
+    top = name.partition(".")[0]
+    found = _file(sys.modules.get(top, module))
+    if found is not None and is_users(str(found)):
+        return
+    for mine in (Path.cwd() / f"{top}.py", Path.cwd() / top / "__init__.py"):
+        if mine.is_file() and (found is None or found.resolve() != mine.resolve()):
+            raise ConfigError(f"{source}: Python finds another module of this name, {found or 'a part of itself'}, "
+                              f"before {mine.relative_to(Path.cwd())}; give yours another name")
 
 
 def folder_of(name: str) -> str | None:
@@ -69,7 +82,9 @@ def enter(folder: str, path: Sequence[str], names: Sequence[str]) -> None:
     """In a worker: the driver's folder, import path and modules, so that ./data and user code are found as there."""
     with contextlib.suppress(OSError):  # another machine may not have that folder
         os.chdir(folder)
-    sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
+    own = [entry for entry in sys.path if entry not in path]
+    last = [folder] if path and path[-1] == folder else []  # as `search_path.find_here_last` left it
+    sys.path[:] = [*path[:len(path) - len(last)], *own, *last]
     import_modules(names)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlocked.errors import ConfigError
 from unlocked.plugins import import_modules
+from unlocked.search_path import find_here_last
 from unlocked.security import refuse_store
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ def add_import(parser: argparse.ArgumentParser) -> None:
 
 def import_given(arguments: argparse.Namespace) -> None:
     """The modules of --import, found from the working directory as well."""
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    find_here_last()
     arguments.imports = import_modules(arguments.imports)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from unlocked.engine import private_ray
 from unlocked.engine.plan import Plan
 from unlocked.errors import ConfigError, RunFailed, reason
+from unlocked.search_path import ray_job
 from unlocked.security import authenticate
 
 
@@ -28,7 +29,7 @@ def start_ray(workers: int, address: str | None) -> None:
     on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts its own in its place, and a run could not be saved
     try:
         if address:
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(address=address, job_config=ray_job(), logging_level=logging.ERROR, log_to_driver=False)
         else:
             private_ray.start(workers)
     except (ConnectionError, RuntimeError, ValueError) as error:

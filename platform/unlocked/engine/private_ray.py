@@ -20,6 +20,7 @@ from typing import Any
 
 from unlocked.engine.interrupt import ends_at_the_second_signal
 from unlocked.engine.reaper import MARK, clear_leftovers, make_folder, own, remove
+from unlocked.search_path import ray_job
 from unlocked.tracking.folder import identify_process
 
 OBJECT_STORE = 512 * 2**20  # bytes
@@ -53,9 +54,10 @@ def start(workers: int) -> None:
     _private = _Private(folder, reaper, os.getpid())
     try:
         with environment(LOOPBACK | {MARK: str(folder), "RAY_USAGE_STATS_ENABLED": "0"}), loopback():
-            ray.init(address="local", num_cpus=max(os.cpu_count() or 1, workers), include_dashboard=False,
-                     logging_level=logging.ERROR, log_to_driver=False, object_store_memory=OBJECT_STORE,
-                     _temp_dir=str(folder / "r"), _system_config={"enable_metrics_collection": False})
+            ray.init(address="local", job_config=ray_job(), num_cpus=max(os.cpu_count() or 1, workers),
+                     include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False,
+                     object_store_memory=OBJECT_STORE, _temp_dir=str(folder / "r"),
+                     _system_config={"enable_metrics_collection": False})
     except BaseException:
         end()
         raise

@@ -116,7 +116,7 @@ def _start(arguments: list[str], log: Path) -> dict[str, Any]:
     # a raylet waits 20 seconds for its agents to write down ports of their own choice: too short on a busy machine
     agents = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
               "metrics-export-port")
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments,
+    command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", *arguments,
                *(f"--{port}={free_port('0.0.0.0')}" for port in agents)]
     with log.open("ab") as words:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words,

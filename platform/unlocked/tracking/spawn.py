@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from unlocked.network import spare_loopback
+from unlocked.search_path import child_environment
 from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.uris import URI_VARIABLE
 
@@ -20,7 +20,7 @@ def spawn_writer(
 ) -> subprocess.Popen[bytes]:
     """A writer in its own session, so that Ctrl-C reaches the training only; it talks to `writer.log`."""
     command = [sys.executable, "-m", "unlocked.tracking.writer", *map(str, run_dirs), *options]
-    environment = {name: value for name, value in os.environ.items() if name != URI_VARIABLE}
+    environment = {name: value for name, value in child_environment().items() if name != URI_VARIABLE}
     environment["CUDA_VISIBLE_DEVICES"] = ""      # the writer has no business on an accelerator
     spare_loopback(environment)
     if uri is not None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from unlocked.errors import ConfigError, UnlockedError
 from unlocked.files import write_whole
 from unlocked.network import free_port
+from unlocked.search_path import child_environment
 from unlocked.security import ensure_secret, is_loopback, redact, refuse_place
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.finished import NO_DATABASE, NOBODY
@@ -51,7 +52,7 @@ def serve(
         say(f"MLflow runs at {redact(address)}")
         return 0
     check(address, host, port, allowed_hosts)
-    environment = {**os.environ, **MLFLOW_ENVIRONMENT, "PYTHONWARNINGS": "ignore"}
+    environment = {**child_environment(), **MLFLOW_ENVIRONMENT, "PYTHONWARNINGS": "ignore"}
     if not is_loopback(host):
         folder = _login_folder(address, Path(text))
         environment |= login(folder)
