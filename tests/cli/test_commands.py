@@ -76,6 +76,19 @@ def test_a_finished_run_resumes_to_itself(unlocked, tmp_path):
     assert again["metrics"]["test/loss"] == first["metrics"]["test/loss"]
 
 
+def test_a_finished_run_is_trained_longer_as_a_new_run(unlocked, tmp_path):
+    words = ["train", "quickstart", *IN_PROCESS, "tracking.figures=false", "optimizer.schedule=constant", "--json"]
+    first, whole = (json.loads(unlocked(*words, f"train.epochs={n}").out.splitlines()[-1]) for n in (1, 2))
+    done = unlocked("train", "--resume", first["run_dir"], "train.epochs=2", "--json")
+    assert done.code == 0, done.err
+    assert f"a new run of 2 epochs that goes on from {tmp_path}/{first['run_dir']}, which stays as it is" in done.out
+    longer = json.loads(done.out.splitlines()[-1])
+    assert longer["run"] != first["run"]
+    assert longer["metrics"]["test/loss"] == whole["metrics"]["test/loss"]
+    refused = unlocked("train", "--resume", first["run_dir"], "seed=2")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize("what", ["families", "models", "schemes", "data", "tasks", "presets", "matrix"])
 def test_list_shows_every_kind_as_a_table_and_as_json(unlocked, what):
     rows = json.loads(unlocked("list", what, "--json").out)

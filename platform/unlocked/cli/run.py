@@ -25,6 +25,7 @@ def add_train(commands: Any) -> None:
         "  unlocked train my.yaml parallel.stages=4 --dry-run      show modules and places, start nothing\n"
         "  unlocked train my.yaml --import my_models               with models of your own\n"
         "  unlocked train --resume runs/quickstart-cdni-s0-20260101-120000\n"
+        "  unlocked train --resume runs/quickstart-cdni-s0-20260101-120000 train.epochs=40      longer, as a new run\n"
         "  unlocked train --resume s3://bucket/runs/quickstart-cdni-s0-20260101-120000     on another machine\n\n"
         "configuration keys (key: default  # type; meaning):\n" + describe_schema().replace("%", "%%"))
     parser.add_argument("config", nargs="?", help="a preset's name (`unlocked list presets`) or a path ending in .yaml")
@@ -32,7 +33,8 @@ def add_train(commands: Any) -> None:
                         help="changes to the configuration: YAML 1.2 (010 is ten, yes a word), or for a key of type "
                              "str the text as it stands")
     parser.add_argument("--resume", metavar="RUN",
-                        help="go on with a run folder from its last checkpoint, or with its copy (tracking.mirror)")
+                        help="go on with a run folder from its last checkpoint, or with its copy (tracking.mirror); "
+                             "with train.epochs=N for more epochs, as a new run that begins where this one ends")
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
     parser.add_argument("--dry-run", action="store_true", help="print modules, memory and places and stop")
     parser.add_argument("--json", action="store_true", help="end with one JSON line: run id, metrics, steps/s, time")
@@ -71,14 +73,20 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _resume(arguments: argparse.Namespace) -> int:
     from unlocked.cli.progress import Display
+    from unlocked.engine.longer import lengthen
     from unlocked.engine.loop import resume
     from unlocked.engine.mirror import fetch, is_address
 
-    if arguments.config:
+    if arguments.config and "=" not in arguments.config:
         raise ConfigError(f"--resume takes its configuration from the run folder; {arguments.config!r} is too much")
+    changes = [*filter(None, [arguments.config]), *arguments.overrides]
     folder = fetch(arguments.resume, Path("runs")) if is_address(arguments.resume) else Path(arguments.resume)
     folder = folder.absolute()
     with as_begun(arguments, folder), Display(quiet=arguments.quiet) as display:
+        if changes:
+            folder, note = lengthen(folder, changes, arguments.imports)
+            if note:
+                display.note(note)
         summary = resume(folder, imports=arguments.imports, reporter=display, started=arguments.started)
     return _end(arguments, summary, display.tracking)
 

@@ -28,6 +28,7 @@ from unlocked.engine.checkpoint import Checkpoints, Progress, load_weights
 from unlocked.engine.evaluate import load_chain
 from unlocked.engine.group import Group, InProcessGroup, Segment
 from unlocked.engine.interrupt import StopSignal
+from unlocked.engine.longer import lengthened_tags
 from unlocked.engine.mirror import Mirror
 from unlocked.engine.needs import bring, keep_needs
 from unlocked.engine.plan import Plan, first_level, load_data, make_plan
@@ -142,7 +143,8 @@ class _Run:
         if self.study is None:  # which has asked already
             sync_leftovers(self.folder.path.parent, self.config.tracking.uri, note=self.reporter.note)
         tracker = Tracker.start(self.folder.path, self.config.tracking.uri, self.config.tracking.experiment,
-                                flatten(to_dict(self.config)), run_tags(self.plan, self.data, self.imports),
+                                flatten(to_dict(self.config)),
+                                run_tags(self.plan, self.data, self.imports, lengthened_tags(self.folder.path)),
                                 study=self.study)
         self.tracker = tracker
         status: Any = "FAILED"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from unlocked_models.chain import Chain
 from unlocked_models.registry import MODELS
 
 
-def run_tags(plan: Plan, data: DataSet, imports: Sequence[str] = ()) -> dict[str, str]:
+def run_tags(plan: Plan, data: DataSet, imports: Sequence[str] = (), past: Mapping[str, str] | None = None
+             ) -> dict[str, str]:
     """What runs are grouped and filtered by, beside versions and the git commit.
 
-    `config_hash` is equal for the seeds of one experiment alone (`tracking.identity`).
+    `config_hash` is equal for the seeds of one experiment alone (`tracking.identity`). `past`: tags of a run that goes
+    on from another one.
     """
     config = plan.config
     device = config.parallel.device
@@ -41,6 +43,7 @@ def run_tags(plan: Plan, data: DataSet, imports: Sequence[str] = ()) -> dict[str
     tags = collect_tags(device) | {key: str(value) for key, value in own.items()}
     tags |= {"code_digest": code} if code is not None else {}
     tags |= {"accelerator": torch.cuda.get_device_name()} if device == "cuda" and torch.cuda.is_available() else {}
+    tags |= past or {}
     return tags | {"config_hash": config_hash(flatten(to_dict(config)), tags)}
 
 
