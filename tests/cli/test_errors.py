@@ -33,7 +33,7 @@ def assert_one_line(done, code, *words):
     (["optimizer.lr=nan"], ["optimizer.lr"]),
     (["scheme.name=dnii"], ["scheme.name: unknown scheme 'dnii'; did you mean 'dni'?", "known: backprop"]),
     (["model.name=mpl"], ["model.name: unknown model 'mpl'; did you mean 'mlp'?"]),
-    (["model.widths=[3]"], ["model.widths: unknown option of 'mlp'"]),
+    (["model.widths=[3]"], ["model.widths: unknown option of mlp 'widths'"]),
     (["data={name: text, options: {length: 8}}"], ["data.options.file: text needs this option"]),
     (["data.options.pairs=3"], ["data.options.pairs: unknown option of digits 'pairs'"]),
     (["data.name=digit"], ["data.name: unknown data 'digit'; did you mean 'digits'?"]),

@@ -113,11 +113,17 @@ def test_the_configuration_that_the_bad_ones_are_made_from_is_good(tmp_path):
     ("parallel.launcher=rey", ["parallel.launcher", "did you mean 'ray'?"]),
     ("parallel.device=gpu", ["parallel.device", "'gpu'", "auto, cpu, cuda"]),
     # options of a model
-    ("model.hiden=[3]", ["model.hiden: unknown option of 'mlp'", "did you mean 'hidden'?", "dropout"]),
+    ("model.hiden=[3]", ["model.hiden: unknown option of mlp 'hiden'", "did you mean 'hidden'?", "dropout"]),
     ("model.hidden=3", ["model.hidden: 3", "list[int]"]),
     ("model.hidden=[1.5]", ["model.hidden: [1.5]", "list[int]"]),
     ("model.dropout=much", ["model.dropout: 'much'", "float"]),
     ("model.norm=7", ["model.norm: 7", "str"]),
+    # options of a data set
+    ("data.options.width=3", ["data.options.width: unknown option of digits 'width'"]),
+    ("data={name: text, options: {length: 8}}", ["data.options.file: text needs this option"]),
+    ("data={name: text, options: {file: 5}}", ["data.options.file: 5 is not of type str"]),
+    ("data={name: copy, options: {window: wide}}", ["data.options.window: 'wide' is not of type int | None"]),
+    ("data={name: copy, options: {seed: 1}}", ["data.options.seed: copy has no such option; data.seed is one"]),
     # combinations
     ("scheme.lag=2", ["scheme.lag: 2 cannot be used with backprop", "this minibatch's own gradient"]),
     ("parallel.partition=[1, 2]", ["parallel.partition: [1, 2]", "2 modules", "parallel.stages is 1"]),

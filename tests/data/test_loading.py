@@ -1,11 +1,13 @@
 import doctest
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from sklearn.model_selection import train_test_split
 
-from unlocked.data import DATA, RawData, augment, dataset, load, register_data, sampler
+from unlocked.data import DATA, RawData, augment, check_data_options, dataset, load, register_data, sampler
 from unlocked.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -167,6 +169,51 @@ def test_wrong_names_options_and_fractions_are_refused_with_the_nearest_match():
     assert "data.options.width: unknown option of digits" in refused("digits", width=3)
     for fraction in (1.0, -0.1, float("nan")):
         assert refused("digits", validation=fraction).startswith("data.validation: ")
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"length": "abc"}, "data.options.length: 'abc' is not of type int"),
+    ({"length": True}, "data.options.length: True is not of type int"),
+    ({"length": 8.5}, "data.options.length: 8.5 is not of type int"),
+    ({"vocabulary": "abc"}, "data.options.vocabulary: 'abc' is not of type int | None"),
+    ({"vocabulary": [1]}, "data.options.vocabulary: [1] is not of type int | None"),
+    ({"tokens": 5}, "data.options.tokens: 5 is not of type str"),
+    ({"tokens": None}, "data.options.tokens: None is not of type str"),
+])
+def test_options_of_a_wrong_type_are_refused_before_anything_is_read(options, said):
+    assert refused("python_manual", **options) == said
+
+
+def test_options_of_a_set_of_ones_own_are_checked_by_its_annotations():
+    @register_data("made_annotated")
+    def annotated(source, columns: list[int], scale: float = 1.0, where: str | None = None, kind: Any = None,
+                  table: np.ndarray | None = None, file: Path | None = None, free=None):
+        return RawData(X[:, columns] * scale, Y)
+
+    try:
+        assert refused("made_annotated") == "data.options.columns: made_annotated needs this option"
+        assert "data.options.columns: ['a'] is not of type list[int]" in refused("made_annotated", columns=["a"])
+        assert "data.options.where: 3 is not of type str | None" in refused("made_annotated", columns=[0], where=3)
+        assert "data.options.where: 'None' is a word of Python" in refused("made_annotated", columns=[0], where="None")
+        assert "data.options.colums: unknown option of made_annotated 'colums'; did you mean 'columns'?" in refused(
+            "made_annotated", colums=[0])
+        made = load("made_annotated", columns=[0, 1], scale=np.float32(2), kind={"any": 1}, table=X, file="x", free=0)
+        assert made.in_shape == (2,)
+    finally:
+        DATA._entries.pop("made_annotated")
+
+
+def test_an_option_cannot_stand_for_a_key_of_every_set():
+    @register_data("made_open")
+    def takes_any(source, **options):
+        return RawData(X, Y)
+
+    try:
+        check_data_options("made_open", {"anything": 1})
+        with pytest.raises(DataError, match=r"data.options.root: made_open has no such option; data.root"):
+            check_data_options("made_open", {"root": "elsewhere"})
+    finally:
+        DATA._entries.pop("made_open")
 
 
 def test_a_function_that_returns_no_raw_data_is_told_so():

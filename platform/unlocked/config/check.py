@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from unlocked.config.ranges import CHOICES, MOST_WIDTH, RANGES
 from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config
 from unlocked.config.schemes import DEFAULT
 from unlocked.config.typed import text_keys
 from unlocked.errors import ConfigError
+from unlocked.options import check_options, fits
 from unlocked.security import refuse_cluster, refuse_name, refuse_store
 from unlocked_models.registry import GIVEN, MODELS, Registry, unknown
 
 
 def check_values(config: Config) -> None:
     """Everything that can be said without looking at the data. Raises `ConfigError`, one line."""
+    from unlocked.data import check_data_options
+
     _refuse_none(config)
     refuse_name("name", config.name)
     refuse_name("tracking.experiment", config.tracking.experiment)
@@ -30,7 +29,9 @@ def check_values(config: Config) -> None:
     _check_ranges(config)
     _check_choices(config)
     _check_names(config)
-    _check_options("model", MODELS.get(config.model["name"]), config.model, skip=2)
+    name, options = config.model["name"], {key: value for key, value in config.model.items() if key != "name"}
+    check_options("model", name, MODELS.get(name), options, skip=2, hidden=GIVEN)
+    check_data_options(config.data.name, config.data.options, ConfigError)
     _check_combinations(config)
     for scheme, metrics in config.expect.items():
         _check_bounds(f"expect.{scheme}", metrics)
@@ -94,52 +95,6 @@ def _check_names(config: Config) -> None:
     for key, registry, name in named:
         if not isinstance(name, str) or name not in registry:
             raise ConfigError(f"{key}: {unknown(registry.kind, name, registry.names())}")
-
-
-def _check_options(key: str, factory: Callable[..., Any], given: Mapping[str, Any], skip: int) -> None:
-    """The keywords of a model against the factory's signature: names, and types where annotated."""
-    target = factory.__init__ if inspect.isclass(factory) else factory
-    parameters = list(inspect.signature(target).parameters.values())[skip + inspect.isclass(factory):]
-    given_by_data = [p for p in parameters if p.name in GIVEN]
-    known = {p.name: p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD and p not in given_by_data}
-    if len(known) + len(given_by_data) < len(parameters):  # the factory takes **kwargs: it checks for itself
-        return
-    hints = get_type_hints(target)
-    for name, value in given.items():
-        if name == "name":
-            continue
-        if name not in known:
-            near = difflib.get_close_matches(name, list(known), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{key}.{name}: unknown option of {given.get('name', key)!r}{hint} "
-                              f"(known: {', '.join(known) or 'none'})")
-        if name in hints and not fits(value, hints[name]):
-            raise ConfigError(f"{key}.{name}: {value!r} is not of type {type_name(hints[name])}")
-    for name, parameter in known.items():
-        if parameter.default is inspect.Parameter.empty and name not in given:
-            raise ConfigError(f"{key}.{name}: a value is required by {given.get('name', key)!r}")
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value read from YAML is of an annotated type; a whole number is a float, too."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        return any(fits(value, arg) for arg in args)
-    if origin is Literal:
-        return value in args
-    if origin in (list, tuple, Sequence):
-        return isinstance(value, (list, tuple)) and all(fits(v, (args or (Any,))[0]) for v in value)
-    if origin in (dict, Mapping):
-        return isinstance(value, dict) and all(fits(v, (args or (Any, Any))[1]) for v in value.values())
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint) if isinstance(hint, type) else True
-
-
-def type_name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
 
 
 def _check_combinations(config: Config) -> None:

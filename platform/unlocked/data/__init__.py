@@ -6,9 +6,9 @@ A set of your own is one function that returns its arrays; `register_data` shows
 from unlocked.data import sets as _sets  # noqa: F401  (registers the built-in sets)
 from unlocked.data.augment import Augment, parse_augment
 from unlocked.data.dataset import DATA, DataSet, RawData, Split, register_data
-from unlocked.data.loading import load
+from unlocked.data.loading import check_data_options, load
 from unlocked.data.sampler import TrainBatches, eval_rows, in_order
 from unlocked.data.source import DataFile, Source
 
 __all__ = ["DATA", "Augment", "DataFile", "DataSet", "RawData", "Source", "Split", "TrainBatches",
-           "eval_rows", "in_order", "load", "parse_augment", "register_data"]
+           "check_data_options", "eval_rows", "in_order", "load", "parse_augment", "register_data"]

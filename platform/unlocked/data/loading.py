@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from torch import Tensor
 from unlocked.blame import named, place, said
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays, checked_names, checked_splits
-from unlocked.data.dataset import DATA, TEST_FRACTION, DataSet, RawData, Split
+from unlocked.data.dataset import DATA, RESERVED, TEST_FRACTION, DataSet, RawData, Split
 from unlocked.data.source import Source
 from unlocked.errors import DataError, UnlockedError, reason
+from unlocked.options import check_options
 from unlocked.seeding import derive_seed
 from unlocked_models.registry import UnknownName, unknown
 
@@ -80,20 +80,20 @@ def _root(root: str | Path | None) -> Path:
     return Path(root or os.environ.get("UNLOCKED_DATA") or "data").expanduser().absolute()
 
 
+def check_data_options(name: str, options: Mapping[str, Any], error: type[UnlockedError] = DataError) -> None:
+    """Raises `error`, one line, for an option that a registered set does not have, needs, or wants of another type."""
+    for option in options:
+        if option in RESERVED:
+            raise error(f"data.options.{option}: {name} has no such option; data.{option} is one of every set")
+    check_options("data.options", name, DATA.get(name), options, skip=1, error=error)
+
+
 def _reader(name: str, options: dict[str, Any]) -> Callable[..., RawData]:
     try:
         read = DATA.get(name)
     except UnknownName as error:
         raise DataError(f"data.name: {error}") from None
-    _, *accepted = inspect.signature(read).parameters.values()
-    known = [p.name for p in accepted]
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted)
-    for option in options:
-        if option not in known and not takes_any:
-            raise DataError(f"data.options.{option}: {unknown(f'option of {name}', option, known)}")
-    for p in accepted:
-        if p.default is p.empty and p.name not in options and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
-            raise DataError(f"data.options.{p.name}: {name} needs this option")
+    check_data_options(name, options)
     return read
 
 

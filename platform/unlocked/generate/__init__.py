@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.config import from_tree
-from unlocked.config.check import fits, type_name
 from unlocked.engine.run_folder import read_config
 from unlocked.errors import ConfigError
+from unlocked.options import fits, type_name
 from unlocked_models.registry import unknown
 
 # Task -> the function of its runs, imported when it is asked for. Called as `function(run_dir[, inputs], **options)`;

@@ -81,6 +81,8 @@ def test_wrong_episodes_are_one_line():
                           ({"symbols": 0}, "data.options.symbols: 0")):
         with pytest.raises(DataError, match=said):
             load("copy", **options)
+    with pytest.raises(DataError, match=r"data.options.level: 0 is not at least 1"):
+        load("repeat_copy", level=0)
     with pytest.raises(DataError, match="asks for more than 16 repeats"):
         load("repeat_copy", level=40)
 

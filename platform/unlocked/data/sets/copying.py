@@ -33,6 +33,8 @@ def copy(source, level: int = 1, window: int | None = None, symbols: int = 8, ep
 @register_data("repeat_copy", task="language_modelling", family="made")
 def repeat_copy(source, level: int = 1, window: int | None = None, symbols: int = 8, episodes: int = 2048) -> RawData:
     """N symbols R times, then an end; N and R grow in turn with the level: 1 x 1, 2 x 1, 2 x 2, 3 x 2, 3 x 3, ..."""
+    if level < 1:
+        raise DataError(f"data.options.level: {level} is not at least 1")
     if level > 2 * MOST_REPEATS:
         raise DataError(f"data.options.level: {level} asks for more than {MOST_REPEATS} repeats")
     return _episodes(level // 2 + 1, (level + 1) // 2, window, symbols, episodes, ends=True)

@@ -1,0 +1,72 @@
+"""Keyword options of a model or a data set, against the signature of the function that takes them: names and types."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from unlocked.errors import ConfigError, UnlockedError
+from unlocked_models.registry import unknown
+
+
+def check_options(key: str, owner: str, takes: Callable[..., Any], given: Mapping[str, Any], skip: int,
+                  hidden: Sequence[str] = (), error: type[UnlockedError] = ConfigError) -> None:
+    """Raises `error`, one line that begins with `key`, for an option that `takes` does not know, needs, or wants of
+    another type; what has no annotation, or one that no text can be of, may be anything.
+
+    Args:
+        owner: the registered name of `takes`.
+        skip: how many parameters of it are no options.
+        hidden: others that are none.
+    """
+    parameters, kinds = _parameters(takes)[skip:], option_kinds(takes)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    known = {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in hidden}
+    for name, value in given.items():
+        if name not in known and not takes_any:
+            raise error(f"{key}.{name}: {unknown(f'option of {owner}', name, list(known))}")
+        if name in known and not fits(value, kind := kinds.get(name, Any)):
+            raise error(f"{key}.{name}: {value!r} is not of type {type_name(kind)}")
+        if isinstance(value, str) and value == "None" and name in known and fits(None, kind):
+            raise error(f"{key}.{name}: {value!r} is a word of Python; null means no value")
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in given:
+            raise error(f"{key}.{name}: {owner} needs this option")
+
+
+def option_kinds(takes: Callable[..., Any]) -> dict[str, Any]:
+    """The annotated types of the parameters."""
+    try:
+        return get_type_hints(takes.__init__ if inspect.isclass(takes) else takes)
+    except (NameError, TypeError, AttributeError):  # an import for type checkers alone
+        return {}
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from YAML is of an annotated type; a whole number is a float, too."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(fits(value, arg) for arg in args)
+    if origin is Literal:
+        return value in args
+    if origin in (list, tuple, Sequence):
+        return isinstance(value, (list, tuple)) and all(fits(v, (args or (Any,))[0]) for v in value)
+    if origin in (dict, Mapping):
+        return isinstance(value, dict) and all(fits(v, (args or (Any, Any))[1]) for v in value.values())
+    if hint in (int, float):
+        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+    return isinstance(value, hint) if hint in (bool, str, list, tuple, dict, NoneType) else True
+
+
+def type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
+
+
+def _parameters(takes: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Those of a function, or of the initialiser of a class without `self`."""
+    if inspect.isclass(takes):
+        return list(inspect.signature(takes.__init__).parameters.values())[1:]
+    return list(inspect.signature(takes).parameters.values())
