@@ -121,6 +121,7 @@ def test_schemes_that_send_no_gradients_down_train_a_block_without_one(lab, chai
     before = lab.weights(group)
     lab.train(group, 0, 5)
     assert "1.linear.weight" in lab.differ(before, lab.weights(group))
+    assert 0 not in group.probe()  # the true gradient below is zero: nothing to compare with
 
 
 def test_a_module_with_a_loss_of_its_own_below_a_detached_block_still_sends_a_gradient(lab, chain_of):
@@ -171,20 +172,6 @@ def test_a_gradient_missing_from_one_minibatch_ends_the_run_in_one_line(lab, cha
 
     group = lab.start(model=chain_of(Sometimes), parallel=cut(1, 2))
     with pytest.raises(RunFailed, match="module 1: no gradient reached its input, which backprop sends"):
-        lab.train(group, 0, 20)
-
-
-@pytest.mark.parametrize("scheme", ["dfa", "frozen"])
-def test_an_input_changed_in_place_only_now_and_then_ends_the_run_in_one_line(lab, chain_of, scheme):
-    class Sometimes(nn.Module):
-        seen = 0
-
-        def forward(self, h):
-            type(self).seen += 1
-            return h.mul_(0.5) if type(self).seen > 8 else h * 0.5
-
-    group = lab.start(model=chain_of(Sometimes), scheme={"name": scheme, "lag": 0}, parallel=cut(1, 2))
-    with pytest.raises(RunFailed, match=r"module 1 changed its input in place at minibatch \d+"):
         lab.train(group, 0, 20)
 
 

@@ -96,11 +96,36 @@ def test_a_kept_tensor_that_is_changed_in_place_ends_the_run_as_at_lag_0(lab, st
         lab.train(group, 3, 12)
 
 
-def test_at_lag_0_autograd_says_so_itself(lab, start):
-    group = start(ChangesItsOutput, 0)
+@pytest.mark.parametrize("scheme", ["backprop", "cdni", "dfa"])
+def test_at_lag_0_autograd_notices_and_the_run_ends_in_one_line_too(lab, start, scheme):
+    group = start(ChangesItsOutput, 0, scheme)
     layer(group).on = True
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+    with pytest.raises(RunFailed, match=r"^module 0: one of the variables needed .* modified by an inplace operation"):
         lab.train(group, 0, 2)
+
+
+@pytest.mark.parametrize("scheme", ["backprop", "dfa"])
+def test_a_probe_that_meets_a_change_in_place_ends_in_one_line(lab, start, scheme):
+    group = start(ChangesItsOutput, 0, scheme)
+    layer(group).on = True
+    with pytest.raises(RunFailed, match=r"^module 0: one of the variables needed .* modified by an inplace operation"):
+        group.probe()
+
+
+@pytest.mark.parametrize("scheme", ["backprop", "dni", "dfa", "frozen"])
+def test_an_input_that_begins_to_be_changed_in_place_ends_the_run_in_one_line(lab, monkeypatch, scheme):
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
+
+    @register_model("own")
+    def own(in_shape, n_outputs):
+        return [nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh()), ChangesItsInput(), nn.Linear(12, n_outputs)]
+
+    group = lab.start(model={"name": "own"}, scheme={"name": scheme, "lag": 0},
+                      parallel={"stages": 2, "partition": [1, 2]})
+    lab.train(group, 0, 3)
+    group.stages[1].learner.chain[0].on = True
+    with pytest.raises(RunFailed, match=r"^module 1 changed its input in place at minibatch 3; its first block"):
+        lab.train(group, 3, 4)
 
 
 def test_a_block_that_changes_the_output_of_the_one_below_is_noticed_late_too(lab, monkeypatch):

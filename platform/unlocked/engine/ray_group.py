@@ -28,7 +28,7 @@ from unlocked.engine.pulse import Pulse, Watch
 from unlocked.engine.stage import SegmentStats
 from unlocked.engine.statistics import passes
 from unlocked.engine.worker import Introduction, Worker
-from unlocked.errors import ConfigError, DataError, RunFailed
+from unlocked.errors import RunFailed, UnlockedError
 from unlocked.plugins import import_path
 from unlocked.schemes import Alignment
 
@@ -290,9 +290,10 @@ class RayGroup(Group):
                 return beneath  # we are the owner, and live: Ray ends itself, its workers first
             return WorkerFailed(f"a worker died: {self._name(self._rank(died[0]))}: {_last_line(why)}", why,
                                 may_pass="error raised in its creation task" not in why)
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, (ConfigError, DataError)):
-            return cause
+        for failure in failures:  # its own words are the whole story
+            cause = getattr(failure, "cause", None)
+            if isinstance(cause, UnlockedError):
+                return cause
         if network and (hung := self._watch.blame()) is not None:
             return self._hangs(*hung)
         return WorkerFailed(f"a worker failed: {_last_line(str(error))}", str(error), may_pass=bool(network))

@@ -28,6 +28,10 @@ from unlocked.schemes.inputs import SyntheticInput
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked_models.chain import Batch, Chain, carrying, takes_batch
 
+# what autograd says where a block changes a tensor in place
+CHANGED_KEPT = "modified by an inplace operation"  # that its backward pass needs
+CHANGED_LEAF = "a leaf Variable that requires grad is being used in an in-place operation"  # its module's input
+
 
 def rehearse(config: Config, blocks: Sequence[nn.Module], parts: Sequence[Part]) -> None:
     """Raises `ConfigError`, one line, as the module says. Changes the weights' dtype and the buffers of `blocks`."""
@@ -136,7 +140,7 @@ def _check_backward(config: Config, part: Part, chain: Chain, ends: list[Tensor]
     try:
         torch.autograd.backward(live)
     except RuntimeError as error:
-        if not _in_place(error):
+        if CHANGED_KEPT not in str(error):
             return  # as everything else, it is for the run to say
         found = (_backward_alone(block, h, batch)[1] for block, h in zip(chain, inputs, strict=True))
         where = next((_name(i, chain[i - part.start]) for i, bad in enumerate(found, part.start) if bad),
@@ -166,13 +170,8 @@ def _backward_alone(block: nn.Module, h: Tensor, batch: Batch) -> tuple[bool, bo
     try:
         out.sum().backward()
     except RuntimeError as error:
-        return True, _in_place(error)
+        return True, CHANGED_KEPT in str(error)
     return leaf.grad is not None, False
-
-
-def _in_place(error: RuntimeError) -> bool:
-    """Whether autograd found that a tensor which it kept has changed since."""
-    return "modified by an inplace operation" in str(error)
 
 
 def _run(block: nn.Module, h: Tensor, batch: Batch) -> Tensor:

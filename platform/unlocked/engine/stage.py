@@ -20,8 +20,9 @@ from torch import Tensor
 from unlocked.data import DataSet, TrainBatches, parse_augment
 from unlocked.engine.links import Incoming, Late, Outgoing, Queue
 from unlocked.engine.plan import Plan, build_learner, load_data
+from unlocked.engine.rehearsal import CHANGED_KEPT, CHANGED_LEAF
 from unlocked.engine.statistics import averaging, tracking, untouched
-from unlocked.errors import RunFailed
+from unlocked.errors import RunFailed, reason
 from unlocked.optim import lr_factor
 from unlocked.schemes import Alignment, ModuleLearner
 from unlocked.seeding import derive_seed
@@ -150,10 +151,13 @@ class Stage:
             assert self.ends.h_in is not None
             h_in, x = self.ends.h_in.receive(t), None
         version = h_in._version
-        self.learner.step(t, h_in, self._batch(t, x), self)
+        try:
+            self.learner.step(t, h_in, self._batch(t, x), self)
+        except RuntimeError as error:
+            self._end_in_one_line(error, t)
+            raise
         if h_in._version != version:  # the module below may hold it for its own backward pass
-            raise RunFailed(f"module {self.learner.part.index} changed its input in place at minibatch {t}; its first "
-                            f"block has to make a new tensor, such as h = 0.5 * h in place of h.mul_(0.5)")
+            raise RunFailed(self._changed(t))
 
     def _batch(self, t: int, x: Tensor | None) -> Batch:
         """Minibatch t beside h; `x` where it is at hand."""
@@ -171,7 +175,25 @@ class Stage:
             self.learner.absorb_input(late, self._late_inputs.take(late), self._x(late))
         if self._feedback is not None:
             self._feedback_t = late
-            self.learner.absorb(late, self._feedback.take(late), self)
+            message = self._feedback.take(late)
+            try:
+                self.learner.absorb(late, message, self)
+            except RuntimeError as error:
+                self._end_in_one_line(error, late)
+                raise
+
+    def _changed(self, t: int) -> str:
+        return (f"module {self.learner.part.index} changed its input in place at minibatch {t}; its first block has to "
+                f"make a new tensor, such as h = 0.5 * h in place of h.mul_(0.5)")
+
+    def _end_in_one_line(self, error: RuntimeError, t: int) -> None:
+        """Raises `RunFailed` for what autograd says of changes in place, which a block made."""
+        if CHANGED_LEAF in str(error):
+            raise RunFailed(self._changed(t)) from error
+        if CHANGED_KEPT in str(error):
+            said = reason(error).partition(": [")[0]
+            raise RunFailed(f"module {self.learner.part.index}: {said} (minibatch {t}); its block has to make a new "
+                            f"tensor, such as h = 0.5 * h in place of h.mul_(0.5)") from error
 
     def _x(self, t: int) -> Tensor:
         return self._real(self.batches.x(t))
@@ -283,7 +305,11 @@ class Stage:
         return self.learner.probe_loss()
 
     def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, Alignment | None]:
-        return self.learner.probe_backward(delta.to(self.device), e.to(self.device))
+        try:
+            return self.learner.probe_backward(delta.to(self.device), e.to(self.device))
+        except RuntimeError as error:
+            self._end_in_one_line(error, self._t)
+            raise
 
     # state -------------------------------------------------------------------------------------------
 

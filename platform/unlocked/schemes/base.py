@@ -333,6 +333,8 @@ class ModuleLearner(ABC):
         if wanted and probe.out.requires_grad:
             true = [*torch.autograd.grad(probe.out, wanted, delta, allow_unused=True)]
         below = true.pop(0) if probe.h.requires_grad else None
+        if below is None and probe.h.is_floating_point():
+            below = torch.zeros_like(probe.h)  # a block detaches
         with torch.no_grad():
             for buffer, saved in zip(self.chain.buffers(), probe.buffers, strict=True):
                 buffer.copy_(saved)
