@@ -72,3 +72,17 @@ def test_an_encoder_decoder_s_workers_give_what_the_replay_gives(warm, scheme, p
     assert measured == replayed
     for name in replayed_weights:
         torch.testing.assert_close(weights[name], replayed_weights[name], rtol=0, atol=0)
+
+
+def test_feedback_of_the_error_before_the_vocabulary_is_the_same_over_workers(warm):
+    config = load_config("transformer/gpt", [
+        "scheme.name=dfa", "scheme.feedback.granularity=micro", "model.width=16", "data.options.length=8",
+        "parallel.launcher=ray", "parallel.timeout=60"])
+    data = load_data(config)
+    plan = make_plan(config, data)
+    assert plan.parts[0].error_shape == (8, 16)  # of the message, whose outputs are as wide as the vocabulary
+    replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
+    measured, weights = losses_and_weights(warm, plan, data)
+    assert measured == replayed
+    for name in replayed_weights:
+        torch.testing.assert_close(weights[name], replayed_weights[name], rtol=0, atol=0)

@@ -54,3 +54,38 @@ def test_a_model_data_and_scheme_of_ones_own_train_by_import(launcher, tmp_path,
     assert (summary["model"], summary["scheme"], summary["launcher"]) == ("mine", "my_dni", launcher)
     assert summary["metrics"]["test/accuracy"] > 0.8
     assert main(["evaluate", summary["run_dir"], "--import", "own_things"]) == 0
+
+
+IN_PLACE = '''
+from torch import nn
+from unlocked import register_model
+
+class Halves(nn.Module):
+    """In place from the 20th pass on in training: nobody can foresee it."""
+    passes = 0
+
+    def forward(self, h):
+        self.passes += self.training
+        return h.mul_(0.5) if self.training and self.passes > 20 else h * 0.5
+
+@register_model("halving")
+def halving(in_shape, n_outputs):
+    return [nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh()), Halves(), nn.Linear(12, n_outputs)]
+'''
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("launcher", ["inprocess", pytest.param("ray", marks=pytest.mark.ray)])
+def test_a_block_that_changes_its_input_in_place_ends_a_run_in_the_same_line_everywhere(launcher, tmp_path, monkeypatch,
+                                                                                        capsys, request):
+    if launcher == "ray":
+        request.getfixturevalue("cluster")
+    (tmp_path / "in_place.py").write_text(IN_PLACE)
+    monkeypatch.chdir(tmp_path)
+    code = main(["train", "quickstart", "--import", "in_place", "model={name: halving}", "scheme.name=dfa",
+                 f"parallel.launcher={launcher}", "parallel.stages=2", "parallel.partition=[1,2]", "train.epochs=2",
+                 "train.probe_every=0", "parallel.threads=1", "tracking.uri=off", "--quiet"])
+    said = capsys.readouterr().err
+    assert code == 1, said
+    assert "Traceback" not in said
+    assert said.strip().splitlines()[-1].startswith("unlocked: module 1 changed its input in place at minibatch 20;")

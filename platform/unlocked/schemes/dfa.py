@@ -7,11 +7,19 @@ Nokland 2016, "Direct Feedback Alignment Provides Learning in Deep Neural Networ
 with B_l drawn once from the seed and never learned. The gradient g_l is injected at the output of block l;
 inside the block autograd applies phi', so any layer type may stand there. The output block gets e itself:
 its update is backprop's. No gradient passes from a block to the one below, so those products are not
-computed. With `granularity: module` feedback arrives behind modules alone, where dni's gradients arrive too, and
-autograd goes through the blocks of each. With `granularity: layer` feedback also arrives behind every nonlinearity
-inside a block, and behind every layer that asks for it by `feedback_point = True`, such as attention: of a
-Transformer's layer then attention, the inner layer of the feed-forward network and the sum behind it each learn from a
-feedback of their own (Launay et al. 2020, arXiv:2006.12878: micro; block is their macro).
+computed.
+
+Where feedback arrives (`granularity`; `taps` has the details). Ours are `block`, behind every block; `module`, behind
+modules alone, where dni's gradients arrive too, with autograd through the blocks of each; and `layer`, also behind
+every nonlinearity inside a block and every layer with `feedback_point = True`: of a Transformer's layer then
+attention, the inner layer of the feed-forward network and the sum behind it each learn from a feedback of their own.
+Under `module` a chain of two modules has one random feedback, behind the lower one; the upper module is trained by
+exact backprop.
+
+Launay et al. 2020 (arXiv:2006.12878) did something else with Transformers, here `macro` and `micro`: e is the gradient
+at the last hidden state, before the projection to the vocabulary; nothing arrives behind the embedding, which learns
+with the first layer; and feedback arrives behind each layer, or behind its first norm, its activation and its second
+norm. Their B are slices of one matrix (`shared_layers`).
 
 Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
 position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
@@ -22,13 +30,14 @@ every position of a sequence gets, as from a head that pools them: weights share
 feedback.
 
 B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l (at one
-position or pixel, where B_l is of one). With `shared_layers` all B_l are the first d_l columns of one matrix, scaled by
-their own d_l (Launay et al. 2019, arXiv:1906.04554). Where blocks add to a residual stream, the true gradients of their
-outputs are nearly the same, and so are then these.
+position or pixel, where B_l is of one). With `shared_layers` all B_l are the first d_l columns of one matrix, scaled
+by their own d_l (Launay et al. 2019, arXiv:1906.04554; in 2020 all by the largest d_l). Where blocks add to a residual
+stream, the true gradients of their outputs are nearly the same, and so are then these.
 
-Lag: e of minibatch t-D is consumed at step t. What the backward needs is *stashed*: activations, and copies
-of the few weights and buffers it reads, as they were at step t-D. So a late update is the exact DFA gradient of its own
-minibatch at the weights of its own forward pass.
+Lag: e of minibatch t-D is consumed at step t. What the backward needs is *stashed*: activations, and copies of the few
+weights and buffers it reads, as they were at step t-D. So a late update is the exact DFA gradient of its own minibatch
+at the weights of its own forward pass. An activation that a block has changed in place since ends the run, as autograd
+has it.
 """
 
 from __future__ import annotations
