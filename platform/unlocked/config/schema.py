@@ -66,9 +66,7 @@ class FeedbackConfig:
     distribution: str = "uniform"  # uniform | normal
     scale: float = 1.0  # times 1/sqrt(size of the hidden layer)
     seed: int | None = None  # null: from the run's seed
-    # block | module: feedback behind modules alone | layer: also behind nonlinearities and attention inside a block;
-    # of Transformers with post norm, as Launay et al. 2020, macro: behind their layers | micro: inside them, too
-    granularity: str = "block"
+    granularity: str = "block"  # feedback behind: block | module | layer inside; macro | micro of Launay et al. 2020
     shared_positions: bool = False  # one B_l for all positions of a sequence, where the output has none
     shared_layers: bool = False  # one matrix for all layers, each of which takes as much of it as it is wide
 
