@@ -16,7 +16,7 @@ from unlocked.network import spare_loopback
 from unlocked.security import redact
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.identity import PLACE, TAG_OF, config_hash, identity
-from unlocked.tracking.sink import init_lock
+from unlocked.tracking.store import WAY_OUT, opening
 from unlocked.tracking.uris import reachable, resolve_uri, sqlite_path
 
 NO_DATABASE = "no tracking database at {}; train something first: unlocked train quickstart"
@@ -129,9 +129,10 @@ def _search(source: str | Path, experiment: str | None) -> list[Any]:
         os.environ.setdefault(name, value)
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        with init_lock(uri):
+        with opening(uri):
             client = MlflowClient(uri)
             known = {found.name: found.experiment_id for found in client.search_experiments()}
         if experiment is not None and experiment not in known:
@@ -145,9 +146,10 @@ def _search(source: str | Path, experiment: str | None) -> list[Any]:
             runs += page
             if not (token := page.token):
                 return runs
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         reason = redact(" ".join(str(error).split()))[:200]
-        raise UnlockedError(f"cannot read runs from {redact(uri)}: {reason}") from error
+        way_out = f"; {WAY_OUT}" if sqlite_path(uri) is not None else ""
+        raise UnlockedError(f"cannot read runs from {redact(uri)}: {reason}{way_out}") from error
 
 
 def _address(source: str | Path) -> str:

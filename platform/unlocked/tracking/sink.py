@@ -7,8 +7,6 @@ artifacts overwrite themselves.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import posixpath
 import re
 import sys
@@ -16,14 +14,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from unlocked import strict_json
 from unlocked.security import is_signed, redact, sign
-from unlocked.tracking.folder import TrackingFolder, locked, read_json, write_json
-from unlocked.tracking.uris import artifact_root, sqlite_path
+from unlocked.tracking.folder import TrackingFolder, read_json, write_json
+from unlocked.tracking.store import opening
+from unlocked.tracking.uris import artifact_root
 
 # Limits of MLflow 3.17 (mlflow/utils/validation.py); text is cut in bytes, to be safe
 METRICS_PER_BATCH, ENTRIES_PER_BATCH = 1000, 100
@@ -61,7 +59,7 @@ class Sink:
         """Connect and have a run; True when it is new, so that everything must be sent again."""
         from mlflow.tracking import MlflowClient
 
-        with init_lock(self.uri):                 # migrations of several first users collide
+        with opening(self.uri):                   # migrations of several first users collide
             self._client = MlflowClient(self.uri)
             experiment_id = self._experiment_id()
         known = read_json(self._files.mlflow)
@@ -231,22 +229,6 @@ def warn(text: str) -> None:
     """One line in the writer's log."""
     line = " ".join(redact(str(text)).split())
     print(time.strftime("%H:%M:%S"), line[:1000], file=sys.stderr, flush=True)
-
-
-@contextmanager
-def init_lock(uri: str) -> Iterator[None]:
-    """Held while a database is opened for the first time: MLflow's migrations do not bear company."""
-    if uri.startswith(("http://", "https://")):
-        yield
-        return
-    database = sqlite_path(uri)
-    if database is None:
-        name = hashlib.sha256(uri.encode()).hexdigest()[:16]
-        lock = Path(tempfile.gettempdir()) / f"unlocked-tracking-{os.getuid()}-{name}.lock"
-    else:
-        lock = database.with_name(database.name + ".lock")
-    with locked(lock):
-        yield
 
 
 def _entity_key(key: str) -> str:

@@ -26,7 +26,7 @@ from unlocked.search_path import child_environment
 from unlocked.security import ensure_secret, is_loopback, redact, refuse_place
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.finished import NO_DATABASE, NOBODY
-from unlocked.tracking.sink import init_lock
+from unlocked.tracking.store import opening
 from unlocked.tracking.uris import reachable, resolve_uri, sqlite_path, sqlite_uri
 
 _LOOPBACK = ("127.0.0.1", "localhost")
@@ -57,7 +57,7 @@ def serve(
         folder = _login_folder(address, Path(text))
         environment |= login(folder)
         say(f"login: admin, password in {folder / 'password'}; it travels as plain text: put TLS or a tunnel in front")
-    with init_lock(address):                      # a run may be creating the tables right now
+    with opening(address):                       # a run may be creating the tables right now
         command = server_command(address, host, port, allowed_hosts)
     server = subprocess.Popen(command, env=environment, start_new_session=True)
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
