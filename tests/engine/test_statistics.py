@@ -147,6 +147,21 @@ def test_buffers_that_other_layers_move_in_training_stay(lab):
     assert [float(stage.learner.chain[0][-1].passes) for stage in group.stages] == [6, 6]
 
 
+def test_layers_that_carry_their_state_go_on_from_the_one_they_had(lab):
+    """And pass it from one minibatch to the next, as in training, until a stream begins."""
+    data = lab.stream(n=48)
+    plain, estimated = (lab.start(data, model={"name": "rnn", "carry": True, "hidden": [6, 5], "embedding": 4},
+                                  scheme={"name": "cdni", "synthetic_inputs": True}, parallel={"stages": 2})
+                        for _ in range(2))
+    for group in (plain, estimated):
+        lab.train(group, 0, 4)
+    first = estimated.stages[0].estimate(range(4), 0)
+    again = [estimated.stages[0].estimate(range(t, t + 1), t)[0] for t in range(4)]
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))  # in pieces too
+    assert not torch.equal(first[1], estimated.stages[0].estimate(range(1, 2), 0)[0])  # where a state is lost
+    assert lab.train(plain, 4, 8) == lab.train(estimated, 4, 8)
+
+
 @pytest.mark.parametrize("validation", [0, 0.2])
 def test_what_is_tested_selected_and_saved_has_them(small, validation):
     """The metrics of the run are those of its saved weights, whose statistics a plain pass over the data finds too."""

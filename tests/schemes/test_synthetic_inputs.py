@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from unlocked.config.schema import InputModelConfig
+from unlocked.engine.plan import describe
 from unlocked.errors import ConfigError
 from unlocked.schemes.inputs import SyntheticInput
 
@@ -102,3 +103,16 @@ def test_a_guess_of_a_sequence_looks_at_each_position_alone():
 def test_schemes_without_synthetic_gradients_refuse_synthetic_inputs(lab):
     with pytest.raises(ConfigError, match=r"scheme\.synthetic_inputs: true needs .*dni, cdni.*, not dfa"):
         lab.start(**settings("dfa"))
+
+
+def test_a_dry_run_counts_what_every_module_really_trains(lab):
+    group = lab.start(**settings(stages=3))
+    rows = describe(group.stages[0].plan)
+    for row, stage in zip(rows, group.stages, strict=True):
+        learner = stage.learner
+        held = [sum(p.numel() for p in model.parameters()) if model is not None else 0
+                for model in (learner.chain, learner.sg, learner.inputs)]
+        assert [row[key] for key in ("parameters", "sg_parameters", "input_parameters")] == held
+        kept = 8 * learner.part.out_shape[0] * (stage.plan.lag + 1)
+        assert row["memory_bytes"] == 8 * (4 * sum(held) + kept)  # float64; all by Adam: weight, gradient, two moments
+    assert [row["input_parameters"] > 0 for row in rows] == [False, True, True]

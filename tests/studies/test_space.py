@@ -183,7 +183,8 @@ def test_series_of_modules_are_looked_for_in_the_first_trial_that_ends(study, me
     checked(study("sweep.space.scheme.name=[cdni,dfa]", f"sweep.metric={metric}"))
 
 
-@pytest.mark.parametrize(("preset", "trials"), [("studies/lag", 81), ("studies/sg_forms", 18)])
+@pytest.mark.parametrize(("preset", "trials"), [("studies/lag", 81), ("studies/sg_forms", 18),
+                                               ("studies/inputs", 24)])
 def test_the_studies_that_are_shipped_can_run(preset, trials):
     config = load_config(preset)
     assert len(names(config)) == trials

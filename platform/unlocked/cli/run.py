@@ -108,12 +108,14 @@ def _dry_run(config: Any) -> int:
     plan = plan_run(config, load_data(config))
     table = PlainTable(title=f"{config.model['name']} under {config.scheme.name}: {plan.modules} modules x "
                              f"{config.parallel.replicas} replicas, {plan.schedule}")
-    for heading in ("module", "blocks", "params", "SG params", "cost", "memory", "sends", "place"):
+    guesses = ["I params"] if config.scheme.synthetic_inputs else []
+    for heading in ("module", "blocks", "params", "SG params", *guesses, "cost", "memory", "sends", "place"):
         table.add_column(heading, justify="right")
     for row in describe(plan):
         ranks = [row["stage"] * config.parallel.replicas + r for r in range(config.parallel.replicas)]
         place = "here" if plan.launcher == "inprocess" else f"worker {', '.join(map(str, ranks))}"
         table.add_row(str(row["module"]), row["blocks"], f"{row['parameters']:,}", f"{row['sg_parameters']:,}",
+                      *(f"{row['input_parameters']:,}" for _ in guesses),
                       f"{row['cost_share']:.0%}", f"{row['memory_bytes'] / 2**20:.1f} MiB",
                       "x".join(map(str, row["out_shape"])), place)
     console = plain_console()

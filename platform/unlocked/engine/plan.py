@@ -18,6 +18,7 @@ from unlocked.engine.rehearsal import rehearse
 from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner, Part
 from unlocked.schemes.dni import DNI
+from unlocked.schemes.inputs import make_input_model
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 from unlocked.tasks import TASKS, Task
@@ -295,20 +296,28 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
     rows = []
     for part in plan.parts:
         parameters = sum(plan.parameters[part.start:part.stop])
-        sg = 0
-        if issubclass(plan.scheme, DNI) and not part.is_last:
+        sg = inputs = 0
+        if issubclass(plan.scheme, DNI):
             with torch.device("meta"):
-                model = plan.scheme.make_sg(plan.config, part.out_shape, plan.make_task(), plan.example)
-            sg = sum(p.numel() for p in model.parameters())
-        copies = 2 + moments[plan.config.optimizer.name]  # weights, gradients, optimiser state
+                if not part.is_last:
+                    sg = _size(plan.scheme.make_sg(plan.config, part.out_shape, plan.make_task(), plan.example))
+                if plan.config.scheme.synthetic_inputs and not part.is_first:
+                    inputs = _size(make_input_model(plan.config, part))
+        # weights, gradients, optimiser state
+        copied = sum(n * (2 + moments[name]) for n, name in (
+            (parameters, plan.config.optimizer.name), (sg, plan.config.scheme.sg.optimizer), (inputs, "adam")))
         kept = batch * torch.Size(part.out_shape).numel() * (plan.lag + 1)
         rows.append({
             "module": part.index, "stage": plan.placement[part.index], "blocks": f"{part.start}-{part.stop - 1}",
-            "parameters": parameters, "sg_parameters": sg, "cost_share": sum(plan.costs[part.start:part.stop]) / total,
-            "memory_bytes": width * ((parameters + sg) * copies + kept),
+            "parameters": parameters, "sg_parameters": sg, "input_parameters": inputs,
+            "cost_share": sum(plan.costs[part.start:part.stop]) / total, "memory_bytes": width * (copied + kept),
             "out_shape": part.out_shape,
         })
     return rows
+
+
+def _size(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
 
 
 def _build(config: Config, data: DataSet) -> list[nn.Module]:

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from unlocked.config.schema import Config, OptimizerConfig
 from unlocked.optim import build_optimizer
 from unlocked.schemes.base import ModuleLearner, Part, Ports, backward, register_scheme
-from unlocked.schemes.inputs import SyntheticInput
+from unlocked.schemes.inputs import make_input_model
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
@@ -69,8 +69,7 @@ class DNI(ModuleLearner):
             self.learns_inputs = True
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(derive_seed(config.seed, "inputs", part.start))
-                guess = SyntheticInput(config.scheme.inputs, part.example.in_shape, part.in_shape,
-                                       part.example.vocabulary)
+                guess = make_input_model(config, part)
             self.inputs = guess.to(self.device, self.dtype)
             lr = config.scheme.inputs.lr or config.optimizer.lr
             self.inputs_optimizer = build_optimizer(OptimizerConfig(name="adam", lr=lr), self.inputs.parameters())

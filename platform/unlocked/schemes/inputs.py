@@ -10,7 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlocked.config.schema import InputModelConfig
+from unlocked.config.schema import Config, InputModelConfig
+from unlocked.schemes.base import Part
+
+
+def make_input_model(config: Config, part: Part) -> SyntheticInput:
+    """I of one module, which is not the first."""
+    return SyntheticInput(config.scheme.inputs, part.example.in_shape, part.in_shape, part.example.vocabulary)
 
 
 class SyntheticInput(nn.Module):
