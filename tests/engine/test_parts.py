@@ -3,6 +3,7 @@ have different numbers of targets."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -87,3 +88,20 @@ def test_parts_with_as_many_targets_as_examples_are_means_of_their_own(lab):
     task = TASKS.get("classification")()
     output, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
     assert torch.equal(task.part_loss(output[:2], target[:2], target), task.loss(output[:2], target[:2]))
+
+
+def test_averaging_over_replicas_is_communication_and_no_work_of_m(lab, monkeypatch):
+    ahead = [0.0]
+    real = time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: real() + ahead[0])
+    group = lab.start(model={"name": "mlp", "hidden": [6]}, scheme={"name": "cdni"}, parallel={"stages": 2})
+
+    def slow(parameters):
+        ahead[0] += 1000.0  # seconds
+
+    for stage in group.stages:
+        stage.learner.reduce = slow
+    ((first, last),) = group.run([(0, 3)], group.stages[0].plan.total_steps)
+    assert 4000 <= first.sent < 5000  # three updates of the module, and one of M at lag 2
+    assert 3000 <= last.sent < 4000
+    assert first.sg < 1000

@@ -37,7 +37,7 @@ class SegmentStats:
     stop: int
     seconds: float
     waited: float  # for messages, or for room to send one
-    sent: float  # in handing messages over
+    sent: float  # in handing messages over, and in averaging gradients over replicas
     sg: float = 0.0  # on synthetic gradients and inputs: a part of `computed`
     series: dict[str, list[float]] = field(default_factory=dict)  # per step
     others: float = 0.0  # on other modules of the same worker
@@ -236,7 +236,7 @@ class Stage:
         return sum(link.waited for link in self._links())
 
     def _sent(self) -> float:
-        return sum(link.sent for link in self._links())
+        return sum(link.sent for link in self._links()) + self.learner.averaging_seconds
 
     # evaluation and probe ----------------------------------------------------------------------------
 

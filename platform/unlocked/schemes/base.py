@@ -13,6 +13,7 @@ over K workers.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -134,6 +135,7 @@ class ModuleLearner(ABC):
         self.optimizer = build_optimizer(config.optimizer, self.trainable) if self.trainable else None
         self.reduce: Callable[[list[nn.Parameter]], None] | None = None  # averages gradients over replicas
         self.series: dict[str, list[Tensor]] = {}  # metrics of the steps since the last read, on the device
+        self.averaging_seconds = 0.0  # so far, on `reduce`: in sending, and in waiting for the other replicas
         self.sg_seconds = 0.0  # so far, on what the scheme predicts and learns beside the module itself
         self.carrying = carrying([chain])  # layers that go on where the last minibatch ended
         self.time: TimeGradients | None = None
@@ -265,7 +267,9 @@ class ModuleLearner(ABC):
         """Averages the gradients over the replicas, clips them where asked, and steps."""
         parameters = optimizer.param_groups[0]["params"]
         if self.reduce is not None:
+            begin = time.perf_counter()
             self.reduce(parameters)
+            self.averaging_seconds += time.perf_counter() - begin
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, clip_norm)
         optimizer.step()

@@ -119,7 +119,7 @@ class DNI(ModuleLearner):
         """`message` is the gradient that module k+1 found at its input on minibatch t: M's target."""
         assert self.sg is not None
         assert self.sg_optimizer is not None
-        begin = time.perf_counter()
+        begin = self._clock()
         h_k, c, prediction = self.kept.popleft()
         if prediction is None:
             prediction = self._predict(h_k, c)
@@ -132,18 +132,22 @@ class DNI(ModuleLearner):
             return
         prediction.backward(gradient)
         self.apply(self.sg_optimizer)
-        self.sg_seconds += time.perf_counter() - begin
+        self.sg_seconds += self._clock() - begin
 
     def absorb_input(self, t: int, h_in: Tensor, x: Tensor) -> None:
         assert self.inputs is not None
         assert self.inputs_optimizer is not None
-        begin = time.perf_counter()
+        begin = self._clock()
         guess = self.inputs(x)
         error = h_in - guess.detach()
         guess.backward(error * (-2 / len(x)))
         self.record("inputs", error.square_().sum() / len(x))
         self.apply(self.inputs_optimizer)
-        self.sg_seconds += time.perf_counter() - begin
+        self.sg_seconds += self._clock() - begin
+
+    def _clock(self) -> float:
+        """Seconds that stand still while gradients are averaged over replicas."""
+        return time.perf_counter() - self.averaging_seconds
 
     def _context(self, batch: Batch, like: Tensor) -> Tensor | None:
         return None
