@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import math
 from itertools import count
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from unlocked.cli.main import main
 from unlocked.errors import ConfigError
 from unlocked.tracking import compare, render, sections, to_csv
 from unlocked.tracking.finished import FinishedRun
@@ -137,6 +139,12 @@ def test_data_sets_and_tasks_have_tables_of_their_own_each_by_what_its_task_foll
         ("digits, classification", "test/accuracy"), ("text, language_modelling", "test/loss")]
     assert [row.group["scheme"] for row in found[1].rows] == ["dfa", "backprop"]  # the lower loss first
     assert {row.group["dataset"] for row in compare("runs")} == {"digits", "text"}
+    assert "dataset" not in compare("runs", conditions=["dataset=text"])[0].group
+
+
+def test_the_run_of_a_study_itself_is_no_run(store):
+    store += [run(0.9), run({"test/accuracy": 0.95}, unlocked__kind="study", dataset="", task="")]
+    assert [row.values("test/accuracy") for row in compare("runs", trials=True)] == [[0.9]]
 
 
 @pytest.mark.parametrize(("known", "first"), [
@@ -189,6 +197,11 @@ def test_a_condition_that_nothing_can_fulfil_is_one_line(store, condition, messa
     store.append(run(0.9))
     with pytest.raises(ConfigError, match=f"^--where: {message}"):
         compare("runs", conditions=[condition])
+
+
+def test_a_short_key_means_the_one_in_which_the_runs_differ(store):
+    store += [run(0.9), run(0.8, {"optimizer.lr": "0.01"})]
+    assert [row.values("test/accuracy") for row in compare("runs", conditions=["lr=1e-2"])] == [[0.8]]
 
 
 def test_rows_are_sorted_by_a_key_or_another_metric_when_asked(store):
@@ -268,3 +281,31 @@ def test_the_csv_of_several_tables_holds_every_key_interval_and_difference(store
     assert "test/accuracy 95% low" in lines[0]
     assert "test/accuracy difference" in lines[0]
     assert len(lines) == 4
+
+
+def test_the_command_shows_writes_and_draws_the_two_rows(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    store += [run(0.925), run(0.109, {"train.epochs": "1", "data.augment": "[flip]"})]
+    assert main(["compare", "--csv", "t.csv", "--plot", "p.png", "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [[cell.strip() for cell in line.split("│")[3:7]] for line in lines if "│" in line] == [
+        ["[]", "30", "1", "92.5% (1 seed)"], ["[flip]", "1", "1", "10.9% (1 seed)"]]
+    assert [row["group"]["train.epochs"] for row in json.loads(lines[-1])] == ["30", "1"]
+    assert (tmp_path / "t.csv").read_text().count("\n") == 3
+    assert (tmp_path / "p.png").exists()
+    assert main(["compare", "--where", "epochs=1", "--metric", "accuracy"]) == 0
+    assert capsys.readouterr().out.count("backprop") == 1
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--where", "x"], "--where: 'x' is not key=value"), (["--metric", "acc"], "--metric: unknown metric 'acc'"),
+    (["--baseline", "dni"], "--baseline: unknown scheme 'dni' (known: backprop)"),
+    (["--name", "nothing"], "compare: no finished run matches"), (["--sort", "x"], "--sort: no run has"),
+    (["--plot", "p.png"], "--plot: there is a table each of digits, classification; text, classification")])
+def test_what_the_command_cannot_do_is_one_line(store, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    store += [run(0.9), run(0.8, dataset="text")]
+    assert main(["compare", *words]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1

@@ -65,7 +65,7 @@ def compare(arguments: argparse.Namespace) -> int:
                           f"--where dataset=...")
     many = len(found) > 1
     for section in found:
-        wide_console().print(render(
+        wide_console(400).print(render(
             section.rows, section.metrics, title=section.title if many else None, notes=section.notes,
             hide=("dataset", "task") if many else (), baseline=arguments.baseline))
     rows = [row for section in found for row in section.rows]

@@ -98,26 +98,28 @@ def sections(source: str | Path, experiment: str | None = None, group_by: Sequen
     where it was another place. Raises ConfigError for an unknown experiment, key or metric, UnlockedError when there is
     no database.
     """
-    runs = [run for run in finished_runs(source, experiment) if trials or not run.is_trial]
+    runs = [run for run in finished_runs(source, experiment) if not run.is_study and (trials or not run.is_trial)]
     runs = where(named(runs, names) if names else runs, conditions)
     lead = [TAG_OF.get(known, known) for known in (key_of(runs, key, "group-by") for key in group_by)]
     by_section: dict[tuple[str, ...], list[FinishedRun]] = {}
     for run in runs:
         by_section.setdefault(tuple(run.word(key) for key in _SECTION), []).append(run)
-    found = []
+    found: list[Section] = []
+    titles: list[tuple[str, ...]] = []
     for key in sorted(by_section):
         of_section = by_section[key]
         wanted = [_resolved(of_section, metric) for metric in metrics] if metrics else _usual(of_section)
         known = list(dict.fromkeys(metric for metric in wanted if metric is not None))
         rows, notes, shown = _rows(of_section, lead, known)
         if rows:
-            if len(by_section) > 1:
-                for row in rows:
-                    row.group = dict(zip(_SECTION, key, strict=True)) | row.group
             found.append(Section(", ".join(filter(None, key)), shown, rows, notes))
+            titles.append(key)
     if metrics and runs:
         _refuse_unknown(runs, metrics)
-    for section in found:
+    for key, section in zip(titles, found, strict=True):
+        if len(found) > 1:
+            for row in section.rows:
+                row.group = dict(zip(_SECTION, key, strict=True)) | row.group
         if baseline is not None:
             _add_differences(section, baseline, [row for other in found for row in other.rows])
         _sort(section, runs, sort)

@@ -32,6 +32,7 @@ class FinishedRun:
         self.metrics: dict[str, float] = run.data.metrics
         self.started = run.info.start_time or 0
         self.is_trial = "mlflow.parentRunId" in self.tags or "unlocked.parent" in self.tags
+        self.is_study = self.tags.get("unlocked.kind") == "study"  # the parent of its trials, which trained nothing
         self.seed = self.word("seed") or "-"
         self.identity = identity(self.params, self.tags)
         self.hash = self.tags.get("config_hash") or config_hash(self.params, self.tags)
@@ -97,13 +98,15 @@ def where(runs: Sequence[FinishedRun], conditions: Sequence[str]) -> list[Finish
 
 
 def key_of(runs: Sequence[FinishedRun], key: str, source: str) -> str:
-    """The tag or configuration key that a word means: itself, or the only one that ends in it."""
+    """The tag or configuration key that a word means: itself, or the only one that ends in it; of several the only one
+    in which the runs differ."""
     known = {name for run in runs for name in (*run.tags, *run.params)}
     if not runs or key in known or TAG_OF.get(key) in known:
         return key
     longer = sorted(name for name in known if name.endswith(f".{key}") and not name.startswith("changed."))
-    if len(longer) == 1:
-        return longer[0]
+    varying = [name for name in longer if len({run.word(name) for run in runs}) > 1]
+    if len(longer) == 1 or len(varying) == 1:
+        return (varying or longer)[0]
     if longer:
         raise ConfigError(f"{source}: {key} may be {', '.join(longer)}; give more of it")
     near = difflib.get_close_matches(key, known, n=1)
