@@ -12,6 +12,7 @@ from unlocked.errors import ConfigError
 
 if TYPE_CHECKING:
     from unlocked.config.schema import TrackingConfig
+    from unlocked.engine.plan import Plan
 
 
 def add_train(commands: Any) -> None:
@@ -80,8 +81,15 @@ def _resume(arguments: argparse.Namespace) -> int:
     if arguments.config and "=" not in arguments.config:
         raise ConfigError(f"--resume takes its configuration from the run folder; {arguments.config!r} is too much")
     changes = [*filter(None, [arguments.config]), *arguments.overrides]
+    looks = "--dry-run" if arguments.dry_run else "--print-config" if arguments.print_config else None
+    if looks and changes:
+        raise ConfigError(f"{looks}: shows a run as it stands; leave {' '.join(changes)} out")
+    if looks and is_address(arguments.resume):
+        raise ConfigError(f"{looks}: looks at a run folder of this machine; {arguments.resume} would be fetched to one")
     folder = fetch(arguments.resume, Path("runs")) if is_address(arguments.resume) else Path(arguments.resume)
     folder = folder.absolute()
+    if looks:
+        return _look(arguments, folder)
     with as_begun(arguments, folder), Display(quiet=arguments.quiet) as display:
         if changes:
             folder, note = lengthen(folder, changes, arguments.imports)
@@ -89,6 +97,23 @@ def _resume(arguments: argparse.Namespace) -> int:
                 display.note(note)
         summary = resume(folder, imports=arguments.imports, reporter=display, started=arguments.started)
     return _end(arguments, summary, display.tracking)
+
+
+def _look(arguments: argparse.Namespace, folder: Path) -> int:
+    """What --resume would go on with; nothing is trained, held or written."""
+    from unlocked.config import from_tree, to_yaml
+    from unlocked.engine.fit import refuse_misfit
+    from unlocked.engine.plan import load_data, make_plan
+    from unlocked.engine.run_folder import read_config
+
+    with as_begun(arguments, folder):
+        config = from_tree(read_config(folder))
+        if arguments.print_config:
+            print(to_yaml(config), end="")
+            return 0
+        plan = make_plan(config, load_data(config))
+        refuse_misfit(folder, plan)
+        return _show(plan)
 
 
 def _end(arguments: argparse.Namespace, summary: dict[str, Any], tracking: TrackingConfig) -> int:
@@ -101,11 +126,17 @@ def _end(arguments: argparse.Namespace, summary: dict[str, Any], tracking: Track
 
 
 def _dry_run(config: Any) -> int:
-    from unlocked.engine.plan import describe, load_data
+    from unlocked.engine.plan import load_data
     from unlocked.engine.transfer import plan_run
+
+    return _show(plan_run(config, load_data(config)))
+
+
+def _show(plan: Plan) -> int:
+    from unlocked.engine.plan import describe
     from unlocked.rich_text import PlainTable, plain_console
 
-    plan = plan_run(config, load_data(config))
+    config = plan.config
     table = PlainTable(title=f"{config.model['name']} under {config.scheme.name}: {plan.modules} modules x "
                              f"{config.parallel.replicas} replicas, {plan.schedule}")
     guesses = ["I params"] if config.scheme.synthetic_inputs else []

@@ -20,12 +20,14 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from unlocked.blame import said
 from unlocked.config import Config, to_dict
 from unlocked.config.schema import TrackingConfig
 from unlocked.data import DataSet
 from unlocked.engine.calendar import Calendar
 from unlocked.engine.checkpoint import Checkpoints, Progress, load_weights
 from unlocked.engine.evaluate import load_chain
+from unlocked.engine.fit import refuse_misfit
 from unlocked.engine.group import Group, InProcessGroup, Segment
 from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.longer import lengthened_tags
@@ -37,7 +39,7 @@ from unlocked.engine.run_folder import RunFolder, check_tokens, keep_tokens, one
 from unlocked.engine.segments import alignments, first_nonfinite, module_times, series_means
 from unlocked.engine.stage import SegmentStats
 from unlocked.engine.transfer import initial_weights, plan_run
-from unlocked.errors import RunFailed, RunInterrupted, RunPruned
+from unlocked.errors import ConfigError, RunFailed, RunInterrupted, RunPruned
 from unlocked.optim import lr_factor
 from unlocked.tracking import StudyTracking, Tracker, flatten, resolve_uri, sync_leftovers
 from unlocked_models.chain import Chain
@@ -110,7 +112,9 @@ def resume(run_dir: Path, *, imports: Sequence[str] = (), reporter: Reporter | N
     folder, config = RunFolder.open(run_dir, patience, addresses)
     data = load_data(config)
     check_tokens(run_dir, data)
-    return _Run(make_plan(config, data), data, folder, imports, reporter or Silent(), started, study, stop).complete()
+    plan = make_plan(config, data)
+    refuse_misfit(run_dir, plan)
+    return _Run(plan, data, folder, imports, reporter or Silent(), started, study, stop).complete()
 
 
 class _Run:
@@ -214,7 +218,7 @@ class _Run:
         found = self.checkpoints.newest(self.plan.learners, self.reporter.note)
         if found is not None:
             self.progress, states = found
-            group.load_states(states)
+            self._load(group, states)
             if self.progress.level is not None:
                 self._set_level(group)
             self.metrics = dict(self.progress.metrics)
@@ -222,6 +226,23 @@ class _Run:
         self.progress = Progress(waited=[0.0] * self.plan.modules)
         if self._begin_with is not None:
             group.load_weights(self._begin_with)
+
+    def _load(self, group: Group, states: list[dict[str, Any]]) -> None:
+        """What the weights' shapes do not tell: another scheme, another synthetic-gradient model."""
+        from unlocked.engine.ray_group import WorkerFailed
+
+        try:
+            group.load_states(states)
+        except WorkerFailed as failure:
+            if failure.may_pass:
+                raise
+            why = str(failure)
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            why = said(error)
+        else:
+            return
+        raise ConfigError(f"{self.folder.path / 'config.yaml'} no longer fits the run's checkpoint: {why}; a run goes "
+                          f"on as it was begun") from None
 
     # training -------------------------------------------------------------------------------------------
 
