@@ -37,7 +37,7 @@ def test_a_run_without_its_server_is_kept_and_sent_by_a_later_command(
         tracker.recorder.metrics(step, {"train/loss": 1.0 / (step + 1)})
     tracker.recorder.artifact(run_dir / "model.txt", "model")
     assert tracker.close("FINISHED", {"test/accuracy": 0.5}) is None
-    assert tracker._writer.returncode == 3
+    assert tracker._writer.process.returncode == 3
     assert "not sent" in tracker.unsent
     assert "\n" not in tracker.unsent
     assert sync_leftovers(runs, url) == []        # still nobody there
@@ -81,7 +81,7 @@ def test_a_dead_server_does_not_hold_up_the_training(tmp_path: Path, free_port: 
         tracker.recorder.metrics(step, {"a": 1.0})
     assert time.monotonic() - begin < 5.0
     tracker.close("FAILED")
-    assert tracker._writer.returncode == 3
+    assert tracker._writer.process.returncode == 3
 
 
 def test_a_password_is_not_in_the_writers_arguments(tmp_path: Path, free_port: int):

@@ -44,7 +44,7 @@ def test_a_writer_that_died_is_replaced(runs: Path, study: StudyRuns, stored):
     study._writer.wait()
     record(runs / "b", study)
     assert study.close()
-    assert ("b", "FINISHED") in stored(runs / "mlflow.db").runs()
+    assert sorted(stored(runs / "mlflow.db").runs()) == [("a", "FINISHED"), ("b", "FINISHED")]
 
 
 @pytest.mark.timeout(120)

@@ -385,7 +385,7 @@ class _Run:
     def _log(self, values: dict[str, float]) -> None:
         if values:
             self.metrics |= values
-            self.tracker.recorder.metrics(self.progress.step, values)
+            self.tracker.metrics(self.progress.step, values)
 
     def _refuse_nonfinite(self, group: Group, stats: list[SegmentStats]) -> None:
         first = first_nonfinite(stats)

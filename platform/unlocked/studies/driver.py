@@ -275,7 +275,7 @@ class _Sweep:
         self.leader.add(record)
         if values is not None:
             names = self.config.sweep.metrics()
-            self.tracker.recorder.metrics(self.study.finished(), {
+            self.tracker.metrics(self.study.finished(), {
                 **{f"trial/{name}": value for name, value in zip(names, values, strict=True)}, **self.leader.best()})
         seconds = time.monotonic() - live.began
         left = None

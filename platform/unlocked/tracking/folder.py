@@ -90,6 +90,11 @@ class TrackingFolder:
             return 0, None
         return offset, closed
 
+    def is_sent(self) -> bool:
+        """Whether all of the spool has arrived and the MLflow run was closed."""
+        offset, closed = self.sent()
+        return offset >= self.size() and closed is not None
+
     def process(self) -> dict[str, Any]:
         """The process that is (or was) training; empty when that is not known."""
         identity = read_json(self.driver)

@@ -123,8 +123,7 @@ def _is_strange(files: TrackingFolder) -> bool:
         return False
     if os.geteuid() not in (0, files.run_dir.stat().st_uid):
         return False
-    offset, closed = files.sent()
-    return offset < files.size() or closed is None
+    return not files.is_sent()
 
 
 def _about(strangers: Sequence[Path], runs_root: Path) -> str:
@@ -141,10 +140,9 @@ def _moved(target: dict[str, str], runs_root: Path) -> str:
 
 
 def _left_over(files: TrackingFolder, uri: str) -> bool:
-    offset, closed = files.sent()
     database = sqlite_path(uri)
     gone = database is not None and database.parent.is_dir() and not database.exists()
-    if offset >= files.size() and closed is not None and not gone:
+    if files.is_sent() and not gone:
         return False
     if not files.finished_in_spool() and process_alive(files.process()):
         return False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +14,9 @@ from unlocked.network import spare_loopback
 from unlocked.search_path import child_environment
 from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.uris import URI_VARIABLE
+
+ENDINGS = ALL_SENT, GIVEN_UP, SET_ASIDE = 0, 3, 4  # exit codes of a writer
+RESTARTS = 3                                      # of a writer that is killed again and again
 
 
 def spawn_writer(
@@ -36,6 +41,34 @@ def spawn_writer(
         )
 
 
+def was_killed(writer: subprocess.Popen[bytes]) -> bool:
+    """Whether it ended without a word of its own: another one goes on from what its runs remember."""
+    return writer.poll() is not None and writer.returncode not in ENDINGS
+
+
+class KeptWriter:
+    """A writer of one run that is started again if it is killed."""
+
+    def __init__(self, run_dir: Path, options: Sequence[str], uri: str) -> None:
+        self._start = lambda: spawn_writer([run_dir], options, uri)
+        self.process, self._restarts = self._start(), 0
+
+    def tend(self) -> bool:
+        """Starts another one if this was killed; True then. Costs microseconds otherwise."""
+        if not was_killed(self.process) or self._restarts == RESTARTS:
+            return False
+        self.process, self._restarts = self._start(), self._restarts + 1
+        return True
+
+    def wait(self, timeout: float | None) -> int:
+        """The exit code of the last one; raises `subprocess.TimeoutExpired`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            code = self.process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if not self.tend():
+                return code
+
+
 class StudyTracking(Protocol):
     """The tracking of a study, as its runs know it."""
 
@@ -54,6 +87,9 @@ class StudyRuns:
         self.tags = {"unlocked.parent": study_dir.name}
         self._log = TrackingFolder(study_dir).log
         self._writer: subprocess.Popen[bytes] | None = None
+        self._handed: list[Path] = []
+        self._again: tuple[Sequence[str], str] = [], ""  # how a writer is started
+        self._restarts = 0
 
     def write(self, run_dir: Path, options: Sequence[str], uri: str) -> None:
         """Have a run sent, after those before it; the writer is started with the first."""
@@ -61,17 +97,34 @@ class StudyRuns:
             try:
                 self._writer.stdin.write(f"{run_dir}\n".encode())
                 self._writer.stdin.flush()
+                self._handed.append(run_dir)
                 return
             except BrokenPipeError:               # it died: the next one takes over, from what each run remembers
                 self._writer.wait()
-        self._writer = spawn_writer([run_dir], [*options, "--follow"], uri, subprocess.PIPE, self._log)
+        self._handed.append(run_dir)
+        self._again = [*options, "--follow"], uri
+        self._writer = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        """A writer of all that is not sent yet."""
+        self._handed = [run_dir for run_dir in self._handed if not TrackingFolder(run_dir).is_sent()]
+        return spawn_writer(self._handed, *self._again, subprocess.PIPE, self._log)
 
     def close(self, timeout: float = 60.0) -> bool:
         """Wait until all runs are sent; False when some are still on their way, or are left to the next command."""
         if self._writer is None or self._writer.stdin is None:
             return True
-        try:
-            self._writer.stdin.close()
-            return self._writer.wait(timeout) == 0
-        except (subprocess.TimeoutExpired, BrokenPipeError):
-            return False
+        deadline = time.monotonic() + timeout
+        while True:
+            if self._writer.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):  # it was killed
+                    self._writer.stdin.close()
+            try:
+                code = self._writer.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                return False
+            if not was_killed(self._writer) or self._restarts == RESTARTS:
+                return code == ALL_SENT
+            if all(TrackingFolder(run_dir).is_sent() for run_dir in self._handed):
+                return True
+            self._writer, self._restarts = self._start(), self._restarts + 1

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, RunFailed
 from unlocked.tracking.folder import TrackingFolder, read_json, write_target
-from unlocked.tracking.spawn import StudyTracking, spawn_writer
+from unlocked.tracking.spawn import KeptWriter, StudyTracking
 from unlocked.tracking.spool import Recorder, Status
 from unlocked.tracking.uris import OFF, is_relative, resolve_uri
 
@@ -31,7 +31,7 @@ class Tracker:
     alone.
     """
 
-    def __init__(self, recorder: Recorder, writer: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, recorder: Recorder, writer: KeptWriter | None) -> None:
         self.recorder = recorder
         self.unsent = ""                          # one line when close() left points behind, else empty
         self._files = TrackingFolder(recorder.run_dir)
@@ -74,7 +74,13 @@ class Tracker:
         if study is not None:
             study.write(run_dir, options, address)
             return cls(recorder, None)
-        return cls(recorder, spawn_writer([run_dir], options, address))
+        return cls(recorder, KeptWriter(run_dir, options, address))
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Records a point per metric, and starts another writer if the last one was killed."""
+        self.recorder.metrics(step, values)
+        if self._writer is not None:
+            self._writer.tend()
 
     def run_id(self, timeout: float = 0.0) -> str | None:
         """The MLflow run's id, once the writer has it; waits up to `timeout` seconds."""
@@ -92,8 +98,15 @@ class Tracker:
         in one line for the driver to show. Nothing is lost: the writer goes on, or the next command sends the
         rest.
         """
-        self.recorder.finish(status, summary)
-        self.recorder.close()
+        try:
+            self.recorder.finish(status, summary)
+        except RunFailed:                         # the disk is full; what ended the run before that is to be told
+            if status == "FINISHED":
+                raise
+            self.unsent = "tracking: how the run ended could not be recorded"
+            return self.run_id()
+        finally:
+            self.recorder.close()
         if self._writer is None:                  # nobody to wait for: tracking is off, or a study's writer sends
             return self.run_id()
         try:
@@ -119,7 +132,7 @@ class Tracker:
 
     def _reason(self) -> str:
         try:
-            lines = self._files.log.read_text().strip().splitlines()
+            lines = self._files.log.read_text(errors="replace").strip().splitlines()
         except OSError:
             lines = []
         return lines[-1][:200] if lines else "the writer ended without a word"

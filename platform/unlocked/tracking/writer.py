@@ -31,6 +31,7 @@ from unlocked.tracking.folder import (
 )
 from unlocked.tracking.records import parse
 from unlocked.tracking.sink import METRICS_PER_BATCH, Point, RunDeleted, RunGone, Sink, warn
+from unlocked.tracking.spawn import ALL_SENT, GIVEN_UP, SET_ASIDE
 from unlocked.tracking.spool import ends_a_line, first_records, is_torn
 from unlocked.tracking.system import SystemMonitor
 from unlocked.tracking.uris import (
@@ -40,7 +41,6 @@ from unlocked.tracking.uris import (
     split_credentials,
 )
 
-ALL_SENT, GIVEN_UP, SET_ASIDE = 0, 3, 4
 _POLL, _SEND_EVERY, _SAMPLE_EVERY = 0.1, 2.0, 10.0
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 15.0
 
