@@ -10,7 +10,8 @@ from sacrebleu.metrics import BLEU
 
 from unlocked import load_config, train
 from unlocked.data import load
-from unlocked.data.text import BOS, PAD, UNK
+from unlocked.data.pairs import frame_of, framed
+from unlocked.data.text import BOS, EOS, PAD, UNK
 from unlocked.engine.evaluate import evaluate_run, load_chain
 from unlocked.errors import ConfigError
 from unlocked.generate.maps import attention_maps
@@ -96,6 +97,29 @@ def test_without_a_tokeniser_sentences_are_written_in_the_data_s_tokens():
     said = str(caught.value)
     assert said.startswith("sentence 2: unknown token of dates 'Mai'; did you mean 'May'? (known: ,, ., /, 0, 1,")
     assert said.endswith(f" and {len(data.symbols) - 4 - 40} more)")
+
+
+@pytest.mark.parametrize("before", [[], [BOS]])
+@pytest.mark.parametrize("behind", [[], [EOS]])
+def test_a_sentence_is_given_as_training_saw_it(before, behind):
+    """Sources that a user's data set does not end in </s> were given one by generate alone."""
+    data = load("dates", pairs=50)
+    bare = [row[(row != PAD) & (row != EOS)].tolist() for row in data.train.x]
+    length = data.in_shape[0] + len(before)
+    own = torch.from_numpy(framed(bare, length, (before, behind)))
+    assert frame_of(own) == (before, behind)
+    mine = replace(data, in_shape=(length,), train=replace(data.train, x=own))
+    sentences = [" ".join(data.symbols[i] for i in ids) for ids in bare]
+    assert torch.equal(source_ids(sentences, mine), own)
+    most = length - len(before) - len(behind)
+    assert source_ids(["May " * most], mine).shape == (1, length)  # as long as fits
+    with pytest.raises(ConfigError, match=f"this model reads at most {most}"):
+        source_ids(["May " * (most + 1)], mine)
+
+
+def test_sources_that_fill_every_position_are_read_to_their_end():
+    assert frame_of(torch.tensor([[5, 6, 7], [5, 6, EOS], [5, EOS, PAD]])) == ([], [EOS])
+    assert frame_of(torch.tensor([[5, 6, 7], [5, 6, 0], [5, 0, 0]])) == ([], [])
 
 
 def test_a_text_is_cut_by_the_tokeniser_of_its_data_and_written_by_it(tmp_path):

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from tokenizers import normalizers
+from torch import Tensor
 
 from unlocked.data import tokenize
 from unlocked.data.dataset import RawData
-from unlocked.data.text import EOS, PAD
+from unlocked.data.text import BOS, EOS, PAD
 from unlocked.errors import DataError
 
 Pair = tuple[str, str]  # a sentence and its translation
@@ -17,15 +18,32 @@ Pair = tuple[str, str]  # a sentence and its translation
 TEST_FRACTION = 0.1
 
 
+Frame = tuple[list[int], list[int]]  # ids before and behind the tokens of a sequence
+ENDED: Frame = ([], [EOS])
+
+
 def ended(sequences: Sequence[Sequence[int] | np.ndarray], length: int) -> np.ndarray:
     """Ids `(n, length)`: each sequence, </s>, padding. One of more than `length` - 1 ids is a `ValueError`."""
-    rows = np.full((len(sequences), length), PAD, np.int64)
+    return framed(sequences, length, ENDED)
+
+
+def framed(sequences: Sequence[Sequence[int] | np.ndarray], length: int, frame: Frame) -> np.ndarray:
+    """Ids `(n, length)`: each sequence in its frame, padding. One that does not fit is a `ValueError`."""
+    rows, (before, behind) = np.full((len(sequences), length), PAD, np.int64), frame
     for row, ids in zip(rows, sequences, strict=True):
-        if len(ids) >= length:
-            raise ValueError(f"{len(ids)} tokens, at most {length - 1} fit")
-        row[:len(ids)] = ids
-        row[len(ids)] = EOS
+        whole = [*before, *ids, *behind]
+        if len(whole) > length:
+            raise ValueError(f"{len(ids)} tokens, at most {length - len(before) - len(behind)} fit")
+        row[:len(whole)] = whole
     return rows
+
+
+def frame_of(x: Tensor) -> Frame:
+    """The frame in which sources `(n, S)` stand: whether most begin with <s>, and whether most end in </s>. What is
+    translated later has to look as it did in training."""
+    last = x.gather(1, ((x != PAD).cumsum(1).argmax(1))[:, None])[:, 0]
+    begins, ends = ((ids == sign).float().mean() > 0.5 for ids, sign in ((x[:, 0], BOS), (last, EOS)))
+    return [BOS] * bool(begins), [EOS] * bool(ends)
 
 
 def made_of(name: str, pairs: Sequence[Pair], length: int, tokens: str, vocabulary: int | None,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unlocked.data import DataSet, tokenize
-from unlocked.data.pairs import ended
+from unlocked.data.pairs import frame_of, framed
 from unlocked.data.text import EOS, PAD, SPECIAL, UNK
 from unlocked.errors import ConfigError
 from unlocked.generate.search import Decoder, beam_search, greedy, sample
@@ -66,9 +66,12 @@ def translate(run_dir: Path, sentences: Sequence[str], method: str = "beam", *, 
 
 def source_ids(sentences: Sequence[str], data: DataSet) -> Tensor:
     """`(n, S)`: sentences in the vocabulary of the data's sources, cut by its tokeniser; where it has none they are
-    written in its tokens, with spaces between them."""
+    written in its tokens, with spaces between them. They begin and end as those of the training split do, with <s> and
+    </s> or without."""
     assert data.symbols is not None
     length, of = data.in_shape[0], {symbol: i for i, symbol in enumerate(data.symbols)}
+    frame = frame_of(data.train.x)
+    most = length - sum(map(len, frame))
     tokenizer = tokenize.from_json(data.tokenizer) if data.tokenizer else None
     rows = []
     for i, sentence in enumerate(sentences, 1):
@@ -79,10 +82,10 @@ def source_ids(sentences: Sequence[str], data: DataSet) -> Tensor:
         if tokenizer is None and strange is not None:
             raise ConfigError(f"sentence {i}: {unknown(f'token of {data.name}', strange, data.symbols[len(SPECIAL):])}")
         ids = [of[token] for token in tokens] if tokenizer is None else tokenize.encode(tokenizer, sentence.strip())
-        if len(ids) >= length:
-            raise ConfigError(f"sentence {i} has {len(ids)} tokens; this model reads at most {length - 1}")
+        if len(ids) > most:
+            raise ConfigError(f"sentence {i} has {len(ids)} tokens; this model reads at most {most}")
         rows.append(ids)
-    return torch.from_numpy(ended(rows, length))
+    return torch.from_numpy(framed(rows, length, frame))
 
 
 def translations(chain: Chain, x: Tensor, data: DataSet, search: Search = greedy, longest: int | None = None) -> Tensor:
