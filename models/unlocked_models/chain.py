@@ -5,6 +5,9 @@ argument; `batch` is what every worker holds locally (`batch.x`, `batch.y`). A b
 own to the loss by a method `local_loss(h, batch) -> scalar tensor`, given its own output `h` in the graph:
 an auxiliary classifier, a penalty. Those terms never leave the module that holds the block.
 
+A block leaves its input and the batch as they are (`h = 0.5 * h`, not `h.mul_(0.5)`): other blocks hold them for their
+backward passes. What may cross a boundary is a dense tensor of real numbers, in the dtype of the weights.
+
 A block may also go on where the last minibatch ended (a recurrent layer that reads a long text window by
 window): it has an attribute `carried (batch, state_size)`, the state it starts from, which its `forward` replaces
 by the state it ended in; None is the start of a stream. Whoever runs the chain keeps it, cuts its graph, and sets it

@@ -97,6 +97,17 @@ def test_data_changed_in_place_by_the_first_block_is_refused(lab, monkeypatch):
         lab.start(model={"name": "own"})
 
 
+@pytest.mark.parametrize("what", ["x", "y"])
+def test_a_block_that_changes_the_batch_in_place_is_refused(lab, chain_of, what):
+    class Changes(nn.Module):
+        def forward(self, h, batch):
+            getattr(batch, what).mul_(2)
+            return h * 1
+
+    with pytest.raises(ConfigError, match=rf"^model\.name: block 1 \(Changes\) changes batch\.{what} in place"):
+        lab.start(model=chain_of(Changes), parallel=cut(1, 2))
+
+
 @pytest.mark.parametrize("scheme", ["backprop", "cdni", "dfa"])
 @pytest.mark.parametrize("sizes", [(4,), (2, 2)])
 def test_a_block_that_changes_what_its_backward_pass_needs_is_named(lab, chain_of, scheme, sizes):
@@ -173,6 +184,18 @@ def test_a_gradient_missing_from_one_minibatch_ends_the_run_in_one_line(lab, cha
     group = lab.start(model=chain_of(Sometimes), parallel=cut(1, 2))
     with pytest.raises(RunFailed, match="module 1: no gradient reached its input, which backprop sends"):
         lab.train(group, 0, 20)
+
+
+def test_a_weight_with_sparse_gradients_is_named(lab, monkeypatch):
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
+
+    @register_model("own")
+    def own(in_shape, n_outputs, vocabulary=None):
+        return [nn.Sequential(nn.Embedding(vocabulary, 6, sparse=True)),
+                nn.Sequential(nn.Flatten(), nn.Linear(30, n_outputs))]
+
+    with pytest.raises(ConfigError, match=r"^model\.name: the gradient of 0\.weight of block 0 .* is sparse"):
+        lab.start(lab.sentences(), model={"name": "own"})
 
 
 # one example --------------------------------------------------------------------------------------------------------

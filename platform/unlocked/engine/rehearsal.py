@@ -4,10 +4,11 @@ Shapes do not show what a block does in training mode. So every module runs two 
 (one, if that is all a pass will have), and a `ConfigError` names the block
 
 * that needs more examples than a pass has, as batch norm does;
-* that changes its input in place: the module below needs that tensor as it was, and only in one process, where both
-  share its memory, would it notice;
+* that changes its input or the batch in place: other modules need them as they were, and only in one process, where
+  they share memory, would they notice;
 * that changes in place what its own backward pass needs;
 * through which no gradient gets to the input of its module, if the scheme sends one down;
+* whose weights have sparse gradients;
 * whose output cannot be sent to another module.
 
 Whatever else a block raises here is left to the run: random numbers need not suit it.
@@ -102,21 +103,23 @@ def _failure(config: Config, chain: Chain, part: Part, device: torch.device, row
         inputs: list[Tensor] = []
         local: list[Tensor] = []
         for i, block in enumerate(chain, part.start):
-            version = h._version
+            held = {"its input": h, "batch.x": batch.x, "batch.y": batch.y}
+            versions = [x._version for x in held.values()]
             inputs.append(h.detach().clone())
             try:
                 out = _run(block, h, batch)
                 if hasattr(block, "local_loss"):
                     local.append(block.local_loss(out, batch))  # type: ignore[operator]
-                changed = h._version != version or _differ(inputs[-1], h)
+                changed = [what for (what, x), version in zip(held.items(), versions, strict=True)
+                           if x._version != version] or (["its input"] if _differ(inputs[-1], h) else [])
             except Exception as error:  # a user's code raises whatever it likes
                 return f"{_name(i, block)} cannot take: {reason(error)}"
             finally:
                 for layer in carrying([block]):
                     layer.carried = None  # type: ignore[assignment]
             if changed:
-                raise ConfigError(f"model.name: {_name(i, block)} changes its input in place, which the block below "
-                                  f"may still need; make a new tensor, such as h = 0.5 * h in place of h.mul_(0.5)")
+                raise ConfigError(f"model.name: {_name(i, block)} changes {changed[0]} in place, which other blocks "
+                                  f"still need; make a new tensor, such as h = 0.5 * h in place of h.mul_(0.5)")
             h = out
         _check_output(config, part, chain, h)
         _check_backward(config, part, chain, [h, *local], leaf, inputs, batch)
@@ -147,6 +150,11 @@ def _check_backward(config: Config, part: Part, chain: Chain, ends: list[Tensor]
                      f"one of blocks {part.start}-{part.stop - 1}")
         raise ConfigError(f"model.name: {where} changes a tensor in place that its backward pass needs: "
                           f"{reason(error).partition(': [')[0]}") from None
+    for i, block in enumerate(chain, part.start):
+        for name, p in block.named_parameters():
+            if p.grad is not None and p.grad.layout is not torch.strided:
+                raise ConfigError(f"model.name: the gradient of {name} of {_name(i, block)} is sparse, which no "
+                                  f"optimizer here takes; set sparse=False, as of nn.Embedding")
     scheme = SCHEMES.get(config.scheme.name)
     if leaf is None or leaf.grad is not None or not scheme.passes_gradients:
         return
