@@ -10,7 +10,7 @@ from unlocked import sweep
 from unlocked.errors import ConfigError
 from unlocked.studies import Space
 from unlocked.studies.check import check_study
-from unlocked.studies.space import Range
+from unlocked.studies.dimensions import Range
 
 
 @pytest.mark.parametrize(("overrides", "words"), [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import optuna
 import pytest
 
 from unlocked.config import load_config, to_dict
@@ -108,7 +109,64 @@ def test_a_space_reads_the_same_from_a_file_and_from_the_command_line(study, tmp
     assert Space(narrowed).dimensions[0].when == {"scheme.name": ["cdni"]}
 
 
+def drawn(dimension, seed=0) -> list:
+    """What a random search takes from it."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    search = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+    return [dimension.suggest(search.ask()) for _ in range(20)]
+
+
+@pytest.mark.parametrize(("key", "model"), [
+    ("optimizer.weight_decay", "mlp"), ("optimizer.lr", "mlp"), ("data.validation", "mlp"), ("train.curriculum", "mlp"),
+    ("model.dropout", "mlp"), ("data.options.asked", "mlp"),
+])
+def test_a_range_over_a_float_draws_floats_if_its_ends_are_whole_too(study, key, model):
+    data = ["data.name=manual_pairs"] if key.startswith("data.options") else []
+    dimension, = Space(study(f"sweep.space.{key}={{low: 0, high: 1}}", *data)).dimensions
+    values = drawn(dimension)
+    assert all(isinstance(value, float) and 0 <= value <= 1 for value in values)
+    assert len(set(values)) == 20
+    stepped, = Space(study(f"sweep.space.{key}={{low: 0, high: 1, step: 0.25}}", *data)).dimensions
+    assert stepped.labels() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    with pytest.raises(ConfigError, match=r"a grid cannot hold every number from 0.0 to 1.0"):
+        Space(study(f"sweep.space.{key}={{low: 0, high: 1}}", *data)).grid()
+
+
+def test_a_range_over_an_option_is_of_the_type_that_its_model_gives_it(study):
+    models = "sweep.space.model.name=[mlp, gpt]"
+    for option, kind in (("width", int), ("dropout", float)):
+        _, dimension = Space(study(models, f"sweep.space.model.{option}={{low: 0, high: 1}}")).dimensions
+        assert all(type(value) is kind for value in drawn(dimension))
+    for key in ("train.epochs", "scheme.lag", "seed", "model.width"):
+        assert all(type(value) is int for value in drawn(Space(study(f"sweep.space.{key}={{low: 1, high: 9}}",
+                                                                     "model={name: gpt, width: 8}")).dimensions[0]))
+
+
+def test_a_study_that_was_begun_with_other_numbers_is_not_gone_on_with(study):
+    dimension, = Space(study("sweep.space.optimizer.lr={low: 1, high: 2}")).dimensions
+    search = optuna.create_study()
+    search.ask().suggest_int("optimizer.lr", 1, 2)
+    with pytest.raises(ConfigError, match=r"sweep.space.optimizer.lr: does not go on with this study: .*another name"):
+        dimension.suggest(search.ask())
+
+
+def test_a_grid_has_an_end(study):
+    for override in ("sweep.space.train.epochs={low: 1, high: 1000000000}",
+                     "sweep.space.optimizer.lr={low: 0.001, high: 1, step: 1e-9}"):
+        with pytest.raises(ConfigError, match=r"numbers, of a grid at most 10000; give a larger step"):
+            Space(study(override)).grid()
+    wide = [f"sweep.space.{key}={{low: 1, high: 100}}" for key in ("train.epochs", "seed", "scheme.lag", "data.seed")]
+    with pytest.raises(ConfigError, match=r"a grid of more than 10000 trials"):
+        Space(study(*wide)).grid()
+    assert len(Space(study(*wide[:2])).grid()) == 10_000
+
+
 @pytest.mark.parametrize(("overrides", "words"), [
+    (["sweep.space.optimizer.lr={low: 0.1, high: 1, step: 5e-324}"], "more than floats can tell apart"),
+    (["sweep.space.optimizer.lr={low: -1e308, high: 1e308}"], "more than floats can tell apart"),
+    (["sweep.space.seed={low: 0, high: 9223372036854775807}"], "expected whole numbers from -2**53 to 2**53"),
+    (["sweep.space={scheme.lag: [1], scheme: {lag: [2]}}"], "sweep.space.scheme.lag: given twice"),
+    (["sweep.space.both=[{optimizer.lr: 1, optimizer: {lr: 2}}]"], "sweep.space.both: optimizer.lr is given twice"),
     ([], "sweep.space: no dimension is given"),
     (["sweep.space.optimizer.lrr=[1]"], "sweep.space.optimizer.lrr: optimizer.lrr: unknown key; did you mean 'lr'?"),
     (["sweep.space.optimizer.lr=[fast]"], "sweep.space.optimizer.lr[0]: 'fast' is not of type float"),

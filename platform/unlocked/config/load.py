@@ -122,7 +122,7 @@ def _merge(layers: Sequence[tuple[str, dict[str, Any]]], below: DictConfig | Non
     for source, layer in layers:
         layer = typed(layer, source)
         _refuse_values_for_groups(layer, Config(), f"{source}: ")
-        _flatten_space(layer)
+        _flatten_space(layer, source)
         _drop_outdated(merged, layer)
         try:
             merged.merge_with(OmegaConf.create(layer))
@@ -131,7 +131,7 @@ def _merge(layers: Sequence[tuple[str, dict[str, Any]]], below: DictConfig | Non
     return merged
 
 
-def _flatten_space(layer: dict[str, Any]) -> None:
+def _flatten_space(layer: dict[str, Any], source: str) -> None:
     """`sweep.space.scheme.lag=[1, 4]` and `scheme: {lag: [1, 4]}` name the dimension `scheme.lag`, as files do."""
     space = (layer.get("sweep") or {}).get("space")
     if not isinstance(space, dict):
@@ -143,6 +143,8 @@ def _flatten_space(layer: dict[str, Any]) -> None:
             if isinstance(entry, dict) else {}
         for key, value in inner.items():
             walk(f"{name}.{key}", value)
+        if name in flat:
+            raise ConfigError(f"{source}: sweep.space.{name}: given twice, with dots and in a group")
         if not inner or len(inner) < len(entry):
             flat[name] = {key: entry[key] for key in entry if key not in inner} if isinstance(entry, dict) else entry
 

@@ -6,10 +6,10 @@
     seed:          [0, 1, 2]
 
 A dimension named like a configuration key gives that key its values: those of a list, or numbers from `low` to `high`,
-whole ones where both ends are, in steps where there is a `step`. A choice that is a mapping sets all the keys it names;
-such a dimension may have any name, and its choices may be named: `{choice: {two: {parallel.stages: 2}}}`. A dimension
-with `when` is in the space only where the keys have these values, in the dimensions above it or, where none of them
-sets the key, in the configuration itself.
+whole ones if both ends are and the key is not a float, in steps if there is a `step`. A choice that is a mapping sets
+all the keys it names; such a dimension may have any name, and its choices may be named: `{choice: {two:
+{parallel.stages: 2}}}`. A dimension with `when` is in the space only where the keys have these values, in the
+dimensions above it or, where none of them sets the key, in the configuration itself.
 
     preset:        [recurrent/lstm, transformer/gpt]
 
@@ -19,122 +19,25 @@ the study's own tracking, and what the other dimensions set.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from itertools import islice
+from typing import Any
 
 from unlocked.config import Config, Template, load_config, to_dict
 from unlocked.config.schema import SweepConfig
-from unlocked.config.schemes import flatten as dotted
+from unlocked.config.typed import alternatives, kind_at
+from unlocked.data import DATA
 from unlocked.errors import ConfigError
-from unlocked.tracking import flatten
+from unlocked.options import option_kinds
+from unlocked.studies.dimensions import Dimension, Label, dimension_of, text
 from unlocked.tracking.columns import ABSENT
-from unlocked_models.registry import unknown
+from unlocked_models.registry import MODELS, unknown
 
-if TYPE_CHECKING:
-    from optuna.trial import Trial
-
-Label = None | bool | int | float | str
 Point = dict[str, Label]  # dimension -> choice, of the dimensions that are in the space there
+LARGEST_GRID = 10_000  # points: each is planned before the first is trained
 _FIXED = ("sweep", "tracking", "name")  # one study: one place, one name
 PRESET = "preset"
-
-
-@dataclass(frozen=True)
-class Range:
-    """Numbers from `low` to `high`, both included; whole ones where both are whole."""
-
-    low: int | float
-    high: int | float
-    step: int | float | None = None
-    log: bool = False
-
-    @property
-    def is_whole(self) -> bool:
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    @property
-    def spacing(self) -> int | float | None:
-        """Between neighbours; None where there is no end of numbers."""
-        return self.step or (1 if self.is_whole else None)
-
-    def grid(self) -> list[int | float] | None:
-        """Every number in it; None where there is no end of them."""
-        return None if self.spacing is None else [self.low + i * self.spacing for i in range(self._steps() + 1)]
-
-    def ends(self) -> list[int | float]:
-        """Its least and its greatest number, which steps may leave below `high`."""
-        return [self.low, self.high if self.spacing is None else self.low + self._steps() * self.spacing]
-
-    def holds(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int if self.is_whole else int | float):
-            return False
-        steps = (value - self.low) / (self.spacing or math.inf)
-        return self.low <= value <= self.high and abs(steps - round(steps)) < 1e-9
-
-    def _steps(self) -> int:
-        return math.floor((self.high - self.low) / (self.spacing or math.inf) * (1 + 1e-12))
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """One choice to make: `choices` maps the label of each to the configuration keys that it sets; or a range."""
-
-    name: str
-    choices: dict[Label, dict[str, Any]]
-    when: dict[str, list[Any]]
-    range: Range | None = None
-
-    @property
-    def keys(self) -> set[str]:
-        return {self.name} if self.range else {key for values in self.choices.values() for key in values}
-
-    def values(self, label: Label) -> dict[str, Any]:
-        """The configuration keys that a choice sets, or a number of the range."""
-        return {self.name: label} if self.range else self.choices[label]
-
-    def labels(self) -> list[Label]:
-        """All choices, or all numbers of a range that has an end of them."""
-        return list(self.choices) if self.range is None else [*(self.range.grid() or [])]
-
-    def ends(self) -> list[Label]:
-        """All choices, or the two ends of the range."""
-        return list(self.choices) if self.range is None else [*self.range.ends()]
-
-    def always_sets(self, key: str) -> bool:
-        return not self.when and all(key in self.values(label) for label in self.ends())
-
-    def may_set(self, key: str, value: Any) -> bool:
-        if self.range:
-            return key == self.name and self.range.holds(value)
-        return any(key in values and values[key] == value for values in self.choices.values())
-
-    def admits(self, label: Label) -> bool:
-        return self.range.holds(label) if self.range else any(
-            label == known and type(label) is type(known) for known in self.choices)
-
-    def holds(self, value_of: Callable[[str], Any]) -> bool:
-        return all(value_of(key) in allowed for key, allowed in self.when.items())
-
-    def words(self) -> str:
-        """For a list of what is searched."""
-        when = " where " + ", ".join(f"{key} in {_text(allowed)}" for key, allowed in self.when.items())
-        if self.range is None:
-            what = ", ".join(_text(label) for label in self.choices)
-        else:
-            step = f" in steps of {self.range.step}" if self.range.step is not None else ""
-            what = f"{self.range.low} to {self.range.high}{step}{', logarithmic' if self.range.log else ''}"
-        return f"{self.name}: {what}{when if self.when else ''}"
-
-    def suggest(self, trial: Trial) -> Label:
-        """What Optuna's sampler chooses for a trial, or what was queued for it."""
-        if self.range is None:
-            return trial.suggest_categorical(self.name, list(self.choices))
-        low, high, step, log = self.range.low, self.range.high, self.range.step, self.range.log
-        if self.range.is_whole:
-            return trial.suggest_int(self.name, int(low), int(high), step=int(step or 1), log=log)
-        return trial.suggest_float(self.name, low, high, step=step, log=log)
 
 
 class Space:
@@ -148,8 +51,9 @@ class Space:
         self.base = replace(config, sweep=SweepConfig())
         self._tree = to_dict(self.base)
         self._template = Template(self.base)
-        self.dimensions = [_dimension(name, entry) for name, entry in config.sweep.space.items() if entry is not None]
+        self.dimensions = [dimension_of(name, entry) for name, entry in config.sweep.space.items() if entry is not None]
         self._presets = self._load_presets()
+        self.dimensions = [self._of_its_type(dimension) for dimension in self.dimensions]
         if not self.dimensions:
             raise ConfigError("sweep.space: no dimension is given; expected one such as {optimizer.lr: [1e-3, 3e-4]}")
         set_by: dict[str, str] = {}
@@ -168,15 +72,41 @@ class Space:
     def grid(self) -> list[Point]:
         """Every point, the last dimension varying fastest."""
         for dimension in self.dimensions:
-            if dimension.range and dimension.range.grid() is None:
+            if dimension.range and dimension.range.spacing is None:
                 raise ConfigError(f"sweep.space.{dimension.name}: a grid cannot hold every number from "
                                   f"{dimension.range.low} to {dimension.range.high}; give a step or choices, or "
                                   f"another sweep.sampler")
-        points = list(self._grid({}, {}, 0))
+            if dimension.range and dimension.range.count() > LARGEST_GRID:
+                raise ConfigError(f"sweep.space.{dimension.name}: {dimension.range.count()} numbers, of a grid at most "
+                                  f"{LARGEST_GRID}; give a larger step or choices, or another sweep.sampler")
+        points = list(islice(self._grid({}, {}, 0), LARGEST_GRID + 1))
+        if len(points) > LARGEST_GRID:
+            raise ConfigError(f"sweep.space: a grid of more than {LARGEST_GRID} trials; give fewer choices, or another "
+                              f"sweep.sampler")
         for dimension in self.dimensions:
             if not any(dimension.name in point for point in points):
                 raise _out_of_reach(dimension)
         return points
+
+    def _of_its_type(self, dimension: Dimension) -> Dimension:
+        """A range over a key that is a float draws floats, also if both of its ends are written without a point."""
+        found = dimension.range
+        if found is None or not found.is_whole:
+            return dimension
+        if self._is_float(dimension.name):
+            return replace(dimension, range=replace(found, low=float(found.low), high=float(found.high)))
+        if not isinstance(found.step, int | None):
+            raise ConfigError(f"sweep.space.{dimension.name}.step: {found.step} is not whole, but low and high are")
+        return dimension
+
+    def _is_float(self, key: str) -> bool:
+        """Of the schema's key, or of an option of one of the models or data sets in the space."""
+        kinds = [kind_at(key)]
+        for prefix, chosen_by, registry in (("model.", "model.name", MODELS), ("data.options.", "data.name", DATA)):
+            if key.startswith(prefix):
+                takers = [registry.get(name) for name in self.values_of(chosen_by) if name in registry]
+                kinds = [option_kinds(taker).get(key.removeprefix(prefix), Any) for taker in takers]
+        return any(float in alternatives(kind) and int not in alternatives(kind) for kind in kinds)
 
     def suggest(self, choose: Callable[[Dimension], Label]) -> Point:
         """The point that `choose` makes, asked for each dimension that is in the space there, from the top."""
@@ -222,11 +152,11 @@ class Space:
         """The value of a configuration key or a dimension at a point, as text; `-` where it is not in the space."""
         values = self.values(point)
         if key in values or key in point:
-            return _text(values[key] if key in values else point[key])
+            return text(values[key] if key in values else point[key])
         choosing = [dimension.name for dimension in self.dimensions if key == dimension.name or key in dimension.keys]
         if choosing and not any(name in point for name in choosing):
             return ABSENT
-        return _text(self._value(values, key))
+        return text(self._value(values, key))
 
     def _grid(self, point: Point, values: dict[str, Any], depth: int) -> Iterator[Point]:
         if depth == len(self.dimensions):
@@ -299,7 +229,7 @@ class Space:
 
 def name_of(point: Point) -> str:
     """A trial in words: `scheme=cdni scheme.lag=4 seed=0`."""
-    return " ".join(f"{name}={brief(_text(label))}" for name, label in point.items())
+    return " ".join(f"{name}={brief(text(label))}" for name, label in point.items())
 
 
 def brief(text: str) -> str:
@@ -311,55 +241,6 @@ def brief(text: str) -> str:
 
 
 def _out_of_reach(dimension: Dimension) -> ConfigError:
-    asked = ", ".join(f"{key} in {_text(allowed)}" for key, allowed in dimension.when.items())
+    asked = ", ".join(f"{key} in {text(allowed)}" for key, allowed in dimension.when.items())
     return ConfigError(f"sweep.space.{dimension.name}: no trial has what its when asks for ({asked}); null takes the "
                        f"dimension out")
-
-
-def _dimension(name: str, entry: Any) -> Dimension:
-    """`entry` has the shape that `check_values` asks for."""
-    given = entry.get("when", {}) if isinstance(entry, dict) else {}
-    when = {key: value if isinstance(value, list) else [value] for key, value in given.items()}
-    if isinstance(entry, dict) and "low" in entry:
-        return Dimension(name, {}, when, _range(name, **{key: entry[key] for key in entry if key != "when"}))
-    choices = entry["choice"] if isinstance(entry, dict) else entry
-    named = choices.items() if isinstance(choices, dict) else ((_label(choice), choice) for choice in choices)
-    made: dict[Label, dict[str, Any]] = {}
-    for label, choice in named:
-        if label in made:
-            raise ConfigError(f"sweep.space.{name}: {label} is given twice")
-        if isinstance(choices, dict) and not isinstance(choice, dict):
-            raise ConfigError(f"sweep.space.{name}: the choice named {label} is {choice!r}; expected the keys it sets, "
-                              f"such as {{scheme.name: dfa}}")
-        made[label] = dotted(choice) if isinstance(choice, dict) else {name: choice}
-    return Dimension(name, made, when)
-
-
-def _range(name: str, low: Any, high: Any, step: Any = None, log: bool = False) -> Range:
-    key = f"sweep.space.{name}"
-    for word, number in (("low", low), ("high", high), ("step", step)):
-        if isinstance(number, bool) or not isinstance(number, int | float | None) or not math.isfinite(number or 0):
-            raise ConfigError(f"{key}.{word}: {number!r} is no number")
-    if low > high:
-        raise ConfigError(f"{key}: low is {low}, above high, which is {high}")
-    if step is not None and step <= 0:
-        raise ConfigError(f"{key}.step: {step} is out of range; expected more than 0")
-    if log and low <= 0:
-        raise ConfigError(f"{key}: log needs numbers above 0; low is {low}")
-    if log and step is not None:
-        raise ConfigError(f"{key}: log and step cannot go together")
-    found = Range(low, high, step, log)
-    if found.is_whole and step is not None and not isinstance(step, int):
-        raise ConfigError(f"{key}.step: {step} is not whole, but low and high are")
-    return found
-
-
-def _label(choice: Any) -> Label:
-    """What Optuna stores for a choice; a mapping as `name=dfa lr=0.0003`."""
-    if isinstance(choice, dict):
-        return " ".join(f"{key.rpartition('.')[2]}={_text(value)}" for key, value in dotted(choice).items())
-    return choice if choice is None or isinstance(choice, bool | int | float | str) else _text(choice)
-
-
-def _text(value: Any) -> str:
-    return flatten({"value": value})["value"]
