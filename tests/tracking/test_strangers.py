@@ -10,7 +10,7 @@ import pytest
 
 from unlocked.errors import ConfigError
 from unlocked.security import is_signed
-from unlocked.tracking import Recorder, adopt, leftovers, read, sync_leftovers
+from unlocked.tracking import Recorder, Tracker, adopt, leftovers, read, sync_leftovers, tracker
 from unlocked.tracking.folder import TrackingFolder, locked, process_alive, read_json, write_target
 from unlocked.tracking.records import parse, seal
 from unlocked.tracking.sink import Sink
@@ -243,3 +243,21 @@ def test_a_flipped_byte_makes_a_record_unreadable_and_never_another_number():
 
 def test_a_record_of_a_version_without_checksums_is_read():
     assert parse(b'{"t": "spool", "id": "1f"}\n') == {"t": "spool", "id": "1f"}
+
+
+def test_a_run_that_goes_on_from_another_directory_keeps_its_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    stores: list[str] = []
+
+    class Kept:
+        def __init__(self, run_dir: Path, options: list[str], uri: str) -> None:
+            stores.append(uri)
+
+    monkeypatch.setattr(tracker, "KeptWriter", Kept)
+    (tmp_path / "elsewhere").mkdir()
+    for uri in (None, "sqlite:///mine.db"):
+        run = tmp_path / f"runs/{uri is None}"
+        for place in (tmp_path, tmp_path / "elsewhere"):
+            monkeypatch.chdir(place)
+            Tracker.start(Path(os.path.relpath(run)), uri, "digits", {}, {}).recorder.close()
+    beside, mine = f"sqlite:///{tmp_path}/runs/mlflow.db", f"sqlite:///{tmp_path}/mine.db"
+    assert stores == [beside, beside, mine, mine]

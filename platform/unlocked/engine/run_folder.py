@@ -141,7 +141,7 @@ def keep_tokens(run_dir: Path, data: DataSet) -> None:
 def check_tokens(run_dir: Path, data: DataSet) -> None:
     """Raises `DataError` where ids stand for something else than they did in training."""
     kept = run_dir / TOKENS
-    if kept.exists() and kept.read_text() != data.tokenizer:
+    if kept.exists() and kept.read_bytes() != (data.tokenizer or "").encode():
         raise DataError(f"{run_dir}: {data.name} has changed since, and its tokens with it; the network would misread "
                         "them")
 

@@ -233,11 +233,13 @@ def known_study(folder: Path) -> bool:
 
 def _storage(folder: Path, config: Config, writes: bool) -> BaseStorage:
     from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
+
+    from unlocked.studies.journal import CheckedJournal
 
     if config.sweep.storage is not None:
+        whole = unmask("sweep.storage", config.sweep.storage)
         try:
-            return RDBStorage(unmask("sweep.storage", config.sweep.storage))
+            return RDBStorage(whole)
         except Exception as error:  # of SQLAlchemy, of a driver, of the server
             raise ConfigError(f"sweep.storage: {redact(config.sweep.storage)} cannot be opened: "
                               f"{redact(reason(error))}") from None
@@ -247,7 +249,7 @@ def _storage(folder: Path, config: Config, writes: bool) -> BaseStorage:
         path.with_name(f"{JOURNAL}.lock").unlink(missing_ok=True)  # of a process that was killed: the lock is ours
     elif not path.exists():
         raise UnlockedError(f"{folder} holds no {JOURNAL}")
-    return JournalStorage(JournalFileBackend(str(path)))
+    return JournalStorage(CheckedJournal(str(path)))
 
 
 def _mean(summaries: Sequence[Mapping[str, Any]], metric: str) -> float:
