@@ -52,6 +52,12 @@ def test_values_that_lie_close_together_are_drawn_without_bars(tmp_path: Path, m
         assert len(drawn) == bars
 
 
+def test_what_only_the_schemes_differ_in_is_not_said_of_their_lines():
+    table = [row(0.8, scheme=scheme, stages=stages, **{"optimizer.lr": lr})
+             for scheme, lr in (("cdni", "0.1"), ("dfa", "0.2")) for stages in "24"]
+    assert [line.name for line in _lines(table, "stages", "test/accuracy")] == ["cdni", "dfa"]
+
+
 def test_each_group_is_a_line_named_by_what_differs_and_a_group_without_x_is_a_level(tmp_path: Path):
     lines = {line.name: line for line in _lines(STUDY, "lag", "test/accuracy")}
     assert sorted(lines) == ["backprop", "cdni, 2 modules", "cdni, 4 modules", "dfa, 2 modules", "dfa, 4 modules",

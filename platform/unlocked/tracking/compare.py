@@ -16,13 +16,13 @@ from unlocked.errors import ConfigError
 from unlocked.metrics import AT, higher_is_better, is_timing
 from unlocked.tracking.columns import ABSENT, differing, place_names, shown_value
 from unlocked.tracking.finished import FinishedRun, finished_runs, key_of, named, where
-from unlocked.tracking.identity import TAG_OF
+from unlocked.tracking.identity import BESIDE, TAG_OF
 from unlocked.tracking.statistics import Summary, paired, summarise
 
 GROUP_BY = ("model", "scheme")
 CONTROL = "frozen"
 _SECTION = ("dataset", "task")
-_BARE = ("model", "scheme", "dataset", "task", "trial")  # their values say what they are
+_NAMED = {*TAG_OF.values(), *BESIDE, "config_hash"} - {"model", "scheme", "dataset", "task"}  # bare values say nothing
 _PLACES = 3  # that have columns of their own
 
 
@@ -39,8 +39,8 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The values of the group; all but a few with their name: a bare 2 would say nothing."""
-        return " ".join(value if key in _BARE else f"{key} {value}"
+        """The values of the group; of numbers and of single keys with their name: a bare 2 would say nothing."""
+        return " ".join(f"{key} {value}" if key in _NAMED or "." in key else value
                         for key, value in self.group.items() if value != ABSENT)
 
     @property

@@ -117,6 +117,7 @@ def _lines(table: Sequence[Comparable], x: str, metric: str) -> list[_Line]:
     varying = [key for key in (table[0].group if table else ()) if len({row.group[key] for row in table}) > 1]
     named = [key for key in varying if key != x] or ["scheme"]
     leading = "scheme" if "scheme" in named else named[0]
+    named = [key for key in named if key == leading or _differs_within(table, leading, key)]
     rows = [row for row in sorted(table, key=lambda row: row.label) if row.values(metric)]
     numbered = [row for row in rows if _as_number(row.group.get(x, "")) is not None]
     colours = dict(zip(_distinct(rows, [leading], skip_control=True), COLOURS * len(rows), strict=False))
@@ -140,6 +141,12 @@ def _lines(table: Sequence[Comparable], x: str, metric: str) -> list[_Line]:
         else:
             line.points[at] = row.values(metric)
     return list(lines.values())
+
+
+def _differs_within(table: Sequence[Comparable], leading: str, key: str) -> bool:
+    """Whether rows of one scheme differ in a key; what only schemes differ in need not be said of their lines."""
+    seen = {(row.group.get(leading, ""), row.group.get(key, "")) for row in table}
+    return len(seen) > len({group for group, _ in seen})
 
 
 def _distinct(rows: Sequence[Comparable], keys: Sequence[str], skip_control: bool = False) -> list[tuple[str, ...]]:
