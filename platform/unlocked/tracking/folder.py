@@ -30,7 +30,7 @@ from unlocked.errors import UnlockedError
 from unlocked.files import write_whole
 from unlocked.security import is_signed, redact, sign
 from unlocked.tracking.records import parse
-from unlocked.tracking.uris import split_credentials
+from unlocked.tracking.uris import split_credentials, straight
 
 _PIDS = range(1, 2**31)
 
@@ -127,7 +127,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_target(run_dir: Path, address: str, experiment: str, runs_root: Path) -> None:
     """Says, over this user's name, where the records of a run go; passwords stay out of it."""
     shown = redact(split_credentials(address)[0])
-    target = {"uri": shown, "experiment": experiment, "runs_root": str(runs_root.absolute())}
+    target = {"uri": shown, "experiment": experiment, "runs_root": str(straight(runs_root))}
     with contextlib.suppress(UnlockedError):      # no key can be kept here: what stays unsent has to be adopted
         target = sign(target)
     write_json(TrackingFolder(run_dir).target, target)

@@ -18,7 +18,7 @@ from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.security import redact
 from unlocked.tracking.folder import TrackingFolder, locked, process_alive, read_json, write_target
 from unlocked.tracking.spawn import spawn_writer
-from unlocked.tracking.uris import OFF, reachable, resolve_uri, split_credentials, sqlite_path
+from unlocked.tracking.uris import OFF, reachable, resolve_uri, split_credentials, sqlite_path, straight
 
 _NO_RUNS_INSIDE = {"tracking", "artifacts", "checkpoints", "figures", "model"}
 
@@ -52,7 +52,7 @@ def sync_leftovers(
                 strangers += [run_dir] if _is_strange(files) else []
                 continue
             store = target["uri"]
-            if not run_dir.absolute().is_relative_to(target["runs_root"]):  # the runs folder was moved
+            if not straight(run_dir).is_relative_to(target["runs_root"]):  # the runs folder was moved
                 store = _moved(target, Path(runs_root))
             if _left_over(files, store):
                 if store != target["uri"]:

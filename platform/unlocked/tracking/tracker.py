@@ -14,7 +14,7 @@ from unlocked.errors import ConfigError, RunFailed
 from unlocked.tracking.folder import TrackingFolder, read_json, write_target
 from unlocked.tracking.spawn import KeptWriter, StudyTracking
 from unlocked.tracking.spool import Recorder, Status
-from unlocked.tracking.uris import OFF, is_relative, resolve_uri
+from unlocked.tracking.uris import OFF, is_relative, resolve_uri, straight
 
 _LOG = logging.getLogger("unlocked.tracking")
 
@@ -55,8 +55,8 @@ class Tracker:
         `runs_root`: where the default database lies (default: the parent of `run_dir`).
         `give_up`: seconds after the end of the run that the writer waits for a server that does not answer.
         """
-        run_dir = Path(run_dir).absolute()
-        root = Path(runs_root or run_dir.parent).absolute()
+        run_dir = straight(Path(run_dir))
+        root = straight(Path(runs_root or run_dir.parent))
         if not experiment.strip():
             raise ConfigError("tracking.experiment: the name is empty")
         address = resolve_uri(uri, root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from pathlib import Path
@@ -22,13 +23,19 @@ def resolve_uri(uri: str | None, runs_root: Path) -> str:
     if uri == OFF:
         return OFF
     if uri is None:
-        return sqlite_uri(runs_root.absolute() / "mlflow.db")
+        return sqlite_uri(straight(runs_root) / "mlflow.db")
     refuse_store("tracking.uri", uri)
     uri = unmask("tracking.uri", uri)
     if (database := sqlite_path(uri)) is not None:
         query = _query(uri)
         return sqlite_uri(database.expanduser().absolute()) + (f"?{query}" if query else "")
     return uri
+
+
+def straight(path: Path) -> Path:
+    """An absolute path without `..`, so that one place has one name; links stay unless a `..` goes through them."""
+    plain = Path(os.path.abspath(path))
+    return plain if plain.resolve() == path.resolve() else path.resolve()
 
 
 def is_relative(uri: str | None) -> bool:
