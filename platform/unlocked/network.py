@@ -16,6 +16,25 @@ def free_port(host: str = "127.0.0.1") -> int:
         return probe.getsockname()[1]
 
 
+def listens(host: str, port: int, timeout: float = 3.0) -> bool:
+    """Whether anybody takes a connection there."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout):
+            return True
+    except (OSError, ValueError):  # ValueError: a name that nobody can have
+        return False
+
+
+def own_address() -> str:
+    """The address of this machine under which others reach it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent; the kernel chooses the interface
+        except OSError:  # no network at all
+            return "127.0.0.1"
+        return probe.getsockname()[0]
+
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 

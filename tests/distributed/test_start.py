@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from unlocked.config import load_config
-from unlocked.engine.cluster import start_ray
+from unlocked.engine.cluster import given_address, start_ray
 from unlocked.engine.plan import load_data, make_plan
 from unlocked.engine.ray_group import RayGroup
 from unlocked.errors import ConfigError, RunFailed
@@ -54,7 +54,32 @@ def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch):
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr("unlocked.engine.cluster.listens", lambda host, port: (host, port) == ("10.0.0.1", 6379))
     with pytest.raises(RunFailed) as failure:
         start_ray(2, "10.0.0.1:6379")
     assert str(failure.value) == ("parallel.address: no Ray cluster answers at 10.0.0.1:6379: "
                                   "ray client connection timeout")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"])
+def test_an_address_where_nobody_listens_is_one_line_and_ray_is_not_asked(monkeypatch, address):
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray would try for minutes"))
+    said = f"no Ray cluster answers at {address}; start one with: unlocked cluster up"
+    with pytest.raises(RunFailed) as failure:
+        start_ray(2, address)
+    assert str(failure.value) == f"parallel.address: {said}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(RunFailed) as failure:
+        start_ray(2, None)
+    assert str(failure.value) == f"RAY_ADDRESS: {said}"
+
+
+def test_an_environment_that_names_no_cluster_is_one_line(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "http://h:1")
+    with pytest.raises(ConfigError, match=r"^RAY_ADDRESS: 'http://h:1' .*expected HOST:PORT"):
+        start_ray(2, None)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert given_address() is None

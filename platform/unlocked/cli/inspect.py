@@ -17,7 +17,7 @@ from typing import Any
 
 from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, import_given, store_address
-from unlocked.errors import reason
+from unlocked.errors import UnlockedError, reason
 from unlocked.security import authenticate
 
 Rows = list[dict[str, Any]]
@@ -252,9 +252,15 @@ def _check_token() -> Check:
 
 
 def _check_ray() -> Check:
-    address = os.environ.get("RAY_ADDRESS")
-    if not address:
+    from unlocked.engine.cluster import given_address, refuse_silent
+
+    address = given_address()
+    if address is None:
         return "ray", True, "no RAY_ADDRESS: runs start a private Ray on this machine"
+    try:
+        refuse_silent("RAY_ADDRESS", address)
+    except UnlockedError as error:
+        return "ray", False, str(error)
     authenticate()
     import ray
 

@@ -13,15 +13,18 @@ from typing import Any
 from unlocked.engine import private_ray
 from unlocked.engine.plan import Plan
 from unlocked.errors import ConfigError, RunFailed, reason
+from unlocked.network import listens, own_address
 from unlocked.search_path import ray_job
-from unlocked.security import authenticate
+from unlocked.security import authenticate, is_loopback, refuse_cluster
 
 
 def start_ray(workers: int, address: str | None) -> None:
     """Connects to the cluster at `address` (or $RAY_ADDRESS), or starts a private one, which ends with this process."""
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         return
-    address = address or os.environ.get("RAY_ADDRESS")
+    key, address = ("parallel.address", address) if address else ("RAY_ADDRESS", given_address())
+    if address:
+        refuse_silent(key, address)
     authenticate(create=not address)
     import ray
 
@@ -34,10 +37,28 @@ def start_ray(workers: int, address: str | None) -> None:
             private_ray.start(workers)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray could not start here"
-        raise RunFailed(f"parallel.address: {where}: {reason(error)}") from None
+        raise RunFailed(f"{key if address else 'parallel.address'}: {where}: {reason(error)}") from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def given_address() -> str | None:
+    """That of $RAY_ADDRESS; None where it asks for a private Ray."""
+    address = os.environ.get("RAY_ADDRESS")
+    return None if address in (None, "", "local") else address
+
+
+def refuse_silent(key: str, address: str) -> None:
+    """Raises `ConfigError` for no address of a cluster, `RunFailed` where nobody listens: Ray would try for minutes."""
+    refuse_cluster(key, address)
+    if address == "auto":  # Ray looks on this machine
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host = host.strip("[]")
+    # a node on this machine may listen at the machine's own address alone, which Ray puts in the place of loopback
+    if not listens(host, int(port)) and not (is_loopback(host) and listens(own_address(), int(port))):
+        raise RunFailed(f"{key}: no Ray cluster answers at {address}; start one with: unlocked cluster up")
 
 
 def _keep_stdout() -> None:

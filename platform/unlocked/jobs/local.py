@@ -21,7 +21,7 @@ from typing import Any
 from unlocked.engine.reaper import make_folder
 from unlocked.errors import ConfigError, RunFailed, UnlockedError
 from unlocked.jobs.client import Cluster
-from unlocked.network import free_port
+from unlocked.network import free_port, own_address
 from unlocked.security import authenticate, is_loopback, refuse_place
 from unlocked.security.token import is_disabled
 from unlocked.tracking.folder import identify_process, process_alive, read_json, write_json
@@ -164,12 +164,7 @@ def _node_ip(host: str) -> str:
             return socket.gethostbyname(host)
         except OSError as error:
             raise ConfigError(f"--host {host}: {error.strerror}") from None
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # nothing is sent; the kernel chooses the interface
-        except OSError:  # no network at all
-            return "127.0.0.1"
-        return probe.getsockname()[0]
+    return own_address()
 
 
 def _refuse_taken(host: str, port: int) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+from unlocked.network import listens
 from unlocked.security import STORE_PORTS, refuse_store, unmask
 
 OFF = "off"
@@ -101,7 +101,6 @@ def reachable(uri: str, timeout: float = 1.0) -> bool:
         port = parts.port or STORE_PORTS.get(parts.scheme.split("+")[0])
         if parts.hostname is None or port is None:
             return True
-        with socket.create_connection((parts.hostname, port), timeout=timeout):
-            return True
-    except (OSError, ValueError):                 # ValueError: no port, or no name, that anybody could have
+        return listens(parts.hostname, port, timeout)
+    except ValueError:                            # no port that anybody could have
         return False
