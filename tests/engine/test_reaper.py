@@ -62,6 +62,22 @@ def test_what_nobody_owns_is_cleared_with_its_processes(folder, start):
     assert stranger.poll() is None
 
 
+def test_a_process_of_rays_belongs_to_the_folder_that_it_logs_to(folder):
+    """Its title stands where its environment began."""
+    with (folder / "r" / "agent.log").open("w") as log:
+        agent, reader = (subprocess.Popen([title, "60"], executable="/bin/sleep", stdout=log)
+                         for title in ("ray::DashboardAgent", "tail"))
+    try:
+        assert reaper.members(folder) == [agent.pid]
+        reaper.remove(folder)
+        assert agent.wait(5) == -9
+        assert reader.poll() is None
+    finally:
+        for process in (agent, reader):
+            process.kill()
+            process.wait()
+
+
 def test_what_has_an_owner_left_or_may_get_one_stays(folder, start):
     member = start(folder)
     assert reaper.clear_leftovers() == []  # nobody has said yet whose it is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -32,7 +33,8 @@ def start_ray(workers: int, address: str | None) -> None:
     on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts its own in its place, and a run could not be saved
     try:
         if address:
-            ray.init(address=address, job_config=ray_job(), logging_level=logging.ERROR, log_to_driver=False)
+            with private_ray.loopback() if _is_on_loopback(address) else contextlib.nullcontext():
+                ray.init(address=address, job_config=ray_job(), logging_level=logging.ERROR, log_to_driver=False)
         else:
             private_ray.start(workers)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -59,6 +61,15 @@ def refuse_silent(key: str, address: str) -> None:
     # a node on this machine may listen at the machine's own address alone, which Ray puts in the place of loopback
     if not listens(host, int(port)) and not (is_loopback(host) and listens(own_address(), int(port))):
         raise RunFailed(f"{key}: no Ray cluster answers at {address}; start one with: unlocked cluster up")
+
+
+def _is_on_loopback(address: str) -> bool:
+    """Whether the cluster at `address` listens on this machine's loopback alone, as `unlocked cluster up` has it do.
+
+    Ray would look for it at the machine's own address, where any other cluster of this machine is.
+    """
+    host, _, port = address.rpartition(":")
+    return is_loopback(host) and port.isdigit() and not listens(own_address(), int(port))
 
 
 def _keep_stdout() -> None:

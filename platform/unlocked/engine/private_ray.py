@@ -96,7 +96,7 @@ def lost() -> str | None:
         return None
     import ray
 
-    node = ray._private.worker._global_node
+    node: Any = ray._private.worker._global_node
     for kind, name in _VITAL.items():
         for started in (node.all_processes.get(kind, []) if node is not None else []):
             if started.process.poll() is not None:

@@ -303,7 +303,7 @@ class RayGroup(Group):
 
     def _deaths(self, failures: Iterable[Exception]) -> list[Exception]:
         """Those of a process, also where a task failed because what it needed was lost with one."""
-        found = []
+        found: list[Exception] = []
         for failure in failures:
             while isinstance(failure, self._ray.exceptions.RayTaskError) and isinstance(failure.cause, Exception):
                 failure = failure.cause

@@ -4,8 +4,8 @@
 
 Ray's processes notice late that the one that started them is gone, some after a minute, and nobody removes its folder.
 A folder belongs to the processes that its `owner.json` names; a process belongs to the folder that stands in its
-environment. Where the reaper is killed too, the next command that trains clears up. Nothing is touched that another
-user owns, or that still has an owner.
+environment, or that Ray has it write its log to. Where the reaper is killed too, the next command that trains clears
+up. Nothing is touched that another user owns, or that still has an owner.
 """
 
 from __future__ import annotations
@@ -51,14 +51,22 @@ def is_owned(folder: Path) -> bool:
 
 
 def members(folder: Path) -> list[int]:
-    """This user's processes that were started with `folder` in their environment; without /proc none are found."""
-    mark, found = f"{MARK}={folder}\0".encode(), []
+    """This user's processes that belong to `folder`, from /proc; elsewhere none are found."""
+    found = []
     with contextlib.suppress(OSError):
         for entry in os.scandir("/proc"):
             with contextlib.suppress(OSError):
-                if entry.name.isdigit() and mark in Path(entry.path, "environ").read_bytes():
+                if entry.name.isdigit() and int(entry.name) != os.getpid() and _belongs(Path(entry.path), folder):
                     found.append(int(entry.name))
-    return [pid for pid in found if pid != os.getpid()]
+    return found
+
+
+def _belongs(process: Path, folder: Path) -> bool:
+    if f"{MARK}={folder}\0".encode() in (process / "environ").read_bytes():
+        return True
+    # a process of Ray's writes its title over its arguments and the first part of its environment
+    return (process / "cmdline").read_bytes().startswith(b"ray::") and any(
+        os.readlink(file).startswith(f"{folder}/") for file in (process / "fd").iterdir())
 
 
 def remove(folder: Path) -> None:

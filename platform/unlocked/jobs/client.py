@@ -19,6 +19,9 @@ ADDRESS = "RAY_API_SERVER_ADDRESS"  # Ray's clients let it win over any address 
 LOOK = 0.5  # seconds between two looks at what a job does
 KEEPER = "unlocked-queue"  # the name of the actor, in the namespace of the same name
 
+# of Ray's State API: what its filter leaves out, such as a lost node, it takes for an answer cut short, and refuses
+EVERYTHING: dict[str, Any] = {"limit": 10_000, "raise_on_missing_output": False}
+
 
 class Cluster:
     """A cluster as a submitter sees it: the address of its head node's dashboard, such as http://127.0.0.1:8265."""
@@ -92,8 +95,9 @@ class Cluster:
         from ray.util.state import list_nodes
 
         with self.readable():
-            return [vars(node) if not isinstance(node, Mapping) else node
-                    for node in list_nodes(filters=[("state", "=", "ALIVE")], limit=10_000)]
+            found = list_nodes(filters=[("state", "=", "ALIVE")], **EVERYTHING)
+        nodes = [vars(node) if not isinstance(node, Mapping) else node for node in found]
+        return [node for node in nodes if node["state"] == "ALIVE"]
 
     def capacity(self) -> Resources:
         return total(node["resources_total"] for node in self.nodes())
@@ -102,5 +106,5 @@ class Cluster:
         from ray.util.state import list_actors
 
         with self.readable():
-            actors = list_actors(filters=[("name", "=", KEEPER), ("state", "!=", "DEAD")])
+            actors = list_actors(filters=[("name", "=", KEEPER), ("state", "!=", "DEAD")], **EVERYTHING)
         return bool(actors)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unlocked.engine.reaper import make_folder
+from unlocked.engine import reaper
+from unlocked.engine.private_ray import LOOPBACK
 from unlocked.errors import ConfigError, RunFailed, UnlockedError
 from unlocked.jobs.client import Cluster
 from unlocked.network import free_port, own_address
@@ -69,24 +69,25 @@ def up(workers: int = 0, cpus: int | None = None, gpus: int | None = None, host:
     authenticate(create=True)
     node_ip = _node_ip(host)
     _refuse_taken(host, port)
-    gcs, folder = f"{node_ip}:{free_port(node_ip)}", str(make_folder())
+    reaper.clear_leftovers()
+    gcs, folder = f"{node_ip}:{free_port(node_ip)}", str(reaper.make_folder())
     anywhere = ["--min-worker-port=0", "--max-worker-port=0"]  # Ray's usual range may hold the dashboard's port
-    common = [*anywhere, "--block", "--disable-usage-stats", f"--node-ip-address={node_ip}",
+    common = [*anywhere, "--block", "--disable-usage-stats",
               f"--object-store-memory={OBJECT_STORE}", f"--num-cpus={cpus or os.cpu_count() or 1}"]
     head = ["--head", f"--port={gcs.rpartition(':')[2]}", f"--dashboard-host={host}", f"--dashboard-port={port}",
-            f"--temp-dir={folder}", f"--ray-client-server-port={free_port(node_ip)}"]
+            f"--temp-dir={folder}/0", f"--ray-client-server-port={free_port(node_ip)}"]
     head += [f"--num-gpus={gpus}"] if gpus is not None else []
     shown = node_ip if host in ("0.0.0.0", "::") else host
     found = LocalCluster(f"http://{shown}:{port}", gcs, folder, [])
     log = Path(folder) / "ray-start.log"
     try:
-        found.processes.append(_start([*head, *common], log))
+        found.processes.append(_start(node_ip, [*head, *common], log))
+        reaper.own(Path(folder), found.processes)
         _wait(found, log, nodes=1)
         for more in range(1, workers + 1):  # one after the other: a raylet that starts slowly gives up
             # a folder each: a node unpacks a job's project anew, and would take it from under another node's feet
-            own = Path(folder) / str(more)
-            own.mkdir()
-            found.processes.append(_start([f"--address={gcs}", f"--temp-dir={own}", *common], log))
+            found.processes.append(_start(node_ip, [f"--address={gcs}", f"--temp-dir={folder}/{more}", *common], log))
+            reaper.own(Path(folder), found.processes)
             _wait(found, log, nodes=1 + more)
         write_json(record(), asdict(found))
     except BaseException:
@@ -106,17 +107,22 @@ def down() -> LocalCluster | None:
     return found
 
 
-def _start(arguments: list[str], log: Path) -> dict[str, Any]:
+def _start(node_ip: str, arguments: list[str], log: Path) -> dict[str, Any]:
     """A node, in a session of its own; `python` in its jobs is this one."""
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "60",
                                 "RAY_DASHBOARD_STARTUP_TIMEOUT_S": f"{STARTING:.0f}",
-                                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+                                "RAY_enable_metrics_collection": "0",  # nobody would be asked for a token there
+                                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+                                reaper.MARK: str(log.parent)}
+    if is_loopback(node_ip):
+        environment |= LOOPBACK
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         environment.pop(name, None)
     # a raylet waits 20 seconds for its agents to write down ports of their own choice: too short on a busy machine
     agents = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
               "metrics-export-port")
-    command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", *arguments,
+    module = "unlocked.jobs.node" if is_loopback(node_ip) else "ray.scripts.scripts"
+    command = [sys.executable, "-P", "-m", module, "start", f"--node-ip-address={node_ip}", *arguments,
                *(f"--{port}={free_port('0.0.0.0')}" for port in agents)]
     with log.open("ab") as words:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words,
@@ -150,16 +156,18 @@ def _end(found: LocalCluster) -> None:
             deadline = time.monotonic() + 20
             while any(map(process_alive, processes)) and time.monotonic() < deadline:
                 time.sleep(0.1)
-    shutil.rmtree(found.folder, ignore_errors=True)
+    reaper.remove(Path(found.folder))
 
 
 def _node_ip(host: str) -> str:
-    """The address under which nodes know each other: this machine's, unless `host` is another one of it.
+    """The address under which nodes know each other; for all interfaces (0.0.0.0), one of this machine's.
 
-    Ray replaces a loopback address by the machine's own, and its internal ports listen on all of them: there the token
-    alone protects.
+    On loopback Ray listens nowhere else (`node.py`); otherwise its internal ports are open on every interface, and the
+    token alone protects them.
     """
-    if not is_loopback(host) and host not in ("0.0.0.0", "::"):
+    if is_loopback(host):
+        return "127.0.0.1"
+    if host not in ("0.0.0.0", "::"):
         try:
             return socket.gethostbyname(host)
         except OSError as error:
