@@ -14,7 +14,7 @@ import pytest
 
 from unlocked.engine.needs import VARIABLE, keep_needs
 from unlocked.errors import ConfigError
-from unlocked.jobs.submit import submit
+from unlocked.jobs.submit import how_to_go_on, submit
 from unlocked.plugins import import_modules
 
 
@@ -155,3 +155,31 @@ def test_a_run_is_gone_on_with_in_the_project_it_was_begun_in(project, tmp_path,
     assert words == ["train", "--resume", run, "--import", "sent_model"]
     assert sorted(files) == ["kept.txt", "sent_model.py"]
     assert json.loads(environment[VARIABLE])["folder"] == str(tmp_path / "project")
+
+
+def test_a_configuration_that_stays_at_home_is_read_where_it_is_or_refused(project, tmp_path):
+    from unlocked.config import load_config, to_yaml
+
+    outside = project("runs/found/study.yaml", to_yaml(load_config("quickstart")))
+    inside = project("project/runs/found/study.yaml", outside.read_text())
+    kept = project("project/mine.yaml", outside.read_text())
+    for given, word in ((str(outside), str(outside)), ("runs/found/study.yaml", str(inside)), (kept.name, kept.name)):
+        cluster = FakeCluster()
+        assert submit(cluster, "train", given).words[1] == word
+    away = FakeCluster("http://head.example:8265")
+    with pytest.raises(ConfigError, match=r"config: .*study\.yaml does not travel with the project"):
+        submit(away, "train", str(outside), ["tracking.runs=/srv/runs"])
+    assert submit(away, "train", kept.name, ["tracking.runs=/srv/runs"]).words[1] == kept.name
+
+
+@pytest.mark.parametrize(("address", "kind", "expected"), [
+    ("http://127.0.0.1:8265", "sweep", "unlocked submit sweep '/my runs/found/study.yaml'"),
+    ("http://127.0.0.1:8265", "train", "unlocked submit sweep '/my runs/found/study.yaml'"),
+    ("http://head.example:8265", "sweep", "unlocked submit sweep studies/lag 'name=a b'"),
+])
+def test_a_stopped_job_names_the_command_that_goes_on(address, kind, expected):
+    cluster = FakeCluster(address)
+    log = "x\nunlocked: interrupted; go on with: unlocked sweep '/my runs/found/study.yaml'\n"
+    cluster.client.get_job_logs = lambda _: log
+    cluster.job = lambda _: SimpleNamespace(spec=SimpleNamespace(kind=kind, words=["sweep", "studies/lag", "name=a b"]))
+    assert how_to_go_on(cluster, "x-1") == expected

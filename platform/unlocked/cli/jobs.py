@@ -10,7 +10,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, add_import, check_ranges, import_given, wide_console
+from unlocked.cli.common import add_command, add_import, as_begun, check_ranges, import_given, place_of, wide_console
 from unlocked.cli.next_steps import command
 from unlocked.config.ranges import MOST_WORKERS
 from unlocked.errors import ConfigError
@@ -59,8 +59,9 @@ def submit(arguments: argparse.Namespace) -> int:
     check_ranges(arguments, gpus=(0, MOST_WORKERS))
     import_given(arguments)
     cluster = Cluster(arguments.address)
-    spec = queue_up(cluster, arguments.kind, arguments.config, arguments.overrides, resume=arguments.resume,
-                    imports=arguments.imports, name=arguments.name, gpus=arguments.gpus, say=_say)
+    with as_begun(arguments, place_of(arguments) if arguments.config else None):
+        spec = queue_up(cluster, arguments.kind, arguments.config, arguments.overrides, resume=arguments.resume,
+                        imports=arguments.imports, name=arguments.name, gpus=arguments.gpus, say=_say)
     print(f"queued {spec.id}: needs {words(spec.needs)}", flush=True)
     if not fits(spec.needs, have := cluster.capacity()):
         _say(f"the cluster has {words(have)} now: the job waits until it has more nodes")

@@ -7,9 +7,11 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,7 +52,7 @@ def submit(cluster: Cluster, kind: str, config: str | None, overrides: Sequence[
     gone on with brings its own, and the project it was begun in.
     Raises `ConfigError` before anything is sent, `UnlockedError` where the cluster does not take it.
     """
-    project, here = Path.cwd(), is_loopback(urlsplit(cluster.address).hostname or "")
+    project, here = Path.cwd(), _is_here(cluster)
     if resume is not None:
         run = resume if is_address(resume) else os.path.abspath(resume)
         if not is_address(run):
@@ -77,10 +79,11 @@ def submit(cluster: Cluster, kind: str, config: str | None, overrides: Sequence[
     spec = Spec(new_id(name or checked.name), kind, words, needs, driver)
     with tempfile.TemporaryDirectory() as folder:
         package = pack(project, Path(folder), [project / checked.tracking.runs], modules.files)
-        if config is not None:
+        if config is not None and not here:
             _refuse_unpacked(config, project, package.files)
-            if not here:
-                _refuse_left_behind(checked, package.files)
+            _refuse_left_behind(checked, package.files)
+        elif config is not None and not _travels(config, project, package.files):  # it is read where it is
+            spec = replace(spec, words=[kind, str(Path(config).absolute()), *words[2:]])
         if package.left_out:
             say(f"left out: {', '.join(package.left_out[:5])}{' ...' if len(package.left_out) > 5 else ''}")
         env: dict[str, Any] = {"working_dir": str(package.path)} if package.files else {}
@@ -88,6 +91,11 @@ def submit(cluster: Cluster, kind: str, config: str | None, overrides: Sequence[
             env["env_vars"] = {NEEDS: Needs(str(project), Needs.here(imports).imports).words()}
         put(cluster, spec, env)
     return spec
+
+
+def _is_here(cluster: Cluster) -> bool:
+    """Whether the cluster runs on this machine, as far as its address says."""
+    return is_loopback(urlsplit(cluster.address).hostname or "")
 
 
 def put(cluster: Cluster, spec: Spec, env: dict[str, Any]) -> None:
@@ -140,12 +148,17 @@ def _refuse_left_behind(config: Config, files: Sequence[str]) -> None:
                               "give that path, or have git keep it")
 
 
-def _refuse_unpacked(config: str, project: Path, files: Sequence[str]) -> None:
+def _travels(config: str, project: Path, files: Sequence[str]) -> bool:
+    """Whether the job finds a configuration under this name in its own folder, or as a preset."""
     path = Path(config)
     if path.suffix not in (".yaml", ".yml"):
-        return
+        return True
     inside = path.resolve().is_relative_to(project.resolve())
-    if path.is_absolute() or not inside or path.as_posix().removeprefix("./") not in files:
+    return not path.is_absolute() and inside and path.as_posix().removeprefix("./") in files
+
+
+def _refuse_unpacked(config: str, project: Path, files: Sequence[str]) -> None:
+    if not _travels(config, project, files):
         raise ConfigError(f"config: {config} does not travel with the project {project}: give its path in there, and "
                           "see that .gitignore keeps it")
 
@@ -218,9 +231,12 @@ def _remove_ticket(cluster: Cluster, job_id: str) -> None:
 
 
 def how_to_go_on(cluster: Cluster, job_id: str) -> str | None:
-    """The `unlocked train --resume ...` that a stopped run's last words name, as a job."""
+    """The command that the last words of a stopped run or study name, as a job."""
     log = ""
     with contextlib.suppress(UnlockedError), cluster.readable():
         log = cluster.client.get_job_logs(job_id)
+    spec = cluster.job(job_id).spec
+    if spec.kind == "sweep" and not _is_here(cluster):  # the study lies where this machine may not see it
+        return f"unlocked submit {shlex.join(spec.words)}"
     _, found, rest = log.rpartition("go on with: unlocked ")
     return f"unlocked submit {rest.splitlines()[0].strip()}" if found and rest.strip() else None

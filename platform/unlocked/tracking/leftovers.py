@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 
 from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.security import redact
@@ -130,7 +131,8 @@ def _about(strangers: Sequence[Path], runs_root: Path) -> str:
     first, more = strangers[0], len(strangers) - 1
     others = f" and {more} other run folder{'s' * (more > 1)}" if more else ""
     return (f"tracking: {first}{others}: from elsewhere (not signed by this user), so nothing is sent; to take it into "
-            f"your own store: unlocked compare --runs {runs_root} --adopt {first}")
+            f"your own store: unlocked compare --runs {quote(str(runs_root.absolute()))} --adopt "
+            f"{quote(str(first.absolute()))}")
 
 
 def _moved(target: dict[str, str], runs_root: Path) -> str:
