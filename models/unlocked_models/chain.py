@@ -46,13 +46,15 @@ class Batch:
     """One minibatch as a worker sees it: inputs `x (batch, *in_shape)`, None where its worker holds none, and
     targets `y (batch, ...)`. A block that takes the batch finds both. Streams begin with it where it is
     `fresh`, and end with it where it `ends`. Where it is one replica's part of a minibatch, `whole` has the targets of
-    all of it, if the loss is to look at them."""
+    all of it, if the loss is to look at them. `lengths (batch,)`: positions of each sequence that are no padding, where
+    the data says so."""
 
     x: Tensor | None
     y: Tensor
     fresh: bool = True
     ends: bool = True
     whole: Tensor | None = None
+    lengths: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Example:
 
     Inputs are real numbers, or ids below `vocabulary`. Targets are class ids, `n_outputs` real values each, or, where
     `y_shape` has an axis of positions, ids below `n_outputs` at each. `masked`: of inputs that are hidden there.
+    `has_lengths`: each sequence of inputs is as long as its batch's `lengths` says.
     """
 
     in_shape: tuple[int, ...]
@@ -69,6 +72,7 @@ class Example:
     y_shape: tuple[int, ...] = ()
     y_real: bool = False
     masked: bool = False
+    has_lengths: bool = False
 
     @property
     def out_positions(self) -> int | None:
@@ -79,7 +83,8 @@ class Example:
         """`n` examples of zeros, for a dry pass."""
         x = torch.zeros(n, *self.in_shape, device=device, dtype=torch.long if self.vocabulary else dtype)
         y = torch.zeros(n, *self.y_shape, device=device, dtype=dtype if self.y_real else torch.long)
-        return Batch(x, y)
+        lengths = torch.ones(n, dtype=torch.long, device=device) if self.has_lengths else None
+        return Batch(x, y, lengths=lengths)
 
 
 def build(name: str, in_shape: tuple[int, ...], n_outputs: int, *, example: Example | None = None,

@@ -8,8 +8,9 @@ from the data:
   way only, or they would see what they are to predict.
 
 Sequences are `(positions, features)`, a series `(positions,)`, an image, read row by row, or token ids `(positions,)`,
-which the first block embeds. Sequences of several lengths are filled up, token ids with 0 and features with rows of
-zeros (`padded: true`): padding is not pooled, and a layer that reads both ways is given each sequence as long as it is.
+which the first block embeds. Sequences of several lengths are filled up, token ids with 0 and features with anything
+(the data says how long each is): padding is not pooled, and a layer that reads both ways is given each sequence as long
+as it is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from unlocked_models import checks
 from unlocked_models.chain import Batch
 from unlocked_models.lstm_cells import GatedLayer
 from unlocked_models.registry import register_model
-from unlocked_models.sequences import Head, PaddedHead, Pool, Reader, lengths, read_sequence
+from unlocked_models.sequences import Head, PaddedHead, Pool, Reader, is_padded, lengths, read_sequence
 from unlocked_models.stepping import Stepping
 
 State = dict[str, Tensor]  # of a recurrent layer: h, and c of an LSTM, each (batch, width)
@@ -46,6 +47,7 @@ def rnn(
     carry: bool = False,
     vocabulary: int | None = None,
     out_positions: int | None = None,
+    has_lengths: bool | None = None,
 ) -> list[nn.Module]:
     """Elman network (Elman 1990): h_t = phi(W x_t + b + U h_{t-1} + c), layer upon layer.
 
@@ -55,16 +57,16 @@ def rnn(
     Options: `hidden` widths of the layers; `activation` tanh or relu; `bidirectional`: every layer reads both ways and
     passes both on (Schuster & Paliwal 1997), `hidden` is the width of each; `dropout` in [0, 1), after each layer;
     `pool` what the head sees: last, the state in which each direction ends; mean or max over the positions; `padded`:
-    sequences of features are filled up with rows of zeros (those of tokens always may be); `embedding` width of a
-    token; `carry`: truncated backpropagation through time over windows of a long text, each going on in the state in
-    which the one before it ended.
+    sequences of features are filled up to one length, which the data has to say of each (of itself where it does; those
+    of tokens always may be); `embedding` width of a token; `carry`: truncated backpropagation through time over windows
+    of a long text, each going on in the state in which the one before it ended.
 
     >>> len(rnn((40,), 10, hidden=[32, 32, 32]))
     4
     """
     checks.pick({"tanh": 0, "relu": 0}, "activation", activation)
     return _stack("rnn", partial(nn.RNN, nonlinearity=activation), in_shape, n_outputs, hidden, bidirectional, dropout,
-                  pool, padded, embedding, carry, vocabulary, out_positions)
+                  pool, padded, embedding, carry, vocabulary, out_positions, has_lengths)
 
 
 @register_model("lstm", family="recurrent")
@@ -83,6 +85,7 @@ def lstm(
     coupled: bool = False,
     vocabulary: int | None = None,
     out_positions: int | None = None,
+    has_lengths: bool | None = None,
 ) -> list[nn.Module]:
     """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
 
@@ -93,12 +96,12 @@ def lstm(
     """
     cell: Callable[..., nn.Module] = nn.LSTM
     if peephole or coupled:
-        if bidirectional and (padded or vocabulary):
+        if bidirectional and (padded or vocabulary or has_lengths):
             raise ValueError("model.bidirectional: cells with peephole or coupled gates read backwards over sequences "
                              "of one length only, without padding")
         cell = partial(GatedLayer, peephole=peephole, coupled=coupled)
     blocks = _stack("lstm", cell, in_shape, n_outputs, hidden, bidirectional, dropout, pool, padded, embedding, carry,
-                    vocabulary, out_positions)
+                    vocabulary, out_positions, has_lengths)
     with torch.no_grad():
         for block in blocks:
             for name, p in block.named_parameters():
@@ -121,10 +124,11 @@ def gru(
     carry: bool = False,
     vocabulary: int | None = None,
     out_positions: int | None = None,
+    has_lengths: bool | None = None,
 ) -> list[nn.Module]:
     """Gated recurrent unit (Cho et al. 2014). Shapes: as `rnn`. Options: as `rnn`, without activation."""
     return _stack("gru", nn.GRU, in_shape, n_outputs, hidden, bidirectional, dropout, pool, padded, embedding, carry,
-                  vocabulary, out_positions)
+                  vocabulary, out_positions, has_lengths)
 
 
 def run_from(cell: nn.Module, inputs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -204,7 +208,7 @@ class Ends(nn.Module):
 
 def _stack(name: str, cell: Callable[..., nn.Module], in_shape: tuple[int, ...], n_outputs: int, hidden: list[int],
            bidirectional: bool, dropout: float, pool: str, padded: bool, embedding: int, carry: bool,
-           vocabulary: int | None, out_positions: int | None) -> list[nn.Module]:
+           vocabulary: int | None, out_positions: int | None, has_lengths: bool | None) -> list[nn.Module]:
     checks.outputs(name, n_outputs)
     checks.sizes("hidden", hidden, least_many=1)
     checks.fraction("dropout", dropout)
@@ -223,7 +227,7 @@ def _stack(name: str, cell: Callable[..., nn.Module], in_shape: tuple[int, ...],
     if carry and not many:
         raise ValueError("model.carry: windows go on in each other where every position has a target, as in language "
                          "modelling")
-    padded = padded or (vocabulary is not None and not many)
+    padded = not many and (vocabulary is not None or is_padded(padded, has_lengths))
     kind = PaddedLayer if padded and bidirectional else CarryingLayer if carry else Layer
     blocks: list[nn.Module] = []
     for width in hidden:

@@ -80,9 +80,9 @@ def _origin(entry: Any) -> str:
 MODELS: Registry[Callable[..., Any]] = Registry("model")
 
 # Keywords of a model that the data fills, and no configuration: how many ids its inputs are drawn from (None: real
-# numbers), at how many positions there is a target (None: one for the whole example), and whether inputs are hidden
-# where a target asks for them.
-GIVEN = ("vocabulary", "out_positions", "masked")
+# numbers), at how many positions there is a target (None: one for the whole example), whether inputs are hidden where a
+# target asks for them, and whether each sequence has a length of its own (None: nothing is known of the data).
+GIVEN = ("vocabulary", "out_positions", "masked", "has_lengths")
 
 
 def register_model(name: str, *, family: str = "custom") -> Callable[[Any], Any]:

@@ -52,10 +52,14 @@ def read_sequence(model: str, in_shape: tuple[int, ...], vocabulary: int | None,
 
 
 def present(batch: Batch) -> Tensor:
-    """Which positions of the inputs are no padding, `(batch, positions)`: up to the last token that is not 0, or the
-    last row of features that are not all zero. At least the first of every sequence."""
+    """Which positions of the inputs are no padding, `(batch, positions)`: as many as the batch's `lengths`; without
+    those, up to the last token that is not 0, or the last row of features that are not all zero. At least the first of
+    every sequence."""
     x = batch.x
     assert x is not None
+    if batch.lengths is not None:
+        count = x.shape[1] if x.dim() == 2 or not x.is_floating_point() else AsSequence()(x).shape[1]
+        return torch.arange(count, device=x.device) < batch.lengths[:, None]
     there = x != 0 if not x.is_floating_point() else (AsSequence()(x) != 0).any(-1)
     there = there.flip(1).cumsum(1).flip(1) > 0
     there[:, 0] = True
@@ -65,6 +69,18 @@ def present(batch: Batch) -> Tensor:
 def lengths(batch: Batch) -> Tensor:
     """Positions of each sequence that are no padding, `(batch,)`."""
     return present(batch).sum(1)
+
+
+def is_padded(padded: bool, has_lengths: bool | None) -> bool:
+    """Whether sequences of features are filled up: as the model is told, or as the data says.
+
+    Padding cannot be told from values: rows of zeros are other rows once they are normalised, and a sequence may hold
+    zeros of its own. Raises `ValueError` where the data is known to give no lengths.
+    """
+    if padded and has_lengths is False:
+        raise ValueError("model.padded: true, but the data does not say how long its sequences are; its function "
+                         "returns RawData(..., lengths_train=..., lengths_test=...)")
+    return padded or bool(has_lengths)
 
 
 class Patches(nn.Module):

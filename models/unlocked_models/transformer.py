@@ -22,7 +22,7 @@ from unlocked_models import checks
 from unlocked_models.attention import MultiHeadAttention, PaddedLayer, TransformerLayer
 from unlocked_models.layers import sequence
 from unlocked_models.registry import register_model
-from unlocked_models.sequences import Head, PaddedHead, Patches, Pool, Positions, read_sequence
+from unlocked_models.sequences import Head, PaddedHead, Patches, Pool, Positions, is_padded, read_sequence
 
 STD = 0.02  # of embeddings, and of the weights of GPT and BERT
 
@@ -87,6 +87,7 @@ def transformer(
     padded: bool = False,
     vocabulary: int | None = None,
     out_positions: int | None = None,
+    has_lengths: bool | None = None,
 ) -> list[nn.Module]:
     """Encoder that gives one output for a sequence (Vaswani et al. 2017; the encoder alone).
 
@@ -94,7 +95,8 @@ def transformer(
     `(batch, n_outputs)`.
 
     Options: those of every Transformer; `pool` what the head sees: mean, last or max over the positions; `padded`:
-    sequences of features are filled up with rows of zeros (those of tokens always may be).
+    sequences of features are filled up to one length, which the data has to say of each (of itself where it does; those
+    of tokens always may be).
 
     >>> len(transformer((40,), 10, depth=3))
     5
@@ -104,7 +106,7 @@ def transformer(
         raise ValueError("model.name: transformer reads both ways, so at every position it would see what it is to "
                          "predict; gpt reads one way, and bert has its words masked")
     shape = _Shape(width, depth, heads, feedforward, norm, positions, activation, dropout)
-    padded = padded or vocabulary is not None
+    padded = vocabulary is not None or is_padded(padded, has_lengths)
     head = (PaddedHead if padded else Head)(Pool(pool), width, n_outputs, shape.last_norm())
     return [shape.embedding("transformer", in_shape, vocabulary),
             *shape.layers(PaddedLayer if padded else TransformerLayer), head]

@@ -180,7 +180,7 @@ class PlainRun:
 
     def _loss(self, step: int) -> Tensor:
         self._begin(self.batches.fresh(step))
-        batch = Batch(self.batches.x(step), self.batches.y(step))
+        batch = Batch(self.batches.x(step), self.batches.y(step), lengths=self.batches.lengths(step))
         loss, local = losses(self.network, batch, self.objective, lambda i: self._seed(i, step))
         return loss + local
 
@@ -202,7 +202,8 @@ class PlainRun:
         counts: dict[str, int] = defaultdict(int)
         self.network.eval()
         for rows, fresh in evaluation_rows(self.plan, self.data, split):
-            batch = Batch(rows_of.x[rows], rows_of.y[rows])
+            lengths = None if rows_of.lengths is None else rows_of.lengths[rows]
+            batch = Batch(rows_of.x[rows], rows_of.y[rows], lengths=lengths)
             self._begin(fresh)
             *_, (_, h) = outputs(self.network, batch)
             for name, (total, n) in self.objective.measure(h, batch).items():

@@ -8,7 +8,7 @@ from unlocked.data.arrays import as_array, wrong
 from unlocked.data.dataset import RawData
 from unlocked.data.text import EOS, PAD, SPECIAL
 
-Arrays = tuple[np.ndarray, np.ndarray]      # x (n, *in_shape), y (n,)
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # x (n, *in_shape), y (n, ...), lengths (n,)
 
 
 def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
@@ -24,6 +24,12 @@ def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
             raise wrong(name, f"{len(x)} rows are not episodes of {raw.stretch} rows each")
     if task == "translation":
         _check_vocabularies(name, raw)
+    lengths = {part: _checked_lengths(name, part, x, given) for (part, (x, _)), given in
+               zip(splits.items(), (raw.lengths_train, raw.lengths_test), strict=False)}
+    if len({each is None for each in lengths.values()}) > 1 or (raw.lengths_test is not None and "test" not in splits):
+        raise wrong(name, "lengths_train and lengths_test are given both, or neither (lengths_test only with x_test)")
+    splits = {part: (x if lengths[part] is None else without_padding(x, lengths[part]), y)
+              for part, (x, y) in splits.items()}
     for part, (x, y) in splits.items():
         _check_inputs(name, part, x)
         if raw.symbols is None:
@@ -38,7 +44,30 @@ def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
         if shapes[0] != shapes[-1]:
             kind = "target" if what else "example"
             raise wrong(name, f"a training {kind} has shape {shapes[0]} but a test {kind} {shapes[-1]}")
-    return splits
+    return {part: (x, y, lengths[part]) for part, (x, y) in splits.items()}
+
+
+def without_padding(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Zeros behind the end of each sequence; a copy."""
+    there = np.arange(x.shape[1]) < lengths[:, None]
+    return np.where(there.reshape(there.shape + (1,) * (x.ndim - 2)), x, np.zeros((), x.dtype))
+
+
+def _checked_lengths(name: str, part: str, x: np.ndarray, given: object) -> np.ndarray | None:
+    if given is None:
+        return None
+    lengths = as_array(name, f"lengths_{part}", given)
+    if x.ndim not in (2, 3):
+        raise wrong(name, f"lengths_{part} is given, but x_{part} has shape {x.shape}; sequences have shape "
+                          "(n, positions, features) or (n, positions)")
+    if lengths.shape != (len(x),) or lengths.dtype.kind not in "iu":
+        raise wrong(name, f"lengths_{part} is {lengths.dtype} of shape {lengths.shape}; it needs integers of shape "
+                          f"({len(x)},)")
+    bad = np.flatnonzero((lengths < 1) | (lengths > x.shape[1]))
+    if len(bad):
+        raise wrong(name, f"lengths_{part} holds {lengths[bad[0]]} in example {bad[0]}; sequences have 1 to "
+                          f"{x.shape[1]} positions")
+    return lengths.astype(np.int64)
 
 
 def checked_classes(name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
@@ -54,7 +83,7 @@ def checked_classes(name: str, raw: RawData, splits: dict[str, Arrays]) -> list[
                               "ids count from 0 without gaps, unless class_names says how many there are")
     if len(names) < 2:
         raise wrong(name, f"it has {len(names)} class; classification needs two")
-    for part, (_, y) in splits.items():
+    for part, (_, y, _) in splits.items():
         bad = next((int(end) for end in (y.min(), y.max()) if not 0 <= end < len(names)), None)
         if bad is not None:
             raise wrong(name, f"y_{part} holds label {bad}; classes are 0 to {len(names) - 1}")
@@ -77,7 +106,7 @@ def checked_names(name: str, raw: RawData, splits: dict[str, Arrays], task: str)
     tokens = raw.symbols if raw.class_names is None else raw.class_names
     if tokens is None:
         raise wrong(name, "symbols, the vocabulary, is needed where targets are tokens")
-    for part, (_, ids) in splits.items():
+    for part, (_, ids, _) in splits.items():
         _check_ids(name, f"y_{part}", ids, len(tokens))
         if not ids.any():
             raise wrong(name, f"y_{part} holds nothing but padding")

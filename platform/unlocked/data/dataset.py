@@ -23,10 +23,12 @@ RESERVED = ("name", "root", "validation", "seed", "download")
 @dataclass(frozen=True, eq=False)
 class Split:
     """Examples `x (n, *in_shape)`, float32 and normalised, or int64 ids; targets `y (n, ...)`: int64 ids, of a class
-    or of a token at every position, or float32 values."""
+    or of a token at every position, or float32 values. `lengths (n,)`, int64: positions of each sequence that are no
+    padding; None where the set does not say."""
 
     x: Tensor
     y: Tensor
+    lengths: Tensor | None = None
 
     def __len__(self) -> int:
         return self.y.shape[0]
@@ -34,7 +36,7 @@ class Split:
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Split:
         """The split on another device; `dtype` (e.g. `torch.float64` for exact checks) changes real numbers only."""
         x, y = (v.to(device=device, dtype=dtype if v.is_floating_point() else None) for v in (self.x, self.y))
-        return Split(x=x, y=y)
+        return Split(x=x, y=y, lengths=self.lengths if self.lengths is None else self.lengths.to(device))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -84,7 +86,7 @@ class DataSet(Traits):
         y = self.train.y
         values = y.is_floating_point()  # their number is n_outputs
         return Example(self.in_shape, self.n_outputs, len(self.symbols) if self.symbols else None,
-                       tuple(y.shape[1:]), values, self.masking is not None)
+                       tuple(y.shape[1:]), values, self.masking is not None, self.train.lengths is not None)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> DataSet:
         validation = self.validation and self.validation.to(device, dtype)
@@ -108,6 +110,9 @@ class RawData(Traits):
         normalise: `"train"`: mean 0 and deviation 1 by statistics of the training split only, per channel of
             images and per feature of anything else (a constant feature is only centred); a fixed
             `(mean, std)`, each a number or one number per channel or feature; None (default): as given.
+        lengths_train, lengths_test: of sequences `(n, positions, features)` or series `(n, positions)` that were filled
+            up to one length, how many positions each has, from 1 on. What stands behind them is not looked at, in
+            statistics, in layers and in pooling; it may hold anything.
         channels: where images have theirs: "first", or "last", behind the pixels, `(n, height, width, channels)`; None
             (default) is first, but refuses shapes that look like last.
     """
@@ -119,6 +124,8 @@ class RawData(Traits):
     class_names: Sequence[str] | None = None
     normalise: Literal["train"] | tuple[float | Sequence[float], float | Sequence[float]] | None = None
     channels: Literal["first", "last"] | None = None
+    lengths_train: np.ndarray | None = None
+    lengths_test: np.ndarray | None = None
 
 
 DATA: Registry[Callable[..., RawData]] = Registry("data")

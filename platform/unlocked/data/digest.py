@@ -19,7 +19,7 @@ def digest(data: DataSet) -> str:
         split = getattr(data, name)
         if split is None:
             continue
-        for tensor in (split.x, split.y):
+        for tensor in (split.x, split.y, *([] if split.lengths is None else [split.lengths])):
             found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return found.hexdigest()[:16]

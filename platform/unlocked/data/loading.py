@@ -47,7 +47,7 @@ def load(name: str, *, root: str | Path | None = None, validation: float = 0.0, 
     splits = checked_splits(name, raw, task)
     names = checked_names(name, raw, splits, task)
     if raw.channels == "last":
-        splits = {part: (np.moveaxis(x, -1, 1), y) for part, (x, y) in splits.items()}
+        splits = {part: (np.moveaxis(x, -1, 1), y, lengths) for part, (x, y, lengths) in splits.items()}
     order = "kept" if raw.ordered else "by class" if task == "classification" else "drawn"
 
     if "test" not in splits:
@@ -56,13 +56,14 @@ def load(name: str, *, root: str | Path | None = None, validation: float = 0.0, 
         splits["train"], splits["validation"] = _set_aside(name, splits["train"], validation, seed, order, raw.stretch)
 
     if raw.symbols is not None:
-        inputs = {part: torch.from_numpy(x.astype(np.int64)) for part, (x, _) in splits.items()}
+        inputs = {part: torch.from_numpy(x.astype(np.int64)) for part, (x, _, _) in splits.items()}
     else:
-        statistics = _statistics(name, raw, splits["train"][0])
-        inputs = {part: _as_float32(name, part, x, statistics) for part, (x, _) in splits.items()}
-    ready = {part: Split(x=inputs[part], y=_targets(y, task)) for part, (_, y) in splits.items()}
+        statistics = _statistics(name, raw, *splits["train"][::2])
+        inputs = {part: _as_float32(name, part, x, statistics, lengths) for part, (x, _, lengths) in splits.items()}
+    ready = {part: Split(inputs[part], _targets(y, task), None if lengths is None else torch.from_numpy(lengths))
+             for part, (_, y, lengths) in splits.items()}
     if raw.masking is not None:
-        ready = {part: Split(*raw.masking(split.x, split.y, derive_seed(seed, "masking", part)))
+        ready = {part: Split(*raw.masking(split.x, split.y, derive_seed(seed, "masking", part)), split.lengths)
                  for part, split in ready.items()}
     traits = raw.traits() | {"symbols": None if raw.symbols is None else list(raw.symbols)}
     return DataSet(name=name, task=task, in_shape=tuple(ready["train"].x.shape[1:]), n_outputs=len(names),
@@ -118,14 +119,14 @@ def _set_aside(name: str, whole: Arrays, fraction: float, seed: int, order: str,
     end of the set."""
     from sklearn.model_selection import train_test_split
 
-    x, y = whole
+    y = whole[1]
     rows = np.arange(len(y))
     if order == "kept":
         each = stretch or 1  # an episode is not cut
         first = len(y) - round(fraction * len(y) / each) * each
         if not 0 < first < len(y):
             raise wrong(name, f"{fraction:g} of {len(y)} examples cannot be set aside")
-        return (x[:first], y[:first]), (x[first:], y[first:])
+        return _of(whole, rows[:first]), _of(whole, rows[first:])
     by_class = order == "by class"
     try:
         kept, aside = train_test_split(rows, test_size=fraction, stratify=y if by_class else None,
@@ -133,11 +134,16 @@ def _set_aside(name: str, whole: Arrays, fraction: float, seed: int, order: str,
     except ValueError as error:
         what = f"{fraction:g} of {len(y)} examples cannot be set aside{' class by class' if by_class else ''}"
         raise wrong(name, f"{what}: {reason(error)}") from None
-    kept, aside = np.sort(kept), np.sort(aside)
-    return (x[kept], y[kept]), (x[aside], y[aside])
+    return _of(whole, np.sort(kept)), _of(whole, np.sort(aside))
 
 
-def _statistics(name: str, raw: RawData, x_train: np.ndarray) -> tuple[Tensor, Tensor] | None:
+def _of(whole: Arrays, rows: np.ndarray) -> Arrays:
+    x, y, lengths = whole
+    return x[rows], y[rows], None if lengths is None else lengths[rows]
+
+
+def _statistics(name: str, raw: RawData, x_train: np.ndarray,
+                lengths: np.ndarray | None) -> tuple[Tensor, Tensor] | None:
     """`(mean, std)` in a shape that broadcasts over examples, or None."""
     if raw.normalise is None:
         return None
@@ -146,7 +152,7 @@ def _statistics(name: str, raw: RawData, x_train: np.ndarray) -> tuple[Tensor, T
         if raw.normalise != "train":
             raise wrong(name, f"{unknown('normalise', raw.normalise, ['train'])}, or (mean, std), or None")
         x = _floating(x_train)
-        std, mean = torch.std_mean(x, dim=[d for d in range(x.ndim) if d != axis], correction=0, keepdim=True)
+        std, mean = _std_mean(x, axis, lengths)
         rounding = 10 * torch.finfo(x.dtype).eps * mean.abs()
         return mean, torch.where(std <= rounding, torch.ones_like(std), std)
     shape = [-1 if d == axis else 1 for d in range(x_train.ndim)]
@@ -159,6 +165,23 @@ def _statistics(name: str, raw: RawData, x_train: np.ndarray) -> tuple[Tensor, T
     return mean, std
 
 
+def _std_mean(x: Tensor, axis: int, lengths: np.ndarray | None) -> tuple[Tensor, Tensor]:
+    """Over all dimensions but `axis`; of sequences with lengths over what is no padding."""
+    over = [d for d in range(x.ndim) if d != axis]
+    if lengths is None:
+        return torch.std_mean(x, dim=over, correction=0, keepdim=True)
+    there = _there(x, lengths).expand_as(x).to(x.dtype)
+    count = there.sum(over, keepdim=True).clamp(min=1)  # of a series, no sequence may reach its last positions
+    mean = (x * there).sum(over, keepdim=True) / count
+    return (((x - mean) * there).square().sum(over, keepdim=True) / count).sqrt(), mean
+
+
+def _there(x: Tensor, lengths: np.ndarray) -> Tensor:
+    """Which positions are no padding, in a shape that broadcasts over sequences `x`."""
+    there = torch.arange(x.shape[1]) < torch.from_numpy(lengths)[:, None]
+    return there.view(*there.shape, *[1] * (x.ndim - 2))
+
+
 def _floating(x: np.ndarray) -> Tensor:
     """A copy to compute on: bytes as value / 255; wide numbers stay float64 until they are normalised."""
     if x.dtype == np.uint8:
@@ -167,11 +190,14 @@ def _floating(x: np.ndarray) -> Tensor:
     return torch.from_numpy(x.astype(np.float64 if wide else np.float32))
 
 
-def _as_float32(name: str, part: str, x: np.ndarray, statistics: tuple[Tensor, Tensor] | None) -> Tensor:
+def _as_float32(name: str, part: str, x: np.ndarray, statistics: tuple[Tensor, Tensor] | None,
+                lengths: np.ndarray | None) -> Tensor:
     out = _floating(x)
     if statistics is not None:
         mean, std = (value.to(out.dtype) for value in statistics)
         out = out.sub_(mean).div_(std)
+        if lengths is not None:
+            out.masked_fill_(~_there(out, lengths), 0.0)
     out = out.to(torch.float32)
     if x.dtype != np.uint8 and not bool(out.isfinite().all()):
         raise wrong(name, f"x_{part} has values that do not fit float32")

@@ -58,7 +58,7 @@ class TrainBatches:
         self.batch_size = batch_size
         self.steps_per_epoch = n // self._stretch // batch_size * self._stretch
         self._begin = begin
-        self._x, self._y = split.x, split.y
+        self._x, self._y, self._lengths = split.x, split.y, split.lengths
         self._seed, self._augment, self._shard, self._carried = seed, augment, shard, carried
         self._augment_seed = derive_seed(seed, "augment")
         self._masking, self._masking_seed = masking, derive_seed(seed, "masking")
@@ -85,6 +85,10 @@ class TrainBatches:
         if self._masking is not None:
             return self._masked_batch(step, self._masking)[1]
         return self._y.index_select(0, self.indices(step))
+
+    def lengths(self, step: int) -> Tensor | None:
+        """Of the sequences of `x(step)`, `(batch_size / R,)`, where the split has them."""
+        return None if self._lengths is None else self._lengths.index_select(0, self.indices(step))
 
     def _masked_batch(self, step: int, masking: Masking) -> tuple[Tensor, Tensor]:
         held = self._masked

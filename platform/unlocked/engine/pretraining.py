@@ -95,7 +95,7 @@ def _train_block(plan: Plan, data: DataSet, chain: Chain, k: int, split: Split, 
         losses = []
         for t in range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch):
             x = batches.x(t)
-            batch = Batch(x, batches.y(t))
+            batch = Batch(x, batches.y(t), lengths=batches.lengths(t))
             with torch.random.fork_rng(devices=draws):
                 torch.manual_seed(step_seed(seed, t))
                 with torch.no_grad():

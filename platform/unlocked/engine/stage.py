@@ -165,7 +165,8 @@ class Stage:
             x = self._x(t)
         y = self._real(self.batches.y(t)) if self._takes_y else _NO_LABELS
         whole = self._whole.y(t) if self._whole is not None else None
-        return Batch(x, y, self.batches.fresh(t), self.batches.fresh(t + 1), whole)
+        lengths = self.batches.lengths(t) if x is not None else None
+        return Batch(x, y, self.batches.fresh(t), self.batches.fresh(t + 1), whole, lengths)
 
     def feedback_phase(self, t: int) -> None:
         late = t - self.lag
@@ -299,7 +300,8 @@ class Stage:
         source = self._splits[split]
         assert source is not None
         x = self._real(source.x[rows].to(self.device)) if self._is_first or self._takes_x else None
-        return Batch(x, self._real(source.y[rows].to(self.device)), fresh)
+        lengths = source.lengths[rows].to(self.device) if x is not None and source.lengths is not None else None
+        return Batch(x, self._real(source.y[rows].to(self.device)), fresh, lengths=lengths)
 
     def probe_loss(self) -> tuple[Tensor, Tensor]:
         return self.learner.probe_loss()

@@ -94,7 +94,8 @@ class Subject:
         return float(low), float(high)
 
     def rows(self, split: Split, rows: Tensor) -> Batch:
-        return Batch(split.x[rows].to(self.dtype), split.y[rows])
+        lengths = None if split.lengths is None else split.lengths[rows]
+        return Batch(split.x[rows].to(self.dtype), split.y[rows], lengths=lengths)
 
     def drawn(self) -> Batch:
         """`n` test examples."""

@@ -261,8 +261,8 @@ class DFA(ModuleLearner):
     def state(self) -> dict[str, Any]:
         state = super().state()
         assert all(w.weights is not None for w in self.waiting), "prepare_checkpoint was not called in time"
-        state["waiting"] = [(w.t, w.h_in.detach(), (w.batch.x, w.batch.y, w.batch.fresh, w.batch.ends), w.carried,
-                             w.weights) for w in self.waiting]
+        state["waiting"] = [(w.t, w.h_in.detach(), (w.batch.x, w.batch.y, w.batch.fresh, w.batch.ends, None,
+                                                   w.batch.lengths), w.carried, w.weights) for w in self.waiting]
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
