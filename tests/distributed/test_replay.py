@@ -75,9 +75,10 @@ def test_an_encoder_decoder_s_workers_give_what_the_replay_gives(warm, scheme, p
 
 
 def test_feedback_of_the_error_before_the_vocabulary_is_the_same_over_workers(warm):
-    config = load_config("transformer/gpt", [
-        "scheme.name=dfa", "scheme.feedback.granularity=micro", "model.width=16", "data.options.length=8",
-        "parallel.launcher=ray", "parallel.timeout=60"])
+    config = load_config("quickstart", [
+        "scheme.name=dfa", "scheme.feedback.granularity=micro", "data={name: copy, options: {level: 4}}",
+        "model={name: gpt, width: 16, norm: post, positions: rotary}", "parallel.stages=2", "parallel.partition=[2,2]",
+        "parallel.launcher=ray", "parallel.threads=1", "parallel.timeout=60"])
     data = load_data(config)
     plan = make_plan(config, data)
     assert plan.parts[0].error_shape == (8, 16)  # of the message, whose outputs are as wide as the vocabulary

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, gelu
 
+from unlocked.engine.wiring import edges
 from unlocked.errors import ConfigError
 
 FLAT = {"name": "sgd", "lr": 1.0, "momentum": 0.0}  # weights move by exactly minus the gradient
@@ -128,6 +129,14 @@ def test_macro_and_micro_feedback_arrive_where_launay_and_others_have_it(lab, st
     assert found["macro"] == [(1, 0, (5, 8)), (2, 0, (5, 8))]  # none behind the embedding
     each = [(0, (5, 8)), (1, (5, 32)), (2, (5, 8))]  # norm 1, activation, norm 2
     assert found["micro"] == [(block, *point) for block in (1, 2) for point in each]
+
+
+def test_the_link_of_the_error_is_as_wide_as_a_hidden_state(lab):
+    cut = {"stages": 2, "partition": [2, 2]}
+    shapes = {granularity: [edge.shape for edge in edges(lab.plan(lab.stream(5), model=POST, parallel=cut,
+                                                                  scheme=scheme(granularity=granularity)))]
+              for granularity in ("block", "macro")}
+    assert shapes == {"block": [(5, 8), (5, 7)], "macro": [(5, 8), (5, 8)]}
 
 
 @pytest.mark.parametrize(("granularity", "stages", "lag"), [
