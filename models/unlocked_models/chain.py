@@ -207,6 +207,16 @@ def output_shapes(blocks: Iterable[nn.Module], in_shape: tuple[int, ...],
     return shapes
 
 
+def _refuse_other_than_h(i: int, block: nn.Module, given: Any) -> None:
+    """`TypeError` where a block gives anything but a tensor of two examples."""
+    name = f"block {i} ({type(block).__name__})"
+    if not isinstance(given, Tensor):
+        raise TypeError(f"{name} gives a {type(given).__name__}; one tensor passes from a block to the next")
+    if not given.dim() or len(given) != 2:
+        raise TypeError(f"{name} gives a tensor of shape {tuple(given.shape)} for two examples; its first axis has to "
+                        f"be that of the examples")
+
+
 def dry_run(blocks: Iterable[nn.Module], example: Example,
             visit: Callable[[nn.Module, Callable[[], Tensor]], object]) -> None:
     """Two examples of zeros through the blocks in evaluation mode, as they are left behind.
@@ -217,13 +227,14 @@ def dry_run(blocks: Iterable[nn.Module], example: Example,
     like = next((p for block in blocks for p in block.parameters()), torch.empty(0))
     batch = example.batch(2, like.device, like.dtype)
     last = batch.x
-    for block in blocks:
+    for i, block in enumerate(blocks):
         training = [(layer, layer.training) for layer in block.modules()]
         block.eval()
 
-        def run(block: nn.Module = block) -> Tensor:
+        def run(i: int = i, block: nn.Module = block) -> Tensor:
             nonlocal last
             last = block(last, batch) if takes_batch(block) else block(last)
+            _refuse_other_than_h(i, block, last)
             return last
 
         try:

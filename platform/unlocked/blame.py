@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import unlocked_models
-from unlocked.errors import reason
+from unlocked.errors import RunFailed, UnlockedError, reason
 
 
 def said(error: BaseException) -> str:
@@ -33,6 +33,20 @@ def place(error: BaseException, function: Callable[..., Any] | None = None) -> s
         if frame.filename == own or is_users(frame.filename):
             return f"{_shown(frame.filename)}:{frame.lineno}"
     return None
+
+
+def refuse_users_fault(error: Exception) -> None:
+    """Raises `RunFailed`, one line, for an exception of a user's own code, or of a library that it called.
+
+    What the platform raised, also when a user's scheme called it (a lost connection, say), stays as it is.
+    """
+    if isinstance(error, UnlockedError):
+        return
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if is_users(frame.filename):
+            raise RunFailed(f"{_shown(frame.filename)}:{frame.lineno}: {said(error)}") from error
+        if Path(frame.filename).is_relative_to(Path(__file__).parent):
+            return
 
 
 def is_users(file: str) -> bool:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from unlocked.blame import said
+from unlocked.blame import refuse_users_fault, said
 from unlocked.config import Config, to_dict
 from unlocked.config.schema import TrackingConfig
 from unlocked.data import DataSet
@@ -192,6 +192,7 @@ class _Run:
             except Exception as error:
                 failure = error if isinstance(error, WorkerFailed) else ray_died()  # whatever it made fail first
                 if failure is None:
+                    refuse_users_fault(error)
                     raise
                 self.failures += 1
                 if not failure.may_pass or self.failures > self.config.parallel.max_failures:

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from unlocked.blame import place, said
 from unlocked.chain import WRITING, block_costs, partition
 from unlocked.config import Config
 from unlocked.data import DataSet, load, parse_augment
 from unlocked.engine.pipeline_checks import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
 from unlocked.engine.rehearsal import rehearse
-from unlocked.errors import ConfigError, RunFailed, reason
+from unlocked.errors import ConfigError, RunFailed, UnlockedError, reason
 from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner, Part
 from unlocked.schemes.dni import DNI
 from unlocked.schemes.inputs import make_input_model
@@ -323,17 +324,24 @@ def _size(model: nn.Module) -> int:
 def _build(config: Config, data: DataSet) -> list[nn.Module]:
     try:
         return build_blocks(config, data.example)
-    except (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
-        why = reason(error)
+    except UnlockedError:
+        raise
+    except (Exception, SystemExit) as error:  # a user's model may raise anything
+        why, at = reason(error), place(error)
+        if at is not None and not why.startswith("model."):
+            why = f"model.name: {config.model['name']} failed at {at}: {said(error)}"
         raise ConfigError(why if why.startswith("model.") else f"model: {why}") from None
 
 
 def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[tuple[int, ...]]:
     try:
         return output_shapes(blocks, data.in_shape, data.example)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise ConfigError(f"model.name: {config.model['name']} cannot run on examples of shape "
-                          f"{data.in_shape} of {data.name}: {reason(error)}") from None
+    except UnlockedError:
+        raise
+    except (Exception, SystemExit) as error:
+        at = place(error)
+        raise ConfigError(f"model.name: {config.model['name']} cannot run on examples of shape {data.in_shape} of "
+                          f"{data.name}{f', at {at}' if at else ''}: {said(error) if at else reason(error)}") from None
 
 
 def _parts(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], example: Example,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from unlocked.blame import refuse_users_fault
 from unlocked.config import from_tree
 from unlocked.data import DataSet
 from unlocked.engine.plan import Plan, device_of, load_data
@@ -69,6 +70,9 @@ class Worker:
         self._calls += 1
         try:
             yield
+        except Exception as error:
+            refuse_users_fault(error)
+            raise
         finally:
             self._calls += 1
 
