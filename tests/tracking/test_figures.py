@@ -26,6 +26,13 @@ def test_learning_curves_are_drawn_with_missing_and_broken_points(tmp_path: Path
     assert size_of(drawn)[0] > size_of(drawn)[1] > 300
 
 
+@pytest.mark.parametrize(("metric", "best"), [("val/accuracy", "best 75.0%"), ("val/bits", "best 0.5"),
+                                              ("val/r2", "best 0.75"), ("val/mse", "best 0.5")])
+def test_the_best_point_of_a_metric_is_the_lowest_where_lower_is_better(tmp_path: Path, metric, best):
+    with figures.drawing(tmp_path / "one.png") as (_, (panel,)):
+        assert figures._mark_best(panel, [(1, 0.5), (2, 0.75), (3, math.nan)], metric) == f", {best}"
+
+
 def test_steps_are_whole_numbers_even_of_one_point(tmp_path: Path):
     with figures.drawing(tmp_path / "one.png") as (_, (panel,)):
         figures._curve(panel, [(13, 2.5)], "k", "training")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-from unlocked.metrics import by_module
+from unlocked.metrics import by_module, higher_is_better, is_share
 from unlocked.tracking.spool import History
 
 Points = list[tuple[int, float]]
@@ -64,10 +64,9 @@ def learning_curves(history: History, path: Path) -> Path | None:
         for panel, key in zip(axes, scores, strict=True):
             name = key.removeprefix("val/").replace("_", " ")
             _curve(panel, history[key], ORANGE, "validation")
-            best = ""
-            if key == "val/accuracy":
-                best = _mark_best(panel, history[key])
-                _accuracy_axis(panel, history[key])
+            best = _mark_best(panel, history[key], key)
+            if is_share(key):
+                _share_axis(panel, history[key])
             panel.set(title=f"Validation {name}{best}", xlabel="step")
     return path
 
@@ -220,17 +219,18 @@ def _log_if_wide(panel: Axes, values: Sequence[float]) -> None:
         panel.set_yscale("log")
 
 
-def _mark_best(panel: Axes, points: Sequence[tuple[int, float]]) -> str:
-    """Ring the highest point; what to say of it in the title."""
+def _mark_best(panel: Axes, points: Sequence[tuple[int, float]], metric: str) -> str:
+    """Ring the best point; what to say of it in the title."""
     finite = [point for point in points if math.isfinite(point[1])]
     if not finite:
         return ""
-    step, value = max(finite, key=lambda point: point[1])
+    choose = max if higher_is_better(metric) else min
+    step, value = choose(finite, key=lambda point: point[1])
     panel.plot([step], [value], "o", markersize=9, mfc="none", mec="#222222", zorder=5)
-    return f", best {value:.1%}"
+    return f", best {value:.1%}" if is_share(metric) else f", best {value:.3g}"
 
 
-def _accuracy_axis(panel: Axes, points: Sequence[tuple[int, float]]) -> None:
+def _share_axis(panel: Axes, points: Sequence[tuple[int, float]]) -> None:
     finite = [value for _, value in points if math.isfinite(value)]
     if finite and min(finite) >= 0.0 and max(finite) <= 1.0:
         from matplotlib.ticker import PercentFormatter
