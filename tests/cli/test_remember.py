@@ -91,6 +91,10 @@ def test_a_run_is_evaluated_and_resumed_from_another_folder_without_saying_more(
     again = unlocked("train", "--resume", f"../{project.folder.name}/runs/{run.name}", "--json")
     assert again.code == 0, again.err
     assert json.loads(again.out.splitlines()[-1])["metrics"]["test/loss"] == summary["metrics"]["test/loss"]
+    project.elsewhere()
+    longer = unlocked("train", "--resume", str(run), "train.epochs=3")
+    assert longer.code == 0, longer.err
+    assert f"run folder: {run.parent}/own-" in longer.out
     assert Path.cwd() == tmp_path / "elsewhere"
     assert not any(Path.cwd().iterdir())
 

@@ -114,3 +114,15 @@ def test_importing_tracking_imports_neither_mlflow_nor_matplotlib_nor_torch():
     code = "import sys, unlocked.tracking; print(*{'mlflow', 'matplotlib', 'torch'} & set(sys.modules))"
     done = subprocess.check_output([sys.executable, "-c", code], text=True, timeout=60)
     assert done.strip() == ""
+
+
+@pytest.mark.parametrize(("opened", "given"), [("link", "runs"), ("runs", "link"), ("runs", "link/../runs")])
+def test_an_artifact_is_inside_by_whichever_path_its_folder_is_reached(tmp_path, opened, given):
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "runs")
+    recorder = Recorder(tmp_path / opened / "one")
+    recorder.artifact(tmp_path / given / "one" / "figures" / "a.png", "figures")
+    kept = list(records(tmp_path / "runs" / "one" / "tracking" / "spool.jsonl"))
+    assert [record["path"] for record in kept if record["t"] == "artifact"] == ["figures/a.png"]
+    with pytest.raises(ValueError, match="subpath"):
+        recorder.artifact(tmp_path / "b.png")

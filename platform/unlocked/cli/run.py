@@ -90,13 +90,14 @@ def _resume(arguments: argparse.Namespace) -> int:
     folder = folder.absolute()
     if looks:
         return _look(arguments, folder)
-    with as_begun(arguments, folder), Display(quiet=arguments.quiet) as display:
-        if changes:
-            folder, note = lengthen(folder, changes, arguments.imports)
-            if note:
-                display.note(note)
-        summary = resume(folder, imports=arguments.imports, reporter=display, started=arguments.started)
-    return _end(arguments, summary, display.tracking)
+    with as_begun(arguments, folder):
+        with Display(quiet=arguments.quiet) as display:
+            if changes:
+                folder, note = lengthen(folder, changes, arguments.imports)
+                if note:
+                    display.note(note)
+            summary = resume(folder, imports=arguments.imports, reporter=display, started=arguments.started)
+        return _end(arguments, summary, display.tracking)
 
 
 def _look(arguments: argparse.Namespace, folder: Path) -> int:

@@ -65,8 +65,8 @@ def lengthen(run_dir: Path, words: Sequence[str], imports: Sequence[str] = ()) -
         folder = RunFolder.create(config)
         try:
             with one_line_when_full(folder.path):
-                why = _depends_on_length(before)
-                write_json(folder.path / FILE, {"run": run_dir.name, "epochs": before.train.epochs, "differs": why})
+                tag, why = _depends_on_length(before)
+                write_json(folder.path / FILE, {"run": run_dir.name, "epochs": before.train.epochs, "differs": tag})
                 keep_needs(folder.path, imports)
                 _copy(run_dir, folder.path)
         except BaseException:
@@ -89,15 +89,17 @@ def lengthened_tags(run_dir: Path) -> dict[str, str]:
     return {name: str(tag) for name, tag in tags.items() if tag}
 
 
-def _depends_on_length(config: Config) -> str | None:
-    """Why the epochs of a run are not those of the beginning of a longer one."""
+def _depends_on_length(config: Config) -> tuple[str | None, str | None]:
+    """Why the epochs of a run are not those of the beginning of a longer one: as a tag, and in words."""
     schedule, every, epochs = config.optimizer.schedule, config.train.evaluate_every, config.train.epochs
     if schedule != "constant":
-        return (f"optimizer.schedule={schedule} has brought the rate down over {epochs} epochs, and goes on with that "
-                "of the longer run")
+        return (f"{schedule} over {epochs} epochs",
+                f"optimizer.schedule={schedule} has brought the rate down over {epochs} epochs, and goes on with "
+                "that of the longer run")
     if config.data.validation and epochs % every:
-        return f"validated after epoch {epochs}, where the longer run is not (train.evaluate_every={every})"
-    return None
+        return (f"validated after {epochs} epochs",
+                f"validated after epoch {epochs}, where the longer run is not (train.evaluate_every={every})")
+    return None, None
 
 
 def _copy(source: Path, target: Path) -> None:

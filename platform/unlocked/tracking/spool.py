@@ -76,7 +76,8 @@ class Recorder:
 
         Raises `ValueError` for one outside the run folder: a writer sends nothing from there.
         """
-        inside = Path(path).absolute().relative_to(self.run_dir.absolute())
+        # one folder may be reached by several paths: a link to the runs, a way with .. in it
+        inside = (path.parent.resolve() / path.name).relative_to(self.run_dir.resolve())
         self._append({"t": "artifact", "path": str(inside), "folder": folder})
 
     def finish(self, status: Status, summary: Mapping[str, Any] | None = None) -> None:
