@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 import os
-import re
 from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from unlocked.errors import ConfigError, UnlockedError
+from unlocked.metrics import by_module
 from unlocked.network import spare_loopback
 from unlocked.security import redact
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
@@ -47,8 +47,7 @@ class FinishedRun:
         """Its last value; of a metric that only modules have, their mean."""
         if metric in self.metrics:
             return self.metrics[metric]
-        of_module = re.compile(re.escape(metric) + r"/module_\d+")
-        modules = [value for key, value in self.metrics.items() if of_module.fullmatch(key)]
+        modules = by_module(self.metrics, f"{metric}/").values()
         return math.fsum(modules) / len(modules) if modules else None
 
 
