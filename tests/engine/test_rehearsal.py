@@ -97,6 +97,27 @@ def test_data_changed_in_place_by_the_first_block_is_refused(lab, monkeypatch):
         lab.start(model={"name": "own"})
 
 
+def test_large_maps_are_rehearsed_without_their_memory(lab, monkeypatch):
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
+    monkeypatch.setattr("unlocked.engine.plan.SMALL", 100)  # more than its 33 parameters, less than its 1,034 numbers
+    trained_on = set()
+
+    class Halves(HalvesItsInput):
+        def forward(self, h):
+            if self.training:
+                trained_on.add(h.device.type)
+            return super().forward(h)
+
+    @register_model("own")
+    def own(in_shape, n_outputs):
+        return [nn.Conv2d(1, 4, 1), Halves(),
+                nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, n_outputs))]
+
+    with pytest.raises(ConfigError, match=r"block 1 \(Halves\) changes its input in place"):
+        lab.start(model={"name": "own"})
+    assert trained_on == {"meta"}
+
+
 @pytest.mark.parametrize("what", ["x", "y"])
 def test_a_block_that_changes_the_batch_in_place_is_refused(lab, chain_of, what):
     class Changes(nn.Module):
