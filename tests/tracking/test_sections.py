@@ -213,6 +213,15 @@ def test_rows_are_sorted_by_a_key_or_another_metric_when_asked(store):
         assert [row.group["train.epochs"] for row in compare("runs", metrics=both, sort=sort)] == order
 
 
+def test_a_table_without_the_metric_that_others_are_sorted_by_keeps_its_order(store):
+    for scheme, value in (("cdni", 0.7), ("backprop", 0.9)):
+        store += [run({"test/accuracy": value}, scheme=scheme),
+                  run({"test/mse": value}, scheme=scheme, dataset="sunspots")]
+    orders = [[row.group["scheme"] for row in table.rows] for table in sections("runs", metrics=["accuracy", "mse"],
+                                                                                sort="accuracy")]
+    assert orders == [["backprop", "cdni"], ["cdni", "backprop"]]
+
+
 def test_differences_to_a_baseline_are_paired_by_seed(store):
     for seed, (base, other) in enumerate([(0.90, 0.85), (0.80, 0.76), (0.70, 0.64)]):
         store += [run(base, seed=str(seed)), run(other, seed=str(seed), scheme="cdni")]
