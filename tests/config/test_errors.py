@@ -50,6 +50,8 @@ def test_the_configuration_that_the_bad_ones_are_made_from_is_good(tmp_path):
     ("optimizer.lr=fast", ["optimizer.lr", "'fast'", "float"]),
     ("optimizer.betas=[a, b]", ["optimizer.betas", "'a'", "float"]),
     ("optimizer.betas=0.9", ["optimizer.betas", "list"]),
+    ("parallel.partition=[[1]]", ["parallel.partition[0]: a list is not of type int"]),
+    ("scheme.sg.hidden=[{low: 1}]", ["scheme.sg.hidden[0]: a dictionary is not of type int"]),
     ("train.epochs=null", ["train.epochs", "None", "int"]),
     ("train.epochs=[3]", ["train.epochs", "[3]", "int"]),
     ("name=[1]", ["name", "[1]", "str"]),
@@ -194,6 +196,15 @@ def test_a_file_that_is_not_text_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="not readable as YAML") as caught:
         load_config(path)
     checked(caught.value)
+
+
+def test_a_name_that_no_file_can_have_is_refused(refusal):
+    for config in ("a" * 5000, "a" * 5000 + ".yaml", "a\0b.yaml"):
+        with pytest.raises(ConfigError, match=r"^config: no (preset|file) 'a") as caught:
+            load_config(config)
+        assert len(checked(caught.value)) < 3000
+    assert refusal(text="extends: " + "a" * 5000).startswith("config: no preset 'aaa")
+    assert "name: 'aaaaaaaaaaaaaaaaaaaa'... has more than 150 bytes" in refusal("name=" + "a" * 151)
 
 
 @pytest.mark.parametrize("name", ["/no/such/file.yaml", "missing.yml"])
