@@ -77,6 +77,23 @@ def test_an_address_where_nobody_listens_is_one_line_and_ray_is_not_asked(monkey
     assert str(failure.value) == f"RAY_ADDRESS: {said}"
 
 
+@pytest.mark.parametrize(("written", "running", "said"), [
+    ("127.0.0.1:1", ["127.0.0.1:2"], "the last one that was started, 127.0.0.1:1, has ended"),
+    (None, [], "none was started"), (None, ["127.0.0.1:1"], "none was started")])
+def test_auto_without_a_cluster_here_is_one_line(monkeypatch, written, running, said):
+    import ray
+    from ray._private import services
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray would try for minutes"))
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda folder: written)
+    monkeypatch.setattr(services, "find_gcs_addresses", lambda: set(running))
+    with pytest.raises(RunFailed) as failure:
+        start_ray(2, "auto")
+    assert str(failure.value) == (f"parallel.address: auto: no Ray cluster runs on this machine ({said}); start one "
+                                  "with: unlocked cluster up")
+
+
 def test_an_environment_that_names_no_cluster_is_one_line(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "http://h:1")
     with pytest.raises(ConfigError, match=r"^RAY_ADDRESS: 'http://h:1' .*expected HOST:PORT"):
