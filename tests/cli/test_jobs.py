@@ -53,3 +53,9 @@ def test_a_cluster_without_a_token_is_not_opened_to_others(unlocked, monkeypatch
     assert done.code == 2
     assert done.err.startswith("unlocked: --host 0.0.0.0: whoever reaches a cluster without a token runs code on it")
     assert done.err.count("\n") == 1
+
+
+def test_more_epochs_of_a_run_are_no_configuration(unlocked):
+    done = unlocked("submit", "train", "--resume", "nowhere", "train.epochs=40", "--address", "http://127.0.0.1:1")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "no cluster answers" in done.err

@@ -155,6 +155,9 @@ def test_a_run_is_gone_on_with_in_the_project_it_was_begun_in(project, tmp_path,
     assert words == ["train", "--resume", run, "--import", "sent_model"]
     assert sorted(files) == ["kept.txt", "sent_model.py"]
     assert json.loads(environment[VARIABLE])["folder"] == str(tmp_path / "project")
+    assert send(["train.epochs=400"], resume=run)[0][:4] == ["train", "--resume", run, "train.epochs=400"]
+    with pytest.raises(ConfigError, match="--resume: seed would make"):
+        send(["seed=1"], resume=run)
 
 
 def test_a_configuration_that_stays_at_home_is_read_where_it_is_or_refused(project, tmp_path):
