@@ -38,6 +38,13 @@ def written_whole(target: Path) -> Iterator[Path]:
             part.unlink()
 
 
+def clear_parts(folder: Path) -> None:
+    """Removes what processes that were killed had begun to write in `folder`, where nobody writes now."""
+    for part in folder.glob(".*.part"):
+        with suppress(OSError):
+            part.unlink()
+
+
 def write_whole(target: Path, text: str, mode: int | None = None) -> Path:
     """`target` holds `text` in one step: a reader sees the old words or the new ones. Raises `OSError`.
 

@@ -22,7 +22,7 @@ from unlocked.config.schema import TrackingConfig
 from unlocked.config.yaml12 import read_file
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError, DataError, RunFailed, UnlockedError
-from unlocked.files import DISK_ERRORS, PRIVATE, write_whole
+from unlocked.files import DISK_ERRORS, PRIVATE, clear_parts, write_whole
 from unlocked.security import MASK, redact, unmask
 from unlocked.tracking import flatten
 
@@ -72,6 +72,8 @@ class RunFolder:
             folder._hold(patience)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+        for place in (path, path / "checkpoints"):  # ours alone now; a writer may be at work in tracking/
+            clear_parts(place)
         return folder, config
 
     @property
