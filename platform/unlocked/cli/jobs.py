@@ -39,7 +39,7 @@ def add_submit(commands: Any) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
     parser.add_argument("--resume", metavar="RUN",
                         help="train: go on with a run folder from its last checkpoint, or with its copy "
-                             "(tracking.mirror)")
+                             "(tracking.mirror); with train.epochs=N longer, as a new run")
     parser.add_argument("--name", help="the job's name (default: the configuration's)")
     parser.add_argument("--gpus", type=float, metavar="N",
                         help="GPUs of the whole job (default: one per worker where the cluster has any)")
@@ -54,6 +54,8 @@ def submit(arguments: argparse.Namespace) -> int:
     from unlocked.jobs import submit as queue_up
     from unlocked.jobs.table import fits, words
 
+    if arguments.resume and arguments.config and "=" in arguments.config:  # more epochs
+        arguments.config, arguments.overrides = None, [arguments.config, *arguments.overrides]
     if bool(arguments.config) == bool(arguments.resume) or (arguments.resume and arguments.kind == "sweep"):
         raise ConfigError("submit: name a configuration, or for train a run with --resume RUN")
     check_ranges(arguments, gpus=(0, MOST_WORKERS))

@@ -231,16 +231,24 @@ def read_tree(text: str, source: str) -> dict[str, Any]:
 def _find(config: str) -> Path:
     path = Path(config)
     if path.suffix in (".yaml", ".yml"):
-        if path.is_file():
+        if _is_file(path):
             return path
-        raise ConfigError(f"config: no file {config!r}")
+        raise ConfigError(f"config: no file {clipped(config)!r}")
     for folder in preset_folders():
         candidate = folder / f"{config}.yaml"
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
     near = difflib.get_close_matches(config, presets(), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"config: no preset {config!r}{hint} (a path ends in .yaml; presets: {', '.join(presets())})")
+    raise ConfigError(f"config: no preset {clipped(config)!r}{hint} (a path ends in .yaml; presets: "
+                      f"{', '.join(presets())})")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a NUL in it
+        return False
 
 
 def _file_layers(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
@@ -253,7 +261,7 @@ def _file_layers(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, dic
     tree = read_tree(text, str(path))
     base = tree.pop("extends", None)
     sibling = path.parent / f"{base}.yaml"
-    below = [] if base is None else _file_layers(sibling if sibling.is_file() else _find(str(base)),
+    below = [] if base is None else _file_layers(sibling if _is_file(sibling) else _find(str(base)),
                                                 (*seen, path.resolve()))
     return [*below, (str(path), tree)]
 

@@ -88,6 +88,9 @@ def _kinds(schema: type) -> dict[str, Any]:
 def _typed(node: Any, kind: Any, key: str, source: str, depth: int) -> Any:
     if depth > DEEPEST:
         raise _error(source, key, f"nested deeper than {DEEPEST} levels")
+    if isinstance(node, (dict, list, tuple)) and kind in (bool, int, float, str) and key.endswith("]"):
+        what = "a dictionary" if isinstance(node, dict) else "a list"
+        raise _error(source, key, f"{what} is not of type {kind.__name__}")  # within lists OmegaConf does not look
     if isinstance(node, dict):
         return {_name(name, key, source): _typed(value, _kind_below(kind, key, name), f"{key}.{name}" if key else name,
                                                  source, depth + 1) for name, value in node.items()}

@@ -54,13 +54,28 @@ def given_address() -> str | None:
 def refuse_silent(key: str, address: str) -> None:
     """Raises `ConfigError` for no address of a cluster, `RunFailed` where nobody listens: Ray would try for minutes."""
     refuse_cluster(key, address)
-    if address == "auto":  # Ray looks on this machine
+    if address == "auto":
+        _refuse_nothing_here(key)
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     host = host.strip("[]")
     # a node on this machine may listen at the machine's own address alone, which Ray puts in the place of loopback
     if not listens(host, int(port)) and not (is_loopback(host) and listens(own_address(), int(port))):
         raise RunFailed(f"{key}: no Ray cluster answers at {address}; start one with: unlocked cluster up")
+
+
+def _refuse_nothing_here(key: str) -> None:
+    """`auto`: the cluster that `ray start` wrote down on this machine, else any that runs here; Ray would try the first
+    for minutes also where it has long ended."""
+    from ray._private import services
+
+    written = services.find_bootstrap_address(None)
+    for found in [written] if written else sorted(services.find_gcs_addresses()):
+        host, _, port = found.rpartition(":")
+        if port.isdigit() and listens(host.strip("[]"), int(port)):
+            return
+    which = f"the last one that was started, {written}, has ended" if written else "none was started"
+    raise RunFailed(f"{key}: auto: no Ray cluster runs on this machine ({which}); start one with: unlocked cluster up")
 
 
 def _is_on_loopback(address: str) -> bool:

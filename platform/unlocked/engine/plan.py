@@ -104,7 +104,8 @@ class Plan:
 
 
 # Parameters below which a plan runs two examples through the real blocks: the first operation on "meta" makes torch
-# import a second's worth of modules, more than such a pass costs.
+# import a second's worth of modules, more than such a pass costs. Also numbers that its blocks give of two examples,
+# below which that pass may also go backward.
 SMALL = 20_000_000
 
 
@@ -186,6 +187,9 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         steps_per_epoch=steps_per_epoch, carries=carries)
     if launcher == "inprocess" and config.parallel.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("parallel.device: cuda, but torch sees no GPU here")
+    if small and 2 * sum(map(math.prod, shapes)) > SMALL:  # a pass of two examples would take memory and time
+        with torch.device("meta"):
+            blocks = _build(config, data)
     rehearse(config, blocks, parts)
     return plan
 

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from unlocked.config import Config, from_tree, load_config
+from unlocked.engine.longer import with_more_epochs
 from unlocked.engine.mirror import is_address, mirrored_config
 from unlocked.engine.needs import VARIABLE as NEEDS
 from unlocked.engine.needs import Needs, began_in, bring
@@ -59,7 +60,9 @@ def submit(cluster: Cluster, kind: str, config: str | None, overrides: Sequence[
             imports = bring(Path(run), imports)
             project = began_in(Path(run)) or project
         tree = mirrored_config(run) if is_address(run) else read_config(Path(run))
-        checked, words = from_tree(tree), ["train", "--resume", run]
+        checked, words = from_tree(tree), ["train", "--resume", run, *overrides]
+        if overrides:
+            with_more_epochs(checked, overrides, run)
     else:
         assert config is not None
         checked = load_config(config, overrides)

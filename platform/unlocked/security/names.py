@@ -12,6 +12,7 @@ from unlocked.security.redact import redact
 
 PORTS = range(1, 65536)
 STORE_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}  # of MLflow's stores
+_LONGEST_NAME = 150  # bytes; file systems take 255, and a run's folder adds scheme, seed and time
 _LONGEST_SHOWN = 100  # characters of a refused address
 _LOGIN = re.compile(r"^[^:/@]*(:[^@]*)?@")  # as SQLAlchemy reads it: a password may hold a slash
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -19,6 +20,9 @@ _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 def refuse_name(key: str, name: str) -> None:
     """Raises `ConfigError` for a name that could lead to another folder: with a separator, `..`, or unprintable."""
+    if len(name.encode(errors="replace")) > _LONGEST_NAME:
+        raise ConfigError(f"{key}: {name[:20]!r}... has more than {_LONGEST_NAME} bytes; it becomes part of a folder's "
+                          f"name")
     if not name.strip() or name.strip() in (".", "..") or re.search(r"[/\\]", name) or not name.isprintable():
         raise ConfigError(f"{key}: {name!r} is no name: it becomes part of a folder's, so it may not be empty, '.' or "
                           f"'..', nor hold '/', '\\' or unprintable characters")

@@ -122,7 +122,8 @@ def sections(source: str | Path, experiment: str | None = None, group_by: Sequen
                 row.group = dict(zip(_SECTION, key, strict=True)) | row.group
         if baseline is not None:
             _add_differences(section, baseline, [row for other in found for row in other.rows])
-        _sort(section, runs, sort)
+        by_metric = sort is not None and any(_columns(other, sort) for other in found)
+        _sort(section, runs, None if by_metric and not _columns(section, sort) else sort)  # without it: as by default
     return found
 
 
@@ -265,7 +266,7 @@ def _add_differences(section: Section, baseline: str, rows: Sequence[Row]) -> No
 def _sort(section: Section, runs: Sequence[FinishedRun], sort: str | None) -> None:
     section.rows.sort(key=lambda row: row.label)
     by = section.metrics[0] if sort is None else sort
-    shown = [metric for metric in section.metrics if by in (metric, metric.partition(AT)[0], metric.rpartition("/")[2])]
+    shown = _columns(section, by)
     if shown:
         sign = -1.0 if higher_is_better(shown[0]) else 1.0
         rank = {id(row): sign * found.mean if (found := row.summary(shown[0])) else math.inf for row in section.rows}
@@ -275,6 +276,12 @@ def _sort(section: Section, runs: Sequence[FinishedRun], sort: str | None) -> No
         order = sorted({row.group.get(key, ABSENT) for row in section.rows}, key=_as_ordered)
         rank = {id(row): float(order.index(row.group.get(key, ABSENT))) for row in section.rows}
     section.rows.sort(key=lambda row: (row.is_control, rank[id(row)]))
+
+
+def _columns(section: Section, metric: str) -> list[str]:
+    """What the section shows under this name of a metric."""
+    return [shown for shown in section.metrics
+            if metric in (shown, shown.partition(AT)[0], shown.rpartition("/")[2])]
 
 
 def _as_ordered(text: str) -> tuple[bool, float, str]:
