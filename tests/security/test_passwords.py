@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,51 @@ def test_a_run_that_goes_on_takes_its_password_from_the_environment(tmp_path: Pa
     folder, config = RunFolder.open(path)
     folder.release()
     assert config.tracking.uri == WHOLE
+
+
+@pytest.mark.parametrize(("key", "address"), [("tracking.uri", "http://attacker.example:5000"),
+                                              ("tracking.uri", "sqlite:////home/ann/mine.db"),
+                                              ("tracking.mirror", "s3://attacker/loot")])
+def test_an_address_in_a_run_folder_from_elsewhere_is_followed_only_if_the_user_names_it(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, address: str):
+    monkeypatch.setenv("HOME", str(tmp_path / "theirs"))
+    path = run_of(tmp_path, f"{key}={address}")
+    monkeypatch.setenv("HOME", str(tmp_path / "mine"))
+    variable = f"UNLOCKED_{key.upper().replace('.', '_')}"
+    with pytest.raises(ConfigError, match=f"from elsewhere.*{variable}"):
+        RunFolder.open(path)
+    monkeypatch.setenv(variable, address)
+    RunFolder.open(path)[0].release()
+
+
+def test_a_signature_is_of_one_run_and_its_addresses(tmp_path: Path):
+    first, second = run_of(tmp_path, "tracking.uri=http://mine.example:5000"), run_of(tmp_path)
+    config = (first / "config.yaml").read_text()
+    (first / "config.yaml").write_text(config.replace("mine.example", "attacker.example"))
+    with pytest.raises(ConfigError, match="would send to 'http://attacker"):
+        RunFolder.open(first)
+    (second / "config.yaml").write_text(config)
+    shutil.copy(first / "tracking" / "addresses.json", second / "tracking")
+    with pytest.raises(ConfigError, match="would send to 'http://mine"):
+        RunFolder.open(second)
+
+
+def test_a_run_from_elsewhere_that_sends_nowhere_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = run_of(tmp_path, "tracking.uri=off")
+    monkeypatch.setenv("HOME", str(tmp_path / "mine"))
+    RunFolder.open(path)[0].release()
+
+
+def test_a_copy_holds_no_file_from_outside_the_run(tmp_path: Path):
+    (tmp_path / "secret").write_text("key")
+    run = run_of(tmp_path / "runs")
+    (run / "figures").mkdir()
+    (run / "figures" / "loot.png").symlink_to(tmp_path / "secret")
+    (run / "checkpoints" / "step-00000010").mkdir(parents=True)
+    (run / "checkpoints" / "step-00000010" / "model.safetensors").symlink_to(tmp_path / "secret")
+    Mirror(f"file://{tmp_path}/store", run).push()
+    assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file() and path.read_text() == "key"]
+    assert (tmp_path / "store" / run.name / "config.yaml").exists()
 
 
 def test_a_trial_that_goes_on_takes_its_password_from_its_study(tmp_path: Path):

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from unlocked.engine.checkpoint import Checkpoints
-from unlocked.engine.run_folder import parse_config
+from unlocked.engine.run_folder import keep_addresses, parse_config, read_config
 from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.security import redact, refuse_name, unmask
 
@@ -83,7 +83,10 @@ class Mirror:
         return parts[0] in _LOCAL or (parts[0] == "checkpoints" and len(parts) > 2) or parts[-1].startswith(".")
 
     def _copy(self, files: Iterable[Path]) -> None:
+        home = self._run.resolve()
         for file in files:
+            if not file.resolve().is_relative_to(home):  # a link that came with the folder of somebody else
+                continue
             there = f"{self._place}/{file.relative_to(self._run).as_posix()}"
             self._files.create_dir(there.rpartition("/")[0], recursive=True)
             with file.open("rb") as source, self._files.open_output_stream(there) as target:
@@ -121,6 +124,9 @@ def fetch(address: str, into: Path) -> Path:
             with files.open_input_stream(there) as source, (draft / inside).open("wb") as copy:
                 shutil.copyfileobj(source, copy)
         draft.rename(target)
+        if (target / "config.yaml").exists():
+            given = read_config(target).get("tracking")
+            keep_addresses(target, given if isinstance(given, dict) else {})  # the user has named this storage
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return target

@@ -9,9 +9,9 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
 from typing import IO, Any
@@ -23,9 +23,13 @@ from unlocked.config.yaml12 import read_file
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError, DataError, RunFailed, UnlockedError
 from unlocked.files import DISK_ERRORS, PRIVATE, clear_parts, write_whole
-from unlocked.security import MASK, redact, unmask
+from unlocked.security import MASK, is_signed, redact, sign, unmask, variable_of
 from unlocked.tracking import flatten
+from unlocked.tracking.folder import read_json, write_json
+from unlocked.tracking.uris import OFF
 
+ADDRESSES = "tracking/addresses.json"
+_ADDRESSES = ("uri", "mirror")  # keys of tracking
 TOKENS = "tokenizer.json"  # in the format of the `tokenizers` library
 
 
@@ -53,6 +57,7 @@ class RunFolder:
             folder = cls(path)
             folder._hold()
             write_config(config, path / "config.yaml")
+            keep_addresses(path, asdict(config.tracking))
         except OSError as error:
             raise ConfigError(f"tracking.runs: {root} cannot be written: {error.strerror}") from None
         return folder
@@ -62,11 +67,11 @@ class RunFolder:
              addresses: TrackingConfig | None = None) -> tuple[RunFolder, Config]:
         """An existing run, to go on with, and its configuration.
 
-        `patience`: seconds to wait for another process that holds it. `addresses`: with the passwords that the folder
-        does not keep; else the environment has them (`unmask`).
+        `patience`: seconds to wait for another process that holds it. `addresses`: the user's own, with the
+        passwords that the folder does not keep; else the environment has them (`unmask`).
         """
         config = from_tree(read_config(path))
-        config = _with_passwords(config, addresses)
+        config = _addresses(config, path, addresses)
         folder = cls(path)
         try:
             folder._hold(patience)
@@ -165,13 +170,36 @@ def resume_command(run_dir: Path) -> str:
     return f"unlocked train --resume {quote(str(run_dir.absolute()))}"
 
 
-def _with_passwords(config: Config, addresses: TrackingConfig | None) -> Config:
-    """With whole addresses in place of masked ones; raises `ConfigError` if they are not known."""
+def keep_addresses(run_dir: Path, addresses: Mapping[str, Any]) -> None:
+    """Signs where a run sends its records and its copy (keys `uri` and `mirror`), so that it may when it goes on."""
+    value = {name: redact(str(addresses[name])) for name in _ADDRESSES if addresses.get(name) is not None}
+    if not value:
+        return
+    with suppress(UnlockedError):  # no key can be kept here: the user will be asked again
+        value = sign({"run": run_dir.name, **value})
+    write_json(run_dir / ADDRESSES, value)
+
+
+def _addresses(config: Config, run_dir: Path, given: TrackingConfig | None) -> Config:
+    """With whole addresses in place of masked ones; raises `ConfigError` for one without its password, and for one that
+    neither this user signed, nor the environment names: a run folder of somebody else may name any."""
+    kept = read_json(run_dir / ADDRESSES)
+    signed = kept if is_signed(kept) and kept.get("run") == run_dir.name else {}
     found = {}
-    for name in ("uri", "mirror"):
-        stored, given = getattr(config.tracking, name), getattr(addresses, name, None)
-        if stored is not None:
-            found[name] = given if given is not None and redact(given) == stored else unmask(f"tracking.{name}", stored)
+    for name in _ADDRESSES:
+        key, stored, own = f"tracking.{name}", getattr(config.tracking, name), getattr(given, name, None)
+        if stored is None or stored == OFF:
+            continue
+        if own is not None and redact(own) == redact(stored):
+            found[name] = own
+        elif signed.get(name) == redact(stored):
+            found[name] = unmask(key, stored)
+        elif redact(os.environ.get(variable_of(key), "")) == redact(stored):
+            found[name] = os.environ[variable_of(key)]
+        else:
+            raise ConfigError(f"{key}: {run_dir} is from elsewhere (not signed by this user) and would send to "
+                              f"{redact(stored)!r}; if you want that, set the environment variable {variable_of(key)} "
+                              "to this address")
     return replace(config, tracking=replace(config.tracking, **found))
 
 

@@ -45,7 +45,7 @@ def unmask(key: str, address: str) -> str:
     """
     if MASK not in address:
         return address
-    variable = f"UNLOCKED_{key.upper().replace('.', '_')}"
+    variable = variable_of(key)
     given = os.environ.get(variable)
     if given is not None and redact(given) == address:
         return given
@@ -56,6 +56,15 @@ def unmask(key: str, address: str) -> str:
     login = f", or {_LOGINS[0]} and {_LOGINS[1]}" if web and key == "tracking.uri" else ""
     raise ConfigError(f"{key}: {address!r}: {wrong}; set the environment variable {variable} to the whole address"
                       f"{login}")
+
+
+def variable_of(key: str) -> str:
+    """The environment variable that holds the whole address of a configuration's `key`.
+
+    >>> variable_of("tracking.uri")
+    'UNLOCKED_TRACKING_URI'
+    """
+    return f"UNLOCKED_{key.upper().replace('.', '_')}"
 
 
 def is_secret(name: str) -> bool:
