@@ -7,6 +7,8 @@ from torch import nn
 
 from unlocked import train
 from unlocked.blame import refuse_users_fault
+from unlocked.cli import inspect
+from unlocked.cli.main import main
 from unlocked.errors import ConfigError, RunFailed
 from unlocked.network import free_port
 from unlocked.seeding import derive_seed
@@ -94,3 +96,12 @@ def test_what_the_platform_raises_to_a_user_s_code_is_the_platform_s():
         scheme()
     except OSError as error:
         refuse_users_fault(error)
+
+
+def test_every_command_tells_a_user_s_mistake_in_one_line(monkeypatch, capsys):
+    def mistaken():
+        raise KeyError("mine")
+
+    monkeypatch.setitem(inspect._LISTS, "models", mistaken)
+    assert main(["list", "models"]) == 1
+    assert re.fullmatch(r"unlocked: \S*test_users_code.py:\d+: KeyError: 'mine'\n", capsys.readouterr().err)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from unlocked import __version__
+from unlocked.blame import refuse_users_fault
 from unlocked.cli import bench, cluster, generate, inspect, jobs, run, show, sweep
 from unlocked.cli.terminal import OutputLost, standard_streams
 from unlocked.engine.interrupt import ends_at_the_second_signal
@@ -55,7 +56,7 @@ def _command(argv: Sequence[str] | None, started: float) -> int:
     arguments.started = started
     try:
         with ends_at_the_second_signal():
-            return arguments.command(arguments)
+            return _call(arguments)
     except OutputLost:
         raise
     except UnlockedError as error:
@@ -72,6 +73,15 @@ def _command(argv: Sequence[str] | None, started: float) -> int:
     except KeyboardInterrupt:
         print("unlocked: interrupted; the last checkpoint stands", file=sys.stderr)
         return 130
+
+
+def _call(arguments: argparse.Namespace) -> int:
+    """The command; a mistake in a user's own code ends it in one line, one of ours in its traceback."""
+    try:
+        return arguments.command(arguments)
+    except Exception as error:
+        refuse_users_fault(error)
+        raise
 
 
 class Parser(argparse.ArgumentParser):
