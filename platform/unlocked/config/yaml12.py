@@ -185,7 +185,7 @@ class _Reader:
             return Plain(event.value) if event.style is None else event.value
         if event.tag in ("!", f"{_CORE}str"):
             return event.value
-        kinds = {"null": type(None), "bool": bool, "int": int, "float": (int, float)}
+        kinds: dict[str, Any] = {"null": type(None), "bool": bool, "int": int, "float": (int, float)}
         kind = kinds.get(event.tag.removeprefix(_CORE))
         if kind is None:
             raise self._error(event, f"the tag {clipped(event.tag)} is not known here")
