@@ -199,17 +199,19 @@ def unbroken(small: Callable[..., Config], tmp_path: Path, last_weights: Callabl
 class Driver:
     """`python -m unlocked train ...` in a process of its own, with a folder of its own for temporary files."""
 
-    def __init__(self, overrides: list[str], cwd: Path):
-        command = [sys.executable, "-m", "unlocked", "train", "quickstart", *SMALL, *overrides, "--quiet"]
+    def __init__(self, overrides: list[str], cwd: Path, start: bool = True):
         self.cwd = cwd
         self.temporary = Path(tempfile.mkdtemp(prefix="u", dir="/tmp"))  # Ray's sockets need a short path
         self.mark = f"UNLOCKED_TEST_RUN={self.temporary.name}"  # in the environment of all that it starts
-        environment = os.environ | {"TMPDIR": str(self.temporary), "UNLOCKED_TEST_RUN": self.temporary.name}
-        self.process = subprocess.Popen(command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        start_new_session=True, env=environment)
+        self.environment = os.environ | {"TMPDIR": str(self.temporary), "UNLOCKED_TEST_RUN": self.temporary.name}
         self.below: list[int] = []
         self.holding: list[int] = []  # of those, the ones that hold memory, devices and ports of the run
         self.named: set[str] = set()  # files of shared memory that they hold
+        self.process: Any = None
+        if start:
+            command = [sys.executable, "-m", "unlocked", "train", "quickstart", *SMALL, *overrides, "--quiet"]
+            self.process = subprocess.Popen(command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                            start_new_session=True, env=self.environment)
 
     def run_dir(self) -> Path | None:
         found = sorted((self.cwd / "runs").glob("*/config.yaml"))
@@ -244,9 +246,11 @@ class Driver:
         os.killpg(self.process.pid, number)
 
     def end(self) -> None:
-        below = [*self.below, *descendants(self.process.pid), *marked(self.mark)]
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        below = [*self.below, *marked(self.mark)]
+        if self.process is not None:
+            below += descendants(self.process.pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         for pid in alive(below):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -258,11 +262,13 @@ def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
     """Start a driver in the test's folder; whatever is left of it is killed when the test ends."""
     started: list[Driver] = []
 
-    def begin(*overrides: str) -> Driver:
-        started.append(Driver(list(overrides), tmp_path))
+    def begin(*overrides: str, start: bool = True) -> Driver:
+        """`start=False`: the folder and the environment alone, for a test that starts its own process."""
+        started.append(Driver(list(overrides), tmp_path, start))
         return started[-1]
 
     yield begin
     for driver in started:
         driver.end()
-        driver.process.wait(timeout=20)
+        if driver.process is not None:
+            driver.process.wait(timeout=20)
