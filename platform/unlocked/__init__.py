@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from unlocked.engine.loop import resume, train
     from unlocked.schemes import ModuleLearner, register_scheme
     from unlocked.studies import sweep
-    from unlocked.tracking import compare
+    from unlocked.tracking.compare import compare
     from unlocked_models import register_model
 
 __version__ = "0.1.0"

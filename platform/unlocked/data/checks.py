@@ -14,8 +14,8 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # x (n, *in_shape), y
 def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
     """The arrays by split (`train`, and `test` where the set has one), sound and of one example shape."""
     if (raw.x_test is None) != (raw.y_test is None):
-        given, lacking = ("y_test", "x_test") if raw.x_test is None else ("x_test", "y_test")
-        raise wrong(name, f"{given} is given but {lacking} is not")
+        there, lacking = ("y_test", "x_test") if raw.x_test is None else ("x_test", "y_test")
+        raise wrong(name, f"{there} is given but {lacking} is not")
     given = {"train": (raw.x_train, raw.y_train), "test": (raw.x_test, raw.y_test)}
     splits = {part: (as_array(name, f"x_{part}", x), as_array(name, f"y_{part}", y))
               for part, (x, y) in given.items() if x is not None}
@@ -28,7 +28,7 @@ def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
                zip(splits.items(), (raw.lengths_train, raw.lengths_test), strict=False)}
     if len({each is None for each in lengths.values()}) > 1 or (raw.lengths_test is not None and "test" not in splits):
         raise wrong(name, "lengths_train and lengths_test are given both, or neither (lengths_test only with x_test)")
-    splits = {part: (x if lengths[part] is None else without_padding(x, lengths[part]), y)
+    splits = {part: (x if (long := lengths[part]) is None else without_padding(x, long), y)
               for part, (x, y) in splits.items()}
     for part, (x, y) in splits.items():
         _check_inputs(name, part, x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from optuna.storages.journal import JournalFileBackend
@@ -19,7 +19,7 @@ class CheckedJournal(JournalFileBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         super().append_logs([{**log, "crc": _crc(log)} for log in logs])
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         number = log_number_from
         try:
             for log in super().read_logs(log_number_from):

@@ -122,8 +122,8 @@ def sections(source: str | Path, experiment: str | None = None, group_by: Sequen
                 row.group = dict(zip(_SECTION, key, strict=True)) | row.group
         if baseline is not None:
             _add_differences(section, baseline, [row for other in found for row in other.rows])
-        by_metric = sort is not None and any(_columns(other, sort) for other in found)
-        _sort(section, runs, None if by_metric and not _columns(section, sort) else sort)  # without it: as by default
+        elsewhere = sort is not None and not _columns(section, sort) and any(_columns(other, sort) for other in found)
+        _sort(section, runs, None if elsewhere else sort)  # a metric that only others have: the usual order
     return found
 
 
