@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from unlocked.errors import ConfigError
-from unlocked.plugins import folder_of, import_modules
+from unlocked.plugins import folder_of, import_modules, pickled_whole
 
 
 @pytest.fixture
@@ -90,3 +90,21 @@ def test_a_file_with_the_name_of_another_module_is_refused(write):
         import_modules([str(file)])
     with pytest.raises(ConfigError, match="'my-model' is no name of a module"):
         import_modules([str(write("my-model", ""))])
+
+
+def test_what_a_users_module_changed_in_a_class_of_ours_is_sent_without_the_module(tmp_path, monkeypatch):
+    """A worker loads the actor's class before it has entered the folder of the user's modules."""
+    from ray import cloudpickle
+
+    (tmp_path / "changes_ours.py").write_text("import os\nFLAG = os.sep\ndef added(self):\n    return FLAG\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    names = import_modules(["changes_ours"])
+    added = sys.modules["changes_ours"].added
+    with pickled_whole(names):
+        sent = cloudpickle.dumps(added)
+    by_name = cloudpickle.dumps(added)
+    monkeypatch.delitem(sys.modules, "changes_ours")
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path)])
+    assert cloudpickle.loads(sent)(None) == os.sep
+    with pytest.raises(ModuleNotFoundError):
+        cloudpickle.loads(by_name)

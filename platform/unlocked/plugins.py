@@ -88,6 +88,24 @@ def enter(folder: str, path: Sequence[str], names: Sequence[str]) -> None:
     import_modules(names)
 
 
+@contextlib.contextmanager
+def pickled_whole(names: Sequence[str]) -> Iterator[None]:
+    """In the driver: what user modules changed in a class of ours is sent as it is, not by the modules' names.
+
+    A worker loads its class before it can `enter` the folder in which it would find them.
+    """
+    from ray import cloudpickle
+
+    modules = [sys.modules[name] for name in names if name in sys.modules]
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
 def _import_file(path: Path, source: str) -> str:
     """By the name that the file has in its package, or alone."""
     if path.is_dir():

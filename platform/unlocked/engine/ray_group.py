@@ -29,7 +29,7 @@ from unlocked.engine.stage import SegmentStats
 from unlocked.engine.statistics import passes
 from unlocked.engine.worker import Introduction, Worker
 from unlocked.errors import RunFailed, UnlockedError
-from unlocked.plugins import import_path
+from unlocked.plugins import import_path, pickled_whole
 from unlocked.schemes import Alignment
 
 STARTING = 300.0  # seconds in which a worker must be up: its imports may come over a slow network
@@ -108,11 +108,12 @@ class RayGroup(Group):
                             f"came free within {plan.config.parallel.timeout:.0f} s (cluster has {resources_text()})")
         threads = plan.config.parallel.threads or 1
         actor = self._ray.remote(Worker)
-        for rank in range(plan.workers):
-            place = PlacementGroupSchedulingStrategy(self._placement, placement_group_bundle_index=places[rank])
-            options = actor.options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_restarts=0,
-                                    scheduling_strategy=place)
-            self._workers.append(options.remote(os.getcwd(), import_path(), list(imports), threads))
+        with pickled_whole(imports):
+            for rank in range(plan.workers):
+                place = PlacementGroupSchedulingStrategy(self._placement, placement_group_bundle_index=places[rank])
+                options = actor.options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_restarts=0,
+                                        scheduling_strategy=place)
+                self._workers.append(options.remote(os.getcwd(), import_path(), list(imports), threads))
 
     def _meet(self) -> None:
         """Waits until every worker is up; from then on they are watched."""
