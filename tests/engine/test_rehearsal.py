@@ -118,6 +118,15 @@ def test_large_maps_are_rehearsed_without_their_memory(lab, monkeypatch):
     assert trained_on == {"meta"}
 
 
+def test_a_block_that_gives_a_tuple_in_training_alone_is_named(lab, chain_of):
+    class Pair(nn.Module):
+        def forward(self, h):
+            return (h, h) if self.training else h
+
+    with pytest.raises(ConfigError, match=r"^model\.name: block 1 \(Pair\) gives a tuple in training mode"):
+        lab.start(model=chain_of(Pair), parallel=cut(1, 2))
+
+
 @pytest.mark.parametrize("what", ["x", "y"])
 def test_a_block_that_changes_the_batch_in_place_is_refused(lab, chain_of, what):
     class Changes(nn.Module):

@@ -6,6 +6,7 @@ Shapes do not show what a block does in training mode. So every module runs two 
 * that needs more examples than a pass has, as batch norm does;
 * that changes its input or the batch in place: other modules need them as they were, and only in one process, where
   they share memory, would they notice;
+* that gives anything but one tensor;
 * that changes in place what its own backward pass needs;
 * through which no gradient gets to the input of its module, if the scheme sends one down;
 * whose weights have sparse gradients;
@@ -108,7 +109,7 @@ def _failure(config: Config, chain: Chain, part: Part, device: torch.device, row
             inputs.append(h.detach().clone())
             try:
                 out = _run(block, h, batch)
-                if hasattr(block, "local_loss"):
+                if isinstance(out, Tensor) and hasattr(block, "local_loss"):
                     local.append(block.local_loss(out, batch))  # type: ignore[operator]
                 changed = [what for (what, x), version in zip(held.items(), versions, strict=True)
                            if x._version != version] or (["its input"] if _differ(inputs[-1], h) else [])
@@ -117,6 +118,9 @@ def _failure(config: Config, chain: Chain, part: Part, device: torch.device, row
             finally:
                 for layer in carrying([block]):
                     layer.carried = None  # type: ignore[assignment]
+            if not isinstance(out, Tensor):
+                raise ConfigError(f"model.name: {_name(i, block)} gives a {type(out).__name__} in training mode; one "
+                                  f"tensor passes from a block to the next")
             if changed:
                 raise ConfigError(f"model.name: {_name(i, block)} changes {changed[0]} in place, which other blocks "
                                   f"still need; make a new tensor, such as h = 0.5 * h in place of h.mul_(0.5)")
