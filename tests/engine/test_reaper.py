@@ -105,10 +105,11 @@ def test_an_empty_folder_that_nobody_came_to_own_is_removed_when_it_is_old(folde
     assert not folder.exists()
 
 
-def test_the_reaper_clears_up_when_the_owner_is_killed(folder, start):
+def test_the_reaper_clears_up_and_has_the_last_word_when_the_owner_is_killed(folder, start):
     owner, member = start(), start(folder)
-    reaper.own(folder, [identify_process(owner.pid)])
-    beside = subprocess.Popen([sys.executable, "-m", "unlocked.engine.reaper", str(folder)], stdin=subprocess.PIPE)
+    reaper.own(folder, [identify_process(owner.pid)], "go on with this")
+    beside = subprocess.Popen([sys.executable, "-m", "unlocked.engine.reaper", str(folder)], stdin=subprocess.PIPE,
+                              stderr=subprocess.PIPE)
     try:
         time.sleep(0.5)
         assert folder.exists()
@@ -116,7 +117,16 @@ def test_the_reaper_clears_up_when_the_owner_is_killed(folder, start):
         owner.wait()
         beside.stdin.close()  # as the kernel does for an owner that is killed
         assert beside.wait(10) == 0
+        assert beside.stderr.read() == b"go on with this\n"
         assert not folder.exists()
         assert member.wait(5) == -9
     finally:
         beside.kill()
+
+
+def test_the_reaper_is_silent_where_the_owner_has_cleared_up_itself(folder, monkeypatch, capfd):
+    reaper.own(folder, [identify_process(os.getpid())], "go on with this")
+    monkeypatch.setattr(reaper, "_PERIOD", 0.01)
+    monkeypatch.setattr(reaper, "is_owned", lambda known: (reaper.shutil.rmtree(known), False)[1])  # meanwhile
+    reaper.main(folder)
+    assert capfd.readouterr().err == ""

@@ -16,8 +16,10 @@ from optuna.study import load_study
 
 from unlocked import compare, load_config, sweep, train
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
+from unlocked.studies import driver
 from unlocked.studies import trial as trial_module
 from unlocked.studies.check import check_study
+from unlocked.studies.runners import Here
 from unlocked.studies.space import Space
 from unlocked.tracking.folder import locked
 
@@ -246,3 +248,19 @@ def test_what_is_known_before_the_first_trial(tmp_path, monkeypatch, metric, cur
     else:
         with pytest.raises(ConfigError, match=f"seed=0: sweep.metric: {re.escape(reason)}"):
             check_study(config, space)
+
+
+def test_a_study_whose_ray_died_says_how_it_goes_on_and_loses_no_trial(study, trained, monkeypatch):
+    class Dying(Here):
+        def next(self, judge):
+            if len(trained) == 1:
+                raise RunFailed("Ray died: the raylet")
+            return super().next(judge)
+
+    config = study("sweep.space.scheme.name=[cdni,dfa]")
+    with monkeypatch.context() as patched:
+        patched.setattr(driver, "make_runner", lambda config, space, runs, stop, imports: Dying(config, runs, stop))
+        with pytest.raises(RunFailed, match=r"^Ray died: the raylet; go on with: unlocked sweep /.*study\.yaml$"):
+            sweep(config)
+    assert sweep(config)["complete"] == 2
+    assert [each.scheme.name for each in trained] == ["cdni", "dfa"]

@@ -22,6 +22,7 @@ from unlocked.cli.main import main
 from unlocked.config import to_dict
 from unlocked.engine.cluster import start_ray
 from unlocked.engine.interrupt import StopSignal
+from unlocked.errors import RunFailed
 from unlocked.studies import runners
 from unlocked.studies.driver import Unwatched
 from unlocked.studies.trial import Job
@@ -222,3 +223,19 @@ def test_an_actor_waits_once_at_the_mailbox_for_the_end_of_the_study(study, monk
     for number in range(2):
         actor.run(to_dict(study()), job(study, number), {}, False)
     assert mailbox.stopped.remote.call_count == 1
+
+
+@pytest.mark.parametrize("after", ["while it waits", "before it starts another"])
+def test_a_private_ray_that_died_is_no_failure_of_its_trials(pretended, study, monkeypatch, after):
+    fake, runner = pretended
+    ended = []
+    runner.start(job(study, 0))
+    dead = iter([None, "the raylet"] if after == "while it waits" else ["the raylet"])
+    monkeypatch.setattr(runners.private_ray, "lost", lambda: next(dead))
+    monkeypatch.setattr(runners.private_ray, "end", lambda: ended.append(True))
+    with pytest.raises(RunFailed, match=r"^Ray died: the raylet$"):
+        ends(fake, runner, 0) if after == "while it waits" else runner.start(job(study, 1))
+    assert ended == [True]
+    fake.is_initialized.return_value = False
+    runner.close()
+    assert fake.kill.call_count == 0

@@ -18,11 +18,14 @@ from unlocked.network import listens, own_address
 from unlocked.search_path import ray_job
 from unlocked.security import authenticate, is_loopback, refuse_cluster
 
+_RAYLET = "RAY_RAYLET_PID"  # set in all that a raylet starts, a submitted job among them: that ends with its node
+
 
 def start_ray(workers: int, address: str | None) -> None:
     """Connects to the cluster at `address` (or $RAY_ADDRESS), or starts a private one, which ends with this process."""
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         return
+    _import_ray()
     key, address = ("parallel.address", address) if address else ("RAY_ADDRESS", given_address())
     if address:
         refuse_silent(key, address)
@@ -43,6 +46,16 @@ def start_ray(workers: int, address: str | None) -> None:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _import_ray() -> None:
+    """Has Ray take this very process for the raylet to ask after, which it reads once, when it is imported.
+
+    A process whose parent is number 1 it takes for a worker that has lost its raylet, and ends it without a word as
+    soon as a raylet does not answer: a run whose terminal was closed, or that a container's first process started.
+    """
+    with private_ray.environment({} if _RAYLET in os.environ else {_RAYLET: str(os.getpid())}):
+        import ray  # noqa: F401
 
 
 def given_address() -> str | None:

@@ -59,7 +59,10 @@ def ends_at_the_second_signal(patience: float = PATIENCE) -> Iterator[None]:
                 return
             asked += sum(number in (signal.SIGINT, signal.SIGTERM) for number in came)
         if not left.wait(patience) and "ray" in sys.modules:
+            from unlocked.engine import private_ray
+
             with contextlib.suppress(OSError):
+                private_ray.last_words("")
                 os.write(2, b"unlocked: interrupted; the last checkpoint stands\n")
             os._exit(130)
 

@@ -24,6 +24,7 @@ from unlocked.blame import refuse_users_fault, said
 from unlocked.config import Config, to_dict
 from unlocked.config.schema import TrackingConfig
 from unlocked.data import DataSet
+from unlocked.engine import private_ray
 from unlocked.engine.calendar import Calendar
 from unlocked.engine.checkpoint import Checkpoints, Progress, load_weights
 from unlocked.engine.evaluate import load_chain
@@ -140,8 +141,12 @@ class _Run:
         self._catches_signals = stop is None
 
     def complete(self) -> dict[str, Any]:
-        with one_line_when_full(self.folder.path):
-            return self._complete()
+        try:
+            with one_line_when_full(self.folder.path):
+                return self._complete()
+        finally:
+            if self.study is None:
+                private_ray.last_words("")
 
     def _complete(self) -> dict[str, Any]:
         if self.study is None:  # which has asked already
@@ -211,6 +216,8 @@ class _Run:
             return InProcessGroup(self.plan, self.data)
         from unlocked.engine.ray_group import RayGroup
 
+        if self.study is None:  # which has its own
+            private_ray.last_words(self._where_to_go_on())
         return RayGroup(self.plan, self.data, self.imports, again=self.failures > 0)
 
     def _restore(self, group: Group) -> None:

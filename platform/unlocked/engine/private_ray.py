@@ -21,7 +21,7 @@ from typing import Any
 from unlocked.engine.interrupt import ends_at_the_second_signal
 from unlocked.engine.reaper import MARK, clear_leftovers, make_folder, own, remove
 from unlocked.search_path import ray_job
-from unlocked.tracking.folder import identify_process
+from unlocked.tracking.folder import identify_process, process_alive
 
 OBJECT_STORE = 512 * 2**20  # bytes
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # Ray's name for: nodes are known as 127.0.0.1 and listen there
@@ -37,6 +37,7 @@ class _Private:
 
 
 _private: _Private | None = None
+_last_words = ""
 
 
 def start(workers: int) -> None:
@@ -46,11 +47,10 @@ def start(workers: int) -> None:
 
     clear_leftovers()
     folder = make_folder()
-    own(folder, [identify_process(os.getpid())])
+    own(folder, [identify_process(os.getpid())], _last_words)
     # -P: a module of the user's that lies in the working directory is none of ours
     reaper = subprocess.Popen([sys.executable, "-P", "-m", "unlocked.engine.reaper", str(folder)], cwd="/",
-                              stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              start_new_session=True)
+                              stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
     _private = _Private(folder, reaper, os.getpid())
     try:
         with environment(LOOPBACK | {MARK: str(folder), "RAY_USAGE_STATS_ENABLED": "0"}), loopback():
@@ -62,6 +62,17 @@ def start(workers: int) -> None:
         end()
         raise
     atexit.register(_end_with_this_process)  # before Ray's own, which does not wait for its processes
+
+
+def last_words(text: str) -> None:
+    """What the user is to read on stderr where this process ends without a word: killed, or ended by Ray.
+
+    Ray ends it in the instant in which it asks a dying raylet for something, which nothing inside can prevent.
+    """
+    global _last_words
+    _last_words = f"unlocked: process {os.getpid()} was ended, or Ray beneath it; {text}" if text else ""
+    if _private is not None and _private.pid == os.getpid():
+        own(_private.folder, [identify_process(os.getpid())], _last_words)
 
 
 def end() -> None:
@@ -99,7 +110,8 @@ def lost() -> str | None:
     node: Any = ray._private.worker._global_node
     for kind, name in _VITAL.items():
         for started in (node.all_processes.get(kind, []) if node is not None else []):
-            if started.process.poll() is not None:
+            # one whose threads have not all ended yet is a zombie, but not to be waited for
+            if started.process.poll() is not None or not process_alive(identify_process(started.process.pid)):
                 return f"{name} of this machine's private Ray (process {started.process.pid})"
     return None
 

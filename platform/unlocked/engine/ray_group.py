@@ -73,7 +73,8 @@ class RayGroup(Group):
 
     def __init__(self, plan: Plan, data: DataSet, imports: Sequence[str] = (), again: bool = False):
         """`again`: a group of this run was lost before, and with it perhaps a node."""
-        import ray
+        start_ray(plan.workers, plan.config.parallel.address)
+        import ray  # not before
 
         self.plan, self.data, self._ray = plan, data, ray
         self._placement: Any = None
@@ -81,7 +82,6 @@ class RayGroup(Group):
         self._who: list[Introduction] = []
         self._watch = Watch([], b"", plan.config.parallel.timeout)
         self._last_with_statistics: int | None = None  # module; None: not asked yet
-        start_ray(plan.workers, plan.config.parallel.address)
         bundle, backend = resources_again(plan) if again else resources(plan)
         self._start_workers(bundle, imports)
         self._meet()

@@ -3,6 +3,7 @@
     python -m unlocked.engine.reaper FOLDER     started beside each private Ray; waits until nobody owns it
 
 Ray's processes notice late that the one that started them is gone, some after a minute, and nobody removes its folder.
+And Ray may end its owner without a word, as may a kill: what such a process leaves to be said is said here.
 A folder belongs to the processes that its `owner.json` names; a process belongs to the folder that stands in its
 environment, or that Ray has it write its log to. Where the reaper is killed too, the next command that trains clears
 up. Nothing is touched that another user owns, or that still has an owner.
@@ -41,9 +42,9 @@ def make_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix=PREFIX, dir=usual if len(usual) <= 18 else "/tmp"))
 
 
-def own(folder: Path, owners: Sequence[dict[str, Any]]) -> None:
-    """`folder` stays as long as one of these processes (`identify_process`) lives."""
-    write_json(folder / OWNER, {"owners": list(owners)})
+def own(folder: Path, owners: Sequence[dict[str, Any]], last_words: str = "") -> None:
+    """`folder` stays as long as one of these processes (`identify_process`) lives; `last_words`: see `main`."""
+    write_json(folder / OWNER, {"owners": list(owners), "last_words": last_words})
 
 
 def is_owned(folder: Path) -> bool:
@@ -102,14 +103,21 @@ def clear_leftovers() -> list[Path]:
 
 
 def main(folder: Path) -> None:
-    """Until the owner closes this process's standard input by ending, or nobody owns `folder` any more."""
+    """Until the owner closes this process's standard input by ending, or nobody owns `folder` any more.
+
+    An owner that could has removed the folder itself; for one that could not, its last words go to stderr.
+    """
     while folder.exists() and is_owned(folder):
         if select.select([sys.stdin], [], [], _PERIOD)[0]:
             time.sleep(0.2)  # it closes a moment before it has ended
             if folder.exists() and is_owned(folder):
                 time.sleep(_PERIOD)
     if folder.exists():
+        last_words = read_json(folder / OWNER).get("last_words")
         remove(folder)
+        if last_words:
+            with contextlib.suppress(OSError):
+                os.write(2, f"{last_words}\n".encode())
 
 
 if __name__ == "__main__":

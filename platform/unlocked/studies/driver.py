@@ -18,10 +18,11 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unlocked.config import Config, to_dict
+from unlocked.engine import private_ray
 from unlocked.engine.interrupt import StopSignal
 from unlocked.engine.needs import keep_needs
 from unlocked.engine.run_folder import plain, write_config
-from unlocked.errors import ConfigError, RunInterrupted
+from unlocked.errors import ConfigError, RunFailed, RunInterrupted
 from unlocked.files import write_whole
 from unlocked.studies.check import check_study
 from unlocked.studies.report import Leader, write_report
@@ -194,16 +195,24 @@ class _Sweep:
         except (RunInterrupted, KeyboardInterrupt):
             status = "KILLED"
             total = f" of {self.total}" if self.total is not None else ""
-            raise RunInterrupted(f"interrupted; {self.done}{total} trials are behind it; go on with: unlocked sweep "
-                                 f"{quote(str((self.folder / 'study.yaml').absolute()))}") from None
+            raise RunInterrupted(f"interrupted; {self.done}{total} trials are behind it; {self._where_to_go_on()}"
+                                 ) from None
+        except RunFailed as failure:
+            failure.args = (f"{failure}; {self._where_to_go_on()}",)
+            raise
         finally:
+            private_ray.last_words("")
             if not self.runs.close():
                 self.watcher.note("tracking: some runs are still to be sent; the next unlocked command sees to it")
             self.tracker.close(status)
             if self.tracker.unsent:
                 self.watcher.note(self.tracker.unsent)
 
+    def _where_to_go_on(self) -> str:
+        return f"go on with: unlocked sweep {quote(str((self.folder / 'study.yaml').absolute()))}"
+
     def _run_trials(self) -> None:
+        private_ray.last_words(self._where_to_go_on())
         with self.stop:
             runner = make_runner(self.config, self.space, self.runs, self.stop, self.imports)
             self.watcher.started(self.folder, self.done, self.total, runner.limit)

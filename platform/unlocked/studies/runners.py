@@ -19,9 +19,10 @@ from typing import Any, Protocol
 import torch
 
 from unlocked.config import Config, from_tree, to_dict
+from unlocked.engine import private_ray
 from unlocked.engine.cluster import resources_text, start_ray
 from unlocked.engine.interrupt import StopSignal
-from unlocked.errors import ConfigError, reason
+from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.plugins import enter, import_path
 from unlocked.studies.space import Space
 from unlocked.studies.trial import Job, Judge, Outcome, run_trial
@@ -228,6 +229,7 @@ class OnRay:
                    for i, kind in enumerate(("CPU", "GPU")))
 
     def start(self, job: Job) -> None:
+        _refuse_dead_ray()
         size = self._holds(job)
         for other, idle in self._idle.items():  # one of another size holds what this trial or its workers need
             while other != size and idle:
@@ -246,7 +248,9 @@ class OnRay:
             if self._stop.asked and self._deadline == math.inf:
                 self._deadline = time.monotonic() + STOPPING
                 self._mailbox.stop.remote()
+            _refuse_dead_ray()
             done, _ = self._ray.wait([self._mail, *self._running], timeout=0.5)
+            _refuse_dead_ray()  # which is not what the trials have failed by
             if self._mail in done:
                 self._deliver(judge)
             ended = next((ref for ref in done if ref in self._running), None)
@@ -259,6 +263,8 @@ class OnRay:
                 return job, Outcome(interrupted=True)
 
     def close(self) -> None:
+        if not self._ray.is_initialized():
+            return
         for actor in [*(actor for _, actor, _ in self._running.values()),
                       *(actor for idle in self._idle.values() for actor in idle), self._mailbox]:
             with contextlib.suppress(Exception):  # already dead, or the cluster is gone: nothing left to end
@@ -307,6 +313,13 @@ class OnRay:
             return self._holds(job)
         workers = float(parallel.stages * parallel.replicas)
         return workers, workers if self._have.get("GPU") and parallel.device != "cpu" else 0.0
+
+
+def _refuse_dead_ray() -> None:
+    """Where the private Ray is dead beneath its trials: ends what is left of it. The study can go on with another."""
+    if (what := private_ray.lost()) is not None:
+        private_ray.end()
+        raise RunFailed(f"Ray died: {what}")
 
 
 def _refuse_what_fits_nowhere(config: Config, nodes: Sequence[dict[str, float]], have: str) -> None:
