@@ -96,7 +96,7 @@ def until(condition: Callable[[], object], seconds: float, what: str) -> None:
 
 @pytest.fixture(scope="session")
 def processes() -> type:
-    """`descendants`, `marked`, `alive`, `until`: what the tests ask of the process table."""
+    """`descendants`, `marked`, `alive`, `until`, `shared_memory`: what the tests ask of the process table."""
     class Processes:
         pass
 
@@ -104,6 +104,7 @@ def processes() -> type:
     Processes.marked = staticmethod(marked)  # type: ignore[attr-defined]
     Processes.alive = staticmethod(alive)  # type: ignore[attr-defined]
     Processes.until = staticmethod(until)  # type: ignore[attr-defined]
+    Processes.shared_memory = staticmethod(shared_memory)  # type: ignore[attr-defined]
     return Processes
 
 

@@ -46,8 +46,9 @@ def kill(group: RayGroup, victim: str) -> None:
     assert found, f"no {victim} runs"
     for process in found:
         process.kill()
-        with contextlib.suppress(psutil.NoSuchProcess):
-            while process.status() != psutil.STATUS_ZOMBIE:
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+            # the first of its threads is a zombie already while the last still holds its sockets
+            while process.status() != psutil.STATUS_ZOMBIE or len(os.listdir(f"/proc/{process.pid}/task")) > 1:
                 time.sleep(0.001)
 
 
