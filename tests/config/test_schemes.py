@@ -63,8 +63,12 @@ def test_the_resolved_configuration_reads_back_as_itself(preset, tmp_path):
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("schemes: {dfb: {seed: 1}}", "schemes: unknown scheme 'dfb'; did you mean 'dfa'?"),
+    ("schemes: {dfb: {train.epochs: 1}}", "schemes: unknown scheme 'dfb'; did you mean 'dfa'?"),
     ("schemes: {dfa: {optimizer: {rate: 1}}}", "optimizer.rate: unknown key"),
+    ("schemes: {backprop: {scheme.name: dfa}}", "schemes.backprop: scheme.name does not depend on the scheme"),
+    ("schemes: {backprop: {scheme: {name: dfa}}}", "schemes.backprop: scheme.name does not depend on the scheme"),
+    ("schemes: {dfa: {name: other}}", "schemes.dfa: name does not depend on the scheme"),
+    ("schemes: {default: {seed: 1}}", "schemes.default: seed does not depend on the scheme"),
     ("schemes: {dfa: fast}", "schemes.dfa: 'fast' is not keys and values"),
     ("expect: {dfa: {test/accuracy: 0.9}}", "expect.dfa.test/accuracy: 0.9 is no bound"),
     ("expect: {dfa: 3}", "expect.dfa: 3 is not metrics and bounds"),

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unlocked.config.check import check_values
 from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config, SweepConfig
-from unlocked.config.schemes import completed, entry_of, flatten
+from unlocked.config.schemes import NOT_OF_A_SCHEME, completed, entry_of, flatten
 from unlocked.config.typed import is_text, kind_at, refuse_references, typed
 from unlocked.config.yaml12 import DEEPEST, Plain, clipped, is_null, read_file, read_value, read_yaml, write_yaml
 from unlocked.errors import ConfigError, reason
@@ -65,7 +65,10 @@ def _scheme_layer(files: DictConfig, given: dict[str, Any]) -> tuple[str, dict[s
     for name, entry in entries.items():
         if not isinstance(entry, (dict, NoneType)):
             raise ConfigError(f"schemes.{name}: {entry!r} is not keys and values, such as {{optimizer: {{lr: 1e-3}}}}")
-        _merge([(f"schemes.{name}", _tree_of(flatten(entry or {}), f"schemes.{name}"))], copy.deepcopy(files))
+        own = flatten(entry or {})
+        if other := next((key for key in own if key in NOT_OF_A_SCHEME), None):
+            raise ConfigError(f"schemes.{name}: {other} does not depend on the scheme; give it outside of schemes")
+        _merge([(f"schemes.{name}", _tree_of(own, f"schemes.{name}"))], copy.deepcopy(files))
     schemes = completed(entries, whole, given)
     chosen = (given.get("scheme") or {}).get("name", files.scheme.name)
     source = f"schemes.{chosen}"

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 DEFAULT = "default"
+NOT_OF_A_SCHEME = {"name", "seed", "scheme.name"}  # what an entry cannot give: with them it would train another run
 
 Flat = dict[str, Any]  # dotted key -> value
 
