@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from unlocked.engine import reaper
+from unlocked.engine import private_ray, reaper
 from unlocked.tracking.folder import identify_process
 
 
@@ -130,3 +130,29 @@ def test_the_reaper_is_silent_where_the_owner_has_cleared_up_itself(folder, monk
     monkeypatch.setattr(reaper, "is_owned", lambda known: (reaper.shutil.rmtree(known), False)[1])  # meanwhile
     reaper.main(folder)
     assert capfd.readouterr().err == ""
+
+
+def test_a_private_ray_leaves_word_of_how_to_go_on_and_none_once_all_is_said(folder, monkeypatch):
+    import ray
+
+    told = []
+
+    def tell(**_):
+        told.append(reaper.read_json(private_ray._private.folder / reaper.OWNER)["last_words"])
+
+    def pretend(**_):
+        tell()
+        for text in ("go on with this", ""):
+            private_ray.last_words(text)
+            tell()
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(ray, "init", pretend)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)  # of one that another test may have
+    monkeypatch.setattr(private_ray, "_private", None)
+    monkeypatch.setattr(private_ray, "_last_words", None)
+    with pytest.raises(RuntimeError, match="enough"):
+        private_ray.start(1)
+    before = f"unlocked: process {os.getpid()} was ended, or Ray beneath it; "
+    assert told == [f"{before}start it again", f"{before}go on with this", ""]
+    assert list(folder.parent.glob(f"{reaper.PREFIX}*")) == [folder]

@@ -37,7 +37,7 @@ class _Private:
 
 
 _private: _Private | None = None
-_last_words = ""
+_last_words: str | None = None  # None: whoever started it has none of its own
 
 
 def start(workers: int) -> None:
@@ -47,7 +47,7 @@ def start(workers: int) -> None:
 
     clear_leftovers()
     folder = make_folder()
-    own(folder, [identify_process(os.getpid())], _last_words)
+    own(folder, [identify_process(os.getpid())], _words("start it again") if _last_words is None else _last_words)
     # -P: a module of the user's that lies in the working directory is none of ours
     reaper = subprocess.Popen([sys.executable, "-P", "-m", "unlocked.engine.reaper", str(folder)], cwd="/",
                               stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
@@ -70,9 +70,13 @@ def last_words(text: str) -> None:
     Ray ends it in the instant in which it asks a dying raylet for something, which nothing inside can prevent.
     """
     global _last_words
-    _last_words = f"unlocked: process {os.getpid()} was ended, or Ray beneath it; {text}" if text else ""
+    _last_words = _words(text) if text else ""
     if _private is not None and _private.pid == os.getpid():
         own(_private.folder, [identify_process(os.getpid())], _last_words)
+
+
+def _words(what_to_do: str) -> str:
+    return f"unlocked: process {os.getpid()} was ended, or Ray beneath it; {what_to_do}"
 
 
 def end() -> None:
