@@ -32,6 +32,13 @@ def test_a_study_prints_a_line_per_trial_and_a_table_and_ends_in_json(unlocked, 
     assert "3/4" not in again.out
 
 
+def test_the_printed_command_shows_the_trials_of_this_study_alone(unlocked, monkeypatch, tmp_path):
+    done = {"trials": 4, "complete": 4, "pruned": 0, "failed": [], "rows": [], "study_dir": "s"}
+    monkeypatch.setattr("unlocked.studies.sweep", lambda config, **_: done)
+    told = unlocked(*[word for word in STUDY if word != "tracking.uri=off"]).out  # in the experiment of every run
+    assert f"compare: unlocked compare --trials --name small --runs {tmp_path}/runs" in told
+
+
 def test_a_dry_run_lists_the_trials_and_starts_nothing(unlocked, tmp_path):
     done = unlocked(*STUDY, "--dry-run")
     assert done.code == 0

@@ -40,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path
     for (scheme, seed), accuracy in ACCURACY.items():
         run(digits, accuracy, model="mlp", scheme=scheme, seed=seed)
     run(digits, 0.0, "FAILED", model="mlp", scheme="dni", seed="3")
-    run(digits, 0.0, model="mlp", scheme="dni", seed="4", mlflow__parentRunId="x")   # a trial of a sweep
+    run(digits, 0.0, model="mlp", scheme="dni", seed="4", name="rates", mlflow__parentRunId="x")   # a trial of a sweep
     lags = client.create_experiment("lags")
     run(lags, 0.8, model="mlp", scheme="dni", seed="0", lag="1")
     run(lags, 0.6, model="mlp", scheme="dni", seed="0", lag="4")
@@ -111,6 +111,11 @@ def test_the_csv_holds_every_number(root: Path, tmp_path: Path):
 def test_an_unknown_experiment_names_the_known_ones(root: Path):
     with pytest.raises(ConfigError, match=r"no experiment 'digit' in .*known: .*digits"):
         compare(root, "digit")
+
+
+def test_a_name_of_runs_that_is_given_as_an_experiment_is_told_to_be_one(root: Path):
+    with pytest.raises(ConfigError, match=r"no experiment 'rates' .*; runs and studies of that name: --name rates$"):
+        compare(root, "rates")
 
 
 def test_an_unknown_group_is_refused(root: Path):

@@ -20,8 +20,8 @@ def add_compare(commands: Any) -> None:
         "  unlocked compare --name quickstart --baseline backprop        differences, paired by seed\n"
         "  unlocked compare --name 'mnist1d/*' --where stages=4 --where scheme=cdni --where scheme=dni\n"
         "  unlocked compare --metric bits --metric accuracy --sort optimizer.lr --csv rates.csv\n"
-        "  unlocked compare --trials --experiment search                 every trial of a sweep, the best first\n"
-        "  unlocked compare --experiment depth --against stages --plot depth.png\n\n"
+        "  unlocked compare --trials --name search                       every trial of a sweep, the best first\n"
+        "  unlocked compare --trials --name depth --against stages --plot depth.png\n\n"
         "Runs are seeds of one row if everything that can change a number is equal but the seed: configuration, data,\n"
         "code. What differs between rows is a column; data sets and tasks have tables of their own; speeds and waits\n"
         "have a column for every machine and launcher.\n")

@@ -116,7 +116,7 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
             console.print(f"{name.replace('_', ' ')}: {Path(summary[name]).absolute()}")
     if "best_config" in summary:
         console.print(f"  again: {command('train', Path(summary['best_config']))}", style="dim")
-    if look := looking(config.tracking, "--trials", "--experiment", config.tracking.experiment):
+    if look := looking(config.tracking, "--trials", "--name", config.name):
         console.print(f"  {look}", style="dim")
     if arguments.json:
         print(strict_json.dumps(summary | {"rows": [asdict(row) for row in summary["rows"]]}))
