@@ -136,6 +136,8 @@ def test_a_run_folder_is_read_as_files_are(tmp_path):
     ("data.download=yes", ["data.download: 'yes' is not of type bool; expected true or false"]),
     ("data.download=1", ["data.download: 1 is not of type bool; expected true or false"]),
     ("data.root=None", ["data.root: 'None' is a word of Python; null means no value"]),
+    ("tracking.runs=a\0b", [r"tracking.runs: 'a\x00b' has a NUL in it"]),
+    ("data.root=\0", [r"data.root: '\x00' has a NUL in it"]),
     ("tracking.uri=none", ["tracking.uri: 'none' is a word of Python"]),
     ("name=", ["name", "None"]),
     ("name=null", ["name", "None"]),

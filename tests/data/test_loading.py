@@ -254,3 +254,13 @@ def test_the_examples_in_the_docstrings_run(module):
         DATA._entries.pop("moons_doc", None)
     assert outcome.attempted > 0
     assert outcome.failed == 0
+
+
+def test_a_file_is_no_folder_of_data(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(DataError, match=r"^data\.root: \S+file is no folder"):
+        load("digits", root=file)
+    monkeypatch.setenv("UNLOCKED_DATA", str(file))
+    with pytest.raises(DataError, match=r"^UNLOCKED_DATA: \S+file is no folder"):
+        load("digits")

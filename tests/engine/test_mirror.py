@@ -107,6 +107,7 @@ def test_a_store_that_goes_away_ends_no_run(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("address", "said"), [
     ("somewhere", "is no address of storage"),
+    ("file://etc", "has no absolute path"),
     ("nonsense://x/y", "nonsense"),
     ("file:///proc/no/such", "cannot be written"),
 ])

@@ -19,7 +19,7 @@ def check_values(config: Config) -> None:
     """Everything that can be said without looking at the data. Raises `ConfigError`, one line."""
     from unlocked.data import check_data_options
 
-    _refuse_none(config)
+    _check_texts(config)
     refuse_name("name", config.name)
     refuse_name("tracking.experiment", config.tracking.experiment)
     if config.tracking.uri not in (None, "off"):
@@ -38,10 +38,12 @@ def check_values(config: Config) -> None:
     _check_sweep(config)
 
 
-def _refuse_none(config: Config) -> None:
-    """Python's word for null is no file and no address."""
+def _check_texts(config: Config) -> None:
+    """Python's word for null is no file and no address, and no system call takes a NUL."""
     for key, may_be_null in text_keys():
         value = value_of(config, key)
+        if value is not None and "\0" in value:
+            raise ConfigError(f"{key}: {value!r} has a NUL in it; leave it out")
         if may_be_null and value is not None and value.lower() == "none":
             raise ConfigError(f"{key}: {value!r} is a word of Python; null means no value (and ./{value} a file)")
 

@@ -78,7 +78,11 @@ def _targets(y: np.ndarray, task: str) -> Tensor:
 
 
 def _root(root: str | Path | None) -> Path:
-    return Path(root or os.environ.get("UNLOCKED_DATA") or "data").expanduser().absolute()
+    folder = Path(root or os.environ.get("UNLOCKED_DATA") or "data").expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        key = "data.root" if root else "UNLOCKED_DATA" if os.environ.get("UNLOCKED_DATA") else "data"
+        raise DataError(f"{key}: {folder} is no folder; name the folder of data files")
+    return folder
 
 
 def check_data_options(name: str, options: Mapping[str, Any], error: type[UnlockedError] = DataError) -> None:

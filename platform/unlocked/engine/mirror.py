@@ -158,6 +158,8 @@ def _open(key: str, address: str) -> tuple[Any, str]:
     if not is_address(address):
         raise ConfigError(f"{key}: {redact(address)!r} is no address of storage, such as s3://bucket/runs, gs://..., "
                           "file:///mnt/shared/runs")
+    if address.startswith("file://") and not address.startswith("file:///"):  # would be taken as ./path by fsspec
+        raise ConfigError(f"{key}: {redact(address)!r} has no absolute path; write file:///mnt/shared/runs")
     try:
         files, path = FileSystem.from_uri(address)
     except Exception:  # none of pyarrow's own
