@@ -67,11 +67,15 @@ def test_json_ends_with_one_line_that_holds_the_run(unlocked, tmp_path):
     assert json.loads(evaluated.out.splitlines()[-1])["metrics"]["test/loss"] == summary["metrics"]["test/loss"]
 
 
-def test_a_finished_run_resumes_to_itself(unlocked, tmp_path):
+def test_a_finished_run_resumes_to_itself_and_says_so(unlocked, tmp_path, monkeypatch):
     words = ["train", "quickstart", *IN_PROCESS, "tracking.figures=false", "--json"]
     first = json.loads(unlocked(*words).out.splitlines()[-1])
     assert not (tmp_path / "runs" / first["run"] / "figures").exists()
-    again = json.loads(unlocked("train", "--resume", first["run_dir"], "--json").out.splitlines()[-1])
+    monkeypatch.chdir(tmp_path.parent)
+    done = unlocked("train", "--resume", str(tmp_path / first["run_dir"]), "--json")
+    again = json.loads(done.out.splitlines()[-1])
+    assert f"  {tmp_path / first['run_dir']}\n" in done.out
+    assert "it had finished its 2 epochs: tested again, nothing was trained; with a higher train.epochs=N" in done.out
     assert again["steps"] == first["steps"]
     assert again["metrics"]["test/loss"] == first["metrics"]["test/loss"]
 

@@ -47,7 +47,7 @@ class Display:
         self.console.print(Text.assemble(
             (config.name, "bold"), f": {config.model['name']} on {config.data.name} under ",
             (config.scheme.name, "bold"), f", {modules} in {workers}, {plan.schedule}, seed {config.seed}{at}"))
-        self.console.print(f"  {run_dir}")
+        self.console.print(f"  {run_dir.absolute()}")  # a run that was begun elsewhere goes on there
         self._epochs, self.tracking = config.train.epochs, config.tracking
         if self._task is None:
             self._task = self._bar.add_task(config.scheme.name, total=plan.total_steps, completed=step, status="")

@@ -97,7 +97,18 @@ def _resume(arguments: argparse.Namespace) -> int:
                 if note:
                     display.note(note)
             summary = resume(folder, imports=arguments.imports, reporter=display, started=arguments.started)
+            if summary["steps_per_second"] is None:  # no step was left
+                display.note(_had_finished(folder, summary["epochs"]))
         return _end(arguments, summary, display.tracking)
+
+
+def _had_finished(folder: Path, epochs: int) -> str:
+    from unlocked.engine.run_folder import read_config
+
+    if epochs < read_config(folder)["train"]["epochs"]:
+        return f"it had stopped early (train.patience) after {epochs} epochs: tested again, nothing was trained"
+    return f"it had finished its {epochs} epochs: tested again, nothing was trained; with a higher train.epochs=N " \
+           "beside --resume a new run goes on from it"
 
 
 def _look(arguments: argparse.Namespace, folder: Path) -> int:
