@@ -7,6 +7,7 @@ may say its place: `time/steps_per_second @ ray`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import TypeVar
@@ -18,6 +19,7 @@ _LOWER = {"loss", "bits", "perplexity", "mse", "rmse", "mae", "nats", "error", "
 _HIGHER = {"accuracy", "r2", "bleu", "exact", "pairs", "steps_per_second", "examples_per_second", "align",
            "per_example", "level"}
 _SHARES = {"accuracy", "exact", "pairs", "wait_fraction"}  # shown in percent
+_NEVER_NEGATIVE = {"perplexity", "mse", "rmse", "mae", "bleu", "error"}
 _HEADINGS = {"time/steps_per_second": "steps/s", "time/examples_per_second": "examples/s",
              "time/wait_fraction": "waiting"}
 AT = " @ "  # between a timing and its place
@@ -56,6 +58,17 @@ def is_share(metric: str) -> bool:
 def is_timing(metric: str) -> bool:
     """Whether it depends on the machine: such figures are comparable within one place only."""
     return metric.startswith(("time/", "system/"))
+
+
+def limits(metric: str) -> tuple[float, float]:
+    """Between which values it must lie.
+
+    >>> limits("test/accuracy"), limits("time/steps_per_second"), limits("test/loss")
+    ((0.0, 1.0), (0.0, inf), (-inf, inf))
+    """
+    if is_share(metric):
+        return 0.0, 1.0
+    return 0.0 if is_timing(metric) or _word(metric) in _NEVER_NEGATIVE else -math.inf, math.inf
 
 
 def heading(metric: str) -> str:

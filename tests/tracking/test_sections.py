@@ -266,6 +266,23 @@ def test_every_cell_says_of_how_many_seeds_it_is(store):
     assert "1 value NaN or infinite: left out of mean and n" in shown
 
 
+def test_an_interval_ends_where_the_metric_does_and_what_two_seeds_say_is_told(store, tmp_path):
+    for seed, (accuracy, speed) in enumerate([(0.65, 200.0), (0.75, 300.0)]):
+        values = {"test/accuracy": accuracy, "time/steps_per_second": speed, "test/loss": accuracy}
+        store += [run(values, seed=str(seed)), run(1.7 * accuracy - 1.0, seed=str(seed), scheme="dfa")]
+    (found,) = sections("runs", metrics=["accuracy", "time/steps_per_second", "loss"], baseline="backprop")
+    shown = text(found, baseline="backprop")
+    assert "95 %: 6.5 to 100.0" in shown  # not to 133.5
+    assert "95 %: 0 to 885" in shown  # not from -385
+    assert "95 %: 0.0647 to 1.34" in shown  # a loss has no end
+    assert "95 %: -95.5 to -6.5" in shown
+    assert "n=2 says little" in shown
+    line = to_csv(found.rows, tmp_path / "t.csv").read_text().splitlines()[1]
+    assert ",1.0,2,250.0," in line
+    store.append(run({"test/accuracy": 0.7}, seed="2"))
+    assert "n=2 says little" not in text(sections("runs", metrics=["accuracy"], conditions=["scheme=backprop"])[0])
+
+
 def test_runs_from_before_the_hash_are_grouped_by_what_they_say_and_flagged(store):
     store += [run(0.9, data_digest=""), run(0.8, seed="1", data_digest=""),
               run(0.5, {"train.epochs": "1"}, config_hash="h")]

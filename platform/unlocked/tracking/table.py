@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlocked.metrics import heading, is_share
+from unlocked.metrics import heading, is_share, limits
 from unlocked.tracking.columns import short_names
 from unlocked.tracking.compare import Row, superseded_words
 from unlocked.tracking.statistics import Summary
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unlocked.rich_text import PlainTable
 
 SPREAD = "mean ± standard deviation over n seeds [lowest, highest]; 95 %: interval of the mean (Student's t)"
+TWO = "n=2 says little: the interval of two seeds is 12.7 times as wide as their range"
 _LONGEST = 40  # letters of a value
 
 
@@ -31,7 +32,8 @@ def render(rows: Sequence[Row], metrics: Sequence[str] | None = None, *, title: 
     shown = [metric for metric in metrics_of(rows, metrics) if any(row.values(metric) for row in rows)]
     compared = [metric for metric in shown if any(metric in row.differences for row in rows)]
     keys = [key for key in (rows[0].group if rows else ()) if key not in hide]
-    words = [SPREAD] if any(s.n > 1 for row in rows for m in shown if (s := row.summary(m))) else []
+    counts = {s.n for row in rows for m in shown for s in (row.summary(m), row.differences.get(m)) if s}
+    words = [SPREAD] * (max(counts, default=1) > 1) + [TWO] * (2 in counts)
     if not notes and (superseded := sum(row.superseded for row in rows)):
         words.append(superseded_words(superseded))
     table = PlainTable(title=title, caption="\n".join([*words, *notes]) or None, caption_justify="left",
@@ -72,10 +74,13 @@ def to_csv(rows: Sequence[Row], path: Path, metrics: Sequence[str] | None = None
                       *(f"{metric} {part}" for metric in compared for part in of_difference)])
         for row in rows:
             cells: list[Any] = [*(row.group.get(key, "") for key in keys), len(row.seeds), row.superseded]
-            for s in (row.summary(metric) for metric in metrics):
-                cells += [s.n, s.mean, s.std, s.low, s.high, *(s.interval or ("", ""))] if s else [0, *[""] * 6]
-            for d in (row.differences.get(metric) for metric in compared):
-                cells += [d.n, d.mean, *(d.interval or ("", ""))] if d else [0, *[""] * 3]
+            for metric in metrics:
+                s = row.summary(metric)
+                ends = s and _ends(s, *limits(metric))
+                cells += [s.n, s.mean, s.std, s.low, s.high, *(ends or ("", ""))] if s else [0, *[""] * 6]
+            for metric in compared:
+                d = row.differences.get(metric)
+                cells += [d.n, d.mean, *(_ends(d, *_limits_of_difference(metric)) or ("", ""))] if d else [0, *[""] * 3]
             out.writerow(cells)
     return path
 
@@ -95,18 +100,31 @@ def _cell(summary: Summary | None, metric: str) -> str:
         return f"{_number(summary.mean, metric)}{unit} (1 seed)"
     spread = f"[{_number(summary.low, metric)}, {_number(summary.high, metric)}]"
     return (f"{_number(summary.mean, metric)} ± {_number(summary.std, metric)}{unit} {spread}, n={summary.n}\n"
-            f"95 %: {_interval(summary, metric)}")
+            f"95 %: {_interval(summary, metric, *limits(metric))}")
 
 
 def _difference(summary: Summary | None, metric: str) -> str:
     if summary is None:
         return "-"
     mean = f"{'+' * (summary.mean > 0)}{_number(summary.mean, metric)}"
-    return f"{mean} (1 seed)" if summary.n == 1 else f"{mean}, n={summary.n}\n95 %: {_interval(summary, metric)}"
+    if summary.n == 1:
+        return f"{mean} (1 seed)"
+    return f"{mean}, n={summary.n}\n95 %: {_interval(summary, metric, *_limits_of_difference(metric))}"
 
 
-def _interval(summary: Summary, metric: str) -> str:
-    low, high = summary.interval or (summary.mean, summary.mean)
+def _limits_of_difference(metric: str) -> tuple[float, float]:
+    low, high = limits(metric)
+    return low - high, high - low
+
+
+def _ends(summary: Summary, least: float, most: float) -> tuple[float, float] | None:
+    """Of the interval, as far as the metric can be: a share of 131 % says nothing."""
+    found = summary.interval
+    return found and (max(found[0], least), min(found[1], most))
+
+
+def _interval(summary: Summary, metric: str, least: float, most: float) -> str:
+    low, high = _ends(summary, least, most) or (summary.mean, summary.mean)
     return f"{_number(low, metric)} to {_number(high, metric)}"
 
 
