@@ -16,6 +16,7 @@ from typing import Any
 
 from unlocked.config import Config, from_tree, parse_overrides
 from unlocked.config.schemes import flatten
+from unlocked.engine.begun import HANDED_ON, beginnings, refuse_edited
 from unlocked.engine.checkpoint import Checkpoints
 from unlocked.engine.needs import keep_needs
 from unlocked.engine.run_folder import TOKENS, RunFolder, one_line_when_full, read_config
@@ -24,7 +25,7 @@ from unlocked.tracking import Recorder
 from unlocked.tracking.folder import TrackingFolder, read_json, write_json
 from unlocked.tracking.spool import records
 
-FILE, KEY = "longer.json", "train.epochs"
+FILE, KEY = HANDED_ON, "train.epochs"
 
 
 def with_more_epochs(config: Config, words: Sequence[str], run: str) -> Config:
@@ -56,6 +57,7 @@ def lengthen(run_dir: Path, words: Sequence[str], imports: Sequence[str] = ()) -
         return run_dir, None
     source, _ = RunFolder.open(run_dir)  # nobody trains it meanwhile
     try:
+        refuse_edited(run_dir, before)
         last = Checkpoints(run_dir).last()
         if last is None:
             raise ConfigError(f"--resume: {run_dir} has no checkpoint yet; train a run of {config.train.epochs} epochs")
@@ -66,7 +68,10 @@ def lengthen(run_dir: Path, words: Sequence[str], imports: Sequence[str] = ()) -
         try:
             with one_line_when_full(folder.path):
                 tag, why = _depends_on_length(before)
-                write_json(folder.path / FILE, {"run": run_dir.name, "epochs": before.train.epochs, "differs": tag})
+                begun = [each | {"params": each["params"] | {KEY: str(config.train.epochs)}}
+                         for each in beginnings(run_dir)]
+                write_json(folder.path / FILE, {"run": run_dir.name, "epochs": before.train.epochs, "differs": tag,
+                                                "begun": begun})
                 keep_needs(folder.path, imports)
                 _copy(run_dir, folder.path)
         except BaseException:

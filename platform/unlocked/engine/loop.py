@@ -25,6 +25,7 @@ from unlocked.config import Config, to_dict
 from unlocked.config.schema import TrackingConfig
 from unlocked.data import DataSet
 from unlocked.engine import private_ray
+from unlocked.engine.begun import going_on, refuse_edited
 from unlocked.engine.calendar import Calendar
 from unlocked.engine.checkpoint import Checkpoints, Progress, load_weights
 from unlocked.engine.evaluate import load_chain
@@ -115,6 +116,7 @@ def resume(run_dir: Path, *, imports: Sequence[str] = (), reporter: Reporter | N
     check_tokens(run_dir, data)
     plan = make_plan(config, data)
     refuse_misfit(run_dir, plan)
+    refuse_edited(run_dir, plan.config)
     return _Run(plan, data, folder, imports, reporter or Silent(), started, study, stop).complete()
 
 
@@ -151,10 +153,11 @@ class _Run:
     def _complete(self) -> dict[str, Any]:
         if self.study is None:  # which has asked already
             sync_leftovers(self.folder.path.parent, self.config.tracking.uri, note=self.reporter.note)
-        tracker = Tracker.start(self.folder.path, self.config.tracking.uri, self.config.tracking.experiment,
-                                flatten(to_dict(self.config)),
-                                run_tags(self.plan, self.data, self.imports, lengthened_tags(self.folder.path)),
-                                study=self.study)
+        params = flatten(to_dict(self.config))
+        tags = run_tags(self.plan, self.data, self.imports, lengthened_tags(self.folder.path))
+        tags = going_on(self.folder.path, params, tags, self.reporter.note)
+        tracker = Tracker.start(self.folder.path, self.config.tracking.uri, self.config.tracking.experiment, params,
+                                tags, study=self.study)
         self.tracker = tracker
         status: Any = "FAILED"
         summary: dict[str, Any] | None = None

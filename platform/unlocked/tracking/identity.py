@@ -37,7 +37,7 @@ PLACE = ("parallel.launcher", "host", "cpus", "device", "accelerator", "parallel
 TAG_OF = {"scheme.name": "scheme", "model.name": "model", "data.name": "dataset", "parallel.stages": "stages",
           "parallel.replicas": "replicas", "scheme.lag": "lag", "parallel.device": "device", "task": "task",
           "parallel.partition": "partition", "parallel.launcher": "launcher"}
-BESIDE = ("version.unlocked", "data_digest", "code_digest", "lengthened")  # tags that are no configuration
+BESIDE = ("version.unlocked", "data_digest", "code_digest", "lengthened", "mixed")  # tags that are no configuration
 _GROUPS = ("data", "model", "scheme", "optimizer", "train", "transfer", "pretrain", "parallel")
 
 
