@@ -21,7 +21,7 @@ _HIGHER = {"accuracy", "r2", "bleu", "exact", "pairs", "steps_per_second", "exam
 _SHARES = {"accuracy", "exact", "pairs", "wait_fraction"}  # shown in percent
 _NEVER_NEGATIVE = {"perplexity", "mse", "rmse", "mae", "bleu", "error"}
 _HEADINGS = {"time/steps_per_second": "steps/s", "time/examples_per_second": "examples/s",
-             "time/wait_fraction": "waiting"}
+             "time/wait_fraction": "waiting", "lr": "last lr"}  # of the schedule: the rate itself is a key
 AT = " @ "  # between a timing and its place
 _declared: dict[str, bool] = {}
 

@@ -124,7 +124,7 @@ def test_an_unknown_group_is_refused(root: Path):
 
 
 def test_without_a_database_the_next_step_is_named(tmp_path: Path):
-    with pytest.raises(UnlockedError, match=r"no tracking database at .*train something first"):
+    with pytest.raises(UnlockedError, match=r"no tracking database at .*train something first.* --runs DIR"):
         compare(tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -169,8 +169,11 @@ def test_rows_are_ranked_by_the_better_direction_of_the_metric(store, metric, be
 def test_several_metrics_are_shown_and_an_unknown_one_is_refused(store):
     store += [run({"test/accuracy": 0.9, "test/loss": 0.3})]
     assert sections("runs", metrics=["loss", "accuracy"])[0].metrics == ["test/loss", "test/accuracy"]
-    with pytest.raises(ConfigError, match=r"--metric: unknown metric 'acuracy'; did you mean 'test/accuracy'\?"):
+    with pytest.raises(ConfigError, match=r"--metric: unknown metric 'acuracy'; did you mean 'accuracy'\? "
+                                          r"\(known: accuracy, loss\)"):
         sections("runs", metrics=["acuracy"])
+    with pytest.raises(ConfigError, match=r"did you mean 'test/accuracy'\?"):
+        sections("runs", metrics=["test/acuracy"])
 
 
 @pytest.mark.parametrize(("name", "count"), [
@@ -211,6 +214,31 @@ def test_rows_are_sorted_by_a_key_or_another_metric_when_asked(store):
     both = ["accuracy", "loss"]
     for sort, order in ((None, ["30", "4", "100"]), ("epochs", ["4", "30", "100"]), ("loss", ["4", "30", "100"])):
         assert [row.group["train.epochs"] for row in compare("runs", metrics=both, sort=sort)] == order
+
+
+def test_the_control_is_last_unless_an_order_is_asked_for(store):
+    store += [run(0.9, scheme="frozen"), run(0.8), run(0.95, scheme="dfa")]
+    assert [row.group["scheme"] for row in compare("runs")] == ["dfa", "backprop", "frozen"]
+    for sort, order in (("accuracy", ["dfa", "frozen", "backprop"]), ("scheme", ["backprop", "dfa", "frozen"])):
+        assert [row.group["scheme"] for row in compare("runs", sort=sort)] == order
+
+
+def test_a_word_that_is_a_key_and_a_metric_sorts_by_the_metric_only_where_it_is_shown(store):
+    for rate, last in (("0.1", 0.001), ("0.01", 0.002), ("0.001", 0.003)):
+        store += [run({"test/accuracy": 0.9, "lr": last}, {"optimizer.lr": rate})]
+    rates = ["0.001", "0.01", "0.1"]
+    assert [row.group["optimizer.lr"] for row in compare("runs", sort="lr")] == rates
+    (found,) = sections("runs", metrics=["lr"], sort="lr")
+    assert [row.values("lr") for row in found.rows] == [[0.003], [0.002], [0.001]]
+    assert "last lr" in text(found)
+
+
+def test_an_order_that_nothing_has_names_the_metrics(store):
+    store += [run({"test/accuracy": 0.9, "test/loss": 0.5})]
+    with pytest.raises(ConfigError, match=r"^--sort: no run has .*'acc' .*metrics that are shown: test/accuracy"):
+        sections("runs", sort="acc")
+    with pytest.raises(ConfigError, match=r"^--sort: loss is not shown; add --metric loss$"):
+        sections("runs", sort="loss")
 
 
 def test_a_table_without_the_metric_that_others_are_sorted_by_keeps_its_order(store):

@@ -37,7 +37,8 @@ def add_compare(commands: Any) -> None:
     parser.add_argument("--baseline", metavar="SCHEME",
                         help="also the difference to this scheme over the seeds that both have, with its interval")
     parser.add_argument("--sort", metavar="KEY",
-                        help="a metric (the better first) or a key (the lesser first); default: the first metric")
+                        help="a metric that is shown (the better first), else a key (the lesser first), so that lr is "
+                             "optimizer.lr unless --metric lr; default: the first metric, the frozen control last")
     parser.add_argument("--group-by", default="model,scheme", metavar="A,B",
                         help="tags or configuration keys that come first (default: model,scheme)")
     parser.add_argument("--csv", metavar="FILE", help="also write the table as CSV")

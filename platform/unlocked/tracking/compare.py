@@ -7,6 +7,7 @@ between groups becomes columns. Data sets and tasks have tables of their own, sp
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,7 +81,7 @@ def compare(source: str | Path, experiment: str | None = None, group_by: Sequenc
 def sections(source: str | Path, experiment: str | None = None, group_by: Sequence[str] = GROUP_BY,
              names: Sequence[str] | None = None, metrics: Sequence[str] | None = None, trials: bool = False,
              conditions: Sequence[str] = (), sort: str | None = None, baseline: str | None = None) -> list[Section]:
-    """Finished runs by data set and task; rows with the best `metrics[0]` first, the frozen control last.
+    """Finished runs by data set and task; rows with the best `metrics[0]` first, the frozen control last unless `sort`.
 
     Args:
         source: a tracking address, or the runs root with its `mlflow.db`.
@@ -91,7 +92,8 @@ def sections(source: str | Path, experiment: str | None = None, group_by: Sequen
             follows, on the test split and the best on the validation split, speed and waiting.
         trials: also count the trials of sweeps (runs that have a parent).
         conditions: `key=value`, of which every key must hold for one of its values.
-        sort: a metric (the better first) or a key (the lesser first), instead of the first metric.
+        sort: a metric that is shown (the better first), else a key (the lesser first), instead of the first metric;
+            the control then stands where it belongs.
         baseline: a scheme to which every row's differences are taken, over the seeds that both have.
 
     Two runs of one group and seed: the later counts, the earlier is counted in `Row.superseded`; only its speed stays
@@ -233,10 +235,12 @@ def _resolved(runs: Sequence[FinishedRun], metric: str) -> str | None:
 def _refuse_unknown(runs: Sequence[FinishedRun], metrics: Sequence[str]) -> None:
     from unlocked_models.registry import unknown  # with which torch comes
 
-    known = sorted({key for run in runs for key in run.metrics})
+    known = {re.sub(r"/module_\d+$", "", key) for run in runs for key in run.metrics}
+    short = {re.sub(r"^(test|val|train)/", "", key) for key in known}
     for metric in metrics:
         if _resolved(runs, metric) is None:
-            raise ConfigError(f"--metric: {unknown('metric', metric, known)}")
+            usual = known if "/" in metric else {key for key in short if not key.startswith("system/")}
+            raise ConfigError(f"--metric: {unknown('metric', metric, sorted(usual))}")
 
 
 def _add_differences(section: Section, baseline: str, rows: Sequence[Row]) -> None:
@@ -271,11 +275,20 @@ def _sort(section: Section, runs: Sequence[FinishedRun], sort: str | None) -> No
         sign = -1.0 if higher_is_better(shown[0]) else 1.0
         rank = {id(row): sign * found.mean if (found := row.summary(shown[0])) else math.inf for row in section.rows}
     else:
-        key = key_of(runs, by, "--sort")
+        key = _sort_key(section, runs, by)
         key = TAG_OF.get(key, key)
         order = sorted({row.group.get(key, ABSENT) for row in section.rows}, key=_as_ordered)
         rank = {id(row): float(order.index(row.group.get(key, ABSENT))) for row in section.rows}
-    section.rows.sort(key=lambda row: (row.is_control, rank[id(row)]))
+    section.rows.sort(key=lambda row: (row.is_control and sort is None, rank[id(row)]))
+
+
+def _sort_key(section: Section, runs: Sequence[FinishedRun], by: str) -> str:
+    try:
+        return key_of(runs, by, "--sort")
+    except ConfigError as error:
+        if _resolved(runs, by) is not None:
+            raise ConfigError(f"--sort: {by} is not shown; add --metric {by}") from None
+        raise ConfigError(f"{error}; metrics that are shown: {', '.join(section.metrics)}") from None
 
 
 def _columns(section: Section, metric: str) -> list[str]:
