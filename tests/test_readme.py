@@ -40,6 +40,12 @@ def test_each_example_trains_by_the_command_beside_it(example, name, override, c
     assert "test/accuracy" in capsys.readouterr().out
 
 
+def test_the_model_and_the_data_set_train_together(example, capsys):
+    words = ["--import", example("my_model"), "--import", example("my_data"), "model.name=my_net", "data.name=rings"]
+    assert main([*TRAIN, "train.epochs=1", *words]) == 0
+    assert "test/accuracy" in capsys.readouterr().out
+
+
 def test_the_python_example_gives_a_summary(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(from unlocked import load_config, train.*?)```", README, re.S)
