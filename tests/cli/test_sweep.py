@@ -120,7 +120,7 @@ def test_searches_are_compared_by_sampler(unlocked, tmp_path):
         assert search["best"] == sorted(search["best"])
         assert search["steps"] == [17, 34, 51]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert "there is no study r2 in runs (known: r0, r1)" in unlocked("sweep", "--compare", "r0", "r2").err
+    assert f"there is no study r2 in {tmp_path}/runs (known: r0, r1)" in unlocked("sweep", "--compare", "r0", "r2").err
 
 
 def test_a_dry_run_of_a_search_tells_what_is_searched(unlocked, tmp_path):
@@ -132,7 +132,8 @@ def test_a_dry_run_of_a_search_tells_what_is_searched(unlocked, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_without_a_configuration_or_a_study_there_is_one_line(unlocked):
+def test_without_a_configuration_or_a_study_there_is_one_line(unlocked, tmp_path):
     assert "config: a preset's name or a path is needed" in unlocked("sweep").err
-    assert "there is no study gone in runs (known: none)" in unlocked("sweep", "--status", "gone").err
+    assert (f"there is no study gone in {tmp_path}/runs (known: none); give its folder, or the folder that it lies in "
+            "by --runs\n") in unlocked("sweep", "--status", "gone").err
     assert "--resume: there is no study runs/small to go on with" in unlocked(*SEARCH, "name=small", "--resume").err

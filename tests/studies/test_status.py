@@ -25,5 +25,5 @@ def test_the_status_of_a_study_is_read_while_another_process_could_be_at_it(sear
     assert during.held
     after = status("runs/small")
     assert (after.summary["trials"], after.running, after.held) == (4, [], False)
-    with pytest.raises(ConfigError, match=r"there is no study smal in runs \(known: small\)"):
+    with pytest.raises(ConfigError, match=r"there is no study smal in /\S+/runs \(known: small\)"):
         status("smal")

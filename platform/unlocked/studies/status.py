@@ -42,7 +42,8 @@ def find_study(name: str, runs: Path) -> Path:
     folder = next((path for path in (Path(name), runs / name) if (path / "study.yaml").is_file()), None)
     if folder is None:
         known = sorted(path.parent.name for path in runs.glob("*/study.yaml"))
-        raise ConfigError(f"there is no study {name} in {runs} (known: {', '.join(known) or 'none'})")
+        raise ConfigError(f"there is no study {name} in {runs.absolute()} (known: {', '.join(known) or 'none'}); give "
+                          "its folder, or the folder that it lies in by --runs")
     return folder
 
 
