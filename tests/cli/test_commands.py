@@ -102,6 +102,14 @@ def test_list_shows_every_kind_as_a_table_and_as_json(unlocked, what):
     assert all(str(next(iter(row.values())))[:12] in table.out for row in rows)
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_no_name_in_a_list_is_cut(unlocked, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = unlocked("list", "presets").out
+    assert "…" not in shown
+    assert width < 80 or "autoencoder/recurrent_autoencoder " in shown
+
+
 def test_doctor_finds_nothing_wrong_here(unlocked, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     done = unlocked("doctor", "--json")

@@ -21,6 +21,7 @@ from unlocked.errors import UnlockedError, reason
 from unlocked.security import authenticate
 
 Rows = list[dict[str, Any]]
+LEAST_COLUMN = 9  # characters, with its frame, that another column keeps beside names that stand in one line
 
 
 def add_list(commands: Any) -> None:
@@ -41,10 +42,14 @@ def list_(arguments: argparse.Namespace) -> int:
         return 0
     from unlocked.rich_text import PlainTable, plain_console
 
-    table = PlainTable(*rows[0] if rows else ())
+    table, console = PlainTable(), plain_console()
+    names = [len(str(next(iter(row.values())))) for row in rows]
+    for number, heading in enumerate(rows[0] if rows else ()):  # a name is copied from here: whole, in one line
+        fits = max(names) + LEAST_COLUMN * (len(rows[0]) - 1) <= console.width
+        table.add_column(heading, overflow="fold", no_wrap=number == 0 and fits)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
-    plain_console().print(table)
+    console.print(table)
     return 0
 
 
