@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from unlocked.tracking import Row
 from unlocked.tracking.comparisons import _bottom, _Line, _lines, _name_lines, comparison, comparison_against
@@ -50,6 +51,24 @@ def test_values_that_lie_close_together_are_drawn_without_bars(tmp_path: Path, m
         rows = [Row({"scheme": "dni"}, {"0": {"test/bits": 2.1}}), Row({"scheme": "dfa"}, {"0": {"test/bits": lowest}})]
         assert is_png(comparison(rows, tmp_path / "c.png", "test/bits"))
         assert len(drawn) == bars
+
+
+def test_bars_are_named_by_what_differs_in_short_and_the_whiskers_are_explained(tmp_path: Path, monkeypatch):
+    told = {}
+    monkeypatch.setattr(Figure, "supxlabel", lambda self, words, **_: told.update(foot=words))
+    monkeypatch.setattr(Axes, "set_yticks", lambda self, places, names: told.update(names=names))
+    rows = [row(0.9, 2, model="mlp", scheme=scheme, **{"optimizer.lr": lr, "train.epochs": "2"})
+            for scheme, lr in (("backprop", "0.0025811552841929356"), ("frozen", "0.01"))]
+    rows.append(row(0.8, model="mlp", scheme="dfa", **{"optimizer.lr": "-", "train.epochs": "30"}))
+    assert is_png(comparison(rows, tmp_path / "c.png"))
+    assert [" ".join(name.split()) for name in told["names"]] == [
+        "backprop, lr 0.002581, epochs 2", "frozen, lr 0.01, epochs 2 (control)", "dfa, epochs 30"]
+    assert max(len(line) for name in told["names"] for line in name.split("\n")) <= 30
+    assert "from the lowest to the highest seed" in told["foot"]
+    near = [row(0.8, scheme=scheme, lag=lag, **{"scheme.sg.lr": lr})
+            for scheme in ("dni", "cdni") for lag in "12" for lr in ("0.10001", "0.10002")]
+    lines = _lines(near, "lag", "test/accuracy")
+    assert [len(line.points) for line in lines] == [2, 2, 2, 2]  # though their names are alike
 
 
 def test_what_only_the_schemes_differ_in_is_not_said_of_their_lines():

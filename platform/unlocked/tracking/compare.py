@@ -15,15 +15,14 @@ from pathlib import Path
 
 from unlocked.errors import ConfigError
 from unlocked.metrics import AT, higher_is_better, is_timing
-from unlocked.tracking.columns import ABSENT, differing, place_names, shown_value
+from unlocked.tracking.columns import ABSENT, differing, is_named, place_names, shown_value
 from unlocked.tracking.finished import FinishedRun, finished_runs, key_of, named, where
-from unlocked.tracking.identity import BESIDE, TAG_OF
+from unlocked.tracking.identity import TAG_OF
 from unlocked.tracking.statistics import Summary, paired, summarise
 
 GROUP_BY = ("model", "scheme")
 CONTROL = "frozen"
 _SECTION = ("dataset", "task")
-_NAMED = {*TAG_OF.values(), *BESIDE, "config_hash"} - {"model", "scheme", "dataset", "task"}  # bare values say nothing
 _PLACES = 3  # that have columns of their own
 
 
@@ -41,7 +40,7 @@ class Row:
     @property
     def label(self) -> str:
         """The values of the group; of numbers and of single keys with their name: a bare 2 would say nothing."""
-        return " ".join(f"{key} {value}" if key in _NAMED or "." in key else value
+        return " ".join(f"{key} {value}" if is_named(key) else value
                         for key, value in self.group.items() if value != ABSENT)
 
     @property

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unlocked.metrics import is_share
-from unlocked.tracking.columns import ABSENT
+from unlocked.tracking.columns import ABSENT, brief, is_named, short_names
 from unlocked.tracking.figures import BLUE, GREEN, GREY, ORANGE, PINK, drawing, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = (BLUE, ORANGE, GREEN, PINK, "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 _AXES = {"lag": "lag (minibatches)", "stages": "modules"}
+_WIDE = 30  # letters of a bar's name in one line
 _LABEL_ROOM = 0.05  # of the axis' height, between two labels
 
 
@@ -41,7 +44,9 @@ def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accu
     rows = [row for row in table if len(row.values(metric)) > 0]
     if not rows:
         return None
-    with drawing(path, size=(7.6, 1.5 + 0.46 * len(rows))) as (_, (panel,)):
+    names = [textwrap.fill(name, _WIDE) for name in _bar_names(rows)]
+    height = sum(max(0.46, 0.2 + 0.17 * (1 + name.count("\n"))) for name in names)
+    with drawing(path, size=(7.6, 1.7 + height)) as (figure, (panel,)):
         lowest = min(min(row.values(metric)) for row in rows)
         highest = max(max(row.values(metric)) for row in rows)
         close = 0.85 * highest < lowest < highest
@@ -60,14 +65,15 @@ def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accu
             panel.plot(values, [place] * len(values), "o", markersize=4, color="white", mec="#222222")
             number = _number(mean, metric, digits=4 if close else 3)
             panel.text(max(values) + 0.025 * room, place, number, va="center", fontsize=9)
-        names = [literal(f"{row.label}{' (control)' if row.is_control else ''}") for row in rows]
-        panel.set_yticks(range(len(rows)), names)
+        panel.set_yticks(range(len(rows)), list(map(literal, names)))
         panel.set_ylim(max(len(rows), 2) - 0.5, -0.5)
         panel.grid(axis="y", visible=False)
         panel.set_xlim(lowest - 0.1 * room if close else 0, highest + 0.14 * room)
         if is_share(metric):
             panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value <= 1 else "")
-        panel.set(title=f"{metric.replace('/', ' ').capitalize()}, {_over_seeds(rows, metric)}")
+        _head(figure, rows, metric)
+        if any(len(row.values(metric)) > 1 for row in rows):
+            _foot(figure, f"{'tick' if close else 'bar'}: mean; dots: seeds; line: from the lowest to the highest seed")
     return path
 
 
@@ -82,7 +88,7 @@ def comparison_against(table: Sequence[Comparable], x: str, path: Path, metric: 
     ticks = sorted({at for line in lines for at in line.points})
     if not ticks:
         return None
-    with drawing(path, size=(7.6, 4.8)) as (_, (panel,)):
+    with drawing(path, size=(7.6, 4.8)) as (figure, (panel,)):
         if ticks[0] > 0 and ticks[-1] / ticks[0] > 20:
             panel.set_xscale("log", base=2)
         for line in lines:
@@ -96,8 +102,10 @@ def comparison_against(table: Sequence[Comparable], x: str, path: Path, metric: 
         panel.minorticks_off()
         if is_share(metric):
             panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        panel.set(title=f"{metric.replace('/', ' ').capitalize()}, {_over_seeds(table, metric)}",
-                  xlabel=_AXES.get(x, x))
+        panel.set(xlabel=_AXES.get(x, x))
+        _head(figure, table, metric)
+        if any(len(row.values(metric)) > 1 for row in table):
+            _foot(figure, "line: mean; band: from the lowest to the highest seed")
         _name_lines(panel, lines, ticks[-1])
     return path
 
@@ -123,11 +131,12 @@ def _lines(table: Sequence[Comparable], x: str, metric: str) -> list[_Line]:
     colours = dict(zip(_distinct(rows, [leading], skip_control=True), COLOURS * len(rows), strict=False))
     markers = dict(zip(_distinct(numbered, [key for key in named if key != leading]), MARKERS * len(rows),
                        strict=False))
-    lines: dict[str, _Line] = {}
+    short = short_names(list(rows[0].group)) if rows else {}
+    lines: dict[tuple[str, ...], _Line] = {}
     for row in rows:
         group = {key: row.group.get(key, "") for key in named}
-        words = [f"{value} {_AXES.get(key, key)}" if key == "stages" else value if key == leading else f"{key} {value}"
-                 for key, value in group.items() if value != ABSENT]
+        words = [f"{value} {_AXES.get(key, key)}" if key == "stages" else value if key == leading
+                 else f"{short[key]} {brief(value)}" for key, value in group.items() if value != ABSENT]
         name = ", ".join(words) + (" (control)" if row.is_control else "")
         at = _as_number(row.group.get(x, ""))
         look: dict[str, Any] = {"color": GREY if row.is_control else colours[(group[leading],)],
@@ -135,12 +144,34 @@ def _lines(table: Sequence[Comparable], x: str, metric: str) -> list[_Line]:
         if at is not None:
             marker = markers[tuple(value for key, value in group.items() if key != leading)]
             look |= {"marker": marker, "markersize": 5.5}
-        line = lines.setdefault(name, _Line(name, look))
+        line = lines.setdefault((name, *group.values()), _Line(name, look))
         if at is None:
             line.level = row.values(metric)
         else:
             line.points[at] = row.values(metric)
     return list(lines.values())
+
+
+def _bar_names(rows: Sequence[Comparable]) -> list[str]:
+    """What tells the rows apart, by short names as in the table."""
+    keys = list(rows[0].group)
+    varying = [key for key in keys if len({row.group.get(key) for row in rows}) > 1] or keys
+    short = short_names(keys)
+    names = []
+    for row in rows:
+        values = [(key, value) for key in varying if (value := row.group.get(key, ABSENT)) != ABSENT]
+        words = [f"{short[key]}\N{NO-BREAK SPACE}{brief(value)}" if is_named(key) else value for key, value in values]
+        names.append(", ".join(words) + (" (control)" if row.is_control else ""))
+    return names
+
+
+def _head(figure: Figure, rows: Sequence[Comparable], metric: str) -> None:
+    title = f"{metric.replace('/', ' ').replace('_', ' ').capitalize()}, {_over_seeds(rows, metric)}"
+    figure.suptitle(textwrap.fill(title, 70), x=0.015, ha="left", fontsize=11, fontweight="bold")
+
+
+def _foot(figure: Figure, words: str) -> None:
+    figure.supxlabel(words, x=0.985, ha="right", fontsize=8, color=GREY)
 
 
 def _differs_within(table: Sequence[Comparable], leading: str, key: str) -> bool:
