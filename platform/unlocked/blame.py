@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import sysconfig
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import unlocked_models
@@ -15,6 +19,8 @@ from unlocked.errors import RunFailed, UnlockedError, reason
 
 def said(error: BaseException) -> str:
     """`ValueError: what it says`."""
+    if isinstance(error, SystemExit):
+        return f"it ends the process, with exit code {error.code}"
     name, text = type(error).__name__, reason(error)
     return text if text == name else f"{name}: {text}"
 
@@ -35,18 +41,46 @@ def place(error: BaseException, function: Callable[..., Any] | None = None) -> s
     return None
 
 
-def refuse_users_fault(error: Exception) -> None:
+def refuse_users_fault(error: BaseException) -> None:
     """Raises `RunFailed`, one line, for an exception of a user's own code, or of a library that it called.
 
-    What the platform raised, also when a user's scheme called it (a lost connection, say), stays as it is.
+    What the platform raised, also when a user's scheme called it (a lost connection, say), stays as it is; so does a
+    Ctrl-C that a handler of the platform's took.
     """
     if isinstance(error, UnlockedError):
         return
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+        error = error.__cause__  # which no generator that it passed lets through
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if is_users(frame.filename):
             raise RunFailed(f"{_shown(frame.filename)}:{frame.lineno}: {said(error)}") from error
-        if Path(frame.filename).is_relative_to(Path(__file__).parent):
+        path = Path(frame.filename)
+        if path.is_relative_to(Path(__file__).parent):
             return
+        if not isinstance(error, Exception) and "ray" in path.parts:  # its handler of SIGTERM exits, wherever that came
+            return
+
+
+@contextlib.contextmanager
+def knowing_of_ctrl_c() -> Iterator[list[int]]:
+    """Notes the signals that arrive meanwhile: a user's code may raise KeyboardInterrupt by itself."""
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        assert callable(before)
+        before(number, frame)
+
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield noted
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, before)
 
 
 def is_users(file: str) -> bool:

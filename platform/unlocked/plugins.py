@@ -8,16 +8,14 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import signal
 import sys
 import sysconfig
-import threading
 from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 
-from unlocked.blame import is_users
+from unlocked.blame import is_users, knowing_of_ctrl_c
 from unlocked.errors import ConfigError, reason
 
 GROUP = "unlocked.plugins"
@@ -129,7 +127,7 @@ def _import_file(path: Path, source: str) -> str:
 
 def _import(name: str, source: str) -> ModuleType:
     try:
-        with _knowing_of_ctrl_c() as interrupts:
+        with knowing_of_ctrl_c() as interrupts:
             return importlib.import_module(name)
     except KeyboardInterrupt:
         if interrupts:
@@ -140,28 +138,6 @@ def _import(name: str, source: str) -> ModuleType:
                           "as a program under if __name__ == '__main__'") from error
     except BaseException as error:  # whatever a user's module raises on import, its name and line help most
         raise ConfigError(f"{source}: {type(error).__name__}: {reason(error)}") from error
-
-
-@contextlib.contextmanager
-def _knowing_of_ctrl_c() -> Iterator[list[int]]:
-    """Notes the signals that arrive meanwhile: a module may raise KeyboardInterrupt by itself."""
-    noted: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        noted.append(number)
-        assert callable(before)
-        before(number, frame)
-
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield noted
-        return
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield noted
-    finally:
-        if signal.getsignal(signal.SIGINT) is note:
-            signal.signal(signal.SIGINT, before)
 
 
 def _file(module: ModuleType) -> Path | None:

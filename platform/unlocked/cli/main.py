@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from unlocked import __version__
-from unlocked.blame import refuse_users_fault
+from unlocked.blame import knowing_of_ctrl_c, refuse_users_fault
 from unlocked.cli import bench, cluster, generate, inspect, jobs, run, show, sweep
 from unlocked.cli.terminal import OutputLost, standard_streams
 from unlocked.engine.interrupt import ends_at_the_second_signal
@@ -78,9 +78,11 @@ def _command(argv: Sequence[str] | None, started: float) -> int:
 def _call(arguments: argparse.Namespace) -> int:
     """The command; a mistake in a user's own code ends it in one line, one of ours in its traceback."""
     try:
-        return arguments.command(arguments)
-    except Exception as error:
-        refuse_users_fault(error)
+        with knowing_of_ctrl_c() as interrupts:
+            return arguments.command(arguments)
+    except BaseException as error:
+        if not (interrupts and isinstance(error, KeyboardInterrupt)):
+            refuse_users_fault(error)
         raise
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlocked.blame import named, place, said
+from unlocked.blame import knowing_of_ctrl_c, named, place, said
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays, checked_names, checked_splits
 from unlocked.data.dataset import DATA, RESERVED, TEST_FRACTION, DataSet, RawData, Split
@@ -105,10 +105,13 @@ def _reader(name: str, options: dict[str, Any]) -> Callable[..., RawData]:
 def _called(name: str, read: Callable[..., RawData], source: Source, options: dict[str, Any]) -> RawData:
     """What a data function returns; whatever it raises is told with the line that raised it."""
     try:
-        raw = read(source, **options)
+        with knowing_of_ctrl_c() as interrupts:
+            raw = read(source, **options)
     except UnlockedError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if interrupts and isinstance(error, KeyboardInterrupt):
+            raise
         at = place(error, read)
         raise wrong(name, f"its function {named(read)} failed{f' at {at}' if at else ''}: {said(error)}") from error
     if not isinstance(raw, RawData):

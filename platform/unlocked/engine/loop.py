@@ -197,7 +197,11 @@ class _Run:
                 self._train(group)
                 self._test(group)
                 return
-            except Exception as error:
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    if not self._stop.asked:
+                        refuse_users_fault(error)
+                    raise
                 failure = error if isinstance(error, WorkerFailed) else ray_died()  # whatever it made fail first
                 if failure is None:
                     refuse_users_fault(error)

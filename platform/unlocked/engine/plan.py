@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unlocked.blame import place, said
+from unlocked.blame import knowing_of_ctrl_c, place, said
 from unlocked.chain import WRITING, block_costs, partition
 from unlocked.config import Config
 from unlocked.data import DataSet, load, parse_augment
@@ -327,10 +327,13 @@ def _size(model: nn.Module) -> int:
 
 def _build(config: Config, data: DataSet) -> list[nn.Module]:
     try:
-        return build_blocks(config, data.example)
+        with knowing_of_ctrl_c() as interrupts:
+            return build_blocks(config, data.example)
     except UnlockedError:
         raise
-    except (Exception, SystemExit) as error:  # a user's model may raise anything
+    except BaseException as error:  # a user's model may raise anything
+        if interrupts and isinstance(error, KeyboardInterrupt):
+            raise
         why, at = reason(error), place(error)
         if at is not None and not why.startswith("model."):
             why = f"model.name: {config.model['name']} failed at {at}: {said(error)}"
@@ -339,10 +342,13 @@ def _build(config: Config, data: DataSet) -> list[nn.Module]:
 
 def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[tuple[int, ...]]:
     try:
-        return output_shapes(blocks, data.in_shape, data.example)
+        with knowing_of_ctrl_c() as interrupts:
+            return output_shapes(blocks, data.in_shape, data.example)
     except UnlockedError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if interrupts and isinstance(error, KeyboardInterrupt):
+            raise
         at = place(error)
         raise ConfigError(f"model.name: {config.model['name']} cannot run on examples of shape {data.in_shape} of "
                           f"{data.name}{f', at {at}' if at else ''}: {said(error) if at else reason(error)}") from None

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from unlocked.blame import knowing_of_ctrl_c
 from unlocked.config import Config
 from unlocked.errors import ConfigError, reason
 from unlocked.schemes import DTYPES, SCHEMES, Part
@@ -108,12 +109,15 @@ def _failure(config: Config, chain: Chain, part: Part, device: torch.device, row
             versions = [x._version for x in held.values()]
             inputs.append(h.detach().clone())
             try:
-                out = _run(block, h, batch)
-                if isinstance(out, Tensor) and hasattr(block, "local_loss"):
-                    local.append(block.local_loss(out, batch))  # type: ignore[operator]
+                with knowing_of_ctrl_c() as interrupts:
+                    out = _run(block, h, batch)
+                    if isinstance(out, Tensor) and hasattr(block, "local_loss"):
+                        local.append(block.local_loss(out, batch))  # type: ignore[operator]
                 changed = [what for (what, x), version in zip(held.items(), versions, strict=True)
                            if x._version != version] or (["its input"] if _differ(inputs[-1], h) else [])
-            except Exception as error:  # a user's code raises whatever it likes
+            except BaseException as error:  # a user's code raises whatever it likes
+                if interrupts and isinstance(error, KeyboardInterrupt):
+                    raise
                 return f"{_name(i, block)} cannot take: {reason(error)}"
             finally:
                 for layer in carrying([block]):

@@ -70,7 +70,7 @@ class Worker:
         self._calls += 1
         try:
             yield
-        except Exception as error:
+        except BaseException as error:
             refuse_users_fault(error)
             raise
         finally:
