@@ -302,13 +302,33 @@ def test_an_interval_ends_where_the_metric_does_and_what_two_seeds_say_is_told(s
     shown = text(found, baseline="backprop")
     assert "95 %: 6.5 to 100.0" in shown  # not to 133.5
     assert "95 %: 0 to 885" in shown  # not from -385
-    assert "95 %: 0.0647 to 1.34" in shown  # a loss has no end
+    assert "95 %: 0.065 to 1.335" in shown  # a loss has no end
     assert "95 %: -95.5 to -6.5" in shown
     assert "n=2 says little" in shown
     line = to_csv(found.rows, tmp_path / "t.csv").read_text().splitlines()[1]
     assert ",1.0,2,250.0," in line
     store.append(run({"test/accuracy": 0.7}, seed="2"))
     assert "n=2 says little" not in text(sections("runs", metrics=["accuracy"], conditions=["scheme=backprop"])[0])
+
+
+@pytest.mark.parametrize(("metric", "values", "cell"), [
+    ("test/loss", (2.2991, 2.3011), "2.3001 ± 0.0014 [2.2991, 2.3011]"),
+    ("test/loss", (0.5, 0.7), "0.60 ± 0.14 [0.50, 0.70]"),
+    ("time/steps_per_second", (1200.0, 1400.0), "1,300 ± 141 [1,200, 1,400]"),
+    ("test/accuracy", (0.9001, 0.9003), "90.02 ± 0.01% [90.01, 90.03]"),
+    ("test/accuracy", (0.9, 0.9), "90.0 ± 0.0% [90.0, 90.0]")])
+def test_the_deviation_says_how_many_digits_are_shown(store, metric, values, cell):
+    store += [run({metric: value}, seed=str(seed)) for seed, value in enumerate(values)]
+    assert cell in text(sections("runs", metrics=[metric])[0])
+
+
+def test_rates_have_four_digits_in_the_table_unless_two_would_look_alike(store):
+    store += [run(0.9, {"optimizer.lr": "0.0025811552841929356"}), run(0.8, {"optimizer.lr": "0.01"})]
+    (found,) = sections("runs")
+    assert " 0.002581 " in text(found)
+    assert found.rows[0].group["optimizer.lr"] == "0.0025811552841929356"
+    store.append(run(0.7, {"optimizer.lr": "0.0025811552"}))
+    assert " 0.0025811552841929356 " in text(sections("runs")[0])
 
 
 def test_runs_from_before_the_hash_are_grouped_by_what_they_say_and_flagged(store):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlocked.metrics import heading, is_share, limits
-from unlocked.tracking.columns import short_names
+from unlocked.tracking.columns import brief, short_names
 from unlocked.tracking.compare import Row, superseded_words
 from unlocked.tracking.statistics import Summary
 
@@ -45,8 +46,9 @@ def render(rows: Sequence[Row], metrics: Sequence[str] | None = None, *, title: 
         table.add_column(heading(metric), justify="right")
         if metric in compared:
             table.add_column(f"minus {baseline}{', points' * is_share(metric)}", justify="right")
+    written = {key: _written({row.group[key] for row in rows}) for key in keys}
     for row in rows:
-        cells = [f"{row.group[key]} (control)" if key == "scheme" and row.is_control else _cut(row.group[key])
+        cells = [f"{row.group[key]} (control)" if key == "scheme" and row.is_control else written[key][row.group[key]]
                  for key in keys]
         if cells and not row.feasible:
             cells[0] += " (infeasible)"
@@ -98,15 +100,17 @@ def _cell(summary: Summary | None, metric: str) -> str:
     unit = "%" if is_share(metric) else ""
     if summary.n == 1:
         return f"{_number(summary.mean, metric)}{unit} (1 seed)"
-    spread = f"[{_number(summary.low, metric)}, {_number(summary.high, metric)}]"
-    return (f"{_number(summary.mean, metric)} ± {_number(summary.std, metric)}{unit} {spread}, n={summary.n}\n"
+    digits = _decimals(summary, metric)
+    mean, std, low, high = (_number(value, metric, digits)
+                            for value in (summary.mean, summary.std, summary.low, summary.high))
+    return (f"{mean} ± {std}{unit} [{low}, {high}], n={summary.n}\n"
             f"95 %: {_interval(summary, metric, *limits(metric))}")
 
 
 def _difference(summary: Summary | None, metric: str) -> str:
     if summary is None:
         return "-"
-    mean = f"{'+' * (summary.mean > 0)}{_number(summary.mean, metric)}"
+    mean = f"{'+' * (summary.mean > 0)}{_number(summary.mean, metric, _decimals(summary, metric))}"
     if summary.n == 1:
         return f"{mean} (1 seed)"
     return f"{mean}, n={summary.n}\n95 %: {_interval(summary, metric, *_limits_of_difference(metric))}"
@@ -125,13 +129,33 @@ def _ends(summary: Summary, least: float, most: float) -> tuple[float, float] | 
 
 def _interval(summary: Summary, metric: str, least: float, most: float) -> str:
     low, high = _ends(summary, least, most) or (summary.mean, summary.mean)
-    return f"{_number(low, metric)} to {_number(high, metric)}"
+    digits = _decimals(summary, metric)
+    return f"{_number(low, metric, digits)} to {_number(high, metric, digits)}"
 
 
-def _number(value: float, metric: str) -> str:
+def _decimals(summary: Summary, metric: str) -> int | None:
+    """Of the mean and what belongs to it, so that two digits of the deviation are seen (of a share one); None where
+    nothing deviates."""
+    share = is_share(metric)
+    std = 100 * summary.std if share else summary.std
+    if summary.n < 2 or not 1e-5 <= std < math.inf:
+        return None
+    first = -math.floor(math.log10(std))
+    return max(1, first) if share else max(0, first + 1)
+
+
+def _number(value: float, metric: str, decimals: int | None = None) -> str:
     if is_share(metric):
-        return f"{100 * value:.1f}"
+        return f"{100 * value:.{1 if decimals is None else decimals}f}"
+    if decimals is not None:
+        return f"{value:,.{decimals}f}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _written(values: Collection[str]) -> dict[str, str]:
+    """The values of one key as the table shows them: numbers by four digits, unless two would look alike."""
+    short = {value: brief(value) for value in values}
+    return {value: _cut(short[value] if len({*short.values()}) == len(short) else value) for value in values}
 
 
 def _cut(value: str) -> str:
