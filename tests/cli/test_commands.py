@@ -52,6 +52,14 @@ def test_a_dry_run_shows_every_module_and_never_imports_ray(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_names_m_and_i_and_counts_one_as_one(unlocked):
+    done = unlocked("train", "quickstart", "scheme.name=dni", "scheme.synthetic_inputs=true", "--dry-run")
+    assert done.code == 0, done.err
+    assert "2 modules x 1 replica, " in done.out
+    assert "M params" in done.out
+    assert "I params" in done.out
+
+
 def test_json_ends_with_one_line_that_holds_the_run(unlocked, tmp_path):
     done = unlocked("train", "quickstart", *IN_PROCESS, "--json")
     assert done.code == 0, done.err
@@ -83,6 +91,10 @@ def test_a_finished_run_resumes_to_itself_and_says_so(unlocked, tmp_path, monkey
 def test_a_finished_run_is_trained_longer_as_a_new_run(unlocked, tmp_path):
     words = ["train", "quickstart", *IN_PROCESS, "tracking.figures=false", "optimizer.schedule=constant", "--json"]
     first, whole = (json.loads(unlocked(*words, f"train.epochs={n}").out.splitlines()[-1]) for n in (1, 2))
+    shown = unlocked("train", "--resume", first["run_dir"], "train.epochs=2", "--dry-run")
+    assert "20 steps per epoch, 40 steps" in shown.out, shown.err
+    assert "epochs: 2" in unlocked("train", "--resume", first["run_dir"], "train.epochs=2", "--print-config").out
+    assert len(list((tmp_path / "runs").iterdir())) == 2  # looking made no run
     done = unlocked("train", "--resume", first["run_dir"], "train.epochs=2", "--json")
     assert done.code == 0, done.err
     assert f"a new run of 2 epochs that goes on from {tmp_path}/{first['run_dir']}, which stays as it is" in done.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,14 +83,12 @@ def _resume(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--resume takes its configuration from the run folder; {arguments.config!r} is too much")
     changes = [*filter(None, [arguments.config]), *arguments.overrides]
     looks = "--dry-run" if arguments.dry_run else "--print-config" if arguments.print_config else None
-    if looks and changes:
-        raise ConfigError(f"{looks}: shows a run as it stands; leave {' '.join(changes)} out")
     if looks and is_address(arguments.resume):
         raise ConfigError(f"{looks}: looks at a run folder of this machine; {arguments.resume} would be fetched to one")
     folder = fetch(arguments.resume, Path("runs")) if is_address(arguments.resume) else Path(arguments.resume)
     folder = folder.absolute()
     if looks:
-        return _look(arguments, folder)
+        return _look(arguments, folder, changes)
     with as_begun(arguments, folder):
         with Display(quiet=arguments.quiet) as display:
             if changes:
@@ -111,15 +110,16 @@ def _had_finished(folder: Path, epochs: int) -> str:
            "beside --resume a new run goes on from it"
 
 
-def _look(arguments: argparse.Namespace, folder: Path) -> int:
-    """What --resume would go on with; nothing is trained, held or written."""
+def _look(arguments: argparse.Namespace, folder: Path, changes: Sequence[str]) -> int:
+    """What --resume would go on with, or the longer run that it would make; nothing is trained, held or written."""
     from unlocked.config import from_tree, to_yaml
     from unlocked.engine.fit import refuse_misfit
+    from unlocked.engine.longer import lengthened_config
     from unlocked.engine.plan import load_data, make_plan
     from unlocked.engine.run_folder import read_config
 
     with as_begun(arguments, folder):
-        config = from_tree(read_config(folder))
+        config = lengthened_config(folder, changes) if changes else from_tree(read_config(folder))
         if arguments.print_config:
             print(to_yaml(config), end="")
             return 0
@@ -148,14 +148,15 @@ def _show(plan: Plan) -> int:
     from unlocked.engine.plan import describe
     from unlocked.rich_text import PlainTable, plain_console
 
-    config = plan.config
-    table = PlainTable(title=f"{config.model['name']} under {config.scheme.name}: {plan.modules} modules x "
-                             f"{config.parallel.replicas} replicas, {plan.schedule}")
+    config, replicas = plan.config, plan.config.parallel.replicas
+    table = PlainTable(title=f"{config.model['name']} under {config.scheme.name}: {plan.modules} "
+                             f"module{'s' * (plan.modules > 1)} x "
+                             f"{replicas} replica{'s' * (replicas > 1)}, {plan.schedule}")
     guesses = ["I params"] if config.scheme.synthetic_inputs else []
-    for heading in ("module", "blocks", "params", "SG params", *guesses, "cost", "memory", "sends", "place"):
+    for heading in ("module", "blocks", "params", "M params", *guesses, "cost", "memory", "sends", "place"):
         table.add_column(heading, justify="right")
     for row in describe(plan):
-        ranks = [row["stage"] * config.parallel.replicas + r for r in range(config.parallel.replicas)]
+        ranks = [row["stage"] * replicas + r for r in range(replicas)]
         place = "here" if plan.launcher == "inprocess" else f"worker {', '.join(map(str, ranks))}"
         table.add_row(str(row["module"]), row["blocks"], f"{row['parameters']:,}", f"{row['sg_parameters']:,}",
                       *(f"{row['input_parameters']:,}" for _ in guesses),

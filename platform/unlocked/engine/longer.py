@@ -58,12 +58,7 @@ def lengthen(run_dir: Path, words: Sequence[str], imports: Sequence[str] = ()) -
     source, _ = RunFolder.open(run_dir)  # nobody trains it meanwhile
     try:
         refuse_edited(run_dir, before)
-        last = Checkpoints(run_dir).last()
-        if last is None:
-            raise ConfigError(f"--resume: {run_dir} has no checkpoint yet; train a run of {config.train.epochs} epochs")
-        progress = read_json(last / "progress.json")
-        if progress.get("stopped_early"):
-            raise ConfigError(f"{KEY}: {run_dir} stopped early (train.patience), and would again at the same step")
+        _refuse_without_a_future(run_dir, config)
         folder = RunFolder.create(config)
         try:
             with one_line_when_full(folder.path):
@@ -83,6 +78,23 @@ def lengthen(run_dir: Path, words: Sequence[str], imports: Sequence[str] = ()) -
         source.release()
     note = f"a new run of {config.train.epochs} epochs that goes on from {run_dir}, which stays as it is"
     return folder.path, f"{note}; not the numbers of an unbroken one: {why}" if why else note
+
+
+def lengthened_config(run_dir: Path, words: Sequence[str]) -> Config:
+    """That of the run that `lengthen` would make; raises as it does, and writes and holds nothing."""
+    before = from_tree(read_config(run_dir))
+    config = with_more_epochs(before, words, str(run_dir))
+    if config.train.epochs > before.train.epochs:
+        _refuse_without_a_future(run_dir, config)
+    return config
+
+
+def _refuse_without_a_future(run_dir: Path, config: Config) -> None:
+    last = Checkpoints(run_dir).last()
+    if last is None:
+        raise ConfigError(f"--resume: {run_dir} has no checkpoint yet; train a run of {config.train.epochs} epochs")
+    if read_json(last / "progress.json").get("stopped_early"):
+        raise ConfigError(f"{KEY}: {run_dir} stopped early (train.patience), and would again at the same step")
 
 
 def lengthened_tags(run_dir: Path) -> dict[str, str]:
