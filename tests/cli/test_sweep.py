@@ -39,6 +39,14 @@ def test_the_printed_command_shows_the_trials_of_this_study_alone(unlocked, monk
     assert f"compare: unlocked compare --trials --name small --runs {tmp_path}/runs" in told
 
 
+def test_a_plot_that_cannot_be_put_there_is_said_before_anything_starts(unlocked, tmp_path):
+    for place, why in ((".", "is a folder"), ("x.foo", "does not end in .png")):
+        done = unlocked(*STUDY, "--plot", place)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert f"--plot: {place} {why}" in done.err
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_dry_run_lists_the_trials_and_starts_nothing(unlocked, tmp_path):
     done = unlocked(*STUDY, "--dry-run")
     assert done.code == 0

@@ -383,3 +383,23 @@ def test_what_the_command_cannot_do_is_one_line(store, tmp_path, monkeypatch, ca
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--csv", "."], "--csv: . is a folder"), (["--plot", "."], "--plot: . is a folder"),
+    (["--plot", "x.foo"], "--plot: x.foo does not end in .png or .pdf or .svg"),
+    (["--plot", "x.png", "--against", "name"], "--against: name is a number in no run")])
+def test_a_file_that_cannot_be_written_or_drawn_is_one_line(store, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    store += [run(0.9), run(0.8, {"optimizer.lr": "0.01"})]
+    assert main(["compare", *words]) == 2
+    told = capsys.readouterr()
+    assert message in told.err
+    assert (told.err.count("\n"), told.out, list(tmp_path.iterdir())) == (1, "", [])
+
+
+def test_lines_are_drawn_over_a_key_by_its_short_name(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store += [run(0.9), run(0.8, {"optimizer.lr": "0.01"})]
+    assert main(["compare", "--plot", "lines.png", "--against", "lr"]) == 0
+    assert (tmp_path / "lines.png").exists()

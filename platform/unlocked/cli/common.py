@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from unlocked.security import refuse_store
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+DRAWN = (".png", ".pdf", ".svg")  # formats of plots
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
@@ -52,6 +54,17 @@ def store_address(text: str) -> str:
     except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("--uri: ")) from None
     return text
+
+
+def check_file(option: str, path: str | Path | None, suffixes: Sequence[str] = ()) -> None:
+    """Raises `ConfigError` for a file to write that is a folder, or is to be drawn in a format that nothing draws."""
+    if path is None:
+        return
+    path = Path(path)
+    if path.is_dir():
+        raise ConfigError(f"{option}: {path} is a folder; name a file in it")
+    if suffixes and path.suffix not in suffixes:
+        raise ConfigError(f"{option}: {path} does not end in {' or '.join(suffixes)}")
 
 
 def add_import(parser: argparse.ArgumentParser) -> None:

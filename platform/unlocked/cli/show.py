@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, store_address, wide_console
+from unlocked.cli.common import DRAWN, add_command, check_file, store_address, wide_console
 from unlocked.errors import ConfigError
+
+if TYPE_CHECKING:
+    from unlocked.tracking import Row
 
 
 def add_compare(commands: Any) -> None:
@@ -52,6 +56,8 @@ def compare(arguments: argparse.Namespace) -> int:
     from unlocked.tracking import render, sections, to_csv
     from unlocked.tracking.comparisons import comparison, comparison_against
 
+    check_file("--csv", arguments.csv)
+    check_file("--plot", arguments.plot, DRAWN)
     _send_leftovers(arguments)
     group_by = [key for key in arguments.group_by.split(",") if key]
     if arguments.against and arguments.against not in group_by:
@@ -64,22 +70,35 @@ def compare(arguments: argparse.Namespace) -> int:
         titles = "; ".join(section.title for section in found)
         raise ConfigError(f"--plot: there is a table each of {titles}; choose one with --experiment, --name or "
                           f"--where dataset=...")
+    rows = [row for section in found for row in section.rows]
+    against = arguments.against and _key_against(rows, arguments.against)
     many = len(found) > 1
     for section in found:
         wide_console(400).print(render(
             section.rows, section.metrics, title=section.title if many else None, notes=section.notes,
             hide=("dataset", "task") if many else (), baseline=arguments.baseline))
-    rows = [row for section in found for row in section.rows]
     if arguments.csv:
         print(f"table: {to_csv(rows, Path(arguments.csv))}")
     if arguments.plot:
         path, metric = Path(arguments.plot), found[0].metrics[0]
-        drawn = comparison_against(rows, arguments.against, path, metric) if arguments.against else comparison(
+        drawn = comparison_against(rows, against, path, metric) if against else comparison(
             rows, path, metric)
         print(f"plot: {drawn}" if drawn else f"plot: no run has {metric}")
     if arguments.json:
         print(strict_json.dumps([asdict(row) for row in rows]))
     return 0
+
+
+def _key_against(rows: Sequence[Row], word: str) -> str:
+    """The key of the rows that a word means, which has a number in one of them."""
+    from unlocked.tracking.comparisons import is_number
+    from unlocked.tracking.identity import TAG_OF
+
+    meant = (key for key in rows[0].group if key in (word, TAG_OF.get(word)) or key.endswith(f".{word}"))
+    key = next(meant, word)
+    if not any(is_number(row.group.get(key, "")) for row in rows):
+        raise ConfigError(f"--against: {word} is a number in no run; lines need one, such as stages, lag or a rate")
+    return key
 
 
 def add_ui(commands: Any) -> None:

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, add_import, as_begun, import_given, place_of, wide_console
+from unlocked.cli.common import (
+    DRAWN,
+    add_command,
+    add_import,
+    as_begun,
+    check_file,
+    import_given,
+    place_of,
+    wide_console,
+)
 from unlocked.cli.next_steps import command, looking
 
 if TYPE_CHECKING:
@@ -76,6 +85,7 @@ def add_sweep(commands: Any) -> None:
 def sweep(arguments: argparse.Namespace) -> int:
     from unlocked.errors import ConfigError
 
+    check_file("--plot", arguments.plot, (".png",) if arguments.compare is None else DRAWN)
     import_given(arguments)
     console = wide_console(highlight=False, soft_wrap=True)
     if arguments.status is not None:

@@ -217,6 +217,10 @@ def _over_seeds(rows: Sequence[Comparable], metric: str) -> str:
     return f"mean of {seeds[0]} seeds" if len(seeds) == 1 else f"mean of {seeds[0]} to {seeds[-1]} seeds"
 
 
+def is_number(text: str) -> bool:
+    return _as_number(text) is not None
+
+
 def _as_number(text: str) -> float | None:
     try:
         return float(text)
