@@ -1,8 +1,11 @@
 """Whatever a model of one's own does wrong is one line that says where; a fault of the platform keeps its traceback."""
 
 import re
+from functools import partial
+from itertools import count
 
 import pytest
+import torch
 from torch import nn
 
 from unlocked import train
@@ -24,8 +27,9 @@ def mine():
             return [nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), *(block() for block in blocks),
                     nn.Linear(8, n_outputs)]
     yield add
-    MODELS._entries.pop("mine", None)
-    MODELS._facts.pop("mine", None)
+    for name in ("mine", "mine_fixed", "mine_other"):
+        MODELS._entries.pop(name, None)
+        MODELS._facts.pop(name, None)
 
 
 class Tuple(nn.Module):
@@ -55,6 +59,22 @@ class Unbuilt(nn.Module):
         raise KeyError("width")
 
 
+class Special(torch.Tensor):
+    pass
+
+
+class Subclassing(nn.Module):
+    def forward(self, h):
+        return h.as_subclass(Special)
+
+
+class Growing(nn.Module):
+    def forward(self, h):
+        if not hasattr(self, "scale"):
+            self.scale = nn.Parameter(torch.ones(8))
+        return h * self.scale
+
+
 OPTIONS = ("model={name: mine}", "scheme.name=backprop", "parallel.stages=1")
 
 
@@ -63,6 +83,9 @@ OPTIONS = ("model={name: mine}", "scheme.name=backprop", "parallel.stages=1")
     (Folded, r"block 1 \(Folded\) gives a tensor of shape \(4, 4\) for two examples; its first axis has to be that"),
     (Raising, r"cannot run on examples of shape .*, at \S*test_users_code.py:\d+: KeyError: 'no such key'"),
     (Unbuilt, r"model.name: mine failed at \S*test_users_code.py:\d+: KeyError: 'width'"),
+    (partial(nn.LazyLinear, 8), r"weight of block 1 \(LazyLinear\) of mine has no shape before its first pass"),
+    (Subclassing, r"block 1 \(Subclassing\) gives a Special, which is more than a tensor"),
+    (Growing, r"block 1 \(Growing\) adds or removes the weight scale in its forward"),
 ])
 def test_a_model_that_cannot_be_run_is_refused_before_anything_starts(small, mine, block, words, tmp_path):
     mine(block)
@@ -71,6 +94,27 @@ def test_a_model_that_cannot_be_run_is_refused_before_anything_starts(small, min
     assert re.search(words, str(refused.value))
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_model_of_which_nothing_may_learn_is_refused(small, mine):
+    @register_model("mine_fixed")
+    def fixed(in_shape, n_outputs):
+        return [nn.Sequential(nn.Flatten(), nn.Linear(64, n_outputs)).requires_grad_(False)]
+
+    with pytest.raises(ConfigError, match="every weight of mine_fixed has requires_grad=False"):
+        train(small("model={name: mine_fixed}", *OPTIONS[1:]))
+
+
+def test_a_model_that_differs_from_call_to_call_is_refused(small, mine):
+    widths = count(8)
+
+    @register_model("mine_other")
+    def other(in_shape, n_outputs):
+        width = next(widths)
+        return [nn.Sequential(nn.Flatten(), nn.Linear(64, width)), nn.Linear(width, n_outputs)]
+
+    with pytest.raises(ConfigError, match="mine_other differs from call to call"):
+        train(small("model={name: mine_other}", *OPTIONS[1:]))
 
 
 def test_what_fails_in_training_alone_ends_the_run_in_one_line(small, mine):

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from unlocked.blame import knowing_of_ctrl_c, place, said
 from unlocked.chain import WRITING, block_costs, partition
 from unlocked.config import Config
 from unlocked.data import DataSet, load, parse_augment
 from unlocked.engine.pipeline_checks import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
-from unlocked.engine.rehearsal import rehearse
+from unlocked.engine.rehearsal import refuse_added, rehearse, weights_of
 from unlocked.errors import ConfigError, RunFailed, UnlockedError, reason
 from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner, Part
 from unlocked.schemes.dni import DNI
@@ -130,6 +131,7 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         raise ConfigError(f"task: {task} does not fit {data.name}: {misfit}")
     with torch.device("meta"):
         blocks = _build(config, data)
+    _refuse_unready(config, blocks)
     small = sum(p.numel() for block in blocks for p in block.parameters()) < SMALL
     where = torch.device("cpu" if small else "meta")
     with where:
@@ -205,6 +207,20 @@ def _lag(config: Config, modules: int, steps: int) -> int:
     return lag
 
 
+def _refuse_unready(config: Config, blocks: Sequence[nn.Module]) -> None:
+    """Weights that have no shape yet, and models of which none may learn."""
+    for i, block in enumerate(blocks):
+        for name, value in (*block.named_parameters(), *block.named_buffers()):
+            if is_lazy(value):
+                raise ConfigError(f"model.name: {name} of block {i} ({type(block).__name__}) of "
+                                  f"{config.model['name']} has no shape before its first pass; a builder knows "
+                                  f"in_shape, so use nn.Linear in place of nn.LazyLinear, say")
+    weights = [p for block in blocks for p in block.parameters()]
+    if weights and not any(p.requires_grad for p in weights):
+        raise ConfigError(f"model.name: every weight of {config.model['name']} has requires_grad=False: there is "
+                          f"nothing to train")
+
+
 def _parameters(blocks: Sequence[nn.Module]) -> list[int]:
     """Of each block; one that several share counts for the first."""
     counted: set[int] = set()
@@ -271,7 +287,12 @@ def build_learner(plan: Plan, module: int, device: torch.device) -> ModuleLearne
     """The learner of one module, on its device, in training mode."""
     config, part = plan.config, plan.parts[module]
     try:
-        blocks = build_blocks(config, plan.example)[part.start:part.stop]
+        blocks = build_blocks(config, plan.example)
+        if _parameters(blocks) != plan.parameters:
+            raise ConfigError(f"model.name: {config.model['name']} differs from call to call: its builder gave blocks "
+                              f"of {plan.parameters} parameters, and now of {_parameters(blocks)}; it has to depend on "
+                              f"its arguments alone")
+        blocks = blocks[part.start:part.stop]
         chain = Chain(blocks).to(device, DTYPES[config.train.precision]).train()
         chain.freeze(min(max(plan.frozen - part.start, 0), len(blocks)))
         return plan.scheme(part, chain, plan.make_task(), config, plan.lag)
@@ -342,8 +363,12 @@ def _build(config: Config, data: DataSet) -> list[nn.Module]:
 
 def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[tuple[int, ...]]:
     try:
+        weights = [weights_of(block) for block in blocks]
         with knowing_of_ctrl_c() as interrupts:
-            return output_shapes(blocks, data.in_shape, data.example)
+            shapes = output_shapes(blocks, data.in_shape, data.example)
+        for i, (block, before) in enumerate(zip(blocks, weights, strict=True)):
+            refuse_added(i, block, before)
+        return shapes
     except UnlockedError:
         raise
     except BaseException as error:

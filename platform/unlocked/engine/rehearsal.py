@@ -108,6 +108,7 @@ def _failure(config: Config, chain: Chain, part: Part, device: torch.device, row
             held = {"its input": h, "batch.x": batch.x, "batch.y": batch.y}
             versions = [x._version for x in held.values()]
             inputs.append(h.detach().clone())
+            weights = weights_of(block)
             try:
                 with knowing_of_ctrl_c() as interrupts:
                     out = _run(block, h, batch)
@@ -125,6 +126,10 @@ def _failure(config: Config, chain: Chain, part: Part, device: torch.device, row
             if not isinstance(out, Tensor):
                 raise ConfigError(f"model.name: {_name(i, block)} gives a {type(out).__name__} in training mode; one "
                                   f"tensor passes from a block to the next")
+            if type(out) not in (Tensor, nn.Parameter):
+                raise ConfigError(f"model.name: {_name(i, block)} gives a {type(out).__name__}, which is more than a "
+                                  f"tensor; end it with .as_subclass(torch.Tensor)")
+            refuse_added(i, block, weights)
             if changed:
                 raise ConfigError(f"model.name: {_name(i, block)} changes {changed[0]} in place, which other blocks "
                                   f"still need; make a new tensor, such as h = 0.5 * h in place of h.mul_(0.5)")
@@ -132,6 +137,17 @@ def _failure(config: Config, chain: Chain, part: Part, device: torch.device, row
         _check_output(config, part, chain, h)
         _check_backward(config, part, chain, [h, *local], leaf, inputs, batch)
     return None
+
+
+def weights_of(block: nn.Module) -> set[str]:
+    return {name for name, _ in block.named_parameters()}
+
+
+def refuse_added(i: int, block: nn.Module, before: set[str]) -> None:
+    """Raises `ConfigError` where a pass changed which weights the block has."""
+    if changed := sorted(weights_of(block) ^ before):
+        raise ConfigError(f"model.name: {_name(i, block)} adds or removes the weight {changed[0]} in its forward, "
+                          f"where no optimizer finds it; make weights in __init__")
 
 
 def _check_output(config: Config, part: Part, chain: Chain, h: Tensor) -> None:
