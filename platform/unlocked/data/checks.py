@@ -7,12 +7,14 @@ import numpy as np
 from unlocked.data.arrays import as_array, wrong
 from unlocked.data.dataset import RawData
 from unlocked.data.text import EOS, PAD, SPECIAL
+from unlocked.data.traits import check_traits
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # x (n, *in_shape), y (n, ...), lengths (n,)
 
 
 def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
     """The arrays by split (`train`, and `test` where the set has one), sound and of one example shape."""
+    check_traits(name, raw)
     if (raw.x_test is None) != (raw.y_test is None):
         there, lacking = ("y_test", "x_test") if raw.x_test is None else ("x_test", "y_test")
         raise wrong(name, f"{there} is given but {lacking} is not")
@@ -155,6 +157,8 @@ def _check_values(name: str, part: str, y: np.ndarray, n: int) -> None:
     if not np.isfinite(y).all():
         raise wrong(name, f"y_{part} has values that are not finite, the first in example "
                           f"{int(np.argwhere(~np.isfinite(y))[0, 0])}")
+    if np.abs(y.astype(np.float64)).max() > np.finfo(np.float32).max:
+        raise wrong(name, f"y_{part} has values that do not fit float32")
     _check_count(name, part, y, n)
 
 

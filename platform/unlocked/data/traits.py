@@ -1,0 +1,52 @@
+"""What a data function says of its arrays, by type: each fault is one line that names the argument of `RawData`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from unlocked.data.arrays import wrong
+from unlocked.data.dataset import RawData
+from unlocked.data.masking import Masking
+
+
+def check_traits(name: str, raw: RawData) -> None:
+    """Raises `DataError` for an argument of another type than `RawData` takes."""
+    for what, names in (("symbols", raw.symbols), ("class_names", raw.class_names)):
+        if names is not None and (isinstance(names, str) or not isinstance(names, Sequence | np.ndarray)):
+            raise wrong(name, f"{what} is {names!r}; it is a list of names, by id")
+    strange = [symbol for symbol in ([] if raw.symbols is None else raw.symbols) if not isinstance(symbol, str)]
+    if strange:
+        raise wrong(name, f"symbols holds {strange[0]!r}; each is a text")
+    if not isinstance(raw.ordered, bool | np.bool_):
+        raise wrong(name, f"ordered is {raw.ordered!r}; it is True or False")
+    if raw.stretch is not None and (isinstance(raw.stretch, bool) or not isinstance(raw.stretch, int | np.integer)
+                                    or raw.stretch < 1):
+        raise wrong(name, f"stretch is {raw.stretch!r}; it is a whole number of rows, at least 1, or None")
+    if raw.masking is not None and not isinstance(raw.masking, Masking):
+        raise wrong(name, f"masking is {raw.masking!r}; it is a Masking(hidden, first, vocabulary), or None")
+    if raw.tokenizer is not None and not _is_json_object(raw.tokenizer):
+        raise wrong(name, "tokenizer is not the JSON of a tokenizers.Tokenizer, as its to_str() gives it")
+    _check_normalise(name, raw.normalise)
+
+
+def _is_json_object(text: object) -> bool:
+    try:
+        return isinstance(text, str) and isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _check_normalise(name: str, given: object) -> None:
+    if given is None or isinstance(given, str):
+        return
+    try:
+        pair = [torch.as_tensor(value, dtype=torch.float64) for value in given]  # type: ignore[attr-defined]
+    except (TypeError, ValueError, RuntimeError):
+        pair = []
+    if len(pair) != 2:
+        raise wrong(name, f"normalise is {given!r}; it is 'train', a pair (mean, std) of numbers or lists of them, or "
+                          f"None")
