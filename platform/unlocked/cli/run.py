@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, as_begun, import_given, place_of
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from unlocked.config.schema import TrackingConfig
@@ -91,11 +92,17 @@ def _resume(arguments: argparse.Namespace) -> int:
         return _look(arguments, folder, changes)
     with as_begun(arguments, folder):
         with Display(quiet=arguments.quiet) as display:
+            begun = folder
             if changes:
                 folder, note = lengthen(folder, changes, arguments.imports)
                 if note:
                     display.note(note)
-            summary = resume(folder, imports=arguments.imports, reporter=display, started=arguments.started)
+            try:
+                summary = resume(folder, imports=arguments.imports, reporter=display, started=arguments.started)
+            except (ConfigError, DataError):
+                if folder != begun:  # made for a run that cannot start
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
             if summary["steps_per_second"] is None:  # no step was left
                 display.note(_had_finished(folder, summary["epochs"]))
         return _end(arguments, summary, display.tracking)

@@ -30,9 +30,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unlocked import strict_json
-from unlocked.engine.digests import SUMS, check_sums, write_sums
+from unlocked.engine.digests import SUMS, check_sums, named, write_sums
 from unlocked.errors import RunFailed, reason
-from unlocked.files import flush, write_whole, written_whole
+from unlocked.files import flush, read_regular, write_whole, written_whole
 
 WEIGHTS, PROGRESS = "model.safetensors", "progress.json"
 _NAME = re.compile(r"step-(\d{8,})")
@@ -110,8 +110,8 @@ class Checkpoints:
         places = [(self.folder / "best.json", "step")]
         for file, key in [(last / PROGRESS, "best_step"), *places] if last else places:
             try:
-                path = self.folder / f"step-{int(json.loads(file.read_text())[key]):08d}"
-            except (OSError, ValueError, KeyError, TypeError):
+                path = self.folder / f"step-{int(json.loads(read_regular(file))[key]):08d}"
+            except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 continue
             if path.is_dir():
                 return path
@@ -149,6 +149,19 @@ class Checkpoints:
             note(f"{problem}; going on {'from the checkpoint before it' if earlier else f'from {chosen[0].name}'}")
         self._set_aside(taken[taken.index(chosen[0]) + 1:])
         return chosen[1]
+
+    def refuse_damaged(self) -> None:
+        """Raises `RunFailed` if checkpoints were taken, and none is as it was written."""
+        problem = None
+        for path in reversed(self.all()):
+            try:
+                check_sums(named(path / SUMS), path / SUMS)
+            except RunFailed as damaged:
+                problem = problem or damaged
+            else:
+                return
+        if problem is not None:
+            raise problem
 
     def _check_best(self, progress: Progress) -> None:
         best = self.folder / f"step-{progress.best_step or 0:08d}"
@@ -198,12 +211,29 @@ def load_states(checkpoint: Path, learners: int) -> tuple[Progress, list[dict[st
     workers = [checkpoint / f"worker-{i}.pt" for i in range(learners)]
     check_sums([checkpoint / WEIGHTS, *workers, checkpoint / PROGRESS], checkpoint / SUMS)
     try:
-        progress = Progress(**json.loads((checkpoint / PROGRESS).read_text()))
-        progress.metrics = strict_json.numbers(progress.metrics)
+        progress = _progress(json.loads(read_regular(checkpoint / PROGRESS)), _step(checkpoint))
         states = [torch.load(path, map_location="cpu", weights_only=True) for path in workers]
     except Exception as error:  # unpickling errors of any kind mean one thing: not a checkpoint of ours
         raise RunFailed(f"{checkpoint}: cannot be read: {reason(error)}") from None
     return progress, states
+
+
+def _progress(value: Any, step: int) -> Progress:
+    """Raises ValueError or TypeError for what is not written at `step`: the file may be somebody else's."""
+    def numbers(values: Any) -> bool:
+        return all(each is None or (isinstance(each, (int, float)) and not isinstance(each, bool)) for each in values)
+
+    p = Progress(**value)
+    counts = [each for each in (p.step, p.stale_evaluations, p.level_step, p.best_step, p.level) if each is not None]
+    fits = (p.step == step and all(type(each) is int and each >= 0 for each in counts)
+            and max(p.best_step or 0, p.level_step) <= step and isinstance(p.stopped_early, bool)
+            and numbers([p.best_value, p.best_loss, p.train_seconds]) and p.train_seconds is not None
+            and (p.waited is None or (isinstance(p.waited, list) and None not in p.waited and numbers(p.waited)))
+            and isinstance(p.metrics, dict) and numbers(p.metrics.values()))
+    if not fits:
+        raise ValueError(f"{PROGRESS} is not that of step {step}")
+    p.metrics = strict_json.numbers(p.metrics)
+    return p
 
 
 def _step(path: Path) -> int:

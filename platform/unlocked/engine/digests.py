@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from unlocked.errors import RunFailed
-from unlocked.files import write_whole
+from unlocked.files import read_regular, write_whole
 
 SUMS = "SHA256SUMS"
 
@@ -20,16 +20,27 @@ def write_sums(files: Mapping[str, Path], sums: Path) -> Path:
     return write_whole(sums, "".join(f"{_digest(files[name])}  {name}\n" for name in sorted(files)))
 
 
+def named(sums: Path) -> list[Path]:
+    """The files whose digests were written down; none where that cannot be read."""
+    try:
+        return [sums.with_name(line.partition("  ")[2]) for line in read_regular(sums).splitlines()]
+    except (OSError, ValueError):
+        return []
+
+
 def check_sums(files: Iterable[Path], sums: Path) -> None:
     """Raises `RunFailed`, naming the file, for one that is not what was written, or that nothing is known of.
 
     A run of a version that kept no digests has no `sums`, and passes.
     """
+    files, known = list(files), {}
+    for file in files:
+        if file.exists() and not file.is_file():  # whoever loads it would wait for a pipe's other end
+            raise RunFailed(f"{file}: not a file")
     if not sums.exists():
         return
-    known = {}
     try:
-        for line in sums.read_text().splitlines():
+        for line in read_regular(sums).splitlines():
             digest, _, name = line.partition("  ")
             known[name] = digest
         for file in files:

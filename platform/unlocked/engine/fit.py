@@ -11,6 +11,7 @@ from unlocked.engine.checkpoint import WEIGHTS, Checkpoints
 from unlocked.engine.digests import SUMS
 from unlocked.engine.plan import Plan, build_blocks
 from unlocked.errors import ConfigError
+from unlocked.files import read_regular
 from unlocked_models.chain import Chain
 
 
@@ -30,11 +31,13 @@ def refuse_misfit(run_dir: Path, plan: Plan) -> None:
 
 def _misfit(checkpoint: Path, plan: Plan) -> str | None:
     try:  # not the files: one may be lost
-        held = (checkpoint / SUMS).read_text().count("worker-")
+        held = read_regular(checkpoint / SUMS).count("worker-")
     except (OSError, UnicodeDecodeError):
         held = 0  # of a version without sums
     if held and held != plan.learners:
         return f"it was cut into {held} modules (over all replicas), now into {plan.learners}"
+    if not (checkpoint / WEIGHTS).is_file():
+        return None
     try:
         with safe_open(checkpoint / WEIGHTS, "pt") as file:
             stored = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118

@@ -59,6 +59,7 @@ def lengthen(run_dir: Path, words: Sequence[str], imports: Sequence[str] = ()) -
     try:
         refuse_edited(run_dir, before)
         _refuse_without_a_future(run_dir, config)
+        Checkpoints(run_dir).refuse_damaged()
         folder = RunFolder.create(config)
         try:
             with one_line_when_full(folder.path):

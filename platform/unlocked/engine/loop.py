@@ -233,6 +233,8 @@ class _Run:
         found = self.checkpoints.newest(self.plan.learners, self.reporter.note)
         if found is not None:
             self.progress, states = found
+            if len(self.progress.waited or []) != self.plan.modules:
+                self.progress.waited = [0.0] * self.plan.modules
             self._load(group, states)
             if self.progress.level is not None:
                 self._set_level(group)

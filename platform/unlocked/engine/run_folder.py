@@ -95,6 +95,8 @@ class RunFolder:
 
     def _hold(self, patience: float = 0.0) -> None:
         place, deadline = self.path / "lock", time.monotonic() + patience
+        if place.exists() and not place.is_file():
+            raise ConfigError(f"{place}: not a file; move it away")
         # a link that came with the folder would have another file emptied
         lock = os.fdopen(os.open(place, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a+")
         while True:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from unlocked.errors import UnlockedError
-from unlocked.files import write_whole
+from unlocked.files import read_regular, write_whole
 from unlocked.security import is_signed, redact, sign
 from unlocked.tracking.records import parse
 from unlocked.tracking.uris import split_credentials, straight
@@ -76,7 +76,7 @@ class TrackingFolder:
     def size(self) -> int:
         try:
             return self.spool.stat().st_size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return 0
 
     def sent(self) -> tuple[int, str | None]:
@@ -118,7 +118,7 @@ class TrackingFolder:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in `path`; empty when the file is missing, cannot be read or is damaged."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -214,7 +214,7 @@ def _last_line(path: Path, block: int = 65536) -> bytes:
                 file.seek(start)
                 tail = file.read(end - start) + tail
                 end = start
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return b""
     lines = tail.split(b"\n")
     return lines[-2] if len(lines) > 1 and not lines[-1] else b""

@@ -40,6 +40,10 @@ class Recorder:
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = Path(run_dir)
         self._folder = TrackingFolder(self.run_dir)
+        kinds = ((self._folder.path, Path.is_dir, "folder"), (self._folder.spool, Path.is_file, "file"))
+        for path, fits, what in kinds:
+            if path.exists() and not fits(path):
+                raise RunFailed(f"{path}: not a {what}; move it away")
         self._folder.path.mkdir(parents=True, exist_ok=True)
         cut_torn_line(self._folder.spool)
         self._last_step: dict[str, int] = {}
@@ -112,7 +116,7 @@ def read(run_dir: Path) -> History:
 
 def records(spool: Path) -> Iterator[dict[str, Any]]:
     """The complete records of a spool. A damaged line (a disk error) is passed over."""
-    if not spool.exists():
+    if not spool.is_file():
         return
     with spool.open("rb") as file:
         for line in file:
