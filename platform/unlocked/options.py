@@ -61,6 +61,20 @@ def fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint) if hint in (bool, str, list, tuple, dict, NoneType) else True
 
 
+def as_annotated(takes: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, with whole numbers as floats where `takes` is annotated so: 0 and 0.0 are one configuration."""
+    kinds = option_kinds(takes)
+    return {name: _as_float(value, kinds.get(name, Any)) for name, value in given.items()}
+
+
+def _as_float(value: Any, hint: Any) -> Any:
+    if isinstance(value, list) and get_origin(hint) in (list, tuple, Sequence):
+        return [_as_float(entry, (get_args(hint) or (Any,))[0]) for entry in value]
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and float in kinds and int not in kinds else value
+
+
 def type_name(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
 

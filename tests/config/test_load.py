@@ -116,3 +116,10 @@ def test_options_of_a_model_of_ones_own_are_checked_by_its_annotations(base, mon
     for override in bad:
         with pytest.raises(ConfigError, match=rf"model\.{override[6:].partition('=')[0]}: .* is not of type"):
             options(override)
+
+
+def test_a_whole_number_for_a_float_option_is_that_float():
+    whole, real = (load_config("quickstart", [f"model.dropout={text}"]) for text in ("0", "0.0"))
+    assert to_yaml(whole) == to_yaml(real)
+    assert type(whole.model["dropout"]) is float
+    assert type(whole.model["hidden"][0]) is int

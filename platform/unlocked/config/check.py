@@ -10,7 +10,7 @@ from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config
 from unlocked.config.schemes import DEFAULT
 from unlocked.config.typed import text_keys
 from unlocked.errors import ConfigError
-from unlocked.options import check_options, fits
+from unlocked.options import as_annotated, check_options, fits
 from unlocked.security import refuse_cluster, refuse_name, refuse_store
 from unlocked_models.registry import GIVEN, MODELS, Registry, unknown
 
@@ -36,6 +36,14 @@ def check_values(config: Config) -> None:
     for scheme, metrics in config.expect.items():
         _check_bounds(f"expect.{scheme}", metrics)
     _check_sweep(config)
+
+
+def with_floats(config: Config) -> None:
+    """Makes options of the model and the data set, once checked, of the types that their functions name."""
+    from unlocked.data import DATA
+
+    config.model = as_annotated(MODELS.get(config.model["name"]), config.model)
+    config.data.options = as_annotated(DATA.get(config.data.name), config.data.options)
 
 
 def _check_texts(config: Config) -> None:

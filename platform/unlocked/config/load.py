@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unlocked.config.check import check_values
+from unlocked.config.check import check_values, with_floats
 from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config, SweepConfig
 from unlocked.config.schemes import NOT_OF_A_SCHEME, completed, entry_of, flatten
 from unlocked.config.typed import is_text, kind_at, refuse_references, typed
@@ -196,6 +196,7 @@ def from_tree(tree: Any) -> Config:
         raise ConfigError(_one_line(error, {})) from None
     assert isinstance(config, Config)
     check_values(config)
+    with_floats(config)
     return config
 
 
