@@ -95,6 +95,9 @@ def test_auto_without_a_cluster_here_is_one_line(monkeypatch, written, running, 
 
 
 def test_an_environment_that_names_no_cluster_is_one_line(monkeypatch):
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "http://h:1")
     with pytest.raises(ConfigError, match=r"^RAY_ADDRESS: 'http://h:1' .*expected HOST:PORT"):
         start_ray(2, None)

@@ -19,17 +19,17 @@ from unlocked_models import MODELS, register_model
 
 
 @pytest.fixture
-def mine():
+def mine(monkeypatch):
     """Registers a model `mine` of these blocks between two linear ones, for this test alone."""
     def add(*blocks):
         @register_model("mine")
         def make(in_shape, n_outputs):
             return [nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), *(block() for block in blocks),
                     nn.Linear(8, n_outputs)]
-    yield add
-    for name in ("mine", "mine_fixed", "mine_other"):
-        MODELS._entries.pop(name, None)
-        MODELS._facts.pop(name, None)
+    for kept in ("_entries", "_facts"):  # another test's module may have registered one
+        others = {name: each for name, each in getattr(MODELS, kept).items() if not name.startswith("mine")}
+        monkeypatch.setattr(MODELS, kept, others)
+    return add
 
 
 class Tuple(nn.Module):

@@ -41,6 +41,7 @@ def test_a_run_is_submitted_followed_and_listed(shell):
     assert job in shell("jobs").stdout
 
 
+@pytest.mark.slow
 def test_a_run_with_workers_takes_its_places_in_the_cluster(shell):
     done = shell("submit", "train", "quickstart", "train.epochs=1", "tracking.uri=off", "--name", "two", "--follow")
     assert re.search(r"queued two-\w+: needs 2 CPU", done.stdout)
@@ -51,6 +52,7 @@ def test_each_node_unpacks_projects_in_a_folder_of_its_own(shell):
     assert all((node / "session_latest" / "runtime_resources").is_dir() for node in map(folder.joinpath, "123"))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_saved_says_so_in_mlflow_and_can_go_on(shell):
     done = shell("submit", "train", "quickstart", *SHORT[:2], "train.epochs=800", "name=long")
     (job,) = re.findall(r"queued (long-\w+)", done.stdout)
@@ -74,6 +76,7 @@ def test_a_stopped_run_is_saved_says_so_in_mlflow_and_can_go_on(shell):
         assert database.execute("select status from runs where run_uuid = ?", (tracked,)).fetchall() == [("FINISHED",)]
 
 
+@pytest.mark.slow
 def test_a_job_taken_out_of_the_queue_never_runs(shell):
     first = shell("submit", "train", "quickstart", "parallel.launcher=ray", "parallel.stages=5", "train.epochs=3000",
                   "parallel.partition=null", "name=large", "tracking.uri=off")
@@ -157,7 +160,8 @@ def test_without_its_token_the_dashboard_answers_nobody(shell, path):
 
 def test_without_its_token_no_driver_joins_and_no_command_works(shell):
     gcs = json.loads((shell.home / ".unlocked" / "cluster.json").read_text())["gcs"]
-    join = f"import ray; ray.init(address={gcs!r}); print('joined')"
+    join = ("import ray; from unlocked.engine.private_ray import loopback\n"
+            f"with loopback(): ray.init(address={gcs!r}); print('joined')")
     for environment in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):
         assert "joined" not in shell.python(join, **environment).stdout
     assert "joined" in shell.python(join, RAY_AUTH_MODE="token").stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unlocked.config import load_config
+from unlocked.data import DATA
 from unlocked.errors import ConfigError
 from unlocked.jobs.spec import Spec, new_id, refuse_secrets, sweep_needs, train_needs
 
@@ -46,9 +47,10 @@ def test_a_study_needs_a_place_for_all_its_trials_at_once(overrides, needs, driv
 @pytest.mark.parametrize(("override", "key"), [
     ("tracking.uri=https://ann:hunter22@mlflow.example", "tracking.uri"),
     ("sweep.storage=postgresql://u:hunter22@db/x", "sweep.storage"),
-    ("data.options.api_key=hunter22", "data.options.api_key"),
+    ("data={name: bought, options: {api_key: hunter22}}", "data.options.api_key"),
 ])
-def test_a_secret_in_a_configuration_is_refused_and_not_repeated(override, key):
+def test_a_secret_in_a_configuration_is_refused_and_not_repeated(override, key, monkeypatch):
+    monkeypatch.setitem(DATA._entries, "bought", lambda source, api_key: None)
     with pytest.raises(ConfigError) as caught:
         refuse_secrets(load_config("quickstart", [override]), [override])
     assert str(caught.value).startswith(f"{key}: holds a secret, and everybody on the cluster can read")

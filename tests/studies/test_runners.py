@@ -101,6 +101,7 @@ def test_a_trial_whose_process_is_killed_is_tried_again_from_where_it_was(study,
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_ctrl_c_saves_the_trials_under_way_and_the_same_command_goes_on(study, small):
     words = [*small, *SEARCH, "sweep.trials=3", "train.epochs=25", "train.log_every=5"]
     command = [sys.executable, "-m", "unlocked", "sweep", "quickstart", *words]
@@ -121,6 +122,7 @@ def test_ctrl_c_saves_the_trials_under_way_and_the_same_command_goes_on(study, s
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_a_driver_killed_ten_times_ends_with_thirty_trials_none_of_them_twice(study, small, prepared):
     words = [*small, *SEARCH, "sweep.trials=30", "sweep.concurrent=1", "train.epochs=2"]
     moments = random.Random(0)

@@ -7,6 +7,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from unlocked.tracking import Recorder, Tracker, sync_leftovers
 from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.ui import server_command
@@ -26,6 +28,7 @@ def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path, seconds:
             time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_a_run_without_its_server_is_kept_and_sent_by_a_later_command(
     tmp_path: Path, empty_database: Path, start, stored, free_port: int
 ):
@@ -87,6 +90,7 @@ def test_a_dead_server_does_not_hold_up_the_training(tmp_path: Path, free_port: 
 def test_a_password_is_not_in_the_writers_arguments(tmp_path: Path, free_port: int):
     url = f"http://u:hunter2@127.0.0.1:{free_port}"
     tracker = Tracker.start(tmp_path / "run", url, "t", {}, {}, give_up=0.0)
-    assert "hunter2" not in " ".join(tracker._writer.args)
-    assert sys.executable in tracker._writer.args
+    arguments = tracker._writer.process.args
+    assert "hunter2" not in " ".join(arguments)
+    assert sys.executable in arguments
     tracker.close("FINISHED")
