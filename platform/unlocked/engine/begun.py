@@ -65,7 +65,7 @@ def _deciding(params: Mapping[str, str]) -> dict[str, str]:
     """What numbers depend on, as the records have it: without passwords inside addresses."""
     shown = json.loads(redact(json.dumps({key: str(value) for key, value in params.items()})))
     keys = {tag: key for key, tag in TAG_OF.items()}
-    found = identity(shown, {}) | {"seed": shown.get("seed", "")}
+    found: dict[str, str] = identity(shown, {}) | {"seed": shown.get("seed", "")}
     return {keys.get(name, name): value for name, value in found.items() if name not in _MAY_CHANGE}
 
 

@@ -141,8 +141,8 @@ def _search(source: str | Path, experiment: str | None) -> list[Any]:
             known = {found.name: found.experiment_id for found in client.search_experiments()}
         if experiment is not None and experiment not in known:
             names = ", ".join(sorted(known)) or "none"
-            runs = client.search_runs(list(known.values()), _FINISHED, max_results=1000)
-            meant = named(map(FinishedRun, runs), [experiment])
+            elsewhere = client.search_runs(list(known.values()), _FINISHED, max_results=1000)
+            meant = named(map(FinishedRun, elsewhere), [experiment])
             hint = f"; runs and studies of that name: --name {shlex.quote(experiment)}" if meant else ""
             raise ConfigError(f"--experiment: no experiment '{experiment}' in {redact(uri)} (known: {names}){hint}")
         ids = [known[experiment]] if experiment is not None else list(known.values())
