@@ -134,7 +134,7 @@ def test_a_dry_run_says_which_worker_holds_each_module(capsys):
     out = capsys.readouterr().out
     assert [line.strip(" │").split()[-1] for line in out.splitlines() if "worker " in line and "│" in line] == [
         "0", "1", "1", "0"]
-    assert "4 modules x 1 replicas, zero_bubble with 4 microbatches" in out
+    assert "4 modules x 1 replica, zero_bubble with 4 microbatches" in out
 
 
 def test_more_modules_than_blocks_are_refused():

@@ -72,7 +72,8 @@ def leaving(source):
     raise SystemExit(3)
 
 
-@pytest.mark.parametrize(("function", "words"), [(failing, "KeyError: 'no such column'"), (leaving, "SystemExit: 3")])
+@pytest.mark.parametrize(("function", "words"), [
+    (failing, "KeyError: 'no such column'"), (leaving, "it ends the process, with exit code 3")])
 def test_an_exception_in_a_data_function_is_told_with_its_file_and_line(mine, function, words):
     mine(function)
     with pytest.raises(DataError) as caught:
