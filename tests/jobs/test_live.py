@@ -128,6 +128,7 @@ def test_a_gigabyte_is_not_submitted(shell):
     assert "a job may bring 100 MiB" in done.stderr
 
 
+@pytest.mark.slow
 def test_doctor_examines_every_node_and_the_way_between_two(shell):
     address, runs = shell.environment["RAY_API_SERVER_ADDRESS"], shell.project / "runs"
     done = shell("doctor", "--address", address, "--runs", str(runs), "--json")
@@ -158,6 +159,7 @@ def test_without_its_token_the_dashboard_answers_nobody(shell, path):
     assert status_of(address + path, token) not in (401, 403)
 
 
+@pytest.mark.slow
 def test_without_its_token_no_driver_joins_and_no_command_works(shell):
     gcs = json.loads((shell.home / ".unlocked" / "cluster.json").read_text())["gcs"]
     join = ("import ray; from unlocked.engine.private_ray import loopback\n"

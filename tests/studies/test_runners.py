@@ -68,6 +68,7 @@ def test_a_trial_elsewhere_is_pruned_within_one_evaluation(study):
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 def test_trials_may_have_workers_of_their_own(study):
     summary = sweep(study(*SEARCH, "sweep.trials=2", "parallel.launcher=ray", "scheme.name=cdni"))
     assert summary["complete"] == 2, summary["failed"]
@@ -75,6 +76,7 @@ def test_trials_may_have_workers_of_their_own(study):
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 def test_a_trial_whose_process_is_killed_is_tried_again_from_where_it_was(study, tmp_path):
     words = [*SEARCH, "sweep.trials=2", "train.epochs=30", "sweep.retries=1"]
 
