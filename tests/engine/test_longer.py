@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from unlocked.engine.begun import HANDED_ON
 from unlocked.engine.checkpoint import Checkpoints
-from unlocked.engine.longer import FILE, lengthen, lengthened_tags
+from unlocked.engine.longer import lengthen, lengthened_tags
 from unlocked.engine.loop import resume, train
 from unlocked.errors import ConfigError
 from unlocked.tracking import read
@@ -98,5 +99,5 @@ def test_a_run_that_stopped_early_would_stop_again(small):
 
 def test_a_file_that_says_nothing_of_a_past_gives_no_tags(tmp_path):
     assert lengthened_tags(tmp_path) == {}
-    (tmp_path / FILE).write_text('{"run": "x", "differs": null}')
+    (tmp_path / HANDED_ON).write_text('{"run": "x", "differs": null}')
     assert lengthened_tags(tmp_path) == {"continues": "x"}

@@ -25,7 +25,7 @@ from unlocked.tracking import Recorder
 from unlocked.tracking.folder import TrackingFolder, read_json, write_json
 from unlocked.tracking.spool import records
 
-FILE, KEY = HANDED_ON, "train.epochs"
+KEY = "train.epochs"
 
 
 def with_more_epochs(config: Config, words: Sequence[str], run: str) -> Config:
@@ -66,7 +66,7 @@ def lengthen(run_dir: Path, words: Sequence[str], imports: Sequence[str] = ()) -
                 tag, why = _depends_on_length(before)
                 begun = [each | {"params": each["params"] | {KEY: str(config.train.epochs)}}
                          for each in beginnings(run_dir)]
-                write_json(folder.path / FILE, {"run": run_dir.name, "epochs": before.train.epochs, "differs": tag,
+                write_json(folder.path / HANDED_ON, {"run": run_dir.name, "epochs": before.train.epochs, "differs": tag,
                                                 "begun": begun})
                 keep_needs(folder.path, imports)
                 _copy(run_dir, folder.path)
@@ -100,7 +100,7 @@ def _refuse_without_a_future(run_dir: Path, config: Config) -> None:
 
 def lengthened_tags(run_dir: Path) -> dict[str, str]:
     """`continues`, the run that this one goes on from; `lengthened`, which sets it apart from unbroken ones."""
-    value = read_json(run_dir / FILE)
+    value = read_json(run_dir / HANDED_ON)
     if not value:
         return {}
     tags = {"continues": value.get("run"), "lengthened": value.get("differs")}
