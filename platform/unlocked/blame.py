@@ -62,8 +62,9 @@ def refuse_users_fault(error: BaseException) -> None:
 
 
 @contextlib.contextmanager
-def knowing_of_ctrl_c() -> Iterator[list[int]]:
-    """Notes the signals that arrive meanwhile: a user's code may raise KeyboardInterrupt by itself."""
+def knowing_of_ctrl_c() -> Iterator[Callable[[BaseException], bool]]:
+    """Gives a function that tells whether an exception is a Ctrl-C of this time: a user's code may raise
+    KeyboardInterrupt by itself."""
     noted: list[int] = []
     before = signal.getsignal(signal.SIGINT)
 
@@ -72,12 +73,15 @@ def knowing_of_ctrl_c() -> Iterator[list[int]]:
         assert callable(before)
         before(number, frame)
 
+    def is_ctrl_c(error: BaseException) -> bool:
+        return bool(noted) and isinstance(error, KeyboardInterrupt)
+
     if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield noted
+        yield is_ctrl_c
         return
     signal.signal(signal.SIGINT, note)
     try:
-        yield noted
+        yield is_ctrl_c
     finally:
         if signal.getsignal(signal.SIGINT) is note:
             signal.signal(signal.SIGINT, before)

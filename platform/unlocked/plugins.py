@@ -127,10 +127,10 @@ def _import_file(path: Path, source: str) -> str:
 
 def _import(name: str, source: str) -> ModuleType:
     try:
-        with knowing_of_ctrl_c() as interrupts:
+        with knowing_of_ctrl_c() as is_ctrl_c:
             return importlib.import_module(name)
-    except KeyboardInterrupt:
-        if interrupts:
+    except KeyboardInterrupt as error:
+        if is_ctrl_c(error):
             raise
         raise ConfigError(f"{source}: raises KeyboardInterrupt when it is imported") from None
     except SystemExit as error:

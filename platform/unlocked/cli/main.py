@@ -78,10 +78,10 @@ def _command(argv: Sequence[str] | None, started: float) -> int:
 def _call(arguments: argparse.Namespace) -> int:
     """The command; a mistake in a user's own code ends it in one line, one of ours in its traceback."""
     try:
-        with knowing_of_ctrl_c() as interrupts:
+        with knowing_of_ctrl_c() as is_ctrl_c:
             return arguments.command(arguments)
     except BaseException as error:
-        if not (interrupts and isinstance(error, KeyboardInterrupt)):
+        if not is_ctrl_c(error):
             refuse_users_fault(error)
         raise
 

@@ -105,12 +105,12 @@ def _reader(name: str, options: dict[str, Any]) -> Callable[..., RawData]:
 def _called(name: str, read: Callable[..., RawData], source: Source, options: dict[str, Any]) -> RawData:
     """What a data function returns; whatever it raises is told with the line that raised it."""
     try:
-        with knowing_of_ctrl_c() as interrupts:
+        with knowing_of_ctrl_c() as is_ctrl_c:
             raw = read(source, **options)
     except UnlockedError:
         raise
     except BaseException as error:
-        if interrupts and isinstance(error, KeyboardInterrupt):
+        if is_ctrl_c(error):
             raise
         at = place(error, read)
         raise wrong(name, f"its function {named(read)} failed{f' at {at}' if at else ''}: {said(error)}") from error

@@ -348,12 +348,12 @@ def _size(model: nn.Module) -> int:
 
 def _build(config: Config, data: DataSet) -> list[nn.Module]:
     try:
-        with knowing_of_ctrl_c() as interrupts:
+        with knowing_of_ctrl_c() as is_ctrl_c:
             return build_blocks(config, data.example)
     except UnlockedError:
         raise
     except BaseException as error:  # a user's model may raise anything
-        if interrupts and isinstance(error, KeyboardInterrupt):
+        if is_ctrl_c(error):
             raise
         why, at = reason(error), place(error)
         if at is not None and not why.startswith("model."):
@@ -363,8 +363,8 @@ def _build(config: Config, data: DataSet) -> list[nn.Module]:
 
 def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[tuple[int, ...]]:
     try:
-        weights = [weights_of(block) for block in blocks]
-        with knowing_of_ctrl_c() as interrupts:
+        with knowing_of_ctrl_c() as is_ctrl_c:
+            weights = [weights_of(block) for block in blocks]
             shapes = output_shapes(blocks, data.in_shape, data.example)
         for i, (block, before) in enumerate(zip(blocks, weights, strict=True)):
             refuse_added(i, block, before)
@@ -372,7 +372,7 @@ def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[
     except UnlockedError:
         raise
     except BaseException as error:
-        if interrupts and isinstance(error, KeyboardInterrupt):
+        if is_ctrl_c(error):
             raise
         at = place(error)
         raise ConfigError(f"model.name: {config.model['name']} cannot run on examples of shape {data.in_shape} of "

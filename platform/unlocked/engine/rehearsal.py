@@ -110,14 +110,14 @@ def _failure(config: Config, chain: Chain, part: Part, device: torch.device, row
             inputs.append(h.detach().clone())
             weights = weights_of(block)
             try:
-                with knowing_of_ctrl_c() as interrupts:
+                with knowing_of_ctrl_c() as is_ctrl_c:
                     out = _run(block, h, batch)
                     if isinstance(out, Tensor) and hasattr(block, "local_loss"):
                         local.append(block.local_loss(out, batch))  # type: ignore[operator]
                 changed = [what for (what, x), version in zip(held.items(), versions, strict=True)
                            if x._version != version] or (["its input"] if _differ(inputs[-1], h) else [])
             except BaseException as error:  # a user's code raises whatever it likes
-                if interrupts and isinstance(error, KeyboardInterrupt):
+                if is_ctrl_c(error):
                     raise
                 return f"{_name(i, block)} cannot take: {reason(error)}"
             finally:
