@@ -32,10 +32,11 @@ class Lab:
     def data(self, shape=(1, 8, 8), n=48, classes=5, seed=0) -> DataSet:
         """Noise with random labels: enough for anything that must hold exactly."""
         generator = torch.Generator().manual_seed(seed)
-        train, test = (Split(torch.randn(n, *shape, generator=generator),
-                             torch.randint(classes, (n,), generator=generator)) for _ in range(2))
-        return DataSet("made", "classification", shape, classes, [str(c) for c in range(classes)],
-                       train, None, test)
+        train, test = (
+            Split(torch.randn(n, *shape, generator=generator), torch.randint(classes, (n,), generator=generator))
+            for _ in range(2)
+        )
+        return DataSet("made", "classification", shape, classes, [str(c) for c in range(classes)], train, None, test)
 
     def stream(self, length=4, vocabulary=7, n=24, stretch=None, seed=0) -> DataSet:
         """Random tokens in windows that go on in each other."""
@@ -46,8 +47,19 @@ class Lab:
             return Split(ids[:-1].view(n, length), ids[1:].view(n, length))
 
         names = [str(i) for i in range(vocabulary)]
-        return DataSet("made", "language_modelling", (length,), vocabulary, names, split(), None, split(),
-                       symbols=names, ordered=True, stretch=stretch)
+        return DataSet(
+            "made",
+            "language_modelling",
+            (length,),
+            vocabulary,
+            names,
+            split(),
+            None,
+            split(),
+            symbols=names,
+            ordered=True,
+            stretch=stretch,
+        )
 
     def sentences(self, length=5, vocabulary=7, n=18, classes=5, seed=0) -> DataSet:
         """Random tokens, each row as long as it happens to be, with random labels."""
@@ -59,8 +71,17 @@ class Lab:
             return Split(ids * (torch.arange(length) < long), torch.randint(classes, (n,), generator=generator))
 
         names = [str(i) for i in range(max(vocabulary, classes))]
-        return DataSet("made", "classification", (length,), classes, names[:classes], split(), None, split(),
-                       symbols=names[:vocabulary])
+        return DataSet(
+            "made",
+            "classification",
+            (length,),
+            classes,
+            names[:classes],
+            split(),
+            None,
+            split(),
+            symbols=names[:vocabulary],
+        )
 
     def pairs(self, source=5, target=4, vocabulary=9, classes=8, n=18, seed=0) -> DataSet:
         """Random sequences of random lengths with random translations."""
@@ -74,12 +95,15 @@ class Lab:
 
         train, test = (Split(tokens(source, vocabulary), tokens(target, classes)) for _ in range(2))
         names = [str(c) for c in range(max(vocabulary, classes))]
-        return DataSet("pairs", "translation", (source,), classes, names[:classes], train, None, test,
-                       symbols=names[:vocabulary])
+        return DataSet(
+            "pairs", "translation", (source,), classes, names[:classes], train, None, test, symbols=names[:vocabulary]
+        )
 
     def config(self, **tree):
-        merged = {key: {**BASE.get(key, {}), **value} if isinstance(value, dict) else value
-                  for key, value in {**BASE, **tree}.items()}
+        merged = {
+            key: {**BASE.get(key, {}), **value} if isinstance(value, dict) else value
+            for key, value in {**BASE, **tree}.items()
+        }
         return from_tree(merged)
 
     def plan(self, data=None, /, **tree):

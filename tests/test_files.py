@@ -41,6 +41,8 @@ def test_a_full_disk_is_one_line_that_names_the_file_and_the_way_on(tmp_path: Pa
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RunFailed) as failure, one_line_when_full(tmp_path):
         write_whole(tmp_path / "summary.json", "{}")
-    assert str(failure.value) == (f"{tmp_path / 'summary.json'}: cannot be written: No space left on device; "
-                                  f"go on with: unlocked train --resume {tmp_path}")
+    assert str(failure.value) == (
+        f"{tmp_path / 'summary.json'}: cannot be written: No space left on device; "
+        f"go on with: unlocked train --resume {tmp_path}"
+    )
     assert list(tmp_path.iterdir()) == []

@@ -7,10 +7,30 @@ from unlocked.metrics import heading, higher_is_better, is_known, is_share
 from unlocked.studies.study import directions_of
 from unlocked.tasks import TASKS, Task
 
-LOWER = ["test/loss", "val/bits", "test/perplexity", "best/val_mse", "val/rmse", "test/mae", "train/loss",
-         "sg/loss/module_0", "time/wait_fraction", "time/wait_ms/module_1", "test/my_loss"]
-HIGHER = ["test/accuracy", "best/val_accuracy", "test/r2", "test/bleu", "test/exact", "test/pairs",
-          "time/steps_per_second", "align/module_0", "test/whatever"]
+LOWER = [
+    "test/loss",
+    "val/bits",
+    "test/perplexity",
+    "best/val_mse",
+    "val/rmse",
+    "test/mae",
+    "train/loss",
+    "sg/loss/module_0",
+    "time/wait_fraction",
+    "time/wait_ms/module_1",
+    "test/my_loss",
+]
+HIGHER = [
+    "test/accuracy",
+    "best/val_accuracy",
+    "test/r2",
+    "test/bleu",
+    "test/exact",
+    "test/pairs",
+    "time/steps_per_second",
+    "align/module_0",
+    "test/whatever",
+]
 
 
 @pytest.mark.parametrize("metric", LOWER + HIGHER)
@@ -36,9 +56,18 @@ def test_a_task_of_ones_own_says_how_its_metric_is_better():
     assert not higher_is_better("best/val_regret")
 
 
-@pytest.mark.parametrize(("metric", "direction"), [
-    ("val/loss", "minimize"), ("test/bits", "minimize"), ("val/mse", "minimize"), ("time/wait_fraction", "minimize"),
-    ("val/accuracy", "maximize"), ("test/r2", "maximize"), ("time/steps_per_second", "maximize")])
+@pytest.mark.parametrize(
+    ("metric", "direction"),
+    [
+        ("val/loss", "minimize"),
+        ("test/bits", "minimize"),
+        ("val/mse", "minimize"),
+        ("time/wait_fraction", "minimize"),
+        ("val/accuracy", "maximize"),
+        ("test/r2", "maximize"),
+        ("time/steps_per_second", "maximize"),
+    ],
+)
 def test_a_study_takes_its_direction_from_the_metric(metric, direction):
     assert directions_of(load_config("quickstart", [f"sweep.metric={metric}"])) == [direction]
 

@@ -9,10 +9,17 @@ from unlocked import network
 from unlocked.network import LOOPBACK, spare_loopback
 
 
-@pytest.mark.parametrize(("given", "kept"), [
-    ({}, []), ({"no_proxy": "a.example, b.example"}, ["a.example", "b.example"]), ({"NO_PROXY": ".a"}, [".a"]),
-    ({"no_proxy": "a.example", "NO_PROXY": "b.example"}, ["a.example"]), ({"no_proxy": "::1"}, []),
-    ({"no_proxy": "*"}, ["*"])])
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, []),
+        ({"no_proxy": "a.example, b.example"}, ["a.example", "b.example"]),
+        ({"NO_PROXY": ".a"}, [".a"]),
+        ({"no_proxy": "a.example", "NO_PROXY": "b.example"}, ["a.example"]),
+        ({"no_proxy": "::1"}, []),
+        ({"no_proxy": "*"}, ["*"]),
+    ],
+)
 def test_loopback_needs_no_proxy_and_what_the_user_exempts_stays_exempt(given, kept):
     environment = dict(given)
     spare_loopback(environment)

@@ -33,15 +33,20 @@ def imports(path: Path) -> set[str]:
 
 
 def importers(folder: Path, *packages: str) -> list[str]:
-    lines = {f"{path.relative_to(ROOT)}: {name}" for path in folder.rglob("*.py") for name in imports(path)
-             if any(name == package or name.startswith(f"{package}.") for package in packages)}
+    lines = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in folder.rglob("*.py")
+        for name in imports(path)
+        if any(name == package or name.startswith(f"{package}.") for package in packages)
+    }
     return sorted(lines)
 
 
 def python(*arguments: str, cwd: Path = ROOT) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True,
-                          text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -107,8 +112,10 @@ def test_only_the_engine_and_what_stands_above_it_import_ray_and_mlflow(room):
 
 
 def test_schemes_import_without_ray_being_loaded():
-    loaded = python("-c", "import sys, unlocked.schemes, unlocked_models; "
-                          "print(sorted({'ray', 'mlflow', 'optuna'} & set(sys.modules)))")
+    loaded = python(
+        "-c",
+        "import sys, unlocked.schemes, unlocked_models; print(sorted({'ray', 'mlflow', 'optuna'} & set(sys.modules)))",
+    )
     assert loaded == "[]"
 
 

@@ -50,15 +50,21 @@ def test_an_installed_module_has_no_folder_of_its_own():
     assert folder_of("torch.nn") is None
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("import sys\nsys.exit(3)", "ends the process when it is imported (exit code 3); put what it does as a program "
-                                "under if __name__ == '__main__'"),
-    ("raise KeyboardInterrupt", "raises KeyboardInterrupt when it is imported"),
-    ("raise GeneratorExit", "GeneratorExit"),
-    ("def f(:", "SyntaxError"),
-    ("1 / 0", "ZeroDivisionError: division by zero"),
-    ("import no_such_thing", "ModuleNotFoundError: No module named 'no_such_thing'"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "import sys\nsys.exit(3)",
+            "ends the process when it is imported (exit code 3); put what it does as a program "
+            "under if __name__ == '__main__'",
+        ),
+        ("raise KeyboardInterrupt", "raises KeyboardInterrupt when it is imported"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("def f(:", "SyntaxError"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import no_such_thing", "ModuleNotFoundError: No module named 'no_such_thing'"),
+    ],
+)
 def test_whatever_a_module_raises_is_one_line(write, text, said):
     file = write("mine_broken", text)
     with pytest.raises(ConfigError) as refused:
@@ -75,10 +81,16 @@ def test_ctrl_c_while_a_module_is_imported_is_ctrl_c(write):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.parametrize(("word", "said"), [
-    ("nowhere.py", "no such file"), ("a/b", "no such file"), ("", "is neither a module's name nor a file"),
-    ("..up", "is neither"), ("two words", "is neither"),
-])
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("nowhere.py", "no such file"),
+        ("a/b", "no such file"),
+        ("", "is neither a module's name nor a file"),
+        ("..up", "is neither"),
+        ("two words", "is neither"),
+    ],
+)
 def test_what_names_no_module_is_one_line(word, said):
     with pytest.raises(ConfigError, match=said):
         import_modules([word])

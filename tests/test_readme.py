@@ -32,8 +32,10 @@ def test_each_example_is_under_thirty_lines(name):
     assert len(EXAMPLES[name].strip().splitlines()) < 30
 
 
-@pytest.mark.parametrize(("name", "override"), [("my_model", "model.name=my_net"), ("my_data", "data.name=rings"),
-                                                ("my_scheme", "scheme.name=drtp")])
+@pytest.mark.parametrize(
+    ("name", "override"),
+    [("my_model", "model.name=my_net"), ("my_data", "data.name=rings"), ("my_scheme", "scheme.name=drtp")],
+)
 def test_each_example_trains_by_the_command_beside_it(example, name, override, capsys):
     assert f"--import {name} {override}" in README
     assert main([*TRAIN, "--import", example(name), override]) == 0

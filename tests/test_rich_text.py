@@ -26,8 +26,9 @@ def test_headings_cells_titles_and_captions_are_shown_as_they_are_on_any_console
     console = Console(file=io.StringIO(), width=300)
     console.print(table)
     shown = console.file.getvalue()
-    assert [place for place in ("heading", "title", "caption", "column", "cell") if f"{place} {words}" not in shown
-            ] == []
+    assert [
+        place for place in ("heading", "title", "caption", "column", "cell") if f"{place} {words}" not in shown
+    ] == []
 
 
 @pytest.mark.parametrize("words", ODD)
@@ -48,5 +49,9 @@ def test_the_command_of_a_job_may_hold_brackets(capsys):
 def test_every_table_and_console_of_the_platform_is_one_that_shows_text_as_it_is():
     source = Path(unlocked.__file__).parent
     other = re.compile(r"\bConsole\(|(?<!Plain)\bTable\(|import Table|import escape|markup=|\[bold\]")
-    assert [f"{path.name}: {match[0]}" for path in source.rglob("*.py") if path.name != "rich_text.py"
-            for match in other.finditer(path.read_text())] == []
+    assert [
+        f"{path.name}: {match[0]}"
+        for path in source.rglob("*.py")
+        if path.name != "rich_text.py"
+        for match in other.finditer(path.read_text())
+    ] == []

@@ -79,6 +79,7 @@ def test_a_process_of_ours_does_not_look_in_the_working_directory(tmp_path, monk
 
 def test_the_module_as_a_command_leaves_the_working_directory_out(tmp_path):
     (tmp_path / "argparse.py").write_text("raise SystemExit('mine')")
-    done = subprocess.run([sys.executable, "-m", "unlocked", "--version"], cwd=tmp_path, check=False, text=True,
-                          capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "unlocked", "--version"], cwd=tmp_path, check=False, text=True, capture_output=True
+    )
     assert done.stdout.startswith("unlocked ")

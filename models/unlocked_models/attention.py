@@ -41,14 +41,23 @@ class MultiHeadAttention(Stepping):
 
     feedback_point = True  # of direct feedback alignment at layer granularity
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0, causal: bool = False, rotary: bool = False,
-                 cross: bool = False):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        dropout: float = 0.0,
+        causal: bool = False,
+        rotary: bool = False,
+        cross: bool = False,
+    ):
         super().__init__()
         if width % heads:
             raise ValueError(f"model.heads: {heads} do not divide a width of {width}")
         if rotary and width // heads % 2:
-            raise ValueError(f"model.heads: {heads} leave each an odd width of {width // heads}; rotary positions turn "
-                             f"pairs of features")
+            raise ValueError(
+                f"model.heads: {heads} leave each an odd width of {width // heads}; rotary positions turn "
+                f"pairs of features"
+            )
         self.heads, self.dropout, self.causal, self.rotary, self.cross = heads, dropout, causal, rotary, cross
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -95,8 +104,10 @@ class MultiHeadAttention(Stepping):
         if self.kept is not None and self.kept.tensors:
             return q, self.kept.tensors["k"], self.kept.tensors["v"]
         assert memory is not None
-        k, v = (self._split(part) for part in
-                functional.linear(memory, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, -1))
+        k, v = (
+            self._split(part)
+            for part in functional.linear(memory, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, -1)
+        )
         if self.kept is not None:
             self.kept.tensors = {"k": k, "v": v}
         return q, k, v
@@ -131,8 +142,14 @@ class FeedForward(nn.Sequential):
     """Two linear layers at every position, with a nonlinearity between (Vaswani et al. 2017, eq. 2)."""
 
     def __init__(self, width: int, inner: int, activation: str = "relu", dropout: float = 0.0):
-        super().__init__(*sequence(nn.Linear(width, inner), activation_of(activation),
-                                   nn.Dropout(dropout) if dropout else None, nn.Linear(inner, width)))
+        super().__init__(
+            *sequence(
+                nn.Linear(width, inner),
+                activation_of(activation),
+                nn.Dropout(dropout) if dropout else None,
+                nn.Linear(inner, width),
+            )
+        )
 
 
 class Residual(nn.Module):
@@ -168,8 +185,18 @@ class TransformerLayer(nn.Module):
         cross: a second attention, over a memory.
     """
 
-    def __init__(self, width: int, heads: int, inner: int, norm: str = "pre", activation: str = "relu",
-                 dropout: float = 0.0, causal: bool = False, rotary: bool = False, cross: bool = False):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        inner: int,
+        norm: str = "pre",
+        activation: str = "relu",
+        dropout: float = 0.0,
+        causal: bool = False,
+        rotary: bool = False,
+        cross: bool = False,
+    ):
         super().__init__()
         self.attention = Residual(MultiHeadAttention(width, heads, dropout, causal, rotary), width, norm, dropout)
         over = MultiHeadAttention(width, heads, dropout, cross=True) if cross else None
@@ -189,8 +216,9 @@ class TransformerLayer(nn.Module):
         assert isinstance(inner, FeedForward)
         return [self.feedforward] if granularity == "macro" else [self.attention, inner[-2], self.feedforward]
 
-    def forward(self, h: Tensor, there: Tensor | None = None, memory: Tensor | None = None,
-                memory_there: Tensor | None = None) -> Tensor:
+    def forward(
+        self, h: Tensor, there: Tensor | None = None, memory: Tensor | None = None, memory_there: Tensor | None = None
+    ) -> Tensor:
         """`there (batch, positions)` and `memory_there (batch, keys)`: what is no padding; None: everything."""
         h = self.attention(h, there)
         if self.cross is not None:

@@ -119,7 +119,7 @@ def encode(blocks: list[nn.Module], batch: Batch) -> Tensor:
     at = code_block(blocks)
     assert at is not None
     assert batch.x is not None
-    block, h = blocks[at], Chain(blocks[:at + 1])(batch.x, batch)
+    block, h = blocks[at], Chain(blocks[: at + 1])(batch.x, batch)
     return block.code_of(h) if isinstance(block, Posterior) else h
 
 
@@ -129,7 +129,7 @@ def decode(blocks: list[nn.Module], code: Tensor, batch: Batch) -> Tensor:
     assert at is not None
     block = blocks[at]
     h = block.output_of(code) if isinstance(block, Posterior) else code
-    return Chain(blocks[at + 1:])(h, batch)
+    return Chain(blocks[at + 1 :])(h, batch)
 
 
 class Posterior(nn.Module, ABC):
@@ -234,8 +234,10 @@ def sparsity_penalties(kind: str, weight: float, target: float, code_activation:
     if not 0 < target < 1:
         raise ValueError(f"model.sparsity_target: {target!r} is outside (0, 1)")
     if code_activation != "sigmoid":
-        raise ValueError(f"model.sparsity: kl compares mean activations in (0, 1), so model.code_activation must be "
-                         f"sigmoid, not {code_activation}")
+        raise ValueError(
+            f"model.sparsity: kl compares mean activations in (0, 1), so model.code_activation must be "
+            f"sigmoid, not {code_activation}"
+        )
     return [lambda h: weight * bernoulli_divergence(target, h.flatten(1).mean(0)).sum()]
 
 
@@ -251,8 +253,10 @@ class Contraction:
 
     def __init__(self, weight: float, linear: nn.Linear, phi: str):
         if phi not in SLOPES:
-            raise ValueError(f"model.contractive: the slope of {phi} does not follow from its output; choose one of "
-                             f"{', '.join(sorted(SLOPES))}")
+            raise ValueError(
+                f"model.contractive: the slope of {phi} does not follow from its output; choose one of "
+                f"{', '.join(sorted(SLOPES))}"
+            )
         self.weight, self.linear, self.slope = weight, linear, SLOPES[phi]
 
     def __call__(self, h: Tensor) -> Tensor:

@@ -79,8 +79,9 @@ class SparseCoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            return sparse_codes(x.flatten(1), self.dictionary.columns(), self.penalty, self.iterations,
-                                self.accelerated)
+            return sparse_codes(
+                x.flatten(1), self.dictionary.columns(), self.penalty, self.iterations, self.accelerated
+            )
 
     def local_loss(self, h: Tensor, batch: Batch) -> Tensor:
         """Twice the objective, a mean over examples: its first term is the task's loss, its second moves no column."""

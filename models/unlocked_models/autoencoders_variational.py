@@ -137,8 +137,16 @@ class BesideLabel(nn.Module):
         return self.after(torch.cat([h, F.one_hot(batch.y, self.classes).to(h.dtype)], 1))
 
 
-def _variational(in_shape: tuple[int, ...], hidden: list[int], code: int, activation: str, beta: float, warmup: int,
-                 output: str, classes: int | None) -> list[nn.Module]:
+def _variational(
+    in_shape: tuple[int, ...],
+    hidden: list[int],
+    code: int,
+    activation: str,
+    beta: float,
+    warmup: int,
+    output: str,
+    classes: int | None,
+) -> list[nn.Module]:
     checks.sizes("hidden", hidden, least_many=1)
     checks.whole("code", code)
     checks.not_negative("beta", beta)
@@ -153,5 +161,9 @@ def _variational(in_shape: tuple[int, ...], hidden: list[int], code: int, activa
     widths = list(pairwise(hidden))
     encoder = [layer(size, hidden[0], nn.Flatten()), *(layer(a, b) for a, b in widths)]
     decoder = [layer(code, hidden[-1], Sample()), *(layer(b, a) for a, b in reversed(widths))]
-    return [*encoder, Gaussian(hidden[-1], code, beta, warmup), *decoder,
-            Layer([nn.Linear(hidden[0], size), *output_layers(output, in_shape)])]
+    return [
+        *encoder,
+        Gaussian(hidden[-1], code, beta, warmup),
+        *decoder,
+        Layer([nn.Linear(hidden[0], size), *output_layers(output, in_shape)]),
+    ]

@@ -87,8 +87,9 @@ class Example:
         return Batch(x, y, lengths=lengths)
 
 
-def build(name: str, in_shape: tuple[int, ...], n_outputs: int, *, example: Example | None = None,
-          **options: Any) -> list[nn.Module]:
+def build(
+    name: str, in_shape: tuple[int, ...], n_outputs: int, *, example: Example | None = None, **options: Any
+) -> list[nn.Module]:
     """The blocks of the registered model `name`, freshly initialised from torch's global generator.
 
     What a model asks of the data beside shapes (`registry.GIVEN`) is taken from `example`.
@@ -159,8 +160,12 @@ class Chain(nn.Sequential):
         self._with_batch = [takes_batch(block) for block in self]
         self._any_with_batch = any(self._with_batch)
 
-    def forward(self, h: Tensor, batch: Batch | None = None,  # type: ignore[override]
-                after: Callable[[int, Tensor], Tensor] | None = None) -> Tensor:
+    def forward(
+        self,
+        h: Tensor,
+        batch: Batch | None = None,  # type: ignore[override]
+        after: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """Output of the last block. `after(i, h)` sees the output of block i and gives what passes on."""
         if after is None and not self._any_with_batch:  # most models, once per training step
             for block in self._modules.values():
@@ -182,7 +187,7 @@ class Chain(nn.Sequential):
 
     def train(self, mode: bool = True) -> Chain:
         super().train(mode)
-        for block in list(self)[:self._frozen]:
+        for block in list(self)[: self._frozen]:
             block.eval()
         return self
 
@@ -194,8 +199,9 @@ class Chain(nn.Sequential):
         return any(hasattr(block, "local_loss") for block in self)
 
 
-def output_shapes(blocks: Iterable[nn.Module], in_shape: tuple[int, ...],
-                  example: Example | None = None) -> list[tuple[int, ...]]:
+def output_shapes(
+    blocks: Iterable[nn.Module], in_shape: tuple[int, ...], example: Example | None = None
+) -> list[tuple[int, ...]]:
     """Shape of each block's output for one example, without the batch axis; runs on a copy-free dry pass.
 
     The pass takes two examples of zeros, in evaluation mode (running statistics stay as they are), without
@@ -213,12 +219,15 @@ def _refuse_other_than_h(i: int, block: nn.Module, given: Any) -> None:
     if not isinstance(given, Tensor):
         raise TypeError(f"{name} gives a {type(given).__name__}; one tensor passes from a block to the next")
     if not given.dim() or len(given) != 2:
-        raise TypeError(f"{name} gives a tensor of shape {tuple(given.shape)} for two examples; its first axis has to "
-                        f"be that of the examples")
+        raise TypeError(
+            f"{name} gives a tensor of shape {tuple(given.shape)} for two examples; its first axis has to "
+            f"be that of the examples"
+        )
 
 
-def dry_run(blocks: Iterable[nn.Module], example: Example,
-            visit: Callable[[nn.Module, Callable[[], Tensor]], object]) -> None:
+def dry_run(
+    blocks: Iterable[nn.Module], example: Example, visit: Callable[[nn.Module, Callable[[], Tensor]], object]
+) -> None:
     """Two examples of zeros through the blocks in evaluation mode, as they are left behind.
 
     `visit(block, run)` calls `run()` once, which gives the block's output.

@@ -76,8 +76,7 @@ def image(model: str, in_shape: tuple[int, ...], least: int) -> tuple[int, int, 
     channels, height, width = in_shape
     if min(height, width) < least:
         raise ValueError(
-            f"model.name: {model} takes images of at least {least} x {least} pixels, "
-            f"the data has {height} x {width}"
+            f"model.name: {model} takes images of at least {least} x {least} pixels, the data has {height} x {width}"
         )
     return channels, height, width
 
@@ -85,5 +84,6 @@ def image(model: str, in_shape: tuple[int, ...], least: int) -> tuple[int, int, 
 def halvings(key: str, layers: int, height: int, width: int, remedy: str = "give fewer layers") -> None:
     """Each of as many layers halves an image, and leaves a pixel."""
     if min(height, width) < 2**layers:
-        raise ValueError(f"model.{key}: {layers} layers halve the image {layers} times, the data has {height} x "
-                         f"{width}; {remedy}")
+        raise ValueError(
+            f"model.{key}: {layers} layers halve the image {layers} times, the data has {height} x {width}; {remedy}"
+        )

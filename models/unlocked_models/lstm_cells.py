@@ -24,8 +24,15 @@ class GatedLayer(nn.Module):
     it reads one way, from a state `(h, c)` to the last one, each `(1, batch, width)` as torch has them.
     """
 
-    def __init__(self, n_in: int, width: int, peephole: bool, coupled: bool, bidirectional: bool = False,
-                 batch_first: bool = True):
+    def __init__(
+        self,
+        n_in: int,
+        width: int,
+        peephole: bool,
+        coupled: bool,
+        bidirectional: bool = False,
+        batch_first: bool = True,
+    ):
         super().__init__()
         assert batch_first
         self.hidden_size = width

@@ -65,8 +65,22 @@ def rnn(
     4
     """
     checks.pick({"tanh": 0, "relu": 0}, "activation", activation)
-    return _stack("rnn", partial(nn.RNN, nonlinearity=activation), in_shape, n_outputs, hidden, bidirectional, dropout,
-                  pool, padded, embedding, carry, vocabulary, out_positions, has_lengths)
+    return _stack(
+        "rnn",
+        partial(nn.RNN, nonlinearity=activation),
+        in_shape,
+        n_outputs,
+        hidden,
+        bidirectional,
+        dropout,
+        pool,
+        padded,
+        embedding,
+        carry,
+        vocabulary,
+        out_positions,
+        has_lengths,
+    )
 
 
 @register_model("lstm", family="recurrent")
@@ -97,17 +111,33 @@ def lstm(
     cell: Callable[..., nn.Module] = nn.LSTM
     if peephole or coupled:
         if bidirectional and (padded or vocabulary or has_lengths):
-            raise ValueError("model.bidirectional: cells with peephole or coupled gates read backwards over sequences "
-                             "of one length only, without padding")
+            raise ValueError(
+                "model.bidirectional: cells with peephole or coupled gates read backwards over sequences "
+                "of one length only, without padding"
+            )
         cell = partial(GatedLayer, peephole=peephole, coupled=coupled)
-    blocks = _stack("lstm", cell, in_shape, n_outputs, hidden, bidirectional, dropout, pool, padded, embedding, carry,
-                    vocabulary, out_positions, has_lengths)
+    blocks = _stack(
+        "lstm",
+        cell,
+        in_shape,
+        n_outputs,
+        hidden,
+        bidirectional,
+        dropout,
+        pool,
+        padded,
+        embedding,
+        carry,
+        vocabulary,
+        out_positions,
+        has_lengths,
+    )
     with torch.no_grad():
         for block in blocks:
             for name, p in block.named_parameters():
                 if ".bias" in name and ".cell." in f".{name}" and not coupled:  # gates i, f, g, o
                     width = len(p) // 4
-                    p[width:2 * width] = 0.0 if ".bias_hh_" in name else forget_bias  # torch's two biases add up
+                    p[width : 2 * width] = 0.0 if ".bias_hh_" in name else forget_bias  # torch's two biases add up
     return blocks
 
 
@@ -127,8 +157,22 @@ def gru(
     has_lengths: bool | None = None,
 ) -> list[nn.Module]:
     """Gated recurrent unit (Cho et al. 2014). Shapes: as `rnn`. Options: as `rnn`, without activation."""
-    return _stack("gru", nn.GRU, in_shape, n_outputs, hidden, bidirectional, dropout, pool, padded, embedding, carry,
-                  vocabulary, out_positions, has_lengths)
+    return _stack(
+        "gru",
+        nn.GRU,
+        in_shape,
+        n_outputs,
+        hidden,
+        bidirectional,
+        dropout,
+        pool,
+        padded,
+        embedding,
+        carry,
+        vocabulary,
+        out_positions,
+        has_lengths,
+    )
 
 
 def run_from(cell: nn.Module, inputs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -142,8 +186,15 @@ def run_from(cell: nn.Module, inputs: Tensor, state: State) -> tuple[Tensor, Sta
 class Layer(Stepping):
     """One recurrent layer: `(batch, positions, features)` to the sequence of its states, from a zero state."""
 
-    def __init__(self, cell: Callable[..., nn.Module], n_in: int, width: int, bidirectional: bool, dropout: float,
-                 read: Reader | None):
+    def __init__(
+        self,
+        cell: Callable[..., nn.Module],
+        n_in: int,
+        width: int,
+        bidirectional: bool,
+        dropout: float,
+        read: Reader | None,
+    ):
         super().__init__()
         self.read = read  # of the first layer
         self.width = width
@@ -189,7 +240,7 @@ class CarryingLayer(Layer):
     def forward(self, h: Tensor) -> Tensor:
         if self.kept is not None:  # a text of its own, not the stream
             return super().forward(h)
-        parts = () if self.carried is None else self.carried[:len(h)].split(self.width, -1)
+        parts = () if self.carried is None else self.carried[: len(h)].split(self.width, -1)
         out, last = run_from(self.cell, self._sequence(h), dict(zip("hc", parts, strict=False)))
         self.carried = torch.cat(list(last.values()), -1)
         return self._dropped(out)
@@ -206,9 +257,22 @@ class Ends(nn.Module):
         return torch.cat([Pool("last")(forward, there), backward[:, 0]], -1)
 
 
-def _stack(name: str, cell: Callable[..., nn.Module], in_shape: tuple[int, ...], n_outputs: int, hidden: list[int],
-           bidirectional: bool, dropout: float, pool: str, padded: bool, embedding: int, carry: bool,
-           vocabulary: int | None, out_positions: int | None, has_lengths: bool | None) -> list[nn.Module]:
+def _stack(
+    name: str,
+    cell: Callable[..., nn.Module],
+    in_shape: tuple[int, ...],
+    n_outputs: int,
+    hidden: list[int],
+    bidirectional: bool,
+    dropout: float,
+    pool: str,
+    padded: bool,
+    embedding: int,
+    carry: bool,
+    vocabulary: int | None,
+    out_positions: int | None,
+    has_lengths: bool | None,
+) -> list[nn.Module]:
     checks.outputs(name, n_outputs)
     checks.sizes("hidden", hidden, least_many=1)
     checks.fraction("dropout", dropout)
@@ -219,14 +283,17 @@ def _stack(name: str, cell: Callable[..., nn.Module], in_shape: tuple[int, ...],
         if bidirectional:
             raise ValueError("model.bidirectional: layers that read backwards see what they are to predict")
         if padded:
-            raise ValueError("model.padded: where every position has an output, padding needs no care: no target is "
-                             "there, and nothing behind it is read before it")
+            raise ValueError(
+                "model.padded: where every position has an output, padding needs no care: no target is "
+                "there, and nothing behind it is read before it"
+            )
         pooling = None
     elif bidirectional and pool == "last":
         pooling = Ends()
     if carry and not many:
-        raise ValueError("model.carry: windows go on in each other where every position has a target, as in language "
-                         "modelling")
+        raise ValueError(
+            "model.carry: windows go on in each other where every position has a target, as in language modelling"
+        )
     padded = not many and (vocabulary is not None or is_padded(padded, has_lengths))
     kind = PaddedLayer if padded and bidirectional else CarryingLayer if carry else Layer
     blocks: list[nn.Module] = []

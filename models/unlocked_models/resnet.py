@@ -77,9 +77,7 @@ def resnet_small(
     stages: tuple[int, ...] = ((depth - 2) // 6,) * 3 if cifar else STAGES[depth]
     maps: tuple[int, ...] = CIFAR_CHANNELS if cifar else CHANNELS
     n_stem = scaled(maps[0], width)
-    stem = sequence(
-        _conv(channels, n_stem, 3, 1, norm), image_norm(norm, n_stem), activation_layer(activation)
-    )
+    stem = sequence(_conv(channels, n_stem, 3, 1, norm), image_norm(norm, n_stem), activation_layer(activation))
     skip = ZeroPadded if cifar else Projection
     return _chain(stem, stages, maps, n_outputs, width, activation, norm, init, skip)
 

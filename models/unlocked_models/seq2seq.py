@@ -78,8 +78,9 @@ def seq2seq(
     if not 0 <= teacher_forcing <= 1:
         raise ValueError(f"model.teacher_forcing: {teacher_forcing!r} is no probability, from 0 to 1")
     if sampling_steps and teacher_forcing == 1:
-        raise ValueError(f"model.sampling_steps: {sampling_steps} with model.teacher_forcing 1, at which nothing is "
-                         f"drawn")
+        raise ValueError(
+            f"model.sampling_steps: {sampling_steps} with model.teacher_forcing 1, at which nothing is drawn"
+        )
     if bidirectional and width % 2:
         raise ValueError(f"model.width: {width} is odd; a bidirectional encoder has half of it each way")
     make = checks.pick(CELLS, "cell", cell)
@@ -89,8 +90,9 @@ def seq2seq(
     read, _, n_in = read_sequence("seq2seq", in_shape, vocabulary, embedding)
     encoders: list[nn.Module] = []
     for i in range(encoder):
-        encoders.append(EncoderLayer(make, n_in, width // (2 if bidirectional else 1), bidirectional, dropout,
-                                     None if i else read))
+        encoders.append(
+            EncoderLayer(make, n_in, width // (2 if bidirectional else 1), bidirectional, dropout, None if i else read)
+        )
         n_in = width
     decoders: list[DecoderPart] = []
     n_in = embedding
@@ -194,8 +196,15 @@ class Bridge(nn.Module):
 class DecoderLayer(DecoderPart):
     """A recurrent layer that starts in a state made of the encoder's last."""
 
-    def __init__(self, cell: Callable[..., nn.Module], n_in: int, width: int, bidirectional: bool, dropout: float,
-                 words: nn.Embedding | None):
+    def __init__(
+        self,
+        cell: Callable[..., nn.Module],
+        n_in: int,
+        width: int,
+        bidirectional: bool,
+        dropout: float,
+        words: nn.Embedding | None,
+    ):
         super().__init__(words)
         self.cell = cell(n_in + self.reads(width), width, batch_first=True)
         self.bridge = Bridge(width, bidirectional, isinstance(self.cell, nn.LSTM))
@@ -217,13 +226,20 @@ class DecoderLayer(DecoderPart):
 class BahdanauLayer(DecoderLayer):
     """Attention before the step (Bahdanau et al. 2014, section 3.1 and appendix A):
 
-        c_i = sum_j softmax_j(v . tanh(W s_(i-1) + U h_j)) h_j
-        s_i = cell([E y_(i-1); c_i], s_(i-1))
-        out_i = tanh(O [s_i; c_i; E y_(i-1)])       the deep output; a tanh in the place of maxout
+    c_i = sum_j softmax_j(v . tanh(W s_(i-1) + U h_j)) h_j
+    s_i = cell([E y_(i-1); c_i], s_(i-1))
+    out_i = tanh(O [s_i; c_i; E y_(i-1)])       the deep output; a tanh in the place of maxout
     """
 
-    def __init__(self, cell: Callable[..., nn.Module], n_in: int, width: int, bidirectional: bool, dropout: float,
-                 words: nn.Embedding | None):
+    def __init__(
+        self,
+        cell: Callable[..., nn.Module],
+        n_in: int,
+        width: int,
+        bidirectional: bool,
+        dropout: float,
+        words: nn.Embedding | None,
+    ):
         super().__init__(cell, n_in, width, bidirectional, dropout, words)
         self.score = score("mlp", width)
         self.out = nn.Linear(2 * width + n_in, width)
@@ -248,7 +264,7 @@ class BahdanauLayer(DecoderLayer):
 class LuongAttention(DecoderPart):
     """Attention behind the step (Luong et al. 2015, section 3.1, global):
 
-        out_i = tanh(W [c_i; s_i])      c_i the context of s_i
+    out_i = tanh(W [c_i; s_i])      c_i the context of s_i
     """
 
     def __init__(self, score: Score, width: int):

@@ -20,8 +20,10 @@ def steps_of(in_shape: tuple[int, ...]) -> tuple[int, int]:
         return in_shape[0], in_shape[1]
     if len(in_shape) == 3:
         return in_shape[1], in_shape[0] * in_shape[2]
-    raise ValueError(f"model.name: a sequence model takes series, sequences or images, the data has examples of shape "
-                     f"{tuple(in_shape)}")
+    raise ValueError(
+        f"model.name: a sequence model takes series, sequences or images, the data has examples of shape "
+        f"{tuple(in_shape)}"
+    )
 
 
 class AsSequence(nn.Module):
@@ -36,8 +38,9 @@ class AsSequence(nn.Module):
 Reader = AsSequence | nn.Embedding
 
 
-def read_sequence(model: str, in_shape: tuple[int, ...], vocabulary: int | None,
-                  embedding: int) -> tuple[Reader, int, int]:
+def read_sequence(
+    model: str, in_shape: tuple[int, ...], vocabulary: int | None, embedding: int
+) -> tuple[Reader, int, int]:
     """What turns inputs into `(batch, positions, features)`, with the number of positions and of features.
 
     Ids below `vocabulary` are embedded in `embedding` features, of which those of id 0, the padding, are zero.
@@ -46,8 +49,10 @@ def read_sequence(model: str, in_shape: tuple[int, ...], vocabulary: int | None,
         return AsSequence(), *steps_of(in_shape)
     checks.whole("embedding", embedding)
     if len(in_shape) != 1:
-        raise ValueError(f"model.name: {model} takes sequences of token ids (positions,), the data has examples of "
-                         f"shape {tuple(in_shape)}")
+        raise ValueError(
+            f"model.name: {model} takes sequences of token ids (positions,), the data has examples of "
+            f"shape {tuple(in_shape)}"
+        )
     return nn.Embedding(vocabulary, embedding, padding_idx=0), in_shape[0], embedding
 
 
@@ -78,8 +83,10 @@ def is_padded(padded: bool, has_lengths: bool | None) -> bool:
     zeros of its own. Raises `ValueError` where the data is known to give no lengths.
     """
     if padded and has_lengths is False:
-        raise ValueError("model.padded: true, but the data does not say how long its sequences are; its function "
-                         "returns RawData(..., lengths_train=..., lengths_test=...)")
+        raise ValueError(
+            "model.padded: true, but the data does not say how long its sequences are; its function "
+            "returns RawData(..., lengths_train=..., lengths_test=...)"
+        )
     return padded or bool(has_lengths)
 
 
@@ -122,11 +129,12 @@ class Positions(Stepping):
             return h
         first, count = 0 if self.kept is None else self.kept.positions, h.shape[1]
         if first + count > len(self.table):
-            raise ValueError(f"model.positions: a sequence of {first + count} positions, this model has "
-                             f"{len(self.table)}")
+            raise ValueError(
+                f"model.positions: a sequence of {first + count} positions, this model has {len(self.table)}"
+            )
         if self.kept is not None:
             self.kept.positions += count
-        return h + self.table[first:first + count]
+        return h + self.table[first : first + count]
 
 
 class Pool(nn.Module):
@@ -151,8 +159,7 @@ class Pool(nn.Module):
 
 
 class Head(nn.Module):
-    """The outputs of one vector per sequence, or (`pool` None) of every position, normalised first where that is said.
-    """
+    """The outputs of one vector per sequence, or (`pool` None) of every position, normalised first by `norm`."""
 
     def __init__(self, pool: nn.Module | None, n_in: int, n_outputs: int, norm: nn.Module | None = None):
         super().__init__()

@@ -54,8 +54,10 @@ def remembering(blocks: Iterable[nn.Module]) -> Iterator[None]:
     blocks = list(blocks)
     stuck = sorted({type(block).__name__ for block in blocks if not takes_pieces(block)})
     if stuck:
-        raise ValueError(f"{', '.join(stuck)}: what is computed of a position depends on those that come after, or "
-                         f"nothing says that it does not")
+        raise ValueError(
+            f"{', '.join(stuck)}: what is computed of a position depends on those that come after, or "
+            f"nothing says that it does not"
+        )
     layers = _layers(blocks)
     try:
         for layer in layers:

@@ -47,8 +47,19 @@ class _Shape:
         checks.pick({"learned": 0, "sinusoidal": 0, "rotary": 0, "none": 0}, "positions", self.positions)
 
     def layers(self, kind: type[TransformerLayer] = TransformerLayer, causal: bool = False) -> list[nn.Module]:
-        return [kind(self.width, self.heads, self.feedforward * self.width, self.norm, self.activation, self.dropout,
-                     causal, self.positions == "rotary") for _ in range(self.depth)]
+        return [
+            kind(
+                self.width,
+                self.heads,
+                self.feedforward * self.width,
+                self.norm,
+                self.activation,
+                self.dropout,
+                causal,
+                self.positions == "rotary",
+            )
+            for _ in range(self.depth)
+        ]
 
     def dropped(self) -> nn.Module | None:
         return nn.Dropout(self.dropout) if self.dropout else None
@@ -103,13 +114,18 @@ def transformer(
     """
     checks.outputs("transformer", n_outputs)
     if out_positions is not None:
-        raise ValueError("model.name: transformer reads both ways, so at every position it would see what it is to "
-                         "predict; gpt reads one way, and bert has its words masked")
+        raise ValueError(
+            "model.name: transformer reads both ways, so at every position it would see what it is to "
+            "predict; gpt reads one way, and bert has its words masked"
+        )
     shape = _Shape(width, depth, heads, feedforward, norm, positions, activation, dropout)
     padded = vocabulary is not None or is_padded(padded, has_lengths)
     head = (PaddedHead if padded else Head)(Pool(pool), width, n_outputs, shape.last_norm())
-    return [shape.embedding("transformer", in_shape, vocabulary),
-            *shape.layers(PaddedLayer if padded else TransformerLayer), head]
+    return [
+        shape.embedding("transformer", in_shape, vocabulary),
+        *shape.layers(PaddedLayer if padded else TransformerLayer),
+        head,
+    ]
 
 
 @register_model("vit", family="transformer")
@@ -143,8 +159,9 @@ def vit(
     pooling = checks.pick({"token": First(), "mean": Pool("mean"), "max": Pool("max")}, "pool", pool)
     token = ClassToken(width) if pool == "token" else None
     count = (rows // patch) * (columns // patch) + (token is not None)
-    embedding = sequence(Patches(patch), nn.Linear(channels * patch * patch, width), token, shape.places(count),
-                         shape.dropped())
+    embedding = sequence(
+        Patches(patch), nn.Linear(channels * patch * patch, width), token, shape.places(count), shape.dropped()
+    )
     return [embedding, *shape.layers(), Head(pooling, width, n_outputs, shape.last_norm())]
 
 
@@ -177,8 +194,10 @@ def gpt(
     """
     checks.outputs("gpt", n_outputs)
     if vocabulary is None or out_positions is None:
-        raise ValueError("model.name: gpt predicts the next token at every position; the data gives no tokens to read "
-                         "and to predict (language modelling)")
+        raise ValueError(
+            "model.name: gpt predicts the next token at every position; the data gives no tokens to read "
+            "and to predict (language modelling)"
+        )
     shape = _Shape(width, depth, heads, feedforward, norm, positions, activation, dropout)
     embedding, head = shape.embedding("gpt", in_shape, vocabulary), Head(None, width, n_outputs, shape.last_norm())
     blocks = [embedding, *shape.layers(causal=True), head]
@@ -224,8 +243,10 @@ def bert(
     if vocabulary is None:
         raise ValueError("model.name: bert reads tokens; the data has examples of real numbers")
     if out_positions is not None and not masked:
-        raise ValueError("model.name: bert sees both sides of every position, so it would see what it is to predict; "
-                         "it needs data that masks words, such as manual_pairs")
+        raise ValueError(
+            "model.name: bert sees both sides of every position, so it would see what it is to predict; "
+            "it needs data that masks words, such as manual_pairs"
+        )
     shape = _Shape(width, depth, heads, feedforward, norm, positions, "gelu", dropout)
     read, count, _ = read_sequence("bert", in_shape, vocabulary, width)
     assert isinstance(read, nn.Embedding)
@@ -233,9 +254,13 @@ def bert(
     words = out_positions is not None
     if tied and not words:
         raise ValueError("model.tied: true, but a class is no token: the output shares no weight with the embedding")
-    head = WordHead(width, n_outputs, shape.last_norm()) if words else \
-        sequence(shape.last_norm(), First(), nn.Linear(width, width), nn.Tanh(), shape.dropped(),
-                 nn.Linear(width, n_outputs))
+    head = (
+        WordHead(width, n_outputs, shape.last_norm())
+        if words
+        else sequence(
+            shape.last_norm(), First(), nn.Linear(width, width), nn.Tanh(), shape.dropped(), nn.Linear(width, n_outputs)
+        )
+    )
     blocks = [embedding, *shape.layers(PaddedLayer), head]
     _start_small(blocks)
     draw_tokens(read, STD)

@@ -58,8 +58,13 @@ def transformer_seq2seq(
     7
     """
     checks.outputs("transformer_seq2seq", n_outputs)
-    for key, value in (("encoder", encoder), ("decoder", decoder), ("width", width), ("heads", heads),
-                       ("inner", inner)):
+    for key, value in (
+        ("encoder", encoder),
+        ("decoder", decoder),
+        ("width", width),
+        ("heads", heads),
+        ("inner", inner),
+    ):
         checks.whole(key, value)
     checks.fraction("dropout", dropout)
     checks.pick({"sinusoidal": 0, "learned": 0}, "positions", positions)
@@ -72,8 +77,12 @@ def transformer_seq2seq(
     return [
         SourceEmbedding(read, Positions(positions, length, width), dropout),
         *(EncoderLayer(*layer) for _ in range(encoder)),
-        TargetEmbedding(last_norms[0], nn.Embedding(n_outputs, width, padding_idx=0),
-                        Positions(positions, out_positions, width), dropout),
+        TargetEmbedding(
+            last_norms[0],
+            nn.Embedding(n_outputs, width, padding_idx=0),
+            Positions(positions, out_positions, width),
+            dropout,
+        ),
         *(DecoderLayer(*layer, causal=True, cross=True) for _ in range(decoder)),
         Head(width, n_outputs, last_norms[1]),
     ]
@@ -122,4 +131,3 @@ class DecoderLayer(TransformerLayer):
     def forward(self, h: Tensor, batch: Batch) -> Tensor:  # type: ignore[override]
         memory, states = memory_and_states(h, batch)
         return torch.cat([memory, super().forward(states, None, memory, present(batch))], 1)
-

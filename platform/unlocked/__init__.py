@@ -1,7 +1,7 @@
 """unlocked: train any deep network under backpropagation or a decoupled scheme, and compare them fairly.
 
-    from unlocked import load_config, train
-    summary = train(load_config("quickstart", ["scheme.name=dfa"]))
+from unlocked import load_config, train
+summary = train(load_config("quickstart", ["scheme.name=dfa"]))
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,31 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Config": "unlocked.config", "load_config": "unlocked.config",
-    "train": "unlocked.engine.loop", "resume": "unlocked.engine.loop",
-    "compare": "unlocked.tracking", "sweep": "unlocked.studies",
-    "RawData": "unlocked.data", "register_data": "unlocked.data",
-    "ModuleLearner": "unlocked.schemes", "register_scheme": "unlocked.schemes",
+    "Config": "unlocked.config",
+    "load_config": "unlocked.config",
+    "train": "unlocked.engine.loop",
+    "resume": "unlocked.engine.loop",
+    "compare": "unlocked.tracking",
+    "sweep": "unlocked.studies",
+    "RawData": "unlocked.data",
+    "register_data": "unlocked.data",
+    "ModuleLearner": "unlocked.schemes",
+    "register_scheme": "unlocked.schemes",
     "register_model": "unlocked_models",
 }
-__all__ = ["Config", "ModuleLearner", "RawData", "compare", "load_config", "register_data", "register_model",
-           "register_scheme", "resume", "sweep", "train"]
+__all__ = [
+    "Config",
+    "ModuleLearner",
+    "RawData",
+    "compare",
+    "load_config",
+    "register_data",
+    "register_model",
+    "register_scheme",
+    "resume",
+    "sweep",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -101,5 +101,9 @@ def _shown(file: str) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
-_ELSEWHERE = (Path(__file__).parent, Path(str(unlocked_models.__file__)).parent, Path(sys.prefix),
-              *(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib")))
+_ELSEWHERE = (
+    Path(__file__).parent,
+    Path(str(unlocked_models.__file__)).parent,
+    Path(sys.prefix),
+    *(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib")),
+)

@@ -15,8 +15,17 @@ from pathlib import Path
 
 PRIVATE = 0o600  # its owner's alone
 # what a disk, or whoever rules it, answers, whatever was being written
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES, errno.EPERM,
-               errno.ENAMETOOLONG, errno.ELOOP}
+DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+}
 
 
 @contextmanager

@@ -14,14 +14,42 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_LOWER = {"loss", "bits", "perplexity", "mse", "rmse", "mae", "nats", "error", "wait_fraction", "compute_ms", "wait_ms",
-          "communicate_ms", "seconds", "restarts"}
-_HIGHER = {"accuracy", "r2", "bleu", "exact", "pairs", "steps_per_second", "examples_per_second", "align",
-           "per_example", "level"}
+_LOWER = {
+    "loss",
+    "bits",
+    "perplexity",
+    "mse",
+    "rmse",
+    "mae",
+    "nats",
+    "error",
+    "wait_fraction",
+    "compute_ms",
+    "wait_ms",
+    "communicate_ms",
+    "seconds",
+    "restarts",
+}
+_HIGHER = {
+    "accuracy",
+    "r2",
+    "bleu",
+    "exact",
+    "pairs",
+    "steps_per_second",
+    "examples_per_second",
+    "align",
+    "per_example",
+    "level",
+}
 _SHARES = {"accuracy", "exact", "pairs", "wait_fraction"}  # shown in percent
 _NEVER_NEGATIVE = {"perplexity", "mse", "rmse", "mae", "bleu", "error"}
-_HEADINGS = {"time/steps_per_second": "steps/s", "time/examples_per_second": "examples/s",
-             "time/wait_fraction": "waiting", "lr": "last lr"}  # of the schedule: the rate itself is a key
+_HEADINGS = {
+    "time/steps_per_second": "steps/s",
+    "time/examples_per_second": "examples/s",
+    "time/wait_fraction": "waiting",
+    "lr": "last lr",
+}  # of the schedule: the rate itself is a key
 AT = " @ "  # between a timing and its place
 _declared: dict[str, bool] = {}
 

@@ -77,5 +77,12 @@ def open_store(host: str, members: int, timeout: float) -> Any:
 
     listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     port = listener.getsockname()[1]
-    return dist.TCPStore(host, port, members, is_master=True, wait_for_workers=False,
-                         timeout=timedelta(seconds=timeout), master_listen_fd=listener.detach())
+    return dist.TCPStore(
+        host,
+        port,
+        members,
+        is_master=True,
+        wait_for_workers=False,
+        timeout=timedelta(seconds=timeout),
+        master_listen_fd=listener.detach(),
+    )

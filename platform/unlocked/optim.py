@@ -15,8 +15,12 @@ from unlocked.errors import ConfigError
 from unlocked_models.registry import Registry
 
 OPTIMIZERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry("optimizer")
-for _name, _class in (("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD),
-                      ("rmsprop", torch.optim.RMSprop)):
+for _name, _class in (
+    ("adam", torch.optim.Adam),
+    ("adamw", torch.optim.AdamW),
+    ("sgd", torch.optim.SGD),
+    ("rmsprop", torch.optim.RMSprop),
+):
     OPTIMIZERS.register(_name)(_class)
 
 

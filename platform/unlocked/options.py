@@ -12,8 +12,15 @@ from unlocked.errors import ConfigError, UnlockedError
 from unlocked_models.registry import unknown
 
 
-def check_options(key: str, owner: str, takes: Callable[..., Any], given: Mapping[str, Any], skip: int,
-                  hidden: Sequence[str] = (), error: type[UnlockedError] = ConfigError) -> None:
+def check_options(
+    key: str,
+    owner: str,
+    takes: Callable[..., Any],
+    given: Mapping[str, Any],
+    skip: int,
+    hidden: Sequence[str] = (),
+    error: type[UnlockedError] = ConfigError,
+) -> None:
     """Raises `error`, one line that begins with `key`, for an option that `takes` does not know, needs, or wants of
     another type; what has no annotation, or one that no text can be of, may be anything.
 

@@ -50,8 +50,10 @@ def _refuse_hidden(name: str, module: ModuleType, source: str) -> None:
         return
     for mine in (Path.cwd() / f"{top}.py", Path.cwd() / top / "__init__.py"):
         if mine.is_file() and (found is None or found.resolve() != mine.resolve()):
-            raise ConfigError(f"{source}: Python finds another module of this name, {found or 'a part of itself'}, "
-                              f"before {mine.relative_to(Path.cwd())}; give yours another name")
+            raise ConfigError(
+                f"{source}: Python finds another module of this name, {found or 'a part of itself'}, "
+                f"before {mine.relative_to(Path.cwd())}; give yours another name"
+            )
 
 
 def folder_of(name: str) -> str | None:
@@ -82,7 +84,7 @@ def enter(folder: str, path: Sequence[str], names: Sequence[str]) -> None:
         os.chdir(folder)
     own = [entry for entry in sys.path if entry not in path]
     last = [folder] if path and path[-1] == folder else []  # as `search_path.find_here_last` left it
-    sys.path[:] = [*path[:len(path) - len(last)], *own, *last]
+    sys.path[:] = [*path[: len(path) - len(last)], *own, *last]
     import_modules(names)
 
 
@@ -120,8 +122,9 @@ def _import_file(path: Path, source: str) -> str:
     module = _import(name, source)
     found = _file(module)
     if found is None or found.resolve() != path.resolve():
-        raise ConfigError(f"{source}: Python has another module {name!r}, {found or 'a part of itself'}; give the file "
-                          "another name")
+        raise ConfigError(
+            f"{source}: Python has another module {name!r}, {found or 'a part of itself'}; give the file another name"
+        )
     return name
 
 
@@ -134,8 +137,10 @@ def _import(name: str, source: str) -> ModuleType:
             raise
         raise ConfigError(f"{source}: raises KeyboardInterrupt when it is imported") from None
     except SystemExit as error:
-        raise ConfigError(f"{source}: ends the process when it is imported (exit code {error.code}); put what it does "
-                          "as a program under if __name__ == '__main__'") from error
+        raise ConfigError(
+            f"{source}: ends the process when it is imported (exit code {error.code}); put what it does "
+            "as a program under if __name__ == '__main__'"
+        ) from error
     except BaseException as error:  # whatever a user's module raises on import, its name and line help most
         raise ConfigError(f"{source}: {type(error).__name__}: {reason(error)}") from error
 

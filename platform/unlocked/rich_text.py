@@ -17,8 +17,13 @@ from rich.text import Text
 class PlainTable(Table):
     """A table whose headings, cells, title and caption are shown as they are, on whatever console."""
 
-    def __init__(self, *headings: RenderableType, title: RenderableType | None = None,
-                 caption: RenderableType | None = None, **options: Any):
+    def __init__(
+        self,
+        *headings: RenderableType,
+        title: RenderableType | None = None,
+        caption: RenderableType | None = None,
+        **options: Any,
+    ):
         super().__init__(title=_as_it_is(title, "table.title"), caption=_as_it_is(caption, "table.caption"), **options)
         for heading in headings:
             self.add_column(heading)

@@ -22,11 +22,20 @@ from unlocked.errors import ConfigError, RunFailed
 
 
 def made(model, shape, batch=64, sg=None, **parallel):
-    return from_tree({
-        "name": "made", "model": model, "scheme": {"name": "cdni", "sg": sg or {"kind": "linear", "rank": 32}},
-        "data": {"name": "bench_noise", "batch_size": batch, "validation": 0.0,
-                 "options": {"shape": shape, "examples": 512}},
-        "parallel": {"stages": 2, "device": "cpu", **parallel}})
+    return from_tree(
+        {
+            "name": "made",
+            "model": model,
+            "scheme": {"name": "cdni", "sg": sg or {"kind": "linear", "rank": 32}},
+            "data": {
+                "name": "bench_noise",
+                "batch_size": batch,
+                "validation": 0.0,
+                "options": {"shape": shape, "examples": 512},
+            },
+            "parallel": {"stages": 2, "device": "cpu", **parallel},
+        }
+    )
 
 
 def mlp(width, depth, batch=64, **parallel):
@@ -179,15 +188,18 @@ def test_no_more_modules_than_blocks_are_the_blocks_over_this_machines_own_link(
     assert tree["run"]["steps_per_second"]["frozen"] < tree["steps_per_second"]["frozen"]
 
 
-@pytest.mark.parametrize(("words", "reason"), [
-    (["--simulate", "1"], "--simulate: 1 is out of range; expected 2 to 10000"),
-    (["--simulate", "4", "--microbatches", "17"], "--microbatches: 17 is more than the 16 examples"),
-    (["--simulate", "4", "--latency-us", "-1"], "--latency-us: -1.0 is out of range"),
-    (["--simulate", "4", "--bandwidth-gb", "0"], "--bandwidth-gb: 0.0 is out of range"),
-    (["--microbatches", "4"], "--microbatches: belongs to --simulate K"),
-    (["--latency-us", "4"], "--latency-us: belongs to --simulate K"),
-    (["--simulate", "9", "model.hidden=[8]"], "no inner block to copy"),
-])
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--simulate", "1"], "--simulate: 1 is out of range; expected 2 to 10000"),
+        (["--simulate", "4", "--microbatches", "17"], "--microbatches: 17 is more than the 16 examples"),
+        (["--simulate", "4", "--latency-us", "-1"], "--latency-us: -1.0 is out of range"),
+        (["--simulate", "4", "--bandwidth-gb", "0"], "--bandwidth-gb: 0.0 is out of range"),
+        (["--microbatches", "4"], "--microbatches: belongs to --simulate K"),
+        (["--latency-us", "4"], "--latency-us: belongs to --simulate K"),
+        (["--simulate", "9", "model.hidden=[8]"], "no inner block to copy"),
+    ],
+)
 def test_what_cannot_be_simulated_is_refused_in_one_line(tiny, words, reason, capsys):
     assert main([*tiny, *words]) == 2
     assert reason in capsys.readouterr().err

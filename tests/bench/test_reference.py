@@ -21,10 +21,12 @@ ROUNDING = 1e-5  # relative; losses of a split are summed in single precision he
 
 # Noise and a penalty whose weight rises; weights of a pre-training, and a best epoch before the last one; dropout; a
 # clipped gradient, of one module, since several are clipped each by itself.
-SHORT = {"autoencoder/vae": ["train.epochs=2", "data.batch_size=256", "model.warmup=4", "optimizer.warmup=3"],
-         "autoencoder/pretrained": ["train.epochs=5", "pretrain.epochs=1", "optimizer.lr=0.1", "data.validation=0.3"],
-         "recurrent/gru": ["train.epochs=2", "model.dropout=0.3", "model.hidden=[16, 16]", "data.batch_size=128"],
-         "recurrent/sunspots": ["train.epochs=3", "parallel.stages=1", "optimizer.clip_norm=0.1"]}
+SHORT = {
+    "autoencoder/vae": ["train.epochs=2", "data.batch_size=256", "model.warmup=4", "optimizer.warmup=3"],
+    "autoencoder/pretrained": ["train.epochs=5", "pretrain.epochs=1", "optimizer.lr=0.1", "data.validation=0.3"],
+    "recurrent/gru": ["train.epochs=2", "model.dropout=0.3", "model.hidden=[16, 16]", "data.batch_size=128"],
+    "recurrent/sunspots": ["train.epochs=3", "parallel.stages=1", "optimizer.clip_norm=0.1"],
+}
 
 
 @pytest.mark.parametrize("preset", SHORT)
@@ -53,8 +55,12 @@ def test_a_plain_loop_at_another_learning_rate_fails_the_comparison(monkeypatch,
 
 def test_states_are_carried_and_evaluated_as_by_the_engine(lab):
     data = lab.stream(n=32)
-    group = lab.start(data, data={"validation": 0.0}, train={"epochs": 2, "precision": "fp32"},
-                      model={"name": "lstm", "hidden": [6], "embedding": 4, "carry": True})
+    group = lab.start(
+        data,
+        data={"validation": 0.0},
+        train={"epochs": 2, "precision": "fp32"},
+        model={"name": "lstm", "hidden": [6], "embedding": 4, "carry": True},
+    )
     plan = group.stages[0].plan
     lab.train(group, 0, plan.total_steps)
     task = plan.make_task()
@@ -81,19 +87,24 @@ def test_plain_objectives_are_those_of_the_tasks(task):
     g = torch.Generator().manual_seed(0)
     tokens = "modelling" in task or task == "translation"
     x = torch.rand(4, 3, dtype=torch.float64, generator=g)
-    y = {"classification": torch.randint(5, (4,), generator=g),
-         "regression": torch.rand(4, 5, dtype=torch.float64, generator=g)}.get(
-        task, torch.tensor([[1, 2, 0], [3, 0, 4], [1, 0, 0], [2, 4, 0]]))
-    output = torch.randn(4, *((3, 5) if tokens else (3,) if "reconstruction" in task else (5,)), dtype=torch.float64,
-                         generator=g)
+    y = {
+        "classification": torch.randint(5, (4,), generator=g),
+        "regression": torch.rand(4, 5, dtype=torch.float64, generator=g),
+    }.get(task, torch.tensor([[1, 2, 0], [3, 0, 4], [1, 0, 0], [2, 4, 0]]))
+    output = torch.randn(
+        4, *((3, 5) if tokens else (3,) if "reconstruction" in task else (5,)), dtype=torch.float64, generator=g
+    )
     ours, measure = TASKS.get(task)(), OBJECTIVES[task]
     loss, local = plain.losses([_Gives(output)], Batch(x, y), measure)
     target = ours.target(Split(x, y))
     assert float(loss) == pytest.approx(float(ours.loss(output, target)), rel=1e-9)
     assert float(local) == 0
     metrics = ours.metrics(ours.keep(output, target), target)
-    compared = {name: float(total) / n for name, (total, n) in measure.measure(output, Batch(x, y)).items()
-                if name in ("accuracy", "mse")}
+    compared = {
+        name: float(total) / n
+        for name, (total, n) in measure.measure(output, Batch(x, y)).items()
+        if name in ("accuracy", "mse")
+    }
     assert compared == {name: pytest.approx(metrics[name], rel=1e-9) for name in compared}
     assert ours.monitor == measure.monitor
 
@@ -111,14 +122,18 @@ class _Gives(torch.nn.Module):
 
 def test_without_names_the_presets_of_the_matrix_are_compared():
     assert {"recurrent/text", "seq2seq/luong", "transformer/bert", "autoencoder/sparse_coding"} <= {
-        *reference.matrix_presets()}
+        *reference.matrix_presets()
+    }
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["recurrent/gru", "train.precision=bf16"], "train.precision: bf16 in recurrent/gru, but the plain loop"),
-    (["recurrent/gru", "--seeds", "0,x"], "--seeds: '0,x' is no list of seeds"),
-    (["recurrent/gru", "--epochs", "0"], "--epochs: 0 is out of range"),
-])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["recurrent/gru", "train.precision=bf16"], "train.precision: bf16 in recurrent/gru, but the plain loop"),
+        (["recurrent/gru", "--seeds", "0,x"], "--seeds: '0,x' is no list of seeds"),
+        (["recurrent/gru", "--epochs", "0"], "--epochs: 0 is out of range"),
+    ],
+)
 def test_what_cannot_be_compared_is_refused_before_anything_trains(words, message, capsys):
     assert main(["bench", "reference", *words]) == 2
     assert message in capsys.readouterr().err

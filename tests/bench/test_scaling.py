@@ -33,9 +33,12 @@ def no_ray_left_behind():
 
 
 def tiny(**groups):
-    tree = {"data": {"name": "digits", "batch_size": 16, "validation": 0.0},
-            "model": {"name": "mlp", "hidden": [16, 16, 16]}, "scheme": {"name": "cdni"},
-            "parallel": {"stages": 2, "launcher": "inprocess"}}
+    tree = {
+        "data": {"name": "digits", "batch_size": 16, "validation": 0.0},
+        "model": {"name": "mlp", "hidden": [16, 16, 16]},
+        "scheme": {"name": "cdni"},
+        "parallel": {"stages": 2, "launcher": "inprocess"},
+    }
     return from_tree({**tree, **groups})
 
 
@@ -43,8 +46,15 @@ def tiny(**groups):
 def test_every_case_is_cut_into_two(name):
     config = scaling.load_case(name, ["data.options.examples=300"])
     found = contenders(config, DECOUPLED, ("gpipe", "1f1b"), {})
-    assert list(found.plans) == ["backprop_1_thread", "backprop_all_threads", "ideal", "locked", "gpipe", "1f1b",
-                                 *DECOUPLED]
+    assert list(found.plans) == [
+        "backprop_1_thread",
+        "backprop_all_threads",
+        "ideal",
+        "locked",
+        "gpipe",
+        "1f1b",
+        *DECOUPLED,
+    ]
     assert found.left_out == {}
     cuts = {tuple(part.stop for part in plan.parts) for plan in found.plans.values() if plan.stages == 2}
     assert len(cuts) == 1  # the same for all
@@ -56,17 +66,20 @@ def test_an_unknown_case_is_refused_with_the_nearest(capsys):
     assert "unknown case 'mpl'; did you mean 'mlp'?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("words", "reason"), [
-    (["mlp", "cnn"], "one case or one --config at a time"),
-    (["mlp", "--config", "quickstart"], "one case or one --config at a time"),
-    (["mlp", "--stages", "1"], "--stages: 1 is out of range"),
-    (["mlp", "--rounds", "0"], "--rounds: 0 is out of range"),
-    (["mlp", "--schemes", "cdnii"], "unknown decoupled scheme 'cdnii'; did you mean 'cdni'?"),
-    (["mlp", "--schedules", "gpip"], "unknown schedule 'gpip'; did you mean 'gpipe'?"),
-    (["mlp", "--variant", "scheme.sg.rnk=3"], "did you mean 'rank'?"),
-    (["mlp", "parallel.device=cuda"], "parallel.device: cuda"),
-    (["mlp", "--stages", "99"], "parallel.stages: 99 is more than"),
-])
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["mlp", "cnn"], "one case or one --config at a time"),
+        (["mlp", "--config", "quickstart"], "one case or one --config at a time"),
+        (["mlp", "--stages", "1"], "--stages: 1 is out of range"),
+        (["mlp", "--rounds", "0"], "--rounds: 0 is out of range"),
+        (["mlp", "--schemes", "cdnii"], "unknown decoupled scheme 'cdnii'; did you mean 'cdni'?"),
+        (["mlp", "--schedules", "gpip"], "unknown schedule 'gpip'; did you mean 'gpipe'?"),
+        (["mlp", "--variant", "scheme.sg.rnk=3"], "did you mean 'rank'?"),
+        (["mlp", "parallel.device=cuda"], "parallel.device: cuda"),
+        (["mlp", "--stages", "99"], "parallel.stages: 99 is more than"),
+    ],
+)
 def test_what_cannot_be_measured_is_refused_before_anything_starts(words, reason, capsys):
     assert main(["bench", "scaling", *words]) == 2
     assert reason in capsys.readouterr().err
@@ -124,9 +137,31 @@ def test_bytes_count_outputs_and_what_comes_back():
 def test_a_config_of_the_users_is_measured_over_two_workers(tmp_path, capsys):
     config, plot = tmp_path / "tiny.yaml", tmp_path / "tiny.png"
     config.write_text(TINY)
-    assert main(["bench", "scaling", "--config", str(config), "seed=1", "--rounds", "2", "--steps", "3",
-                 "--schemes", "cdni", "--schedules", "1f1b", "--variant", "scheme.sg.rank=2 parallel.link=group",
-                 "--plot", str(plot), "--json"]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                "scaling",
+                "--config",
+                str(config),
+                "seed=1",
+                "--rounds",
+                "2",
+                "--steps",
+                "3",
+                "--schemes",
+                "cdni",
+                "--schedules",
+                "1f1b",
+                "--variant",
+                "scheme.sg.rank=2 parallel.link=group",
+                "--plot",
+                str(plot),
+                "--json",
+            ]
+        )
+        == 0
+    )
     tree = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert tree["case"] == "tiny"
     assert sum(tree["cut"]) == 3
@@ -135,8 +170,14 @@ def test_a_config_of_the_users_is_measured_over_two_workers(tmp_path, capsys):
     assert all(len(tree[key]["cdni"]) == 2 for key in ("wait_fraction", "computing_seconds", "peak_rss_mb"))
     assert tree["sg_seconds"]["cdni"][0] > 0 == tree["sg_seconds"]["cdni"][1]  # only module 0 has a model M
     assert tree["sg_seconds"]["1f1b"] == [0, 0]
-    assert tree["schedule"] == {"backprop_1_thread": "lag 0", "backprop_all_threads": "lag 0", "ideal": "lag 0",
-                                "locked": "lag 0", "1f1b": "1f1b with 2 microbatches", "cdni": "lag 2",
-                                "scheme.sg.rank=2 parallel.link=group": "lag 2"}
+    assert tree["schedule"] == {
+        "backprop_1_thread": "lag 0",
+        "backprop_all_threads": "lag 0",
+        "ideal": "lag 0",
+        "locked": "lag 0",
+        "1f1b": "1f1b with 2 microbatches",
+        "cdni": "lag 2",
+        "scheme.sg.rank=2 parallel.link=group": "lag 2",
+    }
     assert len(tree["foreign_cpu"]) == 2
     assert plot.stat().st_size > 1000

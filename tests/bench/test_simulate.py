@@ -24,23 +24,53 @@ FAR = replace(SLOW, latency=3.0)
 
 def equal_modules(k, forward=1.0, backward_input=1.0, backward_weight=1.0, update=0.0, sg=0.0, call=0.0):
     """K modules of the same cost; `call` is what each call of forward and of each backward costs at least."""
+
     def all_of(value):
         return np.full(k, float(value))
 
-    return Costs(batch=64, data=0.0, error_bytes=10.0, forward=all_of(forward), backward_input=all_of(backward_input),
-                 backward_weight=all_of(backward_weight), update=all_of(update), forward_call=all_of(call),
-                 backward_input_call=all_of(call), backward_weight_call=all_of(call), project=all_of(0),
-                 entry_input=all_of(backward_input), inputs_predict=all_of(sg), inputs_learn=all_of(sg),
-                 dni_predict=all_of(sg / 3), dni_learn=all_of(2 * sg / 3), cdni_predict=all_of(sg / 3),
-                 cdni_learn=all_of(2 * sg / 3), bytes_out=all_of(100))
+    return Costs(
+        batch=64,
+        data=0.0,
+        error_bytes=10.0,
+        forward=all_of(forward),
+        backward_input=all_of(backward_input),
+        backward_weight=all_of(backward_weight),
+        update=all_of(update),
+        forward_call=all_of(call),
+        backward_input_call=all_of(call),
+        backward_weight_call=all_of(call),
+        project=all_of(0),
+        entry_input=all_of(backward_input),
+        inputs_predict=all_of(sg),
+        inputs_learn=all_of(sg),
+        dni_predict=all_of(sg / 3),
+        dni_learn=all_of(2 * sg / 3),
+        cdni_predict=all_of(sg / 3),
+        cdni_learn=all_of(2 * sg / 3),
+        bytes_out=all_of(100),
+    )
 
 
 def unequal_modules(k, seed=0):
     draw = np.random.default_rng(seed)
     costs = equal_modules(k)
-    drawn = {name: draw.uniform(0.1, 1.0, k) for name in (
-        "forward", "backward_input", "backward_weight", "update", "project", "inputs_predict", "inputs_learn",
-        "cdni_predict", "cdni_learn", "dni_predict", "dni_learn", "entry_input")}
+    drawn = {
+        name: draw.uniform(0.1, 1.0, k)
+        for name in (
+            "forward",
+            "backward_input",
+            "backward_weight",
+            "update",
+            "project",
+            "inputs_predict",
+            "inputs_learn",
+            "cdni_predict",
+            "cdni_learn",
+            "dni_predict",
+            "dni_learn",
+            "entry_input",
+        )
+    }
     return replace(costs, data=0.07, error_bytes=30.0, bytes_out=draw.uniform(10, 200, k), **drawn)
 
 
@@ -268,8 +298,11 @@ def plain_pipeline(pipeline: Pipeline, costs, link, m):
             if not orders[w]:
                 continue
             kind, at, i = orders[w][0]
-            source = {FORWARD: (FORWARD, at - 1), BACKWARD: (BACKWARD, at + 1) if at < last else (FORWARD, at),
-                      WEIGHT: (BACKWARD, at)}[kind]
+            source = {
+                FORWARD: (FORWARD, at - 1),
+                BACKWARD: (BACKWARD, at + 1) if at < last else (FORWARD, at),
+                WEIGHT: (BACKWARD, at),
+            }[kind]
             ready = 0.0
             if source[1] >= 0:
                 if (*source, i) not in done:
@@ -281,8 +314,11 @@ def plain_pipeline(pipeline: Pipeline, costs, link, m):
         assert best is not None, "all wait"
         start, w = best
         kind, at, i = orders[w].pop(0)
-        seconds = {FORWARD: costs.forward[w], WEIGHT: costs.backward_weight[w],
-                   BACKWARD: costs.backward_input[w] + (0 if pipeline.splits else costs.backward_weight[w])}[kind]
+        seconds = {
+            FORWARD: costs.forward[w],
+            WEIGHT: costs.backward_weight[w],
+            BACKWARD: costs.backward_input[w] + (0 if pipeline.splits else costs.backward_weight[w]),
+        }[kind]
         end = start + seconds / m / v
         to = {FORWARD: at + 1, BACKWARD: at - 1}.get(kind, -1)
         if 0 <= to <= last and holder[to] != w:
@@ -317,8 +353,9 @@ def test_the_orders_are_those_of_torch(k, m):
         ours = {name: [tuple(map(int, row)) for row in PIPELINES[name].order(rank, k, m)] for name in PIPELINES}
         assert ours["zero_bubble"] == by_torch(schedules.ScheduleZBVZeroBubble, rank)
         if m % max(1, m // k) == 0:
-            assert ours["interleaved"] == by_torch(schedules.ScheduleInterleaved1F1B, rank,
-                                                   microbatches_per_round=m // max(1, m // k))
+            assert ours["interleaved"] == by_torch(
+                schedules.ScheduleInterleaved1F1B, rank, microbatches_per_round=m // max(1, m // k)
+            )
 
 
 def test_the_engines_constants_are_these():
@@ -332,8 +369,7 @@ def test_the_engines_constants_are_these():
 
 
 def test_the_simulation_needs_no_torch_and_no_ray():
-    code = ("import sys, unlocked.bench.simulate; "
-            "sys.exit(' '.join({'torch', 'ray'} & sys.modules.keys()) or 0)")
+    code = "import sys, unlocked.bench.simulate; sys.exit(' '.join({'torch', 'ray'} & sys.modules.keys()) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -18,8 +18,9 @@ class Done(NamedTuple):
 
 
 @pytest.fixture
-def unlocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-             ) -> Callable[..., Done]:
+def unlocked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
     """`unlocked("train", "quickstart", ...)` in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UNLOCKED_DATA", str(tmp_path / "data"))

@@ -12,8 +12,24 @@ import yaml
 IN_PROCESS = ["parallel.launcher=inprocess", "parallel.threads=1", "tracking.uri=off", "train.epochs=2"]
 
 
-@pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "compare", "list", "ui", "doctor", "cluster",
-                                     "submit", "jobs", "queue", "logs", "stop"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train",
+        "sweep",
+        "evaluate",
+        "compare",
+        "list",
+        "ui",
+        "doctor",
+        "cluster",
+        "submit",
+        "jobs",
+        "queue",
+        "logs",
+        "stop",
+    ],
+)
 def test_help_shows_an_example(unlocked, command):
     done = unlocked(command, "--help")
     assert done.code == 0
@@ -24,8 +40,21 @@ def test_help_shows_an_example(unlocked, command):
 def test_help_lists_every_command_and_every_configuration_key(unlocked):
     top, train = unlocked("--help"), unlocked("train", "--help")
     assert top.code == train.code == 0
-    for command in ("train", "sweep", "evaluate", "compare", "list", "ui", "doctor", "cluster", "submit", "jobs",
-                    "queue", "logs", "stop"):
+    for command in (
+        "train",
+        "sweep",
+        "evaluate",
+        "compare",
+        "list",
+        "ui",
+        "doctor",
+        "cluster",
+        "submit",
+        "jobs",
+        "queue",
+        "logs",
+        "stop",
+    ):
         assert command in top.out
     for key in ("batch_size", "granularity", "max_failures", "probe_every", "experiment"):
         assert f"{key}: " in train.out
@@ -42,9 +71,11 @@ def test_print_config_gives_yaml_that_trains_to_the_same(unlocked, tmp_path):
 
 @pytest.mark.timeout(60)
 def test_a_dry_run_shows_every_module_and_never_imports_ray(tmp_path):
-    code = ("import sys; from unlocked.cli.main import main; "
-            "code = main(['train', 'quickstart', 'parallel.stages=4', 'parallel.partition=null', '--dry-run']); "
-            "assert 'ray' not in sys.modules; assert 'mlflow' not in sys.modules; sys.exit(code)")
+    code = (
+        "import sys; from unlocked.cli.main import main; "
+        "code = main(['train', 'quickstart', 'parallel.stages=4', 'parallel.partition=null', '--dry-run']); "
+        "assert 'ray' not in sys.modules; assert 'mlflow' not in sys.modules; sys.exit(code)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     for place in ("worker 0", "worker 1", "worker 2", "worker 3"):

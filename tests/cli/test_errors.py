@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pytest
 
-BASE = ["train", "quickstart", "parallel.partition=null", "parallel.launcher=inprocess", "parallel.threads=1",
-        "tracking.uri=off"]
+BASE = [
+    "train",
+    "quickstart",
+    "parallel.partition=null",
+    "parallel.launcher=inprocess",
+    "parallel.threads=1",
+    "tracking.uri=off",
+]
 
 
 def assert_one_line(done, code, *words):
@@ -24,77 +30,99 @@ def assert_one_line(done, code, *words):
     assert not Path("runs").is_dir() or not any(Path("runs").iterdir())
 
 
-@pytest.mark.parametrize(("overrides", "words"), [
-    (["optimizer.lrr=1"], ["optimizer.lrr: unknown key", "did you mean 'lr'?"]),
-    (["optimiser.lr=1"], ["did you mean 'optimizer'?"]),
-    (["train.epochs=many"], ["train.epochs", "many", "int"]),
-    (["train.epochs=0"], ["train.epochs: 0 is out of range; expected 1 to 1000000000"]),
-    (["optimizer.lr=-1"], ["optimizer.lr: -1.0 is out of range"]),
-    (["optimizer.lr=nan"], ["optimizer.lr"]),
-    (["scheme.name=dnii"], ["scheme.name: unknown scheme 'dnii'; did you mean 'dni'?", "known: backprop"]),
-    (["model.name=mpl"], ["model.name: unknown model 'mpl'; did you mean 'mlp'?"]),
-    (["model.widths=[3]"], ["model.widths: unknown option of mlp 'widths'"]),
-    (["data={name: text, options: {length: 8}}"], ["data.options.file: text needs this option"]),
-    (["data.options.pairs=3"], ["data.options.pairs: unknown option of digits 'pairs'"]),
-    (["data.name=digit"], ["data.name: unknown data 'digit'; did you mean 'digits'?"]),
-    (["scheme.name=backprop", "scheme.lag=1"], ["scheme.lag: 1 cannot be used with backprop"]),
-    (["parallel.stages=9"], ["parallel.stages: 9 is more than the 5 blocks"]),
-    (["parallel.partition=[1,1]"], ["parallel.partition", "covers 2 blocks"]),
-    (["parallel.replicas=2", "parallel.launcher=ray", "data.batch_size=33"], ["parallel.replicas: 2 does not divide"]),
-    (["data.batch_size=5000"], ["data.batch_size: 5000 is larger than the", "digits"]),
-    (["train.patience=3", "data.validation=0"], ["train.patience: 3 needs a validation split"]),
-    (["tracking.uri=nonsense"], ["tracking.uri"]),
-    (["tracking.uri=http://"], ["tracking.uri: 'http://' names no host"]),
-    (["tracking.uri=http://127.0.0.1:99999", "--dry-run"], ["tracking.uri", "Port out of range"]),
-    (["parallel.address=127.0.0.1:99999"], ["parallel.address", "expected HOST:PORT"]),
-    (["name=${oc.env:HOME}"], ["calls a resolver"]),
-    (["no_equals_sign"], ["an override is key=value"]),
-])
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["optimizer.lrr=1"], ["optimizer.lrr: unknown key", "did you mean 'lr'?"]),
+        (["optimiser.lr=1"], ["did you mean 'optimizer'?"]),
+        (["train.epochs=many"], ["train.epochs", "many", "int"]),
+        (["train.epochs=0"], ["train.epochs: 0 is out of range; expected 1 to 1000000000"]),
+        (["optimizer.lr=-1"], ["optimizer.lr: -1.0 is out of range"]),
+        (["optimizer.lr=nan"], ["optimizer.lr"]),
+        (["scheme.name=dnii"], ["scheme.name: unknown scheme 'dnii'; did you mean 'dni'?", "known: backprop"]),
+        (["model.name=mpl"], ["model.name: unknown model 'mpl'; did you mean 'mlp'?"]),
+        (["model.widths=[3]"], ["model.widths: unknown option of mlp 'widths'"]),
+        (["data={name: text, options: {length: 8}}"], ["data.options.file: text needs this option"]),
+        (["data.options.pairs=3"], ["data.options.pairs: unknown option of digits 'pairs'"]),
+        (["data.name=digit"], ["data.name: unknown data 'digit'; did you mean 'digits'?"]),
+        (["scheme.name=backprop", "scheme.lag=1"], ["scheme.lag: 1 cannot be used with backprop"]),
+        (["parallel.stages=9"], ["parallel.stages: 9 is more than the 5 blocks"]),
+        (["parallel.partition=[1,1]"], ["parallel.partition", "covers 2 blocks"]),
+        (
+            ["parallel.replicas=2", "parallel.launcher=ray", "data.batch_size=33"],
+            ["parallel.replicas: 2 does not divide"],
+        ),
+        (["data.batch_size=5000"], ["data.batch_size: 5000 is larger than the", "digits"]),
+        (["train.patience=3", "data.validation=0"], ["train.patience: 3 needs a validation split"]),
+        (["tracking.uri=nonsense"], ["tracking.uri"]),
+        (["tracking.uri=http://"], ["tracking.uri: 'http://' names no host"]),
+        (["tracking.uri=http://127.0.0.1:99999", "--dry-run"], ["tracking.uri", "Port out of range"]),
+        (["parallel.address=127.0.0.1:99999"], ["parallel.address", "expected HOST:PORT"]),
+        (["name=${oc.env:HOME}"], ["calls a resolver"]),
+        (["no_equals_sign"], ["an override is key=value"]),
+    ],
+)
 def test_a_wrong_override_ends_in_one_line(unlocked, overrides, words):
     assert_one_line(unlocked(*BASE, *overrides), 2, *words)
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["train"], "train: name a preset or a .yaml file"),
-    (["train", "quickstrat"], "did you mean 'quickstart'?"),
-    (["train", "missing.yaml"], "no file 'missing.yaml'"),
-    (["train", "--resume", "nowhere"], "nowhere is not a run folder"),
-    (["train", "quickstart", "--resume", "nowhere"], "--resume takes its configuration from the run folder"),
-    (["train", "quickstart", "--import", "no_such_module"], "--import no_such_module: ModuleNotFoundError"),
-    (["train", "quickstart", "--wrong"], "--wrong"),
-    (["evaluate", "nowhere"], "nowhere is not a run folder"),
-    (["list", "nothing"], "nothing"),
-    (["ui", "--port", "99999"], "--port: 99999 is out of range; expected 1 to 65535"),
-    (["ui", "--port", "-1"], "--port: -1 is out of range"),
-    (["ui", "--host", "two words"], "--host: 'two words' is no host"),
-    (["ui", "--allow-host", "a/b"], "--allow-host: 'a/b' is no host"),
-    (["ui", "--uri", "http://"], "--uri: 'http://' names no host"),
-    (["compare", "--uri", "http://127.0.0.1:99999"], "--uri: 'http://127.0.0.1:99999' is not an address"),
-    (["doctor", "--uri", "nonsense"], "--uri: 'nonsense' is not a tracking address"),
-    (["doctor", "--address", "http://h:0"], "--address: 'http://h:0' has no port"),
-    (["cluster", "up", "--port", "99999"], "--port: 99999 is out of range"),
-    (["cluster", "up", "--port", "0"], "--port: 0 is out of range"),
-    (["cluster", "up", "--host", "two words"], "--host: 'two words' is no host"),
-    (["cluster", "up", "--gpus", "-1"], "--gpus: -1 is out of range; expected 0 to 10000"),
-    (["cluster", "up", "--cpus", "0"], "--cpus: 0 is out of range; expected 1 to 10000"),
-    *[(["submit", "train", "quickstart", "--gpus", gpus], f"--gpus: {float(gpus)} is out of range; expected 0 to 10000")
-      for gpus in ("-1", "nan", "1e9")],
-    (["bench", "overhead", "--threads", "100000000"], "--threads: 100000000 is out of range; expected 1 to 1024"),
-    (["bench", "reference", "--seeds", "9" * 23], "--seeds"),
-    (["bench", "reference", "--seeds", "9" * 5000], "--seeds"),
-    (["cluster", "up", "--workers", "-1"], "--workers: -1 is out of range"),
-    *[([*command, "--address", "http://127.0.0.1:99999"], "--address: 'http://127.0.0.1:99999' is not an address")
-      for command in (["jobs"], ["queue"], ["logs", "x"], ["stop", "x"], ["submit", "train", "quickstart"])],
-    ([], "COMMAND"),
-    (["fly"], "fly"),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train"], "train: name a preset or a .yaml file"),
+        (["train", "quickstrat"], "did you mean 'quickstart'?"),
+        (["train", "missing.yaml"], "no file 'missing.yaml'"),
+        (["train", "--resume", "nowhere"], "nowhere is not a run folder"),
+        (["train", "quickstart", "--resume", "nowhere"], "--resume takes its configuration from the run folder"),
+        (["train", "quickstart", "--import", "no_such_module"], "--import no_such_module: ModuleNotFoundError"),
+        (["train", "quickstart", "--wrong"], "--wrong"),
+        (["evaluate", "nowhere"], "nowhere is not a run folder"),
+        (["list", "nothing"], "nothing"),
+        (["ui", "--port", "99999"], "--port: 99999 is out of range; expected 1 to 65535"),
+        (["ui", "--port", "-1"], "--port: -1 is out of range"),
+        (["ui", "--host", "two words"], "--host: 'two words' is no host"),
+        (["ui", "--allow-host", "a/b"], "--allow-host: 'a/b' is no host"),
+        (["ui", "--uri", "http://"], "--uri: 'http://' names no host"),
+        (["compare", "--uri", "http://127.0.0.1:99999"], "--uri: 'http://127.0.0.1:99999' is not an address"),
+        (["doctor", "--uri", "nonsense"], "--uri: 'nonsense' is not a tracking address"),
+        (["doctor", "--address", "http://h:0"], "--address: 'http://h:0' has no port"),
+        (["cluster", "up", "--port", "99999"], "--port: 99999 is out of range"),
+        (["cluster", "up", "--port", "0"], "--port: 0 is out of range"),
+        (["cluster", "up", "--host", "two words"], "--host: 'two words' is no host"),
+        (["cluster", "up", "--gpus", "-1"], "--gpus: -1 is out of range; expected 0 to 10000"),
+        (["cluster", "up", "--cpus", "0"], "--cpus: 0 is out of range; expected 1 to 10000"),
+        *[
+            (
+                ["submit", "train", "quickstart", "--gpus", gpus],
+                f"--gpus: {float(gpus)} is out of range; expected 0 to 10000",
+            )
+            for gpus in ("-1", "nan", "1e9")
+        ],
+        (["bench", "overhead", "--threads", "100000000"], "--threads: 100000000 is out of range; expected 1 to 1024"),
+        (["bench", "reference", "--seeds", "9" * 23], "--seeds"),
+        (["bench", "reference", "--seeds", "9" * 5000], "--seeds"),
+        (["cluster", "up", "--workers", "-1"], "--workers: -1 is out of range"),
+        *[
+            ([*command, "--address", "http://127.0.0.1:99999"], "--address: 'http://127.0.0.1:99999' is not an address")
+            for command in (["jobs"], ["queue"], ["logs", "x"], ["stop", "x"], ["submit", "train", "quickstart"])
+        ],
+        ([], "COMMAND"),
+        (["fly"], "fly"),
+    ],
+)
 def test_a_wrong_command_ends_in_one_line(unlocked, words, said):
     assert_one_line(unlocked(*words), 2, said)
 
 
-@pytest.mark.parametrize("words", [
-    ["doctor", "--address"], ["compare", "--uri"], ["ui", "--uri"],
-], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["doctor", "--address"],
+        ["compare", "--uri"],
+        ["ui", "--uri"],
+    ],
+    ids=lambda words: words[0],
+)
 def test_an_address_where_nobody_listens_ends_in_one_line_and_1(unlocked, words):
     done = unlocked(*words, "http://127.0.0.1:1")
     assert_one_line(done, 1, "http://127.0.0.1:1", "answers")
@@ -122,13 +150,17 @@ def test_missing_data_files_are_named_with_the_ways_out(unlocked, tmp_path):
     assert_one_line(done, 2, "train-images-idx3-ubyte", str(tmp_path / "empty"), "data.download=true")
 
 
-@pytest.mark.parametrize(("content", "said"), [
-    (b"", "data 'text': the text is empty"),
-    (b" \n\n", "data 'text': the text is empty"),
-    (b"abc", "a window of data.options.length 8 needs 9"),
-    ("caf\u00e9".encode("latin-1") * 400, "data.options.file: mine.txt cannot be read as UTF-8 text"),
-    (None, "data.options.file: mine.txt is no file"),
-], ids=["empty", "blank", "short", "latin-1", "missing"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "data 'text': the text is empty"),
+        (b" \n\n", "data 'text': the text is empty"),
+        (b"abc", "a window of data.options.length 8 needs 9"),
+        ("caf\u00e9".encode("latin-1") * 400, "data.options.file: mine.txt cannot be read as UTF-8 text"),
+        (None, "data.options.file: mine.txt is no file"),
+    ],
+    ids=["empty", "blank", "short", "latin-1", "missing"],
+)
 def test_a_text_that_cannot_be_learned_from_ends_in_one_line(unlocked, content, said):
     if content is not None:
         Path("mine.txt").write_bytes(content)
@@ -137,13 +169,22 @@ def test_a_text_that_cannot_be_learned_from_ends_in_one_line(unlocked, content, 
     assert_one_line(done, 2, said)
 
 
-@pytest.mark.parametrize("content", [
-    b"not an archive", gzip.compress(b"\0\0\x08\x03")[:-6],
-    gzip.compress(b"\0\0\x08\x03" + struct.pack(">3I", 9, 28, 28)),
-], ids=["no gzip", "torn gzip", "short IDX"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not an archive",
+        gzip.compress(b"\0\0\x08\x03")[:-6],
+        gzip.compress(b"\0\0\x08\x03" + struct.pack(">3I", 9, 28, 28)),
+    ],
+    ids=["no gzip", "torn gzip", "short IDX"],
+)
 def test_corrupt_data_files_are_named(unlocked, tmp_path, content):
-    for stem in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
-                 "t10k-labels-idx1-ubyte"):
+    for stem in (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    ):
         (tmp_path / f"{stem}.gz").write_bytes(content)
     assert_one_line(unlocked(*BASE, "data.name=mnist", f"data.root={tmp_path}"), 2, "-ubyte.gz")
 
@@ -152,7 +193,8 @@ def test_a_model_of_ones_own_that_ignores_the_number_of_classes_is_refused(unloc
     (tmp_path / "five_outputs.py").write_text(
         "from torch import nn\nfrom unlocked import register_model\n\n"
         "@register_model('five')\ndef five(in_shape, n_outputs):\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 5))\n")
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 5))\n"
+    )
     done = unlocked(*BASE, "parallel.stages=1", "model.name=five", "--import", "five_outputs")
     assert_one_line(done, 2, "five gives outputs of shape (5,), classification of digits needs (10,)")
 

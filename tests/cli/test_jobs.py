@@ -11,16 +11,19 @@ COMMANDS = [["submit", "train", "quickstart"], ["jobs"], ["queue"], ["logs", "x-
 def test_without_an_address_the_way_to_a_local_cluster_is_shown(unlocked, words):
     done = unlocked(*words)
     assert done.code == 2
-    assert done.err == ("unlocked: --address: which cluster? set RAY_API_SERVER_ADDRESS=http://HOST:8265, or start one "
-                        "on this machine: unlocked cluster up\n")
+    assert done.err == (
+        "unlocked: --address: which cluster? set RAY_API_SERVER_ADDRESS=http://HOST:8265, or start one "
+        "on this machine: unlocked cluster up\n"
+    )
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
 def test_an_address_where_nobody_answers_is_one_line(unlocked, words):
     done = unlocked(*words, "--address", "http://127.0.0.1:1/")
     assert done.code == 1
-    assert done.err == ("unlocked: http://127.0.0.1:1: no cluster answers there; start one on this machine with: "
-                        "unlocked cluster up\n")
+    assert done.err == (
+        "unlocked: http://127.0.0.1:1: no cluster answers there; start one on this machine with: unlocked cluster up\n"
+    )
 
 
 @pytest.mark.parametrize("address", ["ray://h:10001", "127.0.0.1:8265", "http//x", "os"])
@@ -32,8 +35,10 @@ def test_only_http_addresses_are_taken(unlocked, address):
     assert "expected http://HOST:PORT or https://HOST:PORT" in done.err
 
 
-@pytest.mark.parametrize("words", [["submit", "train"], ["submit", "train", "quickstart", "--resume", "x"],
-                                   ["submit", "sweep", "--resume", "x"]])
+@pytest.mark.parametrize(
+    "words",
+    [["submit", "train"], ["submit", "train", "quickstart", "--resume", "x"], ["submit", "sweep", "--resume", "x"]],
+)
 def test_a_job_has_one_configuration_or_one_run_to_go_on_with(unlocked, words):
     done = unlocked(*words)
     assert done.code == 2

@@ -105,8 +105,12 @@ def test_a_strangers_run_has_no_module_imported(unlocked, project):
     kept = json.loads((run / "needs.json").read_text())
     (run / "needs.json").write_text(json.dumps(kept | {"folder": "/tmp"}))
     project.elsewhere()
-    for words in (["train", "--resume", str(run)], ["evaluate", str(run)], ["generate", str(run)],
-                  ["train", str(run / "config.yaml")]):
+    for words in (
+        ["train", "--resume", str(run)],
+        ["evaluate", str(run)],
+        ["generate", str(run)],
+        ["train", str(run / "config.yaml")],
+    ):
         done = unlocked(*words)
         assert done.code == 2
         assert done.err.count("\n") == 1
@@ -153,8 +157,11 @@ def test_an_interrupted_study_says_how_to_go_on_from_anywhere(unlocked, project)
 
 def test_words_are_quoted_for_a_shell_and_paths_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert shlex.split(command("train", Path("my runs/it's.yaml"))) == \
-        ["unlocked", "train", str(tmp_path / "my runs" / "it's.yaml")]
+    assert shlex.split(command("train", Path("my runs/it's.yaml"))) == [
+        "unlocked",
+        "train",
+        str(tmp_path / "my runs" / "it's.yaml"),
+    ]
 
 
 def test_where_runs_are_looked_at_depends_on_where_they_are_tracked(tmp_path, monkeypatch):
@@ -164,5 +171,7 @@ def test_where_runs_are_looked_at_depends_on_where_they_are_tracked(tmp_path, mo
     assert paste(looking(TrackingConfig(), "--trials"), "compare") == ["compare", "--trials", "--runs", runs]
     assert paste(looking(TrackingConfig()), "ui") == ["ui", "--runs", runs]
     assert looking(TrackingConfig(uri="http://ann:pw12345678@h:5000", runs="r")).splitlines() == [
-        "compare: unlocked compare --uri 'http://***@h:5000'", "  dashboard: unlocked ui --uri 'http://***@h:5000'"]
+        "compare: unlocked compare --uri 'http://***@h:5000'",
+        "  dashboard: unlocked ui --uri 'http://***@h:5000'",
+    ]
     assert f"--uri sqlite:///{tmp_path}/x.db" in looking(TrackingConfig(uri="sqlite:///x.db"))

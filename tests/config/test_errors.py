@@ -15,12 +15,14 @@ GOOD = "data: {name: digits}\nmodel: {name: mlp, hidden: [8, 8]}\n"
 @pytest.fixture
 def refusal(tmp_path):
     """`refusal(*overrides, text=GOOD)`: the one line that is said."""
+
     def said(*overrides, text=GOOD):
         path = tmp_path / "bad.yaml"
         path.write_text(text)
         with pytest.raises(ConfigError) as caught:
             load_config(path, overrides)
         return checked(caught.value)
+
     return said
 
 
@@ -37,146 +39,183 @@ def test_the_configuration_that_the_bad_ones_are_made_from_is_good(tmp_path):
     assert load_config(path).model == {"name": "mlp", "hidden": [8, 8]}
 
 
-@pytest.mark.parametrize(("override", "parts"), [
-    # unknown keys: the key, the nearest match, what is known
-    ("trian.epochs=3", ["trian: unknown key", "did you mean 'train'?", "optimizer"]),
-    ("train.epocs=3", ["train.epocs: unknown key", "did you mean 'epochs'?", "log_every"]),
-    ("scheme.sg.hiden=[3]", ["scheme.sg.hiden: unknown key", "did you mean 'hidden'?"]),
-    ("frobnicate=1", ["frobnicate: unknown key", "known here: data"]),
-    # wrong types: the key, the value, the type
-    ("seed=abc", ["seed", "'abc'", "int"]),
-    ("seed=1.5", ["seed", "'1.5'", "int"]),
-    ("seed=true", ["seed", "'True'", "int"]),
-    ("optimizer.lr=fast", ["optimizer.lr", "'fast'", "float"]),
-    ("optimizer.betas=[a, b]", ["optimizer.betas", "'a'", "float"]),
-    ("optimizer.betas=0.9", ["optimizer.betas", "list"]),
-    ("parallel.partition=[[1]]", ["parallel.partition[0]: a list is not of type int"]),
-    ("scheme.sg.hidden=[{low: 1}]", ["scheme.sg.hidden[0]: a dictionary is not of type int"]),
-    ("train.epochs=null", ["train.epochs", "None", "int"]),
-    ("train.epochs=[3]", ["train.epochs", "[3]", "int"]),
-    ("name=[1]", ["name", "[1]", "str"]),
-    ("scheme.lag=1.5", ["scheme.lag", "'1.5'", "int | str"]),
-    ("scheme.lag=true", ["scheme.lag", "'True'", "int | str"]),
-    ("optimizer=adam", ["optimizer", "'adam'", "did you mean optimizer.name?"]),
-    ("scheme.sg=[64]", ["scheme.sg", "[64]", "hidden"]),
-    ("model=mlp", ["model", "str", "dict"]),
-    # ranges: the key, the value, what is expected
-    *((f"{key}={value}", [f"{key}: {value}", "out of range; expected"])
-      for key, values in {
-          "seed": ["-1"], "data.batch_size": ["0", "-4"], "data.validation": ["1.0", "-0.1"],
-          "data.seed": ["-1"], "scheme.lag": ["-1"], "scheme.sg.kernel": ["2", "0"], "scheme.sg.lr": ["0.0"],
-          "scheme.feedback.scale": ["0.0", "-1.0"], "optimizer.lr": ["0.0", "-0.1"],
-          "optimizer.weight_decay": ["-0.1"], "optimizer.momentum": ["1.0", "-0.5"], "optimizer.eps": ["0.0"],
-          "optimizer.warmup": ["-1"], "optimizer.clip_norm": ["0.0"], "train.epochs": ["0"],
-          "train.log_every": ["0"], "train.evaluate_every": ["0"], "train.probe_every": ["-1"],
-          "train.checkpoint_every": ["0"],
-          "train.patience": ["0"], "parallel.stages": ["0", "-2"], "parallel.replicas": ["0"],
-          "parallel.threads": ["0"], "parallel.max_failures": ["-1"], "parallel.timeout": ["0.0"],
-      }.items() for value in values),
-    ("data.validation=.nan", ["data.validation: nan is out of range"]),
-    ("optimizer.lr=.nan", ["optimizer.lr: nan is out of range"]),
-    ("optimizer.lr=-.inf", ["optimizer.lr: -inf is out of range"]),
-    # upper ends: beyond them something else breaks, or never ends
-    *((f"{key}={value}", [f"{key}: {shown or value} is out of range; expected", most])
-      for key, value, most, shown in [
-          ("parallel.threads", "100000000", "1 to 1024", ""), ("seed", str(2**63), f"0 to {2**63 - 1}", ""),
-          ("data.seed", str(2**63), f"0 to {2**63 - 1}", ""), ("scheme.feedback.seed", "-1", "0 to ", ""),
-          ("train.epochs", "1000000001", "1 to 1000000000", ""), ("data.batch_size", "1000000001", "1 to ", ""),
-          ("parallel.timeout", "1e300", "a year", "1e+300"), ("sweep.hours", "1e300", "a year", "1e+300"),
-          ("parallel.stages", "10001", "1 to 10000", ""), ("parallel.replicas", "10001", "1 to 10000", ""),
-          ("sweep.concurrent", "10001", "1 to 10000", ""), ("sweep.repeats", "10001", "1 to 10000", ""),
-          ("sweep.resources.cpu", "1e-9", "0, or 0.01 to 10000", "1e-09"),
-          ("sweep.resources.gpu", "-1", "0, or 0.01 to 10000", "-1.0"),
-      ]),
-    ("scheme.sg.rank=0", ["scheme.sg.rank: 0 is out of range; expected 1 to 10000000"]),
-    ("scheme.sg.hidden=[8, 0]", ["scheme.sg.hidden: [8, 0]", "every entry from 1 to 10000000"]),
-    ("scheme.inputs.hidden=[10000001]", ["scheme.inputs.hidden: [10000001]", "every entry from 1 to 10000000"]),
-    ("scheme.sg.kernel=101", ["scheme.sg.kernel: 101 is out of range; expected odd, 1 to 99"]),
-    ("parallel.partition=[0]", ["parallel.partition: [0]", "every entry from 1"]),
-    ("optimizer.betas=[0.9]", ["optimizer.betas: [0.9]", "two numbers in [0, 1)"]),
-    ("optimizer.betas=[0.9, 1.0]", ["optimizer.betas: [0.9, 1.0]", "two numbers in [0, 1)"]),
-    ("scheme.lag=later", ["scheme.lag: 'later'", "auto or a whole number"]),
-    # choices and names: the key, the value, the nearest match, what is known
-    ("scheme.name=dnii", ["scheme.name: unknown scheme 'dnii'", "did you mean 'dni'?", "cdni, dfa, dni"]),
-    ("model.name=mpl", ["model.name: unknown model 'mpl'", "did you mean 'mlp'?", "lenet5"]),
-    ("model.name=3", ["model.name: unknown model 3", "known: "]),
-    ("model.name=[mlp]", ["model.name: unknown model ['mlp']", "known: "]),
-    ("model.name=null", ["model.name: a value is required", "known: "]),
-    ("data.name=digitz", ["data.name: unknown data 'digitz'", "did you mean 'digits'?", "mnist"]),
-    ("optimizer.name=adamm", ["optimizer.name: unknown optimizer 'adamm'", "did you mean 'adam", "sgd"]),
-    ("scheme.sg.optimizer=sdg", ["scheme.sg.optimizer: unknown optimizer 'sdg'", "did you mean 'sgd'?"]),
-    ("task=classificatoin", ["task: unknown task", "did you mean 'classification'?"]),
-    ("train.precision=fp63", ["train.precision: unknown precision 'fp63'", "did you mean 'fp64'?", "bf16"]),
-    ("scheme.sg.kind=convv", ["scheme.sg.kind", "'convv'", "did you mean 'conv'?"]),
-    ("scheme.sg.norm=bach", ["scheme.sg.norm", "did you mean 'batch'?"]),
-    ("scheme.feedback.distribution=gauss", ["scheme.feedback.distribution", "'gauss'", "normal, uniform"]),
-    ("scheme.feedback.granularity=layers", ["scheme.feedback.granularity", "did you mean 'layer'?"]),
-    ("optimizer.schedule=cosin", ["optimizer.schedule", "did you mean 'cosine'?"]),
-    ("parallel.launcher=rey", ["parallel.launcher", "did you mean 'ray'?"]),
-    ("parallel.device=gpu", ["parallel.device", "'gpu'", "auto, cpu, cuda"]),
-    # options of a model
-    ("model.hiden=[3]", ["model.hiden: unknown option of mlp 'hiden'", "did you mean 'hidden'?", "dropout"]),
-    ("model.hidden=3", ["model.hidden: 3", "list[int]"]),
-    ("model.hidden=[1.5]", ["model.hidden: [1.5]", "list[int]"]),
-    ("model.dropout=much", ["model.dropout: 'much'", "float"]),
-    ("model.norm=7", ["model.norm: 7", "str"]),
-    # options of a data set
-    ("data.options.width=3", ["data.options.width: unknown option of digits 'width'"]),
-    ("data={name: text, options: {length: 8}}", ["data.options.file: text needs this option"]),
-    ("data={name: text, options: {file: 5}}", ["data.options.file: 5 is not of type str"]),
-    ("data={name: copy, options: {window: wide}}", ["data.options.window: 'wide' is not of type int | None"]),
-    ("data={name: copy, options: {seed: 1}}", ["data.options.seed: copy has no such option; data.seed is one"]),
-    # combinations
-    ("scheme.lag=2", ["scheme.lag: 2 cannot be used with backprop", "this minibatch's own gradient"]),
-    ("parallel.partition=[1, 2]", ["parallel.partition: [1, 2]", "2 modules", "parallel.stages is 1"]),
-    ("optimizer.nesterov=true", ["optimizer.nesterov", "adam"]),
-    ("optimizer.momentum=0.9", ["optimizer.momentum: adam has no such option"]),
-    # overrides
-    ("seed", ["'seed'", "key=value", "scheme.name=dfa"]),
-    ("=3", ["'=3'", "key=value"]),
-    ("seed =3", ["'seed =3'", "key=value"]),
-    ("model.hidden=[1", ["model.hidden", "'[1'", "not readable as YAML"]),
-    ("name=${seeed}", ["name", "'seeed' not found"]),
-    ("name=${name}", ["name", "recursive"]),
-])
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        # unknown keys: the key, the nearest match, what is known
+        ("trian.epochs=3", ["trian: unknown key", "did you mean 'train'?", "optimizer"]),
+        ("train.epocs=3", ["train.epocs: unknown key", "did you mean 'epochs'?", "log_every"]),
+        ("scheme.sg.hiden=[3]", ["scheme.sg.hiden: unknown key", "did you mean 'hidden'?"]),
+        ("frobnicate=1", ["frobnicate: unknown key", "known here: data"]),
+        # wrong types: the key, the value, the type
+        ("seed=abc", ["seed", "'abc'", "int"]),
+        ("seed=1.5", ["seed", "'1.5'", "int"]),
+        ("seed=true", ["seed", "'True'", "int"]),
+        ("optimizer.lr=fast", ["optimizer.lr", "'fast'", "float"]),
+        ("optimizer.betas=[a, b]", ["optimizer.betas", "'a'", "float"]),
+        ("optimizer.betas=0.9", ["optimizer.betas", "list"]),
+        ("parallel.partition=[[1]]", ["parallel.partition[0]: a list is not of type int"]),
+        ("scheme.sg.hidden=[{low: 1}]", ["scheme.sg.hidden[0]: a dictionary is not of type int"]),
+        ("train.epochs=null", ["train.epochs", "None", "int"]),
+        ("train.epochs=[3]", ["train.epochs", "[3]", "int"]),
+        ("name=[1]", ["name", "[1]", "str"]),
+        ("scheme.lag=1.5", ["scheme.lag", "'1.5'", "int | str"]),
+        ("scheme.lag=true", ["scheme.lag", "'True'", "int | str"]),
+        ("optimizer=adam", ["optimizer", "'adam'", "did you mean optimizer.name?"]),
+        ("scheme.sg=[64]", ["scheme.sg", "[64]", "hidden"]),
+        ("model=mlp", ["model", "str", "dict"]),
+        # ranges: the key, the value, what is expected
+        *(
+            (f"{key}={value}", [f"{key}: {value}", "out of range; expected"])
+            for key, values in {
+                "seed": ["-1"],
+                "data.batch_size": ["0", "-4"],
+                "data.validation": ["1.0", "-0.1"],
+                "data.seed": ["-1"],
+                "scheme.lag": ["-1"],
+                "scheme.sg.kernel": ["2", "0"],
+                "scheme.sg.lr": ["0.0"],
+                "scheme.feedback.scale": ["0.0", "-1.0"],
+                "optimizer.lr": ["0.0", "-0.1"],
+                "optimizer.weight_decay": ["-0.1"],
+                "optimizer.momentum": ["1.0", "-0.5"],
+                "optimizer.eps": ["0.0"],
+                "optimizer.warmup": ["-1"],
+                "optimizer.clip_norm": ["0.0"],
+                "train.epochs": ["0"],
+                "train.log_every": ["0"],
+                "train.evaluate_every": ["0"],
+                "train.probe_every": ["-1"],
+                "train.checkpoint_every": ["0"],
+                "train.patience": ["0"],
+                "parallel.stages": ["0", "-2"],
+                "parallel.replicas": ["0"],
+                "parallel.threads": ["0"],
+                "parallel.max_failures": ["-1"],
+                "parallel.timeout": ["0.0"],
+            }.items()
+            for value in values
+        ),
+        ("data.validation=.nan", ["data.validation: nan is out of range"]),
+        ("optimizer.lr=.nan", ["optimizer.lr: nan is out of range"]),
+        ("optimizer.lr=-.inf", ["optimizer.lr: -inf is out of range"]),
+        # upper ends: beyond them something else breaks, or never ends
+        *(
+            (f"{key}={value}", [f"{key}: {shown or value} is out of range; expected", most])
+            for key, value, most, shown in [
+                ("parallel.threads", "100000000", "1 to 1024", ""),
+                ("seed", str(2**63), f"0 to {2**63 - 1}", ""),
+                ("data.seed", str(2**63), f"0 to {2**63 - 1}", ""),
+                ("scheme.feedback.seed", "-1", "0 to ", ""),
+                ("train.epochs", "1000000001", "1 to 1000000000", ""),
+                ("data.batch_size", "1000000001", "1 to ", ""),
+                ("parallel.timeout", "1e300", "a year", "1e+300"),
+                ("sweep.hours", "1e300", "a year", "1e+300"),
+                ("parallel.stages", "10001", "1 to 10000", ""),
+                ("parallel.replicas", "10001", "1 to 10000", ""),
+                ("sweep.concurrent", "10001", "1 to 10000", ""),
+                ("sweep.repeats", "10001", "1 to 10000", ""),
+                ("sweep.resources.cpu", "1e-9", "0, or 0.01 to 10000", "1e-09"),
+                ("sweep.resources.gpu", "-1", "0, or 0.01 to 10000", "-1.0"),
+            ]
+        ),
+        ("scheme.sg.rank=0", ["scheme.sg.rank: 0 is out of range; expected 1 to 10000000"]),
+        ("scheme.sg.hidden=[8, 0]", ["scheme.sg.hidden: [8, 0]", "every entry from 1 to 10000000"]),
+        ("scheme.inputs.hidden=[10000001]", ["scheme.inputs.hidden: [10000001]", "every entry from 1 to 10000000"]),
+        ("scheme.sg.kernel=101", ["scheme.sg.kernel: 101 is out of range; expected odd, 1 to 99"]),
+        ("parallel.partition=[0]", ["parallel.partition: [0]", "every entry from 1"]),
+        ("optimizer.betas=[0.9]", ["optimizer.betas: [0.9]", "two numbers in [0, 1)"]),
+        ("optimizer.betas=[0.9, 1.0]", ["optimizer.betas: [0.9, 1.0]", "two numbers in [0, 1)"]),
+        ("scheme.lag=later", ["scheme.lag: 'later'", "auto or a whole number"]),
+        # choices and names: the key, the value, the nearest match, what is known
+        ("scheme.name=dnii", ["scheme.name: unknown scheme 'dnii'", "did you mean 'dni'?", "cdni, dfa, dni"]),
+        ("model.name=mpl", ["model.name: unknown model 'mpl'", "did you mean 'mlp'?", "lenet5"]),
+        ("model.name=3", ["model.name: unknown model 3", "known: "]),
+        ("model.name=[mlp]", ["model.name: unknown model ['mlp']", "known: "]),
+        ("model.name=null", ["model.name: a value is required", "known: "]),
+        ("data.name=digitz", ["data.name: unknown data 'digitz'", "did you mean 'digits'?", "mnist"]),
+        ("optimizer.name=adamm", ["optimizer.name: unknown optimizer 'adamm'", "did you mean 'adam", "sgd"]),
+        ("scheme.sg.optimizer=sdg", ["scheme.sg.optimizer: unknown optimizer 'sdg'", "did you mean 'sgd'?"]),
+        ("task=classificatoin", ["task: unknown task", "did you mean 'classification'?"]),
+        ("train.precision=fp63", ["train.precision: unknown precision 'fp63'", "did you mean 'fp64'?", "bf16"]),
+        ("scheme.sg.kind=convv", ["scheme.sg.kind", "'convv'", "did you mean 'conv'?"]),
+        ("scheme.sg.norm=bach", ["scheme.sg.norm", "did you mean 'batch'?"]),
+        ("scheme.feedback.distribution=gauss", ["scheme.feedback.distribution", "'gauss'", "normal, uniform"]),
+        ("scheme.feedback.granularity=layers", ["scheme.feedback.granularity", "did you mean 'layer'?"]),
+        ("optimizer.schedule=cosin", ["optimizer.schedule", "did you mean 'cosine'?"]),
+        ("parallel.launcher=rey", ["parallel.launcher", "did you mean 'ray'?"]),
+        ("parallel.device=gpu", ["parallel.device", "'gpu'", "auto, cpu, cuda"]),
+        # options of a model
+        ("model.hiden=[3]", ["model.hiden: unknown option of mlp 'hiden'", "did you mean 'hidden'?", "dropout"]),
+        ("model.hidden=3", ["model.hidden: 3", "list[int]"]),
+        ("model.hidden=[1.5]", ["model.hidden: [1.5]", "list[int]"]),
+        ("model.dropout=much", ["model.dropout: 'much'", "float"]),
+        ("model.norm=7", ["model.norm: 7", "str"]),
+        # options of a data set
+        ("data.options.width=3", ["data.options.width: unknown option of digits 'width'"]),
+        ("data={name: text, options: {length: 8}}", ["data.options.file: text needs this option"]),
+        ("data={name: text, options: {file: 5}}", ["data.options.file: 5 is not of type str"]),
+        ("data={name: copy, options: {window: wide}}", ["data.options.window: 'wide' is not of type int | None"]),
+        ("data={name: copy, options: {seed: 1}}", ["data.options.seed: copy has no such option; data.seed is one"]),
+        # combinations
+        ("scheme.lag=2", ["scheme.lag: 2 cannot be used with backprop", "this minibatch's own gradient"]),
+        ("parallel.partition=[1, 2]", ["parallel.partition: [1, 2]", "2 modules", "parallel.stages is 1"]),
+        ("optimizer.nesterov=true", ["optimizer.nesterov", "adam"]),
+        ("optimizer.momentum=0.9", ["optimizer.momentum: adam has no such option"]),
+        # overrides
+        ("seed", ["'seed'", "key=value", "scheme.name=dfa"]),
+        ("=3", ["'=3'", "key=value"]),
+        ("seed =3", ["'seed =3'", "key=value"]),
+        ("model.hidden=[1", ["model.hidden", "'[1'", "not readable as YAML"]),
+        ("name=${seeed}", ["name", "'seeed' not found"]),
+        ("name=${name}", ["name", "recursive"]),
+    ],
+)
 def test_a_bad_value_is_refused_in_one_line(refusal, override, parts):
     line = refusal(override)
     assert [part for part in parts if part not in line] == [], line
 
 
-@pytest.mark.parametrize(("overrides", "parts"), [
-    (["scheme.name=frozen", "scheme.lag=1"], ["scheme.lag: 1 cannot be used with frozen"]),
-    (["optimizer.name=sgd", "optimizer.nesterov=true"], ["optimizer.nesterov", "needs optimizer.momentum"]),
-    (["optimizer.name=sgd", "optimizer.betas=[0.9, 0.99]"], ["optimizer.betas: sgd has no such option"]),
-    (["train.patience=3", "data.validation=0"], ["train.patience: 3", "data.validation is 0"]),
-    (["data.batch_size=64", "parallel.replicas=3"], ["parallel.replicas: 3 does not divide", "64"]),
-    (["parallel.replicas=2", "parallel.launcher=inprocess"],
-     ["parallel.replicas: 2", "launcher is inprocess"]),
-    (["scheme.sg.kind=mlp", "scheme.sg.hidden=[]"], ["scheme.sg.hidden", "at least one hidden width"]),
-    (["scheme.sg.kind=linear", "scheme.sg.hidden=[8]"], ["scheme.sg.hidden: [8] with kind linear"]),
-    (["scheme.sg.kind=mlp", "scheme.sg.hidden=[8]", "scheme.sg.rank=2"],
-     ["scheme.sg.rank: 2 needs", "linear", "mlp"]),
-    (["sweep.resources.cpu=0", "sweep.concurrent=1000"], ["sweep.resources.cpu: 0", "all 1000 trials"]),
-    (["model=5", "model.name=mlp"], ["'model.name=mlp'", "model the value 5"]),
-])
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["scheme.name=frozen", "scheme.lag=1"], ["scheme.lag: 1 cannot be used with frozen"]),
+        (["optimizer.name=sgd", "optimizer.nesterov=true"], ["optimizer.nesterov", "needs optimizer.momentum"]),
+        (["optimizer.name=sgd", "optimizer.betas=[0.9, 0.99]"], ["optimizer.betas: sgd has no such option"]),
+        (["train.patience=3", "data.validation=0"], ["train.patience: 3", "data.validation is 0"]),
+        (["data.batch_size=64", "parallel.replicas=3"], ["parallel.replicas: 3 does not divide", "64"]),
+        (["parallel.replicas=2", "parallel.launcher=inprocess"], ["parallel.replicas: 2", "launcher is inprocess"]),
+        (["scheme.sg.kind=mlp", "scheme.sg.hidden=[]"], ["scheme.sg.hidden", "at least one hidden width"]),
+        (["scheme.sg.kind=linear", "scheme.sg.hidden=[8]"], ["scheme.sg.hidden: [8] with kind linear"]),
+        (
+            ["scheme.sg.kind=mlp", "scheme.sg.hidden=[8]", "scheme.sg.rank=2"],
+            ["scheme.sg.rank: 2 needs", "linear", "mlp"],
+        ),
+        (["sweep.resources.cpu=0", "sweep.concurrent=1000"], ["sweep.resources.cpu: 0", "all 1000 trials"]),
+        (["model=5", "model.name=mlp"], ["'model.name=mlp'", "model the value 5"]),
+    ],
+)
 def test_values_that_do_not_go_together_are_refused_in_one_line(refusal, overrides, parts):
     line = refusal(*overrides)
     assert [part for part in parts if part not in line] == [], line
 
 
-@pytest.mark.parametrize(("text", "parts"), [
-    ("data: {name: digits}\nmodel: [1\nseed: 2", ["bad.yaml", "not readable as YAML at line 3"]),
-    ("\x00", ["bad.yaml", "not readable as YAML"]),
-    ("- 1\n- 2\n", ["bad.yaml", "expected keys and values, found list"]),
-    ("model: {name: mlp}", ["data.name: a value is required"]),
-    ("data: {name: digits}", ["model.name: a value is required", "mlp"]),
-    ("", ["data.name: a value is required"]),
-    (GOOD + "1: 2", ["bad.yaml", "1: unknown key"]),
-    ("data: {name: digits}\nmodel: &m {name: mlp, hidden: *m}", ["bad.yaml", "alias contains itself"]),
-    (GOOD + "name: '${seed'", ["bad.yaml: name"]),
-    (GOOD + "extends: quickstrat-of-nobody", ["no preset 'quickstrat-of-nobody'", "presets: "]),
-    (GOOD + "extends: bad", ["bad.yaml: extends itself"]),
-])
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("data: {name: digits}\nmodel: [1\nseed: 2", ["bad.yaml", "not readable as YAML at line 3"]),
+        ("\x00", ["bad.yaml", "not readable as YAML"]),
+        ("- 1\n- 2\n", ["bad.yaml", "expected keys and values, found list"]),
+        ("model: {name: mlp}", ["data.name: a value is required"]),
+        ("data: {name: digits}", ["model.name: a value is required", "mlp"]),
+        ("", ["data.name: a value is required"]),
+        (GOOD + "1: 2", ["bad.yaml", "1: unknown key"]),
+        ("data: {name: digits}\nmodel: &m {name: mlp, hidden: *m}", ["bad.yaml", "alias contains itself"]),
+        (GOOD + "name: '${seed'", ["bad.yaml: name"]),
+        (GOOD + "extends: quickstrat-of-nobody", ["no preset 'quickstrat-of-nobody'", "presets: "]),
+        (GOOD + "extends: bad", ["bad.yaml: extends itself"]),
+    ],
+)
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(refusal, text, parts):
     line = refusal(text=text)
     assert [part for part in parts if part not in line] == [], line
@@ -224,13 +263,16 @@ def test_an_unknown_preset_is_answered_with_the_nearest_one(tmp_path, monkeypatc
     assert "no preset 'my_preset_of_digit'; did you mean 'my_preset_of_digits'?" in checked(caught.value)
 
 
-@pytest.mark.parametrize("text", [
-    "tracking: {experiment: '${oc.env:HOME}'}",
-    "name: oc.env\ntracking: {experiment: '${${name}:HOME}'}",  # spelled by a reference
-    "name: $\ntracking: {experiment: '${name}{oc.env:HOME}'}",  # or put together by one
-    "data: {name: digits, options: {where: [['${oc.env:HOME}']]}}",
-    "name: 'a ${oc.decode:b}'",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tracking: {experiment: '${oc.env:HOME}'}",
+        "name: oc.env\ntracking: {experiment: '${${name}:HOME}'}",  # spelled by a reference
+        "name: $\ntracking: {experiment: '${name}{oc.env:HOME}'}",  # or put together by one
+        "data: {name: digits, options: {where: [['${oc.env:HOME}']]}}",
+        "name: 'a ${oc.decode:b}'",
+    ],
+)
 def test_a_configuration_cannot_read_the_machine_it_runs_on(refusal, monkeypatch, text):
     monkeypatch.setenv("HOME", "/secret/of/this/machine")
     line = refusal(text=yaml.safe_dump({**yaml.safe_load(GOOD), **yaml.safe_load(text)}))
@@ -254,19 +296,20 @@ def own_models(monkeypatch):
     monkeypatch.setattr(MODELS, "_facts", dict(MODELS._facts))
 
 
-@pytest.mark.parametrize(("tree", "line"), [
-    ({"parallel": {"stages": 5}}, "parallel.stages: 5 is more than the 3 blocks of mlp as configured"),
-    ({"parallel": {"stages": 2, "partition": [1, 1]}},
-     "parallel.partition: [1, 1] covers 2 blocks, mlp has 3"),
-    ({"parallel": {"stages": 2, "partition": [2, 2]}},
-     "parallel.partition: [2, 2] covers 4 blocks, mlp has 3"),
-    ({"data": {"batch_size": 49}}, "data.batch_size: 49 is larger than the 48 training examples of made"),
-    ({"data": {"augment": ["filp"]}}, "data.augment: unknown augmentation 'filp'; did you mean 'flip'?"),
-    ({"model": {"name": "mlp", "norm": "bach"}}, "model.norm: unknown norm 'bach'; did you mean 'batch'?"),
-    ({"model": {"name": "alexnet"}}, "model.name: alexnet takes images of at least 63 x 63 pixels"),
-    ({"model": {"name": "mlp", "hidden": [10**18, 8]}}, "model: Storage size calculation overflowed"),
-    ({"model": {"name": "mlp", "dropout": 1.5}}, "model.dropout: 1.5 is outside [0, 1)"),
-])
+@pytest.mark.parametrize(
+    ("tree", "line"),
+    [
+        ({"parallel": {"stages": 5}}, "parallel.stages: 5 is more than the 3 blocks of mlp as configured"),
+        ({"parallel": {"stages": 2, "partition": [1, 1]}}, "parallel.partition: [1, 1] covers 2 blocks, mlp has 3"),
+        ({"parallel": {"stages": 2, "partition": [2, 2]}}, "parallel.partition: [2, 2] covers 4 blocks, mlp has 3"),
+        ({"data": {"batch_size": 49}}, "data.batch_size: 49 is larger than the 48 training examples of made"),
+        ({"data": {"augment": ["filp"]}}, "data.augment: unknown augmentation 'filp'; did you mean 'flip'?"),
+        ({"model": {"name": "mlp", "norm": "bach"}}, "model.norm: unknown norm 'bach'; did you mean 'batch'?"),
+        ({"model": {"name": "alexnet"}}, "model.name: alexnet takes images of at least 63 x 63 pixels"),
+        ({"model": {"name": "mlp", "hidden": [10**18, 8]}}, "model: Storage size calculation overflowed"),
+        ({"model": {"name": "mlp", "dropout": 1.5}}, "model.dropout: 1.5 is outside [0, 1)"),
+    ],
+)
 def test_what_does_not_fit_the_data_or_the_model_is_refused_in_one_line(lab, tree, line):
     config = lab.config(**{"model": {"name": "mlp", "hidden": [8, 8]}, **tree})
     with pytest.raises((ConfigError, DataError)) as caught:
@@ -288,8 +331,7 @@ def test_a_model_that_ignores_the_number_of_outputs_is_refused(lab, own_models):
 
     with pytest.raises(ConfigError) as e:
         make_plan(lab.config(model={"name": "stubborn"}), lab.data())
-    assert checked(e.value) == (
-        "model.name: stubborn gives outputs of shape (7,), classification of made needs (5,)")
+    assert checked(e.value) == ("model.name: stubborn gives outputs of shape (7,), classification of made needs (5,)")
 
 
 def test_a_model_whose_layers_do_not_fit_together_is_refused(lab, own_models):

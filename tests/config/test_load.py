@@ -35,8 +35,9 @@ def test_a_configuration_goes_to_yaml_and_back_unchanged(base, tmp_path):
     assert load_config(again, ["seed=5"]) != config
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("1e-3", 1e-3), ("1E+2", 100.0), ("2.5e-1", 0.25), (".5", 0.5), ("1", 1.0)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-3", 1e-3), ("1E+2", 100.0), ("2.5e-1", 0.25), (".5", 0.5), ("1", 1.0)]
+)
 def test_numbers_are_read_as_people_write_them(base, text, value):
     lr = load_config(base, [f"optimizer.lr={text}"]).optimizer.lr
     assert isinstance(lr, float)
@@ -47,7 +48,12 @@ def test_numbers_are_read_as_people_write_them(base, text, value):
 
 def test_a_word_that_looks_like_a_number_in_part_stays_a_word(base):
     assert [load_config(base, [f"name={name}"]).name for name in ("1e-3x", "e3", "v1", "off", "no")] == [
-        "1e-3x", "e3", "v1", "off", "no"]
+        "1e-3x",
+        "e3",
+        "v1",
+        "off",
+        "no",
+    ]
 
 
 def test_a_reference_to_another_key_is_followed(base):
@@ -101,15 +107,28 @@ def test_options_of_a_model_of_ones_own_are_checked_by_its_annotations(base, mon
     monkeypatch.setattr(MODELS, "_facts", dict(MODELS._facts))
 
     @register_model("annotated")
-    def annotated(in_shape, n_outputs, widths: list[int] | None = None, table: dict[str, int] | None = None,
-                  kind: Literal["a", "b"] = "a", rate: float = 0.5, free=None):
+    def annotated(
+        in_shape,
+        n_outputs,
+        widths: list[int] | None = None,
+        table: dict[str, int] | None = None,
+        kind: Literal["a", "b"] = "a",
+        rate: float = 0.5,
+        free=None,
+    ):
         return nn.Linear(in_shape[0], n_outputs)
 
     def options(*overrides):
         return load_config(base, ["model.name=annotated", *overrides]).model
 
-    good = ["model.widths=[3, 4]", "model.widths=null", "model.table={x: 3}", "model.kind=b", "model.rate=1",
-            "model.free=[anything, 1]"]
+    good = [
+        "model.widths=[3, 4]",
+        "model.widths=null",
+        "model.table={x: 3}",
+        "model.kind=b",
+        "model.rate=1",
+        "model.free=[anything, 1]",
+    ]
     bad = ["model.widths=[a]", "model.widths=3", "model.table={x: y}", "model.kind=c", "model.rate=true"]
     for override in good:
         assert options(override)

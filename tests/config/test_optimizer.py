@@ -27,8 +27,9 @@ def test_cosine_falls_from_one_to_zero_behind_the_last_step():
     assert factors(4, schedule="cosine") == pytest.approx([1.0, up, 0.5, down, 0.0])
 
 
-@pytest.mark.parametrize(("schedule", "after"), [
-    ("constant", [1, 1, 1]), ("linear", [1, 0.5, 0]), ("cosine", [1, 0.5, 0])])
+@pytest.mark.parametrize(
+    ("schedule", "after"), [("constant", [1, 1, 1]), ("linear", [1, 0.5, 0]), ("cosine", [1, 0.5, 0])]
+)
 def test_warm_up_rises_to_the_full_rate_before_the_schedule_begins(schedule, after):
     assert factors(5, schedule=schedule, warmup=3) == pytest.approx([0.25, 0.5, 0.75, *after])
 
@@ -41,20 +42,32 @@ def test_a_warm_up_longer_than_the_run_only_rises(schedule):
 
 
 def test_the_rate_of_every_step_of_a_run_is_the_scheduled_one(lab):
-    group = lab.start(model={"name": "mlp", "hidden": [8]}, optimizer={"lr": 0.1, "schedule": "linear"},
-                      scheme={"name": "dni", "sg": {"lr": 0.03}}, parallel={"stages": 2})
+    group = lab.start(
+        model={"name": "mlp", "hidden": [8]},
+        optimizer={"lr": 0.1, "schedule": "linear"},
+        scheme={"name": "dni", "sg": {"lr": 0.03}},
+        parallel={"stages": 2},
+    )
     total, below = group.stages[0].plan.total_steps, group.stages[0].learner
     for t in (0, 7, total - 1):
         lab.train(group, t, t + 1) if t == 0 else [s._set_lr(t) for s in group.stages]
         assert [o.param_groups[0]["lr"] for o in below.optimizers()] == pytest.approx(
-            [0.1 * (1 - t / total), 0.03 * (1 - t / total)])
+            [0.1 * (1 - t / total), 0.03 * (1 - t / total)]
+        )
 
 
-@pytest.mark.parametrize(("options", "expected"), [
-    ({"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
-     {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
-    ({"name": "adam", "betas": [0.8, 0.9], "eps": 1e-5}, {"betas": (0.8, 0.9), "eps": 1e-5}),
-    ({"name": "adamw"}, {"weight_decay": 0.01}), ({"name": "rmsprop", "momentum": 0.5}, {"momentum": 0.5})])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+            {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+        ),
+        ({"name": "adam", "betas": [0.8, 0.9], "eps": 1e-5}, {"betas": (0.8, 0.9), "eps": 1e-5}),
+        ({"name": "adamw"}, {"weight_decay": 0.01}),
+        ({"name": "rmsprop", "momentum": 0.5}, {"momentum": 0.5}),
+    ],
+)
 def test_options_reach_the_optimiser_and_the_others_keep_torchs_defaults(options, expected):
     config = OptimizerConfig(lr=0.3, **options)
     check_optimizer(config)
@@ -63,12 +76,16 @@ def test_options_reach_the_optimiser_and_the_others_keep_torchs_defaults(options
     assert {key: tuple(group[key]) if key == "betas" else group[key] for key in expected} == expected
 
 
-@pytest.mark.parametrize(("options", "line"), [
-    ({"name": "adam", "momentum": 0.9}, "optimizer.momentum: adam has no such option"),
-    ({"name": "sgd", "betas": [0.9, 0.99]}, "optimizer.betas: sgd has no such option"),
-    ({"name": "sgd", "eps": 1e-8}, "optimizer.eps: sgd has no such option"),
-    ({"name": "rmsprop", "nesterov": True}, "optimizer.nesterov: rmsprop has no such option"),
-    ({"name": "sgd", "nesterov": True}, "optimizer.nesterov: true needs optimizer.momentum above 0")])
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"name": "adam", "momentum": 0.9}, "optimizer.momentum: adam has no such option"),
+        ({"name": "sgd", "betas": [0.9, 0.99]}, "optimizer.betas: sgd has no such option"),
+        ({"name": "sgd", "eps": 1e-8}, "optimizer.eps: sgd has no such option"),
+        ({"name": "rmsprop", "nesterov": True}, "optimizer.nesterov: rmsprop has no such option"),
+        ({"name": "sgd", "nesterov": True}, "optimizer.nesterov: true needs optimizer.momentum above 0"),
+    ],
+)
 def test_an_option_that_the_optimiser_does_not_have_is_refused(options, line):
     with pytest.raises(ConfigError) as caught:
         check_optimizer(OptimizerConfig(**options))

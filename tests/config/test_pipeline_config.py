@@ -14,8 +14,14 @@ from unlocked.engine.plan import describe, load_data, make_plan
 from unlocked.errors import ConfigError
 from unlocked_models import MODELS, register_model
 
-PIPELINE = ["scheme.name=backprop", "model.hidden=[24,20,16]", "data.batch_size=32", "parallel.partition=null",
-            "parallel.stages=4", "parallel.schedule=1f1b"]
+PIPELINE = [
+    "scheme.name=backprop",
+    "model.hidden=[24,20,16]",
+    "data.batch_size=32",
+    "parallel.partition=null",
+    "parallel.stages=4",
+    "parallel.schedule=1f1b",
+]
 
 
 def refusal(*overrides: str) -> str:
@@ -26,35 +32,53 @@ def refusal(*overrides: str) -> str:
     return line
 
 
-@pytest.mark.parametrize(("overrides", "parts"), [
-    (["scheme.name=cdni"], ["parallel.schedule: 1f1b pipelines backprop", "scheme.name is cdni"]),
-    (["scheme.name=frozen"], ["parallel.schedule: 1f1b", "scheme.name is frozen"]),
-    (["parallel.launcher=inprocess"], ["parallel.schedule: 1f1b needs workers", "launcher is inprocess"]),
-    (["parallel.stages=1"], ["parallel.schedule: 1f1b needs at least 2 stages", "parallel.stages is 1"]),
-    (["parallel.microbatches=5"], ["parallel.microbatches: 5 does not divide the 32 examples of a minibatch"]),
-    (["parallel.microbatches=32", "parallel.replicas=2"],
-     ["parallel.microbatches: 32 does not divide the 16 examples", "in each replica"]),
-    (["data.batch_size=30"], ["parallel.microbatches: 4 does not divide the 30"]),  # the default of 1f1b
-    (["data.batch_size=36", "parallel.schedule=gpipe"], ["parallel.microbatches: 8 does not divide the 36"]),
-    (["parallel.microbatches=2"], ["parallel.microbatches: 2 is fewer than the 4 stages", "1f1b", "gpipe"]),
-    (["parallel.microbatches=0"], ["parallel.microbatches: 0 is out of range; expected 1 to"]),
-    (["parallel.schedule=1f2b"], ["parallel.schedule", "did you mean '1f1b'?", "interleaved", "zero_bubble"]),
-    (["parallel.virtual_stages=2"], ["parallel.virtual_stages: 2 modules per worker need", "zero_bubble, not 1f1b"]),
-    (["parallel.virtual_stages=3", "parallel.schedule=locked"], ["parallel.virtual_stages: 3", "not locked"]),
-    (["parallel.virtual_stages=0"], ["parallel.virtual_stages: 0 is out of range; expected 1 to 10000"]),
-    (["parallel.virtual_stages=1", "parallel.schedule=interleaved"],
-     ["parallel.virtual_stages: 1, but interleaved needs at least 2 modules per worker; 1f1b has one"]),
-    (["parallel.virtual_stages=3", "parallel.schedule=zero_bubble"],
-     ["parallel.virtual_stages: 3, but zero_bubble", "exactly 2"]),
-    (["parallel.schedule=zero_bubble", "parallel.launcher=inprocess"], ["zero_bubble needs workers"]),
-    (["parallel.schedule=interleaved", "parallel.stages=1"], ["interleaved needs at least 2 stages"]),
-    (["parallel.schedule=interleaved", "parallel.microbatches=2"],
-     ["parallel.microbatches: 2 is not a multiple of the 4 stages, which interleaved needs"]),
-    (["parallel.schedule=interleaved_zero_bubble", "parallel.microbatches=6", "data.batch_size=36"],
-     ["parallel.microbatches: 6 is not a multiple of the 4 stages"]),
-    (["parallel.schedule=interleaved", "parallel.stages=2", "parallel.partition=[2,2]"],
-     ["parallel.partition: [2, 2] cuts the chain into 2 modules", "parallel.stages is 2 with 2 modules each"]),
-])
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["scheme.name=cdni"], ["parallel.schedule: 1f1b pipelines backprop", "scheme.name is cdni"]),
+        (["scheme.name=frozen"], ["parallel.schedule: 1f1b", "scheme.name is frozen"]),
+        (["parallel.launcher=inprocess"], ["parallel.schedule: 1f1b needs workers", "launcher is inprocess"]),
+        (["parallel.stages=1"], ["parallel.schedule: 1f1b needs at least 2 stages", "parallel.stages is 1"]),
+        (["parallel.microbatches=5"], ["parallel.microbatches: 5 does not divide the 32 examples of a minibatch"]),
+        (
+            ["parallel.microbatches=32", "parallel.replicas=2"],
+            ["parallel.microbatches: 32 does not divide the 16 examples", "in each replica"],
+        ),
+        (["data.batch_size=30"], ["parallel.microbatches: 4 does not divide the 30"]),  # the default of 1f1b
+        (["data.batch_size=36", "parallel.schedule=gpipe"], ["parallel.microbatches: 8 does not divide the 36"]),
+        (["parallel.microbatches=2"], ["parallel.microbatches: 2 is fewer than the 4 stages", "1f1b", "gpipe"]),
+        (["parallel.microbatches=0"], ["parallel.microbatches: 0 is out of range; expected 1 to"]),
+        (["parallel.schedule=1f2b"], ["parallel.schedule", "did you mean '1f1b'?", "interleaved", "zero_bubble"]),
+        (
+            ["parallel.virtual_stages=2"],
+            ["parallel.virtual_stages: 2 modules per worker need", "zero_bubble, not 1f1b"],
+        ),
+        (["parallel.virtual_stages=3", "parallel.schedule=locked"], ["parallel.virtual_stages: 3", "not locked"]),
+        (["parallel.virtual_stages=0"], ["parallel.virtual_stages: 0 is out of range; expected 1 to 10000"]),
+        (
+            ["parallel.virtual_stages=1", "parallel.schedule=interleaved"],
+            ["parallel.virtual_stages: 1, but interleaved needs at least 2 modules per worker; 1f1b has one"],
+        ),
+        (
+            ["parallel.virtual_stages=3", "parallel.schedule=zero_bubble"],
+            ["parallel.virtual_stages: 3, but zero_bubble", "exactly 2"],
+        ),
+        (["parallel.schedule=zero_bubble", "parallel.launcher=inprocess"], ["zero_bubble needs workers"]),
+        (["parallel.schedule=interleaved", "parallel.stages=1"], ["interleaved needs at least 2 stages"]),
+        (
+            ["parallel.schedule=interleaved", "parallel.microbatches=2"],
+            ["parallel.microbatches: 2 is not a multiple of the 4 stages, which interleaved needs"],
+        ),
+        (
+            ["parallel.schedule=interleaved_zero_bubble", "parallel.microbatches=6", "data.batch_size=36"],
+            ["parallel.microbatches: 6 is not a multiple of the 4 stages"],
+        ),
+        (
+            ["parallel.schedule=interleaved", "parallel.stages=2", "parallel.partition=[2,2]"],
+            ["parallel.partition: [2, 2] cuts the chain into 2 modules", "parallel.stages is 2 with 2 modules each"],
+        ),
+    ],
+)
 def test_a_pipeline_that_cannot_run_is_refused_in_one_line(overrides, parts):
     line = refusal(*overrides)
     assert [part for part in parts if part not in line] == [], line
@@ -70,10 +94,13 @@ class Penalised(nn.Linear):
         return h.square().sum()
 
 
-@pytest.mark.parametrize(("block", "reason"), [
-    (TakesBatch, r"block 1 \(TakesBatch\) takes \(h, batch\)"),
-    (Penalised, r"local_loss of block 1 \(Penalised\)"),
-])
+@pytest.mark.parametrize(
+    ("block", "reason"),
+    [
+        (TakesBatch, r"block 1 \(TakesBatch\) takes \(h, batch\)"),
+        (Penalised, r"local_loss of block 1 \(Penalised\)"),
+    ],
+)
 def test_a_block_to_which_a_microbatch_is_another_thing_is_refused(monkeypatch, block, reason):
     monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
     monkeypatch.setattr(MODELS, "_facts", dict(MODELS._facts))
@@ -82,8 +109,9 @@ def test_a_block_to_which_a_microbatch_is_another_thing_is_refused(monkeypatch, 
     def unfit(in_shape, n_outputs):
         return [nn.Flatten(), block(64, 8), nn.Linear(8, n_outputs)]
 
-    config = load_config("quickstart", ["model={name: unfit}", "scheme.name=backprop", "parallel.stages=2",
-                                        "parallel.schedule=gpipe"])
+    config = load_config(
+        "quickstart", ["model={name: unfit}", "scheme.name=backprop", "parallel.stages=2", "parallel.schedule=gpipe"]
+    )
     with pytest.raises(ConfigError, match=f"^parallel.schedule: gpipe .*{reason}"):
         make_plan(config, load_data(config))
 
@@ -106,26 +134,38 @@ def test_microbatches_are_read_by_pipelines_only():
 DEEP = ["model.hidden=[24,20,16,16,16,16,16]"]
 
 
-@pytest.mark.parametrize(("schedule", "words"), [
-    ("1f1b", "4 microbatches"), ("gpipe", "8 microbatches"), ("interleaved", "4 microbatches, 2 modules per worker"),
-    ("interleaved_zero_bubble", "4 microbatches, 2 modules per worker"),
-    ("zero_bubble", "8 microbatches, 2 modules per worker")])
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ("1f1b", "4 microbatches"),
+        ("gpipe", "8 microbatches"),
+        ("interleaved", "4 microbatches, 2 modules per worker"),
+        ("interleaved_zero_bubble", "4 microbatches, 2 modules per worker"),
+        ("zero_bubble", "8 microbatches, 2 modules per worker"),
+    ],
+)
 def test_microbatches_follow_the_stages(schedule, words):
     config = load_config("quickstart", [*PIPELINE, *DEEP, f"parallel.schedule={schedule}"])
     assert make_plan(config, load_data(config)).schedule == f"{schedule} with {words}"
 
 
-@pytest.mark.parametrize(("overrides", "placement"), [
-    (["parallel.schedule=1f1b"], [0, 1]), (["parallel.schedule=locked"], [0, 1]),
-    (["parallel.schedule=interleaved"], [0, 1, 0, 1]),
-    (["parallel.schedule=interleaved_zero_bubble", "parallel.virtual_stages=3"], [0, 1, 0, 1, 0, 1]),
-    (["parallel.schedule=zero_bubble"], [0, 1, 1, 0])])
+@pytest.mark.parametrize(
+    ("overrides", "placement"),
+    [
+        (["parallel.schedule=1f1b"], [0, 1]),
+        (["parallel.schedule=locked"], [0, 1]),
+        (["parallel.schedule=interleaved"], [0, 1, 0, 1]),
+        (["parallel.schedule=interleaved_zero_bubble", "parallel.virtual_stages=3"], [0, 1, 0, 1, 0, 1]),
+        (["parallel.schedule=zero_bubble"], [0, 1, 1, 0]),
+    ],
+)
 def test_the_plan_places_modules_as_the_schedule_wants_them(overrides, placement):
     config = load_config("quickstart", [*PIPELINE, *DEEP, "parallel.stages=2", "parallel.replicas=2", *overrides])
     plan = make_plan(config, load_data(config))
     assert plan.placement == placement == [row["stage"] for row in describe(plan)]
     assert [plan.held_by(stage) for stage in range(2)] == [
-        [module for module, at in enumerate(placement) if at == stage] for stage in range(2)]
+        [module for module, at in enumerate(placement) if at == stage] for stage in range(2)
+    ]
     assert (plan.modules, plan.stages, plan.workers, plan.learners) == (len(placement), 2, 4, 2 * len(placement))
 
 
@@ -133,7 +173,11 @@ def test_a_dry_run_says_which_worker_holds_each_module(capsys):
     assert main(["train", "quickstart", "scheme.name=backprop", "parallel.schedule=zero_bubble", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert [line.strip(" │").split()[-1] for line in out.splitlines() if "worker " in line and "│" in line] == [
-        "0", "1", "1", "0"]
+        "0",
+        "1",
+        "1",
+        "0",
+    ]
     assert "4 modules x 1 replica, zero_bubble with 4 microbatches" in out
 
 

@@ -29,8 +29,12 @@ def values(config):
     return config.optimizer.lr, config.optimizer.betas, config.scheme.sg.hidden
 
 
-OWN = {"backprop": (1e-3, None, []), "dfa": (3e-4, [0.9, 0.99], []), "cdni": (1e-3, None, [48]),
-       "frozen": (1e-3, None, [])}
+OWN = {
+    "backprop": (1e-3, None, []),
+    "dfa": (3e-4, [0.9, 0.99], []),
+    "cdni": (1e-3, None, [48]),
+    "frozen": (1e-3, None, []),
+}
 
 
 @pytest.mark.parametrize("scheme", OWN)
@@ -62,18 +66,21 @@ def test_the_resolved_configuration_reads_back_as_itself(preset, tmp_path):
     assert values(load_config(written, ["scheme.name=backprop"]))[0] == 1e-3
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("schemes: {dfb: {train.epochs: 1}}", "schemes: unknown scheme 'dfb'; did you mean 'dfa'?"),
-    ("schemes: {dfa: {optimizer: {rate: 1}}}", "optimizer.rate: unknown key"),
-    ("schemes: {backprop: {scheme.name: dfa}}", "schemes.backprop: scheme.name does not depend on the scheme"),
-    ("schemes: {backprop: {scheme: {name: dfa}}}", "schemes.backprop: scheme.name does not depend on the scheme"),
-    ("schemes: {dfa: {name: other}}", "schemes.dfa: name does not depend on the scheme"),
-    ("schemes: {default: {seed: 1}}", "schemes.default: seed does not depend on the scheme"),
-    ("schemes: {dfa: fast}", "schemes.dfa: 'fast' is not keys and values"),
-    ("expect: {dfa: {test/accuracy: 0.9}}", "expect.dfa.test/accuracy: 0.9 is no bound"),
-    ("expect: {dfa: 3}", "expect.dfa: 3 is not metrics and bounds"),
-    ("expect: {dfb: {test/accuracy: {min: 0.9}}}", "expect: unknown scheme 'dfb'"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("schemes: {dfb: {train.epochs: 1}}", "schemes: unknown scheme 'dfb'; did you mean 'dfa'?"),
+        ("schemes: {dfa: {optimizer: {rate: 1}}}", "optimizer.rate: unknown key"),
+        ("schemes: {backprop: {scheme.name: dfa}}", "schemes.backprop: scheme.name does not depend on the scheme"),
+        ("schemes: {backprop: {scheme: {name: dfa}}}", "schemes.backprop: scheme.name does not depend on the scheme"),
+        ("schemes: {dfa: {name: other}}", "schemes.dfa: name does not depend on the scheme"),
+        ("schemes: {default: {seed: 1}}", "schemes.default: seed does not depend on the scheme"),
+        ("schemes: {dfa: fast}", "schemes.dfa: 'fast' is not keys and values"),
+        ("expect: {dfa: {test/accuracy: 0.9}}", "expect.dfa.test/accuracy: 0.9 is no bound"),
+        ("expect: {dfa: 3}", "expect.dfa: 3 is not metrics and bounds"),
+        ("expect: {dfb: {test/accuracy: {min: 0.9}}}", "expect: unknown scheme 'dfb'"),
+    ],
+)
 def test_wrong_entries_are_one_line(preset, text, said):
     with pytest.raises(ConfigError) as error:
         load_config(preset("extends: quickstart\n" + text))

@@ -24,11 +24,22 @@ def refused(value) -> str:
     return message
 
 
-@pytest.mark.parametrize("value", [
-    X, X.tolist(), list(X), torch.tensor(X), torch.tensor(X, requires_grad=True), list(torch.tensor(X)),
-    [row.requires_grad_() for row in torch.tensor(X)], torch.tensor(X).bfloat16(), np.ma.masked_array(X),
-    list(np.ma.masked_array(X)), torch.nn.Parameter(torch.tensor(X)),
-])
+@pytest.mark.parametrize(
+    "value",
+    [
+        X,
+        X.tolist(),
+        list(X),
+        torch.tensor(X),
+        torch.tensor(X, requires_grad=True),
+        list(torch.tensor(X)),
+        [row.requires_grad_() for row in torch.tensor(X)],
+        torch.tensor(X).bfloat16(),
+        np.ma.masked_array(X),
+        list(np.ma.masked_array(X)),
+        torch.nn.Parameter(torch.tensor(X)),
+    ],
+)
 def test_arrays_tensors_and_lists_of_them_are_read(value):
     array = as_array("mine", "x_train", value)
     assert type(array) is np.ndarray
@@ -39,19 +50,25 @@ def test_an_array_is_not_copied():
     assert as_array("mine", "x_train", X) is X
 
 
-@pytest.mark.parametrize(("value", "words"), [
-    (np.ma.masked_array(X, X > 10), "13 masked entries, the first in example 3; they are missing, not numbers"),
-    (list(np.ma.masked_array(X, X > 20)), "3 masked entries, the first in example 7"),
-    ([[1.0, 2.0], [3.0]], "ragged: its examples have different shapes"),
-    ([np.zeros(2), np.zeros(3)], "ragged"),
-    ([torch.zeros(2), torch.zeros(3)], "ragged"),
-    (np.array([np.zeros(2), np.zeros(3)], dtype=object), "ragged"),
-    (torch.tensor(X).to_sparse(), "is a sparse tensor; give x_train.to_dense()"),
-    (scipy.sparse.csr_matrix(X), "is a sparse matrix; give x_train.toarray()"),
-    (torch.empty(3, device="meta"), "a tensor that numpy cannot read (torch.float32, meta)"),
-    (np.array([[1, None], [2, 3]], dtype=object), "holds objects instead of numbers, such as 'None' of type NoneType"),
-    (iter([1, 2]), "is a list_iterator, not an array"),
-])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.ma.masked_array(X, X > 10), "13 masked entries, the first in example 3; they are missing, not numbers"),
+        (list(np.ma.masked_array(X, X > 20)), "3 masked entries, the first in example 7"),
+        ([[1.0, 2.0], [3.0]], "ragged: its examples have different shapes"),
+        ([np.zeros(2), np.zeros(3)], "ragged"),
+        ([torch.zeros(2), torch.zeros(3)], "ragged"),
+        (np.array([np.zeros(2), np.zeros(3)], dtype=object), "ragged"),
+        (torch.tensor(X).to_sparse(), "is a sparse tensor; give x_train.to_dense()"),
+        (scipy.sparse.csr_matrix(X), "is a sparse matrix; give x_train.toarray()"),
+        (torch.empty(3, device="meta"), "a tensor that numpy cannot read (torch.float32, meta)"),
+        (
+            np.array([[1, None], [2, 3]], dtype=object),
+            "holds objects instead of numbers, such as 'None' of type NoneType",
+        ),
+        (iter([1, 2]), "is a list_iterator, not an array"),
+    ],
+)
 def test_what_is_no_array_of_numbers_is_one_line_that_says_what_to_give(value, words):
     assert words in refused(value)
 
@@ -72,8 +89,9 @@ def leaving(source):
     raise SystemExit(3)
 
 
-@pytest.mark.parametrize(("function", "words"), [
-    (failing, "KeyError: 'no such column'"), (leaving, "it ends the process, with exit code 3")])
+@pytest.mark.parametrize(
+    ("function", "words"), [(failing, "KeyError: 'no such column'"), (leaving, "it ends the process, with exit code 3")]
+)
 def test_an_exception_in_a_data_function_is_told_with_its_file_and_line(mine, function, words):
     mine(function)
     with pytest.raises(DataError) as caught:
@@ -117,10 +135,13 @@ def test_maps_with_their_channels_in_front_are_taken(mine, shape):
     assert load("mine").in_shape == shape[1:]
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ({"channels": "behind"}, "channels is 'behind'; it is 'first', 'last' or None"),
-    ({"channels": "last"}, "x_train has shape (8, 3); channels='last' is for images"),
-])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"channels": "behind"}, "channels is 'behind'; it is 'first', 'last' or None"),
+        ({"channels": "last"}, "x_train has shape (8, 3); channels='last' is for images"),
+    ],
+)
 def test_wrong_words_for_channels_are_refused(mine, options, words):
     mine(lambda source: RawData(X, np.arange(8) % 2, **options))
     with pytest.raises(DataError, match=re.escape(words)):

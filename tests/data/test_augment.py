@@ -5,7 +5,7 @@ from unlocked.data import parse_augment
 from unlocked.errors import DataError
 
 SHAPE = (3, 8, 10)
-X = torch.randn(64, *SHAPE, generator=torch.Generator().manual_seed(0)) + 10     # no zeros of its own
+X = torch.randn(64, *SHAPE, generator=torch.Generator().manual_seed(0)) + 10  # no zeros of its own
 
 
 def augmented(*names, x=X, seed=1):
@@ -17,7 +17,7 @@ def test_flip_mirrors_about_half_of_the_images_and_nothing_else():
     mirrored = [torch.equal(o, x.flip(-1)) for o, x in zip(out, X, strict=True)]
     kept = [torch.equal(o, x) for o, x in zip(out, X, strict=True)]
     assert all(m != k for m, k in zip(mirrored, kept, strict=True))
-    assert 16 < sum(mirrored) < 48      # 64 fair coins leave this range once in 20,000 seeds
+    assert 16 < sum(mirrored) < 48  # 64 fair coins leave this range once in 20,000 seeds
 
 
 @pytest.mark.parametrize(("name", "mode"), [("crop:2", "constant"), ("shift:2", "replicate")])
@@ -26,7 +26,7 @@ def test_crop_and_shift_are_windows_of_the_padded_image(name, mode):
     padded = torch.nn.functional.pad(X, [2] * 4, mode=mode)
     places = set()
     for o, p in zip(out, padded, strict=True):
-        windows = {(dy, dx): p[:, dy:dy + 8, dx:dx + 10] for dy in range(5) for dx in range(5)}
+        windows = {(dy, dx): p[:, dy : dy + 8, dx : dx + 10] for dy in range(5) for dx in range(5)}
         fits = [place for place, window in windows.items() if torch.equal(o, window)]
         assert len(fits) == 1
         places.update(fits)
@@ -57,18 +57,21 @@ def test_an_empty_list_is_no_augmentation():
     assert parse_augment([], SHAPE) is None
 
 
-@pytest.mark.parametrize(("names", "shape", "said"), [
-    (["flpi"], SHAPE, "unknown augmentation 'flpi'; did you mean 'flip'"),
-    (["crop"], (40,), "needs images (channels, height, width), but an example of"),
-    (["crop:9"], SHAPE, "crop:9 is larger than the 8 x 10 images"),
-    (["crop:0"], SHAPE, "whole number"),
-    (["crop:-1"], SHAPE, "whole number"),
-    (["crop:two"], SHAPE, "whole number"),
-    (["crop:"], SHAPE, "whole number"),
-    (["flip:2"], SHAPE, "takes no size"),
-    ("flip", SHAPE, "not a list"),
-    ([{"crop": 2}], SHAPE, "is not a name"),
-])
+@pytest.mark.parametrize(
+    ("names", "shape", "said"),
+    [
+        (["flpi"], SHAPE, "unknown augmentation 'flpi'; did you mean 'flip'"),
+        (["crop"], (40,), "needs images (channels, height, width), but an example of"),
+        (["crop:9"], SHAPE, "crop:9 is larger than the 8 x 10 images"),
+        (["crop:0"], SHAPE, "whole number"),
+        (["crop:-1"], SHAPE, "whole number"),
+        (["crop:two"], SHAPE, "whole number"),
+        (["crop:"], SHAPE, "whole number"),
+        (["flip:2"], SHAPE, "takes no size"),
+        ("flip", SHAPE, "not a list"),
+        ([{"crop": 2}], SHAPE, "is not a name"),
+    ],
+)
 def test_a_list_that_cannot_be_used_is_refused(names, shape, said):
     with pytest.raises(DataError) as caught:
         parse_augment(names, shape)

@@ -17,18 +17,38 @@ def batch(**changes) -> bytes:
 
 def python2_batch(x: np.ndarray, labels: list[int]) -> bytes:
     """The opcodes of the published files: protocol 2, by Python 2 and NumPy 1, strings as byte strings."""
+
     def string(s: bytes) -> bytes:
         return b"U" + bytes([len(s)]) + s
+
     raw = x.tobytes()
-    dtype = (b"cnumpy\ndtype\n" + string(b"u1") + b"K\0K\1\x87R(K\3" + string(b"|")
-             + b"NNN" + b"J\xff\xff\xff\xff" * 2 + b"K\0tb")
-    array = (b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85" + string(b"b") + b"\x87R(K\1"
-             + bytes([ord("K"), len(x)]) + b"M" + struct.pack("<H", x.shape[1]) + b"\x86" + dtype + b"\x89"
-             + b"T" + struct.pack("<i", len(raw)) + raw + b"tb")
+    dtype = (
+        b"cnumpy\ndtype\n"
+        + string(b"u1")
+        + b"K\0K\1\x87R(K\3"
+        + string(b"|")
+        + b"NNN"
+        + b"J\xff\xff\xff\xff" * 2
+        + b"K\0tb"
+    )
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85"
+        + string(b"b")
+        + b"\x87R(K\1"
+        + bytes([ord("K"), len(x)])
+        + b"M"
+        + struct.pack("<H", x.shape[1])
+        + b"\x86"
+        + dtype
+        + b"\x89"
+        + b"T"
+        + struct.pack("<i", len(raw))
+        + raw
+        + b"tb"
+    )
     numbers = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
     names = b"](" + string(b"a.png") + b"e"
-    return (b"\x80\x02}(" + string(b"data") + array + string(b"labels") + numbers
-            + string(b"filenames") + names + b"u.")
+    return b"\x80\x02}(" + string(b"data") + array + string(b"labels") + numbers + string(b"filenames") + names + b"u."
 
 
 def refused(data: bytes) -> str:
@@ -85,8 +105,7 @@ def test_an_array_of_objects_or_of_other_numbers_is_refused():
     refused(batch(**{"data": np.array([[object]], dtype=object)}))
 
 
-@pytest.mark.parametrize("data", [b"", b"\x80\x02", b"garbage", batch()[:-100], pickle.dumps([1]),
-                                  pickle.dumps({})])
+@pytest.mark.parametrize("data", [b"", b"\x80\x02", b"garbage", batch()[:-100], pickle.dumps([1]), pickle.dumps({})])
 def test_a_damaged_batch_is_refused(data):
     refused(data)
 

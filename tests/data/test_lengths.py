@@ -26,8 +26,10 @@ Y = np.arange(N) % 3
 @pytest.fixture
 def mine():
     """`mine(RawData, ...)` registers what the set `mine` returns, for this test alone."""
+
     def add(*args, **options):
         register_data("mine")(lambda source: RawData(*args, **options))
+
     yield add
     DATA._entries.pop("mine", None)
     DATA._facts.pop("mine", None)
@@ -50,8 +52,15 @@ def test_lengths_go_with_their_sequences_through_every_split(mine):
 
 @pytest.mark.parametrize("with_", [0.0, np.nan, 1e6])
 def test_normalisation_looks_at_what_is_there_and_padding_may_hold_anything(mine, with_):
-    mine(filled(X, with_), Y, filled(X, with_)[:9], Y[:9], normalise="train", lengths_train=LENGTHS,
-         lengths_test=LENGTHS[:9])
+    mine(
+        filled(X, with_),
+        Y,
+        filled(X, with_)[:9],
+        Y[:9],
+        normalise="train",
+        lengths_train=LENGTHS,
+        lengths_test=LENGTHS[:9],
+    )
     data = load("mine")
     kept = X[THERE]  # (rows, 2)
     expected = np.where(THERE[:, :, None], (X - kept.mean(0)) / kept.std(0), 0.0)
@@ -76,14 +85,17 @@ def test_the_digest_of_a_set_tells_lengths_apart(mine):
     assert digest(data) != digest(other)
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ({"lengths_train": LENGTHS[:-1]}, "lengths_train is int64 of shape (59,); it needs integers of shape (60,)"),
-    ({"lengths_train": LENGTHS * 1.0}, "lengths_train is float64 of shape (60,)"),
-    ({"lengths_train": LENGTHS * 0}, "lengths_train holds 0 in example 0; sequences have 1 to 7 positions"),
-    ({"lengths_train": LENGTHS + 7}, "in example 0; sequences have 1 to 7 positions"),
-    ({"lengths_test": LENGTHS}, "are given both, or neither"),
-    ({"lengths_train": LENGTHS, "x_test": X, "y_test": Y}, "are given both, or neither"),
-])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"lengths_train": LENGTHS[:-1]}, "lengths_train is int64 of shape (59,); it needs integers of shape (60,)"),
+        ({"lengths_train": LENGTHS * 1.0}, "lengths_train is float64 of shape (60,)"),
+        ({"lengths_train": LENGTHS * 0}, "lengths_train holds 0 in example 0; sequences have 1 to 7 positions"),
+        ({"lengths_train": LENGTHS + 7}, "in example 0; sequences have 1 to 7 positions"),
+        ({"lengths_test": LENGTHS}, "are given both, or neither"),
+        ({"lengths_train": LENGTHS, "x_test": X, "y_test": Y}, "are given both, or neither"),
+    ],
+)
 def test_lengths_that_do_not_fit_are_refused(mine, options, words):
     mine(X, Y, **options)
     with pytest.raises(DataError, match=re.escape(words)):
@@ -96,10 +108,18 @@ def test_images_have_no_lengths(mine):
         load("mine")
 
 
-@pytest.mark.parametrize(("model", "options"), [
-    ("rnn", {}), ("lstm", {"pool": "mean"}), ("lstm", {"peephole": True}), ("gru", {"bidirectional": True}),
-    ("gru", {"pool": "max"}), ("transformer", {"heads": 2, "width": 8}),
-    ("transformer", {"heads": 2, "width": 8, "pool": "last"})])
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("rnn", {}),
+        ("lstm", {"pool": "mean"}),
+        ("lstm", {"peephole": True}),
+        ("gru", {"bidirectional": True}),
+        ("gru", {"pool": "max"}),
+        ("transformer", {"heads": 2, "width": 8}),
+        ("transformer", {"heads": 2, "width": 8, "pool": "last"}),
+    ],
+)
 def test_a_network_gives_for_a_filled_sequence_what_it_gives_for_it_alone(mine, model, options):
     """Also where it begins and ends in rows that normalisation makes zero."""
     mine(filled(X, 9.0), Y, filled(X, 9.0), Y, normalise="train", lengths_train=LENGTHS, lengths_test=LENGTHS)
@@ -111,9 +131,9 @@ def test_a_network_gives_for_a_filled_sequence_what_it_gives_for_it_alone(mine, 
     chain = Chain(build(model, data.in_shape, 3, example=data.example, **options)).double().eval()
     out = chain(x, Batch(x, data.train.y, lengths=lengths))
     for i in range(8):
-        alone = x[i:i + 1, :lengths[i]]
-        wanted = chain(alone, Batch(alone, data.train.y[i:i + 1], lengths=lengths[i:i + 1]))
-        torch.testing.assert_close(out[i:i + 1], wanted, rtol=0, atol=1e-12)
+        alone = x[i : i + 1, : lengths[i]]
+        wanted = chain(alone, Batch(alone, data.train.y[i : i + 1], lengths=lengths[i : i + 1]))
+        torch.testing.assert_close(out[i : i + 1], wanted, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("model", ["rnn", "lstm", "gru", "transformer"])
@@ -129,10 +149,18 @@ def test_over_modules_lengths_are_those_of_the_minibatch(mine, lab, scheme):
     mine(X, Y, X, Y, normalise="train", lengths_train=LENGTHS, lengths_test=LENGTHS)
     data = load("mine")
     behind = torch.arange(LONG) >= data.train.lengths[:, None]
-    other = replace(data, **{part: replace(data.train, x=data.train.x.masked_fill(behind[:, :, None], 5.0))
-                             for part in ("train", "test")})
-    tree = {"data": {"name": "mine", "batch_size": 10}, "scheme": {"name": scheme},
-            "model": {"name": "gru", "hidden": [4, 4], "bidirectional": True}, "parallel": {"stages": 2}}
+    other = replace(
+        data,
+        **{
+            part: replace(data.train, x=data.train.x.masked_fill(behind[:, :, None], 5.0)) for part in ("train", "test")
+        },
+    )
+    tree = {
+        "data": {"name": "mine", "batch_size": 10},
+        "scheme": {"name": scheme},
+        "model": {"name": "gru", "hidden": [4, 4], "bidirectional": True},
+        "parallel": {"stages": 2},
+    }
     plan = make_plan(lab.config(**tree), data)
     one, two = InProcessGroup(plan, data), InProcessGroup(plan, other)
     assert lab.train(one, 0, 5, 5) == lab.train(two, 0, 5, 5)

@@ -18,11 +18,13 @@ X, Y = RNG.normal(3.0, 2.0, (200, 5)), np.arange(200) % 4
 def add():
     """`add(RawData(...))` registers a set for this test alone and gives its name."""
     added = []
+
     def register(*args, **kwargs):
         name = f"made_{len(added)}"
         added.append(name)
         register_data(name)(lambda source, **options: RawData(*args, **kwargs))
         return name
+
     yield register
     for name in added:
         DATA._entries.pop(name)
@@ -71,7 +73,7 @@ def test_the_test_split_is_the_one_sklearn_draws_from_the_same_seed(add):
 def test_training_statistics_come_from_the_training_split_alone(add):
     name = add(X, Y, X[:20] + 1000, Y[:20], normalise="train")
     data = load(name, validation=0.5, seed=0)
-    assert torch.allclose(data.train.x.mean(0), torch.zeros(5), atol=1e-6)      # float32 rounding
+    assert torch.allclose(data.train.x.mean(0), torch.zeros(5), atol=1e-6)  # float32 rounding
     assert torch.allclose(data.train.x.std(0, correction=0), torch.ones(5), atol=1e-6)
     assert data.validation.x.mean(0).abs().max() > 1e-3
     assert data.test.x.min() > 100
@@ -124,32 +126,35 @@ def test_no_validation_fraction_gives_none(add):
     assert load(add(X, Y)).validation is None
 
 
-@pytest.mark.parametrize(("raw", "said"), [
-    ((X, Y[:-1]), "200 examples but y_train has 199"),
-    ((X[:0], Y[:0]), "empty"),
-    ((X, Y, X[:0], Y[:0]), "x_test is empty"),
-    ((np.where(X > 8, np.nan, X), Y), "not finite"),
-    ((np.where(X > 8, np.inf, X), Y), "not finite"),
-    ((X * 1e300, Y), "do not fit float32"),
-    ((X.astype(str), Y), "real numbers"),
-    ((X[:, 0], Y), "an axis of examples and one of features"),
-    ((X, Y + 1), "no example of class 0"),
-    ((X, Y - 1), "no example of class 0"),
-    ((X, Y * 2), "no example of class 1"),
-    ((X, Y * 0), "classification needs two"),
-    ((X, Y.astype(float)), "integer class ids"),
-    ((X, Y.astype(str)), "integer class ids"),
-    ((X, Y[:, None]), "integer class ids"),
-    ((X, Y, X[:5], Y[:5] + 3), "y_test holds label"),
-    ((X, Y, X[:5, :2], Y[:5]), "training example has shape (5,) but a test example (2,)"),
-    ((X, Y, X), "x_test is given but y_test is not"),
-    ((X, Y, None, Y), "y_test is given but x_test is not"),
-    ((X, Y, None, None, ["a", "b"]), "y_train holds label 3; classes are 0 to 1"),
-    ((X, Y, None, None, None, (0.0, 0.0)), "deviations above 0"),
-    ((X, Y, None, None, None, ((0.0, 1.0), 1.0)), "2 means and 1 deviations for 5 features"),
-    ((X, Y, None, None, None, "trian"), "did you mean 'train'"),
-    ((X[:5], np.array([0, 0, 0, 1, 2])), "cannot be set aside"),
-])
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ((X, Y[:-1]), "200 examples but y_train has 199"),
+        ((X[:0], Y[:0]), "empty"),
+        ((X, Y, X[:0], Y[:0]), "x_test is empty"),
+        ((np.where(X > 8, np.nan, X), Y), "not finite"),
+        ((np.where(X > 8, np.inf, X), Y), "not finite"),
+        ((X * 1e300, Y), "do not fit float32"),
+        ((X.astype(str), Y), "real numbers"),
+        ((X[:, 0], Y), "an axis of examples and one of features"),
+        ((X, Y + 1), "no example of class 0"),
+        ((X, Y - 1), "no example of class 0"),
+        ((X, Y * 2), "no example of class 1"),
+        ((X, Y * 0), "classification needs two"),
+        ((X, Y.astype(float)), "integer class ids"),
+        ((X, Y.astype(str)), "integer class ids"),
+        ((X, Y[:, None]), "integer class ids"),
+        ((X, Y, X[:5], Y[:5] + 3), "y_test holds label"),
+        ((X, Y, X[:5, :2], Y[:5]), "training example has shape (5,) but a test example (2,)"),
+        ((X, Y, X), "x_test is given but y_test is not"),
+        ((X, Y, None, Y), "y_test is given but x_test is not"),
+        ((X, Y, None, None, ["a", "b"]), "y_train holds label 3; classes are 0 to 1"),
+        ((X, Y, None, None, None, (0.0, 0.0)), "deviations above 0"),
+        ((X, Y, None, None, None, ((0.0, 1.0), 1.0)), "2 means and 1 deviations for 5 features"),
+        ((X, Y, None, None, None, "trian"), "did you mean 'train'"),
+        ((X[:5], np.array([0, 0, 0, 1, 2])), "cannot be set aside"),
+    ],
+)
 def test_arrays_that_are_no_data_set_are_refused_with_the_reason(add, raw, said):
     name = add(*raw)
     message = refused(name)
@@ -171,23 +176,34 @@ def test_wrong_names_options_and_fractions_are_refused_with_the_nearest_match():
         assert refused("digits", validation=fraction).startswith("data.validation: ")
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    ({"length": "abc"}, "data.options.length: 'abc' is not of type int"),
-    ({"length": True}, "data.options.length: True is not of type int"),
-    ({"length": 8.5}, "data.options.length: 8.5 is not of type int"),
-    ({"vocabulary": "abc"}, "data.options.vocabulary: 'abc' is not of type int | None"),
-    ({"vocabulary": [1]}, "data.options.vocabulary: [1] is not of type int | None"),
-    ({"tokens": 5}, "data.options.tokens: 5 is not of type str"),
-    ({"tokens": None}, "data.options.tokens: None is not of type str"),
-])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"length": "abc"}, "data.options.length: 'abc' is not of type int"),
+        ({"length": True}, "data.options.length: True is not of type int"),
+        ({"length": 8.5}, "data.options.length: 8.5 is not of type int"),
+        ({"vocabulary": "abc"}, "data.options.vocabulary: 'abc' is not of type int | None"),
+        ({"vocabulary": [1]}, "data.options.vocabulary: [1] is not of type int | None"),
+        ({"tokens": 5}, "data.options.tokens: 5 is not of type str"),
+        ({"tokens": None}, "data.options.tokens: None is not of type str"),
+    ],
+)
 def test_options_of_a_wrong_type_are_refused_before_anything_is_read(options, said):
     assert refused("python_manual", **options) == said
 
 
 def test_options_of_a_set_of_ones_own_are_checked_by_its_annotations():
     @register_data("made_annotated")
-    def annotated(source, columns: list[int], scale: float = 1.0, where: str | None = None, kind: Any = None,
-                  table: np.ndarray | None = None, file: Path | None = None, free=None):
+    def annotated(
+        source,
+        columns: list[int],
+        scale: float = 1.0,
+        where: str | None = None,
+        kind: Any = None,
+        table: np.ndarray | None = None,
+        file: Path | None = None,
+        free=None,
+    ):
         return RawData(X[:, columns] * scale, Y)
 
     try:
@@ -196,7 +212,8 @@ def test_options_of_a_set_of_ones_own_are_checked_by_its_annotations():
         assert "data.options.where: 3 is not of type str | None" in refused("made_annotated", columns=[0], where=3)
         assert "data.options.where: 'None' is a word of Python" in refused("made_annotated", columns=[0], where="None")
         assert "data.options.colums: unknown option of made_annotated 'colums'; did you mean 'columns'?" in refused(
-            "made_annotated", colums=[0])
+            "made_annotated", colums=[0]
+        )
         made = load("made_annotated", columns=[0, 1], scale=np.float32(2), kind={"any": 1}, table=X, file="x", free=0)
         assert made.in_shape == (2,)
     finally:

@@ -112,7 +112,7 @@ def test_carried_evaluation_reads_stretches_row_by_row(n):
     assert sorted(torch.cat(rows).tolist()) == list(range(n))
     assert max(map(len, rows)) <= 4
     for before, after in pairwise(rows):
-        assert torch.equal(after, before[:len(after)] + 1)  # what is missing is missing at the end
+        assert torch.equal(after, before[: len(after)] + 1)  # what is missing is missing at the end
     assert torch.equal(in_order(each, [r * 10 for r in rows]), torch.arange(n) * 10)
 
 

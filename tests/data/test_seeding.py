@@ -21,8 +21,10 @@ DERIVED_2 = 6881963710092078565
 
 
 def test_parts_are_kept_apart():
-    seeds = [derive_seed(1, *parts) for parts in (
-        ("a", 2), ("a2",), ("a", "2"), (2, "a"), ("a", 2, 0), ("a", -2), ("s1:a",), ())]
+    seeds = [
+        derive_seed(1, *parts)
+        for parts in (("a", 2), ("a2",), ("a", "2"), (2, "a"), ("a", 2, 0), ("a", -2), ("s1:a",), ())
+    ]
     assert len(set(seeds)) == len(seeds)
 
 
@@ -32,14 +34,16 @@ def test_numpy_integers_count_as_integers_and_other_numbers_do_not():
         derive_seed(0.5)
 
 
-@pytest.mark.parametrize("draw", [lambda i: step_seed(12345, i), lambda i: derive_seed(0, "x", i),
-                                  lambda i: step_seed(derive_seed(i, "y"), 0)])
+@pytest.mark.parametrize(
+    "draw",
+    [lambda i: step_seed(12345, i), lambda i: derive_seed(0, "x", i), lambda i: step_seed(derive_seed(i, "y"), 0)],
+)
 def test_seeds_are_63_bits_distinct_and_evenly_spread(draw):
     seeds = [draw(i) for i in range(4096)]
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert len(set(seeds)) == len(seeds)
     ones = np.array([[seed >> bit & 1 for bit in range(63)] for seed in seeds]).mean(0)
-    assert abs(ones - 0.5).max() < 0.04      # 5 standard deviations of 4096 fair coins
+    assert abs(ones - 0.5).max() < 0.04  # 5 standard deviations of 4096 fair coins
 
 
 def test_the_examples_in_the_docstrings_run():

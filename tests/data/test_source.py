@@ -33,9 +33,11 @@ def test_a_missing_file_error_names_files_folders_and_both_ways_out(tmp_path):
 
 def counted(arrays):
     calls = []
+
     def make():
         calls.append(1)
         return arrays
+
     return make, calls
 
 

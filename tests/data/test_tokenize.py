@@ -84,11 +84,18 @@ def test_a_text_is_read_in_words_or_byte_pairs(tmp_path, tokens):
         assert (data.test.x == UNK).any()
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    ({"tokens": "words"}, "data.options.tokens: unknown kind of token 'words'; did you mean 'word'?"),
-    ({"tokens": "bpe", "vocabulary": 100}, "data.options.vocabulary: 100 is too small for bpe: 4 special tokens, 256"),
-    ({"tokens": "word", "vocabulary": 4}, "data.options.vocabulary: 4 is too small for word"),
-    ({"vocabulary": 0}, "data.options.vocabulary: 0 is too small for char")])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tokens": "words"}, "data.options.tokens: unknown kind of token 'words'; did you mean 'word'?"),
+        (
+            {"tokens": "bpe", "vocabulary": 100},
+            "data.options.vocabulary: 100 is too small for bpe: 4 special tokens, 256",
+        ),
+        ({"tokens": "word", "vocabulary": 4}, "data.options.vocabulary: 4 is too small for word"),
+        ({"vocabulary": 0}, "data.options.vocabulary: 0 is too small for char"),
+    ],
+)
 def test_wrong_tokens_are_one_line(tmp_path, options, said):
     (tmp_path / "mine.txt").write_text("to be or not to be " * 40, encoding="utf-8")
     with pytest.raises(DataError) as error:

@@ -10,11 +10,26 @@ from unlocked.errors import DataError
 X, Y = np.zeros((4, 3)), np.array([0, 1, 0, 1])
 
 
-@pytest.mark.parametrize("wrong", [
-    {"class_names": 3}, {"class_names": "ab"}, {"normalise": 3}, {"normalise": (1, 2, 3)}, {"normalise": ("a", "b")},
-    {"stretch": "5", "ordered": True}, {"stretch": 2.5}, {"stretch": -5}, {"stretch": 0}, {"ordered": "no"},
-    {"symbols": 3}, {"symbols": [None, 1, 2.5]}, {"masking": "x"}, {"tokenizer": "{bad json"}, {"tokenizer": 3},
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"class_names": 3},
+        {"class_names": "ab"},
+        {"normalise": 3},
+        {"normalise": (1, 2, 3)},
+        {"normalise": ("a", "b")},
+        {"stretch": "5", "ordered": True},
+        {"stretch": 2.5},
+        {"stretch": -5},
+        {"stretch": 0},
+        {"ordered": "no"},
+        {"symbols": 3},
+        {"symbols": [None, 1, 2.5]},
+        {"masking": "x"},
+        {"tokenizer": "{bad json"},
+        {"tokenizer": 3},
+    ],
+)
 def test_an_argument_of_a_wrong_type_is_named(wrong):
     (key, *_) = wrong
     with pytest.raises(DataError, match=f"^data 'mine': {key} ") as refused:

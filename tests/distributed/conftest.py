@@ -25,9 +25,18 @@ from unlocked.engine.loop import train
 from unlocked.engine.ray_group import RayGroup
 from unlocked.engine.worker import Worker
 
-SMALL = ["model.hidden=[24,20,16,12]", "model.norm=batch", "model.dropout=0.2", "scheme.sg.hidden=[16]",
-         "data.batch_size=32", "parallel.partition=null",
-         "parallel.threads=1", "parallel.timeout=60", "tracking.uri=off", "tracking.figures=false"]
+SMALL = [
+    "model.hidden=[24,20,16,12]",
+    "model.norm=batch",
+    "model.dropout=0.2",
+    "scheme.sg.hidden=[16]",
+    "data.batch_size=32",
+    "parallel.partition=null",
+    "parallel.threads=1",
+    "parallel.timeout=60",
+    "tracking.uri=off",
+    "tracking.figures=false",
+]
 
 
 def descendants(pid: int, named: str = "") -> list[int]:
@@ -81,7 +90,7 @@ def shared_memory(pids: list[int]) -> set[str]:
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
                 if "/dev/shm/" in line and not line.endswith("(deleted)"):
-                    found.add(line[line.index("/dev/shm/"):])
+                    found.add(line[line.index("/dev/shm/") :])
     return found
 
 
@@ -97,6 +106,7 @@ def until(condition: Callable[[], object], seconds: float, what: str) -> None:
 @pytest.fixture(scope="session")
 def processes() -> type:
     """`descendants`, `marked`, `alive`, `until`, `shared_memory`: what the tests ask of the process table."""
+
     class Processes:
         pass
 
@@ -114,8 +124,14 @@ def cluster() -> Iterator[None]:
     import ray
 
     ray.shutdown()  # of a test elsewhere, with fewer CPUs
-    ray.init(address="local", num_cpus=8, include_dashboard=False, logging_level="ERROR", log_to_driver=False,
-             object_store_memory=256 * 2**20)
+    ray.init(
+        address="local",
+        num_cpus=8,
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+        object_store_memory=256 * 2**20,
+    )
     started = descendants(os.getpid(), "ray")
     yield
     ray.shutdown()
@@ -147,7 +163,7 @@ def warm(cluster: None) -> type[RayGroup]:
         pool = actors
 
         def _start_workers(self, bundle: dict[str, float], imports: Sequence[str]) -> None:
-            self._workers = actors[:self.plan.workers]
+            self._workers = actors[: self.plan.workers]
 
         def close(self) -> None:
             for rank, left in enumerate([worker.__ray_call__.remote(leave) for worker in self._workers]):
@@ -170,6 +186,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture
 def small(tmp_path: Path) -> Callable[..., Config]:
     """A configuration on digits that runs 45 steps an epoch, with batch norm and dropout."""
+
     def make(*overrides: str) -> Config:
         return load_config("quickstart", [*SMALL, f"tracking.runs={tmp_path / 'runs'}", *overrides])
 
@@ -187,9 +204,11 @@ def last_weights() -> Callable[[Path], dict[str, torch.Tensor]]:
 
 
 @pytest.fixture
-def unbroken(small: Callable[..., Config], tmp_path: Path, last_weights: Callable[[Path], dict[str, torch.Tensor]]
-             ) -> Callable[..., dict[str, torch.Tensor]]:
+def unbroken(
+    small: Callable[..., Config], tmp_path: Path, last_weights: Callable[[Path], dict[str, torch.Tensor]]
+) -> Callable[..., dict[str, torch.Tensor]]:
     """The last weights of a run of `overrides` that nothing disturbs, in process."""
+
     def run(*overrides: str) -> dict[str, torch.Tensor]:
         summary = train(small(*overrides, f"tracking.runs={tmp_path / 'unbroken'}", "parallel.launcher=inprocess"))
         return last_weights(Path(summary["run_dir"]))
@@ -211,8 +230,15 @@ class Driver:
         self.process: Any = None
         if start:
             command = [sys.executable, "-m", "unlocked", "train", "quickstart", *SMALL, *overrides, "--quiet"]
-            self.process = subprocess.Popen(command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                            start_new_session=True, env=self.environment)
+            self.process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                env=self.environment,
+            )
 
     def run_dir(self) -> Path | None:
         found = sorted((self.cwd / "runs").glob("*/config.yaml"))

@@ -20,11 +20,22 @@ from unlocked.engine.checkpoint import Checkpoints
 from unlocked.engine.loop import Silent, resume, train
 from unlocked.engine.ray_group import RayGroup
 
-PLACES = {"start": "_meet", "restore": "load_states", "segment": "_stats", "probe": "probe", "evaluation": "outputs",
-          "checkpoint": "states"}
+PLACES = {
+    "start": "_meet",
+    "restore": "load_states",
+    "segment": "_stats",
+    "probe": "probe",
+    "evaluation": "outputs",
+    "checkpoint": "states",
+}
 AGAIN = ("prepare", "start", "restore")  # places of a group that begins at the checkpoint of the last kill
-VICTIMS = {"raylet": "raylet", "store": "gcs_server", "agent": "ray::DashboardAgent",
-           "environments": "ray::RuntimeEnvAgent", "writer": "unlocked.tracking.writer"}
+VICTIMS = {
+    "raylet": "raylet",
+    "store": "gcs_server",
+    "agent": "ray::DashboardAgent",
+    "environments": "ray::RuntimeEnvAgent",
+    "writer": "unlocked.tracking.writer",
+}
 
 
 class Notes(Silent):
@@ -33,16 +44,22 @@ class Notes(Silent):
 
 
 def processes(name: str) -> list[psutil.Process]:
-    return [process for process in psutil.Process().children(recursive=True)
-            if any(word.endswith(name) for word in (process.name(), *process.cmdline()))]
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if any(word.endswith(name) for word in (process.name(), *process.cmdline()))
+    ]
 
 
 def kill(group: RayGroup, victim: str) -> None:
     """Returns when it is dead: a driver that asks a raylet in the instant of its death is ended by Ray as well."""
     if victim == "driver":
         os.kill(os.getpid(), signal.SIGKILL)
-    found = ([psutil.Process(group._who[int(victim.removeprefix("worker"))].pid)] if victim.startswith("worker") else
-             processes(VICTIMS[victim]))
+    found = (
+        [psutil.Process(group._who[int(victim.removeprefix("worker"))].pid)]
+        if victim.startswith("worker")
+        else processes(VICTIMS[victim])
+    )
     assert found, f"no {victim} runs"
     for process in found:
         process.kill()
@@ -61,8 +78,7 @@ def main(config: str, runs: Path, found: Path, todo: list[str]) -> None:
         last = next((Checkpoints(path).last() for path in runs.glob("*-s0-*")), None)
         step = int(last.name.removeprefix("step-")) if last else -1
         where, _, victim = todo[0].partition(":") if todo else ("", "", "")
-        if where == place[-1] and (step > taken or where in AGAIN) and (
-                group._who or not victim.startswith("worker")):
+        if where == place[-1] and (step > taken or where in AGAIN) and (group._who or not victim.startswith("worker")):
             taken = step
             killed.append(todo.pop(0))
             found.write_text(json.dumps({"killed": killed}))
@@ -84,8 +100,7 @@ def main(config: str, runs: Path, found: Path, todo: list[str]) -> None:
     for name, method in PLACES.items():
         setattr(RayGroup, method, at(name, getattr(RayGroup, method)))
     begun_before = next(runs.glob("*-s0-*"), None)
-    summary = (resume(begun_before, reporter=Notes()) if begun_before else
-               train(load_config(config), reporter=Notes()))
+    summary = resume(begun_before, reporter=Notes()) if begun_before else train(load_config(config), reporter=Notes())
     private_ray.end()
     found.write_text(json.dumps({"killed": killed, "restarts": summary["restarts"], "run": summary["run_dir"]}))
 

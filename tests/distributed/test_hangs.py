@@ -21,8 +21,14 @@ from unlocked.engine.ray_group import WorkerFailed
 
 pytestmark = pytest.mark.timeout(120)
 
-BASE = ["model.hidden=[24,20,16,12]", "data.batch_size=32", "parallel.partition=null", "parallel.threads=1",
-        "parallel.timeout=3", "parallel.launcher=ray"]
+BASE = [
+    "model.hidden=[24,20,16,12]",
+    "data.batch_size=32",
+    "parallel.partition=null",
+    "parallel.threads=1",
+    "parallel.timeout=3",
+    "parallel.launcher=ray",
+]
 STEPS = 400
 
 
@@ -51,6 +57,7 @@ def start(warm, tmp_path):
 
 def stop_at(ranks, t):
     """A question to all stages: those of `ranks` (module, replica) stop their process at minibatch t."""
+
     def prepare(stage, replicas):
         import os
         import signal
@@ -85,13 +92,21 @@ def trains(group):
 
 @pytest.mark.ray
 @pytest.mark.parametrize("link", ["auto", "group"])
-@pytest.mark.parametrize(("scheme", "victim", "grid"), [
-    ("cdni", (0, 0), (2, 1)), ("backprop", (1, 0), (3, 1)), ("dfa", (2, 0), (3, 1)), ("backprop", (0, 1), (1, 2)),
-], ids=["first-of-2", "middle-of-3", "last-of-3", "replica"])
+@pytest.mark.parametrize(
+    ("scheme", "victim", "grid"),
+    [
+        ("cdni", (0, 0), (2, 1)),
+        ("backprop", (1, 0), (3, 1)),
+        ("dfa", (2, 0), (3, 1)),
+        ("backprop", (0, 1), (1, 2)),
+    ],
+    ids=["first-of-2", "middle-of-3", "last-of-3", "replica"],
+)
 def test_a_worker_that_stops_in_the_middle_of_a_segment_is_named(start, link, scheme, victim, grid):
     (stages, replicas), (module, replica) = grid, victim
-    group = start(f"scheme.name={scheme}", f"parallel.stages={stages}", f"parallel.replicas={replicas}",
-                  f"parallel.link={link}")
+    group = start(
+        f"scheme.name={scheme}", f"parallel.stages={stages}", f"parallel.replicas={replicas}", f"parallel.link={link}"
+    )
     group.ask(stop_at([victim], 50), replicas)
     pid = group._who[module * replicas + replica].pid
     message, seconds = failure_of(group, trains)
@@ -114,8 +129,9 @@ def test_workers_that_all_stop_at_once_are_found_by_the_driver(start, stages):
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("module", [0, 1])
-@pytest.mark.parametrize("work", [lambda group: group.states(20), lambda group: group.outputs("test")],
-                         ids=["states", "evaluate"])
+@pytest.mark.parametrize(
+    "work", [lambda group: group.states(20), lambda group: group.outputs("test")], ids=["states", "evaluate"]
+)
 def test_a_worker_that_stops_while_idle_is_found_when_the_driver_waits_for_it(start, work, module):
     group = start("scheme.name=cdni", "parallel.stages=2")
     list(group.run([(0, 20)], 20))
@@ -208,10 +224,17 @@ class Reported:
         return Pulse(**self.told)
 
 
-@pytest.mark.parametrize(("told", "later", "hangs"), [
-    ({}, {}, True), ({}, {"step": 1}, False), ({}, {"calls": 3}, False),
-    ({"calls": 2}, {}, False), ({"waiting": True}, {}, False),
-], ids=["busy", "at the next minibatch", "in another call", "idle", "waiting for a peer"])
+@pytest.mark.parametrize(
+    ("told", "later", "hangs"),
+    [
+        ({}, {}, True),
+        ({}, {"step": 1}, False),
+        ({}, {"calls": 3}, False),
+        ({"calls": 2}, {}, False),
+        ({"waiting": True}, {}, False),
+    ],
+    ids=["busy", "at the next minibatch", "in another call", "idle", "waiting for a peer"],
+)
 def test_who_gets_on_and_who_does_not(told, later, hangs):
     worker = Reported(**told)
     watch = Watch([worker.server.address], SECRET, timeout=0.2)

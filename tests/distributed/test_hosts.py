@@ -43,9 +43,16 @@ class Hosts:
         """`python -m ...` on one of them, in a session of its own."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         environment |= {"HOME": str(self.home), "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "token"}
-        return subprocess.Popen(["ip", "netns", "exec", self.names[host], sys.executable, "-m", *words], cwd=cwd,
-                                env=environment, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, start_new_session=True)
+        return subprocess.Popen(
+            ["ip", "netns", "exec", self.names[host], sys.executable, "-m", *words],
+            cwd=cwd,
+            env=environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
 
 
 @pytest.fixture
@@ -71,9 +78,19 @@ def hosts() -> Iterator[Hosts]:
         words = up.communicate(timeout=200)
         assert up.returncode == 0, words
         found.gcs = json.loads((home / ".unlocked" / "cluster.json").read_text())["gcs"]
-        node = found.start(1, "ray.scripts.scripts", "start", f"--address={found.gcs}", "--block", "--num-cpus=1",
-                           "--node-ip-address=10.203.0.2", "--disable-usage-stats", "--object-store-memory=80000000",
-                           f"--temp-dir={home / 'ray'}", cwd=home)
+        node = found.start(
+            1,
+            "ray.scripts.scripts",
+            "start",
+            f"--address={found.gcs}",
+            "--block",
+            "--num-cpus=1",
+            "--node-ip-address=10.203.0.2",
+            "--disable-usage-stats",
+            "--object-store-memory=80000000",
+            f"--temp-dir={home / 'ray'}",
+            cwd=home,
+        )
         yield found
     finally:
         if node is not None:
@@ -92,8 +109,9 @@ def hosts() -> Iterator[Hosts]:
 @pytest.mark.timeout(600)
 def test_a_link_that_is_cut_for_30_seconds_changes_no_number(hosts, small, tmp_path, unbroken):
     """Or, where Ray has given the other host up by then, ends the run in one line, and its checkpoints can be read."""
-    (tmp_path / "hosts.yaml").write_text(to_yaml(small(*RUN, "parallel.place=spread", "parallel.max_failures=5",
-                                                       f"parallel.address={hosts.gcs}")))
+    (tmp_path / "hosts.yaml").write_text(
+        to_yaml(small(*RUN, "parallel.place=spread", "parallel.max_failures=5", f"parallel.address={hosts.gcs}"))
+    )
     driver = hosts.start(0, "unlocked", "train", "hosts.yaml", "--quiet", cwd=tmp_path)
     runs = tmp_path / "runs"
     while not any(Checkpoints(run).last() for run in runs.glob("*")):

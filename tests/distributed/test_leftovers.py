@@ -29,15 +29,19 @@ def open_to_others(pids):
     found = []
     for pid in pids:
         with contextlib.suppress(psutil.Error):
-            found += [(psutil.Process(pid).name(), *listener.laddr)
-                      for listener in psutil.Process(pid).net_connections("inet")
-                      if listener.status == psutil.CONN_LISTEN
-                      and not is_loopback(listener.laddr.ip.removeprefix("::ffff:"))]
+            found += [
+                (psutil.Process(pid).name(), *listener.laddr)
+                for listener in psutil.Process(pid).net_connections("inet")
+                if listener.status == psutil.CONN_LISTEN and not is_loopback(listener.laddr.ip.removeprefix("::ffff:"))
+            ]
     return found
 
 
-@pytest.mark.parametrize(("how", "code"), [("by itself", 0), ("a worker dies", 1), ("sigterm", 130), ("sigkill", -9)],
-                         ids=["normal", "death", "sigterm", "sigkill"])
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [("by itself", 0), ("a worker dies", 1), ("sigterm", 130), ("sigkill", -9)],
+    ids=["normal", "death", "sigterm", "sigkill"],
+)
 def test_nothing_remains_of_a_run(how, code, drive, processes):
     epochs = 2 if how == "by itself" else 2000
     driver = drive(*RUN, f"train.epochs={epochs}", "train.checkpoint_every=1", "parallel.max_failures=0")

@@ -35,8 +35,12 @@ def pair(warm):
 
     def run(sends, receives, timeout=20.0):
         port = ray.get(workers[0].open_store.remote("127.0.0.1", 2, 20.0))
-        return ray.get([worker.__ray_call__.remote(join_and_run, rank, port, timeout, work)
-                        for rank, (worker, work) in enumerate(zip(workers, (sends, receives), strict=True))])
+        return ray.get(
+            [
+                worker.__ray_call__.remote(join_and_run, rank, port, timeout, work)
+                for rank, (worker, work) in enumerate(zip(workers, (sends, receives), strict=True))
+            ]
+        )
 
     return run
 

@@ -68,8 +68,14 @@ cluster.shutdown()
 
 def run_on_three_nodes(small, tmp_path, mode, *overrides):
     (tmp_path / "nodes.yaml").write_text(to_yaml(small(*RUN, *overrides)))
-    done = subprocess.run([sys.executable, "-c", DRIVER, "nodes.yaml", str(tmp_path / "runs"), mode],
-                          capture_output=True, text=True, timeout=280, cwd=tmp_path, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, "nodes.yaml", str(tmp_path / "runs"), mode],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        cwd=tmp_path,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads((tmp_path / "found.json").read_text())
 
@@ -96,12 +102,17 @@ def test_a_node_that_is_killed_in_the_middle_changes_no_number(small, tmp_path, 
         torch.testing.assert_close(got[name], weight, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("place", "reserved", "places", "strategy"), [
-    ("pack", [{"CPU": 1.0}] * 4, [0, 1, 2, 3], "PACK"),
-    ("spread", [{"CPU": 1.0}] * 4, [0, 1, 2, 3], "SPREAD"),
-    ("replicas", [{"CPU": 2.0}] * 2, [0, 1, 0, 1], "SPREAD"),
-])
+@pytest.mark.parametrize(
+    ("place", "reserved", "places", "strategy"),
+    [
+        ("pack", [{"CPU": 1.0}] * 4, [0, 1, 2, 3], "PACK"),
+        ("spread", [{"CPU": 1.0}] * 4, [0, 1, 2, 3], "SPREAD"),
+        ("replicas", [{"CPU": 2.0}] * 2, [0, 1, 0, 1], "SPREAD"),
+    ],
+)
 def test_a_placement_reserves_a_worker_each_or_all_of_a_replica_on_one_node(lab, place, reserved, places, strategy):
-    plan = lab.plan(model={"name": "mlp", "hidden": [8, 8]},
-                    parallel={"stages": 2, "replicas": 2, "place": place, "launcher": "ray"})
+    plan = lab.plan(
+        model={"name": "mlp", "hidden": [8, 8]},
+        parallel={"stages": 2, "replicas": 2, "place": place, "launcher": "ray"},
+    )
     assert bundles(plan, {"CPU": 1.0}) == (reserved, places, strategy)

@@ -22,9 +22,18 @@ from unlocked_models import MODELS
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 
 STEPS = 12
-BASE = ["scheme.name=backprop", "model.hidden=[24,20,16,12,12,12,12]", "model.norm=none", "model.dropout=0.0",
-        "train.precision=fp64", "optimizer.name=adam", "data.batch_size=32", "parallel.partition=null",
-        "parallel.threads=1", "parallel.timeout=60"]
+BASE = [
+    "scheme.name=backprop",
+    "model.hidden=[24,20,16,12,12,12,12]",
+    "model.norm=none",
+    "model.dropout=0.0",
+    "train.precision=fp64",
+    "optimizer.name=adam",
+    "data.batch_size=32",
+    "parallel.partition=null",
+    "parallel.threads=1",
+    "parallel.timeout=60",
+]
 NOISY = ["model.norm=batch", "model.dropout=0.3"]
 
 
@@ -68,14 +77,34 @@ def assert_close(found, expected, tolerance=1e-10):
     torch.testing.assert_close(found[2], expected[2], rtol=0, atol=10 * tolerance)
 
 
-@pytest.mark.parametrize(("schedule", "stages", "modules", "microbatches"), [
-    ("gpipe", 2, 1, 4), ("gpipe", 4, 1, 4), ("gpipe", 4, 1, 8), ("1f1b", 2, 1, 4), ("1f1b", 2, 1, 8), ("1f1b", 4, 1, 4),
-    *((schedule, stages, modules, microbatches) for schedule in ("interleaved", "interleaved_zero_bubble")
-      for stages, modules, microbatches in ((2, 2, 2), (2, 4, 8), (4, 2, 8))),
-    ("zero_bubble", 2, 2, 1), ("zero_bubble", 2, 2, 8), ("zero_bubble", 3, 2, 4), ("zero_bubble", 4, 2, 8)])
+@pytest.mark.parametrize(
+    ("schedule", "stages", "modules", "microbatches"),
+    [
+        ("gpipe", 2, 1, 4),
+        ("gpipe", 4, 1, 4),
+        ("gpipe", 4, 1, 8),
+        ("1f1b", 2, 1, 4),
+        ("1f1b", 2, 1, 8),
+        ("1f1b", 4, 1, 4),
+        *(
+            (schedule, stages, modules, microbatches)
+            for schedule in ("interleaved", "interleaved_zero_bubble")
+            for stages, modules, microbatches in ((2, 2, 2), (2, 4, 8), (4, 2, 8))
+        ),
+        ("zero_bubble", 2, 2, 1),
+        ("zero_bubble", 2, 2, 8),
+        ("zero_bubble", 3, 2, 4),
+        ("zero_bubble", 4, 2, 8),
+    ],
+)
 def test_a_pipeline_learns_what_one_process_learns(warm, one_process, schedule, stages, modules, microbatches):
-    found = trained(warm, f"parallel.stages={stages}", f"parallel.schedule={schedule}",
-                    f"parallel.virtual_stages={modules}", f"parallel.microbatches={microbatches}")
+    found = trained(
+        warm,
+        f"parallel.stages={stages}",
+        f"parallel.schedule={schedule}",
+        f"parallel.virtual_stages={modules}",
+        f"parallel.microbatches={microbatches}",
+    )
     assert len(found[0]) == STEPS
     assert_close(found, one_process)
 
@@ -86,16 +115,25 @@ def test_fewer_microbatches_than_stages_only_leave_workers_idle(warm, one_proces
 
 @pytest.mark.parametrize("schedule", ["gpipe", "1f1b", "interleaved", "zero_bubble"])
 def test_replicas_and_clipping_work_as_they_do_without_a_pipeline(warm, schedule):
-    options = ["parallel.stages=2", "optimizer.name=sgd", "optimizer.lr=0.1", "optimizer.clip_norm=0.5",
-               "optimizer.schedule=cosine", "optimizer.warmup=3"]
+    options = [
+        "parallel.stages=2",
+        "optimizer.name=sgd",
+        "optimizer.lr=0.1",
+        "optimizer.clip_norm=0.5",
+        "optimizer.schedule=cosine",
+        "optimizer.warmup=3",
+    ]
     expected = trained(InProcessGroup, *options, "parallel.launcher=inprocess")
-    assert_close(trained(warm, *options, f"parallel.schedule={schedule}", "parallel.microbatches=4",
-                         "parallel.replicas=2"), expected)
+    assert_close(
+        trained(warm, *options, f"parallel.schedule={schedule}", "parallel.microbatches=4", "parallel.replicas=2"),
+        expected,
+    )
 
 
 @pytest.fixture
 def models(warm, monkeypatch):
     """Two models of four blocks that the driver and the workers know, by name."""
+
     def registered(_=None):
         import torch
         from torch import nn
@@ -116,8 +154,12 @@ def models(warm, monkeypatch):
 
         @register_model("shifts")
         def shifts(in_shape, n_outputs):
-            return [nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh()), Shift(), Shift(),
-                    nn.Linear(16, n_outputs)]
+            return [
+                nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh()),
+                Shift(),
+                Shift(),
+                nn.Linear(16, n_outputs),
+            ]
 
     monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
     monkeypatch.setattr(MODELS, "_facts", dict(MODELS._facts))
@@ -132,34 +174,58 @@ NO_MLP = [option for option in BASE if not option.startswith("model.")]
 def test_modules_without_parameters_take_part(warm, models, schedule, stages):
     model = "model={name: bare_ends}"
     expected = trained(InProcessGroup, model, "parallel.stages=1", "parallel.launcher=inprocess", base=NO_MLP)
-    assert_close(trained(warm, model, f"parallel.stages={stages}", f"parallel.schedule={schedule}",
-                         "parallel.microbatches=4", base=NO_MLP), expected)
+    assert_close(
+        trained(
+            warm,
+            model,
+            f"parallel.stages={stages}",
+            f"parallel.schedule={schedule}",
+            "parallel.microbatches=4",
+            base=NO_MLP,
+        ),
+        expected,
+    )
 
 
 @pytest.mark.parametrize("schedule", ["1f1b", "zero_bubble", "interleaved_zero_bubble"])
 def test_microbatches_of_one_example_are_exact_with_weights_of_its_shape(warm, models, schedule):
     model = "model={name: shifts}"
     expected = trained(InProcessGroup, model, "parallel.stages=1", "parallel.launcher=inprocess", base=NO_MLP)
-    assert_close(trained(warm, model, "parallel.stages=2", f"parallel.schedule={schedule}",
-                         "parallel.microbatches=32", base=NO_MLP), expected)
+    assert_close(
+        trained(
+            warm, model, "parallel.stages=2", f"parallel.schedule={schedule}", "parallel.microbatches=32", base=NO_MLP
+        ),
+        expected,
+    )
 
 
-@pytest.mark.parametrize("model", [
-    "{name: cnn, channels: [4, 6], hidden: [12], norm: none}",
-    "{name: resnet_small, depth: 20, width: 0.25, norm: layer}"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "{name: cnn, channels: [4, 6], hidden: [12], norm: none}",
+        "{name: resnet_small, depth: 20, width: 0.25, norm: layer}",
+    ],
+)
 @pytest.mark.parametrize("schedule", ["zero_bubble", "interleaved_zero_bubble"])
 def test_a_split_backward_pass_is_exact_for_convolutions_too(warm, model, schedule):
     model = f"model={model}"
     expected = trained(InProcessGroup, model, "parallel.stages=1", "parallel.launcher=inprocess", base=NO_MLP)
-    assert_close(trained(warm, model, "parallel.stages=2", f"parallel.schedule={schedule}",
-                         "parallel.microbatches=4", base=NO_MLP), expected)
+    assert_close(
+        trained(
+            warm, model, "parallel.stages=2", f"parallel.schedule={schedule}", "parallel.microbatches=4", base=NO_MLP
+        ),
+        expected,
+    )
 
 
-@pytest.mark.parametrize("stages", [{"gpipe": 2, "1f1b": 2},
-                                    {"gpipe": 4, "interleaved": 2, "interleaved_zero_bubble": 2, "zero_bubble": 2}])
+@pytest.mark.parametrize(
+    "stages", [{"gpipe": 2, "1f1b": 2}, {"gpipe": 4, "interleaved": 2, "interleaved_zero_bubble": 2, "zero_bubble": 2}]
+)
 def test_schedules_of_one_cut_differ_in_order_only_even_with_batch_norm_and_dropout(warm, stages):
-    gpipe, *others = (trained(warm, *NOISY, f"parallel.stages={workers}", f"parallel.schedule={schedule}",
-                              "parallel.microbatches=4") for schedule, workers in stages.items())
+    gpipe, *others = (
+        trained(warm, *NOISY, f"parallel.stages={workers}", f"parallel.schedule={schedule}", "parallel.microbatches=4")
+        for schedule, workers in stages.items()
+    )
     for other in others:
         assert gpipe[0] == other[0]
         assert [name for name, weight in gpipe[1].items() if not torch.equal(weight, other[1][name])] == []
@@ -191,8 +257,13 @@ def poisoned(stage):
 
 @pytest.mark.parametrize("schedule", ["interleaved", "zero_bubble"])
 def test_states_and_reports_are_those_of_the_modules_in_order(warm, schedule):
-    group = started(warm, "parallel.stages=2", f"parallel.schedule={schedule}", "parallel.partition=[1,2,2,3]",
-                    "parallel.replicas=2")
+    group = started(
+        warm,
+        "parallel.stages=2",
+        f"parallel.schedule={schedule}",
+        "parallel.partition=[1,2,2,3]",
+        "parallel.replicas=2",
+    )
     try:
         (stats,) = group.run([(0, 2)], 2)
         states = group.states(2)
@@ -226,12 +297,21 @@ def test_workers_report_time_that_they_did_not_compute(warm, schedule, modules):
 @pytest.mark.parametrize(("schedule", "modules"), [("1f1b", 2), ("interleaved", 4), ("zero_bubble", 4)])
 def test_a_whole_run_evaluates_probes_and_checkpoints(warm, small, monkeypatch, last_weights, schedule, modules):
     monkeypatch.setattr(ray_group, "RayGroup", warm)
-    options = ["scheme.name=backprop", "train.precision=fp64", "model.norm=none", "model.dropout=0.0",
-               "train.epochs=2", "train.log_every=20"]
+    options = [
+        "scheme.name=backprop",
+        "train.precision=fp64",
+        "model.norm=none",
+        "model.dropout=0.0",
+        "train.epochs=2",
+        "train.log_every=20",
+    ]
     piped = loop.train(small(*options, "parallel.stages=2", f"parallel.schedule={schedule}"))
     locked = loop.train(small(*options, f"parallel.stages={modules}", "parallel.launcher=inprocess"))
-    timed = {f"time/{what}/module_{k}" for k in range(modules)
-             for what in ("wait_fraction", "wait_ms", "compute_ms", "communicate_ms")}
+    timed = {
+        f"time/{what}/module_{k}"
+        for k in range(modules)
+        for what in ("wait_fraction", "wait_ms", "compute_ms", "communicate_ms")
+    }
     assert piped["metrics"].keys() == locked["metrics"].keys() | timed
     assert piped["metrics"]["val/loss"] == pytest.approx(locked["metrics"]["val/loss"], abs=1e-9)
     found, expected = last_weights(Path(piped["run_dir"])), last_weights(Path(locked["run_dir"]))

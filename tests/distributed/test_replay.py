@@ -27,24 +27,52 @@ def losses_and_weights(group_class, plan, data):
         states = group.states(STEPS)
     finally:
         group.close()
-    series = {f"{name} of module {k}": [value for stats in segments for value in stats[k].series[name]]
-              for k in range(plan.stages) for name in segments[-1][k].series}
+    series = {
+        f"{name} of module {k}": [value for stats in segments for value in stats[k].series[name]]
+        for k in range(plan.stages)
+        for name in segments[-1][k].series
+    }
     return series, {key: value for state in states for key, value in state["weights"].items()}
 
 
-@pytest.mark.parametrize(("stages", "scheme", "lag", "model", "link"), [
-    *((stages, scheme, "auto", MLP, "auto") for stages in (2, 4)
-      for scheme in ("backprop", "dni", "cdni", "dfa", "frozen")),
-    (2, "dni", 0, MLP, "auto"), (2, "cdni", 3, MLP, "auto"), (2, "dfa", 0, MLP, "auto"), (4, "dfa", 7, MLP, "auto"),
-    (2, "cdni", "auto", UNLOCKED, "auto"), (4, "dni", 3, UNLOCKED, "auto"), (2, "dni", 0, UNLOCKED, "group"),
-    (2, "dni", "auto", CNN, "auto"), (2, "cdni", 0, CNN, "auto"),
-    *((4, scheme, "auto", MLP, "group") for scheme in ("backprop", "cdni", "dfa")),
-    (2, "dni", 0, MLP, "group"), (2, "dfa", 3, CNN, "group"),
-], ids=lambda value: NAMES.get(str(value), str(value)))
+@pytest.mark.parametrize(
+    ("stages", "scheme", "lag", "model", "link"),
+    [
+        *(
+            (stages, scheme, "auto", MLP, "auto")
+            for stages in (2, 4)
+            for scheme in ("backprop", "dni", "cdni", "dfa", "frozen")
+        ),
+        (2, "dni", 0, MLP, "auto"),
+        (2, "cdni", 3, MLP, "auto"),
+        (2, "dfa", 0, MLP, "auto"),
+        (4, "dfa", 7, MLP, "auto"),
+        (2, "cdni", "auto", UNLOCKED, "auto"),
+        (4, "dni", 3, UNLOCKED, "auto"),
+        (2, "dni", 0, UNLOCKED, "group"),
+        (2, "dni", "auto", CNN, "auto"),
+        (2, "cdni", 0, CNN, "auto"),
+        *((4, scheme, "auto", MLP, "group") for scheme in ("backprop", "cdni", "dfa")),
+        (2, "dni", 0, MLP, "group"),
+        (2, "dfa", 3, CNN, "group"),
+    ],
+    ids=lambda value: NAMES.get(str(value), str(value)),
+)
 def test_workers_give_what_the_replay_in_process_gives(warm, stages, scheme, lag, model, link):
-    config = load_config("quickstart", [
-        *model, f"parallel.stages={stages}", f"scheme.name={scheme}", f"scheme.lag={lag}", "data.batch_size=32",
-        f"parallel.link={link}", "parallel.partition=null", "parallel.threads=1", "parallel.timeout=60"])
+    config = load_config(
+        "quickstart",
+        [
+            *model,
+            f"parallel.stages={stages}",
+            f"scheme.name={scheme}",
+            f"scheme.lag={lag}",
+            "data.batch_size=32",
+            f"parallel.link={link}",
+            "parallel.partition=null",
+            "parallel.threads=1",
+            "parallel.timeout=60",
+        ],
+    )
     data = load_data(config)
     plan = make_plan(config, data)
     replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
@@ -56,15 +84,27 @@ def test_workers_give_what_the_replay_in_process_gives(warm, stages, scheme, lag
         torch.testing.assert_close(weights[name], replayed_weights[name], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("scheme", "partition", "options"), [
-    ("cdni", [1, 3], ["model.dropout=0.1"]),  # the cut behind the encoder
-    ("dfa", [2, 2], ["model.dropout=0.1"]),  # inside the decoder
-    ("backprop", [1, 1], ["model.teacher_forcing=0.5", "model.sampling_steps=20"]),
-])
+@pytest.mark.parametrize(
+    ("scheme", "partition", "options"),
+    [
+        ("cdni", [1, 3], ["model.dropout=0.1"]),  # the cut behind the encoder
+        ("dfa", [2, 2], ["model.dropout=0.1"]),  # inside the decoder
+        ("backprop", [1, 1], ["model.teacher_forcing=0.5", "model.sampling_steps=20"]),
+    ],
+)
 def test_an_encoder_decoder_s_workers_give_what_the_replay_gives(warm, scheme, partition, options):
-    config = load_config("seq2seq/bahdanau", [
-        f"scheme.name={scheme}", f"parallel.partition={partition}", "data.options.pairs=1000", "data.batch_size=16",
-        "parallel.threads=1", "parallel.timeout=60", *options])
+    config = load_config(
+        "seq2seq/bahdanau",
+        [
+            f"scheme.name={scheme}",
+            f"parallel.partition={partition}",
+            "data.options.pairs=1000",
+            "data.batch_size=16",
+            "parallel.threads=1",
+            "parallel.timeout=60",
+            *options,
+        ],
+    )
     data = load_data(config)
     plan = make_plan(config, data)
     replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
@@ -75,10 +115,20 @@ def test_an_encoder_decoder_s_workers_give_what_the_replay_gives(warm, scheme, p
 
 
 def test_feedback_of_the_error_before_the_vocabulary_is_the_same_over_workers(warm):
-    config = load_config("quickstart", [
-        "scheme.name=dfa", "scheme.feedback.granularity=micro", "data={name: copy, options: {level: 4}}",
-        "model={name: gpt, width: 16, norm: post, positions: rotary}", "parallel.stages=2", "parallel.partition=[2,2]",
-        "parallel.launcher=ray", "parallel.threads=1", "parallel.timeout=60"])
+    config = load_config(
+        "quickstart",
+        [
+            "scheme.name=dfa",
+            "scheme.feedback.granularity=micro",
+            "data={name: copy, options: {level: 4}}",
+            "model={name: gpt, width: 16, norm: post, positions: rotary}",
+            "parallel.stages=2",
+            "parallel.partition=[2,2]",
+            "parallel.launcher=ray",
+            "parallel.threads=1",
+            "parallel.timeout=60",
+        ],
+    )
     data = load_data(config)
     plan = make_plan(config, data)
     assert plan.parts[0].error_shape == (8, 16)  # of the message, whose outputs are as wide as the vocabulary

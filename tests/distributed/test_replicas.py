@@ -18,10 +18,23 @@ pytestmark = pytest.mark.timeout(120)
 
 STEPS = 20
 GRIDS = [(2, 1), (1, 2), (2, 2), (4, 1)]  # stages x replicas
-BASE = ["model.hidden=[24,20,16]", "model.norm=none", "train.precision=fp64", "data.batch_size=32",
-        "parallel.partition=null", "parallel.threads=1", "parallel.timeout=60", "optimizer.name=sgd",
-        "optimizer.momentum=0.9", "optimizer.lr=0.1", "optimizer.schedule=constant", "optimizer.clip_norm=0.1",
-        "scheme.sg.hidden=[]", "scheme.sg.lr=0.01", "scheme.inputs.hidden=[]"]
+BASE = [
+    "model.hidden=[24,20,16]",
+    "model.norm=none",
+    "train.precision=fp64",
+    "data.batch_size=32",
+    "parallel.partition=null",
+    "parallel.threads=1",
+    "parallel.timeout=60",
+    "optimizer.name=sgd",
+    "optimizer.momentum=0.9",
+    "optimizer.lr=0.1",
+    "optimizer.schedule=constant",
+    "optimizer.clip_norm=0.1",
+    "scheme.sg.hidden=[]",
+    "scheme.sg.lr=0.01",
+    "scheme.inputs.hidden=[]",
+]
 NOISY = ["model.norm=batch", "model.dropout=0.3"]
 INPUTS = ["scheme.name=cdni", "scheme.synthetic_inputs=true"]
 
@@ -41,8 +54,11 @@ def trained(group_class, plan, data, segments=((0, 8), (8, STEPS))):
     group = group_class(plan, data)
     try:
         stats = list(group.run(segments, STEPS))
-        series = {(k, name): list(chain(*(segment[k].series[name] for segment in stats)))
-                  for k in range(plan.modules) for name in stats[0][k].series}
+        series = {
+            (k, name): list(chain(*(segment[k].series[name] for segment in stats)))
+            for k in range(plan.modules)
+            for name in stats[0][k].series
+        }
         return series, group.states(STEPS), group.outputs("test")
     finally:
         group.close()
@@ -64,8 +80,11 @@ def assert_close(found, expected, tolerance):
 
 @pytest.mark.ray
 @pytest.mark.parametrize(("stages", "replicas"), GRIDS)
-@pytest.mark.parametrize("scheme", [["scheme.name=backprop"], ["scheme.name=dni"], ["scheme.name=dfa"], INPUTS],
-                         ids=["backprop", "dni", "dfa", "cdni-inputs"])
+@pytest.mark.parametrize(
+    "scheme",
+    [["scheme.name=backprop"], ["scheme.name=dni"], ["scheme.name=dfa"], INPUTS],
+    ids=["backprop", "dni", "dfa", "cdni-inputs"],
+)
 def test_a_grid_learns_what_one_process_learns_on_whole_minibatches(warm, stages, replicas, scheme):
     plan, data = planned(*scheme, f"parallel.stages={stages}", "parallel.launcher=inprocess")
     series, states, outputs = trained(InProcessGroup, plan, data)
@@ -76,7 +95,7 @@ def test_a_grid_learns_what_one_process_learns_on_whole_minibatches(warm, stages
         torch.testing.assert_close(torch.tensor(found_series[key]), torch.tensor(values), rtol=0, atol=1e-9)
     torch.testing.assert_close(found_outputs, outputs, rtol=0, atol=1e-9)
     for module, state in enumerate(states):
-        mine = found_states[module * replicas:(module + 1) * replicas]
+        mine = found_states[module * replicas : (module + 1) * replicas]
         assert_close(learned(mine[0]), learned(state), 1e-10)
         for other in mine[1:]:
             assert_close(learned(other), learned(mine[0]), 0)
@@ -96,7 +115,7 @@ def test_the_replicas_of_every_module_share_out_each_minibatch(warm, stages, rep
     finally:
         group.close()
     for module in range(stages):
-        mine = answers[module * replicas:(module + 1) * replicas]
+        mine = answers[module * replicas : (module + 1) * replicas]
         for step, parts in zip(rows(whole), zip(*mine, strict=True), strict=True):
             assert sorted(chain(*parts)) == sorted(step)
 
@@ -145,8 +164,12 @@ def test_two_replicas_of_backprop_equal_distributed_data_parallel(warm, norm):
     plan, data = planned("scheme.name=backprop", f"model.norm={norm}", *grid(1, 2))
     network = torch.nn.Sequential(*build_blocks(plan.config, plan.example)).double().train()
     port = ray.get(warm.pool[0].open_store.remote("127.0.0.1", 2, 20.0))
-    theirs = ray.get([worker.__ray_call__.remote(plain, rank, port, plan, data, network)
-                      for rank, worker in enumerate(warm.pool[:2])])
+    theirs = ray.get(
+        [
+            worker.__ray_call__.remote(plain, rank, port, plan, data, network)
+            for rank, worker in enumerate(warm.pool[:2])
+        ]
+    )
     series, states, _ = trained(warm, plan, data)
     means = [sum(losses) / 2 for losses in zip(theirs[0][0], theirs[1][0], strict=True)]
     torch.testing.assert_close(torch.tensor(series[0, "loss"]), torch.tensor(means), rtol=0, atol=1e-12)
@@ -183,7 +206,7 @@ def test_running_statistics_are_the_mean_over_the_replicas(warm, scheme):
     finally:
         group.close()
     for module in range(2):
-        first, second = owns[2 * module:2 * module + 2]
+        first, second = owns[2 * module : 2 * module + 2]
         floats = [name for name, value in first.items() if value.is_floating_point()]
         assert floats
         for name in floats:
@@ -233,6 +256,7 @@ def test_statistics_under_synthetic_inputs_are_the_mean_over_the_replicas_own_pa
 @pytest.mark.ray
 def test_averaging_leaves_alone_what_is_equal_everywhere(warm):
     """Constants and masks are buffers too; a mean of three equal numbers need not be that number."""
+
     def with_constants(stage):
         torch.manual_seed(0)
         stage.learner.chain.register_buffer("mask", torch.tensor([0.0, -torch.inf, torch.inf]))
@@ -300,10 +324,13 @@ def test_a_grid_with_batch_norm_and_dropout_goes_on_from_its_states_to_the_same_
         assert_close(learned(one), learned(other), 0)
 
 
-@pytest.mark.parametrize(("overrides", "words"), [
-    (["parallel.replicas=3"], "does not divide data.batch_size"),
-    (["parallel.replicas=2", "parallel.launcher=inprocess"], "needs workers"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["parallel.replicas=3"], "does not divide data.batch_size"),
+        (["parallel.replicas=2", "parallel.launcher=inprocess"], "needs workers"),
+    ],
+)
 def test_replicas_that_cannot_work_are_refused(overrides, words):
     with pytest.raises(ConfigError, match=f"parallel.replicas: .*{words}"):
         load_config("quickstart", [*BASE, *overrides])

@@ -20,8 +20,10 @@ DFA = ["scheme.name=dfa", "scheme.lag=2"]
 IN_PROCESS = ["parallel.stages=2", "parallel.launcher=inprocess", "train.epochs=30"]
 ON_RAY = ["parallel.stages=2", "parallel.launcher=ray", "train.epochs=20"]
 ray_run = pytest.param(CDNI, ON_RAY, marks=[pytest.mark.ray, pytest.mark.slow], id="cdni-ray")
-in_process = [pytest.param(CDNI, IN_PROCESS, marks=pytest.mark.slow, id="cdni-inprocess"),
-              pytest.param(DFA, IN_PROCESS, id="dfa-inprocess")]
+in_process = [
+    pytest.param(CDNI, IN_PROCESS, marks=pytest.mark.slow, id="cdni-inprocess"),
+    pytest.param(DFA, IN_PROCESS, id="dfa-inprocess"),
+]
 
 
 def in_the_middle(run_dir):
@@ -49,7 +51,8 @@ def assert_ends_as_if_unbroken(run_dir, expected, last_weights, capsys):
 
 @pytest.mark.parametrize(("scheme", "where"), [*in_process, ray_run])
 def test_a_killed_driver_resumes_to_the_same_weights(
-        scheme, where, drive, processes, unbroken, last_weights, request, capsys):
+    scheme, where, drive, processes, unbroken, last_weights, request, capsys
+):
     driver = drive(*scheme, *where)
     run_dir = driver.wait_for(in_the_middle)
     os.kill(driver.process.pid, signal.SIGKILL)  # the driver alone: its workers must end by themselves
@@ -63,7 +66,8 @@ def test_a_killed_driver_resumes_to_the_same_weights(
 
 @pytest.mark.parametrize(("scheme", "where"), [in_process[1], ray_run])
 def test_ctrl_c_saves_leaves_nothing_says_how_to_go_on_and_resumes_to_the_same_weights(
-        scheme, where, drive, unbroken, last_weights, request, capsys):
+    scheme, where, drive, unbroken, last_weights, request, capsys
+):
     driver = drive(*scheme, *where)
     run_dir = driver.wait_for(in_the_middle)
     driver.signal(signal.SIGINT)

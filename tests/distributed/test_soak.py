@@ -12,13 +12,22 @@ from unlocked.config import load_config
 from unlocked.engine.group import InProcessGroup
 from unlocked.engine.plan import load_data, make_plan
 
-TINY = ["model.hidden=[8]", "model.norm=none", "scheme.sg.hidden=[]", "data.batch_size=8", "parallel.partition=null",
-        "parallel.threads=1", "parallel.timeout=60", "parallel.stages=2"]
+TINY = [
+    "model.hidden=[8]",
+    "model.norm=none",
+    "scheme.sg.hidden=[]",
+    "data.batch_size=8",
+    "parallel.partition=null",
+    "parallel.threads=1",
+    "parallel.timeout=60",
+    "parallel.stages=2",
+]
 MB = 2**20
 
 
 def meter():
     """A function that workers can be asked as well."""
+
     def memory(_=None):
         """Bytes of this process's own memory: without what it maps of files and of Ray's object store."""
         gc.collect()

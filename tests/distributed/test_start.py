@@ -57,8 +57,9 @@ def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch):
     monkeypatch.setattr("unlocked.engine.cluster.listens", lambda host, port: (host, port) == ("10.0.0.1", 6379))
     with pytest.raises(RunFailed) as failure:
         start_ray(2, "10.0.0.1:6379")
-    assert str(failure.value) == ("parallel.address: no Ray cluster answers at 10.0.0.1:6379: "
-                                  "ray client connection timeout")
+    assert str(failure.value) == (
+        "parallel.address: no Ray cluster answers at 10.0.0.1:6379: ray client connection timeout"
+    )
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"])
@@ -77,9 +78,14 @@ def test_an_address_where_nobody_listens_is_one_line_and_ray_is_not_asked(monkey
     assert str(failure.value) == f"RAY_ADDRESS: {said}"
 
 
-@pytest.mark.parametrize(("written", "running", "said"), [
-    ("127.0.0.1:1", ["127.0.0.1:2"], "the last one that was started, 127.0.0.1:1, has ended"),
-    (None, [], "none was started"), (None, ["127.0.0.1:1"], "none was started")])
+@pytest.mark.parametrize(
+    ("written", "running", "said"),
+    [
+        ("127.0.0.1:1", ["127.0.0.1:2"], "the last one that was started, 127.0.0.1:1, has ended"),
+        (None, [], "none was started"),
+        (None, ["127.0.0.1:1"], "none was started"),
+    ],
+)
 def test_auto_without_a_cluster_here_is_one_line(monkeypatch, written, running, said):
     import ray
     from ray._private import services
@@ -90,8 +96,9 @@ def test_auto_without_a_cluster_here_is_one_line(monkeypatch, written, running, 
     monkeypatch.setattr(services, "find_gcs_addresses", lambda: set(running))
     with pytest.raises(RunFailed) as failure:
         start_ray(2, "auto")
-    assert str(failure.value) == (f"parallel.address: auto: no Ray cluster runs on this machine ({said}); start one "
-                                  "with: unlocked cluster up")
+    assert str(failure.value) == (
+        f"parallel.address: auto: no Ray cluster runs on this machine ({said}); start one with: unlocked cluster up"
+    )
 
 
 def test_an_environment_that_names_no_cluster_is_one_line(monkeypatch):

@@ -44,7 +44,8 @@ def test_a_model_data_and_scheme_of_ones_own_train_by_import(launcher, tmp_path,
     (tmp_path / "mine.yaml").write_text(
         "data: {name: my_points, batch_size: 20}\nmodel: {name: mine, width: 10}\n"
         "scheme: {name: my_dni}\ntrain: {epochs: 8}\noptimizer: {lr: 0.02}\n"
-        "parallel: {stages: 2, threads: 1, timeout: 60}\ntracking: {uri: off}\n")
+        "parallel: {stages: 2, threads: 1, timeout: 60}\ntracking: {uri: off}\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("UNLOCKED_DATA", raising=False)
     code = main(["train", "mine.yaml", f"parallel.launcher={launcher}", "--import", "own_things", "--json", "--quiet"])
@@ -76,15 +77,31 @@ def halving(in_shape, n_outputs):
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("launcher", ["inprocess", pytest.param("ray", marks=pytest.mark.ray)])
-def test_a_block_that_changes_its_input_in_place_ends_a_run_in_the_same_line_everywhere(launcher, tmp_path, monkeypatch,
-                                                                                        capsys, request):
+def test_a_block_that_changes_its_input_in_place_ends_a_run_in_the_same_line_everywhere(
+    launcher, tmp_path, monkeypatch, capsys, request
+):
     if launcher == "ray":
         request.getfixturevalue("cluster")
     (tmp_path / "in_place.py").write_text(IN_PLACE)
     monkeypatch.chdir(tmp_path)
-    code = main(["train", "quickstart", "--import", "in_place", "model={name: halving}", "scheme.name=dfa",
-                 f"parallel.launcher={launcher}", "parallel.stages=2", "parallel.partition=[1,2]", "train.epochs=2",
-                 "train.probe_every=0", "parallel.threads=1", "tracking.uri=off", "--quiet"])
+    code = main(
+        [
+            "train",
+            "quickstart",
+            "--import",
+            "in_place",
+            "model={name: halving}",
+            "scheme.name=dfa",
+            f"parallel.launcher={launcher}",
+            "parallel.stages=2",
+            "parallel.partition=[1,2]",
+            "train.epochs=2",
+            "train.probe_every=0",
+            "parallel.threads=1",
+            "tracking.uri=off",
+            "--quiet",
+        ]
+    )
     said = capsys.readouterr().err
     assert code == 1, said
     assert "Traceback" not in said

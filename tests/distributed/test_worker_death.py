@@ -30,8 +30,12 @@ class Notes(Silent):
         self.notes.append(text)
 
 
-@pytest.fixture(params=[pytest.param(signal.SIGKILL, id="killed"),
-                        pytest.param(signal.SIGSTOP, id="stopped", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=[
+        pytest.param(signal.SIGKILL, id="killed"),
+        pytest.param(signal.SIGSTOP, id="stopped", marks=pytest.mark.slow),
+    ]
+)
 def how(request):
     return request.param
 
@@ -59,7 +63,8 @@ def lose_a_worker(processes, tmp_path, how):
 
 
 def test_a_lost_worker_is_restarted_from_the_last_checkpoint_to_the_same_weights(
-        small, lose_a_worker, how, unbroken, last_weights, processes):
+    small, lose_a_worker, how, unbroken, last_weights, processes
+):
     reporter = Notes()
     summary = train(small(*RUN, "parallel.timeout=5"), reporter=reporter)
     assert summary["restarts"] == 1
@@ -82,7 +87,8 @@ def test_a_lost_worker_is_restarted_from_the_last_checkpoint_to_the_same_weights
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL])
 def test_without_restarts_left_the_whole_group_ends_and_the_run_says_how_to_go_on(
-        small, lose_a_worker, unbroken, last_weights, processes):
+    small, lose_a_worker, unbroken, last_weights, processes
+):
     run = [*RUN, "parallel.max_failures=0"]
     with pytest.raises(WorkerFailed) as failure:
         train(small(*run))
@@ -128,14 +134,21 @@ def test_any_worker_may_be_killed_at_any_moment(small, warm, unbroken, last_weig
     monkeypatch.setattr(RayGroup, "states", at("checkpoint", RayGroup.states))
     monkeypatch.setattr(RayGroup, "outputs", at("evaluation", RayGroup.outputs))
     monkeypatch.setattr(RayGroup, "probe", at("probe", RayGroup.probe))
-    options = ["scheme.name=cdni", "parallel.stages=3", "train.epochs=6", "train.probe_every=1",
-               "train.log_every=15", "parallel.max_failures=4"]
+    options = [
+        "scheme.name=cdni",
+        "parallel.stages=3",
+        "train.epochs=6",
+        "train.probe_every=1",
+        "train.log_every=15",
+        "parallel.max_failures=4",
+    ]
     config, reporter = small(*options), Notes()
     summary = train(config, reporter=reporter)
     assert left == []
     assert summary["restarts"] == 4
     assert [note.partition(" (")[0] for note in reporter.notes] == [
-        f"a worker died: module {(first + n) % 3}" for n in (4, 3, 2, 1)]
+        f"a worker died: module {(first + n) % 3}" for n in (4, 3, 2, 1)
+    ]
     found = last_weights(Path(summary["run_dir"]))
     for name, weight in unbroken(*options).items():
         torch.testing.assert_close(found[name], weight, rtol=0, atol=0)
@@ -201,10 +214,23 @@ def test_what_a_users_block_raises_in_a_worker_is_one_line_with_place(small, clu
         "        return h\n\n"
         "@register_model('breaking')\n"
         "def breaking(in_shape, n_outputs):\n"
-        "    return [nn.Flatten(), nn.Linear(64, 20), Breaks(), nn.Linear(20, n_outputs)]\n")
-    code = main(["train", "quickstart", "model.name=breaking", "parallel.partition=[2,2]", "parallel.threads=1",
-                 "parallel.timeout=60", "tracking.uri=off", "train.probe_every=0", "--import", "breaking_models",
-                 "--quiet"])
+        "    return [nn.Flatten(), nn.Linear(64, 20), Breaks(), nn.Linear(20, n_outputs)]\n"
+    )
+    code = main(
+        [
+            "train",
+            "quickstart",
+            "model.name=breaking",
+            "parallel.partition=[2,2]",
+            "parallel.threads=1",
+            "parallel.timeout=60",
+            "tracking.uri=off",
+            "train.probe_every=0",
+            "--import",
+            "breaking_models",
+            "--quiet",
+        ]
+    )
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert code == 1
     assert line.startswith("unlocked: breaking_models.py:7: ArithmeticError: the user made a mistake here")

@@ -10,8 +10,17 @@ import pytest
 from unlocked.config import Config, load_config
 from unlocked.engine.loop import Silent
 
-SMALL = ["model.hidden=[24,16]", "parallel.partition=null", "parallel.stages=2", "parallel.launcher=inprocess",
-         "parallel.threads=1", "tracking.uri=off", "tracking.figures=false", "train.probe_every=0", "train.epochs=3"]
+SMALL = [
+    "model.hidden=[24,16]",
+    "parallel.partition=null",
+    "parallel.stages=2",
+    "parallel.launcher=inprocess",
+    "parallel.threads=1",
+    "tracking.uri=off",
+    "tracking.figures=false",
+    "train.probe_every=0",
+    "train.epochs=3",
+]
 
 
 class Notes(Silent):

@@ -12,7 +12,15 @@ RANDOM_ENCODER = 0.042
 
 @pytest.mark.parametrize(("scheme", "learns"), [("backprop", True), ("cdni", True), ("dfa", True), ("frozen", False)])
 def test_an_autoencoder_learns_under_every_scheme_that_trains_its_encoder(scheme, learns, tmp_path):
-    config = load_config("autoencoder/autoencoder", [f"scheme.name={scheme}", "train.epochs=40", "train.probe_every=0",
-                                                     f"tracking.runs={tmp_path}", "tracking.uri=off",
-                                                     "tracking.figures=false"])
+    config = load_config(
+        "autoencoder/autoencoder",
+        [
+            f"scheme.name={scheme}",
+            "train.epochs=40",
+            "train.probe_every=0",
+            f"tracking.runs={tmp_path}",
+            "tracking.uri=off",
+            "tracking.figures=false",
+        ],
+    )
     assert (train(config)["metrics"]["test/mse"] < RANDOM_ENCODER) == learns

@@ -54,12 +54,22 @@ def test_the_first_number_that_is_none_is_the_earliest_step_s_and_then_the_lowes
     assert first_nonfinite([report(sg=[0.0, 1.0]), report(loss=[1.0, 2.0])]) is None
     assert first_nonfinite([report(sg=[0.0, inf]), report(loss=[nan, nan])]) == (4, 1, "the loss")
     assert first_nonfinite([report(sg=[0.0, inf]), report(loss=[1.0, nan])]) == (
-        5, 0, "the synthetic-gradient loss (sg/loss)")
+        5,
+        0,
+        "the synthetic-gradient loss (sg/loss)",
+    )
 
 
-@pytest.mark.parametrize(("series", "words"), [
-    ("inputs", r"the input model's loss (inputs/loss)"), ("local", "a block's own loss (local/loss)"),
-    ("time", "the loss of M through time (sg/time_loss)"), ("spread", "the series spread"), ("loss", "the loss")])
+@pytest.mark.parametrize(
+    ("series", "words"),
+    [
+        ("inputs", r"the input model's loss (inputs/loss)"),
+        ("local", "a block's own loss (local/loss)"),
+        ("time", "the loss of M through time (sg/time_loss)"),
+        ("spread", "the series spread"),
+        ("loss", "the loss"),
+    ],
+)
 def test_a_number_that_is_none_is_reported_under_its_own_name(series, words):
     assert first_nonfinite([report(**{series: [1.0, math.nan]})]) == (5, 0, words)
 
@@ -69,19 +79,34 @@ def test_a_series_with_several_numbers_a_step_is_placed_in_its_segment():
 
 
 def test_reports_of_modules_are_means_of_losses_and_milliseconds_of_a_step():
-    stats = [report(sg=[1.0, 2.0], local=[3.0, 5.0], loss=[7.0, 7.0], late=[]),
-             report(loss=[0.5, 1.5], inputs=[2.0, 2.0], time=[3.0], **{"my/spread": [0.0, 1.0]})]
+    stats = [
+        report(sg=[1.0, 2.0], local=[3.0, 5.0], loss=[7.0, 7.0], late=[]),
+        report(loss=[0.5, 1.5], inputs=[2.0, 2.0], time=[3.0], **{"my/spread": [0.0, 1.0]}),
+    ]
     assert series_means(stats) == {
-        "sg/loss/module_0": 1.5, "local/loss/module_0": 4.0, "loss/module_0": 7.0, "train/loss": 1.0,
-        "inputs/loss/module_1": 2.0, "sg/time_loss/module_1": 3.0, "my/spread/module_1": 0.5}
+        "sg/loss/module_0": 1.5,
+        "local/loss/module_0": 4.0,
+        "loss/module_0": 7.0,
+        "train/loss": 1.0,
+        "inputs/loss/module_1": 2.0,
+        "sg/time_loss/module_1": 3.0,
+        "my/spread/module_1": 0.5,
+    }
     times = module_times(stats[:1], waited=[3.0], seconds=4.0)
-    assert times == {"time/wait_fraction/module_0": 0.75, "time/compute_ms/module_0": 250.0,
-                     "time/wait_ms/module_0": 125.0, "time/communicate_ms/module_0": 125.0}
+    assert times == {
+        "time/wait_fraction/module_0": 0.75,
+        "time/compute_ms/module_0": 250.0,
+        "time/wait_ms/module_0": 125.0,
+        "time/communicate_ms/module_0": 125.0,
+    }
 
 
 def test_a_probe_logs_both_cosines_and_the_ratio_of_norms():
     assert alignments({0: Alignment(0.5, 0.25, 2.0)}) == {
-        "align/module_0": 0.5, "align/per_example/module_0": 0.25, "align/norm_ratio/module_0": 2.0}
+        "align/module_0": 0.5,
+        "align/per_example/module_0": 0.25,
+        "align/norm_ratio/module_0": 2.0,
+    }
 
 
 def test_series_of_replicas_are_averaged_whatever_each_recorded():

@@ -68,8 +68,9 @@ def test_a_full_disk_leaves_the_checkpoint_before_it_whole(tmp_path, monkeypatch
     checkpoints = Checkpoints(tmp_path)
     save(checkpoints, 10)
     with monkeypatch.context() as patch:
-        place, name = {"save_file": (module, "save_file"), "torch.save": (torch, "save"),
-                       "rename": (Path, "rename")}[failing]
+        place, name = {"save_file": (module, "save_file"), "torch.save": (torch, "save"), "rename": (Path, "rename")}[
+            failing
+        ]
         patch.setattr(place, name, full)
         with pytest.raises(RunFailed) as failure:
             save(checkpoints, 20)
@@ -88,8 +89,13 @@ def small_disk(tmp_path):
     """A file system of 3 MiB, mounted; skipped if that is not allowed."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], capture_output=True).returncode == 0
+    mounted = (
+        shutil.which("mount")
+        and subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], capture_output=True
+        ).returncode
+        == 0
+    )
     if not mounted:
         pytest.skip("no file system can be mounted here (needs root)")
     yield place
@@ -123,8 +129,10 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "no progress", "flipped", "flipped weights",
-                                    "flipped progress", "flipped sums"])
+@pytest.mark.parametrize(
+    "damage",
+    ["truncated", "empty", "missing", "no progress", "flipped", "flipped weights", "flipped progress", "flipped sums"],
+)
 def test_a_damaged_last_checkpoint_is_named_and_the_one_before_it_used(small, reporter, damage):
     run_dir, expected = finished(small)
     last = Checkpoints(run_dir).last()
@@ -136,8 +144,15 @@ def test_a_damaged_last_checkpoint_is_named_and_the_one_before_it_used(small, re
     elif damage == "missing":
         worker.unlink()
     elif damage.startswith("flipped"):
-        flip(last / {"flipped": worker.name, "flipped weights": "model.safetensors",
-                     "flipped progress": "progress.json", "flipped sums": "SHA256SUMS"}[damage])
+        flip(
+            last
+            / {
+                "flipped": worker.name,
+                "flipped weights": "model.safetensors",
+                "flipped progress": "progress.json",
+                "flipped sums": "SHA256SUMS",
+            }[damage]
+        )
     else:
         (last / "progress.json").write_text("{")
     summary = resume(run_dir, reporter=reporter)
@@ -176,8 +191,9 @@ def test_training_goes_back_to_before_damaged_best_weights_if_it_can(tmp_path):
     progress, _ = checkpoints.newest(1, notes.append)
     assert progress.step == 30  # nothing is left of what came before the best
     (note,) = notes
-    assert note.endswith("model.safetensors: damaged: its SHA-256 is not the one written down in SHA256SUMS; "
-                         "going on from step-00000030")
+    assert note.endswith(
+        "model.safetensors: damaged: its SHA-256 is not the one written down in SHA256SUMS; going on from step-00000030"
+    )
     shutil.copytree(checkpoints.folder / "step-00000030", checkpoints.folder / "step-00000010")
     (checkpoints.folder / "step-00000010" / "progress.json").write_text('{"step": 10}')
     (checkpoints.folder / "step-00000010" / "SHA256SUMS").unlink()
@@ -219,8 +235,14 @@ class Malicious:
         return os.system, (f"touch {self.proof}",)
 
 
-@pytest.mark.parametrize("write", [lambda path, thing: path.write_bytes(pickle.dumps(thing, protocol=2)),
-                                   lambda path, thing: torch.save(thing, path)], ids=["pickle", "torch.save"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path, thing: path.write_bytes(pickle.dumps(thing, protocol=2)),
+        lambda path, thing: torch.save(thing, path),
+    ],
+    ids=["pickle", "torch.save"],
+)
 def test_a_checkpoint_that_holds_code_is_refused_and_the_code_not_run(small, reporter, tmp_path, write):
     run_dir, _ = finished(small)
     proof = tmp_path / "executed"

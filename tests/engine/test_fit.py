@@ -24,12 +24,15 @@ def what_is_there(run: Path) -> dict[str, float]:
     return {str(path): path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize(("old", "new", "words"), [
-    ("hidden: [24, 16]", "hidden: [24, 12]", "has shape (16, 24) there and has shape (12, 24) now"),
-    ("hidden: [24, 16]", "hidden: [24, 16, 8]", "weight 2."),
-    ("stages: 2", "stages: 3", "it was cut into 2 modules (over all replicas), now into 3"),
-    ("name: dni", "name: dfa", "scheme.name is dfa, and was dni when the run began"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("hidden: [24, 16]", "hidden: [24, 12]", "has shape (16, 24) there and has shape (12, 24) now"),
+        ("hidden: [24, 16]", "hidden: [24, 16, 8]", "weight 2."),
+        ("stages: 2", "stages: 3", "it was cut into 2 modules (over all replicas), now into 3"),
+        ("name: dni", "name: dfa", "scheme.name is dfa, and was dni when the run began"),
+    ],
+)
 def test_another_network_is_refused_before_anything_starts(begun, old, new, words):
     edit(begun, old, new)
     edit(begun, "epochs: 1", "epochs: 2")

@@ -20,8 +20,13 @@ SOME = [("backprop", 0), ("frozen", 0), ("dni", 0), ("cdni", 2), ("dfa", 0), ("d
 
 
 def settings(scheme, lag, stages, **more):
-    return {"model": MODEL, "optimizer": ADAM, "parallel": {"stages": stages},
-            "scheme": {"name": scheme, "lag": lag, "sg": {"hidden": [10]}}, **more}
+    return {
+        "model": MODEL,
+        "optimizer": ADAM,
+        "parallel": {"stages": stages},
+        "scheme": {"name": scheme, "lag": lag, "sg": {"hidden": [10]}},
+        **more,
+    }
 
 
 def stored(states):
@@ -47,9 +52,11 @@ def test_at_tick_t_a_module_absorbs_minibatch_t_minus_lag_always_that_one(lab, s
     group = lab.start(**settings(scheme, lag, 3))
     absorbed = {}
     for k, stage in enumerate(group.stages):
+
         def note(t, message, ports, stage=stage, k=k, absorb=stage.learner.absorb):
             absorbed.setdefault(k, []).append((stage._t, t))
             absorb(t, message, ports)
+
         stage.learner.absorb = note
     lab.train(group, 0, 9)
     assert absorbed == {k: [(t, t - lag) for t in range(lag, 9)] for k in (0, 1)}
@@ -163,8 +170,12 @@ def test_a_probe_tells_how_the_injected_gradient_lies_to_the_true_one(lab):
 
 def test_a_probe_s_cosines_and_norms_are_those_computed_by_hand(lab):
     data = lab.data()
-    group = lab.start(data, model={"name": "mlp", "hidden": [12, 10]}, scheme={"name": "dfa"},
-                      parallel={"stages": 2, "partition": [1, 2]})
+    group = lab.start(
+        data,
+        model={"name": "mlp", "hidden": [12, 10]},
+        scheme={"name": "dfa"},
+        parallel={"stages": 2, "partition": [1, 2]},
+    )
     lab.train(group, 0, 4)
     network = [block for stage in group.stages for block in stage.learner.chain]
     x, y = data.train.x[:8].double(), data.train.y[:8]
@@ -221,8 +232,7 @@ def test_a_parameter_that_is_not_finite_is_found_and_named(lab):
 
 
 def test_clipping_bounds_the_gradient_of_each_module_by_itself(lab):
-    group = lab.start(model=MODEL, parallel={"stages": 2},
-                      optimizer={"lr": 1.0, "momentum": 0.0, "clip_norm": 0.01})
+    group = lab.start(model=MODEL, parallel={"stages": 2}, optimizer={"lr": 1.0, "momentum": 0.0, "clip_norm": 0.01})
     before = lab.parameters(group)
     lab.train(group, 0, 1)
     after, first = lab.parameters(group), group.stages[1].learner.part.start

@@ -29,8 +29,9 @@ def hanging():
     started = []
 
     def start(ray=""):
-        process = subprocess.Popen([sys.executable, "-c", HANGS.format(ray=ray)], text=True, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-c", HANGS.format(ray=ray)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         started.append(process)
         assert process.stdout.readline() == "waiting\n"
         return process

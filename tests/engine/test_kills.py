@@ -25,8 +25,16 @@ from unlocked.tracking import read
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
-RUN = ["scheme.name=cdni", "scheme.lag=3", "train.epochs=2", "train.log_every=15", "data.validation=0.2",
-       "train.probe_every=1", "model.norm=batch", "model.dropout=0.2"]
+RUN = [
+    "scheme.name=cdni",
+    "scheme.lag=3",
+    "train.epochs=2",
+    "train.log_every=15",
+    "data.validation=0.2",
+    "train.probe_every=1",
+    "model.norm=batch",
+    "model.dropout=0.2",
+]
 
 
 def forked(work: Callable[[], None]) -> int:

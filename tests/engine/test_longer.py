@@ -29,11 +29,15 @@ def without_time(values):
     return {key: value for key, value in values.items() if not key.startswith("time/")}
 
 
-@pytest.mark.parametrize("scheme", [
-    ["scheme.name=cdni", "scheme.lag=2", "data.validation=0.2"],
-    ["scheme.name=dfa", "scheme.lag=3", "optimizer.warmup=30", "train.probe_every=1"],
-    ["scheme.name=backprop", *MOMENTUM, "data.validation=0.2", "train.checkpoint_every=2"],
-], ids=["cdni", "dfa", "backprop"])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        ["scheme.name=cdni", "scheme.lag=2", "data.validation=0.2"],
+        ["scheme.name=dfa", "scheme.lag=3", "optimizer.warmup=30", "train.probe_every=1"],
+        ["scheme.name=backprop", *MOMENTUM, "data.validation=0.2", "train.checkpoint_every=2"],
+    ],
+    ids=["cdni", "dfa", "backprop"],
+)
 def test_two_epochs_and_two_more_are_four(small, scheme):
     whole = train(small(CONSTANT, *scheme, "train.epochs=4"))
     short = train(small(CONSTANT, *scheme, "train.epochs=2"))
@@ -59,12 +63,18 @@ def test_an_interrupted_lengthened_run_resumes_to_the_same_numbers(small):
     assert without_time(resume(longer)["metrics"]) == without_time(whole["metrics"])
 
 
-@pytest.mark.parametrize(("options", "tag", "why"), [
-    (["optimizer.schedule=cosine"], "cosine over 2 epochs", "optimizer.schedule=cosine has brought the rate down"),
-    (["optimizer.schedule=linear"], "linear over 2 epochs", "optimizer.schedule=linear has brought"),
-    ([CONSTANT, "data.validation=0.2", "train.evaluate_every=3"], "validated after 2 epochs",
-     "validated after epoch 2, where the longer run is not"),
-])
+@pytest.mark.parametrize(
+    ("options", "tag", "why"),
+    [
+        (["optimizer.schedule=cosine"], "cosine over 2 epochs", "optimizer.schedule=cosine has brought the rate down"),
+        (["optimizer.schedule=linear"], "linear over 2 epochs", "optimizer.schedule=linear has brought"),
+        (
+            [CONSTANT, "data.validation=0.2", "train.evaluate_every=3"],
+            "validated after 2 epochs",
+            "validated after epoch 2, where the longer run is not",
+        ),
+    ],
+)
 def test_a_past_that_depends_on_its_length_is_told_and_sets_the_run_apart(small, options, tag, why):
     short = train(small(*options, "train.epochs=2"))
     longer, note = lengthen(Path(short["run_dir"]), ["train.epochs=4"])
@@ -74,14 +84,22 @@ def test_a_past_that_depends_on_its_length_is_told_and_sets_the_run_apart(small,
     assert config_hash({}, tags) != config_hash({}, {})
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["train.epochs=6", "optimizer.lr=1"], "--resume: optimizer.lr would make .* another run; only train.epochs may"),
-    (["seed=1"], "--resume: seed would make .* another run"), (["train={}"], "train would make"),
-    (["train.epochs=1"], "train.epochs: 1 is fewer than the 3 of .*; a run can only be made longer"),
-    (["train.epochs=many"], "train.epochs: 'many' is not"),
-    (["train.epochs=true"], "is not a whole number"), (["train.epochs=4.0"], "4.0 is not a whole number"),
-    (["train.epochs=null"], "None is not a whole number"),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["train.epochs=6", "optimizer.lr=1"],
+            "--resume: optimizer.lr would make .* another run; only train.epochs may",
+        ),
+        (["seed=1"], "--resume: seed would make .* another run"),
+        (["train={}"], "train would make"),
+        (["train.epochs=1"], "train.epochs: 1 is fewer than the 3 of .*; a run can only be made longer"),
+        (["train.epochs=many"], "train.epochs: 'many' is not"),
+        (["train.epochs=true"], "is not a whole number"),
+        (["train.epochs=4.0"], "4.0 is not a whole number"),
+        (["train.epochs=null"], "None is not a whole number"),
+    ],
+)
 def test_anything_but_more_epochs_is_refused_in_one_line(small, tmp_path, words, said):
     short = train(small("train.epochs=3"))
     with pytest.raises(ConfigError, match=said) as refused:

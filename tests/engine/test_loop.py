@@ -102,6 +102,7 @@ def test_a_loss_that_is_no_number_ends_the_run_at_its_step_and_module(small, sch
                     with torch.no_grad():
                         next(last.learner.chain.parameters()).fill_(math.nan)
                 run(t)
+
             last.forward_phase = poisoned
 
     monkeypatch.setattr(loop, "InProcessGroup", Poisoned)
@@ -118,6 +119,7 @@ def test_a_loss_that_is_no_number_ends_the_run_at_its_step_and_module(small, sch
 @pytest.fixture
 def talkative(monkeypatch):
     """A scheme of somebody's own, whose learners record what they like; `say(learner, t)` after each step."""
+
     class Talkative(DNI):
         def step(self, t, h_in, batch, ports):
             super().step(t, h_in, batch, ports)
@@ -149,8 +151,9 @@ def test_a_series_of_one_s_own_that_is_no_number_is_named(small, talkative):
         train(small("scheme.name=talkative"))
 
 
-@pytest.mark.parametrize(("value", "words"), [
-    (torch.ones(3), r"a tensor \(3,\)"), (0.5, "float"), (torch.ones(1), r"a tensor \(1,\)")])
+@pytest.mark.parametrize(
+    ("value", "words"), [(torch.ones(3), r"a tensor \(3,\)"), (0.5, "float"), (torch.ones(1), r"a tensor \(1,\)")]
+)
 def test_a_series_of_what_is_no_single_number_is_refused_in_one_line(small, talkative, value, words):
     talkative.say = lambda learner, t: learner.record("spread", value)
     with pytest.raises(RunFailed, match=rf"^Talkative: record\('spread', ...\) takes one number, .* not {words}$"):

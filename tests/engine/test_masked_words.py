@@ -31,8 +31,18 @@ def words(n=24, length=9, seed=0) -> DataSet:
         return Split(*MASKING(x, y, seed))
 
     names = [str(i) for i in range(20)]
-    return DataSet("made", "masked_language_modelling", (length,), 20, names, split(), None, split(),
-                   symbols=names, masking=MASKING)
+    return DataSet(
+        "made",
+        "masked_language_modelling",
+        (length,),
+        20,
+        names,
+        split(),
+        None,
+        split(),
+        symbols=names,
+        masking=MASKING,
+    )
 
 
 @pytest.mark.parametrize("stages", [1, 2, 4])

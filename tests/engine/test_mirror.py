@@ -15,8 +15,17 @@ from unlocked.engine.loop import Silent, resume, train
 from unlocked.engine.mirror import Mirror, fetch, is_address, mirrored_config
 from unlocked.errors import ConfigError, RunFailed, RunPruned
 
-SMALL = ["model.hidden=[12]", "parallel.launcher=inprocess", "parallel.stages=1", "parallel.partition=null",
-         "parallel.threads=1", "tracking.uri=off", "train.epochs=4", "train.probe_every=0", "scheme.name=backprop"]
+SMALL = [
+    "model.hidden=[12]",
+    "parallel.launcher=inprocess",
+    "parallel.stages=1",
+    "parallel.partition=null",
+    "parallel.threads=1",
+    "tracking.uri=off",
+    "train.epochs=4",
+    "train.probe_every=0",
+    "scheme.name=backprop",
+]
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -99,18 +108,31 @@ def test_a_store_that_goes_away_ends_no_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Mirror, "push", away)
     reporter = EndsAfter(None)
-    summary = train(load_config("quickstart", [*SMALL, "train.epochs=1", f"tracking.runs={tmp_path / 'runs'}",
-                                               f"tracking.mirror=file://{tmp_path}/store"]), reporter=reporter)
+    summary = train(
+        load_config(
+            "quickstart",
+            [
+                *SMALL,
+                "train.epochs=1",
+                f"tracking.runs={tmp_path / 'runs'}",
+                f"tracking.mirror=file://{tmp_path}/store",
+            ],
+        ),
+        reporter=reporter,
+    )
     assert summary["steps"] > 0
     assert set(reporter.notes) == {"tracking.mirror: the copy is behind: gone"}
 
 
-@pytest.mark.parametrize(("address", "said"), [
-    ("somewhere", "is no address of storage"),
-    ("file://etc", "has no absolute path"),
-    ("nonsense://x/y", "nonsense"),
-    ("file:///proc/no/such", "cannot be written"),
-])
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("somewhere", "is no address of storage"),
+        ("file://etc", "has no absolute path"),
+        ("nonsense://x/y", "nonsense"),
+        ("file:///proc/no/such", "cannot be written"),
+    ],
+)
 def test_a_store_that_cannot_be_used_is_refused_before_anything_starts(tmp_path, address, said):
     with pytest.raises(ConfigError, match=r"^tracking\.mirror: ") as caught:
         train(load_config("quickstart", [*SMALL, f"tracking.runs={tmp_path / 'runs'}", f"tracking.mirror={address}"]))
@@ -142,7 +164,9 @@ def test_a_run_that_is_here_already_is_not_overwritten(tmp_path):
         fetch(f"file://{tmp_path}/one", tmp_path / "x")
 
 
-@pytest.mark.parametrize(("place", "address"), [("s3://bucket/x", True), ("runs/x", False), ("/a/b", False),
-                                                ("C:/x", False), ("gs://b", True)])
+@pytest.mark.parametrize(
+    ("place", "address"),
+    [("s3://bucket/x", True), ("runs/x", False), ("/a/b", False), ("C:/x", False), ("gs://b", True)],
+)
 def test_addresses_are_told_from_paths(place, address):
     assert is_address(place) is address

@@ -54,10 +54,15 @@ def test_a_run_that_was_moved_is_gone_on_with_here_but_knows_its_module(run, tmp
     assert bring(moved) == ["needed_here"]
 
 
-@pytest.mark.parametrize("change", [
-    lambda value: value.pop("signature"), lambda value: value["imports"].append({"name": "os", "folder": None}),
-    lambda value: value.update(folder="/tmp"), lambda value: value["imports"][0].update(folder="/tmp"),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value.pop("signature"),
+        lambda value: value["imports"].append({"name": "os", "folder": None}),
+        lambda value: value.update(folder="/tmp"),
+        lambda value: value["imports"][0].update(folder="/tmp"),
+    ],
+)
 def test_on_a_strangers_word_nothing_is_imported_and_no_folder_entered(run, change):
     value = json.loads((run / FILE).read_text())
     change(value)
@@ -69,8 +74,9 @@ def test_on_a_strangers_word_nothing_is_imported_and_no_folder_entered(run, chan
     assert began_in(run) is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"imports": 3}', '{"folder": 1, "imports": [1]}', "\x00", "null",
-                                  "[1]", "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"imports": 3}', '{"folder": 1, "imports": [1]}', "\x00", "null", "[1]", "\xff"]
+)
 def test_a_file_that_says_nothing_is_passed_over(run, text):
     (run / FILE).write_bytes(text.encode("latin-1"))
     assert bring(run) == []
@@ -86,8 +92,11 @@ def test_what_is_given_stands_for_what_a_stranger_names(run, tmp_path, monkeypat
 
 def test_a_module_that_is_gone_is_one_line_with_the_way_out(run):
     os.remove(run.parents[1] / "needed_here.py")
-    with pytest.raises(ConfigError, match=r"one: needs the module needed_here, which was in .*project \(--import "
-                                          r"needed_here\): ModuleNotFoundError"):
+    with pytest.raises(
+        ConfigError,
+        match=r"one: needs the module needed_here, which was in .*project \(--import "
+        r"needed_here\): ModuleNotFoundError",
+    ):
         bring(run)
     assert bring(run, ["renamed"]) == ["renamed"]
 

@@ -19,6 +19,7 @@ BATCH = 12
 
 def padded(lab) -> DataSet:
     """Streams in which most targets are missing."""
+
     def holes(split: Split, seed: int) -> Split:
         keep = torch.rand(split.y.shape, generator=torch.Generator().manual_seed(seed)) < 0.3
         return Split(split.x, split.y * keep)
@@ -41,8 +42,9 @@ def masked() -> DataSet:
         return Split(*masking(x, y, 0))
 
     names = [str(i) for i in range(20)]
-    return DataSet("made", "masked_language_modelling", (9,), 20, names, split(), None, split(), symbols=names,
-                   masking=masking)
+    return DataSet(
+        "made", "masked_language_modelling", (9,), 20, names, split(), None, split(), symbols=names, masking=masking
+    )
 
 
 def gradients(plan, data, shard=(0, 1)):
@@ -61,8 +63,12 @@ def gradients(plan, data, shard=(0, 1)):
 def test_gradients_of_replicas_average_to_those_of_the_minibatch(lab, task, scheme, replicas):
     data = padded(lab) if task == "language_modelling" else masked()
     name = "gpt" if task == "language_modelling" else "bert"
-    plan = lab.plan(data, model={"name": name, "width": 8, "heads": 2, "depth": 1}, scheme={"name": scheme},
-                    data={"batch_size": BATCH})
+    plan = lab.plan(
+        data,
+        model={"name": name, "width": 8, "heads": 2, "depth": 1},
+        scheme={"name": scheme},
+        data={"batch_size": BATCH},
+    )
     expected, loss, targets = gradients(plan, data)
     parts = [gradients(plan, data, (r, replicas)) for r in range(replicas)]
     assert sum(n for _, _, n in parts) == targets

@@ -73,23 +73,42 @@ def check(*blocks: nn.Module, dtype=torch.float64) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("block", [
-    Skip, Unused, Added, pytest.param(Shared, marks=counts_twice), nn.Tanh, nn.Identity, lambda: nn.Dropout(0.5),
-    lambda: nn.BatchNorm1d(6),
-    lambda: nn.Sequential(nn.Linear(6, 6), nn.Unflatten(1, (2, 3)), nn.Flatten()),
-    lambda: nn.Sequential(nn.Unflatten(1, (6, 1, 1)), nn.Conv2d(6, 6, 3, padding=1), nn.GroupNorm(2, 6), nn.Flatten()),
-    lambda: nn.Sequential(Skip(), Skip(), nn.LayerNorm(6), Skip())])
+@pytest.mark.parametrize(
+    "block",
+    [
+        Skip,
+        Unused,
+        Added,
+        pytest.param(Shared, marks=counts_twice),
+        nn.Tanh,
+        nn.Identity,
+        lambda: nn.Dropout(0.5),
+        lambda: nn.BatchNorm1d(6),
+        lambda: nn.Sequential(nn.Linear(6, 6), nn.Unflatten(1, (2, 3)), nn.Flatten()),
+        lambda: nn.Sequential(
+            nn.Unflatten(1, (6, 1, 1)), nn.Conv2d(6, 6, 3, padding=1), nn.GroupNorm(2, 6), nn.Flatten()
+        ),
+        lambda: nn.Sequential(Skip(), Skip(), nn.LayerNorm(6), Skip()),
+    ],
+)
 def test_blocks_that_torch_splits_exactly_pass(block, dtype):
     check(nn.Linear(6, 6), block(), dtype=dtype)
 
 
-@pytest.mark.parametrize(("block", "why"), [
-    (Detached, r"(the gradient of 0\.a\.weight comes out wrong|.* not have been used in the graph.*)"),
-    (Raises, "no backward pass here")])
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [
+        (Detached, r"(the gradient of 0\.a\.weight comes out wrong|.* not have been used in the graph.*)"),
+        (Raises, "no backward pass here"),
+    ],
+)
 def test_blocks_that_torch_cannot_split_are_refused_with_the_reason(block, why):
     check(block(), nn.Linear(6, 6))  # the first module is not split
-    with pytest.raises(ConfigError, match=r"^parallel.schedule: zero_bubble .* cannot split module 1 \(blocks 1-1\) "
-                                          rf"so: {why}$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^parallel.schedule: zero_bubble .* cannot split module 1 \(blocks 1-1\) "
+        rf"so: {why}$",
+    ):
         check(nn.Linear(6, 6), block(), nn.Linear(6, 6))
 
 

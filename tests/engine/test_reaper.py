@@ -65,8 +65,10 @@ def test_what_nobody_owns_is_cleared_with_its_processes(folder, start):
 def test_a_process_of_rays_belongs_to_the_folder_that_it_logs_to(folder):
     """Its title stands where its environment began."""
     with (folder / "r" / "agent.log").open("w") as log:
-        agent, reader = (subprocess.Popen([title, "60"], executable="/bin/sleep", stdout=log)
-                         for title in ("ray::DashboardAgent", "tail"))
+        agent, reader = (
+            subprocess.Popen([title, "60"], executable="/bin/sleep", stdout=log)
+            for title in ("ray::DashboardAgent", "tail")
+        )
     try:
         assert reaper.members(folder) == [agent.pid]
         reaper.remove(folder)
@@ -108,8 +110,9 @@ def test_an_empty_folder_that_nobody_came_to_own_is_removed_when_it_is_old(folde
 def test_the_reaper_clears_up_and_has_the_last_word_when_the_owner_is_killed(folder, start):
     owner, member = start(), start(folder)
     reaper.own(folder, [identify_process(owner.pid)], "go on with this")
-    beside = subprocess.Popen([sys.executable, "-m", "unlocked.engine.reaper", str(folder)], stdin=subprocess.PIPE,
-                              stderr=subprocess.PIPE)
+    beside = subprocess.Popen(
+        [sys.executable, "-m", "unlocked.engine.reaper", str(folder)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     try:
         time.sleep(0.5)
         assert folder.exists()

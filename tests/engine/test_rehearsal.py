@@ -65,8 +65,11 @@ def chain_of(monkeypatch):
     def make(*middle, read=lambda n: nn.Linear(12, n)):
         @register_model("own")
         def own(in_shape, n_outputs):
-            return [nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh()), *(block() for block in middle),
-                    read(n_outputs)]
+            return [
+                nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh()),
+                *(block() for block in middle),
+                read(n_outputs),
+            ]
 
         return {"name": "own"}
 
@@ -80,8 +83,9 @@ def cut(*sizes):
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("sizes", [(3,), (1, 2), (2, 1)])
 @pytest.mark.parametrize("block", [HalvesItsInput, HalvesItsData, HalvesAView])
-def test_a_block_that_changes_its_input_in_place_is_refused_under_every_scheme_and_cut(lab, chain_of, block, sizes,
-                                                                                       scheme):
+def test_a_block_that_changes_its_input_in_place_is_refused_under_every_scheme_and_cut(
+    lab, chain_of, block, sizes, scheme
+):
     with pytest.raises(ConfigError, match=rf"^model\.name: block 1 \({block.__name__}\) changes its input in place"):
         lab.start(model=chain_of(block), scheme={"name": scheme}, parallel=cut(*sizes))
 
@@ -110,8 +114,11 @@ def test_large_maps_are_rehearsed_without_their_memory(lab, monkeypatch):
 
     @register_model("own")
     def own(in_shape, n_outputs):
-        return [nn.Conv2d(1, 4, 1), Halves(),
-                nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, n_outputs))]
+        return [
+            nn.Conv2d(1, 4, 1),
+            Halves(),
+            nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, n_outputs)),
+        ]
 
     with pytest.raises(ConfigError, match=r"block 1 \(Halves\) changes its input in place"):
         lab.start(model={"name": "own"})
@@ -149,8 +156,11 @@ def test_a_block_that_changes_what_its_backward_pass_needs_is_named(lab, chain_o
 @pytest.mark.parametrize("scheme", ["backprop", "dni", "cdni"])
 def test_a_block_without_a_gradient_to_its_input_is_refused_above_a_cut(lab, chain_of, scheme):
     model = chain_of(lambda: nn.Linear(12, 12), Detaches)
-    with pytest.raises(ConfigError, match=rf"^scheme\.name: under {scheme} module 1 sends the gradient at its input.*"
-                                          r"block 2 \(Detaches\) lets none through"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"^scheme\.name: under {scheme} module 1 sends the gradient at its input.*"
+        r"block 2 \(Detaches\) lets none through",
+    ):
         lab.start(model=model, scheme={"name": scheme}, parallel=cut(1, 3))
     group = lab.start(model=model, scheme={"name": scheme}, parallel=cut(3, 1))  # within the first module, as in torch
     assert len(lab.train(group, 0, 3)) == 3
@@ -221,8 +231,10 @@ def test_a_weight_with_sparse_gradients_is_named(lab, monkeypatch):
 
     @register_model("own")
     def own(in_shape, n_outputs, vocabulary=None):
-        return [nn.Sequential(nn.Embedding(vocabulary, 6, sparse=True)),
-                nn.Sequential(nn.Flatten(), nn.Linear(30, n_outputs))]
+        return [
+            nn.Sequential(nn.Embedding(vocabulary, 6, sparse=True)),
+            nn.Sequential(nn.Flatten(), nn.Linear(30, n_outputs)),
+        ]
 
     with pytest.raises(ConfigError, match=r"^model\.name: the gradient of 0\.weight of block 0 .* is sparse"):
         lab.start(lab.sentences(), model={"name": "own"})
@@ -231,12 +243,23 @@ def test_a_weight_with_sparse_gradients_is_named(lab, monkeypatch):
 # one example --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("tree", "given"), [
-    (ONE, "data.batch_size: 1 leaves"),
-    ({"data": {"batch_size": 2}, "parallel": {"replicas": 2, "launcher": "ray"}},
-     "data.batch_size: 2 over parallel.replicas=2 leaves"),
-    ({"data": {"batch_size": 4}, "parallel": {"stages": 2, "schedule": "gpipe", "microbatches": 4, "launcher": "ray"}},
-     "data.batch_size: 4 in parallel.microbatches=4 leaves")])
+@pytest.mark.parametrize(
+    ("tree", "given"),
+    [
+        (ONE, "data.batch_size: 1 leaves"),
+        (
+            {"data": {"batch_size": 2}, "parallel": {"replicas": 2, "launcher": "ray"}},
+            "data.batch_size: 2 over parallel.replicas=2 leaves",
+        ),
+        (
+            {
+                "data": {"batch_size": 4},
+                "parallel": {"stages": 2, "schedule": "gpipe", "microbatches": 4, "launcher": "ray"},
+            },
+            "data.batch_size: 4 in parallel.microbatches=4 leaves",
+        ),
+    ],
+)
 def test_batch_norm_needs_two_examples_in_every_pass(lab, tree, given):
     with pytest.raises(ConfigError) as refused:
         lab.plan(model={**DEEP, "norm": "batch"}, **tree)
@@ -251,8 +274,10 @@ def test_batch_norm_over_pixels_takes_a_single_example(lab, monkeypatch):
 
     @register_model("own")
     def own(in_shape, n_outputs):
-        return [nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)),
-                nn.Sequential(nn.Flatten(), nn.Linear(108, n_outputs))]
+        return [
+            nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)),
+            nn.Sequential(nn.Flatten(), nn.Linear(108, n_outputs)),
+        ]
 
     group = lab.start(model={"name": "own"}, **ONE)
     assert examples_per_pass(group.stages[0].plan.config) == 1

@@ -18,8 +18,11 @@ SMALL = ["data.options.pairs=400", "data.batch_size=32", "train.epochs=1", "trac
 @pytest.mark.parametrize("preset", ["seq2seq/rnn", "seq2seq/bahdanau", "seq2seq/luong", "seq2seq/transformer"])
 @pytest.mark.parametrize("scheme", LAGS)
 def test_an_encoder_decoder_trains_under_every_scheme(preset, scheme, tmp_path):
-    summary = train(load_config(preset, [f"scheme.name={scheme}", f"scheme.lag={LAGS[scheme]}", *SMALL,
-                                         f"tracking.runs={tmp_path}"]))
+    summary = train(
+        load_config(
+            preset, [f"scheme.name={scheme}", f"scheme.lag={LAGS[scheme]}", *SMALL, f"tracking.runs={tmp_path}"]
+        )
+    )
     metrics = summary["metrics"]
     assert metrics["test/loss"] < 3.0  # knowing nothing of 15 tokens costs 2.7; 12 steps may not make it worse
     assert ("align/module_0" in metrics) == (scheme not in ("backprop", "frozen"))
@@ -30,12 +33,17 @@ def test_an_encoder_decoder_trains_under_every_scheme(preset, scheme, tmp_path):
 @pytest.mark.parametrize("partition", [[1, 4], [2, 3], [3, 2], [4, 1], [1, 1, 1, 1, 1]])
 @pytest.mark.parametrize("scheme", ["cdni", "dfa"])
 def test_a_chain_is_cut_inside_its_encoder_and_inside_its_decoder(lab, scheme, partition):
-    group = lab.start(lab.pairs(source=6, target=4, n=36), scheme={"name": scheme, "lag": 2}, data={"batch_size": 6},
-                      model={"name": "seq2seq", "encoder": 2, "decoder": 1, "attention": "dot", "width": 6},
-                      parallel={"stages": len(partition), "partition": partition})
+    group = lab.start(
+        lab.pairs(source=6, target=4, n=36),
+        scheme={"name": scheme, "lag": 2},
+        data={"batch_size": 6},
+        model={"name": "seq2seq", "encoder": 2, "decoder": 1, "attention": "dot", "width": 6},
+        parallel={"stages": len(partition), "partition": partition},
+    )
     boundaries = [part.out_shape for part in group.stages[0].plan.parts]
-    assert boundaries == [[(6, 6), (6, 6), (10, 6), (10, 6), (4, 8)][sum(partition[:k + 1]) - 1]
-                          for k in range(len(partition))]
+    assert boundaries == [
+        [(6, 6), (6, 6), (10, 6), (10, 6), (4, 8)][sum(partition[: k + 1]) - 1] for k in range(len(partition))
+    ]
     before = lab.weights(group)
     lab.train(group, 0, 16)  # a synthetic gradient needs 3 steps for every module that it comes down
     after = lab.weights(group)
@@ -46,9 +54,13 @@ def test_a_chain_is_cut_inside_its_encoder_and_inside_its_decoder(lab, scheme, p
 @pytest.mark.parametrize("scheme", ["backprop", "cdni", "dfa"])
 def test_scheduled_sampling_goes_on_after_a_checkpoint_to_the_same_numbers(lab, scheme):
     def start():
-        return lab.start(lab.pairs(), scheme={"name": scheme, "lag": 0 if scheme == "backprop" else 2},
-                         model={"name": "seq2seq", "width": 6, "teacher_forcing": 0.3, "sampling_steps": 5},
-                         data={"batch_size": 6}, parallel={"stages": 2, "partition": [1, 1]})
+        return lab.start(
+            lab.pairs(),
+            scheme={"name": scheme, "lag": 0 if scheme == "backprop" else 2},
+            model={"name": "seq2seq", "width": 6, "teacher_forcing": 0.3, "sampling_steps": 5},
+            data={"batch_size": 6},
+            parallel={"stages": 2, "partition": [1, 1]},
+        )
 
     unbroken = start()
     lab.train(unbroken, 0, 4, checkpoint_at=4)
@@ -62,15 +74,25 @@ def test_scheduled_sampling_goes_on_after_a_checkpoint_to_the_same_numbers(lab, 
     assert int(lab.weights(again)["1.seen"]) == 9
 
 
-@pytest.mark.parametrize(("overrides", "line"), [
-    (["data.name=dates", "data.options={}", "model={name: gpt}"], "model.name: gpt has no decoder, which translation "
-                                                                  "needs"),
-    (["data={name: python_manual}"], "model.name: seq2seq is an encoder-decoder, which reads the targets: its task is "
-                                     "translation"),
-    (["data={name: digits}"], "model.name: seq2seq makes a sequence of tokens of a sequence of tokens; the data's "
-                              "inputs are real numbers"),
-    (["task=language_modelling"], "task: language_modelling does not fit dates: its targets are for translation"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            ["data.name=dates", "data.options={}", "model={name: gpt}"],
+            "model.name: gpt has no decoder, which translation needs",
+        ),
+        (
+            ["data={name: python_manual}"],
+            "model.name: seq2seq is an encoder-decoder, which reads the targets: its task is translation",
+        ),
+        (
+            ["data={name: digits}"],
+            "model.name: seq2seq makes a sequence of tokens of a sequence of tokens; the data's "
+            "inputs are real numbers",
+        ),
+        (["task=language_modelling"], "task: language_modelling does not fit dates: its targets are for translation"),
+    ],
+)
 def test_a_model_and_data_that_do_not_fit_are_refused_before_anything_starts(overrides, line, tmp_path):
     config = load_config("seq2seq/bahdanau", ["parallel.partition=null", "parallel.stages=1", *overrides])
     with pytest.raises(ConfigError) as caught:

@@ -23,25 +23,33 @@ UNLOCKED = ["scheme.name=cdni", "scheme.synthetic_inputs=true", "model.norm=batc
 
 
 def settings(stages=2, partition=None, synthetic=True, **model):
-    return {"model": {"name": "mlp", "hidden": [16, 14, 12, 10], "norm": "batch", **model},
-            "parallel": {"stages": stages, "partition": partition},
-            "optimizer": {"name": "adam", "lr": 0.01, "momentum": None},
-            "scheme": {"name": "cdni", "lag": 2, "sg": {"hidden": [10]}, "synthetic_inputs": synthetic}}
+    return {
+        "model": {"name": "mlp", "hidden": [16, 14, 12, 10], "norm": "batch", **model},
+        "parallel": {"stages": stages, "partition": partition},
+        "optimizer": {"name": "adam", "lr": 0.01, "momentum": None},
+        "scheme": {"name": "cdni", "lag": 2, "sg": {"hidden": [10]}, "synthetic_inputs": synthetic},
+    }
 
 
 def by_hand(network: nn.Sequential, batches: list[torch.Tensor]) -> dict[str, torch.Tensor]:
     """Mean and unbiased variance of what every batch norm is given, batch by batch, and their means over batches."""
     seen: dict[str, list[torch.Tensor]] = {}
-    hooks = [layer.register_forward_pre_hook(lambda _, given, name=name: seen.setdefault(name, []).append(given[0]))
-             for name, layer in network.named_modules() if isinstance(layer, nn.BatchNorm1d)]
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, given, name=name: seen.setdefault(name, []).append(given[0]))
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.BatchNorm1d)
+    ]
     network.train()
     with torch.no_grad():
         for x in batches:
             network(x)
     for hook in hooks:
         hook.remove()
-    return {f"{name}.running_{what}": torch.stack([each(h) for h in hs]).mean(0) for name, hs in seen.items()
-            for what, each in (("mean", lambda h: h.mean(0)), ("var", lambda h: h.var(0, unbiased=True)))}
+    return {
+        f"{name}.running_{what}": torch.stack([each(h) for h in hs]).mean(0)
+        for name, hs in seen.items()
+        for what, each in (("mean", lambda h: h.mean(0)), ("var", lambda h: h.var(0, unbiased=True)))
+    }
 
 
 @pytest.mark.parametrize(("stages", "partition"), [(2, [2, 3]), (3, [1, 2, 2])])
@@ -83,8 +91,13 @@ def test_the_chain_is_evaluated_with_them(lab):
 def test_layers_keep_their_momentum_and_training_is_not_disturbed(lab, momentum):
     """Dropout draws, carried messages and weights go on as if nothing had been estimated in between."""
     plain, estimated = (lab.start(**settings(3, [1, 2, 2], dropout=0.2)) for _ in range(2))
-    layers = [layer for group in (plain, estimated) for stage in group.stages
-              for layer in stage.learner.chain.modules() if isinstance(layer, nn.BatchNorm1d)]
+    layers = [
+        layer
+        for group in (plain, estimated)
+        for stage in group.stages
+        for layer in stage.learner.chain.modules()
+        if isinstance(layer, nn.BatchNorm1d)
+    ]
     for layer in layers:
         layer.momentum = momentum
     lab.train(plain, 0, 7, checkpoint_at=7)
@@ -150,9 +163,15 @@ def test_buffers_that_other_layers_move_in_training_stay(lab):
 def test_layers_that_carry_their_state_go_on_from_the_one_they_had(lab):
     """And pass it from one minibatch to the next, as in training, until a stream begins."""
     data = lab.stream(n=48)
-    plain, estimated = (lab.start(data, model={"name": "rnn", "carry": True, "hidden": [6, 5], "embedding": 4},
-                                  scheme={"name": "cdni", "synthetic_inputs": True}, parallel={"stages": 2})
-                        for _ in range(2))
+    plain, estimated = (
+        lab.start(
+            data,
+            model={"name": "rnn", "carry": True, "hidden": [6, 5], "embedding": 4},
+            scheme={"name": "cdni", "synthetic_inputs": True},
+            parallel={"stages": 2},
+        )
+        for _ in range(2)
+    )
     for group in (plain, estimated):
         lab.train(group, 0, 4)
     first = estimated.stages[0].estimate(range(4), 0)
@@ -215,6 +234,7 @@ def test_an_interrupted_run_resumes_to_the_same_statistics(small, at):
     resume(run_dir)
     expected, found = (load_file(Checkpoints(run).last() / "model.safetensors") for run in (unbroken, run_dir))
     assert [name for name, value in expected.items() if not torch.equal(found[name], value)] == []
-    validated = [{key: points for key, points in read(run).items() if key.startswith("val/")}
-                 for run in (unbroken, run_dir)]
+    validated = [
+        {key: points for key, points in read(run).items() if key.startswith("val/")} for run in (unbroken, run_dir)
+    ]
     assert validated[0] == validated[1]

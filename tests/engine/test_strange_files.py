@@ -22,15 +22,41 @@ from unlocked.tracking.folder import TrackingFolder, read_json
 @pytest.fixture(scope="module")
 def one_run(tmp_path_factory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    config = load_config("quickstart", ["parallel.stages=2", "parallel.launcher=inprocess", "tracking.uri=off",
-                                        "tracking.figures=false", f"tracking.runs={runs}", "train.epochs=1"])
+    config = load_config(
+        "quickstart",
+        [
+            "parallel.stages=2",
+            "parallel.launcher=inprocess",
+            "tracking.uri=off",
+            "tracking.figures=false",
+            f"tracking.runs={runs}",
+            "train.epochs=1",
+        ],
+    )
     return Path(train(config)["run_dir"])
 
 
-@pytest.mark.parametrize("change", [
-    {"step": -5}, {"step": "x"}, {"step": 999999}, {"waited": 1}, {"waited": [None, 1.0]}, {"best_step": "../.."},
-    {"best_step": 10**9}, {"level": -1}, {"level_step": 10**9}, {"metrics": [1]}, {"metrics": {"a": "b"}},
-    {"train_seconds": None}, {"stopped_early": "no"}, {"another": 1}, {}, None])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": -5},
+        {"step": "x"},
+        {"step": 999999},
+        {"waited": 1},
+        {"waited": [None, 1.0]},
+        {"best_step": "../.."},
+        {"best_step": 10**9},
+        {"level": -1},
+        {"level_step": 10**9},
+        {"metrics": [1]},
+        {"metrics": {"a": "b"}},
+        {"train_seconds": None},
+        {"stopped_early": "no"},
+        {"another": 1},
+        {},
+        None,
+    ],
+)
 def test_progress_of_the_wrong_kind_is_no_checkpoint(one_run, change, request):
     last = Checkpoints(one_run).last()
     file, sums = last / "progress.json", last / SUMS

@@ -11,8 +11,12 @@ from unlocked.engine.checkpoint import Checkpoints
 from unlocked.engine.loop import resume, train
 from unlocked.errors import ConfigError, RunInterrupted
 
-ENCODER = ["task=reconstruction", "train.epochs=1", "scheme.name=backprop",
-           "model={name: autoencoder, hidden: [24], code: 16, noise: masking}"]
+ENCODER = [
+    "task=reconstruction",
+    "train.epochs=1",
+    "scheme.name=backprop",
+    "model={name: autoencoder, hidden: [24], code: 16, noise: masking}",
+]
 CLASSIFIER = ["model={name: mlp, hidden: [24, 16], norm: none}"]
 
 
@@ -57,8 +61,9 @@ def test_what_is_not_frozen_is_tuned_and_the_head_starts_as_it_would_alone(small
 
 def test_running_statistics_of_frozen_blocks_stay(small):
     source = train(small("model={name: mlp, hidden: [24, 16], norm: batch}", "train.epochs=1"))["run_dir"]
-    summary = train(small("model={name: mlp, hidden: [24, 20], norm: batch}", f"transfer.run={source}",
-                          "transfer.freeze=true"))
+    summary = train(
+        small("model={name: mlp, hidden: [24, 20], norm: batch}", f"transfer.run={source}", "transfer.freeze=true")
+    )
     before, after = initial(summary["run_dir"]), last(summary["run_dir"])
     assert torch.equal(after["0.2.running_mean"], best(source)["0.2.running_mean"])
     assert not torch.equal(after["1.1.running_mean"], before["1.1.running_mean"])
@@ -73,32 +78,52 @@ def test_the_run_folder_says_how_many_blocks_and_goes_on_without_the_other_run(s
         train(config)
     monkeypatch.undo()
     Path(encoder).rename(tmp_path / "elsewhere")
-    (stopped,) = (path for path in Path(config.tracking.runs).iterdir()
-                  if not (path / "checkpoints").exists() and path != Path(encoder))
+    (stopped,) = (
+        path
+        for path in Path(config.tracking.runs).iterdir()
+        if not (path / "checkpoints").exists() and path != Path(encoder)
+    )
     assert "blocks: 2" in (stopped / "config.yaml").read_text()
     resumed = resume(stopped)
     one, other = last(whole["run_dir"]), last(resumed["run_dir"])
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-@pytest.mark.parametrize(("overrides", "message"), [
-    (["transfer.blocks=2"], r"transfer\.blocks: 2 needs transfer\.run"),
-    (["transfer.freeze=true"], r"transfer\.freeze: True needs transfer\.run"),
-    (["transfer.run=nowhere"], r"transfer\.run: nowhere is no run folder with a checkpoint"),
-    (["transfer.run=nowhere", "pretrain.epochs=1"], r"pretrain\.epochs: 1 would replace the weights of transfer\.run")])
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["transfer.blocks=2"], r"transfer\.blocks: 2 needs transfer\.run"),
+        (["transfer.freeze=true"], r"transfer\.freeze: True needs transfer\.run"),
+        (["transfer.run=nowhere"], r"transfer\.run: nowhere is no run folder with a checkpoint"),
+        (
+            ["transfer.run=nowhere", "pretrain.epochs=1"],
+            r"pretrain\.epochs: 1 would replace the weights of transfer\.run",
+        ),
+    ],
+)
 def test_what_cannot_be_begun_with_is_one_line(small, overrides, message):
     with pytest.raises(ConfigError, match=message):
         train(small(*overrides))
 
 
-@pytest.mark.parametrize(("model", "overrides", "message"), [
-    ("{name: mlp, hidden: [24, 20], norm: none}", ["transfer.blocks=2"],
-     r"transfer\.blocks: block 1 of \S+ does not fit block 1 of mlp as configured: it holds bias \(16,\), "
-     r"weight \(16, 24\), here are bias \(20,\), weight \(20, 24\)"),
-    ("{name: mlp, hidden: [20]}", [], r"transfer\.run: block 0 of \S+ does not fit block 0 of mlp"),
-    ("{name: mlp, hidden: [24]}", ["transfer.blocks=3"], r"transfer\.blocks: 3 is more than the 2 blocks of mlp"),
-    ("{name: autoencoder, hidden: [24], code: 16}",
-     ["transfer.blocks=4", "transfer.freeze=true", "task=reconstruction"], "leaves nothing to learn")])
+@pytest.mark.parametrize(
+    ("model", "overrides", "message"),
+    [
+        (
+            "{name: mlp, hidden: [24, 20], norm: none}",
+            ["transfer.blocks=2"],
+            r"transfer\.blocks: block 1 of \S+ does not fit block 1 of mlp as configured: it holds bias \(16,\), "
+            r"weight \(16, 24\), here are bias \(20,\), weight \(20, 24\)",
+        ),
+        ("{name: mlp, hidden: [20]}", [], r"transfer\.run: block 0 of \S+ does not fit block 0 of mlp"),
+        ("{name: mlp, hidden: [24]}", ["transfer.blocks=3"], r"transfer\.blocks: 3 is more than the 2 blocks of mlp"),
+        (
+            "{name: autoencoder, hidden: [24], code: 16}",
+            ["transfer.blocks=4", "transfer.freeze=true", "task=reconstruction"],
+            "leaves nothing to learn",
+        ),
+    ],
+)
 def test_blocks_that_do_not_fit_are_named(small, encoder, model, overrides, message):
     with pytest.raises(ConfigError, match=message) as caught:
         train(small(f"model={model}", f"transfer.run={encoder}", *overrides))
@@ -109,6 +134,7 @@ def test_blocks_that_do_not_fit_are_named(small, encoder, model, overrides, mess
 @pytest.mark.ray
 def test_workers_on_ray_begin_with_the_same_weights(small, encoder):
     common = [*CLASSIFIER, f"transfer.run={encoder}", "transfer.freeze=true", "scheme.lag=2", "train.epochs=2"]
-    here, there = (last(train(small(*common, f"parallel.launcher={launcher}"))["run_dir"])
-                   for launcher in ("inprocess", "ray"))
+    here, there = (
+        last(train(small(*common, f"parallel.launcher={launcher}"))["run_dir"]) for launcher in ("inprocess", "ray")
+    )
     assert all(torch.equal(here[key], there[key]) for key in here)

@@ -21,11 +21,16 @@ from unlocked_models import MODELS, register_model
 @pytest.fixture
 def mine(monkeypatch):
     """Registers a model `mine` of these blocks between two linear ones, for this test alone."""
+
     def add(*blocks):
         @register_model("mine")
         def make(in_shape, n_outputs):
-            return [nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), *(block() for block in blocks),
-                    nn.Linear(8, n_outputs)]
+            return [
+                nn.Sequential(nn.Flatten(), nn.Linear(64, 8)),
+                *(block() for block in blocks),
+                nn.Linear(8, n_outputs),
+            ]
+
     for kept in ("_entries", "_facts"):  # another test's module may have registered one
         others = {name: each for name, each in getattr(MODELS, kept).items() if not name.startswith("mine")}
         monkeypatch.setattr(MODELS, kept, others)
@@ -78,15 +83,21 @@ class Growing(nn.Module):
 OPTIONS = ("model={name: mine}", "scheme.name=backprop", "parallel.stages=1")
 
 
-@pytest.mark.parametrize(("block", "words"), [
-    (Tuple, r"block 1 \(Tuple\) gives a tuple; one tensor passes from a block to the next"),
-    (Folded, r"block 1 \(Folded\) gives a tensor of shape \(4, 4\) for two examples; its first axis has to be that"),
-    (Raising, r"cannot run on examples of shape .*, at \S*test_users_code.py:\d+: KeyError: 'no such key'"),
-    (Unbuilt, r"model.name: mine failed at \S*test_users_code.py:\d+: KeyError: 'width'"),
-    (partial(nn.LazyLinear, 8), r"weight of block 1 \(LazyLinear\) of mine has no shape before its first pass"),
-    (Subclassing, r"block 1 \(Subclassing\) gives a Special, which is more than a tensor"),
-    (Growing, r"block 1 \(Growing\) adds or removes the weight scale in its forward"),
-])
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        (Tuple, r"block 1 \(Tuple\) gives a tuple; one tensor passes from a block to the next"),
+        (
+            Folded,
+            r"block 1 \(Folded\) gives a tensor of shape \(4, 4\) for two examples; its first axis has to be that",
+        ),
+        (Raising, r"cannot run on examples of shape .*, at \S*test_users_code.py:\d+: KeyError: 'no such key'"),
+        (Unbuilt, r"model.name: mine failed at \S*test_users_code.py:\d+: KeyError: 'width'"),
+        (partial(nn.LazyLinear, 8), r"weight of block 1 \(LazyLinear\) of mine has no shape before its first pass"),
+        (Subclassing, r"block 1 \(Subclassing\) gives a Special, which is more than a tensor"),
+        (Growing, r"block 1 \(Growing\) adds or removes the weight scale in its forward"),
+    ],
+)
 def test_a_model_that_cannot_be_run_is_refused_before_anything_starts(small, mine, block, words, tmp_path):
     mine(block)
     with pytest.raises(ConfigError) as refused:
@@ -133,6 +144,7 @@ def test_a_fault_of_the_platform_stays_as_it_is():
 
 def test_what_the_platform_raises_to_a_user_s_code_is_the_platform_s():
     """A scheme that sends finds its peer gone: that is for the restart to mend."""
+
     def scheme():
         free_port("no.such.host.invalid")
 

@@ -46,13 +46,16 @@ def leaving(monkeypatch):
     return add
 
 
-@pytest.mark.parametrize(("error", "words"), [
-    (SystemExit(0), "it ends the process, with exit code 0"),
-    (KeyboardInterrupt(), "KeyboardInterrupt"),
-    (StopIteration(), "StopIteration"),
-    (GeneratorExit(), "GeneratorExit"),
-    (Aborted("mine"), "Aborted: mine"),
-])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SystemExit(0), "it ends the process, with exit code 0"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (StopIteration(), "StopIteration"),
+        (GeneratorExit(), "GeneratorExit"),
+        (Aborted("mine"), "Aborted: mine"),
+    ],
+)
 def test_a_block_that_leaves_the_process_fails_the_run_in_one_line(small, leaving, error, words):
     leaving(error)
     with pytest.raises(RunFailed, match=rf"test_users_exits.py:\d+: {words}$"):
@@ -70,8 +73,10 @@ def test_a_data_function_that_leaves_the_process_is_refused(error):
         _called("mine", mine, None, {})
 
 
-@pytest.mark.parametrize(("error", "words"), [(SystemExit(0), "it ends the process, with exit code 0"),
-                                              (KeyboardInterrupt(), "KeyboardInterrupt")])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(SystemExit(0), "it ends the process, with exit code 0"), (KeyboardInterrupt(), "KeyboardInterrupt")],
+)
 def test_every_command_ends_with_1_where_a_user_s_code_leaves(monkeypatch, capsys, error, words):
     def leave():
         raise error

@@ -16,8 +16,15 @@ from unlocked.errors import ConfigError
 from unlocked.generate import GENERATORS, generate
 from unlocked.generate.autoencoders import PICTURES
 
-COMMON = ["tracking.uri=off", "parallel.threads=1", "parallel.launcher=inprocess", "train.epochs=1",
-          "train.probe_every=0", "scheme.name=backprop", "parallel.partition=null"]
+COMMON = [
+    "tracking.uri=off",
+    "parallel.threads=1",
+    "parallel.launcher=inprocess",
+    "train.epochs=1",
+    "train.probe_every=0",
+    "scheme.name=backprop",
+    "parallel.partition=null",
+]
 MODELS = {
     "plain": ["task=reconstruction", "model={name: autoencoder, hidden: [12], code: 4, noise: masking}"],
     "variational": ["task=reconstruction_bernoulli", "model={name: vae, hidden: [12], code: 2}"],
@@ -29,19 +36,25 @@ MODELS = {
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
-    return {name: Path(train(load_config("quickstart", [*COMMON, f"tracking.runs={folder}", *overrides]))["run_dir"])
-            for name, overrides in MODELS.items()}
+    return {
+        name: Path(train(load_config("quickstart", [*COMMON, f"tracking.runs={folder}", *overrides]))["run_dir"])
+        for name, overrides in MODELS.items()
+    }
 
 
 def is_png(path: Path) -> bool:
     return path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and path.stat().st_size > 3000
 
 
-@pytest.mark.parametrize(("name", "made"), [
-    ("plain", {"reconstructions", "interpolation", "arithmetic", "pca"}),
-    ("variational", {"reconstructions", "interpolation", "arithmetic", "samples", "pca"}),
-    ("conditional", {"reconstructions", "interpolation", "samples", "pca"}),
-    ("series", {"reconstructions", "interpolation", "arithmetic"})])
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("plain", {"reconstructions", "interpolation", "arithmetic", "pca"}),
+        ("variational", {"reconstructions", "interpolation", "arithmetic", "samples", "pca"}),
+        ("conditional", {"reconstructions", "interpolation", "samples", "pca"}),
+        ("series", {"reconstructions", "interpolation", "arithmetic"}),
+    ],
+)
 def test_every_picture_that_a_model_has_is_drawn(runs, name, made, monkeypatch, tmp_path):
     monkeypatch.delitem(PICTURES, "projection")  # t-SNE takes seconds; it has a test of its own
     paths = generate(runs[name], out=str(tmp_path), n=3)
@@ -57,14 +70,19 @@ def test_codes_are_placed_by_t_sne(runs, tmp_path):
 @pytest.mark.parametrize("name", ["plain", "variational", "series"])
 def test_a_run_ends_with_reconstructions_and_its_codes_in_the_plane(runs, name):
     drawn = {path.stem for path in (runs[name] / "figures").iterdir()}
-    wanted = {"plain": {"reconstructions", "pca"}, "variational": {"reconstructions", "pca", "samples"},
-              "series": {"reconstructions"}}[name]  # a code of one unit has no plane
+    wanted = {
+        "plain": {"reconstructions", "pca"},
+        "variational": {"reconstructions", "pca", "samples"},
+        "series": {"reconstructions"},
+    }[name]  # a code of one unit has no plane
     assert drawn & {"reconstructions", "pca", "samples", "confusion_matrix"} == wanted
 
 
 def test_samples_follow_the_seed(runs, tmp_path):
-    one, same, other = (generate(runs["variational"], what=["samples"], seed=seed, n=4, out=str(tmp_path / str(i)))[0]
-                        for i, seed in enumerate((0, 0, 1)))
+    one, same, other = (
+        generate(runs["variational"], what=["samples"], seed=seed, n=4, out=str(tmp_path / str(i)))[0]
+        for i, seed in enumerate((0, 0, 1))
+    )
     assert one.read_bytes() == same.read_bytes() != other.read_bytes()
 
 
@@ -74,14 +92,18 @@ def test_the_command_prints_where_the_pictures_are(runs, capsys):
     assert capsys.readouterr().out.splitlines() == [shown, f'["{shown}"]']
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["wat=[pca]"], "wat: unknown option of reconstruction 'wat'; did you mean 'what'?"),
-    (["what=[pcaa]"], "what: unknown picture 'pcaa'; did you mean 'pca'?"),
-    (["what=pca"], "what: 'pca' is not of type list[str]"),
-    (["what=[samples]"], "what: samples cannot be drawn of this run: its codes have no distribution to draw from"),
-    (["n=0"], "n: 0 is not from 1 to 360, the test examples of digits"),
-    (["weights=bst"], "weights: unknown choice 'bst'; did you mean 'best'?"),
-    (["--input", "Once"], "--input: a run of reconstruction reads nothing but its own data")])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["wat=[pca]"], "wat: unknown option of reconstruction 'wat'; did you mean 'what'?"),
+        (["what=[pcaa]"], "what: unknown picture 'pcaa'; did you mean 'pca'?"),
+        (["what=pca"], "what: 'pca' is not of type list[str]"),
+        (["what=[samples]"], "what: samples cannot be drawn of this run: its codes have no distribution to draw from"),
+        (["n=0"], "n: 0 is not from 1 to 360, the test examples of digits"),
+        (["weights=bst"], "weights: unknown choice 'bst'; did you mean 'best'?"),
+        (["--input", "Once"], "--input: a run of reconstruction reads nothing but its own data"),
+    ],
+)
 def test_wrong_words_are_one_line(runs, words, message, capsys):
     assert main(["generate", str(runs["plain"]), *words]) == 2
     assert capsys.readouterr().err.startswith(f"unlocked: {message}")

@@ -16,11 +16,14 @@ from unlocked_models import Batch, Chain, Example, build
 VOCABULARY = 7  # 4 special tokens and 3 words
 LONGEST = 4
 ALLOWED = [EOS, 4, 5, 6]
-MODELS = [("seq2seq", {"attention": "bahdanau", "cell": "lstm", "decoder": 2}),
-          ("seq2seq", {"attention": "bilinear", "cell": "lstm", "decoder": 2}),
-          ("seq2seq", {"attention": "dot", "teacher_forcing": 0.5}), ("seq2seq", {"attention": "none", "cell": "rnn"}),
-          ("transformer_seq2seq", {"heads": 2, "inner": 8}),
-          ("transformer_seq2seq", {"heads": 2, "inner": 8, "norm": "pre", "positions": "learned"})]
+MODELS = [
+    ("seq2seq", {"attention": "bahdanau", "cell": "lstm", "decoder": 2}),
+    ("seq2seq", {"attention": "bilinear", "cell": "lstm", "decoder": 2}),
+    ("seq2seq", {"attention": "dot", "teacher_forcing": 0.5}),
+    ("seq2seq", {"attention": "none", "cell": "rnn"}),
+    ("transformer_seq2seq", {"heads": 2, "inner": 8}),
+    ("transformer_seq2seq", {"heads": 2, "inner": 8, "norm": "pre", "positions": "learned"}),
+]
 
 
 def decoder(seed=0, n=5, model="seq2seq", **options) -> Decoder:
@@ -60,7 +63,7 @@ def all_sequences() -> list[list[int]]:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_beam_as_wide_as_all_prefixes_is_exhaustive_search(seed, alpha):
     of = decoder(seed)
-    found = beam_search(of, LONGEST, width=3 ** LONGEST, alpha=alpha)
+    found = beam_search(of, LONGEST, width=3**LONGEST, alpha=alpha)
     for row in range(len(of.x)):
         scored = {tuple(s): log_probability(of, row, s) / ((5 + len(s)) / 6) ** alpha for s in all_sequences()}
         best = max(scored, key=scored.__getitem__)
@@ -79,8 +82,10 @@ class Scripted:
 
         def step(tokens, parents):
             nonlocal prefixes
-            prefixes = [(*prefixes[p], *([] if t == BOS else [t]))
-                        for t, p in zip(tokens.tolist(), parents.tolist(), strict=True)]
+            prefixes = [
+                (*prefixes[p], *([] if t == BOS else [t]))
+                for t, p in zip(tokens.tolist(), parents.tolist(), strict=True)
+            ]
             log_p = torch.full((len(prefixes), VOCABULARY), -torch.inf)
             for row, prefix in enumerate(prefixes):
                 for token, p in self.script.get(prefix, {}).items():
@@ -94,7 +99,7 @@ def test_a_prefix_goes_on_while_the_longest_sequence_could_still_be_better():
     """A sequence that has ended beats every prefix at the length so far, but not at the length it can come to."""
     of = Scripted({(): {EOS: 0.42, 4: 0.40}, (4,): {5: 0.99}, (4, 5): {6: 0.99}, (4, 5, 6): {EOS: 0.99}})
     alpha = 2.0
-    short, long = math.log(0.42), math.log(0.40 * 0.99 ** 3)
+    short, long = math.log(0.42), math.log(0.40 * 0.99**3)
 
     def lp(length):
         return ((5 + length) / 6) ** alpha
@@ -162,7 +167,7 @@ def test_greedy_search_takes_the_likeliest_token_each_time(model, options):
             assert int(log_probabilities(of, prefix, torch.tensor([row])).argmax()) == token
         assert EOS in written[-1:] or len(written) == LONGEST
         if written[-1] == EOS:
-            assert tokens[len(written):] == [PAD] * (len(tokens) - len(written))
+            assert tokens[len(written) :] == [PAD] * (len(tokens) - len(written))
 
 
 def test_what_does_not_end_is_cut_at_the_limit():
@@ -190,13 +195,16 @@ def test_a_low_temperature_is_greedy():
     assert torch.equal(sample(of, LONGEST, temperature=1e-6), greedy(of, LONGEST))
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (lambda of: sample(of, 2, temperature=0.0), "temperature: 0.0 is not above 0;"),
-    (lambda of: sample(of, 2, top_k=0), "top_k: 0 is not at least 1"),
-    (lambda of: sample(of, 2, top_p=1.5), "top_p: 1.5 is not above 0 and at most 1"),
-    (lambda of: beam_search(of, 2, width=0), "beam: 0 is not at least 1"),
-    (lambda of: beam_search(of, 2, alpha=-1.0), "length_penalty: -1.0 is not at least 0"),
-])
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda of: sample(of, 2, temperature=0.0), "temperature: 0.0 is not above 0;"),
+        (lambda of: sample(of, 2, top_k=0), "top_k: 0 is not at least 1"),
+        (lambda of: sample(of, 2, top_p=1.5), "top_p: 1.5 is not above 0 and at most 1"),
+        (lambda of: beam_search(of, 2, width=0), "beam: 0 is not at least 1"),
+        (lambda of: beam_search(of, 2, alpha=-1.0), "length_penalty: -1.0 is not at least 0"),
+    ],
+)
 def test_what_is_no_search_is_one_line(call, words):
     with pytest.raises(ConfigError) as caught:
         call(decoder())

@@ -14,10 +14,15 @@ from unlocked.generate.text import continued, generate_text, next_token
 from unlocked_models import Batch, Chain, Example, build
 
 TEXT = Example((8,), 12, vocabulary=12, y_shape=(8,))
-MODELS = [("gpt", {"width": 8, "heads": 2}), ("gpt", {"width": 8, "heads": 2, "positions": "rotary", "norm": "post"}),
-          ("gpt", {"width": 8, "heads": 2, "positions": "sinusoidal", "tied": True}),
-          ("rnn", {"hidden": [6, 5]}), ("gru", {"hidden": [6], "carry": True}), ("lstm", {"hidden": [6]}),
-          ("lstm", {"hidden": [6, 5], "carry": True, "peephole": True})]
+MODELS = [
+    ("gpt", {"width": 8, "heads": 2}),
+    ("gpt", {"width": 8, "heads": 2, "positions": "rotary", "norm": "post"}),
+    ("gpt", {"width": 8, "heads": 2, "positions": "sinusoidal", "tied": True}),
+    ("rnn", {"hidden": [6, 5]}),
+    ("gru", {"hidden": [6], "carry": True}),
+    ("lstm", {"hidden": [6]}),
+    ("lstm", {"hidden": [6, 5], "carry": True, "peephole": True}),
+]
 
 
 def chain(name, options) -> Chain:
@@ -66,7 +71,7 @@ def test_beyond_its_positions_a_transformer_reads_the_last_of_them(name, options
     with next_token(network, 8) as logits:
         seen = [logits(ids[:, :t]) for t in range(6, 13)]
     for t, scores in zip(range(6, 13), seen, strict=True):
-        torch.testing.assert_close(scores[0], whole(network, ids[:, max(0, t - 8):t])[-1], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(scores[0], whole(network, ids[:, max(0, t - 8) : t])[-1], rtol=1e-12, atol=1e-12)
     with next_token(network, 8) as logits:  # a prompt that is too long already
         torch.testing.assert_close(logits(ids)[0], whole(network, ids[:, -8:])[-1], rtol=1e-12, atol=1e-12)
 
@@ -106,10 +111,20 @@ def runs(tmp_path_factory):
     made = {}
     for name, tokens in (("gpt", "char"), ("gpt", "word"), ("gpt", "bpe"), ("gru", "char")):
         model = "{name: gpt, width: 16, heads: 2, depth: 1}" if name == "gpt" else "{name: gru, hidden: [16, 12]}"
-        config = load_config("transformer/gpt", [
-            f"data={{name: text, root: {folder}, batch_size: 4, options: {{file: mine.txt, length: 8, tokens: "
-            f"{tokens}}}}}", f"model={model}", "train.epochs=1", "parallel.partition=null", "train.probe_every=0",
-            f"tracking.runs={folder / name / tokens}", "tracking.uri=off", "tracking.figures=false"])
+        config = load_config(
+            "transformer/gpt",
+            [
+                f"data={{name: text, root: {folder}, batch_size: 4, options: {{file: mine.txt, length: 8, tokens: "
+                f"{tokens}}}}}",
+                f"model={model}",
+                "train.epochs=1",
+                "parallel.partition=null",
+                "train.probe_every=0",
+                f"tracking.runs={folder / name / tokens}",
+                "tracking.uri=off",
+                "tracking.figures=false",
+            ],
+        )
         train(config)
         (made[name, tokens],) = (folder / name / tokens).glob("*-s0-*")
     return made
@@ -136,14 +151,18 @@ def test_a_long_prompt_and_none_are_written_on_from_too(runs):
     assert len(generate_text(runs["gru", "char"], length=7)) == 7
 
 
-@pytest.mark.parametrize(("tokens", "prompt", "options", "said"), [
-    ("char", "to be ∞ Q", {}, "prompt: '∞', 'Q' are not in the vocabulary of text"),
-    ("word", "to be hamlet", {}, "prompt: 'hamlet' is not in the vocabulary of text"),
-    ("word", " ", {}, "prompt: ' ' has no word; text is read in words"),
-    ("char", "to", {"length": 0}, "length: 0 is not at least 1"),
-    ("char", "to", {"temperature": 0.0}, "temperature: 0.0 is not above 0"),
-    ("char", "to", {"top_k": 0}, "top_k: 0 is not at least 1"),
-    ("char", "to", {"top_p": 1.5}, "top_p: 1.5 is not above 0 and at most 1")])
+@pytest.mark.parametrize(
+    ("tokens", "prompt", "options", "said"),
+    [
+        ("char", "to be ∞ Q", {}, "prompt: '∞', 'Q' are not in the vocabulary of text"),
+        ("word", "to be hamlet", {}, "prompt: 'hamlet' is not in the vocabulary of text"),
+        ("word", " ", {}, "prompt: ' ' has no word; text is read in words"),
+        ("char", "to", {"length": 0}, "length: 0 is not at least 1"),
+        ("char", "to", {"temperature": 0.0}, "temperature: 0.0 is not above 0"),
+        ("char", "to", {"top_k": 0}, "top_k: 0 is not at least 1"),
+        ("char", "to", {"top_p": 1.5}, "top_p: 1.5 is not above 0 and at most 1"),
+    ],
+)
 def test_what_cannot_be_generated_is_one_line(runs, tokens, prompt, options, said):
     with pytest.raises(ConfigError) as error:
         generate_text(runs["gpt", tokens], prompt, **options)
@@ -152,8 +171,12 @@ def test_what_cannot_be_generated_is_one_line(runs, tokens, prompt, options, sai
 
 
 def test_a_run_that_is_no_language_model_is_refused(tmp_path):
-    train(load_config("transformer/vit", ["train.epochs=1", f"tracking.runs={tmp_path}", "tracking.uri=off",
-                                          "tracking.figures=false"]))
+    train(
+        load_config(
+            "transformer/vit",
+            ["train.epochs=1", f"tracking.runs={tmp_path}", "tracking.uri=off", "tracking.figures=false"],
+        )
+    )
     (run,) = tmp_path.glob("vit-*")
     with pytest.raises(ConfigError, match="a run of classification on digits, not of language modelling on a text"):
         generate_text(run, "to be")

@@ -23,9 +23,18 @@ from unlocked_models import Batch, Chain, build
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Dates, learned for a few seconds."""
-    config = load_config("seq2seq/bahdanau", ["data.options.pairs=1500", "train.epochs=3", "train.probe_every=0",
-                                              "parallel.stages=1", "parallel.partition=null", "tracking.uri=off",
-                                              f"tracking.runs={tmp_path_factory.mktemp('runs')}"])
+    config = load_config(
+        "seq2seq/bahdanau",
+        [
+            "data.options.pairs=1500",
+            "train.epochs=3",
+            "train.probe_every=0",
+            "parallel.stages=1",
+            "parallel.partition=null",
+            "tracking.uri=off",
+            f"tracking.runs={tmp_path_factory.mktemp('runs')}",
+        ],
+    )
     return train(config)
 
 
@@ -75,13 +84,20 @@ def test_sentences_are_translated_as_the_test_split_is(run):
     assert all(len(text.split()) == 3 for text in translate(run["run_dir"], sentences[:2], "greedy", longest=3))
 
 
-@pytest.mark.parametrize(("sentences", "options", "words"), [
-    (["3 May", " "], {}, "sentence 2 is empty: there is nothing to translate"),
-    (["May " * 20], {}, "sentence 1 has 20 tokens; this model reads at most 10"),
-    (["May"], {"method": "bean"}, "method: unknown method 'bean'; did you mean 'beam'? (known: beam, greedy, sample)"),
-    (["May"], {"longest": 12}, "longest: 12 is not from 1 to 11, the positions of this model's decoder"),
-    (["May"], {"beam": 0}, "beam: 0 is not at least 1"),
-])
+@pytest.mark.parametrize(
+    ("sentences", "options", "words"),
+    [
+        (["3 May", " "], {}, "sentence 2 is empty: there is nothing to translate"),
+        (["May " * 20], {}, "sentence 1 has 20 tokens; this model reads at most 10"),
+        (
+            ["May"],
+            {"method": "bean"},
+            "method: unknown method 'bean'; did you mean 'beam'? (known: beam, greedy, sample)",
+        ),
+        (["May"], {"longest": 12}, "longest: 12 is not from 1 to 11, the positions of this model's decoder"),
+        (["May"], {"beam": 0}, "beam: 0 is not at least 1"),
+    ],
+)
 def test_what_cannot_be_translated_is_one_line(run, sentences, options, words):
     with pytest.raises(ConfigError) as caught:
         translate(run["run_dir"], sentences, **options)
@@ -143,9 +159,14 @@ def test_bleu_is_sacrebleu_s_on_tokens():
     assert bleu(wanted, wanted) == pytest.approx(100)
 
 
-@pytest.mark.parametrize(("name", "options"), [
-    ("seq2seq", {"attention": "bahdanau"}), ("seq2seq", {"attention": "dot"}),
-    ("transformer_seq2seq", {"heads": 2, "inner": 8, "decoder": 2})])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("seq2seq", {"attention": "bahdanau"}),
+        ("seq2seq", {"attention": "dot"}),
+        ("transformer_seq2seq", {"heads": 2, "inner": 8, "decoder": 2}),
+    ],
+)
 def test_attention_maps_sum_to_one_over_the_source_and_leave_out_its_padding(name, options):
     torch.manual_seed(0)
     data = load("dates", pairs=10)
@@ -160,8 +181,9 @@ def test_attention_maps_sum_to_one_over_the_source_and_leave_out_its_padding(nam
 def test_the_transformer_s_map_weighs_the_values_as_its_attention_does():
     torch.manual_seed(0)
     data = load("dates", pairs=10)
-    chain = Chain(build("transformer_seq2seq", data.in_shape, data.n_outputs, example=data.example, width=8, heads=2,
-                        inner=8)).double()
+    chain = Chain(
+        build("transformer_seq2seq", data.in_shape, data.n_outputs, example=data.example, width=8, heads=2, inner=8)
+    ).double()
     layer, h, memory = chain[4].cross.f, torch.randn(2, 3, 8).double(), torch.randn(2, 5, 8).double()
     there = torch.tensor([[True] * 5, [True, True, False, False, False]])
     values = torch.nn.functional.linear(memory, layer.qkv.weight[16:], layer.qkv.bias[16:])

@@ -30,16 +30,30 @@ class Shell:
         self.environment |= {"HOME": str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
 
     def __call__(self, *words: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([sys.executable, "-m", "unlocked", *words], cwd=self.project, text=True, check=False,
-                              env=self.environment | environment, capture_output=True, timeout=PATIENCE,
-                              stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            [sys.executable, "-m", "unlocked", *words],
+            cwd=self.project,
+            text=True,
+            check=False,
+            env=self.environment | environment,
+            capture_output=True,
+            timeout=PATIENCE,
+            stdin=subprocess.DEVNULL,
+        )
         if check and done.returncode:
             pytest.fail(f"unlocked {' '.join(words)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
 
     def python(self, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-c", code], cwd=self.project, text=True, check=False,
-                              env=self.environment | environment, capture_output=True, timeout=PATIENCE)
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=self.project,
+            text=True,
+            check=False,
+            env=self.environment | environment,
+            capture_output=True,
+            timeout=PATIENCE,
+        )
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         return {job["id"]: job for job in json.loads(self("jobs", "--json").stdout.splitlines()[-1])}

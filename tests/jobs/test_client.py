@@ -13,13 +13,16 @@ def two_nodes(monkeypatch):
     import ray.util.state
     from ray.util.state.exception import RayStateApiException
 
-    nodes = [{"node_id": "a", "state": "ALIVE", "resources_total": {"CPU": 2.0}},
-             {"node_id": "b", "state": "DEAD", "resources_total": {"CPU": 4.0}}]
+    nodes = [
+        {"node_id": "a", "state": "ALIVE", "resources_total": {"CPU": 2.0}},
+        {"node_id": "b", "state": "DEAD", "resources_total": {"CPU": 4.0}},
+    ]
 
     def list_nodes(filters, limit, raise_on_missing_output=True):
         if raise_on_missing_output:
-            raise RayStateApiException("Failed to retrieve all 2 nodes from the cluster because they are not reachable "
-                                       "due to data truncation.")
+            raise RayStateApiException(
+                "Failed to retrieve all 2 nodes from the cluster because they are not reachable due to data truncation."
+            )
         return [node for node in nodes if all(node[key] == value for key, _, value in filters)]
 
     monkeypatch.setattr(ray.util.state, "list_nodes", list_nodes)

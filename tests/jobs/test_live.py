@@ -26,8 +26,19 @@ SHORT = ["parallel.launcher=inprocess", "parallel.threads=1", "train.epochs=2"]
 
 def test_a_run_is_submitted_followed_and_listed(shell):
     (shell.home / "mine.py").write_text(MODULE)  # outside the project
-    done = shell("submit", "train", "quickstart", *SHORT, "--name", "first", "--follow", "--import",
-                 str(shell.home / "mine.py"), "model={name: mine}", "scheme.name=backprop")
+    done = shell(
+        "submit",
+        "train",
+        "quickstart",
+        *SHORT,
+        "--name",
+        "first",
+        "--follow",
+        "--import",
+        str(shell.home / "mine.py"),
+        "model={name: mine}",
+        "scheme.name=backprop",
+    )
     (job,) = re.findall(r"queued (first-\w+): needs 1 CPU", done.stdout)
     (run,) = (shell.project / "runs").glob("quickstart-*")
     lines = done.stdout.splitlines()
@@ -65,9 +76,11 @@ def test_a_stopped_run_is_saved_says_so_in_mlflow_and_can_go_on(shell):
     (words,) = re.findall(r"unlocked (submit train --resume .*)", stopped.stdout)
     assert words == f"submit train --resume {run}"
     with sqlite3.connect(shell.project / "runs" / "mlflow.db") as database:
-        ((tracked, status),) = database.execute("select r.run_uuid, r.status from runs r join tags t on "
-                                                "r.run_uuid = t.run_uuid where t.key = 'unlocked.job' and t.value = ?",
-                                                (job,)).fetchall()
+        ((tracked, status),) = database.execute(
+            "select r.run_uuid, r.status from runs r join tags t on "
+            "r.run_uuid = t.run_uuid where t.key = 'unlocked.job' and t.value = ?",
+            (job,),
+        ).fetchall()
     assert status == "KILLED"
     resumed = shell(*words.split(), "--follow")
     assert re.search(r"long-\w+ succeeded", resumed.stderr)
@@ -78,10 +91,26 @@ def test_a_stopped_run_is_saved_says_so_in_mlflow_and_can_go_on(shell):
 
 @pytest.mark.slow
 def test_a_job_taken_out_of_the_queue_never_runs(shell):
-    first = shell("submit", "train", "quickstart", "parallel.launcher=ray", "parallel.stages=5", "train.epochs=3000",
-                  "parallel.partition=null", "name=large", "tracking.uri=off")
-    second = shell("submit", "train", "quickstart", "parallel.launcher=ray", "parallel.stages=5", "name=behind",
-                   "parallel.partition=null")
+    first = shell(
+        "submit",
+        "train",
+        "quickstart",
+        "parallel.launcher=ray",
+        "parallel.stages=5",
+        "train.epochs=3000",
+        "parallel.partition=null",
+        "name=large",
+        "tracking.uri=off",
+    )
+    second = shell(
+        "submit",
+        "train",
+        "quickstart",
+        "parallel.launcher=ray",
+        "parallel.stages=5",
+        "name=behind",
+        "parallel.partition=null",
+    )
     (large,), (behind,) = (re.findall(r"queued ([\w-]+):", done.stdout) for done in (first, second))
     assert shell.jobs()[behind]["state"] == "waiting"
     assert re.search(rf"{behind}\s.*waiting, 1\.", shell("queue").stdout)
@@ -91,20 +120,33 @@ def test_a_job_taken_out_of_the_queue_never_runs(shell):
 
 
 def test_a_failed_run_ends_its_follower_with_its_reason_and_code_1(shell):
-    done = shell("submit", "train", "quickstart", *SHORT, "optimizer.lr=1e30", "optimizer.name=sgd", "name=nan",
-                 "tracking.uri=off", "--follow", check=False)
+    done = shell(
+        "submit",
+        "train",
+        "quickstart",
+        *SHORT,
+        "optimizer.lr=1e30",
+        "optimizer.name=sgd",
+        "name=nan",
+        "tracking.uri=off",
+        "--follow",
+        check=False,
+    )
     assert done.returncode == 1
     assert re.search(r"nan-\w+ failed: .*NaN or infinite", done.stderr)
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["submit", "train", "quickstart", "optimizer.lrr=1"], "optimizer.lrr: unknown key"),
-    (["submit", "train", "quickstart", "tracking.uri=https://a:hunter22@h"], "tracking.uri: holds a secret"),
-    (["submit", "train", "quickstart", "--name", "../x"], "--name: '../x' is no name"),
-    (["submit", "train", "/etc/x.yaml"], "no file"),
-    (["submit", "sweep", "quickstart", "--resume", "x"], "name a configuration"),
-    (["stop", "nothing-1"], "no job 'nothing-1'"),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["submit", "train", "quickstart", "optimizer.lrr=1"], "optimizer.lrr: unknown key"),
+        (["submit", "train", "quickstart", "tracking.uri=https://a:hunter22@h"], "tracking.uri: holds a secret"),
+        (["submit", "train", "quickstart", "--name", "../x"], "--name: '../x' is no name"),
+        (["submit", "train", "/etc/x.yaml"], "no file"),
+        (["submit", "sweep", "quickstart", "--resume", "x"], "name a configuration"),
+        (["stop", "nothing-1"], "no job 'nothing-1'"),
+    ],
+)
 def test_what_is_wrong_is_one_line_and_submits_nothing(shell, words, said):
     before = shell.jobs()
     done = shell(*words, check=False)
@@ -150,8 +192,17 @@ def status_of(url, token=None):
         return error.code
 
 
-@pytest.mark.parametrize("path", ["/api/jobs/", "/api/version", "/api/v0/nodes", "/api/packages/gcs/x.zip",
-                                  "/api/cluster_status", "/nodes?view=summary"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/jobs/",
+        "/api/version",
+        "/api/v0/nodes",
+        "/api/packages/gcs/x.zip",
+        "/api/cluster_status",
+        "/nodes?view=summary",
+    ],
+)
 def test_without_its_token_the_dashboard_answers_nobody(shell, path):
     address, token = shell.environment["RAY_API_SERVER_ADDRESS"], (shell.home / ".ray" / "auth_token").read_text()
     assert status_of(address + path) == 401
@@ -162,13 +213,17 @@ def test_without_its_token_the_dashboard_answers_nobody(shell, path):
 @pytest.mark.slow
 def test_without_its_token_no_driver_joins_and_no_command_works(shell):
     gcs = json.loads((shell.home / ".unlocked" / "cluster.json").read_text())["gcs"]
-    join = ("import ray; from unlocked.engine.private_ray import loopback\n"
-            f"with loopback(): ray.init(address={gcs!r}); print('joined')")
+    join = (
+        "import ray; from unlocked.engine.private_ray import loopback\n"
+        f"with loopback(): ray.init(address={gcs!r}); print('joined')"
+    )
     for environment in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):
         assert "joined" not in shell.python(join, **environment).stdout
     assert "joined" in shell.python(join, RAY_AUTH_MODE="token").stdout
-    for environment, said in (({"RAY_AUTH_MODE": "disabled"}, "asks for a token"),
-                              ({"RAY_AUTH_TOKEN": "0" * 64}, "refuses this machine's token")):
+    for environment, said in (
+        ({"RAY_AUTH_MODE": "disabled"}, "asks for a token"),
+        ({"RAY_AUTH_TOKEN": "0" * 64}, "refuses this machine's token"),
+    ):
         done = shell("jobs", check=False, **environment)
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1

@@ -17,9 +17,22 @@ from unlocked.jobs.pack import pack
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     root = tmp_path / "project"
-    for name in ("my_model.py", "conf/a.yaml", "lib/data/reader.py", "data/train.bin", "runs/x/config.yaml",
-                 "notes/ignored.txt", "kept.txt", ".env", "deploy/id_rsa", "cert.pem", "model.safetensors",
-                 "lib/__pycache__/a.pyc", ".aws/credentials", "store/run-1/config.yaml"):
+    for name in (
+        "my_model.py",
+        "conf/a.yaml",
+        "lib/data/reader.py",
+        "data/train.bin",
+        "runs/x/config.yaml",
+        "notes/ignored.txt",
+        "kept.txt",
+        ".env",
+        "deploy/id_rsa",
+        "cert.pem",
+        "model.safetensors",
+        "lib/__pycache__/a.pyc",
+        ".aws/credentials",
+        "store/run-1/config.yaml",
+    ):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
@@ -69,8 +82,11 @@ def test_a_gigabyte_is_refused_in_one_line_that_names_it_before_anything_is_read
     with (project / "big.bin").open("wb") as file:
         file.truncate(2**30)  # takes no room on the disk
     monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail(f"{self} was read"))
-    with pytest.raises(ConfigError, match=r"holds 1024 MiB in 7 files, a job may bring 100 MiB; .*\.gitignore "
-                                          r"\(largest: big.bin \(1024 MiB\)") as caught:
+    with pytest.raises(
+        ConfigError,
+        match=r"holds 1024 MiB in 7 files, a job may bring 100 MiB; .*\.gitignore "
+        r"\(largest: big.bin \(1024 MiB\)",
+    ) as caught:
         pack(project, tmp_path)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("*.zip"))

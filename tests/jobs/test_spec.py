@@ -13,14 +13,17 @@ NONE = {"CPU": 0.0, "GPU": 0.0}
 CUT = "parallel.partition=null"
 
 
-@pytest.mark.parametrize(("overrides", "cluster_gpus", "needs", "driver"), [
-    (["parallel.launcher=inprocess"], 0, {"CPU": 1.0, "GPU": 0.0}, {"CPU": 1.0, "GPU": 0.0}),
-    (["parallel.launcher=inprocess"], 8, {"CPU": 1.0, "GPU": 1.0}, {"CPU": 1.0, "GPU": 1.0}),
-    (["parallel.stages=4", CUT], 0, {"CPU": 4.0, "GPU": 0.0}, NONE),
-    (["parallel.stages=2", "parallel.replicas=2"], 8, {"CPU": 4.0, "GPU": 4.0}, NONE),
-    (["parallel.stages=2", "parallel.device=cpu"], 8, {"CPU": 2.0, "GPU": 0.0}, NONE),
-    (["parallel.stages=1", CUT, "parallel.launcher=ray"], 0, {"CPU": 1.0, "GPU": 0.0}, NONE),
-])
+@pytest.mark.parametrize(
+    ("overrides", "cluster_gpus", "needs", "driver"),
+    [
+        (["parallel.launcher=inprocess"], 0, {"CPU": 1.0, "GPU": 0.0}, {"CPU": 1.0, "GPU": 0.0}),
+        (["parallel.launcher=inprocess"], 8, {"CPU": 1.0, "GPU": 1.0}, {"CPU": 1.0, "GPU": 1.0}),
+        (["parallel.stages=4", CUT], 0, {"CPU": 4.0, "GPU": 0.0}, NONE),
+        (["parallel.stages=2", "parallel.replicas=2"], 8, {"CPU": 4.0, "GPU": 4.0}, NONE),
+        (["parallel.stages=2", "parallel.device=cpu"], 8, {"CPU": 2.0, "GPU": 0.0}, NONE),
+        (["parallel.stages=1", CUT, "parallel.launcher=ray"], 0, {"CPU": 1.0, "GPU": 0.0}, NONE),
+    ],
+)
 def test_a_run_needs_a_place_for_every_worker_or_for_its_driver(overrides, cluster_gpus, needs, driver):
     assert train_needs(load_config("quickstart", overrides), None, cluster_gpus) == (needs, driver)
 
@@ -34,21 +37,27 @@ def test_gpus_can_be_given():
 STUDY = ["sweep.space.seed=[0,1,2]", "parallel.launcher=inprocess"]
 
 
-@pytest.mark.parametrize(("overrides", "needs", "driver"), [
-    (STUDY, {"CPU": 1.0, "GPU": 0.0}, {"CPU": 1.0, "GPU": 0.0}),
-    ([*STUDY, "sweep.concurrent=3", "sweep.resources.cpu=2"], {"CPU": 6.0, "GPU": 0.0}, NONE),
-    ([STUDY[0], "sweep.concurrent=2", "parallel.stages=2"], {"CPU": 4.0, "GPU": 0.0}, NONE),
-    ([*STUDY, "sweep.concurrent=2", "sweep.resources.gpu=0.5"], {"CPU": 2.0, "GPU": 1.0}, NONE),
-])
+@pytest.mark.parametrize(
+    ("overrides", "needs", "driver"),
+    [
+        (STUDY, {"CPU": 1.0, "GPU": 0.0}, {"CPU": 1.0, "GPU": 0.0}),
+        ([*STUDY, "sweep.concurrent=3", "sweep.resources.cpu=2"], {"CPU": 6.0, "GPU": 0.0}, NONE),
+        ([STUDY[0], "sweep.concurrent=2", "parallel.stages=2"], {"CPU": 4.0, "GPU": 0.0}, NONE),
+        ([*STUDY, "sweep.concurrent=2", "sweep.resources.gpu=0.5"], {"CPU": 2.0, "GPU": 1.0}, NONE),
+    ],
+)
 def test_a_study_needs_a_place_for_all_its_trials_at_once(overrides, needs, driver):
     assert sweep_needs(load_config("quickstart", overrides), None, 0.0) == (needs, driver)
 
 
-@pytest.mark.parametrize(("override", "key"), [
-    ("tracking.uri=https://ann:hunter22@mlflow.example", "tracking.uri"),
-    ("sweep.storage=postgresql://u:hunter22@db/x", "sweep.storage"),
-    ("data={name: bought, options: {api_key: hunter22}}", "data.options.api_key"),
-])
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("tracking.uri=https://ann:hunter22@mlflow.example", "tracking.uri"),
+        ("sweep.storage=postgresql://u:hunter22@db/x", "sweep.storage"),
+        ("data={name: bought, options: {api_key: hunter22}}", "data.options.api_key"),
+    ],
+)
 def test_a_secret_in_a_configuration_is_refused_and_not_repeated(override, key, monkeypatch):
     monkeypatch.setitem(DATA._entries, "bought", lambda source, api_key: None)
     with pytest.raises(ConfigError) as caught:

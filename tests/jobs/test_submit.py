@@ -33,8 +33,9 @@ class FakeCluster:
 
     def _submit(self, *, runtime_env, **_):
         with zipfile.ZipFile(runtime_env["working_dir"]) as packed:
-            self.sent.append(({name: packed.read(name).decode() for name in packed.namelist()},
-                              runtime_env.get("env_vars")))
+            self.sent.append(
+                ({name: packed.read(name).decode() for name in packed.namelist()}, runtime_env.get("env_vars"))
+            )
 
 
 @pytest.fixture
@@ -61,9 +62,15 @@ def project(tmp_path, monkeypatch):
 
 def send(words=(), imports=(), cluster=None, **options):
     cluster = cluster or FakeCluster()
-    spec = submit(cluster, "train", None if "resume" in options else "quickstart", words,
-                  imports=import_modules(imports), **options)
-    (files, environment), = cluster.sent
+    spec = submit(
+        cluster,
+        "train",
+        None if "resume" in options else "quickstart",
+        words,
+        imports=import_modules(imports),
+        **options,
+    )
+    ((files, environment),) = cluster.sent
     return spec.words, files, environment
 
 
@@ -83,7 +90,8 @@ def test_a_module_of_the_project_travels_even_if_git_ignores_it(project, tmp_pat
     assert sorted(files) == [".gitignore", "kept.txt", "sent_helper.py", "sent_inside.py", "sent_late.py"]
     assert json.loads(environment[VARIABLE]) == {
         "folder": str(tmp_path / "project"),
-        "imports": [{"name": "sent_inside", "folder": str(tmp_path / "project")}]}
+        "imports": [{"name": "sent_inside", "folder": str(tmp_path / "project")}],
+    }
 
 
 def test_modules_from_elsewhere_lie_in_folders_of_their_own(project, tmp_path):
@@ -95,11 +103,22 @@ def test_modules_from_elsewhere_lie_in_folders_of_their_own(project, tmp_path):
     project("other/unrelated.py")
     alone = project("third/sent_alone.py")
     words, files, _ = send(imports=[str(package), str(alone), "json"])
-    assert words[-6:] == ["--import", "imports-1/sent_package/__init__.py", "--import", "imports-2/sent_alone.py",
-                          "--import", "json"]
-    assert sorted(files) == ["imports-1/sent_beside.py", "imports-1/sent_package/__init__.py",
-                             "imports-1/sent_package/inner.py", "imports-1/sent_package/table.csv",
-                             "imports-2/sent_alone.py", "kept.txt"]
+    assert words[-6:] == [
+        "--import",
+        "imports-1/sent_package/__init__.py",
+        "--import",
+        "imports-2/sent_alone.py",
+        "--import",
+        "json",
+    ]
+    assert sorted(files) == [
+        "imports-1/sent_beside.py",
+        "imports-1/sent_package/__init__.py",
+        "imports-1/sent_package/inner.py",
+        "imports-1/sent_package/table.csv",
+        "imports-2/sent_alone.py",
+        "kept.txt",
+    ]
 
 
 def test_the_archive_imports_what_was_imported_here(project, tmp_path):
@@ -109,10 +128,13 @@ def test_the_archive_imports_what_was_imported_here(project, tmp_path):
     words, files, _ = send(imports=[str(package)])
     for name, text in files.items():
         project(f"job/{name}", text)
-    code = (f"from unlocked.plugins import import_modules; import sys; names = import_modules({[words[-1]]}); "
-            "print(names, sys.modules['sent_package'].inner.VALUE)")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "job", capture_output=True, text=True,
-                          timeout=60, check=True)
+    code = (
+        f"from unlocked.plugins import import_modules; import sys; names = import_modules({[words[-1]]}); "
+        "print(names, sys.modules['sent_package'].inner.VALUE)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "job", capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout == "['sent_package'] 7\n"
 
 
@@ -131,8 +153,9 @@ def test_files_and_runs_that_a_configuration_names_are_found_from_the_jobs_folde
     with pytest.raises(ConfigError, match=r"data\.options\.file: mine\.txt does not travel with the project"):
         send([*options, "tracking.runs=/srv/runs"], cluster=FakeCluster("http://head.example:8265"))
     project("project/.gitignore")
-    words, files, environment = send([*options, "tracking.runs=/srv/runs"],
-                                     cluster=FakeCluster("http://head.example:8265"))
+    words, files, environment = send(
+        [*options, "tracking.runs=/srv/runs"], cluster=FakeCluster("http://head.example:8265")
+    )
     assert "mine.txt" in files
     assert environment is None
     with pytest.raises(ConfigError, match=r"data\.root: nowhere is no folder"):
@@ -175,11 +198,14 @@ def test_a_configuration_that_stays_at_home_is_read_where_it_is_or_refused(proje
     assert submit(away, "train", kept.name, ["tracking.runs=/srv/runs"]).words[1] == kept.name
 
 
-@pytest.mark.parametrize(("address", "kind", "expected"), [
-    ("http://127.0.0.1:8265", "sweep", "unlocked submit sweep '/my runs/found/study.yaml'"),
-    ("http://127.0.0.1:8265", "train", "unlocked submit sweep '/my runs/found/study.yaml'"),
-    ("http://head.example:8265", "sweep", "unlocked submit sweep studies/lag 'name=a b'"),
-])
+@pytest.mark.parametrize(
+    ("address", "kind", "expected"),
+    [
+        ("http://127.0.0.1:8265", "sweep", "unlocked submit sweep '/my runs/found/study.yaml'"),
+        ("http://127.0.0.1:8265", "train", "unlocked submit sweep '/my runs/found/study.yaml'"),
+        ("http://head.example:8265", "sweep", "unlocked submit sweep studies/lag 'name=a b'"),
+    ],
+)
 def test_a_stopped_job_names_the_command_that_goes_on(address, kind, expected):
     cluster = FakeCluster(address)
     log = "x\nunlocked: interrupted; go on with: unlocked sweep '/my runs/found/study.yaml'\n"

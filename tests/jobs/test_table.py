@@ -30,14 +30,21 @@ class FakeRay:
     def _add(self, submission_id, metadata, runtime_env, status):
         self.clock += 1000
         self.entries[submission_id] = SimpleNamespace(
-            submission_id=submission_id, metadata=metadata, runtime_env=runtime_env, status=status,
-            start_time=self.clock, end_time=None, message=None)
+            submission_id=submission_id,
+            metadata=metadata,
+            runtime_env=runtime_env,
+            status=status,
+            start_time=self.clock,
+            end_time=None,
+            message=None,
+        )
 
     def submit_job(self, *, entrypoint, submission_id, runtime_env, metadata, **resources):
         self.before_submit()
         if submission_id in self.entries:
-            raise RuntimeError(f"Request failed with status code 500: Job with submission_id {submission_id} already "
-                               "exists.")
+            raise RuntimeError(
+                f"Request failed with status code 500: Job with submission_id {submission_id} already exists."
+            )
         self._add(submission_id, metadata, runtime_env, "PENDING")
         self.entries[submission_id].entrypoint = entrypoint
         self.entries[submission_id].resources = resources

@@ -19,8 +19,12 @@ def drawn(*shape: int) -> torch.Tensor:
 
 def copied(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
     with torch.no_grad():
-        for mine, its in ((ours.qkv.weight, theirs.in_proj_weight), (ours.qkv.bias, theirs.in_proj_bias),
-                          (ours.out.weight, theirs.out_proj.weight), (ours.out.bias, theirs.out_proj.bias)):
+        for mine, its in (
+            (ours.qkv.weight, theirs.in_proj_weight),
+            (ours.qkv.bias, theirs.in_proj_bias),
+            (ours.out.weight, theirs.out_proj.weight),
+            (ours.out.bias, theirs.out_proj.bias),
+        ):
             mine.copy_(its.normal_())
 
 
@@ -30,8 +34,12 @@ def layer_pair(norm: str, decoder: bool) -> tuple[TransformerLayer, nn.Module]:
     theirs = kind(8, 2, 24, dropout=0.0, activation="gelu", batch_first=True, norm_first=norm == "pre").double()
     ours = TransformerLayer(8, 2, 24, norm, "gelu", causal=decoder, cross=decoder).double()
     copied(ours.attention.f, theirs.self_attn)
-    pairs = [(ours.attention.norm, theirs.norm1), (ours.feedforward.f[0], theirs.linear1),
-             (ours.feedforward.f[2], theirs.linear2), (ours.feedforward.norm, theirs.norm2)]
+    pairs = [
+        (ours.attention.norm, theirs.norm1),
+        (ours.feedforward.f[0], theirs.linear1),
+        (ours.feedforward.f[2], theirs.linear2),
+        (ours.feedforward.norm, theirs.norm2),
+    ]
     if decoder:
         copied(ours.cross.f, theirs.multihead_attn)
         pairs[-1] = (ours.feedforward.norm, theirs.norm3)
@@ -141,8 +149,8 @@ def test_rotary_positions_turn_pairs_of_features_by_the_papers_angles():
         for i in range(3):
             angle = torch.tensor((p + 2) / 10_000 ** (2 * i / 6), dtype=torch.float64)
             turn = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
-            pair = x[0, 0, p, 2 * i:2 * i + 2]
-            torch.testing.assert_close(turned[0, 0, p, 2 * i:2 * i + 2], turn @ pair, **EXACT)
+            pair = x[0, 0, p, 2 * i : 2 * i + 2]
+            torch.testing.assert_close(turned[0, 0, p, 2 * i : 2 * i + 2], turn @ pair, **EXACT)
 
 
 def test_attention_with_rotary_positions_does_not_change_when_all_positions_move():
@@ -178,20 +186,25 @@ def test_a_decoder_keeps_its_memory_too():
         whole = layer(h, None, memory, THERE)
         with remembering([layer]):
             parts = [layer(h[:, :1], None, memory, THERE)]
-            parts += [layer(h[:, t:t + 1], None, None, THERE) for t in range(1, 4)]
+            parts += [layer(h[:, t : t + 1], None, None, THERE) for t in range(1, 4)]
     torch.testing.assert_close(torch.cat(parts, 1), whole, **EXACT)
 
 
 def test_layers_that_look_ahead_cannot_keep_what_they_saw():
-    with pytest.raises(ValueError, match="TransformerLayer: what is computed of a position depends on those that"), \
-            remembering([TransformerLayer(8, 2, 16)]):
+    with (
+        pytest.raises(ValueError, match="TransformerLayer: what is computed of a position depends on those that"),
+        remembering([TransformerLayer(8, 2, 16)]),
+    ):
         pass
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"heads": 3}, "model.heads: 3 do not divide a width of 8"),
-    ({"heads": 8, "rotary": True}, "model.heads: 8 leave each an odd width of 1; rotary positions turn pairs"),
-])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heads": 3}, "model.heads: 3 do not divide a width of 8"),
+        ({"heads": 8, "rotary": True}, "model.heads: 8 leave each an odd width of 1; rotary positions turn pairs"),
+    ],
+)
 def test_what_does_not_fit_is_refused(options, message):
     with pytest.raises(ValueError, match="model") as error:
         MultiHeadAttention(8, **options)

@@ -60,8 +60,15 @@ def test_the_contractive_term_is_the_squared_norm_of_each_layers_jacobian(phi):
 
 
 def test_the_kl_sparsity_is_that_of_bernoulli_variables_over_the_minibatch():
-    net = chain("autoencoder", hidden=[], code=6, code_activation="sigmoid", sparsity="kl", sparsity_weight=0.7,
-                sparsity_target=0.2)
+    net = chain(
+        "autoencoder",
+        hidden=[],
+        code=6,
+        code_activation="sigmoid",
+        sparsity="kl",
+        sparsity_weight=0.7,
+        sparsity_target=0.2,
+    )
     given = batch(10)
     h = net[0](given.x)
     target = Bernoulli(torch.full((6,), 0.2, dtype=torch.float64))
@@ -173,15 +180,19 @@ def test_a_conditional_code_is_decoded_by_its_label():
 # codes ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "in_shape", "options", "code"), [
-    ("autoencoder", (10,), {"code": 4}, (4,)),
-    ("conv_autoencoder", (3, 9, 21), {"channels": [4, 6], "code": 5}, (5,)),
-    ("conv_autoencoder", (1, 8, 8), {"channels": [4], "code": 0, "pool": "avg", "norm": "none"}, (4, 4, 4)),
-    ("recurrent_autoencoder", (7,), {"code": 3, "cell": "lstm"}, (3,)),
-    ("recurrent_autoencoder", (2, 5, 7), {"hidden": [6, 4], "code": 3}, (3,)),
-    ("vae", (1, 8, 8), {"code": 3, "warmup": 2}, (3,)),
-    ("cvae", (1, 8, 8), {"code": 3}, (3,)),
-    ("sparse_coding", (1, 8, 8), {"atoms": 20}, (20,))])
+@pytest.mark.parametrize(
+    ("name", "in_shape", "options", "code"),
+    [
+        ("autoencoder", (10,), {"code": 4}, (4,)),
+        ("conv_autoencoder", (3, 9, 21), {"channels": [4, 6], "code": 5}, (5,)),
+        ("conv_autoencoder", (1, 8, 8), {"channels": [4], "code": 0, "pool": "avg", "norm": "none"}, (4, 4, 4)),
+        ("recurrent_autoencoder", (7,), {"code": 3, "cell": "lstm"}, (3,)),
+        ("recurrent_autoencoder", (2, 5, 7), {"hidden": [6, 4], "code": 3}, (3,)),
+        ("vae", (1, 8, 8), {"code": 3, "warmup": 2}, (3,)),
+        ("cvae", (1, 8, 8), {"code": 3}, (3,)),
+        ("sparse_coding", (1, 8, 8), {"atoms": 20}, (20,)),
+    ],
+)
 def test_decoding_a_code_is_the_chain(name, in_shape, options, code):
     net = chain(name, in_shape, **options).eval()
     given = batch(*in_shape)
@@ -202,8 +213,10 @@ def test_a_sequence_goes_back_to_the_shape_it_came_from(shape):
     assert torch.equal(FromSequence(shape)(AsSequence()(x)), x)
 
 
-@pytest.mark.parametrize(("name", "other", "options"), [
-    ("autoencoder", "mlp", {"hidden": [12]}), ("conv_autoencoder", "cnn", {"channels": [4, 6]})])
+@pytest.mark.parametrize(
+    ("name", "other", "options"),
+    [("autoencoder", "mlp", {"hidden": [12]}), ("conv_autoencoder", "cnn", {"channels": [4, 6]})],
+)
 def test_encoders_have_the_parameters_of_the_classifiers_that_begin_with_them(name, other, options):
     encoder = chain(name, (1, 8, 8), code=5, **options)
     hidden = {"hidden": [12, 5]} if other == "mlp" else options
@@ -211,7 +224,8 @@ def test_encoders_have_the_parameters_of_the_classifiers_that_begin_with_them(na
     shared = 2
     for a, b in list(zip(encoder, classifier, strict=False))[:shared]:
         assert {key: value.shape for key, value in a.state_dict().items()} == {
-            key: value.shape for key, value in b.state_dict().items()}
+            key: value.shape for key, value in b.state_dict().items()
+        }
 
 
 def test_linear_layers_learn_what_principal_components_leave():
@@ -257,8 +271,9 @@ def test_momentum_comes_nearer_in_as_many_steps():
     def objective(z):
         return float(0.5 * (x - z @ D.t()).square().sum() + 0.2 * z.abs().sum())
 
-    best, ista, fista = (objective(sparse_codes(x, D, 0.2, n, fast))
-                         for n, fast in ((5000, True), (40, False), (40, True)))
+    best, ista, fista = (
+        objective(sparse_codes(x, D, 0.2, n, fast)) for n, fast in ((5000, True), (40, False), (40, True))
+    )
     assert fista - best < 0.2 * (ista - best)
 
 

@@ -54,9 +54,7 @@ def test_a_sequential_with_its_own_forward_is_one_block():
     assert as_blocks(model) == [model]
 
 
-@pytest.mark.parametrize(
-    ("model", "given"), [([], "nothing"), (None, "NoneType"), ("mlp", "str"), (7, "int")]
-)
+@pytest.mark.parametrize(("model", "given"), [([], "nothing"), (None, "NoneType"), ("mlp", "str"), (7, "int")])
 def test_what_is_no_chain_is_refused(model, given):
     with pytest.raises(TypeError, match=f"a model gives .* not {given}"):
         as_blocks(model)

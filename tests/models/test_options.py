@@ -129,5 +129,8 @@ def test_width_and_depth_make_the_hidden_layers_of_an_mlp():
     one = build("mlp", (64,), 10, width=8, depth=3)
     torch.manual_seed(0)
     other = build("mlp", (64,), 10, hidden=[8, 8, 8])
-    assert all(torch.equal(a, b) for x, y in zip(one, other, strict=True)
-               for a, b in zip(x.parameters(), y.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for x, y in zip(one, other, strict=True)
+        for a, b in zip(x.parameters(), y.parameters(), strict=True)
+    )

@@ -10,12 +10,16 @@ from unlocked_models.alignment import score
 from unlocked_models.sequences import present
 
 PAIRS = Example((7,), 12, vocabulary=20, y_shape=(6,))
-MODELS = [("seq2seq", {"attention": "none", "cell": "rnn"}), ("seq2seq", {"attention": "bahdanau", "decoder": 2}),
-          ("seq2seq", {"attention": "dot", "cell": "lstm", "bidirectional": False}),
-          ("seq2seq", {"attention": "bilinear", "cell": "lstm", "encoder": 2}), ("seq2seq", {"attention": "mlp"}),
-          ("seq2seq", {"attention": "mlp", "teacher_forcing": 0.5}),
-          ("transformer_seq2seq", {"heads": 2, "inner": 16}),
-          ("transformer_seq2seq", {"heads": 2, "inner": 16, "norm": "pre", "positions": "learned"})]
+MODELS = [
+    ("seq2seq", {"attention": "none", "cell": "rnn"}),
+    ("seq2seq", {"attention": "bahdanau", "decoder": 2}),
+    ("seq2seq", {"attention": "dot", "cell": "lstm", "bidirectional": False}),
+    ("seq2seq", {"attention": "bilinear", "cell": "lstm", "encoder": 2}),
+    ("seq2seq", {"attention": "mlp"}),
+    ("seq2seq", {"attention": "mlp", "teacher_forcing": 0.5}),
+    ("transformer_seq2seq", {"heads": 2, "inner": 16}),
+    ("transformer_seq2seq", {"heads": 2, "inner": 16, "norm": "pre", "positions": "learned"}),
+]
 
 
 def make(name, **options) -> Chain:
@@ -91,8 +95,9 @@ def test_luong_s_decoder_combines_each_state_with_its_context(name):
     weights = attention.score(states, attention.score.keys(memory), present(batch))
     context = torch.einsum("bts,bsd->btd", weights, memory)
     expected = torch.tanh(torch.cat([context, states], -1) @ attention.combine.weight.T)
-    torch.testing.assert_close(attention(torch.cat([memory, states], 1), batch)[:, 7:], expected, rtol=1e-12,
-                               atol=1e-14)
+    torch.testing.assert_close(
+        attention(torch.cat([memory, states], 1), batch)[:, 7:], expected, rtol=1e-12, atol=1e-14
+    )
     torch.testing.assert_close(chain(batch.x, batch), chain[3].linear(expected), rtol=1e-12, atol=1e-12)
 
 
@@ -104,8 +109,10 @@ def test_the_transformer_is_that_of_torch(norm):
         whole.encoder.norm = whole.decoder.norm = None
     else:
         whole.encoder.norm, whole.decoder.norm = chain[3].norm, chain[6].norm
-    for ours, theirs in [*zip(chain[1:3], whole.encoder.layers, strict=True),
-                         *zip(chain[4:6], whole.decoder.layers, strict=True)]:
+    for ours, theirs in [
+        *zip(chain[1:3], whole.encoder.layers, strict=True),
+        *zip(chain[4:6], whole.decoder.layers, strict=True),
+    ]:
         attentions = [(ours.attention, theirs.self_attn, theirs.norm1)]
         norms = [theirs.norm2]
         if ours.cross is not None:
@@ -123,8 +130,9 @@ def test_the_transformer_is_that_of_torch(norm):
     target = chain[3].positions(chain[3].words(seq2seq.decoder_inputs(batch.y)))
     padding = ~present(batch)
     causal = torch.ones(6, 6, dtype=torch.bool).triu(1)
-    expected = chain[6].linear(whole.train()(source, target, tgt_mask=causal, src_key_padding_mask=padding,
-                                             memory_key_padding_mask=padding))
+    expected = chain[6].linear(
+        whole.train()(source, target, tgt_mask=causal, src_key_padding_mask=padding, memory_key_padding_mask=padding)
+    )
     torch.testing.assert_close(chain(batch.x, batch), expected, rtol=1e-10, atol=1e-10)
 
 
@@ -188,20 +196,31 @@ def test_teacher_forcing_fades_over_the_minibatches_that_were_seen():
     assert "1.seen" in chain.state_dict()
 
 
-@pytest.mark.parametrize(("name", "options", "words"), [
-    ("seq2seq", {"attention": "bahdanu"}, "model.attention: unknown attention 'bahdanu'; did you mean 'bahdanau'?"),
-    ("seq2seq", {"cell": "gruu"}, "model.cell: unknown cell 'gruu'; did you mean 'gru'?"),
-    ("seq2seq", {"width": 7}, "model.width: 7 is odd; a bidirectional encoder has half of it each way"),
-    ("seq2seq", {"encoder": 0}, "model.encoder: 0 is not a whole number of at least 1"),
-    ("seq2seq", {"teacher_forcing": 1.5}, "model.teacher_forcing: 1.5 is no probability"),
-    ("seq2seq", {"sampling_steps": 9}, "model.sampling_steps: 9 with model.teacher_forcing 1"),
-    ("seq2seq", {"vocabulary": None}, "model.name: seq2seq makes a sequence of tokens of a sequence of tokens; the "
-                                      "data's inputs are real numbers"),
-    ("transformer_seq2seq", {"heads": 3, "width": 8}, "model.heads: 3 do not divide a width of 8"),
-    ("transformer_seq2seq", {"positions": "none"}, "model.positions: unknown positions 'none'"),
-    ("transformer_seq2seq", {"out_positions": None}, "model.name: transformer_seq2seq makes a sequence of tokens of a "
-                                                     "sequence of tokens; the data's targets have no positions"),
-])
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("seq2seq", {"attention": "bahdanu"}, "model.attention: unknown attention 'bahdanu'; did you mean 'bahdanau'?"),
+        ("seq2seq", {"cell": "gruu"}, "model.cell: unknown cell 'gruu'; did you mean 'gru'?"),
+        ("seq2seq", {"width": 7}, "model.width: 7 is odd; a bidirectional encoder has half of it each way"),
+        ("seq2seq", {"encoder": 0}, "model.encoder: 0 is not a whole number of at least 1"),
+        ("seq2seq", {"teacher_forcing": 1.5}, "model.teacher_forcing: 1.5 is no probability"),
+        ("seq2seq", {"sampling_steps": 9}, "model.sampling_steps: 9 with model.teacher_forcing 1"),
+        (
+            "seq2seq",
+            {"vocabulary": None},
+            "model.name: seq2seq makes a sequence of tokens of a sequence of tokens; the "
+            "data's inputs are real numbers",
+        ),
+        ("transformer_seq2seq", {"heads": 3, "width": 8}, "model.heads: 3 do not divide a width of 8"),
+        ("transformer_seq2seq", {"positions": "none"}, "model.positions: unknown positions 'none'"),
+        (
+            "transformer_seq2seq",
+            {"out_positions": None},
+            "model.name: transformer_seq2seq makes a sequence of tokens of a "
+            "sequence of tokens; the data's targets have no positions",
+        ),
+    ],
+)
 def test_what_cannot_be_built_is_one_line(name, options, words):
     with pytest.raises(ValueError, match="model") as caught:
         build(name, (7,), 12, example=PAIRS, **options)

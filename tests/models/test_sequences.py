@@ -77,7 +77,7 @@ def test_the_forget_gate_starts_open():
         width = layer.cell.hidden_size
         for name, p in layer.cell.named_parameters():
             if "bias" in name:
-                assert p[width:2 * width].tolist() == [1.0 if "_ih_" in name else 0.0] * width
+                assert p[width : 2 * width].tolist() == [1.0 if "_ih_" in name else 0.0] * width
     way = build("lstm", (7, 3), 5, hidden=[4], peephole=True)[0].cell.ways[0]
     assert way.bias.tolist() == [0.0] * 4 + [1.0] * 4 + [0.0] * 8
 
@@ -106,6 +106,7 @@ def test_peepholes_and_coupled_gates_follow_their_equations(coupled):
     p = dict(zip(names.replace("g", ""), way.peephole, strict=True))
     h = c = torch.zeros(2, 4, dtype=torch.float64)
     for t in range(5):
+
         def drive(gate, t=t, h=h):
             return x[:, t] @ W[gate].T + h @ U[gate].T + b[gate]
 
@@ -132,9 +133,16 @@ def tokens(*rows: list[int]) -> Batch:
 
 
 @pytest.mark.parametrize("pool", ["last", "mean", "max"])
-@pytest.mark.parametrize(("name", "options"), [
-    ("rnn", {}), ("lstm", {}), ("gru", {"bidirectional": True}), ("lstm", {"bidirectional": True}),
-    ("lstm", {"peephole": True})])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("rnn", {}),
+        ("lstm", {}),
+        ("gru", {"bidirectional": True}),
+        ("lstm", {"bidirectional": True}),
+        ("lstm", {"peephole": True}),
+    ],
+)
 def test_padding_is_not_read(name, options, pool):
     torch.manual_seed(0)
     chain = Chain(build(name, (7,), 5, example=TOKENS, hidden=[4, 3], pool=pool, **options)).double()
@@ -157,8 +165,9 @@ def test_padded_rows_of_features_are_not_read_where_that_is_said():
     torch.testing.assert_close(chain(x[1:, :4], Batch(x[1:, :4], torch.zeros(1)))[0], out[1], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("options", [{"name": "rnn"}, {"name": "gru"}, {"name": "lstm"},
-                                     {"name": "lstm", "peephole": True, "coupled": True}])
+@pytest.mark.parametrize(
+    "options", [{"name": "rnn"}, {"name": "gru"}, {"name": "lstm"}, {"name": "lstm", "peephole": True, "coupled": True}]
+)
 def test_windows_that_go_on_in_each_other_are_one_sequence(options):
     def chain(carry):
         torch.manual_seed(0)
@@ -174,17 +183,20 @@ def test_windows_that_go_on_in_each_other_are_one_sequence(options):
     assert [layer.width for layer in windows[:2]] == [4, 3]
 
 
-@pytest.mark.parametrize(("name", "in_shape", "options", "words"), [
-    ("rnn", (7, 3), {"activation": "relo"}, "model.activation: unknown activation 'relo'; did you mean 'relu'?"),
-    ("lstm", (7, 3), {"hidden": []}, "model.hidden: [] is too short"),
-    ("lstm", (2, 3, 4, 5), {}, "model.name: a sequence model takes series, sequences or images"),
-    ("gru", (7, 3), {"pool": "first"}, "model.pool: unknown pool 'first'"),
-    ("gru", (7, 3), {"carry": True}, "model.carry: windows go on in each other where every position has a target"),
-    ("lstm", (7, 3), {"peephole": True, "padded": True, "bidirectional": True}, "model.bidirectional: cells with"),
-    ("gru", (6,), {"bidirectional": True, "example": TEXT}, "model.bidirectional: layers that read backwards see"),
-    ("gru", (6,), {"padded": True, "example": TEXT}, "model.padded: where every position has an output"),
-    ("gru", (6,), {"embedding": 0, "example": TEXT}, "model.embedding: 0 is not a whole number of at least 1"),
-])
+@pytest.mark.parametrize(
+    ("name", "in_shape", "options", "words"),
+    [
+        ("rnn", (7, 3), {"activation": "relo"}, "model.activation: unknown activation 'relo'; did you mean 'relu'?"),
+        ("lstm", (7, 3), {"hidden": []}, "model.hidden: [] is too short"),
+        ("lstm", (2, 3, 4, 5), {}, "model.name: a sequence model takes series, sequences or images"),
+        ("gru", (7, 3), {"pool": "first"}, "model.pool: unknown pool 'first'"),
+        ("gru", (7, 3), {"carry": True}, "model.carry: windows go on in each other where every position has a target"),
+        ("lstm", (7, 3), {"peephole": True, "padded": True, "bidirectional": True}, "model.bidirectional: cells with"),
+        ("gru", (6,), {"bidirectional": True, "example": TEXT}, "model.bidirectional: layers that read backwards see"),
+        ("gru", (6,), {"padded": True, "example": TEXT}, "model.padded: where every position has an output"),
+        ("gru", (6,), {"embedding": 0, "example": TEXT}, "model.embedding: 0 is not a whole number of at least 1"),
+    ],
+)
 def test_what_cannot_be_built_is_one_line(name, in_shape, options, words):
     with pytest.raises(ValueError, match="model") as caught:
         build(name, in_shape, 5, **options)

@@ -24,10 +24,19 @@ def tokens(*rows: list[int]) -> Batch:
     return Batch(torch.tensor(rows), torch.zeros(len(rows), dtype=torch.long))
 
 
-@pytest.mark.parametrize(("name", "example", "out"), [
-    ("transformer", Example((6,), 5), (5,)), ("transformer", Example((6, 3), 5), (5,)),
-    ("transformer", Example((2, 6, 3), 5), (5,)), ("transformer", TOKENS, (5,)), ("vit", Example((3, 8, 12), 5), (5,)),
-    ("gpt", TEXT, (6, 9)), ("bert", MASKED, (6, 9)), ("bert", TOKENS, (5,))])
+@pytest.mark.parametrize(
+    ("name", "example", "out"),
+    [
+        ("transformer", Example((6,), 5), (5,)),
+        ("transformer", Example((6, 3), 5), (5,)),
+        ("transformer", Example((2, 6, 3), 5), (5,)),
+        ("transformer", TOKENS, (5,)),
+        ("vit", Example((3, 8, 12), 5), (5,)),
+        ("gpt", TEXT, (6, 9)),
+        ("bert", MASKED, (6, 9)),
+        ("bert", TOKENS, (5,)),
+    ],
+)
 def test_each_reads_what_it_is_made_for(name, example, out):
     batch = example.batch(3, dtype=torch.float64)
     assert chain(name, example)(batch.x, batch).shape == (3, *out)
@@ -111,7 +120,7 @@ def test_a_vit_is_its_equations():
     network = chain("vit", Example((2, 4, 4), 5), patch=2, depth=1)
     embed, layer, head = network
     x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
-    patches = torch.stack([x[:, :, a:a + 2, b:b + 2].flatten(1) for a in (0, 2) for b in (0, 2)], 1)
+    patches = torch.stack([x[:, :, a : a + 2, b : b + 2].flatten(1) for a in (0, 2) for b in (0, 2)], 1)
     torch.testing.assert_close(Patches(2)(x), patches)
     z = torch.cat([embed[2].vector.expand(3, 1, 8), patches @ embed[1].weight.T + embed[1].bias], 1) + embed[3].table
     z = z + layer.attention.f(layer.attention.norm(z))
@@ -143,7 +152,7 @@ def test_gpt_starts_as_gpt_2_does():
 @pytest.mark.parametrize(("name", "example"), [("gpt", TEXT), ("bert", MASKED)])
 def test_tied_weights_are_one_and_get_the_gradients_of_both_uses(name, example):
     tied, free = chain(name, example, tied=True), chain(name, example)
-    read = (tied[0][0] if name == "gpt" else tied[0].read)
+    read = tied[0][0] if name == "gpt" else tied[0].read
     assert tied[-1].linear.weight is read.weight
     free.load_state_dict(tied.state_dict())
     batch = tokens([1, 3, 2, 4, 5, 2])
@@ -156,8 +165,10 @@ def test_tied_weights_are_one_and_get_the_gradients_of_both_uses(name, example):
 @pytest.mark.parametrize("name", ["gpt", "bert"])
 def test_pre_norm_layers_have_a_last_norm_and_post_norm_layers_need_none(name):
     example = TEXT if name == "gpt" else MASKED
-    norms = {norm: sum(isinstance(m, nn.LayerNorm) for m in chain(name, example, norm=norm)[-1].modules())
-             for norm in ("pre", "post")}
+    norms = {
+        norm: sum(isinstance(m, nn.LayerNorm) for m in chain(name, example, norm=norm)[-1].modules())
+        for norm in ("pre", "post")
+    }
     assert norms["pre"] == norms["post"] + 1
 
 
@@ -169,23 +180,26 @@ def test_layers_carry_dropout_only_where_it_is_asked():
         assert torch.equal(layer.eval()(h), layer(h))
 
 
-@pytest.mark.parametrize(("name", "example", "options", "message"), [
-    ("transformer", TOKENS, {"heads": 3}, "model.heads: 3 do not divide a width of 8"),
-    ("transformer", TOKENS, {"positions": "rotry"}, "model.positions: unknown positions 'rotry'; did you mean"),
-    ("transformer", TOKENS, {"norm": "both"}, "model.norm: unknown norm 'both'"),
-    ("transformer", TOKENS, {"pool": "token"}, "model.pool: unknown pool 'token'"),
-    ("transformer", TOKENS, {"depth": 0}, "model.depth: 0 is not a whole number of at least 1"),
-    ("transformer", TOKENS, {"activation": "gelo"}, "model.activation: unknown activation 'gelo'"),
-    ("transformer", TEXT, {}, "model.name: transformer reads both ways"),
-    ("vit", Example((1, 8, 8), 5), {"patch": 3}, "model.patch: 3 does not divide images of 8 x 8 pixels"),
-    ("vit", Example((1, 8, 8), 5), {"pool": "last"}, "model.pool: unknown pool 'last'"),
-    ("vit", TOKENS, {}, "model.name: vit takes images"),
-    ("gpt", TOKENS, {}, "model.name: gpt predicts the next token at every position"),
-    ("gpt", Example((6, 3), 5), {}, "model.name: gpt predicts the next token at every position"),
-    ("bert", Example((6, 3), 5), {}, "model.name: bert reads tokens"),
-    ("bert", TEXT, {}, "model.name: bert sees both sides of every position"),
-    ("bert", TOKENS, {"tied": True}, "model.tied: true, but a class is no token"),
-])
+@pytest.mark.parametrize(
+    ("name", "example", "options", "message"),
+    [
+        ("transformer", TOKENS, {"heads": 3}, "model.heads: 3 do not divide a width of 8"),
+        ("transformer", TOKENS, {"positions": "rotry"}, "model.positions: unknown positions 'rotry'; did you mean"),
+        ("transformer", TOKENS, {"norm": "both"}, "model.norm: unknown norm 'both'"),
+        ("transformer", TOKENS, {"pool": "token"}, "model.pool: unknown pool 'token'"),
+        ("transformer", TOKENS, {"depth": 0}, "model.depth: 0 is not a whole number of at least 1"),
+        ("transformer", TOKENS, {"activation": "gelo"}, "model.activation: unknown activation 'gelo'"),
+        ("transformer", TEXT, {}, "model.name: transformer reads both ways"),
+        ("vit", Example((1, 8, 8), 5), {"patch": 3}, "model.patch: 3 does not divide images of 8 x 8 pixels"),
+        ("vit", Example((1, 8, 8), 5), {"pool": "last"}, "model.pool: unknown pool 'last'"),
+        ("vit", TOKENS, {}, "model.name: vit takes images"),
+        ("gpt", TOKENS, {}, "model.name: gpt predicts the next token at every position"),
+        ("gpt", Example((6, 3), 5), {}, "model.name: gpt predicts the next token at every position"),
+        ("bert", Example((6, 3), 5), {}, "model.name: bert reads tokens"),
+        ("bert", TEXT, {}, "model.name: bert sees both sides of every position"),
+        ("bert", TOKENS, {"tied": True}, "model.tied: true, but a class is no token"),
+    ],
+)
 def test_what_cannot_be_built_is_one_line(name, example, options, message):
     with pytest.raises(ValueError, match="model") as error:
         chain(name, example, **options)

@@ -13,9 +13,7 @@ from unlocked_models.chain import output_shapes, takes_batch
 from unlocked_models.inception import WithAuxiliary
 from unlocked_models.resnet import ZeroPadded
 
-SMALL: dict[
-    str, tuple[tuple[int, ...], dict[str, Any]]
-] = {  # name: (in_shape, options) that run in milliseconds
+SMALL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # name: (in_shape, options) that run in milliseconds
     "mlp": ((1, 8, 8), {"hidden": [16, 12], "norm": "batch"}),
     "lenet5": ((1, 28, 28), {}),
     "cnn": ((1, 8, 8), {"channels": [4, 6], "hidden": [8]}),
@@ -119,9 +117,7 @@ def test_a_small_model_gives_its_outputs_and_every_parameter_a_gradient(name):
 @pytest.mark.parametrize("name", ORIGINAL)
 def test_an_original_model_gives_its_outputs_and_every_parameter_a_gradient(name):
     chain = original(name, **ORIGINAL[name])
-    batch = Inputs(
-        torch.zeros(2, 3, 224, 224, device="meta"), torch.zeros(2, dtype=torch.long, device="meta")
-    )
+    batch = Inputs(torch.zeros(2, 3, 224, 224, device="meta"), torch.zeros(2, dtype=torch.long, device="meta"))
     assert chain(batch.x).shape == (2, 1000)
     loss_with_local_terms(chain, batch).backward()
     assert [key for key, p in chain.named_parameters() if p.grad is None] == []

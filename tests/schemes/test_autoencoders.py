@@ -108,7 +108,7 @@ def test_a_pixel_of_a_hidden_map_is_given_the_errors_that_it_covers():
     assert found.shape == (2, 6, 3 * 2 * 2)
     for row in range(2):
         for column in range(3):
-            patch = e[:, :, 2 * row:2 * row + 2, 2 * column:2 * column + 2]
+            patch = e[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
             assert torch.equal(found[:, 3 * row + column], patch.flatten(1))
 
 
@@ -120,8 +120,12 @@ def test_maps_that_do_not_divide_the_output_get_zeros_beyond_its_edge_and_finer_
 
 
 def test_the_feedback_to_a_map_is_the_same_matrix_at_every_pixel(lab):
-    group = start(lab, {"name": "conv_autoencoder", "channels": [3, 4], "code": 5}, scheme={"name": "dfa", "lag": 0},
-                  parallel={"stages": 2, "partition": [3, 3]})
+    group = start(
+        lab,
+        {"name": "conv_autoencoder", "channels": [3, 4], "code": 5},
+        scheme={"name": "dfa", "lag": 0},
+        parallel={"stages": 2, "partition": [3, 3]},
+    )
     learner = group.stages[0].learner
     assert [tuple(B.shape) for B in learner.feedback] == [(4, 3), (16, 4), (64, 5)]  # outputs (1, 8, 8)
     e = torch.zeros(1, 1, 8, 8, dtype=torch.float64)

@@ -56,15 +56,25 @@ def test_these_tests_cover_the_whole_zoo():
 @pytest.mark.parametrize("name", ZOO)
 def test_backprop_through_k_modules_equals_plain_autograd_step_for_step(lab, name, stages):
     shape, options = ZOO[name]
-    made = {"transformer": lab.sentences, "bert": lab.sentences, "gpt": partial(lab.stream, 5),
-            "seq2seq": lab.pairs, "transformer_seq2seq": lab.pairs}
+    made = {
+        "transformer": lab.sentences,
+        "bert": lab.sentences,
+        "gpt": partial(lab.stream, 5),
+        "seq2seq": lab.pairs,
+        "transformer_seq2seq": lab.pairs,
+    }
     data = made.get(name, partial(lab.data, shape))(n=18)
     reconstructs = MODELS.facts(name)["family"] == "autoencoder"
     if name == "sparse_coding":  # of two blocks
         stages = min(stages, 2)
-    group = lab.start(data, model={"name": name, **options}, parallel={"stages": stages},
-                      data={"batch_size": 6}, optimizer={"lr": 0.002 if reconstructs else 0.02},
-                      task="reconstruction" if reconstructs else None)
+    group = lab.start(
+        data,
+        model={"name": name, **options},
+        parallel={"stages": stages},
+        data={"batch_size": 6},
+        optimizer={"lr": 0.002 if reconstructs else 0.02},
+        task="reconstruction" if reconstructs else None,
+    )
     plan = group.stages[0].plan
     assert plan.stages == stages
     for steps in (1, 3):  # the first is the gradient itself, in the weights it moved
@@ -79,8 +89,12 @@ def test_backprop_through_k_modules_equals_plain_autograd_step_for_step(lab, nam
 @pytest.mark.parametrize("stages", [1, 3])
 def test_backprop_equals_the_plain_loop_under_adam_too(lab, stages):
     data = lab.data()
-    group = lab.start(data, model={"name": "mlp", "hidden": [16, 12], "activation": "tanh"},
-                      parallel={"stages": stages}, optimizer={"name": "adam", "lr": 0.01, "momentum": None})
+    group = lab.start(
+        data,
+        model={"name": "mlp", "hidden": [16, 12], "activation": "tanh"},
+        parallel={"stages": stages},
+        optimizer={"name": "adam", "lr": 0.01, "momentum": None},
+    )
     losses = lab.train(group, 0, 12)
     expected, network = lab.plain(group.stages[0].plan, data, 12)
     assert losses == pytest.approx(expected, abs=1e-10)
@@ -90,8 +104,10 @@ def test_backprop_equals_the_plain_loop_under_adam_too(lab, stages):
 def test_the_auxiliary_losses_are_part_of_what_is_compared(lab, no_dropout):
     shape, options = ZOO["inception_small"]
     data = lab.data(shape, n=18)
-    with_, without = (lab.start(data, model={"name": "inception_small", **options, "aux_weight": weight},
-                                parallel={"stages": 2}) for weight in (0.3, 0.0))
+    with_, without = (
+        lab.start(data, model={"name": "inception_small", **options, "aux_weight": weight}, parallel={"stages": 2})
+        for weight in (0.3, 0.0)
+    )
     lab.train(with_, 0, 1)
     lab.train(without, 0, 1)
     # the classifier sits in block 7: everything up to it feels its loss, nothing above does
@@ -121,13 +137,13 @@ def test_layers_that_work_in_place_can_be_cut_anywhere(lab, monkeypatch):
 
     @register_model("in_place")
     def in_place(in_shape, n_outputs, inplace: bool = True):
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh(), nn.ReLU(inplace),
-                             nn.Linear(12, n_outputs))
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh(), nn.ReLU(inplace), nn.Linear(12, n_outputs))
 
     results = []
     for inplace, sizes in ((False, [5]), (True, [3, 2])):
-        group = lab.start(model={"name": "in_place", "inplace": inplace},
-                          parallel={"stages": len(sizes), "partition": sizes})
+        group = lab.start(
+            model={"name": "in_place", "inplace": inplace}, parallel={"stages": len(sizes), "partition": sizes}
+        )
         lab.train(group, 0, 4)
         results.append(lab.weights(group))
     lab.assert_close(*results, 1e-12)
@@ -145,19 +161,26 @@ def test_one_module_alone_is_backprop_under_every_scheme_that_injects_only_at_cu
 
 
 def test_one_module_alone_under_dfa_is_still_dfa(lab):
-    groups = [lab.start(model={"name": "mlp", "hidden": [16, 12]}, scheme={"name": name})
-              for name in ("backprop", "dfa")]
+    groups = [
+        lab.start(model={"name": "mlp", "hidden": [16, 12]}, scheme={"name": name}) for name in ("backprop", "dfa")
+    ]
     for group in groups:
         lab.train(group, 0, 1)
     backprop, dfa = (lab.weights(group) for group in groups)
     assert {key.partition(".")[0] for key in lab.differ(backprop, dfa)} == {"0", "1"}
-    lab.assert_close({k: v for k, v in backprop.items() if k.startswith("2.")},
-                     {k: v for k, v in dfa.items() if k.startswith("2.")}, 1e-14)
+    lab.assert_close(
+        {k: v for k, v in backprop.items() if k.startswith("2.")},
+        {k: v for k, v in dfa.items() if k.startswith("2.")},
+        1e-14,
+    )
 
 
 def test_frozen_moves_the_last_module_alone(lab):
-    group = lab.start(model={"name": "mlp", "hidden": [16, 14, 12]}, scheme={"name": "frozen"},
-                      parallel={"stages": 2, "partition": [2, 2]})
+    group = lab.start(
+        model={"name": "mlp", "hidden": [16, 14, 12]},
+        scheme={"name": "frozen"},
+        parallel={"stages": 2, "partition": [2, 2]},
+    )
     before = lab.weights(group)
     lab.train(group, 0, 6)
     moved = lab.differ(before, lab.weights(group))

@@ -26,8 +26,7 @@ def own_models(monkeypatch):
 @pytest.mark.parametrize("stages", [1, 3])
 def test_the_first_update_of_a_tanh_network_is_the_one_computed_by_hand(lab, stages):
     data = lab.data()
-    group = lab.start(data, model=TANH, scheme={"name": "dfa", "lag": 0}, optimizer=FLAT,
-                      parallel={"stages": stages})
+    group = lab.start(data, model=TANH, scheme={"name": "dfa", "lag": 0}, optimizer=FLAT, parallel={"stages": stages})
     before = lab.weights(group)
     batches = lab.batches(group.stages[0].plan, data)
     x, y = batches.x(0).double().flatten(1), batches.y(0)
@@ -68,8 +67,10 @@ def test_another_feedback_seed_gives_another_curve_and_the_runs_own_is_the_defau
 
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 def test_feedback_has_the_stated_spread(lab, distribution):
-    group = lab.start(model={"name": "mlp", "hidden": [4000]}, scheme={
-        "name": "dfa", "feedback": {"distribution": distribution, "scale": 3.0}})
+    group = lab.start(
+        model={"name": "mlp", "hidden": [4000]},
+        scheme={"name": "dfa", "feedback": {"distribution": distribution, "scale": 3.0}},
+    )
     (B,) = feedback(group)
     bound = 3.0 / 4000**0.5
     assert B.shape == (5, 4000)
@@ -91,14 +92,25 @@ def test_feedback_is_drawn_once_and_never_learned(lab):
 
 
 @pytest.mark.parametrize("granularity", ["block", "layer"])
-@pytest.mark.parametrize(("model", "cuts"), [
-    (DEEP, (1, 2, 4)), ({"name": "resnet_small", "width": 0.05}, (1, 4)),
-    ({"name": "inception_small", "width": 0.05}, (1, 4))], ids=["mlp", "resnet", "inception"])
+@pytest.mark.parametrize(
+    ("model", "cuts"),
+    [
+        (DEEP, (1, 2, 4)),
+        ({"name": "resnet_small", "width": 0.05}, (1, 4)),
+        ({"name": "inception_small", "width": 0.05}, (1, 4)),
+    ],
+    ids=["mlp", "resnet", "inception"],
+)
 def test_the_result_does_not_depend_on_how_the_chain_is_cut(lab, model, cuts, granularity):
     data, results = lab.data(n=24), []
     for stages in cuts:
-        group = lab.start(data, model=model, optimizer={"lr": 0.02}, parallel={"stages": stages}, scheme={
-            "name": "dfa", "lag": 0, "feedback": {"granularity": granularity}})
+        group = lab.start(
+            data,
+            model=model,
+            optimizer={"lr": 0.02},
+            parallel={"stages": stages},
+            scheme={"name": "dfa", "lag": 0, "feedback": {"granularity": granularity}},
+        )
         results.append((lab.train(group, 0, 5), lab.weights(group)))
     for losses, weights in results[1:]:
         assert losses == pytest.approx(results[0][0], abs=1e-12)
@@ -109,8 +121,13 @@ def test_feedback_per_layer_also_reaches_the_layers_inside_residual_blocks(lab):
     data, points = lab.data(n=24), {}
     model = {"name": "resnet_small", "width": 0.05, "depth": 20}
     for granularity in ("block", "layer"):
-        group = lab.start(data, model=model, scheme={"name": "dfa", "lag": 0, "feedback": {
-            "granularity": granularity}}, parallel={"stages": 2}, optimizer={"lr": 0.02})
+        group = lab.start(
+            data,
+            model=model,
+            scheme={"name": "dfa", "lag": 0, "feedback": {"granularity": granularity}},
+            parallel={"stages": 2},
+            optimizer={"lr": 0.02},
+        )
         before = lab.parameters(group)
         losses = lab.train(group, 0, 3)
         assert all(torch.isfinite(torch.tensor(losses)))
@@ -128,8 +145,10 @@ def test_at_module_granularity_autograd_goes_through_the_blocks_of_a_module(lab)
     h = lower(x)
     out = upper(h.detach())
     e = (torch.softmax(out, 1) - one_hot(y, 5)) / len(y)
-    expected = [*torch.autograd.grad(h, list(lower.parameters()), (e @ B).detach()),
-                *torch.autograd.grad(out, list(upper.parameters()), e.detach())]
+    expected = [
+        *torch.autograd.grad(h, list(lower.parameters()), (e @ B).detach()),
+        *torch.autograd.grad(out, list(upper.parameters()), e.detach()),
+    ]
     before = [p.detach().clone() for p in (*lower.parameters(), *upper.parameters())]
     lab.train(group, 0, 1)
     for p, was, g in zip((*lower.parameters(), *upper.parameters()), before, expected, strict=True):
@@ -137,8 +156,10 @@ def test_at_module_granularity_autograd_goes_through_the_blocks_of_a_module(lab)
 
 
 def test_at_module_granularity_one_module_learns_as_under_backprop(lab):
-    module, backprop = (lab.train(lab.start(model=DEEP, scheme=scheme), 0, 5) for scheme in (
-        {"name": "dfa", "feedback": {"granularity": "module"}}, {"name": "backprop"}))
+    module, backprop = (
+        lab.train(lab.start(model=DEEP, scheme=scheme), 0, 5)
+        for scheme in ({"name": "dfa", "feedback": {"granularity": "module"}}, {"name": "backprop"})
+    )
     assert module == pytest.approx(backprop, abs=1e-13)
 
 
@@ -155,8 +176,10 @@ def test_feedback_inside_a_block_is_feedback_behind_blocks_of_its_own(lab, own_m
         a, f, b, g = layers()
         return [nn.Sequential(nn.Flatten(), a, f), nn.Sequential(b, g), nn.Linear(10, n_outputs)]
 
-    one, two = (lab.start(model={"name": name}, scheme={"name": "dfa", "feedback": {"granularity": kind}})
-                for name, kind in (("one_block", "layer"), ("two_blocks", "block")))
+    one, two = (
+        lab.start(model={"name": name}, scheme={"name": "dfa", "feedback": {"granularity": kind}})
+        for name, kind in (("one_block", "layer"), ("two_blocks", "block"))
+    )
     assert [B.shape for B in feedback(one)] == [B.shape for B in feedback(two)] == [(5, 12), (5, 10)]
     one.stages[0].learner.feedback = feedback(two)  # they are drawn by place: given the same ones
     assert lab.train(one, 0, 6) == pytest.approx(lab.train(two, 0, 6), abs=1e-13)
@@ -165,8 +188,10 @@ def test_feedback_inside_a_block_is_feedback_behind_blocks_of_its_own(lab, own_m
 def test_a_nonlinearity_at_the_very_end_still_leaves_the_output_layer_its_own_error(lab, own_models):
     @register_model("soft_end")
     def soft_end(in_shape, n_outputs):
-        return [nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh()),
-                nn.Sequential(nn.Linear(12, n_outputs), nn.Softplus())]
+        return [
+            nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh()),
+            nn.Sequential(nn.Linear(12, n_outputs), nn.Softplus()),
+        ]
 
     results = []
     for scheme in ({"name": "backprop"}, {"name": "dfa", "feedback": {"granularity": "layer"}}):
@@ -180,15 +205,27 @@ def test_a_nonlinearity_at_the_very_end_still_leaves_the_output_layer_its_own_er
 @pytest.mark.parametrize("granularity", ["block", "layer"])
 def test_dropout_does_not_move_the_feedback_points(lab, own_models, granularity):
     """It is the identity in the pass that finds them and is not in training."""
+
     @register_model("dropping")
     def dropping(in_shape, n_outputs, p: float = 0.5):
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Dropout(p), nn.Linear(12, 10),
-                             nn.ReLU(), nn.Dropout(p), nn.Linear(10, n_outputs))
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(64, 12),
+            nn.ReLU(),
+            nn.Dropout(p),
+            nn.Linear(12, 10),
+            nn.ReLU(),
+            nn.Dropout(p),
+            nn.Linear(10, n_outputs),
+        )
 
     for model in ({"name": "dropping"}, {"name": "mlp", "hidden": [12, 10], "dropout": 0.5}):
         for stages in (1, 3):
-            group = lab.start(model=model, parallel={"stages": stages},
-                              scheme={"name": "dfa", "feedback": {"granularity": granularity}})
+            group = lab.start(
+                model=model,
+                parallel={"stages": stages},
+                scheme={"name": "dfa", "feedback": {"granularity": granularity}},
+            )
             before = lab.weights(group)
             lab.train(group, 0, 8)
             assert [B.shape for B in feedback(group)] == [(5, 12), (5, 10)]
@@ -198,8 +235,9 @@ def test_dropout_does_not_move_the_feedback_points(lab, own_models, granularity)
 def test_an_auxiliary_classifier_learns_by_autograd_from_its_own_loss(lab):
     data = lab.data(n=24)
     model = {"name": "inception_small", "width": 0.05}
-    group = lab.start(data, model=model, optimizer=FLAT,
-                      scheme={"name": "dfa", "lag": 0, "feedback": {"granularity": "layer"}})
+    group = lab.start(
+        data, model=model, optimizer=FLAT, scheme={"name": "dfa", "lag": 0, "feedback": {"granularity": "layer"}}
+    )
     plan = group.stages[0].plan
     network, batches = lab.network(plan), lab.batches(plan, data)
     x, y = batches.x(0).double(), batches.y(0)
@@ -219,8 +257,7 @@ def dfa_gradients(network, weights, x, e, feedback, start, stop):
     """Of blocks start..stop-1 at `weights`, by the definition: g_l = B_l e, and e itself at the end."""
     gradients, h = {}, x
     for i in range(stop):
-        mine = {k.partition(".")[2]: w.detach().requires_grad_() for k, w in weights.items()
-                if k.startswith(f"{i}.")}
+        mine = {k.partition(".")[2]: w.detach().requires_grad_() for k, w in weights.items() if k.startswith(f"{i}.")}
         h = functional_call(network[i], mine, (h.detach(),))
         if i >= start:
             g = e if i == len(network) - 1 else (e @ feedback[i]).view_as(h)
@@ -234,9 +271,14 @@ def late_dfa(lab, plan, data, feedback, steps, lag):
     t - lag at the weights of step t - lag; the last follows minibatch t's. Losses and weights."""
     network, batches = lab.network(plan), lab.batches(plan, data)
     named, top = dict(network.named_parameters()), plan.parts[-1].start
-    optimizer = torch.optim.SGD([
-        {"params": [p for k, p in named.items() if (int(k.partition(".")[0]) >= top) == is_top]}
-        for is_top in (False, True)], lr=plan.config.optimizer.lr, momentum=plan.config.optimizer.momentum)
+    optimizer = torch.optim.SGD(
+        [
+            {"params": [p for k, p in named.items() if (int(k.partition(".")[0]) >= top) == is_top]}
+            for is_top in (False, True)
+        ],
+        lr=plan.config.optimizer.lr,
+        momentum=plan.config.optimizer.momentum,
+    )
     history, losses = [], []
     for t in range(steps):
         x, y = batches.x(t).double(), batches.y(t)
@@ -259,11 +301,11 @@ def late_dfa(lab, plan, data, feedback, steps, lag):
 
 @pytest.mark.parametrize("sizes", [[2, 3], [2, 2, 1]], ids=["K=2", "K=3"])
 @pytest.mark.parametrize("lag", [0, 1, 2, 4])
-def test_a_late_error_gives_the_gradient_of_its_own_minibatch_at_the_weights_of_its_own_forward_pass(
-        lab, lag, sizes):
+def test_a_late_error_gives_the_gradient_of_its_own_minibatch_at_the_weights_of_its_own_forward_pass(lab, lag, sizes):
     data = lab.data()
-    group = lab.start(data, model=DEEP, scheme={"name": "dfa", "lag": lag},
-                      parallel={"stages": len(sizes), "partition": sizes})
+    group = lab.start(
+        data, model=DEEP, scheme={"name": "dfa", "lag": lag}, parallel={"stages": len(sizes), "partition": sizes}
+    )
     losses, weights = late_dfa(lab, group.stages[0].plan, data, feedback(group), 12, lag)
     assert lab.train(group, 0, 12) == pytest.approx(losses, abs=1e-11)
     lab.assert_close(lab.parameters(group), {k: p.detach() for k, p in weights.items()}, 1e-11)
@@ -286,10 +328,15 @@ def test_dfa_learns_what_frozen_layers_cannot(lab):
     for seed in range(3):
         accuracy = {}
         for scheme in ("dfa", "frozen"):
-            tree = {"seed": seed, "data": {"batch_size": 64}, "scheme": {"name": scheme},
-                    "model": {"name": "mlp", "hidden": [32, 32, 32], "norm": "batch"},
-                    "optimizer": {"name": "adam", "lr": 0.003, "momentum": None}, "parallel": {"stages": 4},
-                    "train": {"epochs": 10, "precision": "fp32"}}
+            tree = {
+                "seed": seed,
+                "data": {"batch_size": 64},
+                "scheme": {"name": scheme},
+                "model": {"name": "mlp", "hidden": [32, 32, 32], "norm": "batch"},
+                "optimizer": {"name": "adam", "lr": 0.003, "momentum": None},
+                "parallel": {"stages": 4},
+                "train": {"epochs": 10, "precision": "fp32"},
+            }
             data = load_data(lab.config(**tree))
             group = lab.start(data, **tree)
             lab.train(group, 0, group.stages[0].plan.total_steps)

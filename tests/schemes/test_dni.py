@@ -50,7 +50,7 @@ class Oracle(nn.Module):
 def with_oracles(lab, group):
     chains = [stage.learner.chain for stage in group.stages]
     for k, stage in enumerate(group.stages[:-1]):
-        stage.learner.sg = Oracle(lab, chains[k + 1:])
+        stage.learner.sg = Oracle(lab, chains[k + 1 :])
     return group
 
 
@@ -71,8 +71,11 @@ def gradients_of(optimizer):
     return seen
 
 
-@pytest.mark.parametrize("optimizer", [{"name": "sgd", "lr": 0.1, "momentum": 0.9},
-                                       {"name": "adam", "lr": 0.01, "momentum": None}], ids=["sgd", "adam"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [{"name": "sgd", "lr": 0.1, "momentum": 0.9}, {"name": "adam", "lr": 0.01, "momentum": None}],
+    ids=["sgd", "adam"],
+)
 @pytest.mark.parametrize("stages", [2, 4])
 def test_dni_with_oracle_gradients_equals_backprop_step_for_step(lab, stages, optimizer):
     data = lab.data()
@@ -89,8 +92,11 @@ def test_dni_with_oracle_gradients_equals_backprop_step_for_step(lab, stages, op
 
 def test_dni_with_oracle_gradients_equals_backprop_with_auxiliary_losses_too(lab):
     data = lab.data(n=24)
-    common = {"model": {"name": "inception_small", "width": 0.05, "norm": "layer"}, "parallel": {"stages": 3},
-              "optimizer": {"lr": 0.02}}
+    common = {
+        "model": {"name": "inception_small", "width": 0.05, "norm": "layer"},
+        "parallel": {"stages": 3},
+        "optimizer": {"lr": 0.02},
+    }
     backprop = lab.start(data, scheme={"name": "backprop"}, **common)
     dni = with_oracles(lab, lab.start(data, scheme={"name": "cdni", "lag": 0}, **common))
     assert lab.train(dni, 0, 5) == pytest.approx(lab.train(backprop, 0, 5), abs=1e-10)
@@ -108,9 +114,12 @@ def test_the_oracle_has_the_direction_and_the_size_of_the_true_gradient(lab):
 
 @pytest.mark.parametrize("scheme", ["dni", "cdni"])
 def test_the_first_update_of_every_module_but_the_last_is_exactly_zero(lab, scheme):
-    group = lab.start(model={**MLP, "norm": "batch"},
-                      scheme={"name": scheme, "lag": 0, "sg": {"hidden": [10]}},
-                      parallel={"stages": 4}, optimizer={"name": "adam", "lr": 0.01, "momentum": None})
+    group = lab.start(
+        model={**MLP, "norm": "batch"},
+        scheme={"name": scheme, "lag": 0, "sg": {"hidden": [10]}},
+        parallel={"stages": 4},
+        optimizer={"name": "adam", "lr": 0.01, "momentum": None},
+    )
     before = lab.parameters(group)
     lab.train(group, 0, 1)
     first = lab.parameters(group)
@@ -120,8 +129,12 @@ def test_the_first_update_of_every_module_but_the_last_is_exactly_zero(lab, sche
 
 
 def test_clip_norm_is_of_the_module_and_never_of_m(lab):
-    group = lab.start(model=MLP, scheme={"name": "dni", "lag": 0}, parallel={"stages": 2},
-                      optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.0, "clip_norm": 1e-3})
+    group = lab.start(
+        model=MLP,
+        scheme={"name": "dni", "lag": 0},
+        parallel={"stages": 2},
+        optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.0, "clip_norm": 1e-3},
+    )
     learner, batches = group.stages[0].learner, group.stages[0].batches
     scrambled(learner.sg)
     x = batches.x(0).double()
@@ -161,8 +174,12 @@ def test_gradients_are_averaged_over_the_replicas_before_they_are_clipped(lab, s
 def three_modules(lab, scheme="dni", sg=None):
     """Learners of modules 1, 2 and 3, M_1 and M_2 away from zero, and one minibatch."""
     data = lab.data()
-    plan = lab.plan(data, model=MLP, scheme={"name": scheme, "lag": 0, "sg": sg or {"hidden": [10]}},
-                    parallel={"stages": 3, "partition": [2, 1, 1]})
+    plan = lab.plan(
+        data,
+        model=MLP,
+        scheme={"name": scheme, "lag": 0, "sg": sg or {"hidden": [10]}},
+        parallel={"stages": 3, "partition": [2, 1, 1]},
+    )
     learners = [build_learner(plan, k, CPU) for k in range(3)]
     for learner in learners[:-1]:
         scrambled(learner.sg)
@@ -216,8 +233,12 @@ def test_the_gradient_injected_into_a_module_is_that_of_m_divided_by_the_batch(l
 
 def test_m_learns_late_at_the_h_it_was_asked_about_and_with_the_weights_it_then_has(lab):
     data = lab.data()
-    plan = lab.plan(data, model=MLP, scheme={"name": "dni", "lag": 2, "sg": {"hidden": [10]}},
-                    parallel={"stages": 2, "partition": [2, 2]})
+    plan = lab.plan(
+        data,
+        model=MLP,
+        scheme={"name": "dni", "lag": 2, "sg": {"hidden": [10]}},
+        parallel={"stages": 2, "partition": [2, 2]},
+    )
     learner = build_learner(plan, 0, CPU)
     scrambled(learner.sg)
     batches, ports = lab.batches(plan, data), Recorder()
@@ -250,12 +271,22 @@ def test_the_label_reaches_m_and_the_gradient_but_never_h(lab):
     assert torch.equal(sent[2], sent[3])
 
 
-@pytest.mark.parametrize(("options", "shape"), [
-    ({"kind": "linear"}, (12,)), ({"kind": "linear", "rank": 3}, (12,)),
-    ({"kind": "mlp", "hidden": [7]}, (12,)), ({"kind": "mlp", "hidden": [7, 5], "norm": "none"}, (12,)),
-    ({"hidden": [6]}, (12,)), ({}, (12,)),
-    ({"kind": "conv"}, (4, 6, 5)), ({"hidden": [8], "kernel": 5}, (4, 6, 5)),
-    ({"kind": "linear"}, (4, 6, 5)), ({"kind": "linear"}, (7, 4)), ({"hidden": [6]}, (7, 4))])
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"kind": "linear"}, (12,)),
+        ({"kind": "linear", "rank": 3}, (12,)),
+        ({"kind": "mlp", "hidden": [7]}, (12,)),
+        ({"kind": "mlp", "hidden": [7, 5], "norm": "none"}, (12,)),
+        ({"hidden": [6]}, (12,)),
+        ({}, (12,)),
+        ({"kind": "conv"}, (4, 6, 5)),
+        ({"hidden": [8], "kernel": 5}, (4, 6, 5)),
+        ({"kind": "linear"}, (4, 6, 5)),
+        ({"kind": "linear"}, (7, 4)),
+        ({"hidden": [6]}, (7, 4)),
+    ],
+)
 @pytest.mark.parametrize("context", [0, 5])
 def test_every_m_starts_at_zero_and_answers_in_the_shape_of_h(options, shape, context):
     sg = SyntheticGradient(SGConfig(**options), shape, (context,) if context else ())
@@ -301,8 +332,7 @@ def test_the_positions_of_a_sequence_share_one_m_and_the_context():
 
 def test_a_convolutional_m_at_a_flat_boundary_is_refused_before_anything_starts(lab):
     with pytest.raises(ConfigError, match=r"^scheme.sg.kind: conv needs feature maps .* \(16,\)$"):
-        lab.plan(model=MLP, scheme={"name": "dni", "sg": {"kind": "conv"}},
-                 parallel={"stages": 2, "partition": [1, 3]})
+        lab.plan(model=MLP, scheme={"name": "dni", "sg": {"kind": "conv"}}, parallel={"stages": 2, "partition": [1, 3]})
 
 
 def test_a_cut_avoids_boundaries_at_which_m_does_not_fit(lab):
@@ -316,8 +346,11 @@ def test_a_cut_avoids_boundaries_at_which_m_does_not_fit(lab):
 def test_initial_weights_of_m_depend_on_its_boundary_and_not_on_the_other_cuts(lab):
     sgs = {}
     for sizes in ([2, 2], [1, 1, 2], [1, 3]):
-        group = lab.start(model=MLP, scheme={"name": "dni", "sg": {"hidden": [10]}},
-                          parallel={"stages": len(sizes), "partition": sizes})
+        group = lab.start(
+            model=MLP,
+            scheme={"name": "dni", "sg": {"hidden": [10]}},
+            parallel={"stages": len(sizes), "partition": sizes},
+        )
         sgs[len(sizes), sizes[0]] = [stage.learner.sg for stage in group.stages[:-1]]
     alone, among, first = sgs[2, 2][0], sgs[3, 1][1], sgs[2, 1][0]
     lab.assert_equal(alone.state_dict(), among.state_dict())
@@ -332,8 +365,9 @@ def test_a_module_without_weights_passes_its_synthetic_gradient_on(lab, monkeypa
     def bare(in_shape, n_outputs):
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh(), nn.Linear(12, n_outputs))
 
-    group = lab.start(model={"name": "bare"}, scheme={"name": "dni", "lag": 0},
-                      parallel={"stages": 4, "partition": [1, 1, 1, 1]})
+    group = lab.start(
+        model={"name": "bare"}, scheme={"name": "dni", "lag": 0}, parallel={"stages": 4, "partition": [1, 1, 1, 1]}
+    )
     before = lab.weights(group)
     assert len(lab.train(group, 0, 5)) == 5
     assert lab.differ(before, lab.weights(group)) == list(before)

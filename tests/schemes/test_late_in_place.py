@@ -73,11 +73,18 @@ def start(lab, monkeypatch):
     def make(middle, lag=2, scheme="dfa", granularity="block"):
         @register_model("own")
         def own(in_shape, n_outputs):
-            return [nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh()),
-                    nn.Sequential(nn.Linear(12, 12), middle(), nn.Linear(12, 12)), nn.Linear(12, n_outputs)]
+            return [
+                nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh()),
+                nn.Sequential(nn.Linear(12, 12), middle(), nn.Linear(12, 12)),
+                nn.Linear(12, n_outputs),
+            ]
 
-        return lab.start(model={"name": "own"}, optimizer=FLAT, parallel=CUT,
-                         scheme={"name": scheme, "lag": lag, "feedback": {"granularity": granularity}})
+        return lab.start(
+            model={"name": "own"},
+            optimizer=FLAT,
+            parallel=CUT,
+            scheme={"name": scheme, "lag": lag, "feedback": {"granularity": granularity}},
+        )
 
     return make
 
@@ -120,8 +127,9 @@ def test_an_input_that_begins_to_be_changed_in_place_ends_the_run_in_one_line(la
     def own(in_shape, n_outputs):
         return [nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh()), ChangesItsInput(), nn.Linear(12, n_outputs)]
 
-    group = lab.start(model={"name": "own"}, scheme={"name": scheme, "lag": 0},
-                      parallel={"stages": 2, "partition": [1, 2]})
+    group = lab.start(
+        model={"name": "own"}, scheme={"name": scheme, "lag": 0}, parallel={"stages": 2, "partition": [1, 2]}
+    )
     lab.train(group, 0, 3)
     group.stages[1].learner.chain[0].on = True
     with pytest.raises(RunFailed, match=r"^module 1 changed its input in place at minibatch 3; its first block"):

@@ -18,8 +18,14 @@ FLAT = {"name": "sgd", "lr": 1.0, "momentum": 0.0}  # weights move by exactly mi
 
 def start(lab, scheme, stages=3, **more):
     data = lab.stream()
-    return lab.start(data, model=MODEL, scheme={"name": scheme, "lag": 0}, parallel={"stages": stages},
-                     data={"batch_size": 3}, **{"optimizer": FLAT, **more}), data
+    return lab.start(
+        data,
+        model=MODEL,
+        scheme={"name": scheme, "lag": 0},
+        parallel={"stages": stages},
+        data={"batch_size": 3},
+        **{"optimizer": FLAT, **more},
+    ), data
 
 
 def loss_of(chain, x, y):
@@ -104,9 +110,13 @@ def test_positions_in_front_of_the_output_s_are_given_the_sum_of_the_errors():
 @pytest.mark.parametrize("scheme", ["cdni", "dfa"])
 def test_an_encoder_s_positions_are_no_target_s_even_where_they_are_as_many(lab, scheme):
     data = lab.pairs(source=4, target=4)
-    group = lab.start(data, model={"name": "seq2seq", "width": 6, "attention": "dot", "encoder": 2},
-                      scheme={"name": scheme, "lag": 0}, parallel={"stages": 3, "partition": [1, 1, 3]},
-                      data={"batch_size": 3})
+    group = lab.start(
+        data,
+        model={"name": "seq2seq", "width": 6, "attention": "dot", "encoder": 2},
+        scheme={"name": scheme, "lag": 0},
+        parallel={"stages": 3, "partition": [1, 1, 3]},
+        data={"batch_size": 3},
+    )
     encoders = [stage.learner for stage in group.stages[:2]]
     if scheme == "cdni":
         assert [learner.sg.beside for learner in encoders] == [0, 0]
@@ -140,7 +150,7 @@ def test_dni_with_oracle_gradients_equals_backprop_on_tokens(lab):
     cdni, _ = start(lab, "cdni")
     chains = [stage.learner.chain for stage in cdni.stages]
     for k, stage in enumerate(cdni.stages[:-1]):
-        stage.learner.sg = Oracle(chains[k + 1:])
+        stage.learner.sg = Oracle(chains[k + 1 :])
     for t in range(5):
         assert lab.train(cdni, t, t + 1) == pytest.approx(lab.train(backprop, t, t + 1), abs=1e-10)
     lab.assert_close(lab.weights(cdni), lab.weights(backprop), 1e-10)

@@ -9,8 +9,12 @@ from unlocked_models import Batch
 
 @pytest.mark.parametrize("scheme", ["backprop", "cdni", "dfa", "frozen"])
 def test_the_layers_of_every_module_compute_in_bfloat16_and_keep_weights_in_float32(lab, scheme):
-    group = lab.start(model={"name": "mlp", "hidden": [16, 14, 12]}, scheme={"name": scheme}, parallel={"stages": 2},
-                      train={"precision": "bf16"})
+    group = lab.start(
+        model={"name": "mlp", "hidden": [16, 14, 12]},
+        scheme={"name": scheme},
+        parallel={"stages": 2},
+        train={"precision": "bf16"},
+    )
     seen = []
     for stage in group.stages:
         for layer in stage.learner.chain.modules():

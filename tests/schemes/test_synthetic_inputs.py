@@ -14,9 +14,19 @@ MODEL = {"name": "mlp", "hidden": [16, 14, 12], "norm": "batch", "dropout": 0.2}
 
 
 def settings(scheme="cdni", lag=0, stages=2, **more):
-    return {"model": MODEL, "parallel": {"stages": stages}, "optimizer": {"name": "adam", "lr": 0.01, "momentum": None},
-            "scheme": {"name": scheme, "lag": lag, "sg": {"hidden": [10]}, "synthetic_inputs": True,
-                       "inputs": {"hidden": [9]}}, **more}
+    return {
+        "model": MODEL,
+        "parallel": {"stages": stages},
+        "optimizer": {"name": "adam", "lr": 0.01, "momentum": None},
+        "scheme": {
+            "name": scheme,
+            "lag": lag,
+            "sg": {"hidden": [10]},
+            "synthetic_inputs": True,
+            "inputs": {"hidden": [9]},
+        },
+        **more,
+    }
 
 
 def test_a_module_runs_on_the_guess_and_not_on_what_the_module_below_sends(lab):
@@ -57,6 +67,7 @@ def test_activations_are_learned_from_lag_minibatches_late(lab, lag):
     sent = {}
     batches = group.stages[0].batches
     for k, stage in enumerate(group.stages[1:], 1):
+
         def up(h, below=group.stages[k - 1], k=k, send=group.stages[k - 1].up):
             sent[k, below._t] = h.clone()
             send(h)
@@ -66,6 +77,7 @@ def test_activations_are_learned_from_lag_minibatches_late(lab, lag):
             assert torch.equal(x, batches.x(t).double())  # of minibatch t, not of the one that runs now
             assert torch.equal(h, sent[k, t])
             absorb(t, h, x)
+
         group.stages[k - 1].up, stage.learner.absorb_input = up, note
     lab.train(group, 0, 8)
     assert absorbed == {k: [(t, t - lag) for t in range(lag, 8)] for k in (1, 2)}
@@ -110,8 +122,10 @@ def test_a_dry_run_counts_what_every_module_really_trains(lab):
     rows = describe(group.stages[0].plan)
     for row, stage in zip(rows, group.stages, strict=True):
         learner = stage.learner
-        held = [sum(p.numel() for p in model.parameters()) if model is not None else 0
-                for model in (learner.chain, learner.sg, learner.inputs)]
+        held = [
+            sum(p.numel() for p in model.parameters()) if model is not None else 0
+            for model in (learner.chain, learner.sg, learner.inputs)
+        ]
         assert [row[key] for key in ("parameters", "sg_parameters", "input_parameters")] == held
         kept = 8 * learner.part.out_shape[0] * (stage.plan.lag + 1)
         assert row["memory_bytes"] == 8 * (4 * sum(held) + kept)  # float64; all by Adam: weight, gradient, two moments

@@ -15,8 +15,15 @@ TIME = {"synthetic": True}
 
 def start(lab, scheme="backprop", time=TIME, model=MODEL, stages=1, lag="auto", optimizer=FLAT, n=24, **more):
     data = lab.stream(n=n)
-    group = lab.start(data, model=model, scheme={"name": scheme, "lag": lag, "time": time},
-                      parallel={"stages": stages}, optimizer=optimizer, data={"batch_size": 3}, **more)
+    group = lab.start(
+        data,
+        model=model,
+        scheme={"name": scheme, "lag": lag, "time": time},
+        parallel={"stages": stages},
+        optimizer=optimizer,
+        data={"batch_size": 3},
+        **more,
+    )
     return group, data
 
 
@@ -151,9 +158,15 @@ def test_the_auxiliary_loss_teaches_the_network_to_foresee_its_synthetic_gradien
 @pytest.mark.parametrize(("scheme", "lag"), [("backprop", 0), ("dni", 2), ("cdni", 1), ("dfa", 0), ("dfa", 2)])
 def test_a_resumed_run_repeats_the_unbroken_one_in_the_middle_of_a_stream(lab, scheme, lag):
     model = {**MODEL, "hidden": [5, 4], "name": "lstm"}
-    options = {"scheme": scheme, "lag": lag, "stages": 2, "model": model, "n": 48,
-               "time": {"synthetic": True, "auxiliary": 0.1, "hidden": [6], "context": "start", "ramp": 15},
-               "optimizer": {"name": "adam", "lr": 0.01, "momentum": None}}
+    options = {
+        "scheme": scheme,
+        "lag": lag,
+        "stages": 2,
+        "model": model,
+        "n": 48,
+        "time": {"synthetic": True, "auxiliary": 0.1, "hidden": [6], "context": "start", "ramp": 15},
+        "optimizer": {"name": "adam", "lr": 0.01, "momentum": None},
+    }
     whole, _ = start(lab, **options)
     lab.train(whole, 0, 20)
     half, _ = start(lab, **options)
@@ -197,8 +210,17 @@ def test_without_a_carried_state_there_is_no_end_to_inject_at(lab):
 
 
 def test_examples_that_do_not_follow_each_other_cannot_be_carried():
-    config = load_config("quickstart", ["data.name=mnist1d", "model.name=gru", "parallel.stages=1",
-                                        "scheme.name=backprop", "tracking.uri=off", "tracking.figures=false"])
+    config = load_config(
+        "quickstart",
+        [
+            "data.name=mnist1d",
+            "model.name=gru",
+            "parallel.stages=1",
+            "scheme.name=backprop",
+            "tracking.uri=off",
+            "tracking.figures=false",
+        ],
+    )
     assert loop.make_plan(config, loop.load_data(config)).carries is False
 
 
@@ -216,9 +238,11 @@ def test_m_sees_its_states_normalised_over_the_minibatch(lab):
 
 def test_targets_are_no_longer_than_clip(lab):
     """Of each example on its own: a target below it is learned as it is."""
+
     def learned(clip):
-        group, _ = start(lab, optimizer={"name": "sgd", "lr": 1e-12, "momentum": 0.0},
-                         time={"synthetic": True, "clip": clip})
+        group, _ = start(
+            lab, optimizer={"name": "sgd", "lr": 1e-12, "momentum": 0.0}, time={"synthetic": True, "clip": clip}
+        )
         lab.train(group, 0, 1)
         stage = group.stages[0]
         layer, chain = stage.learner.chain[0], stage.learner.chain
@@ -242,8 +266,9 @@ def test_a_minibatch_of_one_cannot_be_normalised():
 
 
 def test_m_with_a_context_learns_from_both_ends_of_the_window_before(lab):
-    group, _ = start(lab, optimizer={"name": "sgd", "lr": 1e-12, "momentum": 0.0},
-                     time={"synthetic": True, "context": "start"})
+    group, _ = start(
+        lab, optimizer={"name": "sgd", "lr": 1e-12, "momentum": 0.0}, time={"synthetic": True, "context": "start"}
+    )
     stage = group.stages[0]
     chain, layer, batches, M = stage.learner.chain, stage.learner.chain[0], stage.batches, stage.learner.time.models[0]
     with torch.no_grad():

@@ -30,12 +30,14 @@ def test_feedback_arrives_behind_every_block(lab, norm, stages):
 @pytest.mark.parametrize("norm", ["pre", "post"])
 @pytest.mark.parametrize("stages", [1, 2, 4])
 def test_at_layer_granularity_also_behind_attention_and_the_inner_feed_forward_layer(lab, norm, stages):
-    group = lab.start(lab.stream(5), model={**GPT, "norm": norm}, scheme=scheme(granularity="layer"),
-                      parallel={"stages": stages})
+    group = lab.start(
+        lab.stream(5), model={**GPT, "norm": norm}, scheme=scheme(granularity="layer"), parallel={"stages": stages}
+    )
     each = [(0, (5, 8)), (1, (5, 32)), (2, (5, 8))]  # attention, inner layer, output
     assert shapes(group) == [(0, 0, (5, 8)), *((block, *point) for block in (1, 2) for point in each)]
     assert [B.shape for stage in group.stages for B in stage.learner.feedback] == [
-        (7, shape[1]) for _, _, shape in shapes(group)]  # one matrix for all positions: their errors are their own
+        (7, shape[1]) for _, _, shape in shapes(group)
+    ]  # one matrix for all positions: their errors are their own
 
 
 def test_at_layer_granularity_every_part_of_a_layer_learns_from_its_own_feedback(lab):
@@ -57,8 +59,11 @@ def test_at_layer_granularity_every_part_of_a_layer_learns_from_its_own_feedback
     z = gelu(layer.feedforward.f[0](layer.feedforward.norm(between)))
     end = between + layer.feedforward.f[2](z.detach())
     ((a * (e @ attention)).sum() + (z * (e @ inner)).sum() + (end * (e @ whole)).sum()).backward()
-    lab.assert_close({key: value for key, value in moved.items() if key.startswith("1.")},
-                     {f"1.{key}": p.grad for key, p in layer.named_parameters()}, 1e-13)
+    lab.assert_close(
+        {key: value for key, value in moved.items() if key.startswith("1.")},
+        {f"1.{key}": p.grad for key, p in layer.named_parameters()},
+        1e-13,
+    )
     assert min(p.grad.abs().max() for p in layer.feedforward.parameters()) > 1e-6
 
 
@@ -89,14 +94,18 @@ def test_one_feedback_for_all_positions_is_the_same_vector_at_each(lab):
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 @pytest.mark.parametrize("stages", [1, 3])
 def test_one_matrix_for_all_layers_is_cut_to_their_width(lab, distribution, stages):
-    group = lab.start(lab.stream(5), model=GPT, parallel={"stages": stages},
-                      scheme=scheme(shared_layers=True, granularity="layer", distribution=distribution))
+    group = lab.start(
+        lab.stream(5),
+        model=GPT,
+        parallel={"stages": stages},
+        scheme=scheme(shared_layers=True, granularity="layer", distribution=distribution),
+    )
     drawn = [B for stage in group.stages for B in stage.learner.feedback]
     widest = next(B for B in drawn if B.shape[1] == 32)
     for B in drawn:
-        torch.testing.assert_close(B * B.shape[1]**0.5, widest[:, :B.shape[1]] * 32**0.5, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(B * B.shape[1] ** 0.5, widest[:, : B.shape[1]] * 32**0.5, rtol=1e-12, atol=1e-12)
     # 224 draws in all: their deviation is within 20 % (four of its own deviations)
-    assert widest.std().item() == pytest.approx((1 / 3 / 32)**0.5, rel=0.2)
+    assert widest.std().item() == pytest.approx((1 / 3 / 32) ** 0.5, rel=0.2)
 
 
 def test_a_weight_that_is_tied_is_refused_across_a_cut_and_learns_within_one_module(lab):
@@ -125,7 +134,8 @@ def test_macro_and_micro_feedback_arrive_where_launay_and_others_have_it(lab, st
         group = lab.start(lab.stream(5), model=POST, parallel=cut, scheme=scheme(granularity=granularity))
         found[granularity] = shapes(group)
         assert [B.shape for stage in group.stages for B in stage.learner.feedback] == [
-            (8, shape[1]) for *_, shape in found[granularity]]  # of an error as wide as a hidden state
+            (8, shape[1]) for *_, shape in found[granularity]
+        ]  # of an error as wide as a hidden state
     assert found["macro"] == [(1, 0, (5, 8)), (2, 0, (5, 8))]  # none behind the embedding
     each = [(0, (5, 8)), (1, (5, 32)), (2, (5, 8))]  # norm 1, activation, norm 2
     assert found["micro"] == [(block, *point) for block in (1, 2) for point in each]
@@ -133,18 +143,29 @@ def test_macro_and_micro_feedback_arrive_where_launay_and_others_have_it(lab, st
 
 def test_the_link_of_the_error_is_as_wide_as_a_hidden_state(lab):
     cut = {"stages": 2, "partition": [2, 2]}
-    shapes = {granularity: [edge.shape for edge in edges(lab.plan(lab.stream(5), model=POST, parallel=cut,
-                                                                  scheme=scheme(granularity=granularity)))]
-              for granularity in ("block", "macro")}
+    shapes = {
+        granularity: [
+            edge.shape
+            for edge in edges(lab.plan(lab.stream(5), model=POST, parallel=cut, scheme=scheme(granularity=granularity)))
+        ]
+        for granularity in ("block", "macro")
+    }
     assert shapes == {"block": [(5, 8), (5, 7)], "macro": [(5, 8), (5, 8)]}
 
 
-@pytest.mark.parametrize(("granularity", "stages", "lag"), [
-    ("macro", 1, 0), ("macro", 2, 0), ("micro", 1, 0), ("micro", 2, 0), ("micro", 2, 2)])
+@pytest.mark.parametrize(
+    ("granularity", "stages", "lag"),
+    [("macro", 1, 0), ("macro", 2, 0), ("micro", 1, 0), ("micro", 2, 0), ("micro", 2, 2)],
+)
 def test_macro_and_micro_feedback_project_the_error_before_the_vocabulary(lab, granularity, stages, lag):
     data = lab.stream(5)
-    group = lab.start(data, model=POST, optimizer=FLAT, scheme={**scheme(granularity=granularity), "lag": lag},
-                      parallel={"stages": stages, "partition": [4] if stages == 1 else [2, 2]})
+    group = lab.start(
+        data,
+        model=POST,
+        optimizer=FLAT,
+        scheme={**scheme(granularity=granularity), "lag": lag},
+        parallel={"stages": stages, "partition": [4] if stages == 1 else [2, 2]},
+    )
     plan = group.stages[0].plan
     network, batches = lab.network(plan), lab.batches(plan, data)
     x, y = batches.x(0), batches.y(0)
@@ -157,7 +178,7 @@ def test_macro_and_micro_feedback_project_the_error_before_the_vocabulary(lab, g
     injected = []
     for k, layer in enumerate(network[1:3]):
         if granularity == "micro":
-            B1, B2, B3 = feedback[3 * k:3 * k + 3]
+            B1, B2, B3 = feedback[3 * k : 3 * k + 3]
             a = layer.attention.norm(h + layer.attention.f(h))
             z = gelu(layer.feedforward.f[0](a.detach()))
             h = layer.feedforward.norm(a.detach() + layer.feedforward.f[2](z.detach()))
@@ -189,11 +210,23 @@ def test_the_probe_of_macro_feedback_compares_what_is_injected_with_the_true_gra
     assert {k: found.cosine for k, found in group.probe().items()} == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(("model", "cut", "why"), [
-    ({"name": "gpt", "norm": "pre"}, [4], r"granularity: micro needs norms that end the sublayers: model\.norm=post"),
-    (POST, [1, 3], r"granularity: micro has no feedback behind block 0 \(Sequential\).* set parallel\.partition"),
-    ({"name": "lstm", "hidden": [8]}, [2], "granularity: micro needs the layers of a Transformer and a projection")])
+@pytest.mark.parametrize(
+    ("model", "cut", "why"),
+    [
+        (
+            {"name": "gpt", "norm": "pre"},
+            [4],
+            r"granularity: micro needs norms that end the sublayers: model\.norm=post",
+        ),
+        (POST, [1, 3], r"granularity: micro has no feedback behind block 0 \(Sequential\).* set parallel\.partition"),
+        ({"name": "lstm", "hidden": [8]}, [2], "granularity: micro needs the layers of a Transformer and a projection"),
+    ],
+)
 def test_micro_feedback_is_refused_where_it_has_no_place(lab, model, cut, why):
     with pytest.raises(ConfigError, match=r"^scheme\.feedback\." + why):
-        lab.start(lab.stream(5), model=model, scheme=scheme(granularity="micro"),
-                  parallel={"stages": len(cut), "partition": cut})
+        lab.start(
+            lab.stream(5),
+            model=model,
+            scheme=scheme(granularity="micro"),
+            parallel={"stages": len(cut), "partition": cut},
+        )

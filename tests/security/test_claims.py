@@ -14,8 +14,10 @@ from unlocked.errors import ConfigError
 from unlocked.security import is_loopback, refuse_name
 
 
-@pytest.mark.parametrize("value", ["${oc.env:SECRET}", "${oc.env:SECRET,x}", "${oc.decode:${oc.env:SECRET}}",
-                                   "a-${oc.env:SECRET}", "${now:%Y}"])
+@pytest.mark.parametrize(
+    "value",
+    ["${oc.env:SECRET}", "${oc.env:SECRET,x}", "${oc.decode:${oc.env:SECRET}}", "a-${oc.env:SECRET}", "${now:%Y}"],
+)
 def test_a_configuration_cannot_read_the_environment(tmp_path, monkeypatch, value):
     monkeypatch.setenv("SECRET", "hunter22")
     (tmp_path / "theirs.yaml").write_text(f"extends: quickstart\nname: '{value}'\n")
@@ -48,8 +50,20 @@ def test_yaml_tags_build_no_objects(tmp_path, monkeypatch, tag):
     assert not Path("it_ran").exists()
 
 
-@pytest.mark.parametrize(("host", "own"), [("127.0.0.1", True), ("127.8.8.8", True), ("localhost", True), ("::1", True),
-                                           ("[::1]", True), ("0.0.0.0", False), ("::", False), ("10.0.0.1", False),
-                                           ("localhost.evil.example", False), ("", False)])
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("localhost", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("localhost.evil.example", False),
+        ("", False),
+    ],
+)
 def test_loopback_is_known_from_everything_else(host, own):
     assert is_loopback(host) is own

@@ -21,8 +21,9 @@ def test_a_signed_value_is_recognised_after_a_round_trip_in_any_order_of_keys():
     assert sign(signed) == signed
 
 
-@pytest.mark.parametrize("change", [{"uri": "http://attacker"}, {"extra": 1}, {"signature": "0" * 64},
-                                    {"signature": 5}, {"signature": "ä"}])
+@pytest.mark.parametrize(
+    "change", [{"uri": "http://attacker"}, {"extra": 1}, {"signature": "0" * 64}, {"signature": 5}, {"signature": "ä"}]
+)
 def test_a_changed_value_is_not(change: dict):
     assert not is_signed({**sign({"uri": "http://127.0.0.1:5000"}), **change})
 

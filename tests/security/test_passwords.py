@@ -20,8 +20,13 @@ SHOWN = "http://***@mlflow.example:5000"
 
 @pytest.fixture(autouse=True)
 def no_login(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("UNLOCKED_TRACKING_URI", "UNLOCKED_TRACKING_MIRROR", "MLFLOW_TRACKING_USERNAME",
-                 "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+    for name in (
+        "UNLOCKED_TRACKING_URI",
+        "UNLOCKED_TRACKING_MIRROR",
+        "MLFLOW_TRACKING_USERNAME",
+        "MLFLOW_TRACKING_PASSWORD",
+        "MLFLOW_TRACKING_TOKEN",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -31,10 +36,15 @@ def run_of(tmp_path: Path, *overrides: str) -> Path:
     return folder.path
 
 
-@pytest.mark.parametrize(("key", "address"), [
-    ("tracking.uri", WHOLE), ("tracking.uri", "postgresql://ann:hunter/2222@db.example/runs"),
-    ("tracking.mirror", "s3://ann:hunter2222@bucket/runs"),
-    ("sweep.storage", "mysql+pymysql://ann:hunter2222@db.example/studies")])
+@pytest.mark.parametrize(
+    ("key", "address"),
+    [
+        ("tracking.uri", WHOLE),
+        ("tracking.uri", "postgresql://ann:hunter/2222@db.example/runs"),
+        ("tracking.mirror", "s3://ann:hunter2222@bucket/runs"),
+        ("sweep.storage", "mysql+pymysql://ann:hunter2222@db.example/studies"),
+    ],
+)
 def test_the_password_of_an_address_is_on_no_disk(tmp_path: Path, key: str, address: str):
     config = load_config("quickstart", [f"{key}={address}", f"tracking.runs={tmp_path}"])
     text = write_config(config, tmp_path / "config.yaml").read_text()
@@ -62,11 +72,17 @@ def test_a_run_that_goes_on_takes_its_password_from_the_environment(tmp_path: Pa
     assert config.tracking.uri == WHOLE
 
 
-@pytest.mark.parametrize(("key", "address"), [("tracking.uri", "http://attacker.example:5000"),
-                                              ("tracking.uri", "sqlite:////home/ann/mine.db"),
-                                              ("tracking.mirror", "s3://attacker/loot")])
+@pytest.mark.parametrize(
+    ("key", "address"),
+    [
+        ("tracking.uri", "http://attacker.example:5000"),
+        ("tracking.uri", "sqlite:////home/ann/mine.db"),
+        ("tracking.mirror", "s3://attacker/loot"),
+    ],
+)
 def test_an_address_in_a_run_folder_from_elsewhere_is_followed_only_if_the_user_names_it(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, address: str):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, address: str
+):
     monkeypatch.setenv("HOME", str(tmp_path / "theirs"))
     path = run_of(tmp_path, f"{key}={address}")
     monkeypatch.setenv("HOME", str(tmp_path / "mine"))

@@ -10,12 +10,23 @@ from unlocked.security import RedactingStream, is_secret, redact
 from unlocked.tracking import Recorder, flatten
 
 
-@pytest.mark.parametrize(("name", "secret"), [
-    ("MLFLOW_TRACKING_PASSWORD", True), ("AWS_SECRET_ACCESS_KEY", True), ("RAY_AUTH_TOKEN", True),
-    ("data.options.api_key", True), ("data.options.token", True), ("HF_TOKEN", True),
-    ("data.options.tokens", False), ("max_tokens", False), ("model.hidden", False), ("tracking.uri", False),
-    ("RAY_AUTH_TOKEN_PATH", False), ("tokenizer", False),
-])
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("MLFLOW_TRACKING_PASSWORD", True),
+        ("AWS_SECRET_ACCESS_KEY", True),
+        ("RAY_AUTH_TOKEN", True),
+        ("data.options.api_key", True),
+        ("data.options.token", True),
+        ("HF_TOKEN", True),
+        ("data.options.tokens", False),
+        ("max_tokens", False),
+        ("model.hidden", False),
+        ("tracking.uri", False),
+        ("RAY_AUTH_TOKEN_PATH", False),
+        ("tokenizer", False),
+    ],
+)
 def test_names_of_secrets_are_known_from_those_of_tokens(name, secret):
     assert is_secret(name) is secret
 
@@ -34,8 +45,10 @@ def test_an_authorization_header_is_masked():
 
 def test_a_runs_params_and_its_spool_hold_no_secret(tmp_path, monkeypatch):
     monkeypatch.setenv("STORE_SECRET", "s3cr3t-value")
-    tree = {"data": {"options": {"password": "pw-1", "api_key": None, "tokens": "bpe", "note": "is s3cr3t-value"}},
-            "tracking": {"uri": "https://ann:pw-2@host"}}
+    tree = {
+        "data": {"options": {"password": "pw-1", "api_key": None, "tokens": "bpe", "note": "is s3cr3t-value"}},
+        "tracking": {"uri": "https://ann:pw-2@host"},
+    }
     params = flatten(tree)
     assert params["data.options.password"] == "***"
     assert params["data.options.api_key"] == "null"

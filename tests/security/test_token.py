@@ -59,10 +59,16 @@ def test_who_switched_authentication_off_is_left_alone(home: Path, monkeypatch: 
 def test_many_processes_at_once_agree_on_one_secret(tmp_path: Path):
     found: list[str] = []
     threads = [threading.Thread(target=lambda: found.append(ensure_secret(tmp_path / "s" / "secret")))]
-    code = ("import sys; from pathlib import Path; from unlocked.security import ensure_secret; "
-            "print(ensure_secret(Path(sys.argv[1])))")
-    others = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "s" / "secret")], text=True,
-                               stdout=subprocess.PIPE) for _ in range(3)]
+    code = (
+        "import sys; from pathlib import Path; from unlocked.security import ensure_secret; "
+        "print(ensure_secret(Path(sys.argv[1])))"
+    )
+    others = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "s" / "secret")], text=True, stdout=subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
     for thread in threads:
         thread.start()
     said = {other.communicate(timeout=60)[0].strip() for other in others}

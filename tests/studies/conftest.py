@@ -19,8 +19,16 @@ from unlocked.studies import report, trial
 from unlocked.studies.driver import Unwatched
 from unlocked.studies.plots import draw_search
 
-SMALL = ["name=small", "tracking.uri=off", "tracking.figures=false", "train.epochs=2", "train.probe_every=0",
-         "parallel.launcher=inprocess", "parallel.threads=1", "sweep.metric=test/accuracy"]
+SMALL = [
+    "name=small",
+    "tracking.uri=off",
+    "tracking.figures=false",
+    "train.epochs=2",
+    "train.probe_every=0",
+    "parallel.launcher=inprocess",
+    "parallel.threads=1",
+    "sweep.metric=test/accuracy",
+]
 
 
 @pytest.fixture
@@ -40,8 +48,16 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Conf
 def prepared() -> BaseContext:
     """Processes that begin with everything imported, which takes seconds otherwise; made to be killed."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["unlocked.cli.main", "unlocked.engine.loop", "unlocked.studies.driver",
-                                    "unlocked.studies.plots", "unlocked_models", "sklearn.datasets"])
+    context.set_forkserver_preload(
+        [
+            "unlocked.cli.main",
+            "unlocked.engine.loop",
+            "unlocked.studies.driver",
+            "unlocked.studies.plots",
+            "unlocked_models",
+            "sklearn.datasets",
+        ]
+    )
     return context
 
 
@@ -53,8 +69,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     def pretend(config: Config, **_: Any) -> dict[str, Any]:
         seen.append(config)
         accuracy = {"cdni": 0.9, "dfa": 0.8, "frozen": 0.95}.get(config.scheme.name, 0.5) + config.seed / 100
-        return {"scheme": config.scheme.name, "seed": config.seed, "metrics": {"test/accuracy": accuracy},
-                "parameters": 1234, "steps_per_second": 50.0}
+        return {
+            "scheme": config.scheme.name,
+            "seed": config.seed,
+            "metrics": {"test/accuracy": accuracy},
+            "parameters": 1234,
+            "steps_per_second": 50.0,
+        }
 
     monkeypatch.setattr(trial, "train", pretend)
     return seen
@@ -64,15 +85,17 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
 def search(study: Callable[..., Config]) -> Callable[..., Config]:
     """As `study`, of a search for the best rate on the validation split."""
     rates = "sweep.space.optimizer.lr={low: 1e-4, high: 1.0, log: true}"
-    return lambda *overrides: study("data.validation=0.2", "sweep.metric=val/accuracy", "sweep.sampler=random", rates,
-                                    *overrides)
+    return lambda *overrides: study(
+        "data.validation=0.2", "sweep.metric=val/accuracy", "sweep.sampler=random", rates, *overrides
+    )
 
 
 @pytest.fixture
 def width() -> str:
     """A dimension more, of named choices."""
-    return ("sweep.space.width={choice: {narrow: {model.hidden: [16, 16, 16, 16]}, wide: {model.hidden: [32, 32, 32, "
-            "32]}}}")
+    return (
+        "sweep.space.width={choice: {narrow: {model.hidden: [16, 16, 16, 16]}, wide: {model.hidden: [32, 32, 32, 32]}}}"
+    )
 
 
 @pytest.fixture

@@ -13,32 +13,48 @@ from unlocked.studies.check import check_study
 from unlocked.studies.dimensions import Range
 
 
-@pytest.mark.parametrize(("overrides", "words"), [
-    (["sweep.sampler=tep", "sweep.trials=1"], "sweep.sampler: unknown sampler 'tep'; did you mean 'tpe'?"),
-    (["sweep.sampler=GridSampler", "sweep.trials=1"], "sweep.sampler: GridSampler takes every point of the space"),
-    (["sweep.sampler=BruteForceSampler", "sweep.trials=1"], "sweep.sampler: BruteForceSampler takes every point"),
-    (["sweep.sampler={name: tpe, n_startup: 3}", "sweep.trials=1"], "sweep.sampler.n_startup: unknown option"),
-    (["sweep.sampler={name: qmc, qmc_type: sobolt}", "sweep.trials=1"], "sweep.sampler: QMCSampler: The `qmc_type"),
-    (["sweep.sampler=3", "sweep.trials=1"], "sweep.sampler: 3 is no name"),
-    ([], "sweep.trials: a search has no end of its own"),
-    (["sweep.trials=0"], "sweep.trials: 0 is out of range"),
-    (["sweep.trials=1", "sweep.pruner=ashha"], "sweep.pruner: unknown pruner 'ashha'; did you mean 'asha'?"),
-    (["sweep.trials=1", "sweep.pruner=asha", "sweep.metric=test/accuracy"], "pruning needs a val/ metric"),
-    (["sweep.trials=1", "sweep.pruner=asha", "sweep.metric=[val/accuracy, val/loss]"], "Optuna prunes by one metric"),
-    (["sweep.trials=1", "sweep.metric=[]"], "sweep.metric: [] is no name"),
-    (["sweep.trials=1", "sweep.metric=[val/loss, val/loss]"], "no list of different ones"),
-    (["sweep.trials=1", "sweep.direction=[minimize, maximize]"], "sweep.direction: ['minimize', 'maximize'] for 1"),
-    (["sweep.trials=1", "sweep.constraints={val/loss: {least: 3}}"], "sweep.constraints.val/loss: {'least': 3} is no"),
-    (["sweep.trials=1", "sweep.repeats=2", "sweep.space.seed=[1]"], "sweep.repeats: the seed is in the space"),
-    (["sweep.trials=1", "sweep.enqueue=[{optimizer.lrr: 1}]"], "sweep.enqueue[0]: unknown dimension 'optimizer.lrr'"),
-    (["sweep.trials=1", "sweep.enqueue=[{optimizer.lr: 3.0}]"], "sweep.enqueue[0].optimizer.lr: 3.0 is not in the"),
-    (["sweep.trials=1", "sweep.space.scheme.name=[cdni, dfa]", "sweep.enqueue=[{optimizer.lrr: 1}]"],
-     "sweep.enqueue[0]: unknown dimension"),
-    (["sweep.trials=1", "sweep.enqueue=[3]"], "sweep.enqueue[0]: 3 is no point; expected dimensions"),
-    (["sweep.trials=1", "sweep.enqueue=[{optimizer.lr: 0.1}, {optimizer.lr: 0.2}]"],
-     "sweep.enqueue: 2 points are more than sweep.trials, 1"),
-    (["sweep.trials=1", "sweep.plot.x=optimizer.lr"], "sweep.plot: a search has the plots of its study"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["sweep.sampler=tep", "sweep.trials=1"], "sweep.sampler: unknown sampler 'tep'; did you mean 'tpe'?"),
+        (["sweep.sampler=GridSampler", "sweep.trials=1"], "sweep.sampler: GridSampler takes every point of the space"),
+        (["sweep.sampler=BruteForceSampler", "sweep.trials=1"], "sweep.sampler: BruteForceSampler takes every point"),
+        (["sweep.sampler={name: tpe, n_startup: 3}", "sweep.trials=1"], "sweep.sampler.n_startup: unknown option"),
+        (["sweep.sampler={name: qmc, qmc_type: sobolt}", "sweep.trials=1"], "sweep.sampler: QMCSampler: The `qmc_type"),
+        (["sweep.sampler=3", "sweep.trials=1"], "sweep.sampler: 3 is no name"),
+        ([], "sweep.trials: a search has no end of its own"),
+        (["sweep.trials=0"], "sweep.trials: 0 is out of range"),
+        (["sweep.trials=1", "sweep.pruner=ashha"], "sweep.pruner: unknown pruner 'ashha'; did you mean 'asha'?"),
+        (["sweep.trials=1", "sweep.pruner=asha", "sweep.metric=test/accuracy"], "pruning needs a val/ metric"),
+        (
+            ["sweep.trials=1", "sweep.pruner=asha", "sweep.metric=[val/accuracy, val/loss]"],
+            "Optuna prunes by one metric",
+        ),
+        (["sweep.trials=1", "sweep.metric=[]"], "sweep.metric: [] is no name"),
+        (["sweep.trials=1", "sweep.metric=[val/loss, val/loss]"], "no list of different ones"),
+        (["sweep.trials=1", "sweep.direction=[minimize, maximize]"], "sweep.direction: ['minimize', 'maximize'] for 1"),
+        (
+            ["sweep.trials=1", "sweep.constraints={val/loss: {least: 3}}"],
+            "sweep.constraints.val/loss: {'least': 3} is no",
+        ),
+        (["sweep.trials=1", "sweep.repeats=2", "sweep.space.seed=[1]"], "sweep.repeats: the seed is in the space"),
+        (
+            ["sweep.trials=1", "sweep.enqueue=[{optimizer.lrr: 1}]"],
+            "sweep.enqueue[0]: unknown dimension 'optimizer.lrr'",
+        ),
+        (["sweep.trials=1", "sweep.enqueue=[{optimizer.lr: 3.0}]"], "sweep.enqueue[0].optimizer.lr: 3.0 is not in the"),
+        (
+            ["sweep.trials=1", "sweep.space.scheme.name=[cdni, dfa]", "sweep.enqueue=[{optimizer.lrr: 1}]"],
+            "sweep.enqueue[0]: unknown dimension",
+        ),
+        (["sweep.trials=1", "sweep.enqueue=[3]"], "sweep.enqueue[0]: 3 is no point; expected dimensions"),
+        (
+            ["sweep.trials=1", "sweep.enqueue=[{optimizer.lr: 0.1}, {optimizer.lr: 0.2}]"],
+            "sweep.enqueue: 2 points are more than sweep.trials, 1",
+        ),
+        (["sweep.trials=1", "sweep.plot.x=optimizer.lr"], "sweep.plot: a search has the plots of its study"),
+    ],
+)
 def test_a_wrong_search_is_one_line(search, hill, overrides, words):
     with pytest.raises(ConfigError) as caught:
         sweep(search(*overrides))

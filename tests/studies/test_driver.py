@@ -54,32 +54,54 @@ def test_the_best_is_the_mean_over_seeds_and_not_the_control(study, trained):
 
 
 def test_a_group_beyond_the_constraints_is_not_the_best(study, trained):
-    summary = sweep(study("sweep.space.scheme.name=[cdni,dfa]", "sweep.space.seed=[0,1]",
-                          "sweep.constraints={test/accuracy: {max: 0.85}}"))
+    summary = sweep(
+        study(
+            "sweep.space.scheme.name=[cdni,dfa]",
+            "sweep.space.seed=[0,1]",
+            "sweep.constraints={test/accuracy: {max: 0.85}}",
+        )
+    )
     assert summary["best"]["group"] == {"scheme": "dfa"}
     assert [(row.group["scheme"], row.feasible) for row in summary["rows"]] == [("dfa", True), ("cdni", False)]
 
 
 def test_the_control_is_known_by_its_scheme_whatever_its_choice_is_called(study, trained):
     summary = sweep(study("sweep.space.how={choice: {learns: {scheme.name: dfa}, rests: {scheme.name: frozen}}}"))
-    assert [(row.group, row.is_control) for row in summary["rows"]] == [({"how": "learns"}, False),
-                                                                       ({"how": "rests"}, True)]
+    assert [(row.group, row.is_control) for row in summary["rows"]] == [
+        ({"how": "learns"}, False),
+        ({"how": "rests"}, True),
+    ]
 
 
 def test_a_trial_is_given_no_value_of_a_dimension_whose_condition_does_not_hold(study, trained):
-    summary = sweep(study("sweep.space.scheme.name=[frozen,dfa]", "sweep.plot.x=scheme.lag",
-                          "sweep.space.scheme.lag={choice: [1, 4], when: {scheme.name: dfa}}"))
+    summary = sweep(
+        study(
+            "sweep.space.scheme.name=[frozen,dfa]",
+            "sweep.plot.x=scheme.lag",
+            "sweep.space.scheme.lag={choice: [1, 4], when: {scheme.name: dfa}}",
+        )
+    )
     assert [(config.scheme.name, config.scheme.lag) for config in trained] == [
-        ("frozen", "auto"), ("dfa", 1), ("dfa", 4)]
+        ("frozen", "auto"),
+        ("dfa", 1),
+        ("dfa", 4),
+    ]
     assert [trial.params for trial in journal(Path(summary["study_dir"])).trials] == [
-        {"scheme.name": "frozen"}, {"scheme.name": "dfa", "scheme.lag": 1}, {"scheme.name": "dfa", "scheme.lag": 4}]
+        {"scheme.name": "frozen"},
+        {"scheme.name": "dfa", "scheme.lag": 1},
+        {"scheme.name": "dfa", "scheme.lag": 4},
+    ]
     assert [row.label for row in summary["rows"]] == ["dfa lag 1", "dfa lag 4", "frozen"]
 
 
 def test_a_finished_study_repeats_nothing(study, trained):
     first = sweep(study(*SPACE))
     assert [(config.scheme.name, config.seed) for config in trained] == [
-        ("cdni", 0), ("cdni", 1), ("dfa", 0), ("dfa", 1)]
+        ("cdni", 0),
+        ("cdni", 1),
+        ("dfa", 0),
+        ("dfa", 1),
+    ]
     again = sweep(study(*SPACE))
     assert len(trained) == 4
     assert again["rows"] == first["rows"]
@@ -174,18 +196,22 @@ def test_a_torn_line_and_a_stale_lock_in_the_journal_do_no_harm(study, trained):
     assert time.monotonic() - began < 20  # Optuna waits 30 s for a lock that nobody releases
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ("sweep.space.seed=[0,1,2]", "sweep.space.seed=[0, 1], not [0, 1, 2]"),
-    ("train.epochs=3", "train.epochs=2, not 3"),
-    ("sweep.space.optimizer.lr=[1e-3]", "sweep.space.optimizer.lr=unset, not [0.001]"),
-    ("sweep.metric=test/loss", "sweep.metric=test/accuracy, not test/loss"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("sweep.space.seed=[0,1,2]", "sweep.space.seed=[0, 1], not [0, 1, 2]"),
+        ("train.epochs=3", "train.epochs=2, not 3"),
+        ("sweep.space.optimizer.lr=[1e-3]", "sweep.space.optimizer.lr=unset, not [0.001]"),
+        ("sweep.metric=test/loss", "sweep.metric=test/accuracy, not test/loss"),
+    ],
+)
 def test_a_name_that_another_study_has_is_refused(study, trained, change, words):
     sweep(study(*SPACE))
     with pytest.raises(ConfigError) as caught:
         sweep(study(*SPACE, change))
-    assert str(caught.value) == (f"name: the study runs/small was started with {words}; give this one another name "
-                                 "(name=...)")
+    assert str(caught.value) == (
+        f"name: the study runs/small was started with {words}; give this one another name (name=...)"
+    )
     assert len(trained) == 4
 
 
@@ -211,8 +237,13 @@ def test_a_study_that_is_being_run_is_refused(study, trained):
 
 @pytest.mark.timeout(180)
 def test_trials_are_nested_under_their_study_in_mlflow_and_compared_on_demand(study):
-    config = study("tracking.uri=null", "tracking.experiment=nest", "name=nested", "sweep.space.scheme.name=[dfa]",
-                   "sweep.space.seed=[0,1]")
+    config = study(
+        "tracking.uri=null",
+        "tracking.experiment=nest",
+        "name=nested",
+        "sweep.space.scheme.name=[dfa]",
+        "sweep.space.seed=[0,1]",
+    )
     summary = sweep(config)
     rows = compare("runs", "nest", trials=True)
     assert [(row.group["scheme"], sorted(row.seeds)) for row in rows] == [("dfa", ["0", "1"])]
@@ -228,20 +259,36 @@ def test_trials_are_nested_under_their_study_in_mlflow_and_compared_on_demand(st
     assert [run.info.status for run in runs] == ["FINISHED"] * 3
     assert [run.data.tags["mlflow.parentRunId"] for run in trials] == [parent.info.run_id] * 2
     assert {artifact.path for artifact in client.list_artifacts(parent.info.run_id)} == {
-        "results.csv", "results.png", "study.yaml", "trials.csv", "best.yaml"}
+        "results.csv",
+        "results.png",
+        "study.yaml",
+        "trials.csv",
+        "best.yaml",
+    }
 
 
-@pytest.mark.parametrize(("metric", "curriculum", "reason"), [
-    ("curriculum/level", "0.15", None),
-    ("curriculum/level", "null", "unknown metric 'curriculum/level'"),
-    ("test/bits", "null", None),
-    ("test/bit", "null", "unknown metric 'test/bit'; did you mean 'test/bits'?"),
-])
+@pytest.mark.parametrize(
+    ("metric", "curriculum", "reason"),
+    [
+        ("curriculum/level", "0.15", None),
+        ("curriculum/level", "null", "unknown metric 'curriculum/level'"),
+        ("test/bits", "null", None),
+        ("test/bit", "null", "unknown metric 'test/bit'; did you mean 'test/bits'?"),
+    ],
+)
 def test_what_is_known_before_the_first_trial(tmp_path, monkeypatch, metric, curriculum, reason):
     """The level of a curriculum where there is one; further metrics of the task."""
     monkeypatch.chdir(tmp_path)
-    config = load_config("recurrent/copy", ["tracking.uri=off", "sweep.space.seed=[0]", f"sweep.metric={metric}",
-                                            f"train.curriculum={curriculum}", "sweep.direction=minimize"])
+    config = load_config(
+        "recurrent/copy",
+        [
+            "tracking.uri=off",
+            "sweep.space.seed=[0]",
+            f"sweep.metric={metric}",
+            f"train.curriculum={curriculum}",
+            "sweep.direction=minimize",
+        ],
+    )
     space = Space(config)
     if reason is None:
         check_study(config, space)

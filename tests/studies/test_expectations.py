@@ -24,8 +24,9 @@ def presets(study, tmp_path: Path):
     (tmp_path / "experiments").mkdir()
     for name, text in (("one", ONE), ("two", TWO)):
         (tmp_path / "experiments" / f"{name}.yaml").write_text(text)
-    return lambda *more: study("sweep.space.preset=[one,two]", "sweep.space.scheme.name=[cdni,dfa]",
-                               "sweep.space.seed=[0,1]", *more)
+    return lambda *more: study(
+        "sweep.space.preset=[one,two]", "sweep.space.scheme.name=[cdni,dfa]", "sweep.space.seed=[0,1]", *more
+    )
 
 
 def test_a_trial_is_its_preset_with_the_study_s_tracking(presets):
@@ -59,10 +60,13 @@ def test_promises_are_held_against_means(presets, trained, tmp_path):
     assert len(lines) == 3  # the other preset promises nothing
 
 
-@pytest.mark.parametrize(("override", "said"), [
-    ("sweep.space.preset=[one,tow]", "config: no preset 'tow'; did you mean 'two'?"),
-    ("sweep.space.preset=[{optimizer.lr: 1}]", "is no name of a preset"),
-])
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("sweep.space.preset=[one,tow]", "config: no preset 'tow'; did you mean 'two'?"),
+        ("sweep.space.preset=[{optimizer.lr: 1}]", "is no name of a preset"),
+    ],
+)
 def test_wrong_presets_are_one_line(presets, override, said):
     with pytest.raises(ConfigError) as error:
         Space(presets(override))

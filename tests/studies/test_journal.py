@@ -32,9 +32,16 @@ def test_what_was_written_is_read(path: Path):
 
 
 @pytest.mark.parametrize("line", [0, 2, 3])
-@pytest.mark.parametrize("damage", [lambda text: text.replace(b'"op_code":', b'"op_code":1'),
-                                    lambda text: text.replace(b"{", b"[", 1), lambda text: b"\377" + text[1:],
-                                    lambda _: b"[" * 100_000, lambda _: b"[1]"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace(b'"op_code":', b'"op_code":1'),
+        lambda text: text.replace(b"{", b"[", 1),
+        lambda text: b"\377" + text[1:],
+        lambda _: b"[" * 100_000,
+        lambda _: b"[1]",
+    ],
+)
 def test_damage_is_one_line_with_the_way_out(path: Path, line: int, damage):
     lines = path.read_bytes().split(b"\n")
     lines[line] = damage(lines[line])

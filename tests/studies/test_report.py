@@ -21,9 +21,12 @@ def test_several_metrics_have_a_front(search, hill, drawn):
     for number, values in front.items():
         assert not any(a > values[0] and b > values[1] for a, b in others), number
     assert {path.name for path in (Path(summary["study_dir"]) / "pareto").iterdir()} == {
-        f"trial-{number:04d}.yaml" for number in front}
-    assert {path.name for path in (Path(summary["study_dir"]) / "plots").glob("pareto.*")} == {"pareto.png",
-                                                                                             "pareto.html"}
+        f"trial-{number:04d}.yaml" for number in front
+    }
+    assert {path.name for path in (Path(summary["study_dir"]) / "plots").glob("pareto.*")} == {
+        "pareto.png",
+        "pareto.html",
+    }
 
 
 def test_a_trial_beyond_its_constraints_is_never_the_best(search, hill, trials_of):
@@ -51,8 +54,7 @@ def test_where_nothing_is_within_the_constraints_nothing_is_the_best(search, hil
 
 def test_the_best_of_a_search_may_be_a_frozen_one(search, hill, heard):
     points = "sweep.enqueue=[{optimizer.lr: 0.01, scheme.name: frozen}, {optimizer.lr: 0.5, scheme.name: cdni}]"
-    summary = sweep(search("sweep.trials=2", "sweep.space.scheme.name=[frozen, cdni]", points),
-                    watcher=heard)
+    summary = sweep(search("sweep.trials=2", "sweep.space.scheme.name=[frozen, cdni]", points), watcher=heard)
     assert heard.best == ["1.0000 trial 0"] * 2
     assert [row.group["trial"] for row in summary["rows"]] == ["0", "1"]
 

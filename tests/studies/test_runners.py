@@ -27,8 +27,13 @@ from unlocked.studies import runners
 from unlocked.studies.driver import Unwatched
 from unlocked.studies.trial import Job
 
-SEARCH = ["data.validation=0.2", "sweep.metric=val/accuracy", "sweep.sampler=random", "sweep.concurrent=2",
-          "sweep.space.optimizer.lr={low: 1e-4, high: 0.1, log: true}"]
+SEARCH = [
+    "data.validation=0.2",
+    "sweep.metric=val/accuracy",
+    "sweep.sampler=random",
+    "sweep.concurrent=2",
+    "sweep.space.optimizer.lr={low: 1e-4, high: 0.1, log: true}",
+]
 
 
 def trials() -> list:
@@ -41,8 +46,10 @@ def test_resources_that_no_node_has_are_refused(study, small, capsys):
     ray.shutdown()  # of tests before: this is about a Ray made for this very study
     words = [*small, *SEARCH, "sweep.trials=2", "sweep.resources.cpu=512"]
     assert main(["sweep", "quickstart", *words]) == 2
-    assert "unlocked: sweep.resources: no node has 512 CPU and 0 GPU for a trial (the cluster has" in \
-        capsys.readouterr().err
+    assert (
+        "unlocked: sweep.resources: no node has 512 CPU and 0 GPU for a trial (the cluster has"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.timeout(180)
@@ -59,8 +66,17 @@ def test_trials_side_by_side_give_what_each_gives_alone(study):
 @pytest.mark.timeout(180)
 def test_a_trial_elsewhere_is_pruned_within_one_evaluation(study):
     pruner = "sweep.pruner={name: ThresholdPruner, lower: 0.5, n_warmup_steps: 1}"
-    summary = sweep(study(*SEARCH, "sweep.trials=4", "train.epochs=4", "optimizer.name=sgd", pruner,
-                          "sweep.space.optimizer.lr=[1e-9, 0.1]", "sweep.enqueue=[{optimizer.lr: 1e-9}]"))
+    summary = sweep(
+        study(
+            *SEARCH,
+            "sweep.trials=4",
+            "train.epochs=4",
+            "optimizer.name=sgd",
+            pruner,
+            "sweep.space.optimizer.lr=[1e-9, 0.1]",
+            "sweep.enqueue=[{optimizer.lr: 1e-9}]",
+        )
+    )
     assert summary["pruned"] >= 1
     assert {trial.user_attrs["pruned"] for trial in trials() if trial.state.name == "PRUNED"} == {1}
     run = Path("runs") / trials()[0].user_attrs["runs"]["0"]
@@ -176,14 +192,17 @@ def ends(fake, runner, number):
     return runner.next(MagicMock())[1]
 
 
-@pytest.mark.parametrize(("error", "may_pass"), [
-    (ray.exceptions.ActorDiedError(), True),
-    (ray.exceptions.ActorUnavailableError("its node does not answer", None), True),
-    (ray.exceptions.OutOfMemoryError("killed by the memory monitor"), True),
-    (ray.exceptions.ObjectLostError("00", None, ""), True),
-    (ray.exceptions.RayTaskError("run", "ValueError", ValueError()), False),
-    (ray.exceptions.ActorDiedError(ray.exceptions.RayTaskError("__init__", "ValueError", ValueError())), False),
-])
+@pytest.mark.parametrize(
+    ("error", "may_pass"),
+    [
+        (ray.exceptions.ActorDiedError(), True),
+        (ray.exceptions.ActorUnavailableError("its node does not answer", None), True),
+        (ray.exceptions.OutOfMemoryError("killed by the memory monitor"), True),
+        (ray.exceptions.ObjectLostError("00", None, ""), True),
+        (ray.exceptions.RayTaskError("run", "ValueError", ValueError()), False),
+        (ray.exceptions.ActorDiedError(ray.exceptions.RayTaskError("__init__", "ValueError", ValueError())), False),
+    ],
+)
 def test_whatever_ray_says_of_a_trial_is_an_outcome_of_it(pretended, study, error, may_pass):
     fake, runner = pretended
     fake.get.side_effect = error

@@ -69,8 +69,9 @@ def test_a_search_ends_when_its_time_is_up(search, hill):
 
 
 def test_enqueued_points_come_first_and_the_rest_of_them_is_sampled(search, hill, width):
-    summary = sweep(search("sweep.trials=3", width, "sweep.enqueue=[{optimizer.lr: 0.01}, "
-                           "{optimizer.lr: 0.5, width: wide}]"))
+    summary = sweep(
+        search("sweep.trials=3", width, "sweep.enqueue=[{optimizer.lr: 0.01}, {optimizer.lr: 0.5, width: wide}]")
+    )
     assert [config.optimizer.lr for config in hill][:2] == [0.01, 0.5]
     assert hill[1].model["hidden"] == [32, 32, 32, 32]
     assert summary["best"]["trial"] == 0

@@ -27,9 +27,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
     def begin(*command: object, **options: object) -> subprocess.Popen[bytes]:
         environment = os.environ | QUIET
-        process = subprocess.Popen(
-            [str(word) for word in command], env=environment, start_new_session=True, **options
-        )  # type: ignore[call-overload]
+        process = subprocess.Popen([str(word) for word in command], env=environment, start_new_session=True, **options)  # type: ignore[call-overload]
         started.append(process)
         return process
 

@@ -36,11 +36,11 @@ def root(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path
         client.set_terminated(made.info.run_id, status, 1)
 
     digits = client.create_experiment("digits")
-    run(digits, 0.1, model="mlp", scheme="dni", seed="0")                      # superseded
+    run(digits, 0.1, model="mlp", scheme="dni", seed="0")  # superseded
     for (scheme, seed), accuracy in ACCURACY.items():
         run(digits, accuracy, model="mlp", scheme=scheme, seed=seed)
     run(digits, 0.0, "FAILED", model="mlp", scheme="dni", seed="3")
-    run(digits, 0.0, model="mlp", scheme="dni", seed="4", name="rates", mlflow__parentRunId="x")   # a trial of a sweep
+    run(digits, 0.0, model="mlp", scheme="dni", seed="4", name="rates", mlflow__parentRunId="x")  # a trial of a sweep
     lags = client.create_experiment("lags")
     run(lags, 0.8, model="mlp", scheme="dni", seed="0", lag="1")
     run(lags, 0.6, model="mlp", scheme="dni", seed="0", lag="4")
@@ -76,7 +76,9 @@ def test_runs_with_another_lag_are_never_averaged_together(root: Path):
 def test_runs_under_another_pipeline_schedule_are_never_averaged_together(root: Path):
     rows = compare(root, "pipes")
     assert [(row.label, row.superseded) for row in rows] == [
-        ("mlp backprop parallel.schedule gpipe", 0), ("mlp backprop parallel.schedule locked", 0)]
+        ("mlp backprop parallel.schedule gpipe", 0),
+        ("mlp backprop parallel.schedule locked", 0),
+    ]
 
 
 def test_trials_of_a_sweep_count_only_when_asked_for(root: Path):

@@ -57,30 +57,48 @@ def test_bars_are_named_by_what_differs_in_short_and_the_whiskers_are_explained(
     told = {}
     monkeypatch.setattr(Figure, "supxlabel", lambda self, words, **_: told.update(foot=words))
     monkeypatch.setattr(Axes, "set_yticks", lambda self, places, names: told.update(names=names))
-    rows = [row(0.9, 2, model="mlp", scheme=scheme, **{"optimizer.lr": lr, "train.epochs": "2"})
-            for scheme, lr in (("backprop", "0.0025811552841929356"), ("frozen", "0.01"))]
+    rows = [
+        row(0.9, 2, model="mlp", scheme=scheme, **{"optimizer.lr": lr, "train.epochs": "2"})
+        for scheme, lr in (("backprop", "0.0025811552841929356"), ("frozen", "0.01"))
+    ]
     rows.append(row(0.8, model="mlp", scheme="dfa", **{"optimizer.lr": "-", "train.epochs": "30"}))
     assert is_png(comparison(rows, tmp_path / "c.png"))
     assert [" ".join(name.split()) for name in told["names"]] == [
-        "backprop, lr 0.002581, epochs 2", "frozen, lr 0.01, epochs 2 (control)", "dfa, epochs 30"]
+        "backprop, lr 0.002581, epochs 2",
+        "frozen, lr 0.01, epochs 2 (control)",
+        "dfa, epochs 30",
+    ]
     assert max(len(line) for name in told["names"] for line in name.split("\n")) <= 30
     assert "from the lowest to the highest seed" in told["foot"]
-    near = [row(0.8, scheme=scheme, lag=lag, **{"scheme.sg.lr": lr})
-            for scheme in ("dni", "cdni") for lag in "12" for lr in ("0.10001", "0.10002")]
+    near = [
+        row(0.8, scheme=scheme, lag=lag, **{"scheme.sg.lr": lr})
+        for scheme in ("dni", "cdni")
+        for lag in "12"
+        for lr in ("0.10001", "0.10002")
+    ]
     lines = _lines(near, "lag", "test/accuracy")
     assert [len(line.points) for line in lines] == [2, 2, 2, 2]  # though their names are alike
 
 
 def test_what_only_the_schemes_differ_in_is_not_said_of_their_lines():
-    table = [row(0.8, scheme=scheme, stages=stages, **{"optimizer.lr": lr})
-             for scheme, lr in (("cdni", "0.1"), ("dfa", "0.2")) for stages in "24"]
+    table = [
+        row(0.8, scheme=scheme, stages=stages, **{"optimizer.lr": lr})
+        for scheme, lr in (("cdni", "0.1"), ("dfa", "0.2"))
+        for stages in "24"
+    ]
     assert [line.name for line in _lines(table, "stages", "test/accuracy")] == ["cdni", "dfa"]
 
 
 def test_each_group_is_a_line_named_by_what_differs_and_a_group_without_x_is_a_level(tmp_path: Path):
     lines = {line.name: line for line in _lines(STUDY, "lag", "test/accuracy")}
-    assert sorted(lines) == ["backprop", "cdni, 2 modules", "cdni, 4 modules", "dfa, 2 modules", "dfa, 4 modules",
-                             "frozen, 2 modules (control)"]
+    assert sorted(lines) == [
+        "backprop",
+        "cdni, 2 modules",
+        "cdni, 4 modules",
+        "dfa, 2 modules",
+        "dfa, 4 modules",
+        "frozen, 2 modules (control)",
+    ]
     assert sorted(lines["dfa, 4 modules"].points) == [1, 4, 16, 64]
     assert lines["dfa, 4 modules"].points[4] == pytest.approx([0.78, 0.79, 0.80])
     assert (lines["backprop"].points, list(lines["backprop"].level)) == ({}, pytest.approx([0.9, 0.91, 0.92]))

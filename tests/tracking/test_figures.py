@@ -26,8 +26,10 @@ def test_learning_curves_are_drawn_with_missing_and_broken_points(tmp_path: Path
     assert size_of(drawn)[0] > size_of(drawn)[1] > 300
 
 
-@pytest.mark.parametrize(("metric", "best"), [("val/accuracy", "best 75.0%"), ("val/bits", "best 0.5"),
-                                              ("val/r2", "best 0.75"), ("val/mse", "best 0.5")])
+@pytest.mark.parametrize(
+    ("metric", "best"),
+    [("val/accuracy", "best 75.0%"), ("val/bits", "best 0.5"), ("val/r2", "best 0.75"), ("val/mse", "best 0.5")],
+)
 def test_the_best_point_of_a_metric_is_the_lowest_where_lower_is_better(tmp_path: Path, metric, best):
     with figures.drawing(tmp_path / "one.png") as (_, (panel,)):
         assert figures._mark_best(panel, [(1, 0.5), (2, 0.75), (3, math.nan)], metric) == f", {best}"
@@ -50,8 +52,9 @@ def test_alignment_and_sg_loss_take_their_modules_in_numeric_order(tmp_path: Pat
     history = {f"{kind}/module_{k}": points for kind in ("align", "sg/loss") for k in (10, 2, 1)}
     assert list(figures._drawn(history, "align/")) == [1, 2, 10]
     alone = [size_of(draw(history, tmp_path / "a.png")) for draw in (figures.alignment, figures.sg_loss)]
-    more = {f"{kind}/module_0": [(0, 0.0), *points]
-            for kind in ("align/per_example", "align/norm_ratio", "inputs/loss")}
+    more = {
+        f"{kind}/module_0": [(0, 0.0), *points] for kind in ("align/per_example", "align/norm_ratio", "inputs/loss")
+    }
     wider = [size_of(draw(history | more, tmp_path / "a.png")) for draw in (figures.alignment, figures.sg_loss)]
     assert all(one[0] < other[0] for one, other in zip(alone, wider, strict=True))  # a panel for each
 

@@ -14,13 +14,45 @@ from unlocked.tracking import flatten
 from unlocked.tracking.identity import CHANGES_NO_NUMBER, PLACE, TAG_OF, config_hash, identity
 
 TREE = flatten(to_dict(load_config("quickstart")))
-TAGS = {"scheme": "cdni", "model": "mlp", "dataset": "digits", "task": "classification", "stages": "2",
-        "replicas": "1", "lag": "2", "device": "cpu", "partition": "[2, 3]", "version.unlocked": "0.1.0",
-        "data_digest": "d", "launcher": "ray", "host": "a", "cpus": "2", "seed": "0", "name": "quickstart"}
-FREE = {"seed", "name", "tracking.uri", "tracking.experiment", "tracking.figures", "data.root", "data.download",
-        "train.checkpoint_every", "parallel.launcher", "parallel.threads", "parallel.link", "parallel.place",
-        "parallel.address", "parallel.max_failures", "parallel.timeout", "tracking.runs", "tracking.mirror",
-        "schemes", "expect"}
+TAGS = {
+    "scheme": "cdni",
+    "model": "mlp",
+    "dataset": "digits",
+    "task": "classification",
+    "stages": "2",
+    "replicas": "1",
+    "lag": "2",
+    "device": "cpu",
+    "partition": "[2, 3]",
+    "version.unlocked": "0.1.0",
+    "data_digest": "d",
+    "launcher": "ray",
+    "host": "a",
+    "cpus": "2",
+    "seed": "0",
+    "name": "quickstart",
+}
+FREE = {
+    "seed",
+    "name",
+    "tracking.uri",
+    "tracking.experiment",
+    "tracking.figures",
+    "data.root",
+    "data.download",
+    "train.checkpoint_every",
+    "parallel.launcher",
+    "parallel.threads",
+    "parallel.link",
+    "parallel.place",
+    "parallel.address",
+    "parallel.max_failures",
+    "parallel.timeout",
+    "tracking.runs",
+    "tracking.mirror",
+    "schemes",
+    "expect",
+}
 
 
 @pytest.mark.parametrize("key", sorted(TREE))

@@ -23,8 +23,13 @@ def writers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     started: list[tuple[subprocess.Popen[bytes], list[str]]] = []
 
     def become(*scripts: str) -> list[tuple[subprocess.Popen[bytes], list[str]]]:
-        def start(run_dirs: Sequence[Path], options: object, uri: str, stdin: int = subprocess.DEVNULL,
-                  log: Path | None = None) -> subprocess.Popen[bytes]:
+        def start(
+            run_dirs: Sequence[Path],
+            options: object,
+            uri: str,
+            stdin: int = subprocess.DEVNULL,
+            log: Path | None = None,
+        ) -> subprocess.Popen[bytes]:
             script = scripts[min(len(started), len(scripts) - 1)]
             process = subprocess.Popen(["sh", "-c", script], stdin=stdin)
             started.append((process, [run_dir.name for run_dir in run_dirs]))

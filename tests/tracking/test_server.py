@@ -43,7 +43,7 @@ def test_a_run_without_its_server_is_kept_and_sent_by_a_later_command(
     assert tracker._writer.process.returncode == 3
     assert "not sent" in tracker.unsent
     assert "\n" not in tracker.unsent
-    assert sync_leftovers(runs, url) == []        # still nobody there
+    assert sync_leftovers(runs, url) == []  # still nobody there
 
     database = stored(empty_database.with_name("served.db"))
     database.path.write_bytes(empty_database.read_bytes())

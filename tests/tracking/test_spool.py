@@ -70,7 +70,7 @@ def test_a_resumed_run_that_replays_steps_records_no_point_twice(tmp_path: Path)
     first.metrics(20, {"val/loss": 0.1})
     first.close()
 
-    resumed = Recorder(tmp_path)                  # from the checkpoint at step 10
+    resumed = Recorder(tmp_path)  # from the checkpoint at step 10
     for step in (20, 30, 40):
         resumed.metrics(step, {"train/loss": 1.0 / step, "val/loss": 0.1})
     history = read(tmp_path)

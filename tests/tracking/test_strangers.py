@@ -140,8 +140,9 @@ class Uploads:
     log_artifacts = log_artifact
 
 
-def test_a_writer_without_an_address_follows_a_signed_one_only_and_goes_on_with_the_next(tmp_path: Path, capsys,
-                                                                                         monkeypatch):
+def test_a_writer_without_an_address_follows_a_signed_one_only_and_goes_on_with_the_next(
+    tmp_path: Path, capsys, monkeypatch
+):
     monkeypatch.delenv("UNLOCKED_TRACKING_URI", raising=False)
     finished(tmp_path, "theirs", signed=False)
     finished(tmp_path, "theirs-too", signed=False)
@@ -150,8 +151,21 @@ def test_a_writer_without_an_address_follows_a_signed_one_only_and_goes_on_with_
     assert capsys.readouterr().err.count("not signed by this user") == 2
 
 
-@pytest.mark.parametrize("text", [b"\377\376", b"null", b"[1]", b'{"offset": null}', b'{"offset": -1}', b"[" * 100_000,
-                                  b'{"offset": "1"}', b'{"offset": 1' + b"0" * 5000 + b"}", b'{"offset": true}', b""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\377\376",
+        b"null",
+        b"[1]",
+        b'{"offset": null}',
+        b'{"offset": -1}',
+        b"[" * 100_000,
+        b'{"offset": "1"}',
+        b'{"offset": 1' + b"0" * 5000 + b"}",
+        b'{"offset": true}',
+        b"",
+    ],
+)
 def test_a_damaged_tracking_file_counts_as_absent(tmp_path: Path, text: bytes, sent):
     files = finished(tmp_path, "mine")
     for path in (files.offset, files.driver, files.mlflow):
@@ -213,14 +227,23 @@ def test_runs_whose_database_is_gone_are_sent_again(tmp_path: Path, sent):
     assert sync_leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("record", [
-    {"t": "metrics", "step": None, "time": 1, "values": {}}, {"t": "metrics", "step": 1, "time": 1, "values": [1]},
-    {"t": "metrics", "step": 1, "time": 1, "values": {"a": "b"}},
-    {"t": "metrics", "step": 2**64, "time": 1, "values": {}},
-    {"t": "metrics", "step": 1, "time": 1, "values": {"a": 10**400}}, {"t": "metrics"}, {"t": []}, {"t": "unknown"},
-    {"t": "artifact", "path": 3, "folder": ""}, {"t": "start", "time": 1, "params": {"a": 1}, "tags": {}},
-    {"t": "finish", "status": "WON", "summary": None}, {"t": "spool", "id": "' or 1=1"},
-])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"t": "metrics", "step": None, "time": 1, "values": {}},
+        {"t": "metrics", "step": 1, "time": 1, "values": [1]},
+        {"t": "metrics", "step": 1, "time": 1, "values": {"a": "b"}},
+        {"t": "metrics", "step": 2**64, "time": 1, "values": {}},
+        {"t": "metrics", "step": 1, "time": 1, "values": {"a": 10**400}},
+        {"t": "metrics"},
+        {"t": []},
+        {"t": "unknown"},
+        {"t": "artifact", "path": 3, "folder": ""},
+        {"t": "start", "time": 1, "params": {"a": 1}, "tags": {}},
+        {"t": "finish", "status": "WON", "summary": None},
+        {"t": "spool", "id": "' or 1=1"},
+    ],
+)
 def test_a_record_of_another_shape_is_passed_over(tmp_path: Path, record: dict):
     files = finished(tmp_path, "mine")
     with files.spool.open("a") as spool:

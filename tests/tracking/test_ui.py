@@ -96,8 +96,13 @@ def test_beyond_loopback_nobody_sees_a_run_without_the_password(tmp_path: Path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mlflow.db").touch()
     port = free_port("0.0.0.0")
-    server = subprocess.Popen([sys.executable, "-m", "unlocked", "ui", "--host", "0.0.0.0", "--port", str(port)],
-                              cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "unlocked", "ui", "--host", "0.0.0.0", "--port", str(port)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     try:
         assert server.stdout is not None
         said = []
@@ -109,8 +114,15 @@ def test_beyond_loopback_nobody_sees_a_run_without_the_password(tmp_path: Path):
             pytest.fail("".join(said))
         password = (tmp_path / "runs" / ".login" / "password").read_text()
         assert password not in "".join(said)
-        for path in ("/", "/version", "/graphql", "/get-artifact", "/api/2.0/mlflow/experiments/get?experiment_id=0",
-                     "/ajax-api/2.0/mlflow/experiments/get?experiment_id=0", "/api/2.0/mlflow-artifacts/artifacts"):
+        for path in (
+            "/",
+            "/version",
+            "/graphql",
+            "/get-artifact",
+            "/api/2.0/mlflow/experiments/get?experiment_id=0",
+            "/ajax-api/2.0/mlflow/experiments/get?experiment_id=0",
+            "/api/2.0/mlflow-artifacts/artifacts",
+        ):
             assert status_of(f"http://127.0.0.1:{port}{path}") == 401, path
             assert status_of(f"http://127.0.0.1:{port}{path}", "0" * 64) == 401, path
         assert status_of(f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get?experiment_id=0", password) == 200

@@ -82,7 +82,7 @@ def test_a_writer_killed_anywhere_leaves_each_point_in_mlflow_once(runs: Path, w
     # as if it had been killed before the offset was saved, and before the id of the run was
     files.offset.write_text(json.dumps({"offset": first_line, "closed": None}))
     files.mlflow.unlink()
-    both = [write(run_dir, uri), write(run_dir, uri)]            # of two, one works and the other leaves
+    both = [write(run_dir, uri), write(run_dir, uri)]  # of two, one works and the other leaves
     assert [writer.wait(timeout=60) for writer in both] == [0, 0], log_of(run_dir)
     database = stored(runs / "mlflow.db")
     assert (database.points(), database.repeated_points()) == ({"m0": 8000}, 0)
@@ -106,11 +106,11 @@ def test_a_killed_training_is_marked_killed_and_goes_on_in_the_same_run(runs: Pa
 
     files = TrackingFolder(run_dir)
     wait_for(lambda: files.sent()[1] == "KILLED")
-    files.offset.unlink()                         # a writer for leftovers comes before the resumed run's own
+    files.offset.unlink()  # a writer for leftovers comes before the resumed run's own
     wait_for(lambda: sync_leftovers(runs) == [run_dir])
     tracker = Tracker.start(run_dir, None, "test", {"epochs": 2}, {})
     wait_for(lambda: database.runs() == [("run", "RUNNING")])
-    for step in range(15, 25):                    # replays five steps
+    for step in range(15, 25):  # replays five steps
         tracker.recorder.metrics(step, {"m": 1.0})
     tracker.close("FINISHED")
     assert database.runs() == [("run", "FINISHED")]
@@ -133,15 +133,14 @@ def test_writers_that_start_together_on_a_fresh_database_all_succeed(tmp_path: P
     assert len(database.query("select * from experiments where name = 'test'")) == 1
 
 
-def test_a_trial_finds_its_parent_and_a_refused_entry_does_not_hold_up_the_rest(
-    runs: Path, write: Write, stored):
+def test_a_trial_finds_its_parent_and_a_refused_entry_does_not_hold_up_the_rest(runs: Path, write: Write, stored):
     run_dir = runs / "run"
     fill(runs / "sweep", 1).finish("FINISHED", None)
     sweep = TrackingFolder(runs / "sweep")
     sweep.mlflow.write_text(json.dumps({"run_id": "f" * 32}))
     recorder = fill(run_dir, 5)
     recorder.start({}, {"unlocked.parent": "sweep", "empty": ""})
-    recorder.metrics(8, {"m0": 1.0}, timestamp_ms=-5)          # MLflow takes no time before 1970
+    recorder.metrics(8, {"m0": 1.0}, timestamp_ms=-5)  # MLflow takes no time before 1970
     recorder.metrics(9, {"odd name (µ)/../x": 2.0})
     recorder.finish("FINISHED", None)
     writer = write(run_dir, f"sqlite:///{runs / 'mlflow.db'}")
@@ -153,15 +152,13 @@ def test_a_trial_finds_its_parent_and_a_refused_entry_does_not_hold_up_the_rest(
     assert tags["mlflow.parentRunId"] == "f" * 32
 
 
-def test_a_lost_database_is_filled_again_from_the_spool(
-    runs: Path, write: Write, stored, empty_database: Path
-):
+def test_a_lost_database_is_filled_again_from_the_spool(runs: Path, write: Write, stored, empty_database: Path):
     run_dir, uri = runs / "run", f"sqlite:///{runs / 'mlflow.db'}"
     recorder = fill(run_dir, 10)
     recorder.finish("FAILED", None)
     assert write(run_dir, uri).wait(timeout=60) == 0
     shutil.copy(empty_database, runs / "mlflow.db")
-    recorder.start({}, {})                        # resumed
+    recorder.start({}, {})  # resumed
     recorder.metrics(10, {"m0": 1.0})
     recorder.finish("FINISHED", None)
     assert write(run_dir, uri).wait(timeout=60) == 0
@@ -180,13 +177,13 @@ def test_off_keeps_the_spool_and_starts_nothing(tmp_path: Path):
 
 def test_a_run_in_progress_is_not_taken_for_a_leftover(tmp_path: Path):
     run_dir = tmp_path / "run"
-    recorder = fill(run_dir, 3)                   # this very process is training
+    recorder = fill(run_dir, 3)  # this very process is training
     files = TrackingFolder(run_dir)
     files.target.write_text(json.dumps({"uri": "http://127.0.0.1:9", "experiment": "test"}))
     assert process_alive(identify_process(os.getpid()))
     assert sync_leftovers(tmp_path) == []
     recorder.finish("FINISHED", None)
-    assert sync_leftovers(tmp_path) == []         # over, but nobody answers at that port
+    assert sync_leftovers(tmp_path) == []  # over, but nobody answers at that port
 
 
 def test_looking_for_leftovers_is_cheap_when_there_are_none(tmp_path: Path):

@@ -38,8 +38,9 @@ class Contenders:
     left_out: dict[str, str]  # name -> why it cannot train this model
 
 
-def contenders(config: Config, schemes: Sequence[str], schedules: Sequence[str],
-               variants: Mapping[str, Config]) -> Contenders:
+def contenders(
+    config: Config, schemes: Sequence[str], schedules: Sequence[str], variants: Mapping[str, Config]
+) -> Contenders:
     """The cut is the configuration's, else the one that balances cdni (the first scheme that fits): M's cost counts.
 
     Raises `ConfigError` for what cannot be measured at all; what does not fit this model is left out.
@@ -68,9 +69,12 @@ def contenders(config: Config, schemes: Sequence[str], schedules: Sequence[str],
         uncut = {"parallel.partition": None} if name in MULTI_STAGE else {}  # several modules per worker: a finer cut
         add(name, locked, {"parallel.schedule": name, **uncut})
     one = _with(locked, {"parallel.stages": 1, "parallel.partition": None})
-    plans = {"backprop_1_thread": make_plan(one, data),
-             "backprop_all_threads": make_plan(_with(one, {"parallel.threads": cores()}), data),
-             "ideal": make_plan(locked, data), "locked": make_plan(locked, data)}
+    plans = {
+        "backprop_1_thread": make_plan(one, data),
+        "backprop_all_threads": make_plan(_with(one, {"parallel.threads": cores()}), data),
+        "ideal": make_plan(locked, data),
+        "locked": make_plan(locked, data),
+    }
     order = [*schedules, *schemes, *variants]
     return Contenders(data, {**plans, **{name: found[name] for name in order if name in found}}, left_out)
 
@@ -80,8 +84,9 @@ _PLACE = {"parallel.replicas": 1, "parallel.launcher": "ray", "parallel.device":
 
 def _checked(config: Config, schemes: Sequence[str], schedules: Sequence[str]) -> Config:
     if config.parallel.device == "cuda":
-        raise ConfigError("bench scaling: parallel.device: cuda, but all contenders hold their workers at "
-                          "once; it measures on CPUs")
+        raise ConfigError(
+            "bench scaling: parallel.device: cuda, but all contenders hold their workers at once; it measures on CPUs"
+        )
     known = ["unlock", *(name for name in SCHEMES if name != "backprop")]
     for name in schemes:
         if name not in known:
@@ -91,8 +96,7 @@ def _checked(config: Config, schemes: Sequence[str], schedules: Sequence[str]) -
             raise ConfigError(f"bench scaling: {unknown('schedule', name, list(PIPELINED))}")
     stages = config.parallel.stages
     if stages < 2:
-        raise ConfigError(f"bench scaling: parallel.stages: {stages} leaves nothing to unlock; "
-                          "expected at least 2")
+        raise ConfigError(f"bench scaling: parallel.stages: {stages} leaves nothing to unlock; expected at least 2")
     return _with(config, _PLACE)
 
 

@@ -42,11 +42,23 @@ T = TypeVar("T")
 
 def whole_chain(config: Config) -> tuple[Stage, DataSet]:
     """The configuration's network as one module under backprop, on one core."""
-    config = with_values(config, {
-        "scheme.name": "backprop", "scheme.lag": "auto", "scheme.synthetic_inputs": False,
-        "parallel.schedule": "locked", "parallel.virtual_stages": None, "parallel.stages": 1,
-        "parallel.partition": None, "parallel.replicas": 1, "parallel.launcher": "inprocess",
-        "parallel.device": "cpu", "parallel.threads": 1}, "bench scaling --simulate")
+    config = with_values(
+        config,
+        {
+            "scheme.name": "backprop",
+            "scheme.lag": "auto",
+            "scheme.synthetic_inputs": False,
+            "parallel.schedule": "locked",
+            "parallel.virtual_stages": None,
+            "parallel.stages": 1,
+            "parallel.partition": None,
+            "parallel.replicas": 1,
+            "parallel.launcher": "inprocess",
+            "parallel.device": "cpu",
+            "parallel.threads": 1,
+        },
+        "bench scaling --simulate",
+    )
     data = load_data(config)
     return Stage(make_plan(config, data), data, 0, torch.device("cpu")), data
 
@@ -132,15 +144,17 @@ class _Blocks:
             self._timed("backward" + size, k, ends[k].backward, gradients[k])
         return h_ins, [end.h for end in ends], gradients
 
-    def _weights_alone(self, h_ins: list[Tensor], gradients: list[Tensor | None], x: Tensor, y: Tensor,
-                       size: str) -> None:
+    def _weights_alone(
+        self, h_ins: list[Tensor], gradients: list[Tensor | None], x: Tensor, y: Tensor, size: str
+    ) -> None:
         """The backward passes of blocks whose input nobody wants a gradient of, as under dfa."""
         for k in range(1, self.n):
             end = self._forward(k, h_ins[k].detach(), x, y)
             self._timed("weight" + size, k, end.backward, gradients[k])
 
-    def _beside(self, h_ins: list[Tensor], hs: list[Tensor], gradients: list[Tensor | None], x: Tensor,
-                y: Tensor) -> None:
+    def _beside(
+        self, h_ins: list[Tensor], hs: list[Tensor], gradients: list[Tensor | None], x: Tensor, y: Tensor
+    ) -> None:
         """What the schemes compute beside a block."""
         batch, error = Batch(x, y), torch.zeros(len(x), *self.plan.parts[-1].out_shape, dtype=self.stage.dtype)
         for k in range(self.n):
@@ -196,11 +210,17 @@ class _Blocks:
         width = DTYPES[self.plan.config.train.precision].itemsize
         sizes = [torch.Size(part.out_shape).numel() for part in self.plan.parts]
         return Costs(
-            batch=self.rows, data=float(self._medians("data")[0]),
+            batch=self.rows,
+            data=float(self._medians("data")[0]),
             error_bytes=float(self.rows * math.prod(self.plan.parts[-1].out_shape) * width),
-            forward=whole["forward"], backward_input=whole["input"], backward_weight=whole["weight"],
-            update=self._medians("update"), forward_call=call("forward"), backward_input_call=call("input"),
-            backward_weight_call=call("weight"), project=self._beside_block("project", self.dfa),
+            forward=whole["forward"],
+            backward_input=whole["input"],
+            backward_weight=whole["weight"],
+            update=self._medians("update"),
+            forward_call=call("forward"),
+            backward_input_call=call("input"),
+            backward_weight_call=call("weight"),
+            project=self._beside_block("project", self.dfa),
             entry_input=whole["input"],
             inputs_predict=self._beside_block("inputs predict", self.cdni),
             inputs_learn=self._beside_block("inputs learn", self.cdni),
@@ -208,7 +228,8 @@ class _Blocks:
             dni_learn=self._beside_block("dni learn", self.dni),
             cdni_predict=self._beside_block("cdni predict", self.cdni),
             cdni_learn=self._beside_block("cdni learn", self.cdni),
-            bytes_out=np.array([float(self.rows * size * width) for size in sizes]))
+            bytes_out=np.array([float(self.rows * size * width) for size in sizes]),
+        )
 
     def _medians(self, part: str) -> Array:
         """Seconds `(blocks,)`; 0 where the part was never run."""

@@ -50,8 +50,9 @@ def in_rounds(rounds: int, measure: Callable[[], T], note: Callable[[str], None]
     """
     results: list[T] = []
     cpu = ForeignCPU()
-    while len(results) < rounds or (sum(map(is_spoilt, cpu.shares)) > len(results) - rounds
-                                    and len(results) < 3 * rounds):
+    while len(results) < rounds or (
+        sum(map(is_spoilt, cpu.shares)) > len(results) - rounds and len(results) < 3 * rounds
+    ):
         results.append(measure())
         share = cpu.end_round()
         note(f"round {len(results)}" + ("" if share is None else f": others took {share:.0%} of the CPU"))

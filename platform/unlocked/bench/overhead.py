@@ -53,8 +53,12 @@ class Case:
         return "-".join(["mlp", *map(str, [self.n_in, *self.hidden, 10])]) + f"-b{self.batch}{scheme}"
 
 
-CASES = [Case(784, [256, 256], 64, 60_000), Case(784, [256, 256], 256, 60_000), Case(64, [64, 64], 32, 1_797),
-         Case(64, [64, 64], 32, 1_797, modules=2)]
+CASES = [
+    Case(784, [256, 256], 64, 60_000),
+    Case(784, [256, 256], 256, 60_000),
+    Case(64, [64, 64], 32, 1_797),
+    Case(64, [64, 64], 32, 1_797, modules=2),
+]
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,11 @@ def measure(case: Case, rounds: int = 7, threads: int = 1, seconds: float = 1.0)
 
     Raises `RunFailed` when the two did not compute the same losses.
     """
-    with (torch_threads(threads), tempfile.TemporaryDirectory(prefix="unlocked-bench-") as runs,
-          _contenders(case, runs) as pair):
+    with (
+        torch_threads(threads),
+        tempfile.TemporaryDirectory(prefix="unlocked-bench-") as runs,
+        _contenders(case, runs) as pair,
+    ):
         return _measure(case, rounds, seconds, *pair)
 
 
@@ -93,9 +100,11 @@ def _measure(case: Case, rounds: int, seconds: float, ours: _Ours, plain: _Plain
                 begin = time.perf_counter()
                 (ours, plain)[which].train(step, stop)
                 spent[which] += time.perf_counter() - begin
-            if any(loss != _mean(plain.losses[start - step:end - step]) for start, end, loss in ours.losses):
-                raise RunFailed(f"bench overhead: {case.name}: the two loops disagree on the losses of "
-                                f"steps {step} to {stop - 1}; the comparison would mean nothing")
+            if any(loss != _mean(plain.losses[start - step : end - step]) for start, end, loss in ours.losses):
+                raise RunFailed(
+                    f"bench overhead: {case.name}: the two loops disagree on the losses of "
+                    f"steps {step} to {stop - 1}; the comparison would mean nothing"
+                )
             step = stop
         return spent[0], spent[1]
 
@@ -105,8 +114,15 @@ def _measure(case: Case, rounds: int, seconds: float, ours: _Ours, plain: _Plain
     times = done.results
     steps = turns * LOG_EVERY
     rates, plain_rates = [steps / a for a, _ in times], [steps / b for _, b in times]
-    return Cost(case.name, steps, Spread.of(rates), Spread.of(plain_rates), paired(rates, plain_rates),
-                Spread.of([1e6 * (a - b) / steps / case.modules for a, b in times]), done.foreign)
+    return Cost(
+        case.name,
+        steps,
+        Spread.of(rates),
+        Spread.of(plain_rates),
+        paired(rates, plain_rates),
+        Spread.of([1e6 * (a - b) / steps / case.modules for a, b in times]),
+        done.foreign,
+    )
 
 
 @contextmanager
@@ -151,9 +167,16 @@ class _Plain:
     def __init__(self, plan: Plan, data: DataSet, ours: _Ours):
         blocks = build_blocks(plan.config, plan.example)
         self.losses: list[float] = []
-        self._modules = [nn.Sequential(*[
-            layer for block in blocks[part.start:part.stop]
-            for layer in (block if isinstance(block, nn.Sequential) else [block])]) for part in plan.parts]
+        self._modules = [
+            nn.Sequential(
+                *[
+                    layer
+                    for block in blocks[part.start : part.stop]
+                    for layer in (block if isinstance(block, nn.Sequential) else [block])
+                ]
+            )
+            for part in plan.parts
+        ]
         self._optimizers = [build_optimizer(plan.config.optimizer, m.parameters()) for m in self._modules]
         self._x, self._y, self._order = data.train.x, data.train.y, ours.order
         self._rows: list[Tensor] = []
@@ -182,8 +205,9 @@ class _PlainCDNI(_Plain):
         learner = cast(DNI, ours.group.stages[0].learner)
         self._sg = cast(nn.Module, copy.deepcopy(learner.sg))  # the same weights
         sg = plan.config.scheme.sg
-        self._sg_optimizer = build_optimizer(OptimizerConfig(name=sg.optimizer, lr=cast(float, sg.lr)),
-                                             self._sg.parameters())
+        self._sg_optimizer = build_optimizer(
+            OptimizerConfig(name=sg.optimizer, lr=cast(float, sg.lr)), self._sg.parameters()
+        )
         self._lag, self._n_outputs = plan.lag, plan.example.n_outputs
         self._late: deque[tuple[Tensor, Tensor, Tensor]] = deque()  # h, label and target of the latest steps
 
@@ -226,8 +250,12 @@ def _config(case: Case, folder: str) -> Config:
     scheme = {"name": "cdni", "sg": {"kind": "linear", "lr": 1e-3}} if case.modules > 1 else {"name": "backprop"}
     tree: dict[str, Any] = {
         "name": "bench-overhead",
-        "data": {"name": "bench_noise", "batch_size": case.batch, "validation": 0.0,
-                 "options": {"shape": [case.n_in], "examples": case.examples}},
+        "data": {
+            "name": "bench_noise",
+            "batch_size": case.batch,
+            "validation": 0.0,
+            "options": {"shape": [case.n_in], "examples": case.examples},
+        },
         "model": {"name": "mlp", "hidden": case.hidden},
         "train": {"epochs": 1_000_000, "log_every": LOG_EVERY},
         "scheme": scheme,

@@ -101,6 +101,7 @@ def contention(stage: Stage, peers: Sequence[Peer], rounds: int = 5, seconds: fl
     Median of the rounds, at least 1, of this thread's own time on its core: slower memory and a shared clock or core
     count, waiting for a core does not. So there must be a core for each.
     """
+
     def step_time(steps: int) -> float:
         begin = time.thread_time()
         run_alone(stage, steps)

@@ -54,8 +54,9 @@ def _gpipe(worker: int, workers: int, microbatches: int) -> NDArray[np.int32]:
     return np.concatenate([_tasks(FORWARD, 0, each), _tasks(BACKWARD, 0, each)])
 
 
-def _one_forward_one_backward(forward: NDArray[np.int32], backward: NDArray[np.int32],
-                              warm_up: int) -> NDArray[np.int32]:
+def _one_forward_one_backward(
+    forward: NDArray[np.int32], backward: NDArray[np.int32], warm_up: int
+) -> NDArray[np.int32]:
     warm_up = min(warm_up, len(forward))
     steady = len(forward) - warm_up
     return np.concatenate([forward[:warm_up], _in_turn(forward[warm_up:], backward[:steady]), backward[steady:]])
@@ -70,8 +71,9 @@ def _interleaved(worker: int, workers: int, microbatches: int) -> NDArray[np.int
     group = microbatches // _rounds(workers, microbatches)
     i = _range(0, 2 * microbatches)
     chunk, microbatch = i // group % 2, i // (2 * group) * group + i % group
-    return _one_forward_one_backward(_tasks(FORWARD, chunk, microbatch), _tasks(BACKWARD, 1 - chunk, microbatch),
-                                     group + 2 * (workers - 1 - worker))
+    return _one_forward_one_backward(
+        _tasks(FORWARD, chunk, microbatch), _tasks(BACKWARD, 1 - chunk, microbatch), group + 2 * (workers - 1 - worker)
+    )
 
 
 def _rounds(workers: int, microbatches: int) -> int:
@@ -91,24 +93,37 @@ def _zero_bubble(worker: int, workers: int, microbatches: int) -> NDArray[np.int
     first = 2 * above - 1
     ahead = first + here  # forwards of chunk 0 before the stable phase: 2K - 1 - worker
     fill = count - ahead  # rounds of the stable phase that still have one
-    order = np.concatenate([
-        tasks(FORWARD, 0, 0, first),
-        _in_turn(tasks(FORWARD, 1, 0, here), tasks(FORWARD, 0, first, ahead)),
-        _in_turn(tasks(FORWARD, 1, here, workers), *both(1, 0, above)),
-        _in_turn(tasks(FORWARD, 0, ahead, count), *both(0, 0, fill),
-                 tasks(FORWARD, 1, workers, workers + fill), *both(1, above, above + fill)),
-        _in_turn(*both(0, fill, count - workers), tasks(FORWARD, 1, workers + fill, count),
-                 *both(1, above + fill, count - here)),
-        _in_turn(tasks(BACKWARD, 0, count - workers, count - above), tasks(BACKWARD, 1, count - here, count)),
-        _in_turn(tasks(BACKWARD, 0, count - above, count),
-                 tasks(WEIGHT, 0, count - workers, count - here)),
-        tasks(WEIGHT, 1, count - here, count),
-        tasks(WEIGHT, 0, count - here, count)])
+    order = np.concatenate(
+        [
+            tasks(FORWARD, 0, 0, first),
+            _in_turn(tasks(FORWARD, 1, 0, here), tasks(FORWARD, 0, first, ahead)),
+            _in_turn(tasks(FORWARD, 1, here, workers), *both(1, 0, above)),
+            _in_turn(
+                tasks(FORWARD, 0, ahead, count),
+                *both(0, 0, fill),
+                tasks(FORWARD, 1, workers, workers + fill),
+                *both(1, above, above + fill),
+            ),
+            _in_turn(
+                *both(0, fill, count - workers),
+                tasks(FORWARD, 1, workers + fill, count),
+                *both(1, above + fill, count - here),
+            ),
+            _in_turn(tasks(BACKWARD, 0, count - workers, count - above), tasks(BACKWARD, 1, count - here, count)),
+            _in_turn(tasks(BACKWARD, 0, count - above, count), tasks(WEIGHT, 0, count - workers, count - here)),
+            tasks(WEIGHT, 1, count - here, count),
+            tasks(WEIGHT, 0, count - here, count),
+        ]
+    )
     return order[order[:, 2] < microbatches]
 
 
-PIPELINES = {"gpipe": Pipeline(_gpipe), "1f1b": Pipeline(_1f1b), "interleaved": Pipeline(_interleaved, 2),
-             "zero_bubble": Pipeline(_zero_bubble, 2, folded=True, splits=True)}
+PIPELINES = {
+    "gpipe": Pipeline(_gpipe),
+    "1f1b": Pipeline(_1f1b),
+    "interleaved": Pipeline(_interleaved, 2),
+    "zero_bubble": Pipeline(_zero_bubble, 2, folded=True, splits=True),
+}
 
 
 def refusal(name: str, workers: int, microbatches: int) -> str | None:
@@ -128,8 +143,10 @@ def run_pipeline(pipeline: Pipeline, costs: Costs, link: Link, microbatches: int
     """
     workers, chunks = len(costs), pipeline.chunks
     stages = workers * chunks
-    holds = np.stack([_range(0, workers), stages - 1 - _range(0, workers) if pipeline.folded
-                      else workers + _range(0, workers)], axis=1)[:, :chunks]  # (K, chunks): modules of a worker
+    holds = np.stack(
+        [_range(0, workers), stages - 1 - _range(0, workers) if pipeline.folded else workers + _range(0, workers)],
+        axis=1,
+    )[:, :chunks]  # (K, chunks): modules of a worker
     holder = np.empty(stages, dtype=np.int64)
     holder[holds] = np.arange(workers)[:, None]
 
@@ -142,16 +159,20 @@ def run_pipeline(pipeline: Pipeline, costs: Costs, link: Link, microbatches: int
     copy = link.copy(float(np.mean(costs.bytes_out[:-1])) / microbatches)
     leaves = np.append(holder[1:] != holder[:-1], False)  # output of the module goes to another worker
     comes = np.append(False, leaves[:-1])
-    work = np.stack([forward + copy * leaves,
-                     (to_input if pipeline.splits else to_input + to_weight) + copy * comes,
-                     to_weight * pipeline.splits])  # (kind, module)
+    work = np.stack(
+        [
+            forward + copy * leaves,
+            (to_input if pipeline.splits else to_input + to_weight) + copy * comes,
+            to_weight * pipeline.splits,
+        ]
+    )  # (kind, module)
 
     tables = [pipeline.order(worker, workers, microbatches) for worker in range(workers)]
     kind, chunk, microbatch = (np.stack([table[:, i] for table in tables]) for i in range(3))
     module = holds[np.arange(workers)[:, None], chunk]
     task = (kind * stages + module) * microbatches + microbatch  # (K, tasks of a worker)
     group = np.arange(3 * stages)  # of a task: its kind and module
-    needs = np.concatenate([group[:stages] - 1, group[stages:2 * stages] + 1, group[2 * stages:] - stages])
+    needs = np.concatenate([group[:stages] - 1, group[stages : 2 * stages] + 1, group[2 * stages :] - stages])
     needs[2 * stages - 1] = stages - 1  # the last module's backward needs its own forward; the first forward nothing
     lag = link.latency * np.concatenate([comes, leaves, np.zeros(stages, dtype=bool)])
     reads = costs.data * (np.arange(workers) == 0)
@@ -165,8 +186,9 @@ def run_pipeline(pipeline: Pipeline, costs: Costs, link: Link, microbatches: int
     return np.array(ends), (counts * per_module).sum(axis=0) + costs.update + reads
 
 
-def _one_minibatch(task: NDArray[np.int32], needs: NDArray[np.int64], work: Array, lag: Array, free: Array,
-                   microbatches: int) -> Array:
+def _one_minibatch(
+    task: NDArray[np.int32], needs: NDArray[np.int64], work: Array, lag: Array, free: Array, microbatches: int
+) -> Array:
     """When each worker, free from `free` on, has done its row of `task (K, n)`.
 
     Longest paths, by rounds in which every worker whose next task has all it needs does it: the order in which the

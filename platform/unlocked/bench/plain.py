@@ -28,7 +28,11 @@ from unlocked.seeding import derive_seed, step_seed
 from unlocked_models.chain import Batch, carrying, takes_batch
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+    "rmsprop": torch.optim.RMSprop,
+}
 
 Means = dict[str, tuple[Tensor, int]]  # a sum, and of how many it is
 
@@ -44,8 +48,10 @@ class Objective:
 
 def _classes(output: Tensor, batch: Batch) -> Means:
     n = len(batch.y)
-    return {"loss": (F.cross_entropy(output, batch.y, reduction="sum"), n),
-            "accuracy": ((output.argmax(1) == batch.y).sum(), n)}
+    return {
+        "loss": (F.cross_entropy(output, batch.y, reduction="sum"), n),
+        "accuracy": ((output.argmax(1) == batch.y).sum(), n),
+    }
 
 
 def _values(output: Tensor, batch: Batch) -> Means:
@@ -55,14 +61,19 @@ def _values(output: Tensor, batch: Batch) -> Means:
 def _tokens(output: Tensor, batch: Batch) -> Means:
     asked = batch.y != PAD
     logits, ids = output[asked], batch.y[asked]
-    return {"loss": (F.cross_entropy(logits, ids, reduction="sum"), len(ids)),
-            "accuracy": ((logits.argmax(1) == ids).sum(), len(ids))}
+    return {
+        "loss": (F.cross_entropy(logits, ids, reduction="sum"), len(ids)),
+        "accuracy": ((logits.argmax(1) == ids).sum(), len(ids)),
+    }
 
 
 def _hidden_words(output: Tensor, batch: Batch) -> Means:
     words = _tokens(output[:, 1:], Batch(None, batch.y[:, 1:]))
-    return {"words": words["loss"], "accuracy": words["accuracy"],
-            "pairs": _tokens(output[:, :1], Batch(None, batch.y[:, :1]))["loss"]}
+    return {
+        "words": words["loss"],
+        "accuracy": words["accuracy"],
+        "pairs": _tokens(output[:, :1], Batch(None, batch.y[:, :1]))["loss"],
+    }
 
 
 def _pixels(output: Tensor, batch: Batch) -> Means:
@@ -78,20 +89,27 @@ def _probabilities(output: Tensor, batch: Batch) -> Means:
 
 
 OBJECTIVES = {
-    "classification": Objective(_classes, monitor="accuracy"), "regression": Objective(_values, monitor="rmse"),
-    "language_modelling": Objective(_tokens), "translation": Objective(_tokens),
+    "classification": Objective(_classes, monitor="accuracy"),
+    "regression": Objective(_values, monitor="rmse"),
+    "language_modelling": Objective(_tokens),
+    "translation": Objective(_tokens),
     "masked_language_modelling": Objective(_hidden_words, minimised=("words", "pairs")),
     "reconstruction": Objective(_pixels, monitor="mse"),
-    "reconstruction_bernoulli": Objective(_probabilities, monitor="mse")}
+    "reconstruction_bernoulli": Objective(_probabilities, monitor="mse"),
+}
 
 
 def build_optimizer(given: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Raises `ConfigError` for one that torch does not have."""
     if given.name not in OPTIMIZERS:
-        raise ConfigError(f"optimizer.name: the plain loop has no {given.name}; expected one of "
-                          f"{', '.join(OPTIMIZERS)}")
-    options = {key: value for key in ("weight_decay", "momentum", "nesterov", "betas", "eps")
-               if (value := getattr(given, key)) is not None}
+        raise ConfigError(
+            f"optimizer.name: the plain loop has no {given.name}; expected one of {', '.join(OPTIMIZERS)}"
+        )
+    options = {
+        key: value
+        for key in ("weight_decay", "momentum", "nesterov", "betas", "eps")
+        if (value := getattr(given, key)) is not None
+    }
     fused = {} if given.name == "rmsprop" else {"fused": True}  # the same rounding as the platform's
     return OPTIMIZERS[given.name](parameters, lr=given.lr, **options, **fused)
 
@@ -112,8 +130,9 @@ def build_schedule(given: OptimizerConfig, optimizer: torch.optim.Optimizer, ste
     return lr_scheduler.SequentialLR(optimizer, [up, after], [given.warmup])
 
 
-def outputs(blocks: Iterable[nn.Module], batch: Batch,
-            before: Callable[[int], None] = lambda i: None) -> Iterator[tuple[nn.Module, Tensor]]:
+def outputs(
+    blocks: Iterable[nn.Module], batch: Batch, before: Callable[[int], None] = lambda i: None
+) -> Iterator[tuple[nn.Module, Tensor]]:
     """Each block with its output, as it is computed; told of `before` block i runs."""
     h = batch.x
     for i, block in enumerate(blocks):
@@ -122,8 +141,9 @@ def outputs(blocks: Iterable[nn.Module], batch: Batch,
         yield block, h
 
 
-def losses(blocks: Iterable[nn.Module], batch: Batch, objective: Objective,
-           before: Callable[[int], None] = lambda i: None) -> tuple[Tensor, Tensor]:
+def losses(
+    blocks: Iterable[nn.Module], batch: Batch, objective: Objective, before: Callable[[int], None] = lambda i: None
+) -> tuple[Tensor, Tensor]:
     """The task's loss, and the sum of what blocks add to it (a KL divergence, a penalty); scalars, with graph."""
     local, h = torch.zeros(()), torch.empty(0)
     for block, h in outputs(blocks, batch, before):
@@ -150,8 +170,15 @@ class PlainRun:
         self.streams = carrying(self.network)
         self.noise = {part.start: derive_seed(config.seed, "module", part.start) for part in plan.parts}
         augment = parse_augment(config.data.augment, data.in_shape) if config.data.augment else None
-        self.batches = TrainBatches(data.train, config.data.batch_size, derive_seed(config.seed, "order"), augment,
-                                    carried=plan.carries, stretch=data.stretch, masking=data.masking)
+        self.batches = TrainBatches(
+            data.train,
+            config.data.batch_size,
+            derive_seed(config.seed, "order"),
+            augment,
+            carried=plan.carries,
+            stretch=data.stretch,
+            masking=data.masking,
+        )
 
     def complete(self) -> dict[str, float]:
         """Trains, and measures the test split: with the weights that were best on the validation split, if there is

@@ -29,8 +29,15 @@ from unlocked.errors import ConfigError
 TOLERANCE = 0.01  # relative
 MATRIX = "studies/matrix"  # whose presets are compared where none are named
 # what the plain loop does not do
-_PLAIN = {"train.precision": "fp32", "train.curriculum": None, "train.patience": None, "transfer.freeze": False,
-          "scheme.time.synthetic": False, "parallel.replicas": 1, "parallel.schedule": "locked"}
+_PLAIN = {
+    "train.precision": "fp32",
+    "train.curriculum": None,
+    "train.patience": None,
+    "transfer.freeze": False,
+    "scheme.time.synthetic": False,
+    "parallel.replicas": 1,
+    "parallel.schedule": "locked",
+}
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,11 @@ class Comparison:
         return all(self.difference(name) <= TOLERANCE for name in self.names)
 
     def words(self) -> str:
-        each = (f"{name} {fmean(self.platform[name]):.6g} and {fmean(self.plain[name]):.6g} "
-                f"({self.difference(name):.2g} apart)" for name in self.names)
+        each = (
+            f"{name} {fmean(self.platform[name]):.6g} and {fmean(self.plain[name]):.6g} "
+            f"({self.difference(name):.2g} apart)"
+            for name in self.names
+        )
         return f"{self.preset}: test {', '.join(each)}"
 
 
@@ -77,8 +87,13 @@ def matrix_presets() -> list[str]:
     return list(load_config(MATRIX).sweep.space["preset"])
 
 
-def compare(presets: Sequence[str], overrides: Sequence[str] = (), seeds: Sequence[int] = (0,), threads: int = 1,
-            note: Callable[[str], None] = lambda text: None) -> list[Comparison]:
+def compare(
+    presets: Sequence[str],
+    overrides: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    threads: int = 1,
+    note: Callable[[str], None] = lambda text: None,
+) -> list[Comparison]:
     """All configurations are checked before the first trains. Raises `ConfigError` for what the plain loop lacks."""
     configs = {preset: [_config(preset, overrides, seed, threads) for seed in seeds] for preset in presets}
     found = []
@@ -90,9 +105,18 @@ def compare(presets: Sequence[str], overrides: Sequence[str] = (), seeds: Sequen
 
 
 def _config(preset: str, overrides: Sequence[str], seed: int, threads: int) -> Config:
-    config = load_config(preset, [
-        "scheme.name=backprop", "parallel.device=cpu", f"parallel.threads={threads}", f"seed={seed}",
-        "tracking.uri=off", "train.probe_every=0", *overrides])
+    config = load_config(
+        preset,
+        [
+            "scheme.name=backprop",
+            "parallel.device=cpu",
+            f"parallel.threads={threads}",
+            f"seed={seed}",
+            "tracking.uri=off",
+            "train.probe_every=0",
+            *overrides,
+        ],
+    )
     for key, plain in _PLAIN.items():
         given = value_of(config, key)
         if given != plain:
@@ -109,9 +133,13 @@ def _compare(preset: str, configs: Sequence[Config]) -> Comparison:
     promised = [name.removeprefix("test/") for bounds in configs[0].expect.values() for name in bounds]
     metric = next(name for name in [*promised, OBJECTIVES[task].monitor] if name in measured)
     names = list(dict.fromkeys(["loss", metric]))
-    return Comparison(preset, metric, [config.seed for config in configs],
-                      {name: [ours[f"test/{name}"] for ours, _ in pairs] for name in names},
-                      {name: [plain[name] for _, plain in pairs] for name in names})
+    return Comparison(
+        preset,
+        metric,
+        [config.seed for config in configs],
+        {name: [ours[f"test/{name}"] for ours, _ in pairs] for name in names},
+        {name: [plain[name] for _, plain in pairs] for name in names},
+    )
 
 
 def _both(config: Config) -> tuple[dict[str, float], dict[str, float]]:

@@ -21,68 +21,118 @@ SHORT = {"backprop_1_thread": "1 thread", "backprop_all_threads": "all threads"}
 
 
 def overhead_table(costs: Sequence[Cost]) -> PlainTable:
-    table = PlainTable(title="Training loop against a plain PyTorch loop, paired by rounds: median and least-most;\n"
-                             "a tick is one step of one module",
-                       box=box.SIMPLE)
+    table = PlainTable(
+        title="Training loop against a plain PyTorch loop, paired by rounds: median and least-most;\n"
+        "a tick is one step of one module",
+        box=box.SIMPLE,
+    )
     for heading in ("", "steps/s", "plain\nsteps/s", "ratio", "us per tick\nadded", "foreign\nCPU"):
         table.add_column(heading, justify="right" if heading else "left", overflow="fold")
     for cost in costs:
-        table.add_row(cost.name, f"{cost.rate.median:,.0f}", f"{cost.plain_rate.median:,.0f}",
-                      f"{cost.ratio.median:.3f}\n{cost.ratio.least:.3f}-{cost.ratio.most:.3f}",
-                      f"{cost.added.median:.0f}\n{cost.added.least:.0f} to {cost.added.most:.0f}",
-                      _foreign(cost.foreign))
+        table.add_row(
+            cost.name,
+            f"{cost.rate.median:,.0f}",
+            f"{cost.plain_rate.median:,.0f}",
+            f"{cost.ratio.median:.3f}\n{cost.ratio.least:.3f}-{cost.ratio.most:.3f}",
+            f"{cost.added.median:.0f}\n{cost.added.least:.0f} to {cost.added.most:.0f}",
+            _foreign(cost.foreign),
+        )
     return table
 
 
 def overhead_json(costs: Sequence[Cost], threads: int) -> dict[str, Any]:
-    return {"overhead": {cost.name: {
-        "ratio": cost.ratio.median, "ratio_spread": _ends(cost.ratio),
-        "us_per_tick": cost.added.median, "us_per_tick_spread": _ends(cost.added),
-        "steps_per_second": cost.rate.median, "plain_steps_per_second": cost.plain_rate.median,
-        "steps": cost.steps, "foreign_cpu": cost.foreign} for cost in costs}, "threads": threads}
+    return {
+        "overhead": {
+            cost.name: {
+                "ratio": cost.ratio.median,
+                "ratio_spread": _ends(cost.ratio),
+                "us_per_tick": cost.added.median,
+                "us_per_tick_spread": _ends(cost.added),
+                "steps_per_second": cost.rate.median,
+                "plain_steps_per_second": cost.plain_rate.median,
+                "steps": cost.steps,
+                "foreign_cpu": cost.foreign,
+            }
+            for cost in costs
+        },
+        "threads": threads,
+    }
 
 
 def reference_table(comparisons: Sequence[Comparison]) -> PlainTable:
-    table = PlainTable(title="Test metrics under backprop, by the platform and by a loop of plain PyTorch: means over\n"
-                             "the seeds; difference: relative, the greatest over the seeds", box=box.SIMPLE)
+    table = PlainTable(
+        title="Test metrics under backprop, by the platform and by a loop of plain PyTorch: means over\n"
+        "the seeds; difference: relative, the greatest over the seeds",
+        box=box.SIMPLE,
+    )
     for heading in ("preset", "metric", "seeds", "platform", "plain", "difference", ""):
         table.add_column(heading, justify="left" if heading in ("preset", "metric") else "right")
     for comparison in comparisons:
         for i, name in enumerate(comparison.names):
             apart = comparison.difference(name)
-            table.add_row("" if i else comparison.preset, name, "" if i else str(len(comparison.seeds)),
-                          f"{fmean(comparison.platform[name]):.5g}", f"{fmean(comparison.plain[name]):.5g}",
-                          f"{apart:.2g}" if apart else "none", "" if apart <= TOLERANCE else Text("too much", "red"))
+            table.add_row(
+                "" if i else comparison.preset,
+                name,
+                "" if i else str(len(comparison.seeds)),
+                f"{fmean(comparison.platform[name]):.5g}",
+                f"{fmean(comparison.plain[name]):.5g}",
+                f"{apart:.2g}" if apart else "none",
+                "" if apart <= TOLERANCE else Text("too much", "red"),
+            )
     return table
 
 
 def reference_json(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    return {"reference": {c.preset: {
-        "metric": c.metric, "seeds": c.seeds, "platform": c.platform, "plain": c.plain, "holds": c.holds,
-        "difference": {name: c.difference(name) for name in c.names}} for c in comparisons}, "tolerance": TOLERANCE}
+    return {
+        "reference": {
+            c.preset: {
+                "metric": c.metric,
+                "seeds": c.seeds,
+                "platform": c.platform,
+                "plain": c.plain,
+                "holds": c.holds,
+                "difference": {name: c.difference(name) for name in c.names},
+            }
+            for c in comparisons
+        },
+        "tolerance": TOLERANCE,
+    }
 
 
 def scaling_tables(scaling: Scaling) -> list[PlainTable]:
     """What is gained, and where the time goes."""
-    title = (f"{scaling.case}, {len(scaling.cut)} modules of {scaling.cut} blocks, {scaling.steps} steps a "
-             f"round:\nsteps/s, and ratios within a round, median and least-most")
+    title = (
+        f"{scaling.case}, {len(scaling.cut)} modules of {scaling.cut} blocks, {scaling.steps} steps a "
+        f"round:\nsteps/s, and ratios within a round, median and least-most"
+    )
     gained = PlainTable(title=title, box=box.SIMPLE)
     for heading in ("", "steps/s", *(f"over\n{SHORT.get(name, name)}" for name in REFERENCES)):
         gained.add_column(heading, justify="right" if heading else "left")
     for name, r in scaling.results.items():
         ratios = (r.ratios.get(other) for other in REFERENCES)
-        gained.add_row(SHORT.get(name, name), f"{r.rate.median:,.2f}",
-                       *(f"{x.median:.2f}\n{x.least:.2f}-{x.most:.2f}" if x else "" for x in ratios))
-    spent = PlainTable(title="per module and step: milliseconds of computing, thereof on synthetic gradients, and of\n"
-                             "sending; share of the time spent waiting; memory of each worker", box=box.SIMPLE)
+        gained.add_row(
+            SHORT.get(name, name),
+            f"{r.rate.median:,.2f}",
+            *(f"{x.median:.2f}\n{x.least:.2f}-{x.most:.2f}" if x else "" for x in ratios),
+        )
+    spent = PlainTable(
+        title="per module and step: milliseconds of computing, thereof on synthetic gradients, and of\n"
+        "sending; share of the time spent waiting; memory of each worker",
+        box=box.SIMPLE,
+    )
     for heading in ("", "computing", "SG", "sending", "waiting", "peak, MB", "MB moved", "schedule"):
         spent.add_column(heading, justify="right" if heading else "left")
     for name, r in scaling.results.items():
-        spent.add_row(SHORT.get(name, name), _milliseconds(r.computing), _milliseconds(r.sg) if any(r.sg) else "",
-                      _milliseconds(r.sending) if any(r.sending) else "",
-                      "\n".join(f"{share:.0%}" for share in r.waiting),
-                      "\n".join(f"{mb:.0f}" for mb in r.peak_rss_mb),
-                      f"{r.bytes_per_step / 1e6:.2f}", r.schedule)
+        spent.add_row(
+            SHORT.get(name, name),
+            _milliseconds(r.computing),
+            _milliseconds(r.sg) if any(r.sg) else "",
+            _milliseconds(r.sending) if any(r.sending) else "",
+            "\n".join(f"{share:.0%}" for share in r.waiting),
+            "\n".join(f"{mb:.0f}" for mb in r.peak_rss_mb),
+            f"{r.bytes_per_step / 1e6:.2f}",
+            r.schedule,
+        )
     return [gained, spent]
 
 
@@ -93,7 +143,10 @@ def _milliseconds(seconds: Sequence[float]) -> str:
 def scaling_json(scaling: Scaling) -> dict[str, Any]:
     results = scaling.results
     return {
-        "case": scaling.case, "cut": scaling.cut, "steps": scaling.steps, "rounds": len(scaling.foreign),
+        "case": scaling.case,
+        "cut": scaling.cut,
+        "steps": scaling.steps,
+        "rounds": len(scaling.foreign),
         "ratios": {name: {other: x.median for other, x in r.ratios.items()} for name, r in results.items()},
         "spread": {name: {other: _ends(x) for other, x in r.ratios.items()} for name, r in results.items()},
         "steps_per_second": {name: r.rate.median for name, r in results.items()},
@@ -104,30 +157,40 @@ def scaling_json(scaling: Scaling) -> dict[str, Any]:
         "bytes_per_step": {name: r.bytes_per_step for name, r in results.items()},
         "peak_rss_mb": {name: r.peak_rss_mb for name, r in results.items()},
         "schedule": {name: r.schedule for name, r in results.items()},
-        "left_out": scaling.left_out, "foreign_cpu": scaling.foreign,
+        "left_out": scaling.left_out,
+        "foreign_cpu": scaling.foreign,
     }
 
 
 def sweep_table(throughput: Throughput) -> PlainTable:
     many = next(name for name in throughput.rates if name not in throughput.ratios)
-    table = PlainTable(title=f"{throughput.trials} trials a round, paired by rounds: median and least-most",
-                       box=box.SIMPLE)
+    table = PlainTable(
+        title=f"{throughput.trials} trials a round, paired by rounds: median and least-most", box=box.SIMPLE
+    )
     for heading in ("", "trials/min", f"{many.replace('_', ' ')} over it"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, rate in throughput.rates.items():
         ratio = throughput.ratios.get(name)
-        table.add_row(name.replace("_", " "), f"{rate.median:.1f}\n{rate.least:.1f}-{rate.most:.1f}",
-                      f"{ratio.median:.2f}\n{ratio.least:.2f}-{ratio.most:.2f}" if ratio else "")
+        table.add_row(
+            name.replace("_", " "),
+            f"{rate.median:.1f}\n{rate.least:.1f}-{rate.most:.1f}",
+            f"{ratio.median:.2f}\n{ratio.least:.2f}-{ratio.most:.2f}" if ratio else "",
+        )
     return table
 
 
 def sweep_json(throughput: Throughput) -> dict[str, Any]:
-    return {"trials": throughput.trials, "trials_per_minute": {n: r.median for n, r in throughput.rates.items()},
-            "ratios": {name: ratio.median for name, ratio in throughput.ratios.items()},
-            "spread": {name: _ends(ratio) for name, ratio in throughput.ratios.items()},
-            "steady": throughput.steady.median, "steady_spread": _ends(throughput.steady),
-            "driver_seconds_per_trial": throughput.overhead, "overhead_trials": throughput.overhead_trials,
-            "left_out": throughput.left_out}
+    return {
+        "trials": throughput.trials,
+        "trials_per_minute": {n: r.median for n, r in throughput.rates.items()},
+        "ratios": {name: ratio.median for name, ratio in throughput.ratios.items()},
+        "spread": {name: _ends(ratio) for name, ratio in throughput.ratios.items()},
+        "steady": throughput.steady.median,
+        "steady_spread": _ends(throughput.steady),
+        "driver_seconds_per_trial": throughput.overhead,
+        "overhead_trials": throughput.overhead_trials,
+        "left_out": throughput.left_out,
+    }
 
 
 def scaling_plot(scaling: Scaling, path: Path) -> Path:
@@ -152,8 +215,11 @@ def scaling_plot(scaling: Scaling, path: Path) -> Path:
     panel.spines[["top", "right"]].set_visible(False)
     panel.set_xlim(0, 1.12 * max(ratio.most for ratio in ratios.values()))
     panel.set_xlabel("steps per second, of backprop in one thread")
-    panel.set_title(f"{scaling.case} over {len(scaling.cut)} modules: median, least and most of "
-                    f"{len(scaling.foreign)} rounds", loc="left", fontsize=11)
+    panel.set_title(
+        f"{scaling.case} over {len(scaling.cut)} modules: median, least and most of {len(scaling.foreign)} rounds",
+        loc="left",
+        fontsize=11,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=140)
     return path
@@ -169,8 +235,10 @@ def warning(shares: Sequence[float | None]) -> str | None:
     spoilt = [share for share in shares if share is not None and is_spoilt(share)]
     if not spoilt:
         return None
-    return (f"other programs took up to {max(spoilt):.0%} of the CPU ({len(spoilt)} of {len(shares)} rounds "
-            f"above {SPOILT:.0%}): measure again on a quieter machine before quoting this")
+    return (
+        f"other programs took up to {max(spoilt):.0%} of the CPU ({len(spoilt)} of {len(shares)} rounds "
+        f"above {SPOILT:.0%}): measure again on a quieter machine before quoting this"
+    )
 
 
 def _ends(spread: Spread) -> list[float]:

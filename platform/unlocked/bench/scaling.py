@@ -71,9 +71,16 @@ def load_case(name: str, overrides: Sequence[str] = ()) -> Config:
     return load_config(CASES / f"{name}.yaml", overrides)
 
 
-def measure(config: Config, rounds: int = 5, steps: int | None = None, schemes: Sequence[str] = DECOUPLED,
-            schedules: Sequence[str] = SCHEDULES, variants: Mapping[str, Config] | None = None,
-            imports: Sequence[str] = (), note: Callable[[str], None] = lambda text: None) -> Scaling:
+def measure(
+    config: Config,
+    rounds: int = 5,
+    steps: int | None = None,
+    schemes: Sequence[str] = DECOUPLED,
+    schedules: Sequence[str] = SCHEDULES,
+    variants: Mapping[str, Config] | None = None,
+    imports: Sequence[str] = (),
+    note: Callable[[str], None] = lambda text: None,
+) -> Scaling:
     """Rounds in which every contender trains `steps` steps, in an order that changes.
 
     `steps`: as many as take about `SECONDS` in one thread, at least 40, when None. Raises `ConfigError` before
@@ -95,8 +102,14 @@ def measure(config: Config, rounds: int = 5, steps: int | None = None, schemes: 
             contender.group.close()
 
 
-def _measure(case: str, running: dict[str, Contender], left_out: dict[str, str], rounds: int,
-             steps: int | None, note: Callable[[str], None]) -> Scaling:
+def _measure(
+    case: str,
+    running: dict[str, Contender],
+    left_out: dict[str, str],
+    rounds: int,
+    steps: int | None,
+    note: Callable[[str], None],
+) -> Scaling:
     if steps is None:
         one = running["backprop_1_thread"].run(5)
         steps = max(40, round(SECONDS * 5 / one[0].seconds))
@@ -123,7 +136,8 @@ def _measure(case: str, running: dict[str, Contender], left_out: dict[str, str],
             sg=[median(run[k].sg for run in runs) / steps for k in modules],
             bytes_per_step=0 if name == "ideal" else bytes_per_step(plan),
             peak_rss_mb=running[name].group.ask(memory),
-            schedule=plan.schedule)
+            schedule=plan.schedule,
+        )
     cut = [part.stop - part.start for part in running["locked"].plan.parts]
     return Scaling(case, cut, steps, results, left_out, done.foreign)
 

@@ -94,15 +94,37 @@ def _decoupled(m: Costs) -> Iterator[tuple[str, Ticks]]:
     top = _backprop_at_the_top(m)
     below = np.arange(len(m)) < len(m) - 1
     for name, predict, learn in (("dni", m.dni_predict, m.dni_learn), ("cdni", m.cdni_predict, m.cdni_learn)):
-        dni = replace(top, after=m.backward + np.where(below, predict, 0.0), update=m.update, learn=learn,
-                      feedback="above", lag=DNI_LAG)
+        dni = replace(
+            top,
+            after=m.backward + np.where(below, predict, 0.0),
+            update=m.update,
+            learn=learn,
+            feedback="above",
+            lag=DNI_LAG,
+        )
         yield name, dni
     above = np.arange(len(m)) > 0  # every module reads x, and those above the first again when their late h comes
-    yield UNLOCK, replace(dni, before=m.data + np.where(above, m.inputs_predict, 0.0),
-                          learn_inputs=np.where(above, m.data + m.inputs_learn, 0.0))
+    yield (
+        UNLOCK,
+        replace(
+            dni,
+            before=m.data + np.where(above, m.inputs_predict, 0.0),
+            learn_inputs=np.where(above, m.data + m.inputs_learn, 0.0),
+        ),
+    )
     own = m.project + m.backward_weight + m.update  # no gradient passes from a block to the one below
-    yield "dfa", replace(top, after=np.zeros(len(m)), update=np.where(below, 0.0, own), learn=own, feedback="last",
-                         bytes_down=np.full(len(m) - 1, m.error_bytes), lag=len(m))
+    yield (
+        "dfa",
+        replace(
+            top,
+            after=np.zeros(len(m)),
+            update=np.where(below, 0.0, own),
+            learn=own,
+            feedback="last",
+            bytes_down=np.full(len(m) - 1, m.error_bytes),
+            lag=len(m),
+        ),
+    )
     # nobody below asks the last module for a gradient: its first block does not compute it
     yield "frozen", replace(top, after=np.where(below, 0.0, m.backward - m.entry_input))
 
@@ -110,9 +132,15 @@ def _decoupled(m: Costs) -> Iterator[tuple[str, Ticks]]:
 def _backprop_at_the_top(m: Costs) -> Ticks:
     """All run forward, the last one learns."""
     nothing, below = np.zeros(len(m)), np.arange(len(m)) < len(m) - 1
-    return Ticks(before=_first(m), forward=m.forward, after=np.where(below, 0.0, m.backward),
-                 update=np.where(below, 0.0, m.update), learn=nothing, bytes_up=m.bytes_out[:-1],
-                 bytes_down=m.bytes_out[:-1])
+    return Ticks(
+        before=_first(m),
+        forward=m.forward,
+        after=np.where(below, 0.0, m.backward),
+        update=np.where(below, 0.0, m.update),
+        learn=nothing,
+        bytes_up=m.bytes_out[:-1],
+        bytes_down=m.bytes_out[:-1],
+    )
 
 
 def _first(m: Costs) -> Array:

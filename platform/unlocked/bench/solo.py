@@ -30,8 +30,10 @@ def run_alone(stage: Stage, steps: int) -> SegmentStats:
         return torch.randint(below, (batch_size, *shape), generator=generator).to(stage.device)
 
     example = part.example
-    xs = [ids(example.vocabulary, *example.in_shape) if example.vocabulary else noise(*example.in_shape)
-          for _ in range(INPUTS)]
+    xs = [
+        ids(example.vocabulary, *example.in_shape) if example.vocabulary else noise(*example.in_shape)
+        for _ in range(INPUTS)
+    ]
     inputs = xs if part.is_first else [noise(*part.in_shape) for _ in range(INPUTS)]
     gradients = [noise(*part.out_shape) / batch_size for _ in range(INPUTS)]
     labels = noise(*example.y_shape) if example.y_real else ids(example.n_outputs, *example.y_shape)

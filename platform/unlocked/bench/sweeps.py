@@ -26,12 +26,21 @@ from unlocked.studies import sweep
 from unlocked.studies import trial as trial_module
 from unlocked.studies.driver import Progress, Unwatched
 
-BASE = ["data.validation=0.2", "train.epochs=100", "train.probe_every=0", "train.checkpoint_every=100",
-        "parallel.launcher=inprocess", "parallel.threads=1", "tracking.uri=off", "scheme.name=backprop",
-        "parallel.stages=1"]
+BASE = [
+    "data.validation=0.2",
+    "train.epochs=100",
+    "train.probe_every=0",
+    "train.checkpoint_every=100",
+    "parallel.launcher=inprocess",
+    "parallel.threads=1",
+    "tracking.uri=off",
+    "scheme.name=backprop",
+    "parallel.stages=1",
+]
 LOW, HIGH = 1e-4, 1e-1
-SPACE = [f"sweep.space.{key}={{low: {LOW}, high: {HIGH}, log: true}}" for key in
-         ("optimizer.lr", "optimizer.weight_decay")]
+SPACE = [
+    f"sweep.space.{key}={{low: {LOW}, high: {HIGH}, log: true}}" for key in ("optimizer.lr", "optimizer.weight_decay")
+]
 TUNE, ONE = "ray_tune", "concurrent_1"
 
 
@@ -46,14 +55,20 @@ class Throughput:
     overhead_trials: int
 
 
-def measure(rounds: int = 3, trials: int = 24, concurrent: int = 2, overhead_trials: int = 200,
-            note: Callable[[str], None] = lambda text: None) -> Throughput:
+def measure(
+    rounds: int = 3,
+    trials: int = 24,
+    concurrent: int = 2,
+    overhead_trials: int = 200,
+    note: Callable[[str], None] = lambda text: None,
+) -> Throughput:
     """Rounds in which every contender runs `trials` trials, in an order that changes. Ray is started beforehand."""
     start_ray(concurrent, None)
     many = f"concurrent_{concurrent}"
     contenders: dict[str, Callable[[Path, int], float | None]] = {
         ONE: lambda folder, seed: _ours(folder, seed, trials, 1),
-        many: lambda folder, seed: _ours(folder, seed, trials, concurrent)}
+        many: lambda folder, seed: _ours(folder, seed, trials, concurrent),
+    }
     left_out: dict[str, str] = {}
     try:
         tune = _tune(concurrent)
@@ -75,18 +90,38 @@ def measure(rounds: int = 3, trials: int = 24, concurrent: int = 2, overhead_tri
                 rates[name].append(60 * trials / (time.perf_counter() - begin))
             if pace is not None:
                 paces[name].append(pace)
-        note(f"round {seed + 1}: trials per minute " + ", ".join(
-            f"{name.replace('_', ' ')} {rates[name][-1]:.1f}" for name in contenders))
+        note(
+            f"round {seed + 1}: trials per minute "
+            + ", ".join(f"{name.replace('_', ' ')} {rates[name][-1]:.1f}" for name in contenders)
+        )
     ratios = {other: paired(rates[many], rates[other]) for other in contenders if other != many}
     overhead = {sampler: _overhead(sampler, overhead_trials) for sampler in ("random", "tpe")}
-    return Throughput(trials, {name: Spread.of(rate) for name, rate in rates.items()}, ratios,
-                      paired(paces[many], paces[ONE]), left_out, overhead, overhead_trials)
+    return Throughput(
+        trials,
+        {name: Spread.of(rate) for name, rate in rates.items()},
+        ratios,
+        paired(paces[many], paces[ONE]),
+        left_out,
+        overhead,
+        overhead_trials,
+    )
 
 
 def _config(folder: Path, seed: int, trials: int, *more: str) -> Config:
-    return load_config("quickstart", [*BASE, *SPACE, f"tracking.runs={folder}", f"seed={seed}", "name=bench",
-                                      "sweep.metric=val/accuracy", "sweep.sampler=random", f"sweep.trials={trials}",
-                                      *more])
+    return load_config(
+        "quickstart",
+        [
+            *BASE,
+            *SPACE,
+            f"tracking.runs={folder}",
+            f"seed={seed}",
+            "name=bench",
+            "sweep.metric=val/accuracy",
+            "sweep.sampler=random",
+            f"sweep.trials={trials}",
+            *more,
+        ],
+    )
 
 
 def _ours(folder: Path, seed: int, trials: int, concurrent: int) -> float:
@@ -115,10 +150,17 @@ def _tune(concurrent: int) -> Callable[[Path, int, int], None]:
 
         space = {key: tune.loguniform(LOW, HIGH) for key in ("lr", "weight_decay")}
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": 1}), param_space=space,
-            tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=concurrent, metric="accuracy",
-                                        mode="max", search_alg=OptunaSearch(seed=seed)),
-            run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0))
+            tune.with_resources(trainable, {"cpu": 1}),
+            param_space=space,
+            tune_config=tune.TuneConfig(
+                num_samples=trials,
+                max_concurrent_trials=concurrent,
+                metric="accuracy",
+                mode="max",
+                search_alg=OptunaSearch(seed=seed),
+            ),
+            run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0),
+        )
         results = tuner.fit()
         assert not results.errors, results.errors[0]
 
@@ -127,8 +169,16 @@ def _tune(concurrent: int) -> Callable[[Path, int, int], None]:
 
 def train_point(point: dict[str, float], folder: Path, seed: int) -> float:
     """One trial of the space, as `unlocked sweep` trains it; its validation accuracy."""
-    config = load_config("quickstart", [*BASE, f"tracking.runs={folder}", f"seed={seed}", "name=bench",
-                                        *(f"optimizer.{key}={value!r}" for key, value in point.items())])
+    config = load_config(
+        "quickstart",
+        [
+            *BASE,
+            f"tracking.runs={folder}",
+            f"seed={seed}",
+            "name=bench",
+            *(f"optimizer.{key}={value!r}" for key, value in point.items()),
+        ],
+    )
     return trial_module.train(config)["metrics"]["val/accuracy"]
 
 
@@ -137,8 +187,11 @@ def _overhead(sampler: str, trials: int) -> float:
     real = trial_module.train
 
     def nothing(config: Config, **_: Any) -> dict[str, Any]:
-        return {"scheme": config.scheme.name, "seed": config.seed, "metrics": {
-            "val/accuracy": config.optimizer.lr, "time/steps_per_second": 1.0}}
+        return {
+            "scheme": config.scheme.name,
+            "seed": config.seed,
+            "metrics": {"val/accuracy": config.optimizer.lr, "time/steps_per_second": 1.0},
+        }
 
     trial_module.train = nothing  # type: ignore[assignment]
     try:
@@ -170,5 +223,3 @@ class _TrialsOnly(Unwatched):
 def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="unlocked-bench-") as folder:
         yield Path(folder)
-
-

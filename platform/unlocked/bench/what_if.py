@@ -41,9 +41,16 @@ class WhatIf:
     simulation: Simulation
 
 
-def what_if(config: Config, modules: int, microbatches: int | None = None, steps: int = 1000,
-            latency: float | None = None, bandwidth: float | None = None, imports: Sequence[str] = (),
-            note: Callable[[str], None] = lambda text: None) -> WhatIf:
+def what_if(
+    config: Config,
+    modules: int,
+    microbatches: int | None = None,
+    steps: int = 1000,
+    latency: float | None = None,
+    bandwidth: float | None = None,
+    imports: Sequence[str] = (),
+    note: Callable[[str], None] = lambda text: None,
+) -> WhatIf:
     """Every schedule over K = `modules`, from costs measured in this process and in children of it.
 
     Args:
@@ -70,15 +77,27 @@ def what_if(config: Config, modules: int, microbatches: int | None = None, steps
         peers = [Peer(imports) for _ in range(modules - 1 if shared else 1)]
         try:
             here = peers[0].link(int(np.median(units.bytes_out[:-1])) // 4)
-            link = replace(here, latency=here.latency if latency is None else latency,
-                           bandwidth=here.bandwidth if bandwidth is None else bandwidth)
+            link = replace(
+                here,
+                latency=here.latency if latency is None else latency,
+                bandwidth=here.bandwidth if bandwidth is None else bandwidth,
+            )
             slowed = contention(stage, peers) if shared else 1.0
         finally:
             for peer in peers:
                 peer.close()
     note("simulating")
-    return WhatIf(config.name, units, sizes, modules > len(blocks), link, slowed, microbatches, steps,
-                  simulate(units, link, microbatches, steps, slowed))
+    return WhatIf(
+        config.name,
+        units,
+        sizes,
+        modules > len(blocks),
+        link,
+        slowed,
+        microbatches,
+        steps,
+        simulate(units, link, microbatches, steps, slowed),
+    )
 
 
 def modules_of(blocks: Costs, modules: int, each: int = 1, given: list[int] | None = None) -> tuple[list[int], Costs]:
@@ -95,5 +114,6 @@ def modules_of(blocks: Costs, modules: int, each: int = 1, given: list[int] | No
     try:
         return [each] * modules, balanced(blocks, modules, each)
     except ValueError as error:
-        raise ConfigError(f"--simulate: {modules} modules are more than the {len(blocks)} blocks of the chain, and "
-                          f"{error}") from None
+        raise ConfigError(
+            f"--simulate: {modules} modules are more than the {len(blocks)} blocks of the chain, and {error}"
+        ) from None

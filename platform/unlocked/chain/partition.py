@@ -18,8 +18,7 @@ from unlocked_models.chain import Example, dry_run
 WRITING = 80
 
 
-def block_costs(blocks: Sequence[nn.Module], in_shape: tuple[int, ...],
-                example: Example | None = None) -> list[float]:
+def block_costs(blocks: Sequence[nn.Module], in_shape: tuple[int, ...], example: Example | None = None) -> list[float]:
     """Training cost of each block for one example, in floating-point operations.
 
     Three times the forward count (forward, gradient of the weights, gradient of the input), twice for the
@@ -44,8 +43,9 @@ class _Written(TorchDispatchMode):
 
     numbers = 0
 
-    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Sequence[Any] = (),
-                           kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         results = func(*args, **(kwargs or {}))
         main = results[0] if isinstance(results, (tuple, list)) else results  # beside it: statistics, indices
         if isinstance(main, Tensor) and not func.is_view:
@@ -76,8 +76,9 @@ def partition(costs: Sequence[float], modules: int, extra: Sequence[float] | Non
     return sizes
 
 
-def _best_cut(n: int, modules: int, cost: Callable[[int, int, int], float],
-              add: Callable[[float, float], float]) -> tuple[float, list[int]]:
+def _best_cut(
+    n: int, modules: int, cost: Callable[[int, int, int], float], add: Callable[[float, float], float]
+) -> tuple[float, list[int]]:
     """The least total, accumulated by `add` over the modules' costs, and the sizes that give it."""
     best: list[tuple[float, list[int]] | None] = [(0.0, [])] + [None] * n  # of the first i blocks
     for module in range(1, modules + 1):

@@ -20,14 +20,16 @@ MOST_ROUNDS = 10_000
 
 def add_bench(commands: Any) -> None:
     parser = commands.add_parser(
-        "bench", help="measure overhead, scaling and sweeps on this machine; hold backprop against plain PyTorch",
+        "bench",
+        help="measure overhead, scaling and sweeps on this machine; hold backprop against plain PyTorch",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measures in pairs: all that is compared runs in turn within a round.",
         epilog="examples:\n"
-               "  unlocked bench overhead            cost per step over a plain PyTorch loop\n"
-               "  unlocked bench scaling mlp         every scheme over two workers, against its ceiling\n"
-               "  unlocked bench reference           test metrics of backprop, against plain PyTorch\n"
-               "  unlocked bench sweep               trials per minute, against Ray Tune too\n")
+        "  unlocked bench overhead            cost per step over a plain PyTorch loop\n"
+        "  unlocked bench scaling mlp         every scheme over two workers, against its ceiling\n"
+        "  unlocked bench reference           test metrics of backprop, against plain PyTorch\n"
+        "  unlocked bench sweep               trials per minute, against Ray Tune too\n",
+    )
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     _add_overhead(kinds)
     _add_reference(kinds)
@@ -37,10 +39,12 @@ def add_bench(commands: Any) -> None:
 
 def _add_overhead(kinds: Any) -> None:
     parser = add_command(
-        kinds, "overhead", overhead, "compare the training loop with a plain PyTorch loop",
-        "examples:\n"
-        "  unlocked bench overhead\n"
-        "  unlocked bench overhead --rounds 15 --threads 2 --json\n")
+        kinds,
+        "overhead",
+        overhead,
+        "compare the training loop with a plain PyTorch loop",
+        "examples:\n  unlocked bench overhead\n  unlocked bench overhead --rounds 15 --threads 2 --json\n",
+    )
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds (default: 7)")
     parser.add_argument("--seconds", type=float, default=1.0, help="per round, of each (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
@@ -52,8 +56,7 @@ def overhead(arguments: argparse.Namespace) -> int:
     from unlocked.bench.report import overhead_json, overhead_table, warning
 
     check_ranges(arguments, rounds=(1, MOST_ROUNDS), threads=(1, MOST_THREADS), seconds=(0.001, 3600))
-    costs = [bench.measure(case, arguments.rounds, arguments.threads, arguments.seconds)
-             for case in bench.CASES]
+    costs = [bench.measure(case, arguments.rounds, arguments.threads, arguments.seconds) for case in bench.CASES]
     foreign = [share for cost in costs for share in cost.foreign]
     _show(wide_console(160), [overhead_table(costs)], warning(foreign))
     if arguments.json:
@@ -63,14 +66,22 @@ def overhead(arguments: argparse.Namespace) -> int:
 
 def _add_reference(kinds: Any) -> None:
     parser = add_command(
-        kinds, "reference", reference, "compare test metrics of backprop with those of a plain PyTorch loop",
+        kinds,
+        "reference",
+        reference,
+        "compare test metrics of backprop with those of a plain PyTorch loop",
         "examples:\n"
         "  unlocked bench reference                              the presets of studies/matrix: half an hour\n"
         "  unlocked bench reference recurrent/text autoencoder/vae --seeds 0,1,2 --json\n"
         "  unlocked bench reference recurrent/gru --epochs 2 model.dropout=0.5\n\n"
-        "exit code 1 where a test metric is more than 1 % (relative) from the plain loop's\n")
-    parser.add_argument("words", nargs="*", metavar="PRESET | key=value",
-                        help="presets (default: those of studies/matrix), and changes to their configurations")
+        "exit code 1 where a test metric is more than 1 % (relative) from the plain loop's\n",
+    )
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="PRESET | key=value",
+        help="presets (default: those of studies/matrix), and changes to their configurations",
+    )
     parser.add_argument("--seeds", default="0", metavar="A,B", help="one run each (default: 0)")
     parser.add_argument("--epochs", type=int, help="instead of each preset's own")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
@@ -92,8 +103,9 @@ def reference(arguments: argparse.Namespace) -> int:
         overrides.append(f"train.epochs={arguments.epochs}")
     presets = [word for word in arguments.words if "=" not in word] or bench.matrix_presets()
     console = wide_console(160)
-    found = bench.compare(presets, overrides, [int(seed) for seed in given], arguments.threads,
-                          note=lambda text: _say(console, text))
+    found = bench.compare(
+        presets, overrides, [int(seed) for seed in given], arguments.threads, note=lambda text: _say(console, text)
+    )
     _show(console, [reference_table(found)], None)
     if arguments.json:
         print(strict_json.dumps(reference_json(found)))
@@ -102,7 +114,10 @@ def reference(arguments: argparse.Namespace) -> int:
 
 def _add_scaling(kinds: Any) -> None:
     parser = add_command(
-        kinds, "scaling", scaling, "compare all schemes over K Ray workers, in turn within one run",
+        kinds,
+        "scaling",
+        scaling,
+        "compare all schemes over K Ray workers, in turn within one run",
         "examples:\n"
         "  unlocked bench scaling\n"
         "  unlocked bench scaling cnn --rounds 7 --plot cnn.png\n"
@@ -117,25 +132,47 @@ def _add_scaling(kinds: Any) -> None:
         "  cnn          VGG-11 at half width, 3x32x32, batch 32      0.06 s\n"
         "  cnn-flat     7 convolutions that never pool               0.1 s\n"
         "  resnet       ResNet-20, 3x32x32, batch 32                 0.08 s\n"
-        "  transformer  4 encoder layers, width 256, 16 x 64 tokens  0.25 s\n")
-    parser.add_argument("words", nargs="*", metavar="CASE | key=value",
-                        help="a case (default: mlp), and changes to its configuration")
+        "  transformer  4 encoder layers, width 256, 16 x 64 tokens  0.25 s\n",
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="CASE | key=value", help="a case (default: mlp), and changes to its configuration"
+    )
     parser.add_argument("--config", metavar="NAME", help="a preset or a .yaml file instead of a case")
     parser.add_argument("--stages", type=int, help="modules (default: the configuration's, at least 2)")
-    parser.add_argument("--schemes", default="dni,cdni,dfa,unlock", metavar="A,B",
-                        help="decoupled schemes to measure; unlock: cdni with synthetic inputs (default: "
-                             "dni,cdni,dfa,unlock)")
-    parser.add_argument("--schedules", default="gpipe,1f1b,zero_bubble", metavar="A,B",
-                        help="pipelines of backprop to measure (default: gpipe,1f1b,zero_bubble)")
-    parser.add_argument("--variant", action="append", default=[], metavar="'KEY=VALUE ...'",
-                        help="also measure the configured scheme with these settings; may be repeated")
+    parser.add_argument(
+        "--schemes",
+        default="dni,cdni,dfa,unlock",
+        metavar="A,B",
+        help="decoupled schemes to measure; unlock: cdni with synthetic inputs (default: dni,cdni,dfa,unlock)",
+    )
+    parser.add_argument(
+        "--schedules",
+        default="gpipe,1f1b,zero_bubble",
+        metavar="A,B",
+        help="pipelines of backprop to measure (default: gpipe,1f1b,zero_bubble)",
+    )
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="'KEY=VALUE ...'",
+        help="also measure the configured scheme with these settings; may be repeated",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     parser.add_argument("--steps", type=int, help="of each per round (default: those of 3 s, at least 40)")
     parser.add_argument("--plot", metavar="FILE", help="also draw it as PNG")
-    parser.add_argument("--simulate", type=int, metavar="K",
-                        help="start no workers: measure the blocks here and predict every schedule over K modules")
-    parser.add_argument("--microbatches", type=int, metavar="M",
-                        help="with --simulate: of pipelined backprop (default: 4K, at most one per example)")
+    parser.add_argument(
+        "--simulate",
+        type=int,
+        metavar="K",
+        help="start no workers: measure the blocks here and predict every schedule over K modules",
+    )
+    parser.add_argument(
+        "--microbatches",
+        type=int,
+        metavar="M",
+        help="with --simulate: of pipelined backprop (default: 4K, at most one per example)",
+    )
     parser.add_argument("--latency-us", type=float, help="with --simulate: of a message, instead of the measured one")
     parser.add_argument("--bandwidth-gb", type=float, help="with --simulate: GB/s of a link, instead of the measured")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
@@ -152,8 +189,10 @@ def scaling(arguments: argparse.Namespace) -> int:
     overrides = [word for word in arguments.words if "=" in word]
     names = [word for word in arguments.words if "=" not in word]
     if len(names) > 1 or (names and arguments.config):
-        raise ConfigError(f"bench scaling: one case or one --config at a time, not {' and '.join(names)}"
-                          + (f" and {arguments.config}" if arguments.config else ""))
+        raise ConfigError(
+            f"bench scaling: one case or one --config at a time, not {' and '.join(names)}"
+            + (f" and {arguments.config}" if arguments.config else "")
+        )
     if arguments.stages:
         overrides += [f"parallel.stages={arguments.stages}", "parallel.partition=null"]
     if arguments.config:
@@ -170,9 +209,16 @@ def scaling(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"--{name.replace('_', '-')}: belongs to --simulate K")
     variants = {text: load([*overrides, *shlex.split(text)]) for text in arguments.variant}
     console = wide_console(160)
-    result = bench.measure(config, arguments.rounds, arguments.steps, _listed(arguments.schemes),
-                           _listed(arguments.schedules), variants, arguments.imports,
-                           note=lambda text: _say(console, text))
+    result = bench.measure(
+        config,
+        arguments.rounds,
+        arguments.steps,
+        _listed(arguments.schemes),
+        _listed(arguments.schedules),
+        variants,
+        arguments.imports,
+        note=lambda text: _say(console, text),
+    )
     _show(console, scaling_tables(result), warning(result.foreign))
     for name, reason in result.left_out.items():
         _say(console, f"{name} left out: {reason}")
@@ -187,13 +233,21 @@ def simulate(arguments: argparse.Namespace, config: Any) -> int:
     from unlocked.bench.simulate_report import simulation_json, simulation_notes, simulation_table
     from unlocked.bench.what_if import what_if
 
-    check_ranges(arguments, simulate=(2, MOST_WORKERS), microbatches=(1, MOST), latency_us=(0, MOST),
-                 bandwidth_gb=(1e-9, MOST))
+    check_ranges(
+        arguments, simulate=(2, MOST_WORKERS), microbatches=(1, MOST), latency_us=(0, MOST), bandwidth_gb=(1e-9, MOST)
+    )
     latency, bandwidth = arguments.latency_us, arguments.bandwidth_gb
     console = wide_console(160)
-    result = what_if(config, arguments.simulate, arguments.microbatches, arguments.steps or 1000,
-                     None if latency is None else 1e-6 * latency, None if bandwidth is None else 1e9 * bandwidth,
-                     arguments.imports, note=lambda text: _say(console, text))
+    result = what_if(
+        config,
+        arguments.simulate,
+        arguments.microbatches,
+        arguments.steps or 1000,
+        None if latency is None else 1e-6 * latency,
+        None if bandwidth is None else 1e9 * bandwidth,
+        arguments.imports,
+        note=lambda text: _say(console, text),
+    )
     for line in simulation_notes(result):
         console.print(line, highlight=False, soft_wrap=True)
     _show(console, [simulation_table(result)], None)
@@ -206,15 +260,18 @@ def simulate(arguments: argparse.Namespace, config: Any) -> int:
 
 def _add_sweep(kinds: Any) -> None:
     parser = add_command(
-        kinds, "sweep", sweep, "trials per minute: one at a time, several at once, and under Ray Tune",
-        "examples:\n"
-        "  unlocked bench sweep\n"
-        "  unlocked bench sweep --rounds 3 --trials 8 --concurrent 4 --json\n")
+        kinds,
+        "sweep",
+        sweep,
+        "trials per minute: one at a time, several at once, and under Ray Tune",
+        "examples:\n  unlocked bench sweep\n  unlocked bench sweep --rounds 3 --trials 8 --concurrent 4 --json\n",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default: 3)")
     parser.add_argument("--trials", type=int, default=24, help="of each per round (default: 24)")
     parser.add_argument("--concurrent", type=int, default=2, help="trials at once (default: 2)")
-    parser.add_argument("--overhead-trials", type=int, default=200,
-                        help="empty trials for the driver's own time (default: 200)")
+    parser.add_argument(
+        "--overhead-trials", type=int, default=200, help="empty trials for the driver's own time (default: 200)"
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
 
 
@@ -222,20 +279,30 @@ def sweep(arguments: argparse.Namespace) -> int:
     from unlocked.bench import sweeps
     from unlocked.bench.report import sweep_json, sweep_table
 
-    check_ranges(arguments, rounds=(1, MOST_ROUNDS), trials=(2, MOST), concurrent=(2, MOST_WORKERS),
-                 overhead_trials=(2, MOST))
+    check_ranges(
+        arguments, rounds=(1, MOST_ROUNDS), trials=(2, MOST), concurrent=(2, MOST_WORKERS), overhead_trials=(2, MOST)
+    )
     console = wide_console(160)
-    result = sweeps.measure(arguments.rounds, arguments.trials, arguments.concurrent, arguments.overhead_trials,
-                            note=lambda text: _say(console, text))
+    result = sweeps.measure(
+        arguments.rounds,
+        arguments.trials,
+        arguments.concurrent,
+        arguments.overhead_trials,
+        note=lambda text: _say(console, text),
+    )
     _show(console, [sweep_table(result)], None)
     for name, reason in result.left_out.items():
         _say(console, f"{name} left out: {reason}")
     steady = result.steady
-    console.print(f"without the start and the end of a call, {arguments.concurrent} at once over one: "
-                  f"{steady.median:.2f} [{steady.least:.2f}, {steady.most:.2f}]", highlight=False)
+    console.print(
+        f"without the start and the end of a call, {arguments.concurrent} at once over one: "
+        f"{steady.median:.2f} [{steady.least:.2f}, {steady.most:.2f}]",
+        highlight=False,
+    )
     for sampler, seconds in result.overhead.items():
-        console.print(f"driver per trial, {sampler}, {result.overhead_trials} trials: {1e3 * seconds:.1f} ms",
-                      highlight=False)
+        console.print(
+            f"driver per trial, {sampler}, {result.overhead_trials} trials: {1e3 * seconds:.1f} ms", highlight=False
+        )
     if arguments.json:
         print(strict_json.dumps(sweep_json(result)))
     return 0

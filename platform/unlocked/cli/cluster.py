@@ -13,13 +13,17 @@ from unlocked.errors import ConfigError
 
 def add_cluster(commands: Any) -> None:
     parser = add_command(
-        commands, "cluster", cluster, "start, end or show a Ray cluster on this machine",
+        commands,
+        "cluster",
+        cluster,
+        "start, end or show a Ray cluster on this machine",
         "examples:\n"
         "  unlocked cluster up                     a head node on loopback, with this machine's CPUs and GPUs\n"
         "  unlocked cluster up --workers 2         and two more nodes beside it, to try out a cluster on one machine\n"
         "  unlocked cluster status\n"
         "  unlocked cluster down                   ends it, with all its jobs\n\n"
-        "On several machines: `ray up cluster/aws.yaml` and others; see the files in cluster/.\n")
+        "On several machines: `ray up cluster/aws.yaml` and others; see the files in cluster/.\n",
+    )
     parser.add_argument("what", choices=["up", "down", "status"])
     parser.add_argument("--workers", type=int, default=0, help="nodes beside the head (default: 0)")
     parser.add_argument("--cpus", type=int, help="CPUs of each node (default: those of this machine)")
@@ -55,14 +59,21 @@ def _show(address: str, gcs: str, arguments: argparse.Namespace) -> int:
     at = Cluster(address)
     nodes, jobs = at.nodes(), at.jobs()
     live, waiting = (sum(job.state in states for job in jobs) for states in (LIVE, (WAITING,)))
-    print(f"{address}: {len(nodes)} node{'s' * (len(nodes) > 1)}, {words(at.capacity())}; {live} jobs running, "
-          f"{waiting} waiting; token in {token_path()}")
+    print(
+        f"{address}: {len(nodes)} node{'s' * (len(nodes) > 1)}, {words(at.capacity())}; {live} jobs running, "
+        f"{waiting} waiting; token in {token_path()}"
+    )
     if arguments.what == "up":
-        print(f"  export RAY_API_SERVER_ADDRESS={address}\n"
-              "  unlocked submit train quickstart --follow\n"
-              "  unlocked cluster down\n"
-              f"  runs that are started here join it with parallel.address={gcs}")
+        print(
+            f"  export RAY_API_SERVER_ADDRESS={address}\n"
+            "  unlocked submit train quickstart --follow\n"
+            "  unlocked cluster down\n"
+            f"  runs that are started here join it with parallel.address={gcs}"
+        )
     if arguments.json:
-        print(strict_json.dumps({"address": address, "gcs": gcs, "nodes": len(nodes), "running": live,
-                                 "waiting": waiting}))
+        print(
+            strict_json.dumps(
+                {"address": address, "gcs": gcs, "nodes": len(nodes), "running": live, "waiting": waiting}
+            )
+        )
     return 0

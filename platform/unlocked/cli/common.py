@@ -20,11 +20,21 @@ if TYPE_CHECKING:
 DRAWN = (".png", ".pdf", ".svg")  # formats of plots
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
-                command: Callable[[argparse.Namespace], int], summary: str, examples: str) -> argparse.ArgumentParser:
+def add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    command: Callable[[argparse.Namespace], int],
+    summary: str,
+    examples: str,
+) -> argparse.ArgumentParser:
     """A subcommand whose --help ends in examples."""
-    parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".",
-                                 formatter_class=argparse.RawDescriptionHelpFormatter, epilog=examples)
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=examples,
+    )
     parser.set_defaults(command=command)
     return parser
 
@@ -68,9 +78,15 @@ def check_file(option: str, path: str | Path | None, suffixes: Sequence[str] = (
 
 
 def add_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE",
-                        help="import a Python module, by its name or as a file ending in .py, that registers models, "
-                             "data sets or schemes (repeatable); runs and studies remember it")
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a Python module, by its name or as a file ending in .py, that registers models, "
+        "data sets or schemes (repeatable); runs and studies remember it",
+    )
 
 
 def import_given(arguments: argparse.Namespace) -> None:

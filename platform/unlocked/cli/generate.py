@@ -12,15 +12,24 @@ from unlocked.cli.common import add_command, add_import, as_begun, import_given
 
 def add_generate(commands: Any) -> None:
     parser = add_command(
-        commands, "generate", generate, "let a trained run make something: pictures, samples, texts",
+        commands,
+        "generate",
+        generate,
+        "let a trained run make something: pictures, samples, texts",
         "examples:\n"
         "  unlocked generate runs/vae-backprop-s0-20260101-120000                 all pictures of an autoencoder\n"
         "  unlocked generate runs/vae-backprop-s0-20260101-120000 what=[samples] n=8 seed=1 --out pictures\n\n"
-        "Options are those of the function of the run's task, see unlocked.generate.GENERATORS.\n")
+        "Options are those of the function of the run's task, see unlocked.generate.GENERATORS.\n",
+    )
     parser.add_argument("run", help="a run folder")
     parser.add_argument("overrides", nargs="*", metavar="option=value", help="options of the run's kind of output")
-    parser.add_argument("--input", action="append", default=[], metavar="TEXT", help="what to begin with or to "
-                        "translate, for runs of texts (repeatable)")
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="what to begin with or to translate, for runs of texts (repeatable)",
+    )
     parser.add_argument("--out", metavar="FOLDER", help="where files go (default: generated/ in the run folder)")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     add_import(parser)

@@ -26,9 +26,13 @@ LEAST_COLUMN = 9  # characters, with its frame, that another column keeps beside
 
 def add_list(commands: Any) -> None:
     parser = add_command(
-        commands, "list", list_, "list families, models, schemes, data sets, tasks, presets, or the matrix",
+        commands,
+        "list",
+        list_,
+        "list families, models, schemes, data sets, tasks, presets, or the matrix",
         "examples:\n  unlocked list models\n  unlocked list matrix          which family trains under which scheme\n"
-        "  unlocked list data --json\n")
+        "  unlocked list data --json\n",
+    )
     parser.add_argument("what", choices=sorted(_LISTS))
     parser.add_argument("--json", action="store_true", help="one JSON line instead of a table")
     add_import(parser)
@@ -57,8 +61,10 @@ def _families() -> Rows:
     from unlocked_models import MODELS
 
     families = sorted({MODELS.facts(name)["family"] for name in MODELS})
-    return [{"family": family, "models": ", ".join(n for n in MODELS if MODELS.facts(n)["family"] == family)}
-            for family in families]
+    return [
+        {"family": family, "models": ", ".join(n for n in MODELS if MODELS.facts(n)["family"] == family)}
+        for family in families
+    ]
 
 
 def _models() -> Rows:
@@ -68,8 +74,9 @@ def _models() -> Rows:
     rows = []
     for name in MODELS:
         options = list(inspect.signature(MODELS.get(name)).parameters.values())[2:]
-        shown = ", ".join(f"{o.name}={o.default}" for o in options
-                          if o.default is not inspect.Parameter.empty and o.name not in GIVEN)
+        shown = ", ".join(
+            f"{o.name}={o.default}" for o in options if o.default is not inspect.Parameter.empty and o.name not in GIVEN
+        )
         rows.append({"model": name, "family": MODELS.facts(name)["family"], "options": shown})
     return rows
 
@@ -78,9 +85,15 @@ def _schemes() -> Rows:
     from unlocked.schemes import SCHEMES
 
     kinds = {name: SCHEMES.get(name) for name in SCHEMES}
-    return [{"scheme": name, "feedback": kind.feedback_from or "none", "lag": kind.why_no_lag or "any",
-             "what": _first_line(kind) if kind.__doc__ else _first_line(sys.modules[kind.__module__])}
-            for name, kind in kinds.items()]
+    return [
+        {
+            "scheme": name,
+            "feedback": kind.feedback_from or "none",
+            "lag": kind.why_no_lag or "any",
+            "what": _first_line(kind) if kind.__doc__ else _first_line(sys.modules[kind.__module__]),
+        }
+        for name, kind in kinds.items()
+    ]
 
 
 def _data() -> Rows:
@@ -92,8 +105,10 @@ def _data() -> Rows:
 def _tasks() -> Rows:
     from unlocked.tasks import TASKS
 
-    return [{"task": name, "monitor": f"val/{TASKS.get(name).monitor}", "what": _first_line(TASKS.get(name))}
-            for name in TASKS]
+    return [
+        {"task": name, "monitor": f"val/{TASKS.get(name).monitor}", "what": _first_line(TASKS.get(name))}
+        for name in TASKS
+    ]
 
 
 def _presets() -> Rows:
@@ -104,8 +119,15 @@ def _presets() -> Rows:
         if name.endswith("base"):  # what the others of its folder extend
             continue
         config = load_config(name)
-        rows.append({"preset": name, "data": config.data.name, "model": config.model["name"],
-                     "scheme": config.scheme.name, "stages": config.parallel.stages})
+        rows.append(
+            {
+                "preset": name,
+                "data": config.data.name,
+                "model": config.model["name"],
+                "scheme": config.scheme.name,
+                "stages": config.parallel.stages,
+            }
+        )
     return rows
 
 
@@ -115,13 +137,20 @@ def _matrix() -> Rows:
     from unlocked_models import MODELS
 
     families = sorted({MODELS.facts(name)["family"] for name in MODELS})
-    return [{"family": family} | {name: SCHEMES.get(name).refuses.get(family, "trains") for name in SCHEMES}
-            for family in families]
+    return [
+        {"family": family} | {name: SCHEMES.get(name).refuses.get(family, "trains") for name in SCHEMES}
+        for family in families
+    ]
 
 
 _LISTS: dict[str, Callable[[], Rows]] = {
-    "families": _families, "models": _models, "schemes": _schemes, "data": _data, "tasks": _tasks,
-    "presets": _presets, "matrix": _matrix,
+    "families": _families,
+    "models": _models,
+    "schemes": _schemes,
+    "data": _data,
+    "tasks": _tasks,
+    "presets": _presets,
+    "matrix": _matrix,
 }
 
 
@@ -134,13 +163,18 @@ def _first_line(thing: Any) -> str:
 
 def add_doctor(commands: Any) -> None:
     parser = add_command(
-        commands, "doctor", doctor, "say what this machine can run, and what is wrong with it",
+        commands,
+        "doctor",
+        doctor,
+        "say what this machine can run, and what is wrong with it",
         "examples:\n  unlocked doctor\n  unlocked doctor --json\n"
-        "  unlocked doctor --address http://127.0.0.1:8265 --runs /mnt/shared/runs --uri http://mlflow:5000\n")
+        "  unlocked doctor --address http://127.0.0.1:8265 --runs /mnt/shared/runs --uri http://mlflow:5000\n",
+    )
     parser.add_argument("--runs", help="the runs folder to check (default: runs; of a cluster: none)")
     parser.add_argument("--address", metavar="URL", help="examine the nodes of this cluster instead")
-    parser.add_argument("--uri", type=store_address,
-                        help="with --address: an MLflow tracking address that every node should reach")
+    parser.add_argument(
+        "--uri", type=store_address, help="with --address: an MLflow tracking address that every node should reach"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON line instead of a table")
 
 
@@ -153,9 +187,18 @@ def doctor(arguments: argparse.Namespace) -> int:
 
         checks = findings(examine(Cluster(arguments.address), arguments.runs, arguments.uri), versions(PACKAGES))
     else:
-        checks = [_check_packages(), _check_platform(), _check_device(), _check_cores(),
-                  _check_runs(Path(arguments.runs or "runs")), _check_loopback(), _check_gloo(), _check_data(),
-                  _check_token(), _check_ray()]
+        checks = [
+            _check_packages(),
+            _check_platform(),
+            _check_device(),
+            _check_cores(),
+            _check_runs(Path(arguments.runs or "runs")),
+            _check_loopback(),
+            _check_gloo(),
+            _check_data(),
+            _check_token(),
+            _check_ray(),
+        ]
     if arguments.json:
         print(strict_json.dumps([{"check": name, "ok": ok, "finding": finding} for name, ok, finding in checks]))
     else:
@@ -192,8 +235,13 @@ def _check_platform() -> Check:
     import platform
 
     ok = hasattr(platform, "python_version")
-    return "standard library", ok, f"platform is {platform.__file__}" if ok else \
-        f"{platform.__file__} shadows Python's platform module: remove platform/__init__.py"
+    return (
+        "standard library",
+        ok,
+        f"platform is {platform.__file__}"
+        if ok
+        else f"{platform.__file__} shadows Python's platform module: remove platform/__init__.py",
+    )
 
 
 def _check_device() -> Check:
@@ -241,8 +289,12 @@ def _check_data() -> Check:
     from unlocked.data import load
 
     data = load("digits", validation=0.1, seed=0)
-    return "data", True, f"digits: {len(data.train)} training, {len(data.test)} test images; " \
-                         f"files are looked for in {os.environ.get('UNLOCKED_DATA', './data')}"
+    return (
+        "data",
+        True,
+        f"digits: {len(data.train)} training, {len(data.test)} test images; "
+        f"files are looked for in {os.environ.get('UNLOCKED_DATA', './data')}",
+    )
 
 
 def _check_token() -> Check:
@@ -252,8 +304,11 @@ def _check_token() -> Check:
     if not path.exists():
         return "ray token", True, f"none yet: made in {path} when a cluster is started"
     mode = path.stat().st_mode & 0o777
-    return "ray token", not mode & 0o077, f"{path} can be read by others ({mode:o}): chmod 600 {path}" \
-        if mode & 0o077 else f"{path}, its owner's alone"
+    return (
+        "ray token",
+        not mode & 0o077,
+        f"{path} can be read by others ({mode:o}): chmod 600 {path}" if mode & 0o077 else f"{path}, its owner's alone",
+    )
 
 
 def _check_ray() -> Check:

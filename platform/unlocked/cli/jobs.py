@@ -25,7 +25,10 @@ _COLOURS = {"succeeded": "green", "failed": "red", "stopped": "yellow", "running
 
 def add_submit(commands: Any) -> None:
     parser = add_command(
-        commands, "submit", submit, "queue a run or a study as a job of a Ray cluster",
+        commands,
+        "submit",
+        submit,
+        "queue a run or a study as a job of a Ray cluster",
         "examples:\n"
         "  unlocked submit train quickstart --follow\n"
         "  unlocked submit train my.yaml parallel.stages=4 --name first --address http://head.example:8265\n"
@@ -33,16 +36,24 @@ def add_submit(commands: Any) -> None:
         "  unlocked submit sweep studies/lag tracking.runs=/mnt/shared/runs\n\n"
         "The working directory goes along: what git would keep, without data, runs, weights and secrets, at most\n"
         "100 MiB, and the modules of --import with what they import from beside them. Data is read and runs are\n"
-        "written where the nodes have them: data.root, tracking.runs.\n")
+        "written where the nodes have them: data.root, tracking.runs.\n",
+    )
     parser.add_argument("kind", choices=["train", "sweep"])
     parser.add_argument("config", nargs="?", help="a preset's name or a path ending in .yaml, inside the project")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
-    parser.add_argument("--resume", metavar="RUN",
-                        help="train: go on with a run folder from its last checkpoint, or with its copy "
-                             "(tracking.mirror); with train.epochs=N longer, as a new run")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="train: go on with a run folder from its last checkpoint, or with its copy "
+        "(tracking.mirror); with train.epochs=N longer, as a new run",
+    )
     parser.add_argument("--name", help="the job's name (default: the configuration's)")
-    parser.add_argument("--gpus", type=float, metavar="N",
-                        help="GPUs of the whole job (default: one per worker where the cluster has any)")
+    parser.add_argument(
+        "--gpus",
+        type=float,
+        metavar="N",
+        help="GPUs of the whole job (default: one per worker where the cluster has any)",
+    )
     parser.add_argument("--follow", action="store_true", help="show its log, and end as it ends")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     add_import(parser)
@@ -62,8 +73,17 @@ def submit(arguments: argparse.Namespace) -> int:
     import_given(arguments)
     cluster = Cluster(arguments.address)
     with as_begun(arguments, place_of(arguments) if arguments.config else None):
-        spec = queue_up(cluster, arguments.kind, arguments.config, arguments.overrides, resume=arguments.resume,
-                        imports=arguments.imports, name=arguments.name, gpus=arguments.gpus, say=_say)
+        spec = queue_up(
+            cluster,
+            arguments.kind,
+            arguments.config,
+            arguments.overrides,
+            resume=arguments.resume,
+            imports=arguments.imports,
+            name=arguments.name,
+            gpus=arguments.gpus,
+            say=_say,
+        )
     print(f"queued {spec.id}: needs {words(spec.needs)}", flush=True)
     if not fits(spec.needs, have := cluster.capacity()):
         _say(f"the cluster has {words(have)} now: the job waits until it has more nodes")
@@ -78,8 +98,13 @@ def submit(arguments: argparse.Namespace) -> int:
 
 
 def add_jobs(commands: Any) -> None:
-    parser = add_command(commands, "jobs", jobs, "list the jobs of a cluster",
-                         "examples:\n  unlocked jobs\n  unlocked jobs --json --address http://head.example:8265\n")
+    parser = add_command(
+        commands,
+        "jobs",
+        jobs,
+        "list the jobs of a cluster",
+        "examples:\n  unlocked jobs\n  unlocked jobs --json --address http://head.example:8265\n",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON line instead of a table")
     _add_address(parser)
 
@@ -91,9 +116,14 @@ def jobs(arguments: argparse.Namespace) -> int:
 
 
 def add_queue(commands: Any) -> None:
-    parser = add_command(commands, "queue", queue, "show what runs on a cluster, and what waits for it in which order",
-                         "examples:\n  unlocked queue\n  unlocked queue --json\n\n"
-                         "Jobs start in the order in which they were submitted, as soon as all of one has room.\n")
+    parser = add_command(
+        commands,
+        "queue",
+        queue,
+        "show what runs on a cluster, and what waits for it in which order",
+        "examples:\n  unlocked queue\n  unlocked queue --json\n\n"
+        "Jobs start in the order in which they were submitted, as soon as all of one has room.\n",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON line instead of a table")
     _add_address(parser)
 
@@ -114,8 +144,13 @@ def queue(arguments: argparse.Namespace) -> int:
 
 
 def add_logs(commands: Any) -> None:
-    parser = add_command(commands, "logs", logs, "show the log of a job",
-                         "examples:\n  unlocked logs quickstart-4f2a1c\n  unlocked logs quickstart-4f2a1c --follow\n")
+    parser = add_command(
+        commands,
+        "logs",
+        logs,
+        "show the log of a job",
+        "examples:\n  unlocked logs quickstart-4f2a1c\n  unlocked logs quickstart-4f2a1c --follow\n",
+    )
     parser.add_argument("job", help="its id (unlocked jobs)")
     parser.add_argument("--follow", action="store_true", help="wait for more, and end as the job ends")
     _add_address(parser)
@@ -138,9 +173,14 @@ def logs(arguments: argparse.Namespace) -> int:
 
 
 def add_stop(commands: Any) -> None:
-    parser = add_command(commands, "stop", stop, "take a job out of the queue, or have it save itself and stop",
-                         "examples:\n  unlocked stop quickstart-4f2a1c\n\n"
-                         "A stopped run has a checkpoint; `unlocked submit train --resume RUN` goes on with it.\n")
+    parser = add_command(
+        commands,
+        "stop",
+        stop,
+        "take a job out of the queue, or have it save itself and stop",
+        "examples:\n  unlocked stop quickstart-4f2a1c\n\n"
+        "A stopped run has a checkpoint; `unlocked submit train --resume RUN` goes on with it.\n",
+    )
     parser.add_argument("job", help="its id (unlocked jobs)")
     _add_address(parser)
 
@@ -166,9 +206,11 @@ def stop(arguments: argparse.Namespace) -> int:
 
 
 def _add_address(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--address", metavar="URL",
-                        help="of the head node's dashboard, such as http://127.0.0.1:8265 "
-                             "(default: $RAY_API_SERVER_ADDRESS)")
+    parser.add_argument(
+        "--address",
+        metavar="URL",
+        help="of the head node's dashboard, such as http://127.0.0.1:8265 (default: $RAY_API_SERVER_ADDRESS)",
+    )
 
 
 def _say(text: str) -> None:
@@ -204,17 +246,37 @@ def _table(found: list[Job], as_json: bool) -> int:
     from unlocked.rich_text import PlainTable
 
     if as_json:
-        print(strict_json.dumps([{"id": job.id, "kind": job.spec.kind, "command": job.spec.words, "state": job.state,
-                           "position": job.position, "needs": job.spec.needs, "submitted": job.submitted,
-                           "started": job.started, "ended": job.ended, "message": job.message} for job in found]))
+        print(
+            strict_json.dumps(
+                [
+                    {
+                        "id": job.id,
+                        "kind": job.spec.kind,
+                        "command": job.spec.words,
+                        "state": job.state,
+                        "position": job.position,
+                        "needs": job.spec.needs,
+                        "submitted": job.submitted,
+                        "started": job.started,
+                        "ended": job.ended,
+                        "message": job.message,
+                    }
+                    for job in found
+                ]
+            )
+        )
         return 0
     table = PlainTable("job", "state", "needs", "submitted", "took", "what")
     for job in found:
         state = f"waiting, {job.position}." if job.position else job.state
         took = duration((job.ended or time.time()) - job.started) if job.started else ""
-        table.add_row(job.id, Text(state, _COLOURS.get(job.state, "default")), words(job.spec.needs),
-                      time.strftime("%m-%d %H:%M:%S", time.localtime(job.submitted)), took,
-                      " ".join(job.spec.words) if not job.message else job.message)
+        table.add_row(
+            job.id,
+            Text(state, _COLOURS.get(job.state, "default")),
+            words(job.spec.needs),
+            time.strftime("%m-%d %H:%M:%S", time.localtime(job.submitted)),
+            took,
+            " ".join(job.spec.words) if not job.message else job.message,
+        )
     wide_console().print(table if found else "no jobs")
     return 0
-

@@ -95,20 +95,36 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="unlocked", formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="unlocked",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Train deep networks under backpropagation and decoupled schemes, and compare them fairly.",
         epilog="examples:\n"
-               "  unlocked train quickstart                            one run\n"
-               "  unlocked train quickstart scheme.name=dfa seed=1     the same under another scheme and seed\n"
-               "  unlocked sweep studies/lag                           a study: many runs, table and plot\n"
-               "  unlocked compare                                     all runs, by model and scheme\n"
-               "  unlocked ui                                          the MLflow dashboard\n"
-               "  unlocked cluster up --workers 2                      a Ray cluster on this machine\n"
-               "  unlocked submit train quickstart --follow            one run as a job of a cluster\n")
+        "  unlocked train quickstart                            one run\n"
+        "  unlocked train quickstart scheme.name=dfa seed=1     the same under another scheme and seed\n"
+        "  unlocked sweep studies/lag                           a study: many runs, table and plot\n"
+        "  unlocked compare                                     all runs, by model and scheme\n"
+        "  unlocked ui                                          the MLflow dashboard\n"
+        "  unlocked cluster up --workers 2                      a Ray cluster on this machine\n"
+        "  unlocked submit train quickstart --follow            one run as a job of a cluster\n",
+    )
     parser.add_argument("--version", action="version", version=f"unlocked {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (run.add_train, sweep.add_sweep, run.add_evaluate, generate.add_generate, show.add_compare,
-                inspect.add_list, show.add_ui, bench.add_bench, inspect.add_doctor, cluster.add_cluster,
-                jobs.add_submit, jobs.add_jobs, jobs.add_queue, jobs.add_logs, jobs.add_stop):
+    for add in (
+        run.add_train,
+        sweep.add_sweep,
+        run.add_evaluate,
+        generate.add_generate,
+        show.add_compare,
+        inspect.add_list,
+        show.add_ui,
+        bench.add_bench,
+        inspect.add_doctor,
+        cluster.add_cluster,
+        jobs.add_submit,
+        jobs.add_jobs,
+        jobs.add_queue,
+        jobs.add_logs,
+        jobs.add_stop,
+    ):
         add(commands)
     return parser

@@ -17,8 +17,11 @@ from unlocked.metrics import by_module
 from unlocked.rich_text import plain_console
 
 # what stands in a line of an epoch, module by module: its word, metric and format
-_ALIGNMENT = (("align", "align/", "+.2f"), ("per example", "align/per_example/", "+.2f"),
-              ("norm ratio", "align/norm_ratio/", ".2g"))
+_ALIGNMENT = (
+    ("align", "align/", "+.2f"),
+    ("per example", "align/per_example/", "+.2f"),
+    ("norm ratio", "align/norm_ratio/", ".2g"),
+)
 
 
 class Display:
@@ -26,9 +29,15 @@ class Display:
 
     def __init__(self, quiet: bool = False):
         self.console = plain_console(file=Lossy(sys.stdout), quiet=quiet, highlight=False, soft_wrap=True)
-        self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-                             TextColumn("{task.fields[status]}"), TimeRemainingColumn(), console=self.console,
-                             transient=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
         self._task: Any = None
         self._epochs = 0
         self.tracking = TrackingConfig()  # of the run that was started
@@ -44,9 +53,14 @@ class Display:
         modules = f"{plan.modules} module{'s' * (plan.modules > 1)}"
         workers = f"{plan.workers} Ray workers" if plan.launcher == "ray" else "this process"
         at = f", from step {step}" if step else ""
-        self.console.print(Text.assemble(
-            (config.name, "bold"), f": {config.model['name']} on {config.data.name} under ",
-            (config.scheme.name, "bold"), f", {modules} in {workers}, {plan.schedule}, seed {config.seed}{at}"))
+        self.console.print(
+            Text.assemble(
+                (config.name, "bold"),
+                f": {config.model['name']} on {config.data.name} under ",
+                (config.scheme.name, "bold"),
+                f", {modules} in {workers}, {plan.schedule}, seed {config.seed}{at}",
+            )
+        )
         self.console.print(f"  {run_dir.absolute()}")  # a run that was begun elsewhere goes on there
         self._epochs, self.tracking = config.train.epochs, config.tracking
         if self._task is None:
@@ -66,11 +80,17 @@ class Display:
         if epoch % every and epoch != self._epochs:
             return
         parts = [f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}"]
-        parts += [f"{name.removeprefix('train/')} {values[name]:.4f}"
-                  for name in ("train/loss", "val/loss", "val/accuracy") if name in values]
+        parts += [
+            f"{name.removeprefix('train/')} {values[name]:.4f}"
+            for name in ("train/loss", "val/loss", "val/accuracy")
+            if name in values
+        ]
         parts.append(f"{values['time/steps_per_second']:.0f} steps/s")
-        parts += [f"{word} {' '.join(numbers)}" for word, prefix, shown in _ALIGNMENT
-                  if (numbers := [format(value, shown) for value in by_module(values, prefix).values()])]
+        parts += [
+            f"{word} {' '.join(numbers)}"
+            for word, prefix, shown in _ALIGNMENT
+            if (numbers := [format(value, shown) for value in by_module(values, prefix).values()])
+        ]
         self.console.print("  " + "  ".join(parts))
 
     def note(self, text: str) -> None:
@@ -84,8 +104,12 @@ def print_summary(summary: dict[str, Any], tracking: TrackingConfig) -> None:
     waited = f", waiting {' '.join(waits)}" if len(waits) > 1 and summary["launcher"] == "ray" else ""
     rate = summary["steps_per_second"]  # None where a finished run was resumed
     speed = f"{rate:.0f} steps/s{waited}, " if rate is not None else ""
-    console.print(Text.assemble((summary["scheme"], "bold"), f": {tests} ({summary['tested']} weights), {speed}"
-                                f"{summary['seconds']:.1f} s in all"))
+    console.print(
+        Text.assemble(
+            (summary["scheme"], "bold"),
+            f": {tests} ({summary['tested']} weights), {speed}{summary['seconds']:.1f} s in all",
+        )
+    )
     console.print(f"  run folder: {Path(summary['run_dir']).absolute()}", style="dim")
     if look := looking(tracking):
         console.print(f"  {look}", style="dim")

@@ -21,7 +21,10 @@ def add_train(commands: Any) -> None:
     from unlocked.config.describe import describe_schema
 
     parser = add_command(
-        commands, "train", train, "train one run",
+        commands,
+        "train",
+        train,
+        "train one run",
         "examples:\n"
         "  unlocked train quickstart\n"
         "  unlocked train quickstart scheme.name=dfa optimizer.lr=5e-4 seed=3\n"
@@ -30,14 +33,22 @@ def add_train(commands: Any) -> None:
         "  unlocked train --resume runs/quickstart-cdni-s0-20260101-120000\n"
         "  unlocked train --resume runs/quickstart-cdni-s0-20260101-120000 train.epochs=40      longer, as a new run\n"
         "  unlocked train --resume s3://bucket/runs/quickstart-cdni-s0-20260101-120000     on another machine\n\n"
-        "configuration keys (key: default  # type; meaning):\n" + describe_schema().replace("%", "%%"))
+        "configuration keys (key: default  # type; meaning):\n" + describe_schema().replace("%", "%%"),
+    )
     parser.add_argument("config", nargs="?", help="a preset's name (`unlocked list presets`) or a path ending in .yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value",
-                        help="changes to the configuration: YAML 1.2 (010 is ten, yes a word), or for a key of type "
-                             "str the text as it stands")
-    parser.add_argument("--resume", metavar="RUN",
-                        help="go on with a run folder from its last checkpoint, or with its copy (tracking.mirror); "
-                             "with train.epochs=N for more epochs, as a new run that begins where this one ends")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="changes to the configuration: YAML 1.2 (010 is ten, yes a word), or for a key of type "
+        "str the text as it stands",
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run folder from its last checkpoint, or with its copy (tracking.mirror); "
+        "with train.epochs=N for more epochs, as a new run that begins where this one ends",
+    )
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
     parser.add_argument("--dry-run", action="store_true", help="print modules, memory and places and stop")
     parser.add_argument("--json", action="store_true", help="end with one JSON line: run id, metrics, steps/s, time")
@@ -113,8 +124,10 @@ def _had_finished(folder: Path, epochs: int) -> str:
 
     if epochs < read_config(folder)["train"]["epochs"]:
         return f"it had stopped early (train.patience) after {epochs} epochs: tested again, nothing was trained"
-    return f"it had finished its {epochs} epochs: tested again, nothing was trained; with a higher train.epochs=N " \
-           "beside --resume a new run goes on from it"
+    return (
+        f"it had finished its {epochs} epochs: tested again, nothing was trained; with a higher train.epochs=N "
+        "beside --resume a new run goes on from it"
+    )
 
 
 def _look(arguments: argparse.Namespace, folder: Path, changes: Sequence[str]) -> int:
@@ -156,36 +169,55 @@ def _show(plan: Plan) -> int:
     from unlocked.rich_text import PlainTable, plain_console
 
     config, replicas = plan.config, plan.config.parallel.replicas
-    table = PlainTable(title=f"{config.model['name']} under {config.scheme.name}: {plan.modules} "
-                             f"module{'s' * (plan.modules > 1)} x "
-                             f"{replicas} replica{'s' * (replicas > 1)}, {plan.schedule}")
+    table = PlainTable(
+        title=f"{config.model['name']} under {config.scheme.name}: {plan.modules} "
+        f"module{'s' * (plan.modules > 1)} x "
+        f"{replicas} replica{'s' * (replicas > 1)}, {plan.schedule}"
+    )
     guesses = ["I params"] if config.scheme.synthetic_inputs else []
     for heading in ("module", "blocks", "params", "M params", *guesses, "cost", "memory", "sends", "place"):
         table.add_column(heading, justify="right")
     for row in describe(plan):
         ranks = [row["stage"] * replicas + r for r in range(replicas)]
         place = "here" if plan.launcher == "inprocess" else f"worker {', '.join(map(str, ranks))}"
-        table.add_row(str(row["module"]), row["blocks"], f"{row['parameters']:,}", f"{row['sg_parameters']:,}",
-                      *(f"{row['input_parameters']:,}" for _ in guesses),
-                      f"{row['cost_share']:.0%}", f"{row['memory_bytes'] / 2**20:.1f} MiB",
-                      "x".join(map(str, row["out_shape"])), place)
+        table.add_row(
+            str(row["module"]),
+            row["blocks"],
+            f"{row['parameters']:,}",
+            f"{row['sg_parameters']:,}",
+            *(f"{row['input_parameters']:,}" for _ in guesses),
+            f"{row['cost_share']:.0%}",
+            f"{row['memory_bytes'] / 2**20:.1f} MiB",
+            "x".join(map(str, row["out_shape"])),
+            place,
+        )
     console = plain_console()
     console.print(table)
-    console.print(f"{plan.n_train:,} training examples, {plan.steps_per_epoch} steps per epoch, {plan.total_steps:,} "
-                  f"steps; memory counts weights, gradients, optimiser state and kept boundaries, without activations")
+    console.print(
+        f"{plan.n_train:,} training examples, {plan.steps_per_epoch} steps per epoch, {plan.total_steps:,} "
+        f"steps; memory counts weights, gradients, optimiser state and kept boundaries, without activations"
+    )
     return 0
 
 
 def add_evaluate(commands: Any) -> None:
     parser = add_command(
-        commands, "evaluate", evaluate, "evaluate a run's weights as a plain network",
+        commands,
+        "evaluate",
+        evaluate,
+        "evaluate a run's weights as a plain network",
         "examples:\n"
         "  unlocked evaluate runs/quickstart-cdni-s0-20260101-120000\n"
-        "  unlocked evaluate runs/quickstart-cdni-s0-20260101-120000 --split validation --weights last --json\n")
+        "  unlocked evaluate runs/quickstart-cdni-s0-20260101-120000 --split validation --weights last --json\n",
+    )
     parser.add_argument("run", help="a run folder")
     parser.add_argument("--split", choices=["train", "validation", "test"], default="test")
-    parser.add_argument("--weights", choices=["best", "last"], default="best",
-                        help="best: of the best validation metric, the last where there was no validation split")
+    parser.add_argument(
+        "--weights",
+        choices=["best", "last"],
+        default="best",
+        help="best: of the best validation metric, the last where there was no validation split",
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     add_import(parser)
 

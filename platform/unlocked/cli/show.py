@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 def add_compare(commands: Any) -> None:
     parser = add_command(
-        commands, "compare", compare, "compare finished runs: mean and spread over seeds, from MLflow",
+        commands,
+        "compare",
+        compare,
+        "compare finished runs: mean and spread over seeds, from MLflow",
         "examples:\n"
         "  unlocked compare\n"
         "  unlocked compare --name quickstart --baseline backprop        differences, paired by seed\n"
@@ -28,23 +31,47 @@ def add_compare(commands: Any) -> None:
         "  unlocked compare --trials --name depth --against stages --plot depth.png\n\n"
         "Runs are seeds of one row if everything that can change a number is equal but the seed: configuration, data,\n"
         "code. What differs between rows is a column; data sets and tasks have tables of their own; speeds and waits\n"
-        "have a column for every machine and launcher.\n")
+        "have a column for every machine and launcher.\n",
+    )
     parser.add_argument("--experiment", metavar="NAME", help="only this MLflow experiment (default: all)")
-    parser.add_argument("--name", action="append", metavar="NAME",
-                        help="only runs of this preset, configuration name or run folder; with * and ? (repeatable)")
-    parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
-                        help="only runs with this tag or configuration key (repeatable: all keys, any value of each)")
+    parser.add_argument(
+        "--name",
+        action="append",
+        metavar="NAME",
+        help="only runs of this preset, configuration name or run folder; with * and ? (repeatable)",
+    )
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only runs with this tag or configuration key (repeatable: all keys, any value of each)",
+    )
     parser.add_argument("--trials", action="store_true", help="also the trials of `unlocked sweep`, a row for each")
-    parser.add_argument("--metric", action="append", metavar="METRIC",
-                        help="accuracy, test/bits, time/steps_per_second, ... (repeatable; default: what the task "
-                             "follows, speed and waiting)")
-    parser.add_argument("--baseline", metavar="SCHEME",
-                        help="also the difference to this scheme over the seeds that both have, with its interval")
-    parser.add_argument("--sort", metavar="KEY",
-                        help="a metric that is shown (the better first), else a key (the lesser first), so that lr is "
-                             "optimizer.lr unless --metric lr; default: the first metric, the frozen control last")
-    parser.add_argument("--group-by", default="model,scheme", metavar="A,B",
-                        help="tags or configuration keys that come first (default: model,scheme)")
+    parser.add_argument(
+        "--metric",
+        action="append",
+        metavar="METRIC",
+        help="accuracy, test/bits, time/steps_per_second, ... (repeatable; default: what the task "
+        "follows, speed and waiting)",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="SCHEME",
+        help="also the difference to this scheme over the seeds that both have, with its interval",
+    )
+    parser.add_argument(
+        "--sort",
+        metavar="KEY",
+        help="a metric that is shown (the better first), else a key (the lesser first), so that lr is "
+        "optimizer.lr unless --metric lr; default: the first metric, the frozen control last",
+    )
+    parser.add_argument(
+        "--group-by",
+        default="model,scheme",
+        metavar="A,B",
+        help="tags or configuration keys that come first (default: model,scheme)",
+    )
     parser.add_argument("--csv", metavar="FILE", help="also write the table as CSV")
     parser.add_argument("--plot", metavar="FILE", help="also draw it as PNG: bars, or lines with --against")
     parser.add_argument("--against", metavar="KEY", help="draw lines over this numeric key (stages, lag, ...)")
@@ -62,27 +89,43 @@ def compare(arguments: argparse.Namespace) -> int:
     group_by = [key for key in arguments.group_by.split(",") if key]
     if arguments.against and arguments.against not in group_by:
         group_by.append(arguments.against)
-    found = sections(arguments.uri or arguments.runs, arguments.experiment, group_by, arguments.name, arguments.metric,
-                     arguments.trials, arguments.where, arguments.sort, arguments.baseline)
+    found = sections(
+        arguments.uri or arguments.runs,
+        arguments.experiment,
+        group_by,
+        arguments.name,
+        arguments.metric,
+        arguments.trials,
+        arguments.where,
+        arguments.sort,
+        arguments.baseline,
+    )
     if not found:
         raise ConfigError("compare: no finished run matches")
     if arguments.plot and len(found) > 1:
         titles = "; ".join(section.title for section in found)
-        raise ConfigError(f"--plot: there is a table each of {titles}; choose one with --experiment, --name or "
-                          f"--where dataset=...")
+        raise ConfigError(
+            f"--plot: there is a table each of {titles}; choose one with --experiment, --name or --where dataset=..."
+        )
     rows = [row for section in found for row in section.rows]
     against = arguments.against and _key_against(rows, arguments.against)
     many = len(found) > 1
     for section in found:
-        wide_console(400).print(render(
-            section.rows, section.metrics, title=section.title if many else None, notes=section.notes,
-            hide=("dataset", "task") if many else (), baseline=arguments.baseline))
+        wide_console(400).print(
+            render(
+                section.rows,
+                section.metrics,
+                title=section.title if many else None,
+                notes=section.notes,
+                hide=("dataset", "task") if many else (),
+                baseline=arguments.baseline,
+            )
+        )
     if arguments.csv:
         print(f"table: {to_csv(rows, Path(arguments.csv))}")
     if arguments.plot:
         path, metric = Path(arguments.plot), found[0].metrics[0]
-        drawn = comparison_against(rows, against, path, metric) if against else comparison(
-            rows, path, metric)
+        drawn = comparison_against(rows, against, path, metric) if against else comparison(rows, path, metric)
         print(f"plot: {drawn}" if drawn else f"plot: no run has {metric}")
     if arguments.json:
         print(strict_json.dumps([asdict(row) for row in rows]))
@@ -102,13 +145,24 @@ def _key_against(rows: Sequence[Row], word: str) -> str:
 
 
 def add_ui(commands: Any) -> None:
-    parser = add_command(commands, "ui", ui, "open the MLflow dashboard, on this machine's loopback",
-                         "examples:\n  unlocked ui\n  unlocked ui --port 5001\n"
-                         "  unlocked ui --host 0.0.0.0 --allow-host head.example     others too, behind a login\n")
-    parser.add_argument("--host", default="127.0.0.1",
-                        help="beyond loopback MLflow asks for a login (needs mlflow[auth])")
-    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME",
-                        help="a name by which browsers reach it (repeatable); others are refused")
+    parser = add_command(
+        commands,
+        "ui",
+        ui,
+        "open the MLflow dashboard, on this machine's loopback",
+        "examples:\n  unlocked ui\n  unlocked ui --port 5001\n"
+        "  unlocked ui --host 0.0.0.0 --allow-host head.example     others too, behind a login\n",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="beyond loopback MLflow asks for a login (needs mlflow[auth])"
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which browsers reach it (repeatable); others are refused",
+    )
     parser.add_argument("--port", type=int, default=5000)
     _add_store(parser)
 
@@ -130,7 +184,13 @@ def _send_leftovers(arguments: argparse.Namespace) -> None:
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", default="runs", help="the runs folder (default: runs)")
-    parser.add_argument("--adopt", action="append", default=[], metavar="RUN",
-                        help="send the records of a run folder that somebody else wrote to this store (repeatable)")
-    parser.add_argument("--uri", type=store_address,
-                        help="an MLflow tracking address, instead of the database in the runs folder")
+    parser.add_argument(
+        "--adopt",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="send the records of a run folder that somebody else wrote to this store (repeatable)",
+    )
+    parser.add_argument(
+        "--uri", type=store_address, help="an MLflow tracking address, instead of the database in the runs folder"
+    )

@@ -52,7 +52,10 @@ the study, in the `sweep` group of a configuration:
 
 def add_sweep(commands: Any) -> None:
     parser = add_command(
-        commands, "sweep", sweep, "run a study: a grid or a search over a space of configurations, resumable",
+        commands,
+        "sweep",
+        sweep,
+        "run a study: a grid or a search over a space of configurations, resumable",
         "examples:\n"
         "  unlocked sweep studies/lag                            the same command again goes on\n"
         "  unlocked sweep studies/lag --dry-run                  check and list the trials, start nothing\n"
@@ -63,18 +66,23 @@ def add_sweep(commands: Any) -> None:
         "  unlocked sweep --status search                        how it stands, from another terminal too\n"
         "  unlocked sweep --compare tpe-0 tpe-1 random-0 random-1 --plot curves.png\n"
         "  unlocked train runs/search/best.yaml                  the best trial again\n"
-        "  unlocked compare --trials --group-by scheme,lag       the trials among the other runs\n\n" + _SPACE)
-    parser.add_argument("config", nargs="?",
-                        help="a preset's name (`unlocked list presets`) or a path ending in .yaml")
+        "  unlocked compare --trials --group-by scheme,lag       the trials among the other runs\n\n" + _SPACE,
+    )
+    parser.add_argument("config", nargs="?", help="a preset's name (`unlocked list presets`) or a path ending in .yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
     parser.add_argument("--dry-run", action="store_true", help="check the whole space, print its trials and stop")
     parser.add_argument("--resume", action="store_true", help="only go on with a study that exists")
     parser.add_argument("--status", metavar="NAME", help="show the study of this name (or folder) and stop")
-    parser.add_argument("--compare", metavar="NAME", nargs="+",
-                        help="compare searches that are done, by sampler and pruner over their seeds; with --plot: "
-                             "the best value so far against trials and against training steps")
-    parser.add_argument("--runs", default="runs", metavar="DIR",
-                        help="where --status and --compare look for studies (default: runs)")
+    parser.add_argument(
+        "--compare",
+        metavar="NAME",
+        nargs="+",
+        help="compare searches that are done, by sampler and pruner over their seeds; with --plot: "
+        "the best value so far against trials and against training steps",
+    )
+    parser.add_argument(
+        "--runs", default="runs", metavar="DIR", help="where --status and --compare look for studies (default: runs)"
+    )
     parser.add_argument("--plot", metavar="FILE", type=Path, help="put the study's plot there as well, as PNG")
     parser.add_argument("--retry-failed", action="store_true", help="run the trials again that failed")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
@@ -113,11 +121,18 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.resume and not known_study(folder_of(config)):
         raise ConfigError(f"--resume: there is no study {folder_of(config)} to go on with")
     with Display(config, quiet=arguments.quiet) as display:
-        summary = run(config, imports=arguments.imports, plot=arguments.plot, retry_failed=arguments.retry_failed,
-                      watcher=display, started=arguments.started)
+        summary = run(
+            config,
+            imports=arguments.imports,
+            plot=arguments.plot,
+            retry_failed=arguments.retry_failed,
+            watcher=display,
+            started=arguments.started,
+        )
     if summary["trials"] and not summary["complete"] + summary["pruned"]:
-        raise RunFailed(f"sweep: all {summary['trials']} trials failed; their tracebacks are in "
-                        f"{summary['study_dir']}/failures")
+        raise RunFailed(
+            f"sweep: all {summary['trials']} trials failed; their tracebacks are in {summary['study_dir']}/failures"
+        )
     if not summary["complete"]:
         console.print("no trial is complete", style="yellow")
     _show(console, config, summary)
@@ -145,20 +160,26 @@ def _show(console: Console, config: Config, summary: dict[str, Any]) -> None:
     if len(rows) < len(summary["rows"]):
         console.print(f"the best {len(rows)} of {len(summary['rows'])} complete trials", style="dim")
     for entry in summary.get("pareto", []):
-        values = "  ".join(f"{metric} {value:.4g}"
-                           for metric, value in zip(config.sweep.metrics(), entry["values"], strict=True))
+        values = "  ".join(
+            f"{metric} {value:.4g}" for metric, value in zip(config.sweep.metrics(), entry["values"], strict=True)
+        )
         console.print(f"Pareto front: trial {entry['trial']}: {values}")
     if promises := summary.get("promises"):
         broken = summary["broken"]
-        console.print(f"{promises - len(broken)} of {promises} promises of the presets hold (expect)",
-                      style="red" if broken else "green")
+        console.print(
+            f"{promises - len(broken)} of {promises} promises of the presets hold (expect)",
+            style="red" if broken else "green",
+        )
         for line in broken:
             console.print(f"  {line}", style="red")
     if summary["pruned"]:
         console.print(f"{summary['pruned']} of {summary['trials']} trials were ended early")
     if failed := summary["failed"]:
-        console.print(f"{len(failed)} of {summary['trials']} trials failed (tracebacks in {summary['study_dir']}"
-                      f"/failures; --retry-failed runs them again)", style="yellow")
+        console.print(
+            f"{len(failed)} of {summary['trials']} trials failed (tracebacks in {summary['study_dir']}"
+            f"/failures; --retry-failed runs them again)",
+            style="yellow",
+        )
 
 
 def _status(arguments: argparse.Namespace, console: Console) -> int:
@@ -177,10 +198,14 @@ def _show_status(found: Status, arguments: argparse.Namespace, console: Console)
 
     of = f" of {found.total}" if found.total is not None else ""
     summary = found.summary
-    console.print(Text.assemble(
-        (summary["study"], "bold"), f": {summary['trials']}{of} trials behind it: {summary['complete']} complete, "
-        f"{summary['pruned']} pruned, {len(summary['failed'])} failed; {len(found.running)} running, "
-        f"{found.waiting} waiting"))
+    console.print(
+        Text.assemble(
+            (summary["study"], "bold"),
+            f": {summary['trials']}{of} trials behind it: {summary['complete']} complete, "
+            f"{summary['pruned']} pruned, {len(summary['failed'])} failed; {len(found.running)} running, "
+            f"{found.waiting} waiting",
+        )
+    )
     for trial in found.running:
         at = f", epoch {trial.epoch}: {trial.value:.4f}" if trial.epoch is not None else ""
         console.print(f"  running for {duration(trial.seconds)}: trial {trial.number}  {trial.words}{at}")
@@ -191,8 +216,17 @@ def _show_status(found: Status, arguments: argparse.Namespace, console: Console)
         again = command("sweep", Path(summary["study_dir"]) / "study.yaml")
         console.print(f"nobody is at it; go on with: {again}", style="yellow")
     if arguments.json:
-        print(strict_json.dumps(summary | {"rows": [asdict(row) for row in summary["rows"]], "waiting": found.waiting,
-                                    "running": [asdict(trial) for trial in found.running], "total": found.total}))
+        print(
+            strict_json.dumps(
+                summary
+                | {
+                    "rows": [asdict(row) for row in summary["rows"]],
+                    "waiting": found.waiting,
+                    "running": [asdict(trial) for trial in found.running],
+                    "total": found.total,
+                }
+            )
+        )
     return 0
 
 

@@ -70,8 +70,7 @@ class Display:
         best = f"  best {progress.best}" if progress.best is not None else ""
         left = f"  left {duration(progress.left)}" if progress.left is not None else ""
         of = f"/{progress.total}" if progress.total is not None else ""
-        line = (f"  {progress.done:>{len(of[1:])}}{of}  {progress.trial}  {result}  {progress.seconds:.1f} s"
-                f"{best}{left}")
+        line = f"  {progress.done:>{len(of[1:])}}{of}  {progress.trial}  {result}  {progress.seconds:.1f} s{best}{left}"
         self.console.print(line, style=style)
 
     def retried(self, number: int, text: str) -> None:
@@ -86,8 +85,13 @@ class Display:
         now = time.monotonic()
         for number, running in sorted(self._running.items()):
             value = "" if running.value is None else f"{self._metric} {running.value:.4f}"
-            table.add_row(f"trial {number}", Text(running.words, overflow="ellipsis", no_wrap=True), running.epoch,
-                          value, duration(now - running.began))
+            table.add_row(
+                f"trial {number}",
+                Text(running.words, overflow="ellipsis", no_wrap=True),
+                running.epoch,
+                value,
+                duration(now - running.began),
+            )
         if self._latest is None:
             return Group(table)
         done = self._latest

@@ -13,5 +13,15 @@ from unlocked.config.load import (
 )
 from unlocked.config.schema import Config
 
-__all__ = ["Config", "Template", "from_tree", "load_config", "parse_overrides", "presets", "read_tree", "to_dict",
-           "to_yaml", "with_values"]
+__all__ = [
+    "Config",
+    "Template",
+    "from_tree",
+    "load_config",
+    "parse_overrides",
+    "presets",
+    "read_tree",
+    "to_dict",
+    "to_yaml",
+    "with_values",
+]

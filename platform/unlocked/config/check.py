@@ -68,10 +68,12 @@ def _check_ranges(config: Config) -> None:
         value = value_of(config, key)
         if value is not None and (not math.isfinite(value) or not holds(value)):
             raise ConfigError(f"{key}: {value} is out of range; expected {expected}")
-    for key, values in (("scheme.sg.hidden", config.scheme.sg.hidden),
-                        ("scheme.inputs.hidden", config.scheme.inputs.hidden),
-                        ("scheme.time.hidden", config.scheme.time.hidden),
-                        ("parallel.partition", config.parallel.partition or [])):
+    for key, values in (
+        ("scheme.sg.hidden", config.scheme.sg.hidden),
+        ("scheme.inputs.hidden", config.scheme.inputs.hidden),
+        ("scheme.time.hidden", config.scheme.time.hidden),
+        ("parallel.partition", config.parallel.partition or []),
+    ):
         if not all(1 <= width <= MOST_WIDTH for width in values):
             raise ConfigError(f"{key}: {values} is out of range; expected every entry from 1 to {MOST_WIDTH}")
     betas = config.optimizer.betas
@@ -96,9 +98,12 @@ def _check_names(config: Config) -> None:
     if not config.model.get("name"):
         raise ConfigError(f"model.name: a value is required (known: {', '.join(MODELS.names())})")
     named: list[tuple[str, Registry[Any], str]] = [
-        ("data.name", DATA, config.data.name), ("model.name", MODELS, config.model["name"]),
-        ("scheme.name", SCHEMES, config.scheme.name), ("optimizer.name", OPTIMIZERS, config.optimizer.name),
-        ("scheme.sg.optimizer", OPTIMIZERS, config.scheme.sg.optimizer)]
+        ("data.name", DATA, config.data.name),
+        ("model.name", MODELS, config.model["name"]),
+        ("scheme.name", SCHEMES, config.scheme.name),
+        ("optimizer.name", OPTIMIZERS, config.optimizer.name),
+        ("scheme.sg.optimizer", OPTIMIZERS, config.scheme.sg.optimizer),
+    ]
     if config.task is not None:
         named.append(("task", TASKS, config.task))
     named += [(key, SCHEMES, name) for key in ("schemes", "expect") for name in getattr(config, key) if name != DEFAULT]
@@ -121,8 +126,9 @@ def _check_combinations(config: Config) -> None:
     if family in kind.refuses:
         raise ConfigError(f"scheme.name: {scheme.name} cannot train the {family} family: {kind.refuses[family]}")
     if scheme.synthetic_inputs and not issubclass(kind, DNI):
-        raise ConfigError(f"scheme.synthetic_inputs: true needs a scheme of synthetic gradients (dni, cdni), "
-                          f"not {scheme.name}")
+        raise ConfigError(
+            f"scheme.synthetic_inputs: true needs a scheme of synthetic gradients (dni, cdni), not {scheme.name}"
+        )
     if scheme.sg.rank is not None and scheme.sg.kind != "linear":
         raise ConfigError(f"scheme.sg.rank: {scheme.sg.rank} needs scheme.sg.kind=linear, not {scheme.sg.kind!r}")
     if scheme.sg.kind == "linear" and scheme.sg.hidden:
@@ -135,8 +141,9 @@ def _check_combinations(config: Config) -> None:
     if config.train.patience is not None and config.data.validation == 0:
         raise ConfigError(f"train.patience: {config.train.patience} needs a validation split; data.validation is 0")
     if config.data.batch_size % config.parallel.replicas:
-        raise ConfigError(f"parallel.replicas: {config.parallel.replicas} does not divide data.batch_size "
-                          f"{config.data.batch_size}")
+        raise ConfigError(
+            f"parallel.replicas: {config.parallel.replicas} does not divide data.batch_size {config.data.batch_size}"
+        )
     time = config.scheme.time
     if time.synthetic and time.norm == "batch" and config.data.batch_size == config.parallel.replicas:
         raise ConfigError("scheme.time.norm: batch needs a minibatch of at least 2 examples, of every replica")
@@ -153,13 +160,16 @@ def _check_start(config: Config) -> None:
         if value and transfer.run is None:
             raise ConfigError(f"transfer.{key}: {value} needs transfer.run, the folder of a run")
     if transfer.run is not None and pretrain.epochs:
-        raise ConfigError(f"pretrain.epochs: {pretrain.epochs} would replace the weights of transfer.run; set one of "
-                          f"them")
+        raise ConfigError(
+            f"pretrain.epochs: {pretrain.epochs} would replace the weights of transfer.run; set one of them"
+        )
     if pretrain.noise == "masking" and pretrain.level >= 1:
         raise ConfigError(f"pretrain.level: {pretrain.level} is out of range; masking takes a fraction below 1")
     if transfer.freeze and config.parallel.schedule != "locked":
-        raise ConfigError(f"transfer.freeze: true, but parallel.schedule={config.parallel.schedule} propagates through "
-                          f"every module; pipelines take parallel.schedule=locked")
+        raise ConfigError(
+            f"transfer.freeze: true, but parallel.schedule={config.parallel.schedule} propagates through "
+            f"every module; pipelines take parallel.schedule=locked"
+        )
 
 
 def _check_cut(config: Config) -> None:
@@ -167,18 +177,25 @@ def _check_cut(config: Config) -> None:
     parallel = config.parallel
     schedule, virtual, partition = parallel.schedule, parallel.virtual_stages, parallel.partition
     if schedule not in MULTI_STAGE and virtual not in (None, 1):
-        raise ConfigError(f"parallel.virtual_stages: {virtual} modules per worker need parallel.schedule="
-                          f"{', '.join(MULTI_STAGE[:-1])} or {MULTI_STAGE[-1]}, not {schedule}")
+        raise ConfigError(
+            f"parallel.virtual_stages: {virtual} modules per worker need parallel.schedule="
+            f"{', '.join(MULTI_STAGE[:-1])} or {MULTI_STAGE[-1]}, not {schedule}"
+        )
     if schedule in MULTI_STAGE and virtual == 1:
-        raise ConfigError(f"parallel.virtual_stages: 1, but {schedule} needs at least 2 modules per worker; "
-                          f"1f1b has one")
+        raise ConfigError(
+            f"parallel.virtual_stages: 1, but {schedule} needs at least 2 modules per worker; 1f1b has one"
+        )
     if schedule == "zero_bubble" and virtual not in (None, 2):
-        raise ConfigError(f"parallel.virtual_stages: {virtual}, but zero_bubble folds the chain once into a V: "
-                          f"exactly 2 modules per worker; interleaved_zero_bubble takes more")
+        raise ConfigError(
+            f"parallel.virtual_stages: {virtual}, but zero_bubble folds the chain once into a V: "
+            f"exactly 2 modules per worker; interleaved_zero_bubble takes more"
+        )
     if partition is not None and len(partition) != parallel.module_count():
         each = f" with {parallel.modules_per_stage()} modules each" if parallel.modules_per_stage() > 1 else ""
-        raise ConfigError(f"parallel.partition: {partition} cuts the chain into {len(partition)} modules, "
-                          f"parallel.stages is {parallel.stages}{each}")
+        raise ConfigError(
+            f"parallel.partition: {partition} cuts the chain into {len(partition)} modules, "
+            f"parallel.stages is {parallel.stages}{each}"
+        )
 
 
 def _check_pipeline(config: Config) -> None:
@@ -191,15 +208,20 @@ def _check_pipeline(config: Config) -> None:
     if stages == 1:
         raise ConfigError(f"parallel.schedule: {schedule} needs at least 2 stages; parallel.stages is 1")
     if schedule == "1f1b" and microbatches < stages:
-        raise ConfigError(f"parallel.microbatches: {microbatches} is fewer than the {stages} stages, which 1f1b needs; "
-                          f"gpipe does not")
+        raise ConfigError(
+            f"parallel.microbatches: {microbatches} is fewer than the {stages} stages, which 1f1b needs; gpipe does not"
+        )
     if schedule.startswith("interleaved") and microbatches % stages:
-        raise ConfigError(f"parallel.microbatches: {microbatches} is not a multiple of the {stages} stages, which "
-                          f"{schedule} needs; zero_bubble, 1f1b and gpipe do not")
+        raise ConfigError(
+            f"parallel.microbatches: {microbatches} is not a multiple of the {stages} stages, which "
+            f"{schedule} needs; zero_bubble, 1f1b and gpipe do not"
+        )
     rows = config.data.batch_size // parallel.replicas
     if rows % microbatches:
-        raise ConfigError(f"parallel.microbatches: {microbatches} does not divide the {rows} examples of a minibatch"
-                          + (" in each replica" if parallel.replicas > 1 else ""))
+        raise ConfigError(
+            f"parallel.microbatches: {microbatches} does not divide the {rows} examples of a minibatch"
+            + (" in each replica" if parallel.replicas > 1 else "")
+        )
 
 
 def _check_sweep(config: Config) -> None:
@@ -210,8 +232,11 @@ def _check_sweep(config: Config) -> None:
             _check_dimension(f"sweep.space.{name}", entry)
     for key, value in (("metric", sweep.metric), ("direction", sweep.direction)):
         words = value if isinstance(value, list) else [value]
-        if not words or not all(isinstance(word, str) for word in words) or len(set(sweep.metrics())) < len(
-                sweep.metrics()):
+        if (
+            not words
+            or not all(isinstance(word, str) for word in words)
+            or len(set(sweep.metrics())) < len(sweep.metrics())
+        ):
             raise ConfigError(f"sweep.{key}: {value!r} is no name, and no list of different ones")
     directions = ["auto", "maximize", "minimize"]
     for word in sweep.directions():
@@ -222,11 +247,15 @@ def _check_sweep(config: Config) -> None:
     _check_bounds("sweep.constraints", sweep.constraints)
     for i, point in enumerate(sweep.enqueue):
         if not isinstance(point, dict):
-            raise ConfigError(f"sweep.enqueue[{i}]: {point!r} is no point; expected dimensions and their values, such "
-                              f"as {{optimizer.lr: 1e-3}}")
+            raise ConfigError(
+                f"sweep.enqueue[{i}]: {point!r} is no point; expected dimensions and their values, such "
+                f"as {{optimizer.lr: 1e-3}}"
+            )
     if sweep.concurrent > 1 and sweep.resources.cpu == sweep.resources.gpu == 0:
-        raise ConfigError(f"sweep.resources.cpu: 0, and no GPU, limits nothing: all {sweep.concurrent} trials of "
-                          f"sweep.concurrent would start on one machine; expected more than 0")
+        raise ConfigError(
+            f"sweep.resources.cpu: 0, and no GPU, limits nothing: all {sweep.concurrent} trials of "
+            f"sweep.concurrent would start on one machine; expected more than 0"
+        )
     if sweep.repeats > 1 and "seed" in sweep.space:
         raise ConfigError("sweep.repeats: the seed is in the space; one of them says how trials are repeated")
 
@@ -235,8 +264,12 @@ def _check_bounds(key: str, metrics: Any) -> None:
     if not isinstance(metrics, dict):
         raise ConfigError(f"{key}: {metrics!r} is not metrics and bounds, such as {{test/accuracy: {{min: 0.9}}}}")
     for metric, bounds in metrics.items():
-        if not isinstance(bounds, dict) or not bounds or bounds.keys() - {"min", "max"} or not all(
-                fits(bound, float) for bound in bounds.values()):
+        if (
+            not isinstance(bounds, dict)
+            or not bounds
+            or bounds.keys() - {"min", "max"}
+            or not all(fits(bound, float) for bound in bounds.values())
+        ):
             raise ConfigError(f"{key}.{metric}: {bounds!r} is no bound; expected {{min: 0.9}}, {{max: 100}} or both")
 
 
@@ -255,7 +288,9 @@ def _check_dimension(key: str, entry: Any) -> None:
         return
     choices = entry.get("choice") if isinstance(entry, dict) else entry
     if not isinstance(choices, (list, dict)):
-        raise ConfigError(f"{key}: {choices!r} gives no choices; expected a list such as [1, 4], or "
-                          f"{{choice: [1, 4], when: {{scheme.name: cdni}}}}, or {{low: 1e-4, high: 0.1, log: true}}")
+        raise ConfigError(
+            f"{key}: {choices!r} gives no choices; expected a list such as [1, 4], or "
+            f"{{choice: [1, 4], when: {{scheme.name: cdni}}}}, or {{low: 1e-4, high: 0.1, log: true}}"
+        )
     if not choices:
         raise ConfigError(f"{key}: the list of choices is empty")

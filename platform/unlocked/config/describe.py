@@ -23,8 +23,11 @@ def _lines(schema: type, indent: str) -> list[str]:
             lines.append(f"{indent}{field.name}:")
             lines += _lines(type(default), indent + "  ")
             continue
-        shown = {None: "null", True: "true", False: "false"}.get(default, default) \
-            if isinstance(default, (bool, type(None))) else default
+        shown = (
+            {None: "null", True: "true", False: "false"}.get(default, default)
+            if isinstance(default, (bool, type(None)))
+            else default
+        )
         value = "(required)" if shown == "???" else f"{shown}"
         line = f"{indent}{field.name}: {value}"
         comment = comments.get(field.name)

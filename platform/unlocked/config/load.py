@@ -142,8 +142,11 @@ def _flatten_space(layer: dict[str, Any], source: str) -> None:
     flat: dict[str, Any] = {}
 
     def walk(name: str, entry: Any) -> None:
-        inner = {key: value for key, value in entry.items() if key not in DIMENSION_KEYS and _is_entry(value)} \
-            if isinstance(entry, dict) else {}
+        inner = (
+            {key: value for key, value in entry.items() if key not in DIMENSION_KEYS and _is_entry(value)}
+            if isinstance(entry, dict)
+            else {}
+        )
         for key, value in inner.items():
             walk(f"{name}.{key}", value)
         if name in flat:
@@ -244,8 +247,9 @@ def _find(config: str) -> Path:
             return candidate
     near = difflib.get_close_matches(config, presets(), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"config: no preset {clipped(config)!r}{hint} (a path ends in .yaml; presets: "
-                      f"{', '.join(presets())})")
+    raise ConfigError(
+        f"config: no preset {clipped(config)!r}{hint} (a path ends in .yaml; presets: {', '.join(presets())})"
+    )
 
 
 def _is_file(path: Path) -> bool:
@@ -265,8 +269,11 @@ def _file_layers(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, dic
     tree = read_tree(text, str(path))
     base = tree.pop("extends", None)
     sibling = path.parent / f"{base}.yaml"
-    below = [] if base is None else _file_layers(sibling if _is_file(sibling) else _find(str(base)),
-                                                (*seen, path.resolve()))
+    below = (
+        []
+        if base is None
+        else _file_layers(sibling if _is_file(sibling) else _find(str(base)), (*seen, path.resolve()))
+    )
     return [*below, (str(path), tree)]
 
 
@@ -315,8 +322,7 @@ def _refuse_values_for_groups(layer: dict[str, Any], schema: Any, where: str, ke
         if not isinstance(value, dict):
             known = sorted(f.name for f in fields(group))
             hint = f"; did you mean {name}.name?" if "name" in known else ""
-            raise ConfigError(f"{where}{name}: {value!r} is not keys and values{hint} "
-                              f"(known here: {', '.join(known)})")
+            raise ConfigError(f"{where}{name}: {value!r} is not keys and values{hint} (known here: {', '.join(known)})")
         _refuse_values_for_groups(value, group, where, f"{name}.")
 
 

@@ -76,8 +76,12 @@ def refuse_references(tree: Any, source: str = "") -> None:
     """What still looks like a reference after all were followed would be followed when the text is read again."""
     for key, value in _texts(tree, ""):
         if "${" in value:
-            raise _error(source, key, f"{clipped(value)!r} calls a resolver; only references such as ${{seed}} are "
-                                      "allowed in a configuration, and no other ${")
+            raise _error(
+                source,
+                key,
+                f"{clipped(value)!r} calls a resolver; only references such as ${{seed}} are "
+                "allowed in a configuration, and no other ${",
+            )
 
 
 @cache
@@ -92,8 +96,12 @@ def _typed(node: Any, kind: Any, key: str, source: str, depth: int) -> Any:
         what = "a dictionary" if isinstance(node, dict) else "a list"
         raise _error(source, key, f"{what} is not of type {kind.__name__}")  # within lists OmegaConf does not look
     if isinstance(node, dict):
-        return {_name(name, key, source): _typed(value, _kind_below(kind, key, name), f"{key}.{name}" if key else name,
-                                                 source, depth + 1) for name, value in node.items()}
+        return {
+            _name(name, key, source): _typed(
+                value, _kind_below(kind, key, name), f"{key}.{name}" if key else name, source, depth + 1
+            )
+            for name, value in node.items()
+        }
     if isinstance(node, (list, tuple)):
         item = _kind_of_items(kind, key)
         return [_typed(value, item, f"{key}[{i}]", source, depth + 1) for i, value in enumerate(node)]
@@ -151,8 +159,11 @@ def _check_text(text: str, kind: Any, key: str, source: str) -> None:
     if text == "???":
         raise _error(source, key, "a value is required; '???' stands for one that is missing")
     if "${" in _REFERENCE.sub("", text) or "\\${" in text:
-        raise _error(source, key, f"{clipped(text)!r} calls a resolver; only references such as ${{seed}} are allowed "
-                                  "in a configuration")
+        raise _error(
+            source,
+            key,
+            f"{clipped(text)!r} calls a resolver; only references such as ${{seed}} are allowed in a configuration",
+        )
     scalars = [one for one in alternatives(kind) if one in (bool, int, float, str)]
     if scalars and str not in scalars and "${" not in text:  # else OmegaConf makes 1000 of '1_000', true of 'yes'
         expected = "; expected true or false" if scalars == [bool] else ""

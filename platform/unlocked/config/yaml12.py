@@ -48,7 +48,7 @@ def resolve(text: str) -> bool | int | float | str | None:
         return text.lower() == "true"
     if _INT.fullmatch(text):
         number = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10)) if len(text) <= _DIGITS + 2 else None
-        if number is None or not -2**63 <= number < 2**64:
+        if number is None or not -(2**63) <= number < 2**64:
             raise ValueError(f"{clipped(text)} is an integer of more than 64 bits")
         return number
     if _FLOAT.fullmatch(text):
@@ -69,8 +69,9 @@ def read_file(path: Path) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not readable as YAML, which is UTF-8 text: {error.reason} at byte {error.start}"
-                          ) from None
+        raise ConfigError(
+            f"{path}: not readable as YAML, which is UTF-8 text: {error.reason} at byte {error.start}"
+        ) from None
 
 
 def read_yaml(text: str, source: str) -> Any:
@@ -93,8 +94,10 @@ def read_value(text: str, source: str) -> Any:
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: the value {clipped(text)!r} is not readable as YAML: {_problem(error)}") from None
     if "#" in text[end:]:
-        raise ConfigError(f"{source}: # begins a comment in {clipped(text)!r}; for a # in the value put quotes around "
-                          f"it, as in {source}='\"a #b\"'")
+        raise ConfigError(
+            f"{source}: # begins a comment in {clipped(text)!r}; for a # in the value put quotes around "
+            f"it, as in {source}='\"a #b\"'"
+        )
     return tree
 
 

@@ -10,5 +10,19 @@ from unlocked.data.loading import check_data_options, load
 from unlocked.data.sampler import TrainBatches, eval_rows, in_order
 from unlocked.data.source import DataFile, Source
 
-__all__ = ["DATA", "Augment", "DataFile", "DataSet", "RawData", "Source", "Split", "TrainBatches",
-           "check_data_options", "eval_rows", "in_order", "load", "parse_augment", "register_data"]
+__all__ = [
+    "DATA",
+    "Augment",
+    "DataFile",
+    "DataSet",
+    "RawData",
+    "Source",
+    "Split",
+    "TrainBatches",
+    "check_data_options",
+    "eval_rows",
+    "in_order",
+    "load",
+    "parse_augment",
+    "register_data",
+]

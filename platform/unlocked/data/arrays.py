@@ -38,8 +38,10 @@ def as_array(name: str, what: str, value: Any) -> np.ndarray:
     return array
 
 
-_RAGGED = ("{} is ragged: its examples have different shapes; fill them up to one length, and say in lengths_train and "
-           "lengths_test how long each is")
+_RAGGED = (
+    "{} is ragged: its examples have different shapes; fill them up to one length, and say in lengths_train and "
+    "lengths_test how long each is"
+)
 
 
 def _stacked(values: list[Any] | tuple[Any, ...]) -> Any:
@@ -59,16 +61,20 @@ def _of_tensor(name: str, what: str, value: torch.Tensor) -> np.ndarray:
     try:
         return value.detach().cpu().resolve_conj().resolve_neg().numpy()
     except (RuntimeError, TypeError, NotImplementedError) as error:  # quantised, without values ("meta"), ...
-        raise wrong(name, f"{what} is a tensor that numpy cannot read ({value.dtype}, {value.device}): "
-                          f"{reason(error)}") from None
+        raise wrong(
+            name, f"{what} is a tensor that numpy cannot read ({value.dtype}, {value.device}): {reason(error)}"
+        ) from None
 
 
 def _unmasked(name: str, what: str, value: np.ma.MaskedArray) -> np.ndarray:
     mask = np.ma.getmaskarray(value)
     if mask.dtype == bool and mask.any():
         first = int(np.argwhere(np.atleast_1d(mask))[0, 0])
-        raise wrong(name, f"{what} has {int(mask.sum())} masked entries, the first in example {first}; they are "
-                          f"missing, not numbers: fill them ({what}.filled(...)) or leave those examples out")
+        raise wrong(
+            name,
+            f"{what} has {int(mask.sum())} masked entries, the first in example {first}; they are "
+            f"missing, not numbers: fill them ({what}.filled(...)) or leave those examples out",
+        )
     return np.ma.getdata(value)
 
 
@@ -79,5 +85,7 @@ def _of_objects(what: str, value: Any, array: np.ndarray) -> str:
     if any(np.ndim(entry) for entry in entries):
         return _RAGGED.format(what)
     strange = next((entry for entry in entries if not isinstance(entry, (int, float, np.number))), entries[0])
-    return (f"{what} holds objects instead of numbers, such as {str(strange)[:40]!r} of type "
-            f"{type(strange).__name__}; give {what}.astype(float), say")
+    return (
+        f"{what} holds objects instead of numbers, such as {str(strange)[:40]!r} of type "
+        f"{type(strange).__name__}; give {what}.astype(float), say"
+    )

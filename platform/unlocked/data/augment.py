@@ -26,7 +26,7 @@ class Kind:
 
     draw: Callable[[int, Sequence[int], int, Generator], Draw]
     apply: Callable[..., Tensor]
-    size: int | None      # default, in pixels; None where it has none
+    size: int | None  # default, in pixels; None where it has none
 
 
 class Augment:
@@ -69,8 +69,10 @@ def parse_augment(names: Sequence[str], in_shape: Sequence[int]) -> Augment | No
     shape = tuple(in_shape)
     for name, size in steps:
         if len(shape) != 3:
-            raise DataError(f"data.augment: {name!r} needs images (channels, height, width), but an example "
-                            f"of this data set has shape {shape}")
+            raise DataError(
+                f"data.augment: {name!r} needs images (channels, height, width), but an example "
+                f"of this data set has shape {shape}"
+            )
         if size > min(shape[1:]):
             raise DataError(f"data.augment: {name}:{size} is larger than the {shape[1]} x {shape[2]} images")
     return Augment(steps) if steps else None
@@ -113,7 +115,7 @@ def _shift(x: Tensor, size: int, dy: Tensor, dx: Tensor) -> Tensor:
 
 
 def _windows(padded: Tensor, shape: Sequence[int], dy: Tensor, dx: Tensor) -> Tensor:
-    windows = padded.unfold(2, shape[0], 1).unfold(3, shape[1], 1)      # (batch, C, 2p+1, 2p+1, H, W), a view
+    windows = padded.unfold(2, shape[0], 1).unfold(3, shape[1], 1)  # (batch, C, 2p+1, 2p+1, H, W), a view
     return windows[torch.arange(len(padded), device=padded.device), :, dy, dx]
 
 
@@ -124,7 +126,7 @@ def _draw_centre(n: int, shape: Sequence[int], size: int, g: Generator) -> Draw:
 def _cutout(x: Tensor, size: int, cy: Tensor, cx: Tensor) -> Tensor:
     inside = []
     for centre, side in ((cy, x.shape[-2]), (cx, x.shape[-1])):
-        offset = torch.arange(side, device=x.device) - (centre - size // 2)[:, None]      # (batch, side)
+        offset = torch.arange(side, device=x.device) - (centre - size // 2)[:, None]  # (batch, side)
         inside.append((offset >= 0) & (offset < size))
     rows, columns = inside
     return x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)

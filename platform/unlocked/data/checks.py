@@ -19,19 +19,25 @@ def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
         there, lacking = ("y_test", "x_test") if raw.x_test is None else ("x_test", "y_test")
         raise wrong(name, f"{there} is given but {lacking} is not")
     given = {"train": (raw.x_train, raw.y_train), "test": (raw.x_test, raw.y_test)}
-    splits = {part: (as_array(name, f"x_{part}", x), as_array(name, f"y_{part}", y))
-              for part, (x, y) in given.items() if x is not None}
+    splits = {
+        part: (as_array(name, f"x_{part}", x), as_array(name, f"y_{part}", y))
+        for part, (x, y) in given.items()
+        if x is not None
+    }
     for x, _ in splits.values():
         if raw.stretch and x.ndim and len(x) % raw.stretch:
             raise wrong(name, f"{len(x)} rows are not episodes of {raw.stretch} rows each")
     if task == "translation":
         _check_vocabularies(name, raw)
-    lengths = {part: _checked_lengths(name, part, x, given) for (part, (x, _)), given in
-               zip(splits.items(), (raw.lengths_train, raw.lengths_test), strict=False)}
+    lengths = {
+        part: _checked_lengths(name, part, x, given)
+        for (part, (x, _)), given in zip(splits.items(), (raw.lengths_train, raw.lengths_test), strict=False)
+    }
     if len({each is None for each in lengths.values()}) > 1 or (raw.lengths_test is not None and "test" not in splits):
         raise wrong(name, "lengths_train and lengths_test are given both, or neither (lengths_test only with x_test)")
-    splits = {part: (x if (long := lengths[part]) is None else without_padding(x, long), y)
-              for part, (x, y) in splits.items()}
+    splits = {
+        part: (x if (long := lengths[part]) is None else without_padding(x, long), y) for part, (x, y) in splits.items()
+    }
     for part, (x, y) in splits.items():
         _check_inputs(name, part, x)
         if raw.symbols is None:
@@ -60,15 +66,21 @@ def _checked_lengths(name: str, part: str, x: np.ndarray, given: object) -> np.n
         return None
     lengths = as_array(name, f"lengths_{part}", given)
     if x.ndim not in (2, 3):
-        raise wrong(name, f"lengths_{part} is given, but x_{part} has shape {x.shape}; sequences have shape "
-                          "(n, positions, features) or (n, positions)")
+        raise wrong(
+            name,
+            f"lengths_{part} is given, but x_{part} has shape {x.shape}; sequences have shape "
+            "(n, positions, features) or (n, positions)",
+        )
     if lengths.shape != (len(x),) or lengths.dtype.kind not in "iu":
-        raise wrong(name, f"lengths_{part} is {lengths.dtype} of shape {lengths.shape}; it needs integers of shape "
-                          f"({len(x)},)")
+        raise wrong(
+            name, f"lengths_{part} is {lengths.dtype} of shape {lengths.shape}; it needs integers of shape ({len(x)},)"
+        )
     bad = np.flatnonzero((lengths < 1) | (lengths > x.shape[1]))
     if len(bad):
-        raise wrong(name, f"lengths_{part} holds {lengths[bad[0]]} in example {bad[0]}; sequences have 1 to "
-                          f"{x.shape[1]} positions")
+        raise wrong(
+            name,
+            f"lengths_{part} holds {lengths[bad[0]]} in example {bad[0]}; sequences have 1 to {x.shape[1]} positions",
+        )
     return lengths.astype(np.int64)
 
 
@@ -81,8 +93,11 @@ def checked_classes(name: str, raw: RawData, splits: dict[str, Arrays]) -> list[
         names = [str(c) for c in range(len(seen))]
         gap = next((c for c in range(len(seen)) if seen[c] != c), None)
         if gap is not None:
-            raise wrong(name, f"y_train goes from {seen[0]} to {seen[-1]} but has no example of class {gap}; "
-                              "ids count from 0 without gaps, unless class_names says how many there are")
+            raise wrong(
+                name,
+                f"y_train goes from {seen[0]} to {seen[-1]} but has no example of class {gap}; "
+                "ids count from 0 without gaps, unless class_names says how many there are",
+            )
     if len(names) < 2:
         raise wrong(name, f"it has {len(names)} class; classification needs two")
     for part, (_, y, _) in splits.items():
@@ -137,26 +152,35 @@ def _check_layout(name: str, part: str, x: np.ndarray, channels: str | None) -> 
         return
     _, rows, columns, last = x.shape
     if min(rows, columns) > 4 and (last in (3, 4) or (last == 1 and rows == columns)):
-        raise wrong(name, f"x_{part} has shape {x.shape}, which looks like {rows} x {columns} images with their "
-                          f"{last} channel{'s' * (last > 1)} behind the pixels; RawData(..., channels='last') says so, "
-                          f"channels='first' that they are {rows} channels of {columns} x {last} pixels")
+        raise wrong(
+            name,
+            f"x_{part} has shape {x.shape}, which looks like {rows} x {columns} images with their "
+            f"{last} channel{'s' * (last > 1)} behind the pixels; RawData(..., channels='last') says so, "
+            f"channels='first' that they are {rows} channels of {columns} x {last} pixels",
+        )
 
 
 def _check_class_ids(name: str, part: str, y: np.ndarray, n: int) -> None:
     if y.ndim != 1 or y.dtype.kind not in "biu":
-        raise wrong(name, f"y_{part} is {y.dtype} of shape {y.shape}; it needs integer class ids of shape "
-                          f"({n},), such as np.unique(y, return_inverse=True)[1]")
+        raise wrong(
+            name,
+            f"y_{part} is {y.dtype} of shape {y.shape}; it needs integer class ids of shape "
+            f"({n},), such as np.unique(y, return_inverse=True)[1]",
+        )
     if len(y) != n:
         raise wrong(name, f"x_{part} has {n} examples but y_{part} has {len(y)} labels")
 
 
 def _check_values(name: str, part: str, y: np.ndarray, n: int) -> None:
     if y.ndim not in (1, 2) or y.dtype.kind not in "biuf" or y.size == 0:
-        raise wrong(name, f"y_{part} is {y.dtype} of shape {y.shape}; it needs real values of shape ({n},) or "
-                          f"({n}, values)")
+        raise wrong(
+            name, f"y_{part} is {y.dtype} of shape {y.shape}; it needs real values of shape ({n},) or ({n}, values)"
+        )
     if not np.isfinite(y).all():
-        raise wrong(name, f"y_{part} has values that are not finite, the first in example "
-                          f"{int(np.argwhere(~np.isfinite(y))[0, 0])}")
+        raise wrong(
+            name,
+            f"y_{part} has values that are not finite, the first in example {int(np.argwhere(~np.isfinite(y))[0, 0])}",
+        )
     if np.abs(y.astype(np.float64)).max() > np.finfo(np.float32).max:
         raise wrong(name, f"y_{part} has values that do not fit float32")
     _check_count(name, part, y, n)
@@ -187,17 +211,23 @@ def _check_ended(name: str, part: str, y: np.ndarray, n: int) -> None:
     ended = (y == EOS).sum(1) == 1
     ended &= (np.cumsum(y == EOS, 1) - (y == EOS) == (y == PAD)).all(1)  # what is behind the end, and that alone
     if not ended.all():
-        raise wrong(name, f"y_{part} has sequences that are not tokens, the id {EOS} of {SPECIAL[EOS]} and then "
-                          f"padding ({PAD}), the first in example {int(np.argmin(ended))}")
+        raise wrong(
+            name,
+            f"y_{part} has sequences that are not tokens, the id {EOS} of {SPECIAL[EOS]} and then "
+            f"padding ({PAD}), the first in example {int(np.argmin(ended))}",
+        )
 
 
 def _check_vocabularies(name: str, raw: RawData) -> None:
     """Of a translation: sources are ids, and both vocabularies begin with the special tokens and go on."""
     targets = raw.symbols if raw.class_names is None else raw.class_names
     for what, tokens in (("symbols", raw.symbols), ("class_names", targets)):
-        if tokens is None or tuple(tokens[:len(SPECIAL)]) != SPECIAL:
-            raise wrong(name, f"{what}, the vocabulary of the {'sources' if what == 'symbols' else 'targets'}, has to "
-                              f"begin with {', '.join(SPECIAL)}")
+        if tokens is None or tuple(tokens[: len(SPECIAL)]) != SPECIAL:
+            raise wrong(
+                name,
+                f"{what}, the vocabulary of the {'sources' if what == 'symbols' else 'targets'}, has to "
+                f"begin with {', '.join(SPECIAL)}",
+            )
         if len(tokens) == len(SPECIAL):
             raise wrong(name, f"{what} holds the special tokens alone: there is nothing to read or to write")
 
@@ -209,5 +239,10 @@ def _check_sources(name: str, part: str, x: np.ndarray) -> None:
         raise wrong(name, f"x_{part} has sequences without a token, the first in example {int(np.argmax(empty))}")
 
 
-_TARGETS = {"classification": _check_class_ids, "regression": _check_values, "language_modelling": _check_tokens,
-            "masked_language_modelling": _check_tokens, "translation": _check_ended}
+_TARGETS = {
+    "classification": _check_class_ids,
+    "regression": _check_values,
+    "language_modelling": _check_tokens,
+    "masked_language_modelling": _check_tokens,
+    "translation": _check_ended,
+}

@@ -24,7 +24,7 @@ def read_batch(data: bytes, origin: str) -> tuple[np.ndarray, np.ndarray]:
         batch = _Unpickler(io.BytesIO(data), encoding="bytes").load()
     except _Refused as error:
         raise DataError(f"{origin}: refused: it asks for {error}, as no CIFAR-10 batch does") from None
-    except Exception as error:      # a damaged pickle can raise anything
+    except Exception as error:  # a damaged pickle can raise anything
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{origin}: not a readable CIFAR-10 batch ({reason})") from None
     entries = {_text(key): value for key, value in batch.items()} if isinstance(batch, dict) else {}
@@ -74,9 +74,12 @@ class _Reconstruct:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        stand_ins = {"numpy.ndarray": _Array, "numpy.dtype": _Dtype,
-                     "numpy.core.multiarray._reconstruct": _Reconstruct,        # NumPy 1: the published files
-                     "numpy._core.multiarray._reconstruct": _Reconstruct}       # NumPy 2
+        stand_ins = {
+            "numpy.ndarray": _Array,
+            "numpy.dtype": _Dtype,
+            "numpy.core.multiarray._reconstruct": _Reconstruct,  # NumPy 1: the published files
+            "numpy._core.multiarray._reconstruct": _Reconstruct,
+        }  # NumPy 2
         if (wanted := f"{module}.{name}") not in stand_ins:
             raise _Refused(wanted)
         return stand_ins[wanted]

@@ -85,13 +85,21 @@ class DataSet(Traits):
     def example(self) -> Example:
         y = self.train.y
         values = y.is_floating_point()  # their number is n_outputs
-        return Example(self.in_shape, self.n_outputs, len(self.symbols) if self.symbols else None,
-                       tuple(y.shape[1:]), values, self.masking is not None, self.train.lengths is not None)
+        return Example(
+            self.in_shape,
+            self.n_outputs,
+            len(self.symbols) if self.symbols else None,
+            tuple(y.shape[1:]),
+            values,
+            self.masking is not None,
+            self.train.lengths is not None,
+        )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> DataSet:
         validation = self.validation and self.validation.to(device, dtype)
-        return replace(self, train=self.train.to(device, dtype), validation=validation,
-                       test=self.test.to(device, dtype))
+        return replace(
+            self, train=self.train.to(device, dtype), validation=validation, test=self.test.to(device, dtype)
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from unlocked.files import written_whole
 from unlocked.network import spare_loopback
 
 CHUNK = 1 << 18
-TIMEOUT = 30.0      # seconds without a byte
+TIMEOUT = 30.0  # seconds without a byte
 
 
 def download(url: str, target: Path, md5: str) -> Path:
@@ -28,12 +28,16 @@ def download(url: str, target: Path, md5: str) -> Path:
         with written_whole(target) as part:
             size, digest = _receive(url, part)
             if md5 and digest != md5:
-                raise DataError(f"{url}: the {size} bytes have MD5 {digest}, not the published {md5}; "
-                                f"they were not kept; try again, or put the file into {target.parent}")
+                raise DataError(
+                    f"{url}: the {size} bytes have MD5 {digest}, not the published {md5}; "
+                    f"they were not kept; try again, or put the file into {target.parent}"
+                )
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) if not isinstance(error, urllib.error.HTTPError) else None
-        raise DataError(f"{url}: cannot be downloaded to {target.parent} ({reason or error}); check the "
-                        "network, or put the file there by hand") from None
+        raise DataError(
+            f"{url}: cannot be downloaded to {target.parent} ({reason or error}); check the "
+            "network, or put the file there by hand"
+        ) from None
     return target
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from unlocked.errors import DataError
 
 UNSIGNED_BYTE = 8
-LARGEST = 1 << 31      # bytes; a bigger array means a broken header
+LARGEST = 1 << 31  # bytes; a bigger array means a broken header
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
@@ -48,8 +48,9 @@ def _read(path: Path, stream: IO[bytes] | gzip.GzipFile, ndim: int) -> np.ndarra
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise DataError(f"{path}: not an IDX file (it begins with {magic.hex() or 'nothing'})")
     if magic[2] != UNSIGNED_BYTE or magic[3] != ndim:
-        raise DataError(f"{path}: an IDX file of type {magic[2]:#04x} with {magic[3]} axes, where type 0x08 "
-                        f"with {ndim} is expected")
+        raise DataError(
+            f"{path}: an IDX file of type {magic[2]:#04x} with {magic[3]} axes, where type 0x08 with {ndim} is expected"
+        )
     sizes = stream.read(4 * ndim)
     if len(sizes) < 4 * ndim:
         raise DataError(f"{path}: truncated in its header")
@@ -61,6 +62,7 @@ def _read(path: Path, stream: IO[bytes] | gzip.GzipFile, ndim: int) -> np.ndarra
     if len(values) != expected:
         fault = "truncated: it holds only" if len(values) < expected else "too long: it holds more than"
         count = len(values) if len(values) < expected else expected
-        raise DataError(f"{path}: {fault} {count} of the {expected} bytes that its header "
-                        f"({' x '.join(map(str, shape))}) asks for")
+        raise DataError(
+            f"{path}: {fault} {count} of the {expected} bytes that its header ({' x '.join(map(str, shape))}) asks for"
+        )
     return np.frombuffer(values, dtype=np.uint8).reshape(shape)

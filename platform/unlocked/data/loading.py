@@ -22,8 +22,15 @@ from unlocked.seeding import derive_seed
 from unlocked_models.registry import UnknownName, unknown
 
 
-def load(name: str, *, root: str | Path | None = None, validation: float = 0.0, seed: int = 0,
-         download: bool = False, **options: Any) -> DataSet:
+def load(
+    name: str,
+    *,
+    root: str | Path | None = None,
+    validation: float = 0.0,
+    seed: int = 0,
+    download: bool = False,
+    **options: Any,
+) -> DataSet:
     """The registered data set `name`, split and normalised; the same for the same arguments.
 
     Splits are stratified by class where there are classes, and the end of an ordered set, such as a text. A set
@@ -60,15 +67,27 @@ def load(name: str, *, root: str | Path | None = None, validation: float = 0.0, 
     else:
         statistics = _statistics(name, raw, *splits["train"][::2])
         inputs = {part: _as_float32(name, part, x, statistics, lengths) for part, (x, _, lengths) in splits.items()}
-    ready = {part: Split(inputs[part], _targets(y, task), None if lengths is None else torch.from_numpy(lengths))
-             for part, (_, y, lengths) in splits.items()}
+    ready = {
+        part: Split(inputs[part], _targets(y, task), None if lengths is None else torch.from_numpy(lengths))
+        for part, (_, y, lengths) in splits.items()
+    }
     if raw.masking is not None:
-        ready = {part: Split(*raw.masking(split.x, split.y, derive_seed(seed, "masking", part)), split.lengths)
-                 for part, split in ready.items()}
+        ready = {
+            part: Split(*raw.masking(split.x, split.y, derive_seed(seed, "masking", part)), split.lengths)
+            for part, split in ready.items()
+        }
     traits = raw.traits() | {"symbols": None if raw.symbols is None else list(raw.symbols)}
-    return DataSet(name=name, task=task, in_shape=tuple(ready["train"].x.shape[1:]), n_outputs=len(names),
-                   class_names=names, train=ready["train"], validation=ready.get("validation"), test=ready["test"],
-                   **traits)
+    return DataSet(
+        name=name,
+        task=task,
+        in_shape=tuple(ready["train"].x.shape[1:]),
+        n_outputs=len(names),
+        class_names=names,
+        train=ready["train"],
+        validation=ready.get("validation"),
+        test=ready["test"],
+        **traits,
+    )
 
 
 def _targets(y: np.ndarray, task: str) -> Tensor:
@@ -115,13 +134,15 @@ def _called(name: str, read: Callable[..., RawData], source: Source, options: di
         at = place(error, read)
         raise wrong(name, f"its function {named(read)} failed{f' at {at}' if at else ''}: {said(error)}") from error
     if not isinstance(raw, RawData):
-        raise wrong(name, f"its function {named(read)} returned {type(raw).__name__}, not RawData(x_train, y_train, "
-                          f"...)")
+        raise wrong(
+            name, f"its function {named(read)} returned {type(raw).__name__}, not RawData(x_train, y_train, ...)"
+        )
     return raw
 
 
-def _set_aside(name: str, whole: Arrays, fraction: float, seed: int, order: str,
-               stretch: int | None) -> tuple[Arrays, Arrays]:
+def _set_aside(
+    name: str, whole: Arrays, fraction: float, seed: int, order: str, stretch: int | None
+) -> tuple[Arrays, Arrays]:
     """`(kept, aside)`, each in the original order: drawn, class by class or from all, or, where the order is kept, the
     end of the set."""
     from sklearn.model_selection import train_test_split
@@ -136,8 +157,9 @@ def _set_aside(name: str, whole: Arrays, fraction: float, seed: int, order: str,
         return _of(whole, rows[:first]), _of(whole, rows[first:])
     by_class = order == "by class"
     try:
-        kept, aside = train_test_split(rows, test_size=fraction, stratify=y if by_class else None,
-                                       random_state=seed % 2**32)
+        kept, aside = train_test_split(
+            rows, test_size=fraction, stratify=y if by_class else None, random_state=seed % 2**32
+        )
     except ValueError as error:
         what = f"{fraction:g} of {len(y)} examples cannot be set aside{' class by class' if by_class else ''}"
         raise wrong(name, f"{what}: {reason(error)}") from None
@@ -149,12 +171,13 @@ def _of(whole: Arrays, rows: np.ndarray) -> Arrays:
     return x[rows], y[rows], None if lengths is None else lengths[rows]
 
 
-def _statistics(name: str, raw: RawData, x_train: np.ndarray,
-                lengths: np.ndarray | None) -> tuple[Tensor, Tensor] | None:
+def _statistics(
+    name: str, raw: RawData, x_train: np.ndarray, lengths: np.ndarray | None
+) -> tuple[Tensor, Tensor] | None:
     """`(mean, std)` in a shape that broadcasts over examples, or None."""
     if raw.normalise is None:
         return None
-    axis = 1 if x_train.ndim == 4 else x_train.ndim - 1      # channels of (n, C, H, W), else features
+    axis = 1 if x_train.ndim == 4 else x_train.ndim - 1  # channels of (n, C, H, W), else features
     if isinstance(raw.normalise, str):
         if raw.normalise != "train":
             raise wrong(name, f"{unknown('normalise', raw.normalise, ['train'])}, or (mean, std), or None")
@@ -165,8 +188,11 @@ def _statistics(name: str, raw: RawData, x_train: np.ndarray,
     shape = [-1 if d == axis else 1 for d in range(x_train.ndim)]
     mean, std = (torch.tensor(value, dtype=torch.float64).reshape(shape) for value in raw.normalise)
     if any(value.numel() not in (1, x_train.shape[axis]) for value in (mean, std)):
-        raise wrong(name, f"normalise has {mean.numel()} means and {std.numel()} deviations for "
-                          f"{x_train.shape[axis]} {'channels' if x_train.ndim == 4 else 'features'}")
+        raise wrong(
+            name,
+            f"normalise has {mean.numel()} means and {std.numel()} deviations for "
+            f"{x_train.shape[axis]} {'channels' if x_train.ndim == 4 else 'features'}",
+        )
     if not (bool(mean.isfinite().all()) and bool((std > 0).all()) and bool(std.isfinite().all())):
         raise wrong(name, "normalise needs finite means and deviations above 0")
     return mean, std
@@ -197,8 +223,9 @@ def _floating(x: np.ndarray) -> Tensor:
     return torch.from_numpy(x.astype(np.float64 if wide else np.float32))
 
 
-def _as_float32(name: str, part: str, x: np.ndarray, statistics: tuple[Tensor, Tensor] | None,
-                lengths: np.ndarray | None) -> Tensor:
+def _as_float32(
+    name: str, part: str, x: np.ndarray, statistics: tuple[Tensor, Tensor] | None, lengths: np.ndarray | None
+) -> Tensor:
     out = _floating(x)
     if statistics is not None:
         mean, std = (value.to(out.dtype) for value in statistics)

@@ -34,7 +34,7 @@ def framed(sequences: Sequence[Sequence[int] | np.ndarray], length: int, frame: 
         whole = [*before, *ids, *behind]
         if len(whole) > length:
             raise ValueError(f"{len(ids)} tokens, at most {length - len(before) - len(behind)} fit")
-        row[:len(whole)] = whole
+        row[: len(whole)] = whole
     return rows
 
 
@@ -46,8 +46,9 @@ def frame_of(x: Tensor) -> Frame:
     return [BOS] * bool(begins), [EOS] * bool(ends)
 
 
-def made_of(name: str, pairs: Sequence[Pair], length: int, tokens: str, vocabulary: int | None,
-            lowercase: bool) -> RawData:
+def made_of(
+    name: str, pairs: Sequence[Pair], length: int, tokens: str, vocabulary: int | None, lowercase: bool
+) -> RawData:
     """A data set of translation, of which a tenth of the pairs, always the same, is the test split.
 
     Both sides share one tokeniser (Vaswani et al. 2017, section 5.1), fitted on the training pairs: `tokens` and
@@ -67,17 +68,17 @@ def made_of(name: str, pairs: Sequence[Pair], length: int, tokens: str, vocabula
         sides = ([tokenize.encode(tokenizer, side.strip()) for side in pair] for pair in chosen)
         kept = [(source, target) for source, target in sides if 0 < len(source) < length and 0 < len(target) < length]
         if not kept:
-            raise DataError(f"data {name!r}: no {part} pair has at most data.options.length {length} tokens on both "
-                            f"sides")
+            raise DataError(
+                f"data {name!r}: no {part} pair has at most data.options.length {length} tokens on both sides"
+            )
         arrays.append([ended(side, length) for side in zip(*kept, strict=True)])
     (x_train, y_train), (x_test, y_test) = arrays
-    return RawData(x_train, y_train, x_test, y_test, symbols=tokenize.symbols(tokenizer),
-                   tokenizer=tokenizer.to_str())
+    return RawData(x_train, y_train, x_test, y_test, symbols=tokenize.symbols(tokenizer), tokenizer=tokenizer.to_str())
 
 
 def _drawn(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     """Training and test pairs."""
-    chosen = np.random.default_rng(0).permutation(len(pairs))[:round(TEST_FRACTION * len(pairs))]
+    chosen = np.random.default_rng(0).permutation(len(pairs))[: round(TEST_FRACTION * len(pairs))]
     aside = set(chosen.tolist())
     train, test = ([pair for i, pair in enumerate(pairs) if (i in aside) == test] for test in (False, True))
     return train, test

@@ -37,15 +37,24 @@ class TrainBatches:
     Raises `DataError` for a batch larger than the split, `ValueError` for a shard that does not fit.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int, augment: Augment | None = None,
-                 shard: tuple[int, int] = (0, 1), name: str = "the data set", carried: bool = False,
-                 stretch: int | None = None, begin: int = 0, masking: Masking | None = None):
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        augment: Augment | None = None,
+        shard: tuple[int, int] = (0, 1),
+        name: str = "the data set",
+        carried: bool = False,
+        stretch: int | None = None,
+        begin: int = 0,
+        masking: Masking | None = None,
+    ):
         n, (replica, replicas) = len(split), shard
         if batch_size < 1:
             raise DataError(f"data.batch_size: {batch_size} is not at least 1")
         if batch_size > n:
-            raise DataError(
-                f"data.batch_size: {batch_size} is larger than the {n} training examples of {name}")
+            raise DataError(f"data.batch_size: {batch_size} is larger than the {n} training examples of {name}")
         if not 0 <= replica < replicas:
             raise ValueError(f"shard {shard}: the replica must be one of 0 to {replicas - 1}")
         if batch_size % replicas:
@@ -53,8 +62,9 @@ class TrainBatches:
         self._episodes = carried and stretch is not None
         self._stretch = stretch if carried and stretch else 1
         if batch_size > n // self._stretch:
-            raise DataError(f"data.batch_size: {batch_size} is larger than the {n // self._stretch} training episodes "
-                            f"of {name}")
+            raise DataError(
+                f"data.batch_size: {batch_size} is larger than the {n // self._stretch} training episodes of {name}"
+            )
         self.batch_size = batch_size
         self.steps_per_epoch = n // self._stretch // batch_size * self._stretch
         self._begin = begin
@@ -63,7 +73,7 @@ class TrainBatches:
         self._augment_seed = derive_seed(seed, "augment")
         self._masking, self._masking_seed = masking, derive_seed(seed, "masking")
         self._masked: tuple[int, tuple[Tensor, Tensor]] | None = None  # latest step: its x and y
-        self._epochs: dict[int, tuple[Tensor, ...]] = {}      # a pipeline needs both sides of an epoch's end
+        self._epochs: dict[int, tuple[Tensor, ...]] = {}  # a pipeline needs both sides of an epoch's end
 
     def indices(self, step: int) -> Tensor:
         """Rows of the split in this replica's part of batch `step`, `(batch_size / R,)` int64; a view."""
@@ -115,18 +125,17 @@ class TrainBatches:
             order = torch.arange(used).view(self.batch_size, -1).t().flatten()
         else:
             generator = torch.Generator().manual_seed(derive_seed(self._seed, "epoch", epoch))
-            drawn = torch.randperm(len(self._y) // self._stretch, generator=generator)[:used // self._stretch]
+            drawn = torch.randperm(len(self._y) // self._stretch, generator=generator)[: used // self._stretch]
             starts = drawn.view(-1, 1, self.batch_size) * self._stretch
             order = (starts + torch.arange(self._stretch)[:, None]).flatten()
-        mine = order.view(self.steps_per_epoch, -1)[:, replica::replicas]      # (steps, batch_size / R)
+        mine = order.view(self.steps_per_epoch, -1)[:, replica::replicas]  # (steps, batch_size / R)
         batches = mine.contiguous().to(self._y.device).unbind(0)
         near = {kept: rows for kept, rows in self._epochs.items() if abs(kept - epoch) == 1}
-        self._epochs = {**near, epoch: batches}      # replaced, not changed: another thread may be reading it
+        self._epochs = {**near, epoch: batches}  # replaced, not changed: another thread may be reading it
         return batches
 
 
-def eval_rows(n: int, batch_size: int, carried: bool = False,
-              stretch: int | None = None) -> list[tuple[Tensor, bool]]:
+def eval_rows(n: int, batch_size: int, carried: bool = False, stretch: int | None = None) -> list[tuple[Tensor, bool]]:
     """Rows that cover 0 to n, at most `batch_size` at a time, and whether streams begin with them.
 
     In order, or, `carried`, along stretches: of `stretch` rows each, or (None) as many stretches of the whole split as
@@ -145,8 +154,9 @@ def eval_rows(n: int, batch_size: int, carried: bool = False,
     if not carried:
         return [(rows, True) for rows in torch.arange(n).split(batch_size)]
     if stretch is not None:
-        return [(starts + i, i == 0) for starts in torch.arange(0, n, stretch).split(batch_size)
-                for i in range(stretch)]
+        return [
+            (starts + i, i == 0) for starts in torch.arange(0, n, stretch).split(batch_size) for i in range(stretch)
+        ]
     steps = -(-n // batch_size)
     return [(torch.arange(step, n, steps), step == 0) for step in range(steps)]
 

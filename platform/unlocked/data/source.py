@@ -47,8 +47,9 @@ class Source:
                 return paths
         return None
 
-    def files(self, files: Sequence[DataFile], folders: Sequence[str | Path], mirror: str,
-              hint: str = "") -> list[Path]:
+    def files(
+        self, files: Sequence[DataFile], folders: Sequence[str | Path], mirror: str, hint: str = ""
+    ) -> list[Path]:
         """As `find`, else downloaded from `mirror` into `root/name` where the user allows it.
 
         Raises `DataError` that names the files, the folders searched and the two ways out; `hint` adds to it.
@@ -63,12 +64,13 @@ class Source:
             nearest = min(range(len(searched)), key=lambda i: len(lacking[i]))
             partial = f"; {searched[nearest]} has the others" if len(lacking[nearest]) < len(files) else ""
             places = ", ".join(map(str, searched))
-            raise DataError(f"data.name: {self.name} is not on this machine: missing "
-                            f"{', '.join(lacking[nearest])}{hint}{partial}; searched {places}; put the files "
-                            f"into {home}, or set data.download=true to fetch them from {mirror}")
+            raise DataError(
+                f"data.name: {self.name} is not on this machine: missing "
+                f"{', '.join(lacking[nearest])}{hint}{partial}; searched {places}; put the files "
+                f"into {home}, or set data.download=true to fetch them from {mirror}"
+            )
         url = mirror.rstrip("/")
-        return [file.within(home) or download(f"{url}/{file.name}", home / file.name, file.md5)
-                for file in files]
+        return [file.within(home) or download(f"{url}/{file.name}", home / file.name, file.md5) for file in files]
 
     def cached(self, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """The arrays of `make()`, kept as `key.npz` in `root/cache`, or in the user's cache without a root.

@@ -19,6 +19,8 @@ def windows(name: str, ids: np.ndarray, length: int) -> tuple[np.ndarray, np.nda
         raise DataError(f"data.options.length: {length} is not at least 1")
     n = (len(ids) - 1) // length
     if n < 1:
-        raise DataError(f"data {name!r}: the text has {len(ids)} tokens, a window of data.options.length {length} "
-                        f"needs {length + 1}")
-    return ids[:n * length].reshape(n, length), ids[1:n * length + 1].reshape(n, length)
+        raise DataError(
+            f"data {name!r}: the text has {len(ids)} tokens, a window of data.options.length {length} "
+            f"needs {length + 1}"
+        )
+    return ids[: n * length].reshape(n, length), ids[1 : n * length + 1].reshape(n, length)

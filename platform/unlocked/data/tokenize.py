@@ -77,7 +77,7 @@ def sequences(parts: Sequence[Sequence[np.ndarray]], length: int) -> np.ndarray:
     rows = np.full((len(parts), length), PAD, dtype=np.int64)
     for row, each in zip(rows, parts, strict=True):
         ids = np.concatenate([[BOS], *([*part, EOS] for part in each)])[:length]
-        row[:len(ids)] = ids
+        row[: len(ids)] = ids
     return rows
 
 
@@ -107,11 +107,18 @@ def _byte_pairs(text: str, vocabulary: int | None, special: list[str]) -> Tokeni
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary or 1000, special_tokens=special, show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary or 1000,
+        special_tokens=special,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
     tokenizer.train_from_iterator([text], trainer)
     return tokenizer
 
 
 KINDS: dict[str, Callable[[str, int | None, list[str]], Tokenizer]] = {
-    "char": _characters, "word": _words, "bpe": _byte_pairs}
+    "char": _characters,
+    "word": _words,
+    "bpe": _byte_pairs,
+}

@@ -23,8 +23,9 @@ def check_traits(name: str, raw: RawData) -> None:
         raise wrong(name, f"symbols holds {strange[0]!r}; each is a text")
     if not isinstance(raw.ordered, bool | np.bool_):
         raise wrong(name, f"ordered is {raw.ordered!r}; it is True or False")
-    if raw.stretch is not None and (isinstance(raw.stretch, bool) or not isinstance(raw.stretch, int | np.integer)
-                                    or raw.stretch < 1):
+    if raw.stretch is not None and (
+        isinstance(raw.stretch, bool) or not isinstance(raw.stretch, int | np.integer) or raw.stretch < 1
+    ):
         raise wrong(name, f"stretch is {raw.stretch!r}; it is a whole number of rows, at least 1, or None")
     if raw.masking is not None and not isinstance(raw.masking, Masking):
         raise wrong(name, f"masking is {raw.masking!r}; it is a Masking(hidden, first, vocabulary), or None")
@@ -48,5 +49,6 @@ def _check_normalise(name: str, given: object) -> None:
     except (TypeError, ValueError, RuntimeError):
         pair = []
     if len(pair) != 2:
-        raise wrong(name, f"normalise is {given!r}; it is 'train', a pair (mean, std) of numbers or lists of them, or "
-                          f"None")
+        raise wrong(
+            name, f"normalise is {given!r}; it is 'train', a pair (mean, std) of numbers or lists of them, or None"
+        )

@@ -22,17 +22,23 @@ from unlocked.tracking.identity import TAG_OF, config_hash, identity
 from unlocked.tracking.spool import records
 
 HANDED_ON = "longer.json"  # key "begun"
-_MAY_CHANGE = {"version.unlocked": "the version of unlocked", "data_digest": "the data",
-               "code_digest": "the user's code", "device": "the device"}  # tags
+_MAY_CHANGE = {
+    "version.unlocked": "the version of unlocked",
+    "data_digest": "the data",
+    "code_digest": "the user's code",
+    "device": "the device",
+}  # tags
 
 
 def beginnings(run_dir: Path) -> list[dict[str, Any]]:
     """Params and tags of every time that the run, or one that it goes on from, was started; oldest first."""
     handed = read_json(run_dir / HANDED_ON).get("begun")
     found = [each for each in handed if _is_start(each)] if isinstance(handed, list) else []
-    return found + [{"params": each["params"], "tags": {key: each["tags"][key] for key in _MAY_CHANGE
-                                                        if key in each["tags"]}}
-                    for each in records(TrackingFolder(run_dir).spool) if each["t"] == "start"]
+    return found + [
+        {"params": each["params"], "tags": {key: each["tags"][key] for key in _MAY_CHANGE if key in each["tags"]}}
+        for each in records(TrackingFolder(run_dir).spool)
+        if each["t"] == "start"
+    ]
 
 
 def refuse_edited(run_dir: Path, config: Config) -> None:
@@ -42,12 +48,15 @@ def refuse_edited(run_dir: Path, config: Config) -> None:
         return
     then, now = _deciding(begun[0]["params"]), _deciding(flatten(to_dict(config)))
     for key in [key for key in then if key in now and then[key] != now[key]]:
-        raise ConfigError(f"{run_dir / 'config.yaml'}: {key} is {now[key]}, and was {then[key]} when the run began; a "
-                          f"run goes on as it was begun: put it back, or train a run of its own")
+        raise ConfigError(
+            f"{run_dir / 'config.yaml'}: {key} is {now[key]}, and was {then[key]} when the run began; a "
+            f"run goes on as it was begun: put it back, or train a run of its own"
+        )
 
 
-def going_on(run_dir: Path, params: Mapping[str, str], tags: dict[str, str], note: Callable[[str], None]
-             ) -> dict[str, str]:
+def going_on(
+    run_dir: Path, params: Mapping[str, str], tags: dict[str, str], note: Callable[[str], None]
+) -> dict[str, str]:
     """The tags of a run that is about to start, with `mixed` if it has been trained with something else before."""
     begun, mixed = beginnings(run_dir), []
     for tag, name in _MAY_CHANGE.items():
@@ -72,4 +81,5 @@ def _deciding(params: Mapping[str, str]) -> dict[str, str]:
 def _is_start(value: Any) -> bool:
     return isinstance(value, dict) and all(
         isinstance(value.get(key), dict) and all(isinstance(word, str) for word in value[key].values())
-        for key in ("params", "tags"))
+        for key in ("params", "tags")
+    )

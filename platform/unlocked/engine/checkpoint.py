@@ -95,8 +95,9 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
             kept = self.last()
             safe = f"the checkpoint of step {_step(kept)} is intact" if kept else "no earlier checkpoint exists"
-            raise RunFailed(f"{self.folder}: the checkpoint of step {progress.step} could not be written: "
-                            f"{error.strerror}; {safe}") from None
+            raise RunFailed(
+                f"{self.folder}: the checkpoint of step {progress.step} could not be written: {error.strerror}; {safe}"
+            ) from None
         self._prune()
         return final
 
@@ -141,13 +142,14 @@ class Checkpoints:
             break
         if chosen is None:
             if taken:
-                raise RunFailed(f"{problems[0]}; no checkpoint before it is whole: remove {self.folder} to train from "
-                                "the start")
+                raise RunFailed(
+                    f"{problems[0]}; no checkpoint before it is whole: remove {self.folder} to train from the start"
+                )
             return None
         for problem in problems:
             earlier = chosen[0] != taken[-1]
             note(f"{problem}; going on {'from the checkpoint before it' if earlier else f'from {chosen[0].name}'}")
-        self._set_aside(taken[taken.index(chosen[0]) + 1:])
+        self._set_aside(taken[taken.index(chosen[0]) + 1 :])
         return chosen[1]
 
     def refuse_damaged(self) -> None:
@@ -220,16 +222,23 @@ def load_states(checkpoint: Path, learners: int) -> tuple[Progress, list[dict[st
 
 def _progress(value: Any, step: int) -> Progress:
     """Raises ValueError or TypeError for what is not written at `step`: the file may be somebody else's."""
+
     def numbers(values: Any) -> bool:
         return all(each is None or (isinstance(each, (int, float)) and not isinstance(each, bool)) for each in values)
 
     p = Progress(**value)
     counts = [each for each in (p.step, p.stale_evaluations, p.level_step, p.best_step, p.level) if each is not None]
-    fits = (p.step == step and all(type(each) is int and each >= 0 for each in counts)
-            and max(p.best_step or 0, p.level_step) <= step and isinstance(p.stopped_early, bool)
-            and numbers([p.best_value, p.best_loss, p.train_seconds]) and p.train_seconds is not None
-            and (p.waited is None or (isinstance(p.waited, list) and None not in p.waited and numbers(p.waited)))
-            and isinstance(p.metrics, dict) and numbers(p.metrics.values()))
+    fits = (
+        p.step == step
+        and all(type(each) is int and each >= 0 for each in counts)
+        and max(p.best_step or 0, p.level_step) <= step
+        and isinstance(p.stopped_early, bool)
+        and numbers([p.best_value, p.best_loss, p.train_seconds])
+        and p.train_seconds is not None
+        and (p.waited is None or (isinstance(p.waited, list) and None not in p.waited and numbers(p.waited)))
+        and isinstance(p.metrics, dict)
+        and numbers(p.metrics.values())
+    )
     if not fits:
         raise ValueError(f"{PROGRESS} is not that of step {step}")
     p.metrics = strict_json.numbers(p.metrics)

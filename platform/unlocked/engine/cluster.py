@@ -121,11 +121,15 @@ def resources(plan: Plan) -> tuple[dict[str, float], str]:
         bundle["GPU"] = 1.0 if gpus >= plan.workers else int(gpus / plan.workers * 1000) / 1000
     for kind, each in bundle.items():
         if each * plan.workers > have.get(kind, 0.0):
-            raise ConfigError(f"parallel: {plan.workers} workers need {each * plan.workers:g} {kind}, the cluster "
-                              f"has {have.get(kind, 0.0):g} ({resources_text()})")
+            raise ConfigError(
+                f"parallel: {plan.workers} workers need {each * plan.workers:g} {kind}, the cluster "
+                f"has {have.get(kind, 0.0):g} ({resources_text()})"
+            )
     if plan.config.parallel.schedule != "locked" and bundle.get("GPU", 1.0) < 1.0:
-        raise ConfigError(f"parallel.schedule: {plan.config.parallel.schedule} over GPUs needs one for each of the "
-                          f"{plan.workers} workers ({resources_text()}); parallel.device=cpu does not")
+        raise ConfigError(
+            f"parallel.schedule: {plan.config.parallel.schedule} over GPUs needs one for each of the "
+            f"{plan.workers} workers ({resources_text()}); parallel.device=cpu does not"
+        )
     return bundle, "nccl" if bundle.get("GPU") == 1.0 else "gloo"
 
 

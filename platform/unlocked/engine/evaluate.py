@@ -42,8 +42,12 @@ def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> d
     metrics = task.metrics(group.outputs(split), task.target(rows))
     if task.asks_network:
         metrics |= task.final_metrics(chain.cpu().eval(), data, split)
-    return {"run": run_dir.name, "checkpoint": str(path), "split": split,
-            "metrics": {f"{split}/{name}": value for name, value in metrics.items()}}
+    return {
+        "run": run_dir.name,
+        "checkpoint": str(path),
+        "split": split,
+        "metrics": {f"{split}/{name}": value for name, value in metrics.items()},
+    }
 
 
 def _checkpoint(run_dir: Path, weights: str) -> Path:
@@ -61,6 +65,7 @@ def _load(chain: Chain, checkpoint: Path) -> Chain:
     try:
         chain.to(dtype).load_state_dict(stored)
     except RuntimeError as error:
-        raise ConfigError(f"{checkpoint}: the weights do not fit the model: "
-                          f"{str(error).splitlines()[-1].strip()}") from None
+        raise ConfigError(
+            f"{checkpoint}: the weights do not fit the model: {str(error).splitlines()[-1].strip()}"
+        ) from None
     return chain

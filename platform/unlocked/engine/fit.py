@@ -25,8 +25,10 @@ def refuse_misfit(run_dir: Path, plan: Plan) -> None:
         return
     fault = _misfit(checkpoint, plan)
     if fault is not None:
-        raise ConfigError(f"{run_dir / 'config.yaml'} no longer fits the run's checkpoint {checkpoint.name}: {fault}; "
-                          "a run goes on as it was begun, another network is a run of its own")
+        raise ConfigError(
+            f"{run_dir / 'config.yaml'} no longer fits the run's checkpoint {checkpoint.name}: {fault}; "
+            "a run goes on as it was begun, another network is a run of its own"
+        )
 
 
 def _misfit(checkpoint: Path, plan: Plan) -> str | None:

@@ -113,7 +113,7 @@ class InProcessGroup(Group):
         last = max((k for k, stage in enumerate(self.stages) if stage.has_statistics()), default=0)
         for steps, nth in passes(self.stages[0].plan, t) if last else ():
             hs = None
-            for k, stage in enumerate(self.stages[:last + 1]):
+            for k, stage in enumerate(self.stages[: last + 1]):
                 hs = stage.estimate(steps, nth, hs, k < last)
 
     def outputs(self, split: str) -> Tensor:

@@ -108,8 +108,17 @@ class ReceiveLink:
     taken.
     """
 
-    def __init__(self, peer: int, channel: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device,
-                 keep: int, group: Any = None, through_cpu: bool = False):
+    def __init__(
+        self,
+        peer: int,
+        channel: int,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        device: torch.device,
+        keep: int,
+        group: Any = None,
+        through_cpu: bool = False,
+    ):
         self.waited = self.sent = 0.0
         self._peer, self._channel, self._group = peer, channel, group
         self._device = device if through_cpu else None

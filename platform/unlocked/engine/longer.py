@@ -34,14 +34,17 @@ def with_more_epochs(config: Config, words: Sequence[str], run: str) -> Config:
     tree = parse_overrides(words)
     other = next((key for key in flatten(tree) if key != KEY), None)
     if other is not None:
-        raise ConfigError(f"--resume: {other} would make {run} another run; only {KEY} may change (what differs in "
-                          "more is a run of its own: unlocked train CONFIG)")
+        raise ConfigError(
+            f"--resume: {other} would make {run} another run; only {KEY} may change (what differs in "
+            "more is a run of its own: unlocked train CONFIG)"
+        )
     epochs = tree["train"]["epochs"]
     if isinstance(epochs, bool) or not isinstance(epochs, int):
         raise ConfigError(f"{KEY}: {epochs!r} is not a whole number")
     if epochs < config.train.epochs:
-        raise ConfigError(f"{KEY}: {epochs} is fewer than the {config.train.epochs} of {run}; a run can only be made "
-                          "longer")
+        raise ConfigError(
+            f"{KEY}: {epochs} is fewer than the {config.train.epochs} of {run}; a run can only be made longer"
+        )
     return replace(config, train=replace(config.train, epochs=epochs))
 
 
@@ -64,10 +67,13 @@ def lengthen(run_dir: Path, words: Sequence[str], imports: Sequence[str] = ()) -
         try:
             with one_line_when_full(folder.path):
                 tag, why = _depends_on_length(before)
-                begun = [each | {"params": each["params"] | {KEY: str(config.train.epochs)}}
-                         for each in beginnings(run_dir)]
-                write_json(folder.path / HANDED_ON, {"run": run_dir.name, "epochs": before.train.epochs, "differs": tag,
-                                                "begun": begun})
+                begun = [
+                    each | {"params": each["params"] | {KEY: str(config.train.epochs)}} for each in beginnings(run_dir)
+                ]
+                write_json(
+                    folder.path / HANDED_ON,
+                    {"run": run_dir.name, "epochs": before.train.epochs, "differs": tag, "begun": begun},
+                )
                 keep_needs(folder.path, imports)
                 _copy(run_dir, folder.path)
         except BaseException:
@@ -111,12 +117,16 @@ def _depends_on_length(config: Config) -> tuple[str | None, str | None]:
     """Why the epochs of a run are not those of the beginning of a longer one: as a tag, and in words."""
     schedule, every, epochs = config.optimizer.schedule, config.train.evaluate_every, config.train.epochs
     if schedule != "constant":
-        return (f"{schedule} over {epochs} epochs",
-                f"optimizer.schedule={schedule} has brought the rate down over {epochs} epochs, and goes on with "
-                "that of the longer run")
+        return (
+            f"{schedule} over {epochs} epochs",
+            f"optimizer.schedule={schedule} has brought the rate down over {epochs} epochs, and goes on with "
+            "that of the longer run",
+        )
     if config.data.validation and epochs % every:
-        return (f"validated after {epochs} epochs",
-                f"validated after epoch {epochs}, where the longer run is not (train.evaluate_every={every})")
+        return (
+            f"validated after {epochs} epochs",
+            f"validated after epoch {epochs}, where the longer run is not (train.evaluate_every={every})",
+        )
     return None, None
 
 

@@ -71,9 +71,15 @@ class Silent:
     def note(self, text: str) -> None: ...
 
 
-def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | None = None,
-          started: float | None = None, study: StudyTracking | None = None,
-          stop: StopSignal | None = None) -> dict[str, Any]:
+def train(
+    config: Config,
+    *,
+    imports: Sequence[str] = (),
+    reporter: Reporter | None = None,
+    started: float | None = None,
+    study: StudyTracking | None = None,
+    stop: StopSignal | None = None,
+) -> dict[str, Any]:
     """One run of a configuration, from its first step to its summary; of a `study` where it is a trial of one.
 
     `stop` is asked between segments whether to save and stop; without one Ctrl-C and SIGTERM are caught.
@@ -100,9 +106,17 @@ def train(config: Config, *, imports: Sequence[str] = (), reporter: Reporter | N
     return _Run(plan, data, folder, imports, reporter or Silent(), started, study, stop).complete()
 
 
-def resume(run_dir: Path, *, imports: Sequence[str] = (), reporter: Reporter | None = None,
-           started: float | None = None, study: StudyTracking | None = None, stop: StopSignal | None = None,
-           patience: float = 0.0, addresses: TrackingConfig | None = None) -> dict[str, Any]:
+def resume(
+    run_dir: Path,
+    *,
+    imports: Sequence[str] = (),
+    reporter: Reporter | None = None,
+    started: float | None = None,
+    study: StudyTracking | None = None,
+    stop: StopSignal | None = None,
+    patience: float = 0.0,
+    addresses: TrackingConfig | None = None,
+) -> dict[str, Any]:
     """Goes on with a run from its last checkpoint (from the start where it has none), to the same numbers.
 
     Its modules of the user's are imported as when it was begun, if this user signed for them; else they are to be given
@@ -121,8 +135,17 @@ def resume(run_dir: Path, *, imports: Sequence[str] = (), reporter: Reporter | N
 
 
 class _Run:
-    def __init__(self, plan: Plan, data: DataSet, folder: RunFolder, imports: Sequence[str], reporter: Reporter,
-                 started: float, study: StudyTracking | None = None, stop: StopSignal | None = None):
+    def __init__(
+        self,
+        plan: Plan,
+        data: DataSet,
+        folder: RunFolder,
+        imports: Sequence[str],
+        reporter: Reporter,
+        started: float,
+        study: StudyTracking | None = None,
+        stop: StopSignal | None = None,
+    ):
         self.plan, self.config, self.data, self.folder = plan, plan.config, data, folder
         self.imports, self.reporter, self.started, self.study = list(imports), reporter, started, study
         self.task = plan.make_task()
@@ -156,8 +179,9 @@ class _Run:
         params = flatten(to_dict(self.config))
         tags = run_tags(self.plan, self.data, self.imports, lengthened_tags(self.folder.path))
         tags = going_on(self.folder.path, params, tags, self.reporter.note)
-        tracker = Tracker.start(self.folder.path, self.config.tracking.uri, self.config.tracking.experiment, params,
-                                tags, study=self.study)
+        tracker = Tracker.start(
+            self.folder.path, self.config.tracking.uri, self.config.tracking.experiment, params, tags, study=self.study
+        )
         self.tracker = tracker
         status: Any = "FAILED"
         summary: dict[str, Any] | None = None
@@ -187,8 +211,14 @@ class _Run:
         from unlocked.engine.ray_group import WorkerFailed, ray_died
 
         if not self.checkpoints.all():
-            self._begin_with = initial_weights(self.plan, self.data, self.folder.path, self.tracker.recorder.metrics,
-                                               self.reporter.note, lambda: self._stop.asked)
+            self._begin_with = initial_weights(
+                self.plan,
+                self.data,
+                self.folder.path,
+                self.tracker.recorder.metrics,
+                self.reporter.note,
+                lambda: self._stop.asked,
+            )
         while True:
             group: Group | None = None
             try:
@@ -212,8 +242,10 @@ class _Run:
                     failure.args = (f"{failure.args[0]}{tries}; {self._where_to_go_on()}",)
                     raise failure from None
                 last = self.checkpoints.last()
-                self.reporter.note(f"{failure}; restart {self.failures} of {self.config.parallel.max_failures} from "
-                                   f"{last.name if last else 'the start'}")
+                self.reporter.note(
+                    f"{failure}; restart {self.failures} of {self.config.parallel.max_failures} from "
+                    f"{last.name if last else 'the start'}"
+                )
             finally:
                 if group is not None:
                     group.close()
@@ -258,8 +290,10 @@ class _Run:
             why = said(error)
         else:
             return
-        raise ConfigError(f"{self.folder.path / 'config.yaml'} no longer fits the run's checkpoint: {why}; a run goes "
-                          f"on as it was begun") from None
+        raise ConfigError(
+            f"{self.folder.path / 'config.yaml'} no longer fits the run's checkpoint: {why}; a run goes "
+            f"on as it was begun"
+        ) from None
 
     # training -------------------------------------------------------------------------------------------
 
@@ -309,8 +343,9 @@ class _Run:
         if self.calendar.saves(epoch) or is_best or self.progress.stopped_early or pruned:
             self._checkpoint(group, is_best)
         if pruned:
-            raise RunPruned(f"ended early after epoch {epoch} of {every.epochs} and saved; {self._where_to_go_on()}",
-                            epoch)
+            raise RunPruned(
+                f"ended early after epoch {epoch} of {every.epochs} and saved; {self._where_to_go_on()}", epoch
+            )
 
     def _climb(self, group: Group, solved: bool) -> int:
         """The level that training goes on with: the next one where this one is `solved`."""
@@ -365,8 +400,9 @@ class _Run:
         last = self.checkpoints.last()
         if last is None or last.name != f"step-{self.progress.step:08d}":
             self._checkpoint(group, is_best=False)
-        raise RunInterrupted(f"interrupted and saved at step {self.progress.step} of {self.plan.total_steps}; "
-                             f"{self._where_to_go_on()}")
+        raise RunInterrupted(
+            f"interrupted and saved at step {self.progress.step} of {self.plan.total_steps}; {self._where_to_go_on()}"
+        )
 
     # measuring --------------------------------------------------------------------------------------------
 
@@ -391,8 +427,11 @@ class _Run:
         p.waited = [before + s.waited for before, s in zip(p.waited or [], stats, strict=True)]
         self.rates += [(s.stop - s.start) / max(s.seconds, 1e-9) for s in stats[-1:]]
         rate = median(self.rates)  # the first segments compete with everything that starts
-        values = {"lr": self._lr(stop - 1), "time/steps_per_second": rate,
-                  "time/examples_per_second": rate * self.config.data.batch_size}
+        values = {
+            "lr": self._lr(stop - 1),
+            "time/steps_per_second": rate,
+            "time/examples_per_second": rate * self.config.data.batch_size,
+        }
         values |= series_means(stats)
         if self.plan.launcher == "ray" and len(stats) > 1:  # in one process nothing waits
             values |= module_times(stats, p.waited, p.train_seconds)
@@ -413,8 +452,10 @@ class _Run:
 
     def _nonfinite_error(self, what: str, step: int, module: int, parameter: str | None) -> RunFailed:
         inside = f" (its {parameter} is not finite)" if parameter else ""
-        return RunFailed(f"{what} became NaN or infinite at step {step}, first in module {module}{inside}; "
-                         f"a lower optimizer.lr or optimizer.clip_norm may help; {self._kept()}")
+        return RunFailed(
+            f"{what} became NaN or infinite at step {step}, first in module {module}{inside}; "
+            f"a lower optimizer.lr or optimizer.clip_norm may help; {self._kept()}"
+        )
 
     def _kept(self) -> str:
         last = self.checkpoints.last()
@@ -445,17 +486,28 @@ class _Run:
             for path in draw_figures(self.folder.path, self.plan, self.data, self.test_outputs, self.trained):
                 recorder.artifact(path, "figures")
         summary = {
-            "run": self.folder.name, "run_dir": str(self.folder.path), "mlflow_run_id": None,
-            "data": config.data.name, "model": config.model["name"], "scheme": config.scheme.name,
-            "stages": self.plan.stages, "replicas": config.parallel.replicas, "lag": self.plan.lag,
-            "launcher": self.plan.launcher, "seed": config.seed, "steps": p.step,
-            "epochs": p.step // self.plan.steps_per_epoch, "parameters": sum(self.plan.parameters),
+            "run": self.folder.name,
+            "run_dir": str(self.folder.path),
+            "mlflow_run_id": None,
+            "data": config.data.name,
+            "model": config.model["name"],
+            "scheme": config.scheme.name,
+            "stages": self.plan.stages,
+            "replicas": config.parallel.replicas,
+            "lag": self.plan.lag,
+            "launcher": self.plan.launcher,
+            "seed": config.seed,
+            "steps": p.step,
+            "epochs": p.step // self.plan.steps_per_epoch,
+            "parameters": sum(self.plan.parameters),
             "tested": self.tested,
             "metrics": dict(self.metrics),
             "steps_per_second": median(self.rates) if self.rates else None,
             "wait_fraction": [w / p.train_seconds for w in p.waited or []] if p.train_seconds else None,
-            "train_seconds": p.train_seconds, "seconds_to_first_step": self.to_first_step,
-            "restarts": self.failures, "seconds": time.time() - self.started,
+            "train_seconds": p.train_seconds,
+            "seconds_to_first_step": self.to_first_step,
+            "restarts": self.failures,
+            "seconds": time.time() - self.started,
         }
         recorder.artifact(self.folder.path / "config.yaml")
         weights = self.checkpoints.best() if self.tested == "best" else self.checkpoints.last()

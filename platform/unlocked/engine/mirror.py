@@ -117,8 +117,9 @@ def fetch(address: str, into: Path) -> Path:
             inside = PurePosixPath(there.removeprefix(place).lstrip("/"))
             if inside.is_absolute() or ".." in inside.parts:
                 raise ConfigError(f"--resume: {redact(address)} holds a file that leads out of it: {inside}")
-            if inside.name == INDEX or (inside.parts[0] == "checkpoints" and len(inside.parts) > 2
-                                        and inside.parts[1] not in whole):
+            if inside.name == INDEX or (
+                inside.parts[0] == "checkpoints" and len(inside.parts) > 2 and inside.parts[1] not in whole
+            ):
                 continue
             (draft / inside).parent.mkdir(parents=True, exist_ok=True)
             with files.open_input_stream(there) as source, (draft / inside).open("wb") as copy:
@@ -146,8 +147,9 @@ def mirrored_config(address: str) -> dict[str, Any]:
 def _list(files: Any, place: str) -> list[str]:
     from pyarrow.fs import FileSelector, FileType
 
-    return [each.path for each in files.get_file_info(FileSelector(place, recursive=True))
-            if each.type == FileType.File]
+    return [
+        each.path for each in files.get_file_info(FileSelector(place, recursive=True)) if each.type == FileType.File
+    ]
 
 
 def _open(key: str, address: str) -> tuple[Any, str]:
@@ -156,8 +158,10 @@ def _open(key: str, address: str) -> tuple[Any, str]:
 
     address = unmask("tracking.mirror", address)
     if not is_address(address):
-        raise ConfigError(f"{key}: {redact(address)!r} is no address of storage, such as s3://bucket/runs, gs://..., "
-                          "file:///mnt/shared/runs")
+        raise ConfigError(
+            f"{key}: {redact(address)!r} is no address of storage, such as s3://bucket/runs, gs://..., "
+            "file:///mnt/shared/runs"
+        )
     if address.startswith("file://") and not address.startswith("file:///"):  # would be taken as ./path by fsspec
         raise ConfigError(f"{key}: {redact(address)!r} has no absolute path; write file:///mnt/shared/runs")
     try:

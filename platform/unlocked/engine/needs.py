@@ -85,16 +85,23 @@ def bring(place: Path, given: Sequence[str] = ()) -> list[str]:
         if given:
             return list(dict.fromkeys([*given, *here]))
         wanted = " ".join(f"--import {each.name}" for each in lacking)
-        raise ConfigError(f"{place}: was begun with {wanted!r} by another user or on another machine, and a file of a "
-                          "run folder may not have code imported here; look at these modules and pass it")
+        raise ConfigError(
+            f"{place}: was begun with {wanted!r} by another user or on another machine, and a file of a "
+            "run folder may not have code imported here; look at these modules and pass it"
+        )
     brought = []
     for each in lacking:
         if each.folder is not None:
             reach(each.folder)
         try:
-            brought.append(import_module(each.name, f"{place}: needs the module {each.name}"
-                                         + (f", which was in {each.folder}" if each.folder else "")
-                                         + f" (--import {each.name})"))
+            brought.append(
+                import_module(
+                    each.name,
+                    f"{place}: needs the module {each.name}"
+                    + (f", which was in {each.folder}" if each.folder else "")
+                    + f" (--import {each.name})",
+                )
+            )
         except ConfigError:
             if not given:
                 raise

@@ -20,14 +20,19 @@ def refuse_uncuttable(schedule: str, blocks: Sequence[nn.Module]) -> None:
     for i, block in enumerate(blocks):
         name = f"block {i} ({type(block).__name__})"
         if carrying([block]):
-            raise ConfigError(f"parallel.schedule: {schedule} runs microbatches of one minibatch one after the other; "
-                              f"{name} would go on from one to the next (model.carry)")
+            raise ConfigError(
+                f"parallel.schedule: {schedule} runs microbatches of one minibatch one after the other; "
+                f"{name} would go on from one to the next (model.carry)"
+            )
         if takes_batch(block):
-            raise ConfigError(f"parallel.schedule: {schedule} gives a block its microbatch of h alone; {name} takes "
-                              f"(h, batch)")
+            raise ConfigError(
+                f"parallel.schedule: {schedule} gives a block its microbatch of h alone; {name} takes (h, batch)"
+            )
         if hasattr(block, "local_loss"):
-            raise ConfigError(f"parallel.schedule: {schedule} cannot sum the local_loss of {name} over microbatches: "
-                              f"it need not be a mean over examples")
+            raise ConfigError(
+                f"parallel.schedule: {schedule} cannot sum the local_loss of {name} over microbatches: "
+                f"it need not be a mean over examples"
+            )
 
 
 def refuse_unsplittable(schedule: str, blocks: Sequence[nn.Module], parts: Sequence[Part], dtype: torch.dtype) -> None:
@@ -39,14 +44,16 @@ def refuse_unsplittable(schedule: str, blocks: Sequence[nn.Module], parts: Seque
     autograd, on two random examples; `blocks` are changed by it. The first module is not split.
     """
     for part in parts[1:]:
-        chain = Chain(blocks[part.start:part.stop]).to(dtype).train()
+        chain = Chain(blocks[part.start : part.stop]).to(dtype).train()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             wrong = _wrong_in_parts(chain, torch.randn(2, *part.in_shape, dtype=dtype))
         if wrong is not None:
-            raise ConfigError(f"parallel.schedule: {schedule} computes the gradient of a module's input before those "
-                              f"of its weights; torch {torch.__version__} cannot split module {part.index} (blocks "
-                              f"{part.start}-{part.stop - 1}) so: {wrong}")
+            raise ConfigError(
+                f"parallel.schedule: {schedule} computes the gradient of a module's input before those "
+                f"of its weights; torch {torch.__version__} cannot split module {part.index} (blocks "
+                f"{part.start}-{part.stop - 1}) so: {wrong}"
+            )
 
 
 def detachable(h: Tensor) -> Tensor:

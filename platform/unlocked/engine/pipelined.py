@@ -45,8 +45,12 @@ from unlocked.schemes import ModuleLearner
 from unlocked_models.chain import Batch
 
 SCHEDULES: dict[str, Any] = {
-    "gpipe": ScheduleGPipe, "1f1b": Schedule1F1B, "interleaved": ScheduleInterleaved1F1B,
-    "interleaved_zero_bubble": ScheduleInterleavedZeroBubble, "zero_bubble": ScheduleZBVZeroBubble}
+    "gpipe": ScheduleGPipe,
+    "1f1b": Schedule1F1B,
+    "interleaved": ScheduleInterleaved1F1B,
+    "interleaved_zero_bubble": ScheduleInterleavedZeroBubble,
+    "zero_bubble": ScheduleZBVZeroBubble,
+}
 
 
 class PipelinedStage(Stage):
@@ -60,8 +64,9 @@ class PipelinedStage(Stage):
         group: the process group of this replica's workers, in the order of the stages.
     """
 
-    def __init__(self, plan: Plan, data: DataSet, module: int, device: torch.device, shard: tuple[int, int],
-                 group: Any):
+    def __init__(
+        self, plan: Plan, data: DataSet, module: int, device: torch.device, shard: tuple[int, int], group: Any
+    ):
         super().__init__(plan, data, module, device, shard)
         parallel, part = plan.config.parallel, self.learner.part
         self._microbatches = parallel.microbatch_count()
@@ -69,13 +74,21 @@ class PipelinedStage(Stage):
 
         def like(shape: tuple[int, ...], requires_grad: bool) -> Tensor:
             ids = part.is_first and not requires_grad and part.example.vocabulary is not None
-            return torch.empty(rows, *shape, dtype=torch.long if ids else self.dtype, device="meta",
-                               requires_grad=requires_grad)
+            return torch.empty(
+                rows, *shape, dtype=torch.long if ids else self.dtype, device="meta", requires_grad=requires_grad
+            )
 
         self._forward = _Forward(self.learner)
         # shapes are given: torch would else find them by running a microbatch, which moves batch statistics
-        self.slice = _Slice(self._forward, part.index, part.modules, device, group=group,
-                            input_args=like(part.in_shape, not part.is_first), output_args=like(part.out_shape, True))
+        self.slice = _Slice(
+            self._forward,
+            part.index,
+            part.modules,
+            device,
+            group=group,
+            input_args=like(part.in_shape, not part.is_first),
+            output_args=like(part.out_shape, True),
+        )
         self.slice.rows = rows
         self.idle = 0.0  # seconds
 
@@ -127,8 +140,10 @@ class Pipeline:
         for t in range(start, stop):
             self._step(t)
         busy = [piece.busy - seconds for piece, seconds in zip(self._slices, before, strict=True)]
-        return [replace(stage.end(start, stop), others=sum(busy) - mine)
-                for stage, mine in zip(self.stages, busy, strict=True)]
+        return [
+            replace(stage.end(start, stop), others=sum(busy) - mine)
+            for stage, mine in zip(self.stages, busy, strict=True)
+        ]
 
     def _step(self, t: int) -> None:
         first, last, losses = self.stages[0], self.stages[-1], list[Tensor]()

@@ -120,8 +120,10 @@ def load_data(config: Config, level: int | None = None) -> DataSet:
 def make_plan(config: Config, data: DataSet) -> Plan:
     """Raises `ConfigError`, one line, for whatever does not fit together."""
     if config.data.batch_size > len(data.train):
-        raise ConfigError(f"data.batch_size: {config.data.batch_size} is larger than the {len(data.train)} "
-                          f"training examples of {data.name}")
+        raise ConfigError(
+            f"data.batch_size: {config.data.batch_size} is larger than the {len(data.train)} "
+            f"training examples of {data.name}"
+        )
     if config.data.augment:
         parse_augment(config.data.augment, data.in_shape)
     task = config.task or data.task
@@ -141,33 +143,41 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         costs = block_costs(blocks, data.in_shape, example)
     wanted = objective.output_shape(example)
     if shapes[-1] != wanted:
-        raise ConfigError(f"model.name: {config.model['name']} gives outputs of shape {shapes[-1]}, {task} of "
-                          f"{data.name} needs {wanted}")
+        raise ConfigError(
+            f"model.name: {config.model['name']} gives outputs of shape {shapes[-1]}, {task} of "
+            f"{data.name} needs {wanted}"
+        )
     unfit = objective.unfit(blocks)
     if unfit is not None:
         raise ConfigError(f"model.name: {config.model['name']} {unfit}")
     carries = bool(carrying(blocks))
     if carries and not data.ordered:
-        raise ConfigError(f"model.carry: {config.model['name']} goes on where the last minibatch ended, but the "
-                          f"examples of {data.name} do not follow each other")
+        raise ConfigError(
+            f"model.carry: {config.model['name']} goes on where the last minibatch ended, but the "
+            f"examples of {data.name} do not follow each other"
+        )
     if config.train.curriculum is not None:
         _check_curriculum(config, data)
     if config.scheme.time.synthetic and not carries:
-        raise ConfigError(f"scheme.time.synthetic: true, but no layer of {config.model['name']} goes on where the last "
-                          f"minibatch ended (recurrent models: model.carry=true)")
+        raise ConfigError(
+            f"scheme.time.synthetic: true, but no layer of {config.model['name']} goes on where the last "
+            f"minibatch ended (recurrent models: model.carry=true)"
+        )
     stages, modules = config.parallel.stages, config.parallel.module_count()
     if modules > len(blocks):
         asked = f"{stages} is" if modules == stages else f"{stages} with {modules // stages} modules each are"
-        raise ConfigError(f"parallel.stages: {asked} more than the {len(blocks)} blocks of "
-                          f"{config.model['name']} as configured")
+        raise ConfigError(
+            f"parallel.stages: {asked} more than the {len(blocks)} blocks of {config.model['name']} as configured"
+        )
     # balanced over modules; the sums of workers that hold several are not looked at
     sizes = config.parallel.partition or partition(costs, modules, _sg_costs(config, shapes, where))
     if sum(sizes) != len(blocks):
-        raise ConfigError(f"parallel.partition: {sizes} covers {sum(sizes)} blocks, {config.model['name']} "
-                          f"has {len(blocks)}")
+        raise ConfigError(
+            f"parallel.partition: {sizes} covers {sum(sizes)} blocks, {config.model['name']} has {len(blocks)}"
+        )
     if config.parallel.schedule != "locked":
         refuse_uncuttable(config.parallel.schedule, blocks)
-    stops = [sum(sizes[:k + 1]) for k in range(len(sizes))]
+    stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
     error_shape = SCHEMES.get(config.scheme.name).error_shape(config, blocks, stops, example)
     parts = _parts(sizes, shapes, example, error_shape)
     _refuse_shared(blocks, parts)
@@ -182,11 +192,18 @@ def make_plan(config: Config, data: DataSet) -> Plan:
             with torch.device("meta"):
                 SyntheticGradient(config.scheme.sg, part.out_shape)  # raises where it does not fit
     plan = Plan(
-        config=config, task=task, example=example,
-        parts=parts, costs=costs,
+        config=config,
+        task=task,
+        example=example,
+        parts=parts,
+        costs=costs,
         parameters=_parameters(blocks),
-        lag=lag, launcher=launcher, n_train=len(data.train),
-        steps_per_epoch=steps_per_epoch, carries=carries)
+        lag=lag,
+        launcher=launcher,
+        n_train=len(data.train),
+        steps_per_epoch=steps_per_epoch,
+        carries=carries,
+    )
     if launcher == "inprocess" and config.parallel.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("parallel.device: cuda, but torch sees no GPU here")
     if small and 2 * sum(map(math.prod, shapes)) > SMALL:  # a pass of two examples would take memory and time
@@ -202,8 +219,10 @@ def _lag(config: Config, modules: int, steps: int) -> int:
     lag = SCHEMES.get(config.scheme.name).auto_lag(modules) if given == "auto" else int(given)
     if lag and lag >= steps:
         here = f" (here {lag})" if given == "auto" else ""
-        raise ConfigError(f"scheme.lag: {given}{here} is not below the {steps} steps of the run, in which no late "
-                          f"message would ever be consumed; train for longer, or set a smaller lag")
+        raise ConfigError(
+            f"scheme.lag: {given}{here} is not below the {steps} steps of the run, in which no late "
+            f"message would ever be consumed; train for longer, or set a smaller lag"
+        )
     return lag
 
 
@@ -212,13 +231,16 @@ def _refuse_unready(config: Config, blocks: Sequence[nn.Module]) -> None:
     for i, block in enumerate(blocks):
         for name, value in (*block.named_parameters(), *block.named_buffers()):
             if is_lazy(value):
-                raise ConfigError(f"model.name: {name} of block {i} ({type(block).__name__}) of "
-                                  f"{config.model['name']} has no shape before its first pass; a builder knows "
-                                  f"in_shape, so use nn.Linear in place of nn.LazyLinear, say")
+                raise ConfigError(
+                    f"model.name: {name} of block {i} ({type(block).__name__}) of "
+                    f"{config.model['name']} has no shape before its first pass; a builder knows "
+                    f"in_shape, so use nn.Linear in place of nn.LazyLinear, say"
+                )
     weights = [p for block in blocks for p in block.parameters()]
     if weights and not any(p.requires_grad for p in weights):
-        raise ConfigError(f"model.name: every weight of {config.model['name']} has requires_grad=False: there is "
-                          f"nothing to train")
+        raise ConfigError(
+            f"model.name: every weight of {config.model['name']} has requires_grad=False: there is nothing to train"
+        )
 
 
 def _parameters(blocks: Sequence[nn.Module]) -> list[int]:
@@ -236,12 +258,14 @@ def _refuse_shared(blocks: Sequence[nn.Module], parts: Sequence[Part]) -> None:
     """A weight of two modules would be two: each would move its own by the gradient of its own use."""
     held: dict[int, int] = {}
     for part in parts:
-        for i, block in enumerate(blocks[part.start:part.stop], part.start):
+        for i, block in enumerate(blocks[part.start : part.stop], part.start):
             for name, p in block.named_parameters():
                 if held.setdefault(id(p), part.index) != part.index:
-                    raise ConfigError(f"parallel.stages: modules {held[id(p)]} and {part.index} share the weight "
-                                      f"{i}.{name}, whose gradient is the sum over both: a weight that is tied needs "
-                                      f"parallel.stages=1 or a cut elsewhere, or model.tied=false")
+                    raise ConfigError(
+                        f"parallel.stages: modules {held[id(p)]} and {part.index} share the weight "
+                        f"{i}.{name}, whose gradient is the sum over both: a weight that is tied needs "
+                        f"parallel.stages=1 or a cut elsewhere, or model.tied=false"
+                    )
 
 
 def _steps_per_epoch(config: Config, data: DataSet, carries: bool) -> int:
@@ -257,13 +281,17 @@ def _check_curriculum(config: Config, data: DataSet) -> None:
     if data.validation is None:
         raise ConfigError("train.curriculum: it follows val/bits, and data.validation is 0")
     if config.scheme.synthetic_inputs:
-        raise ConfigError("train.curriculum: with scheme.synthetic_inputs minibatches are read again, late, when "
-                          "another level may have begun")
+        raise ConfigError(
+            "train.curriculum: with scheme.synthetic_inputs minibatches are read again, late, when "
+            "another level may have begun"
+        )
     level = first_level(config)
     following = load_data(config, level + 1).example
     if following != data.example:
-        raise ConfigError(f"train.curriculum: examples of {data.name} at level {level + 1} are not of the shape of "
-                          f"those at {level}; data.options.window cuts them into rows of one length")
+        raise ConfigError(
+            f"train.curriculum: examples of {data.name} at level {level + 1} are not of the shape of "
+            f"those at {level}; data.options.window cuts them into rows of one length"
+        )
 
 
 def first_level(config: Config) -> int:
@@ -289,18 +317,21 @@ def build_learner(plan: Plan, module: int, device: torch.device) -> ModuleLearne
     try:
         blocks = build_blocks(config, plan.example)
         if _parameters(blocks) != plan.parameters:
-            raise ConfigError(f"model.name: {config.model['name']} differs from call to call: its builder gave blocks "
-                              f"of {plan.parameters} parameters, and now of {_parameters(blocks)}; it has to depend on "
-                              f"its arguments alone")
-        blocks = blocks[part.start:part.stop]
+            raise ConfigError(
+                f"model.name: {config.model['name']} differs from call to call: its builder gave blocks "
+                f"of {plan.parameters} parameters, and now of {_parameters(blocks)}; it has to depend on "
+                f"its arguments alone"
+            )
+        blocks = blocks[part.start : part.stop]
         chain = Chain(blocks).to(device, DTYPES[config.train.precision]).train()
         chain.freeze(min(max(plan.frozen - part.start, 0), len(blocks)))
         return plan.scheme(part, chain, plan.make_task(), config, plan.lag)
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        raise RunFailed(f"module {module} of {config.model['name']} does not fit into the memory of its worker: "
-                        f"{reason(error)}") from None
+        raise RunFailed(
+            f"module {module} of {config.model['name']} does not fit into the memory of its worker: {reason(error)}"
+        ) from None
 
 
 def device_of(plan: Plan) -> torch.device:
@@ -321,7 +352,7 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
     batch = plan.config.data.batch_size // plan.config.parallel.replicas
     rows = []
     for part in plan.parts:
-        parameters = sum(plan.parameters[part.start:part.stop])
+        parameters = sum(plan.parameters[part.start : part.stop])
         sg = inputs = 0
         if issubclass(plan.scheme, DNI):
             with torch.device("meta"):
@@ -330,15 +361,28 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
                 if plan.config.scheme.synthetic_inputs and not part.is_first:
                     inputs = _size(make_input_model(plan.config, part))
         # weights, gradients, optimiser state
-        copied = sum(n * (2 + moments[name]) for n, name in (
-            (parameters, plan.config.optimizer.name), (sg, plan.config.scheme.sg.optimizer), (inputs, "adam")))
+        copied = sum(
+            n * (2 + moments[name])
+            for n, name in (
+                (parameters, plan.config.optimizer.name),
+                (sg, plan.config.scheme.sg.optimizer),
+                (inputs, "adam"),
+            )
+        )
         kept = batch * torch.Size(part.out_shape).numel() * (plan.lag + 1)
-        rows.append({
-            "module": part.index, "stage": plan.placement[part.index], "blocks": f"{part.start}-{part.stop - 1}",
-            "parameters": parameters, "sg_parameters": sg, "input_parameters": inputs,
-            "cost_share": sum(plan.costs[part.start:part.stop]) / total, "memory_bytes": width * (copied + kept),
-            "out_shape": part.out_shape,
-        })
+        rows.append(
+            {
+                "module": part.index,
+                "stage": plan.placement[part.index],
+                "blocks": f"{part.start}-{part.stop - 1}",
+                "parameters": parameters,
+                "sg_parameters": sg,
+                "input_parameters": inputs,
+                "cost_share": sum(plan.costs[part.start : part.stop]) / total,
+                "memory_bytes": width * (copied + kept),
+                "out_shape": part.out_shape,
+            }
+        )
     return rows
 
 
@@ -375,18 +419,31 @@ def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[
         if is_ctrl_c(error):
             raise
         at = place(error)
-        raise ConfigError(f"model.name: {config.model['name']} cannot run on examples of shape {data.in_shape} of "
-                          f"{data.name}{f', at {at}' if at else ''}: {said(error) if at else reason(error)}") from None
+        raise ConfigError(
+            f"model.name: {config.model['name']} cannot run on examples of shape {data.in_shape} of "
+            f"{data.name}{f', at {at}' if at else ''}: {said(error) if at else reason(error)}"
+        ) from None
 
 
-def _parts(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], example: Example,
-           error_shape: tuple[int, ...] | None) -> list[Part]:
+def _parts(
+    sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], example: Example, error_shape: tuple[int, ...] | None
+) -> list[Part]:
     parts, start = [], 0
     for index, size in enumerate(sizes):
         stop = start + size
-        parts.append(Part(index=index, modules=len(sizes), start=start, stop=stop, n_blocks=sum(sizes),
-                          in_shape=shapes[start - 1] if start else example.in_shape,
-                          out_shape=shapes[stop - 1], example=example, error_shape=error_shape))
+        parts.append(
+            Part(
+                index=index,
+                modules=len(sizes),
+                start=start,
+                stop=stop,
+                n_blocks=sum(sizes),
+                in_shape=shapes[start - 1] if start else example.in_shape,
+                out_shape=shapes[stop - 1],
+                example=example,
+                error_shape=error_shape,
+            )
+        )
         start = stop
     return parts
 

@@ -33,19 +33,24 @@ def check_pretraining(config: Config, example: Example) -> int:
     """How many blocks are pre-trained; `ConfigError` where they cannot be."""
     blocks, name = build_blocks(config, example), config.model["name"]
     if example.vocabulary is not None:
-        raise ConfigError(f"pretrain.epochs: a block that reads ids has no real input to give back; "
-                          f"{config.data.name} has {example.vocabulary} of them")
+        raise ConfigError(
+            f"pretrain.epochs: a block that reads ids has no real input to give back; "
+            f"{config.data.name} has {example.vocabulary} of them"
+        )
     if carrying(blocks):
-        raise ConfigError(f"pretrain.epochs: {name} goes on where the last minibatch ended (model.carry), and its "
-                          f"layers would learn one by one")
+        raise ConfigError(
+            f"pretrain.epochs: {name} goes on where the last minibatch ended (model.carry), and its "
+            f"layers would learn one by one"
+        )
     code, asked = code_block(blocks), config.pretrain.blocks
     if asked is not None and asked > len(blocks):
         raise ConfigError(f"pretrain.blocks: {asked} is more than the {len(blocks)} blocks of {name}")
     return asked or (len(blocks) - 1 if code is None else code + 1)
 
 
-def pretrain(plan: Plan, data: DataSet, log: Callable[[int, dict[str, float]], None],
-             stopped: Callable[[], bool]) -> dict[str, Tensor]:
+def pretrain(
+    plan: Plan, data: DataSet, log: Callable[[int, dict[str, float]], None], stopped: Callable[[], bool]
+) -> dict[str, Tensor]:
     """Weights of the whole chain, of which the first `pretrain.blocks` blocks are trained; on the CPU.
 
     Logs `pretrain/loss/block_k`, the squared error per example, over epochs. Raises `RunInterrupted` where `stopped`
@@ -64,15 +69,18 @@ def pretrain(plan: Plan, data: DataSet, log: Callable[[int, dict[str, float]], N
         for epoch, loss in enumerate(_train_block(plan, data, chain, k, split, shapes[k], shapes[k + 1]), 1):
             log(epoch, {f"pretrain/loss/block_{k}": loss})
             if not math.isfinite(loss):
-                raise RunFailed(f"pre-training: the loss of block {k} became NaN or infinite in epoch {epoch}; a lower "
-                                f"pretrain.lr may help")
+                raise RunFailed(
+                    f"pre-training: the loss of block {k} became NaN or infinite in epoch {epoch}; a lower "
+                    f"pretrain.lr may help"
+                )
             if stopped():
                 raise RunInterrupted(f"interrupted while block {k} was pre-trained, which was not saved")
     return {key: value.detach().cpu().clone() for key, value in chain.state_dict().items()}
 
 
-def _train_block(plan: Plan, data: DataSet, chain: Chain, k: int, split: Split, in_shape: tuple[int, ...],
-                 out_shape: tuple[int, ...]) -> Iterator[float]:
+def _train_block(
+    plan: Plan, data: DataSet, chain: Chain, k: int, split: Split, in_shape: tuple[int, ...], out_shape: tuple[int, ...]
+) -> Iterator[float]:
     """Trains block k; gives the mean loss of each epoch."""
     config, block = plan.config, chain[k]
     if not any(True for _ in block.parameters()):
@@ -82,13 +90,16 @@ def _train_block(plan: Plan, data: DataSet, chain: Chain, k: int, split: Split, 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         decoder = inverse(out_shape, in_shape).to(device, dtype)
-    optimizer = build_optimizer(replace(config.optimizer, lr=config.pretrain.lr or config.optimizer.lr),
-                                [*block.parameters(), *decoder.parameters()])
+    optimizer = build_optimizer(
+        replace(config.optimizer, lr=config.pretrain.lr or config.optimizer.lr),
+        [*block.parameters(), *decoder.parameters()],
+    )
     noise = corruption(config.pretrain.noise, config.pretrain.level) or nn.Identity()
     below, one = Chain(list(chain)[:k]) if k else None, Chain([block])
     augment = parse_augment(config.data.augment, data.in_shape) if config.data.augment else None
-    batches = TrainBatches(split, config.data.batch_size, derive_seed(config.seed, "pretrain order", k), augment,
-                           name=data.name)
+    batches = TrainBatches(
+        split, config.data.batch_size, derive_seed(config.seed, "pretrain order", k), augment, name=data.name
+    )
     draws = [device.index or 0] if device.type == "cuda" else []
     block.train()
     for epoch in range(config.pretrain.epochs):

@@ -49,15 +49,27 @@ def start(workers: int) -> None:
     folder = make_folder()
     own(folder, [identify_process(os.getpid())], _words("start it again") if _last_words is None else _last_words)
     # -P: a module of the user's that lies in the working directory is none of ours
-    reaper = subprocess.Popen([sys.executable, "-P", "-m", "unlocked.engine.reaper", str(folder)], cwd="/",
-                              stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    reaper = subprocess.Popen(
+        [sys.executable, "-P", "-m", "unlocked.engine.reaper", str(folder)],
+        cwd="/",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     _private = _Private(folder, reaper, os.getpid())
     try:
         with environment(LOOPBACK | {MARK: str(folder), "RAY_USAGE_STATS_ENABLED": "0"}), loopback():
-            ray.init(address="local", job_config=ray_job(), num_cpus=max(os.cpu_count() or 1, workers),
-                     include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False,
-                     object_store_memory=OBJECT_STORE, _temp_dir=str(folder / "r"),
-                     _system_config={"enable_metrics_collection": False})
+            ray.init(
+                address="local",
+                job_config=ray_job(),
+                num_cpus=max(os.cpu_count() or 1, workers),
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                object_store_memory=OBJECT_STORE,
+                _temp_dir=str(folder / "r"),
+                _system_config={"enable_metrics_collection": False},
+            )
     except BaseException:
         end()
         raise
@@ -113,7 +125,7 @@ def lost() -> str | None:
 
     node: Any = ray._private.worker._global_node
     for kind, name in _VITAL.items():
-        for started in (node.all_processes.get(kind, []) if node is not None else []):
+        for started in node.all_processes.get(kind, []) if node is not None else []:
             # one whose threads have not all ended yet is a zombie, but not to be waited for
             if started.process.poll() is not None or not process_alive(identify_process(started.process.pid)):
                 return f"{name} of this machine's private Ray (process {started.process.pid})"

@@ -90,8 +90,12 @@ class RayGroup(Group):
         tree = to_dict(plan.config)
         refuse_dead_ray()
         sent = ray.put(data) if _bytes(data) <= SENT else None
-        self._get([worker.prepare.remote(tree, plan, rank, (host, port), backend, sent)
-                   for rank, worker in enumerate(self._workers)])
+        self._get(
+            [
+                worker.prepare.remote(tree, plan, rank, (host, port), backend, sent)
+                for rank, worker in enumerate(self._workers)
+            ]
+        )
 
     def _start_workers(self, bundle: dict[str, float], imports: Sequence[str]) -> None:
         """One actor per rank, all of them or none."""
@@ -104,15 +108,18 @@ class RayGroup(Group):
         ready, _ = self._ray.wait([self._placement.ready()], timeout=plan.config.parallel.timeout)
         if not ready:
             self.close()
-            raise RunFailed(f"parallel: no place for {plan.workers} workers ({plan.config.parallel.place}: {reserved}) "
-                            f"came free within {plan.config.parallel.timeout:.0f} s (cluster has {resources_text()})")
+            raise RunFailed(
+                f"parallel: no place for {plan.workers} workers ({plan.config.parallel.place}: {reserved}) "
+                f"came free within {plan.config.parallel.timeout:.0f} s (cluster has {resources_text()})"
+            )
         threads = plan.config.parallel.threads or 1
         actor = self._ray.remote(Worker)
         with pickled_whole(imports):
             for rank in range(plan.workers):
                 place = PlacementGroupSchedulingStrategy(self._placement, placement_group_bundle_index=places[rank])
-                options = actor.options(num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_restarts=0,
-                                        scheduling_strategy=place)
+                options = actor.options(
+                    num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), max_restarts=0, scheduling_strategy=place
+                )
                 self._workers.append(options.remote(os.getcwd(), import_path(), list(imports), threads))
 
     def _meet(self) -> None:
@@ -124,8 +131,11 @@ class RayGroup(Group):
         self._get(up)  # one that could not start says why
         if late:
             self.close()
-            raise WorkerFailed(f"{len(late)} of {len(refs)} workers did not start within {max(limit, STARTING):.0f} s",
-                               "", may_pass=True)
+            raise WorkerFailed(
+                f"{len(late)} of {len(refs)} workers did not start within {max(limit, STARTING):.0f} s",
+                "",
+                may_pass=True,
+            )
         self._who = self._get(refs)
         self._watch = Watch([worker.pulse for worker in self._who], secret, limit)
 
@@ -147,7 +157,7 @@ class RayGroup(Group):
             self._last_with_statistics = max((k for k, it in enumerate(has) if it), default=0)
         if not self._last_with_statistics:
             return
-        learners = self._learners()[:(self._last_with_statistics + 1) * replicas]
+        learners = self._learners()[: (self._last_with_statistics + 1) * replicas]
         refs = []
         for steps, nth in passes(self.plan, t):
             for replica in range(replicas):  # each on its own part of the minibatches, as in training
@@ -188,8 +198,12 @@ class RayGroup(Group):
         return self._get(self._submit("state", t))
 
     def load_states(self, states: list[dict[str, Any]]) -> None:
-        self._get([worker.call.remote(slot, "load_state", state)
-                   for (worker, slot), state in zip(self._learners(), states, strict=True)])
+        self._get(
+            [
+                worker.call.remote(slot, "load_state", state)
+                for (worker, slot), state in zip(self._learners(), states, strict=True)
+            ]
+        )
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         refuse_dead_ray()
@@ -224,8 +238,11 @@ class RayGroup(Group):
     def _places(self) -> list[tuple[int, int]]:
         """(rank, slot) of every module and replica, module by module: which worker, and which of its stages."""
         plan, replicas = self.plan, self.plan.config.parallel.replicas
-        return [(stage * replicas + replica, plan.held_by(stage).index(module))
-                for module, stage in enumerate(plan.placement) for replica in range(replicas)]
+        return [
+            (stage * replicas + replica, plan.held_by(stage).index(module))
+            for module, stage in enumerate(plan.placement)
+            for replica in range(replicas)
+        ]
 
     def _learners(self) -> list[tuple[Any, int]]:
         return [(self._workers[rank], slot) for rank, slot in self._places()]
@@ -236,7 +253,7 @@ class RayGroup(Group):
 
     def _first_replica(self) -> list[tuple[Any, int]]:
         """In the order of the modules."""
-        return self._learners()[::self.plan.config.parallel.replicas]
+        return self._learners()[:: self.plan.config.parallel.replicas]
 
     def _submit(self, method: str, *args: Any) -> list[Any]:
         return [worker.call.remote(slot, method, *args) for worker, slot in self._learners()]
@@ -245,7 +262,7 @@ class RayGroup(Group):
         """Per module; over replicas the losses are averaged and the times are of the slowest."""
         replicas, of_workers = self.plan.config.parallel.replicas, self._get(refs)
         stats = [of_workers[rank][slot] for rank, slot in self._places()]
-        return [_merge(stats[k:k + replicas]) for k in range(0, len(stats), replicas)]
+        return [_merge(stats[k : k + replicas]) for k in range(0, len(stats), replicas)]
 
     def _get(self, refs: list[Any]) -> list[Any]:
         """All results; the first failure of any worker ends the group, since its peers wait for it in vain."""
@@ -289,8 +306,11 @@ class RayGroup(Group):
             why = str(died[0])
             if "owner has died" in why and (beneath := _wait_for(ray_died, GOING_DOWN)) is not None:
                 return beneath  # we are the owner, and live: Ray ends itself, its workers first
-            return WorkerFailed(f"a worker died: {self._name(self._rank(died[0]))}: {_last_line(why)}", why,
-                                may_pass="error raised in its creation task" not in why)
+            return WorkerFailed(
+                f"a worker died: {self._name(self._rank(died[0]))}: {_last_line(why)}",
+                why,
+                may_pass="error raised in its creation task" not in why,
+            )
         for failure in failures:  # its own words are the whole story
             cause = getattr(failure, "cause", None)
             if isinstance(cause, UnlockedError):
@@ -315,8 +335,11 @@ class RayGroup(Group):
     def _hangs(self, rank: int, pulse: Pulse | None) -> WorkerFailed:
         does = "does not answer" if pulse is None else f"made no progress at minibatch {pulse.step}"
         limit = self.plan.config.parallel.timeout
-        return WorkerFailed(f"a worker hangs: {self._name(rank)} {does}; parallel.timeout is {limit:g} s",
-                            pulse.stack if pulse is not None else "", may_pass=True)
+        return WorkerFailed(
+            f"a worker hangs: {self._name(rank)} {does}; parallel.timeout is {limit:g} s",
+            pulse.stack if pulse is not None else "",
+            may_pass=True,
+        )
 
     def _rank(self, death: Any) -> int | None:
         """Of the worker that died."""
@@ -350,12 +373,21 @@ def _merge(stats: list[SegmentStats]) -> SegmentStats:
     if len(stats) == 1:
         return stats[0]
     slowest = max(stats, key=lambda s: s.seconds)
-    series = {name: _mean([s.series[name] for s in stats if name in s.series])
-              for name in dict.fromkeys(name for s in stats for name in s.series)}
+    series = {
+        name: _mean([s.series[name] for s in stats if name in s.series])
+        for name in dict.fromkeys(name for s in stats for name in s.series)
+    }
     n = len(stats)
-    return SegmentStats(slowest.start, slowest.stop, slowest.seconds, waited=sum(s.waited for s in stats) / n,
-                        sent=sum(s.sent for s in stats) / n, sg=sum(s.sg for s in stats) / n, series=series,
-                        others=sum(s.others for s in stats) / n)
+    return SegmentStats(
+        slowest.start,
+        slowest.stop,
+        slowest.seconds,
+        waited=sum(s.waited for s in stats) / n,
+        sent=sum(s.sent for s in stats) / n,
+        sg=sum(s.sg for s in stats) / n,
+        series=series,
+        others=sum(s.others for s in stats) / n,
+    )
 
 
 def _mean(of_replicas: list[list[float]]) -> list[float]:
@@ -368,5 +400,3 @@ def _mean(of_replicas: list[list[float]]) -> list[float]:
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no reason given"
-
-

@@ -67,7 +67,8 @@ def _belongs(process: Path, folder: Path) -> bool:
         return True
     # a process of Ray's writes its title over its arguments and the first part of its environment
     return (process / "cmdline").read_bytes().startswith(b"ray::") and any(
-        os.readlink(file).startswith(f"{folder}/") for file in (process / "fd").iterdir())
+        os.readlink(file).startswith(f"{folder}/") for file in (process / "fd").iterdir()
+    )
 
 
 def remove(folder: Path) -> None:

@@ -43,12 +43,14 @@ def rehearse(config: Config, blocks: Sequence[nn.Module], parts: Sequence[Part])
     transfer = config.transfer
     frozen = (len(blocks) - 1 if transfer.blocks is None else transfer.blocks) if transfer.freeze else 0
     for part in parts:
-        chain = Chain(blocks[part.start:part.stop]).to(DTYPES[config.train.precision]).train()
+        chain = Chain(blocks[part.start : part.stop]).to(DTYPES[config.train.precision]).train()
         chain.freeze(min(max(frozen - part.start, 0), len(chain)))
         failed = _failure(config, chain, part, device, min(rows, 2))
         if failed is not None and rows == 1 and _failure(config, chain, part, device, 2) is None:
-            raise ConfigError(f"{_one_example(config)}, which {failed}; take a larger minibatch, or a model without "
-                              f"batch norm (model.norm)")
+            raise ConfigError(
+                f"{_one_example(config)}, which {failed}; take a larger minibatch, or a model without "
+                f"batch norm (model.norm)"
+            )
     if rows == 1 and issubclass(SCHEMES.get(config.scheme.name), DNI):
         _rehearse_predictors(config, parts)
 
@@ -86,8 +88,10 @@ def _refuse_one(config: Config, model: nn.Module, x: Tensor, what: str, remedy: 
     try:
         model(x)
     except ValueError as error:
-        raise ConfigError(f"{_one_example(config)}, on which the model of {what} cannot train: {reason(error)}; take a "
-                          f"larger minibatch, or {remedy}") from None
+        raise ConfigError(
+            f"{_one_example(config)}, on which the model of {what} cannot train: {reason(error)}; take a "
+            f"larger minibatch, or {remedy}"
+        ) from None
 
 
 def _failure(config: Config, chain: Chain, part: Part, device: torch.device, rows: int) -> str | None:
@@ -114,8 +118,9 @@ def _failure(config: Config, chain: Chain, part: Part, device: torch.device, row
                     out = _run(block, h, batch)
                     if isinstance(out, Tensor) and hasattr(block, "local_loss"):
                         local.append(block.local_loss(out, batch))  # type: ignore[operator]
-                changed = [what for (what, x), version in zip(held.items(), versions, strict=True)
-                           if x._version != version] or (["its input"] if _differ(inputs[-1], h) else [])
+                changed = [
+                    what for (what, x), version in zip(held.items(), versions, strict=True) if x._version != version
+                ] or (["its input"] if _differ(inputs[-1], h) else [])
             except BaseException as error:  # a user's code raises whatever it likes
                 if is_ctrl_c(error):
                     raise
@@ -124,15 +129,21 @@ def _failure(config: Config, chain: Chain, part: Part, device: torch.device, row
                 for layer in carrying([block]):
                     layer.carried = None  # type: ignore[assignment]
             if not isinstance(out, Tensor):
-                raise ConfigError(f"model.name: {_name(i, block)} gives a {type(out).__name__} in training mode; one "
-                                  f"tensor passes from a block to the next")
+                raise ConfigError(
+                    f"model.name: {_name(i, block)} gives a {type(out).__name__} in training mode; one "
+                    f"tensor passes from a block to the next"
+                )
             if type(out) not in (Tensor, nn.Parameter):
-                raise ConfigError(f"model.name: {_name(i, block)} gives a {type(out).__name__}, which is more than a "
-                                  f"tensor; end it with .as_subclass(torch.Tensor)")
+                raise ConfigError(
+                    f"model.name: {_name(i, block)} gives a {type(out).__name__}, which is more than a "
+                    f"tensor; end it with .as_subclass(torch.Tensor)"
+                )
             refuse_added(i, block, weights)
             if changed:
-                raise ConfigError(f"model.name: {_name(i, block)} changes {changed[0]} in place, which other blocks "
-                                  f"still need; make a new tensor, such as h = 0.5 * h in place of h.mul_(0.5)")
+                raise ConfigError(
+                    f"model.name: {_name(i, block)} changes {changed[0]} in place, which other blocks "
+                    f"still need; make a new tensor, such as h = 0.5 * h in place of h.mul_(0.5)"
+                )
             h = out
         _check_output(config, part, chain, h)
         _check_backward(config, part, chain, [h, *local], leaf, inputs, batch)
@@ -146,8 +157,10 @@ def weights_of(block: nn.Module) -> set[str]:
 def refuse_added(i: int, block: nn.Module, before: set[str]) -> None:
     """Raises `ConfigError` where a pass changed which weights the block has."""
     if changed := sorted(weights_of(block) ^ before):
-        raise ConfigError(f"model.name: {_name(i, block)} adds or removes the weight {changed[0]} in its forward, "
-                          f"where no optimizer finds it; make weights in __init__")
+        raise ConfigError(
+            f"model.name: {_name(i, block)} adds or removes the weight {changed[0]} in its forward, "
+            f"where no optimizer finds it; make weights in __init__"
+        )
 
 
 def _check_output(config: Config, part: Part, chain: Chain, h: Tensor) -> None:
@@ -156,13 +169,22 @@ def _check_output(config: Config, part: Part, chain: Chain, h: Tensor) -> None:
     if part.is_last or (fits and h.layout is torch.strided):
         return
     given = str(h.dtype).removeprefix("torch.") if not fits else "a sparse tensor"
-    raise ConfigError(f"parallel.partition: module {part.index} ends with {_name(part.stop - 1, chain[-1])}, which "
-                      f"gives {given}; what passes from one module to the next is a dense tensor of "
-                      f"{str(dtype).removeprefix('torch.')}, so cut the chain elsewhere")
+    raise ConfigError(
+        f"parallel.partition: module {part.index} ends with {_name(part.stop - 1, chain[-1])}, which "
+        f"gives {given}; what passes from one module to the next is a dense tensor of "
+        f"{str(dtype).removeprefix('torch.')}, so cut the chain elsewhere"
+    )
 
 
-def _check_backward(config: Config, part: Part, chain: Chain, ends: list[Tensor], leaf: Tensor | None,
-                    inputs: list[Tensor], batch: Batch) -> None:
+def _check_backward(
+    config: Config,
+    part: Part,
+    chain: Chain,
+    ends: list[Tensor],
+    leaf: Tensor | None,
+    inputs: list[Tensor],
+    batch: Batch,
+) -> None:
     live = [end.sum() for end in ends if end.requires_grad]
     try:
         torch.autograd.backward(live)
@@ -170,29 +192,38 @@ def _check_backward(config: Config, part: Part, chain: Chain, ends: list[Tensor]
         if CHANGED_KEPT not in str(error):
             return  # as everything else, it is for the run to say
         found = (_backward_alone(block, h, batch)[1] for block, h in zip(chain, inputs, strict=True))
-        where = next((_name(i, chain[i - part.start]) for i, bad in enumerate(found, part.start) if bad),
-                     f"one of blocks {part.start}-{part.stop - 1}")
-        raise ConfigError(f"model.name: {where} changes a tensor in place that its backward pass needs: "
-                          f"{reason(error).partition(': [')[0]}") from None
+        where = next(
+            (_name(i, chain[i - part.start]) for i, bad in enumerate(found, part.start) if bad),
+            f"one of blocks {part.start}-{part.stop - 1}",
+        )
+        raise ConfigError(
+            f"model.name: {where} changes a tensor in place that its backward pass needs: "
+            f"{reason(error).partition(': [')[0]}"
+        ) from None
     for i, block in enumerate(chain, part.start):
         for name, p in block.named_parameters():
             if p.grad is not None and p.grad.layout is not torch.strided:
-                raise ConfigError(f"model.name: the gradient of {name} of {_name(i, block)} is sparse, which no "
-                                  f"optimizer here takes; set sparse=False, as of nn.Embedding")
+                raise ConfigError(
+                    f"model.name: the gradient of {name} of {_name(i, block)} is sparse, which no "
+                    f"optimizer here takes; set sparse=False, as of nn.Embedding"
+                )
     scheme = SCHEMES.get(config.scheme.name)
     if leaf is None or leaf.grad is not None or not scheme.passes_gradients:
         return
     reached = (_backward_alone(block, h, batch)[0] for block, h in zip(chain, inputs, strict=True))
-    where = next((_name(i, chain[i - part.start]) for i, reaches in enumerate(reached, part.start) if not reaches),
-                 f"the sequence of blocks {part.start}-{part.stop - 1}")
-    raise ConfigError(f"scheme.name: under {config.scheme.name} module {part.index} sends the gradient at its input to "
-                      f"the module below, and {where} lets none through (it detaches, or is not differentiable); use a "
-                      f"scheme that needs none there (dfa, frozen), or a parallel.partition that has it in module 0")
+    where = next(
+        (_name(i, chain[i - part.start]) for i, reaches in enumerate(reached, part.start) if not reaches),
+        f"the sequence of blocks {part.start}-{part.stop - 1}",
+    )
+    raise ConfigError(
+        f"scheme.name: under {config.scheme.name} module {part.index} sends the gradient at its input to "
+        f"the module below, and {where} lets none through (it detaches, or is not differentiable); use a "
+        f"scheme that needs none there (dfa, frozen), or a parallel.partition that has it in module 0"
+    )
 
 
 def _backward_alone(block: nn.Module, h: Tensor, batch: Batch) -> tuple[bool, bool]:
-    """Whether a gradient of the block's output gets to its input, and whether one is kept from it by a change in place.
-    """
+    """Whether a gradient of the block's output reaches its input, and whether a change in place keeps one from it."""
     leaf = h.requires_grad_(h.is_floating_point())
     out = _run(block, leaf.clone(), batch)
     for layer in carrying([block]):

@@ -21,8 +21,9 @@ from unlocked_models.chain import Chain
 from unlocked_models.registry import MODELS
 
 
-def run_tags(plan: Plan, data: DataSet, imports: Sequence[str] = (), past: Mapping[str, str] | None = None
-             ) -> dict[str, str]:
+def run_tags(
+    plan: Plan, data: DataSet, imports: Sequence[str] = (), past: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """What runs are grouped and filtered by, beside versions and the git commit.
 
     `config_hash` is equal for the seeds of one experiment alone (`tracking.identity`). `past`: tags of a run that goes
@@ -32,12 +33,22 @@ def run_tags(plan: Plan, data: DataSet, imports: Sequence[str] = (), past: Mappi
     device = config.parallel.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    own = {"family": MODELS.facts(config.model["name"])["family"], "model": config.model["name"],
-           "scheme": config.scheme.name, "dataset": config.data.name, "task": plan.task,
-           "stages": plan.stages, "replicas": config.parallel.replicas, "lag": plan.lag,
-           "partition": [part.stop - part.start for part in plan.parts],
-           "launcher": plan.launcher, "seed": config.seed, "name": config.name,
-           "monitor": plan.make_task().monitor, "data_digest": digest(data)}
+    own = {
+        "family": MODELS.facts(config.model["name"])["family"],
+        "model": config.model["name"],
+        "scheme": config.scheme.name,
+        "dataset": config.data.name,
+        "task": plan.task,
+        "stages": plan.stages,
+        "replicas": config.parallel.replicas,
+        "lag": plan.lag,
+        "partition": [part.stop - part.start for part in plan.parts],
+        "launcher": plan.launcher,
+        "seed": config.seed,
+        "name": config.name,
+        "monitor": plan.make_task().monitor,
+        "data_digest": digest(data),
+    }
     used: list[Any] = [MODELS.get(config.model["name"]), DATA.get(config.data.name), TASKS.get(plan.task), plan.scheme]
     code = code_digest([*imports, *(getattr(thing, "__module__", "") for thing in used)])
     tags = collect_tags(device) | {key: str(value) for key, value in own.items()}
@@ -47,20 +58,26 @@ def run_tags(plan: Plan, data: DataSet, imports: Sequence[str] = (), past: Mappi
     return tags | {"config_hash": config_hash(flatten(to_dict(config)), tags)}
 
 
-def draw_figures(run_dir: Path, plan: Plan, data: DataSet, test_outputs: Tensor, trained: Chain | None = None
-                 ) -> list[Path]:
+def draw_figures(
+    run_dir: Path, plan: Plan, data: DataSet, test_outputs: Tensor, trained: Chain | None = None
+) -> list[Path]:
     """The figures that this run has the metrics for, as PNG in `figures/`, and those of the `trained` network where its
     task asks for it."""
     from unlocked.tracking import figures
 
     folder, history = run_dir / "figures", read(run_dir)
     folder.mkdir(exist_ok=True)
-    made = [figures.learning_curves(history, folder / "learning_curves.png"),
-            figures.alignment(history, folder / "alignment.png"),
-            figures.sg_loss(history, folder / "sg_loss.png")]
+    made = [
+        figures.learning_curves(history, folder / "learning_curves.png"),
+        figures.alignment(history, folder / "alignment.png"),
+        figures.sg_loss(history, folder / "sg_loss.png"),
+    ]
     if plan.task == "classification":
-        made.append(figures.confusion_matrix(data.test.y.tolist(), test_outputs.argmax(1).tolist(), data.class_names,
-                                             folder / "confusion_matrix.png"))
+        made.append(
+            figures.confusion_matrix(
+                data.test.y.tolist(), test_outputs.argmax(1).tolist(), data.class_names, folder / "confusion_matrix.png"
+            )
+        )
     if plan.task == "translation" and trained is not None:
         from unlocked.generate.maps import draw_maps
 

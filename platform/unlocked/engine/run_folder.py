@@ -1,6 +1,6 @@
 """The folder of one run: its resolved configuration, checkpoints, figures, and what tracking keeps there.
 
-    runs/<name>-<scheme>-s<seed>-<time>/config.yaml  checkpoints/  figures/  tracking/  summary.json
+runs/<name>-<scheme>-s<seed>-<time>/config.yaml  checkpoints/  figures/  tracking/  summary.json
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ class RunFolder:
         return folder
 
     @classmethod
-    def open(cls, path: Path, patience: float = 0.0,
-             addresses: TrackingConfig | None = None) -> tuple[RunFolder, Config]:
+    def open(
+        cls, path: Path, patience: float = 0.0, addresses: TrackingConfig | None = None
+    ) -> tuple[RunFolder, Config]:
         """An existing run, to go on with, and its configuration.
 
         `patience`: seconds to wait for another process that holds it. `addresses`: the user's own, with the
@@ -151,8 +152,9 @@ def check_tokens(run_dir: Path, data: DataSet) -> None:
     """Raises `DataError` where ids stand for something else than they did in training."""
     kept = run_dir / TOKENS
     if kept.exists() and kept.read_bytes() != (data.tokenizer or "").encode():
-        raise DataError(f"{run_dir}: {data.name} has changed since, and its tokens with it; the network would misread "
-                        "them")
+        raise DataError(
+            f"{run_dir}: {data.name} has changed since, and its tokens with it; the network would misread them"
+        )
 
 
 @contextmanager
@@ -163,8 +165,9 @@ def one_line_when_full(run_dir: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        raise RunFailed(f"{error.filename or run_dir}: cannot be written: {error.strerror}; "
-                        f"go on with: {resume_command(run_dir)}") from None
+        raise RunFailed(
+            f"{error.filename or run_dir}: cannot be written: {error.strerror}; go on with: {resume_command(run_dir)}"
+        ) from None
 
 
 def resume_command(run_dir: Path) -> str:
@@ -199,9 +202,11 @@ def _addresses(config: Config, run_dir: Path, given: TrackingConfig | None) -> C
         elif redact(os.environ.get(variable_of(key), "")) == redact(stored):
             found[name] = os.environ[variable_of(key)]
         else:
-            raise ConfigError(f"{key}: {run_dir} is from elsewhere (not signed by this user) and would send to "
-                              f"{redact(stored)!r}; if you want that, set the environment variable {variable_of(key)} "
-                              "to this address")
+            raise ConfigError(
+                f"{key}: {run_dir} is from elsewhere (not signed by this user) and would send to "
+                f"{redact(stored)!r}; if you want that, set the environment variable {variable_of(key)} "
+                "to this address"
+            )
     return replace(config, tracking=replace(config.tracking, **found))
 
 

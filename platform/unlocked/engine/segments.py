@@ -9,8 +9,12 @@ from unlocked.engine.stage import SegmentStats
 from unlocked.schemes import Alignment
 
 # Series of a module's learner: the metric, and the words for it. Any other keeps its name: it is a scheme's own.
-_KNOWN = {"sg": ("sg/loss", "the synthetic-gradient loss"), "inputs": ("inputs/loss", "the input model's loss"),
-          "local": ("local/loss", "a block's own loss"), "time": ("sg/time_loss", "the loss of M through time")}
+_KNOWN = {
+    "sg": ("sg/loss", "the synthetic-gradient loss"),
+    "inputs": ("inputs/loss", "the input model's loss"),
+    "local": ("local/loss", "a block's own loss"),
+    "time": ("sg/time_loss", "the loss of M through time"),
+}
 
 
 def series_means(stats: Sequence[SegmentStats]) -> dict[str, float]:
@@ -28,8 +32,15 @@ def series_means(stats: Sequence[SegmentStats]) -> dict[str, float]:
 
 def alignments(probed: Mapping[int, Alignment]) -> dict[str, float]:
     """A probe's metrics."""
-    return {f"{metric}/module_{k}": value for k, found in probed.items() for metric, value in (
-        ("align", found.cosine), ("align/per_example", found.per_example), ("align/norm_ratio", found.norm_ratio))}
+    return {
+        f"{metric}/module_{k}": value
+        for k, found in probed.items()
+        for metric, value in (
+            ("align", found.cosine),
+            ("align/per_example", found.per_example),
+            ("align/norm_ratio", found.norm_ratio),
+        )
+    }
 
 
 def module_times(stats: Sequence[SegmentStats], waited: Sequence[float], seconds: float) -> dict[str, float]:
@@ -44,8 +55,13 @@ def module_times(stats: Sequence[SegmentStats], waited: Sequence[float], seconds
 
 def first_nonfinite(stats: Sequence[SegmentStats]) -> tuple[int, int, str] | None:
     """Step, module and what it is of the first number that is not finite; the lowest module's, of one step."""
-    found = [(max(s.start, s.stop - len(values) + i), k, name) for k, s in enumerate(stats)
-             for name, values in s.series.items() for i, value in enumerate(values) if not math.isfinite(value)]
+    found = [
+        (max(s.start, s.stop - len(values) + i), k, name)
+        for k, s in enumerate(stats)
+        for name, values in s.series.items()
+        for i, value in enumerate(values)
+        if not math.isfinite(value)
+    ]
     if not found:
         return None
     step, module, name = min(found)

@@ -38,8 +38,16 @@ class SharedReceiver:
     nobody has taken find room.
     """
 
-    def __init__(self, peer: str, shape: tuple[int, ...], dtype: torch.dtype, keep: int, timeout: float,
-                 device: torch.device = torch.device("cpu"), ahead: int = AHEAD):  # noqa: B008
+    def __init__(
+        self,
+        peer: str,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        keep: int,
+        timeout: float,
+        device: torch.device = torch.device("cpu"),  # noqa: B008
+        ahead: int = AHEAD,
+    ):
         self.waited = self.sent = 0.0
         self._peer, self._timeout, self._keep, self._device = peer, timeout, keep, device
         size = torch.Size(shape).numel() * torch.empty((), dtype=dtype).element_size()
@@ -72,8 +80,7 @@ class SharedReceiver:
         """A connection from this user; such an address has no mode that would keep others out."""
         while True:
             came, _ = self._listener.accept()
-            _, uid, _ = _CREDENTIALS.unpack(
-                came.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+            _, uid, _ = _CREDENTIALS.unpack(came.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
             if uid == os.getuid():
                 return came
             came.close()

@@ -61,8 +61,7 @@ class Ends:
 class Stage:
     """Module `learner.part.index` of the chain, for one replica."""
 
-    def __init__(self, plan: Plan, data: DataSet, stage: int, device: torch.device,
-                 shard: tuple[int, int] = (0, 1)):
+    def __init__(self, plan: Plan, data: DataSet, stage: int, device: torch.device, shard: tuple[int, int] = (0, 1)):
         self.plan = plan
         self.learner: ModuleLearner = build_learner(plan, stage, device)
         self.learner.draw_as_replica(shard[0])
@@ -95,8 +94,18 @@ class Stage:
         split = self._placed(data.train)
 
         def batches(shard: tuple[int, int]) -> TrainBatches:
-            return TrainBatches(split, config.data.batch_size, derive_seed(config.seed, "order"), augment, shard,
-                                data.name, self.plan.carries, data.stretch, begin, data.masking)
+            return TrainBatches(
+                split,
+                config.data.batch_size,
+                derive_seed(config.seed, "order"),
+                augment,
+                shard,
+                data.name,
+                self.plan.carries,
+                data.stretch,
+                begin,
+                data.masking,
+            )
 
         self.batches = batches(self._shard)
         in_parts = self._shard[1] > 1 or config.parallel.schedule != "locked"
@@ -184,8 +193,10 @@ class Stage:
                 raise
 
     def _changed(self, t: int) -> str:
-        return (f"module {self.learner.part.index} changed its input in place at minibatch {t}; its first block has to "
-                f"make a new tensor, such as h = 0.5 * h in place of h.mul_(0.5)")
+        return (
+            f"module {self.learner.part.index} changed its input in place at minibatch {t}; its first block has to "
+            f"make a new tensor, such as h = 0.5 * h in place of h.mul_(0.5)"
+        )
 
     def _end_in_one_line(self, error: RuntimeError, t: int) -> None:
         """Raises `RunFailed` for what autograd says of changes in place, which a block made."""
@@ -193,8 +204,10 @@ class Stage:
             raise RunFailed(self._changed(t)) from error
         if CHANGED_KEPT in str(error):
             said = reason(error).partition(": [")[0]
-            raise RunFailed(f"module {self.learner.part.index}: {said} (minibatch {t}); its block has to make a new "
-                            f"tensor, such as h = 0.5 * h in place of h.mul_(0.5)") from error
+            raise RunFailed(
+                f"module {self.learner.part.index}: {said} (minibatch {t}); its block has to make a new "
+                f"tensor, such as h = 0.5 * h in place of h.mul_(0.5)"
+            ) from error
 
     def _x(self, t: int) -> Tensor:
         return self._real(self.batches.x(t))
@@ -219,8 +232,15 @@ class Stage:
         series = {name: torch.stack(values).tolist() for name, values in self.learner.series.items()}
         self.learner.series.clear()
         waited, sent, sg, began = self._marks
-        return SegmentStats(start, stop, time.perf_counter() - began, self._waited() - waited,
-                            self._sent() - sent, self.learner.sg_seconds - sg, series)
+        return SegmentStats(
+            start,
+            stop,
+            time.perf_counter() - began,
+            self._waited() - waited,
+            self._sent() - sent,
+            self.learner.sg_seconds - sg,
+            series,
+        )
 
     def _set_lr(self, t: int) -> None:
         assert self._lr_factor is not None
@@ -326,14 +346,19 @@ class Stage:
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         start = self.learner.part.start
-        mine = {key: weights[f"{int(key.partition('.')[0]) + start}.{key.partition('.')[2]}"]
-                for key in self.learner.chain.state_dict()}
+        mine = {
+            key: weights[f"{int(key.partition('.')[0]) + start}.{key.partition('.')[2]}"]
+            for key in self.learner.chain.state_dict()
+        }
         self.learner.chain.load_state_dict(mine)
 
     def state(self, t: int) -> dict[str, Any]:
         """All there is after t steps; takes in the messages that are still under way."""
-        return {"learner": self.learner.state(), "weights": self.weights(),
-                "late": [late.drain(t) for late in self._late()]}
+        return {
+            "learner": self.learner.state(),
+            "weights": self.weights(),
+            "late": [late.drain(t) for late in self._late()],
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.load_weights(state["weights"])

@@ -42,8 +42,13 @@ def passes(plan: Plan, t: int) -> list[tuple[range, int]]:
 
 def tracking(chain: Chain) -> list[nn.Module]:
     """Its layers whose running statistics move in training: torch's, and what has its `reset_running_stats`."""
-    return [layer for layer in chain.modules() if layer.training and hasattr(layer, "reset_running_stats")
-            and isinstance(getattr(layer, "running_mean", None), Tensor)]
+    return [
+        layer
+        for layer in chain.modules()
+        if layer.training
+        and hasattr(layer, "reset_running_stats")
+        and isinstance(getattr(layer, "running_mean", None), Tensor)
+    ]
 
 
 @contextlib.contextmanager

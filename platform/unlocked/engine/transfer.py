@@ -51,16 +51,25 @@ def _resolved(config: Config, example: Example) -> Config:
             continue
         if asked is None and i > 0:
             return _with_blocks(config, i)
-        raise ConfigError(f"transfer.{'run' if asked is None else 'blocks'}: block {i} of {source} does not fit block "
-                          f"{i} of {config.model['name']} as configured: {why}")
+        raise ConfigError(
+            f"transfer.{'run' if asked is None else 'blocks'}: block {i} of {source} does not fit block "
+            f"{i} of {config.model['name']} as configured: {why}"
+        )
     if asked == n and config.transfer.freeze:
-        raise ConfigError(f"transfer.freeze: true with all {n} blocks of {config.model['name']} leaves "
-                          f"nothing to learn")
+        raise ConfigError(
+            f"transfer.freeze: true with all {n} blocks of {config.model['name']} leaves nothing to learn"
+        )
     return _with_blocks(config, asked or n - 1)
 
 
-def initial_weights(plan: Plan, data: DataSet, run_dir: Path, log: Callable[[int, dict[str, float]], None],
-                    note: Callable[[str], None], stopped: Callable[[], bool]) -> Weights | None:
+def initial_weights(
+    plan: Plan,
+    data: DataSet,
+    run_dir: Path,
+    log: Callable[[int, dict[str, float]], None],
+    note: Callable[[str], None],
+    stopped: Callable[[], bool],
+) -> Weights | None:
     """Of the whole chain; None where the run begins with weights drawn from its seed.
 
     Args:
@@ -79,8 +88,10 @@ def initial_weights(plan: Plan, data: DataSet, run_dir: Path, log: Callable[[int
         note(f"pre-trained {config.pretrain.blocks} blocks, {config.pretrain.epochs} epochs each")
     else:
         weights = _transferred(plan)
-        note(f"begins with the first {config.transfer.blocks} blocks of {config.transfer.run}"
-             + (", frozen" if config.transfer.freeze else ""))
+        note(
+            f"begins with the first {config.transfer.blocks} blocks of {config.transfer.run}"
+            + (", frozen" if config.transfer.freeze else "")
+        )
     write_weights(weights, path, sums)
     return weights
 
@@ -118,12 +129,15 @@ def _by_block(weights: Weights) -> dict[int, Weights]:
 
 def _in_order(block: Weights) -> list[tuple[str, Tensor]]:
     """By the numbers in their names, so that a layer more without weights, such as noise, changes nothing."""
-    return sorted(block.items(), key=lambda item: [(int(part), "") if part.isdigit() else (-1, part)
-                                                   for part in re.split(r"\.", item[0])])
+    return sorted(
+        block.items(),
+        key=lambda item: [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"\.", item[0])],
+    )
 
 
 def _misfit(mine: Weights, theirs: Weights) -> str | None:
     """Why the tensors of one block cannot become those of the other."""
+
     def kinds(block: Weights) -> list[str]:
         return [f"{key.rpartition('.')[2]} {tuple(value.shape)}" for key, value in _in_order(block)]
 

@@ -88,7 +88,8 @@ def wire(plan: Plan, rank: int, device: torch.device, backend: str, nodes: list[
         h_in=next((link for edge, link in incoming.items() if edge.channel == UP), None),
         h_out=next((link for edge, link in outgoing.items() if edge.channel == UP), None),
         feedback_in=next((link for edge, link in incoming.items() if edge.channel != UP), None),
-        feedback_out=[link for edge, link in outgoing.items() if edge.channel != UP])
+        feedback_out=[link for edge, link in outgoing.items() if edge.channel != UP],
+    )
 
 
 def _nccl_groups(plan: Plan) -> dict[tuple[Edge, int], Any]:
@@ -97,5 +98,8 @@ def _nccl_groups(plan: Plan) -> dict[tuple[Edge, int], Any]:
 
     replicas = plan.config.parallel.replicas
     timeout = timedelta(seconds=plan.config.parallel.timeout)
-    return {(edge, r): dist.new_group([edge.source * replicas + r, edge.target * replicas + r], timeout=timeout)
-            for edge in edges(plan) for r in range(replicas)}
+    return {
+        (edge, r): dist.new_group([edge.source * replicas + r, edge.target * replicas + r], timeout=timeout)
+        for edge in edges(plan)
+        for r in range(replicas)
+    }

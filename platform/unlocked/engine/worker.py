@@ -81,8 +81,9 @@ class Worker:
         self._store = open_store(host, workers, timeout)
         return self._store.port
 
-    def prepare(self, tree: dict[str, Any], plan: Plan, rank: int, address: tuple[str, int], backend: str,
-                data: DataSet | None) -> None:
+    def prepare(
+        self, tree: dict[str, Any], plan: Plan, rank: int, address: tuple[str, int], backend: str, data: DataSet | None
+    ) -> None:
         """Joins the group, builds the modules, connects them; loads the data where the driver sent none."""
         import ray.util
         import torch.distributed as dist
@@ -106,15 +107,18 @@ class Worker:
         else:
             from unlocked.engine.pipelined import Pipeline, PipelinedStage  # torch's pipelines take seconds to import
 
-            columns = [dist.new_group([s * replicas + r for s in range(plan.stages)], timeout=timeout)
-                       for r in range(replicas)]
+            columns = [
+                dist.new_group([s * replicas + r for s in range(plan.stages)], timeout=timeout) for r in range(replicas)
+            ]
             data = replace(data, train=data.train.to(device))  # once for all modules
-            held = [PipelinedStage(plan, data, module, device, shard, columns[replica])
-                    for module in plan.held_by(stage)]
+            held = [
+                PipelinedStage(plan, data, module, device, shard, columns[replica]) for module in plan.held_by(stage)
+            ]
             self._stages, self._pipeline = [*held], Pipeline(plan, held)
         if replicas > 1:
-            groups = [dist.new_group([s * replicas + r for r in range(replicas)], timeout=timeout)
-                      for s in range(plan.stages)]
+            groups = [
+                dist.new_group([s * replicas + r for r in range(replicas)], timeout=timeout) for s in range(plan.stages)
+            ]
             average = _Average(groups[stage], replicas)
             for each in self._stages:
                 each.learner.reduce, each.average_buffers = average.gradients, average.buffers

@@ -27,8 +27,15 @@ AT_ONCE = 1000
 STEPS = 9  # of an interpolation, its ends among them
 
 
-def draw(run_dir: Path, *, what: list[str] = [], n: int = 10, seed: int = 0, weights: str = "best",  # noqa: B006
-         out: str | None = None) -> list[Path]:
+def draw(
+    run_dir: Path,
+    *,
+    what: list[str] = [],  # noqa: B006
+    n: int = 10,
+    seed: int = 0,
+    weights: str = "best",
+    out: str | None = None,
+) -> list[Path]:
     """Pictures of a trained autoencoder, of examples of its test split.
 
     Args:
@@ -83,7 +90,7 @@ class Subject:
         self.dtype = next((p.dtype for p in self.chain.parameters()), torch.float32)
         at = code_block(self.blocks)
         self.code = None if at is None else self.blocks[at]
-        self.conditional = at is not None and any(takes_batch(block) for block in self.blocks[at + 1:])
+        self.conditional = at is not None and any(takes_batch(block) for block in self.blocks[at + 1 :])
         self.classes = self.data.n_outputs if self.data.task == "classification" else 0
 
     @property
@@ -99,7 +106,7 @@ class Subject:
 
     def drawn(self) -> Batch:
         """`n` test examples."""
-        rows = torch.randperm(len(self.data.test), generator=self.generator())[:self.n]
+        rows = torch.randperm(len(self.data.test), generator=self.generator())[: self.n]
         return self.rows(self.data.test, rows)
 
     def generator(self) -> torch.Generator:
@@ -159,8 +166,13 @@ def interpolation(subject: Subject, path: Path) -> Path:
     for i in range(min(subject.n, 6)):
         walk = torch.stack([torch.lerp(codes[i], codes[int(other[i])], s) for s in share])
         rows.append(subject.decode(walk, batch.y[i].expand(STEPS, *batch.y.shape[1:])))
-    return pictures.examples(rows, path, "From the code of one test example to another's", subject.scale,
-                             column_names=[f"{100 * float(s):.0f} %" for s in share])
+    return pictures.examples(
+        rows,
+        path,
+        "From the code of one test example to another's",
+        subject.scale,
+        column_names=[f"{100 * float(s):.0f} %" for s in share],
+    )
 
 
 def arithmetic(subject: Subject, path: Path) -> Path:
@@ -180,8 +192,14 @@ def arithmetic(subject: Subject, path: Path) -> Path:
         walk = torch.cat([code + s * step for s in share])
         rows.append([*arrays(subject.data.test.x[[place]]), *subject.decode(walk, batch.y.expand(len(walk)))])
         row_names.append(f"{names[begin]} to {names[end]}")
-    return pictures.examples(rows, path, "Code + share x (mean code of a class - that of its own)", subject.scale,
-                             row_names, ["example", *(f"{s:g}" for s in share)])
+    return pictures.examples(
+        rows,
+        path,
+        "Code + share x (mean code of a class - that of its own)",
+        subject.scale,
+        row_names,
+        ["example", *(f"{s:g}" for s in share)],
+    )
 
 
 def samples(subject: Subject, path: Path) -> Path:
@@ -191,11 +209,12 @@ def samples(subject: Subject, path: Path) -> Path:
     if not subject.conditional:
         codes = subject.code.draw(n * n, generator).to(subject.dtype)  # type: ignore[operator]
         made = subject.decode(codes, torch.zeros(len(codes), dtype=torch.long))
-        return pictures.examples([made[i:i + n] for i in range(0, len(made), n)], path, "Samples", subject.scale)
+        return pictures.examples([made[i : i + n] for i in range(0, len(made), n)], path, "Samples", subject.scale)
     codes = subject.code.draw(n, generator).to(subject.dtype)  # type: ignore[operator]
     rows = [subject.decode(codes, torch.full((n,), c)) for c in range(min(subject.classes, 12))]
-    return pictures.examples(rows, path, "Samples of each class: a code to a column", subject.scale,
-                             subject.data.class_names)
+    return pictures.examples(
+        rows, path, "Samples of each class: a code to a column", subject.scale, subject.data.class_names
+    )
 
 
 def pca(subject: Subject, path: Path) -> Path:

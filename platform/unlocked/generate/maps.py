@@ -69,13 +69,16 @@ def draw_maps(chain: Chain, data: DataSet, folder: Path) -> list[Path]:
     drawn = []
     for weights, source, target in zip(maps, x, written, strict=True):
         across, down = _labels(source, data.symbols, data), _labels(target, data.class_names, data)
-        drawn.append((weights[:len(down), :len(across)].tolist(), across, down))
+        drawn.append((weights[: len(down), : len(across)].tolist(), across, down))
     return [figures.attention(drawn, folder / "attention.png")]
 
 
 def _labels(ids: Tensor, symbols: Sequence[str], data: DataSet) -> list[str]:
     """The tokens of a sequence as they are read, </s> among them."""
     tokenizer = tokenize.from_json(data.tokenizer) if data.tokenizer else None
-    tokens = [symbols[i] if tokenizer is None else tokenize.decode(tokenizer, [i]).strip() or symbols[i]
-              for i in ids.tolist() if i != PAD]
+    tokens = [
+        symbols[i] if tokenizer is None else tokenize.decode(tokenizer, [i]).strip() or symbols[i]
+        for i in ids.tolist()
+        if i != PAD
+    ]
     return [token.replace("$", r"\$") for token in tokens]  # which would begin a formula

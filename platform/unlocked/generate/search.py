@@ -74,8 +74,10 @@ class Decoder:
 def _allowed(logits: Tensor) -> Tensor:
     """log p, `(m, vocabulary)`, of tokens that may be written."""
     if logits.shape[1] <= max(EOS, *NEVER) + 1:
-        raise ConfigError(f"the target vocabulary has {logits.shape[1]} tokens: none beside the special ones, "
-                          f"</s> (id {EOS}) among them")
+        raise ConfigError(
+            f"the target vocabulary has {logits.shape[1]} tokens: none beside the special ones, "
+            f"</s> (id {EOS}) among them"
+        )
     return logits.index_fill(1, torch.tensor(NEVER, device=logits.device), -torch.inf).log_softmax(-1)
 
 
@@ -85,8 +87,14 @@ def greedy(decoder: Decoder, longest: int) -> Tensor:
     return _one_by_one(decoder, longest, lambda log_p: log_p.argmax(-1))
 
 
-def sample(decoder: Decoder, longest: int, temperature: float = 1.0, top_k: int | None = None,
-           top_p: float | None = None, seed: int = 0) -> Tensor:
+def sample(
+    decoder: Decoder,
+    longest: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+) -> Tensor:
     """Tokens drawn from p, sharpened and cut as `sampling.filtered` says; ids as `greedy` gives them, of the seed
     alone."""
     generator = torch.Generator(decoder.x.device).manual_seed(seed)
@@ -166,5 +174,5 @@ def _keep_better(best: Tensor, best_score: Tensor, rows: Tensor, prefix: Tensor,
     at, chosen = rows[better], prefix[better, which[better]]
     best_score[at] = value[better]
     best[at] = PAD
-    best[at, :chosen.shape[1]] = chosen
+    best[at, : chosen.shape[1]] = chosen
     best[at, chosen.shape[1]] = EOS

@@ -28,9 +28,18 @@ from unlocked_models.stepping import remembering, takes_pieces
 Logits = Callable[[Tensor], Tensor]  # all ids so far, (1, tokens), to those of the next one, (1, vocabulary)
 
 
-def generate_text(run_dir: Path, prompt: str = "", *, length: int = 200, temperature: float = 1.0,
-                  top_k: int | None = None, top_p: float | None = None, greedy: bool = False, seed: int = 0,
-                  weights: str = "best") -> str:
+def generate_text(
+    run_dir: Path,
+    prompt: str = "",
+    *,
+    length: int = 200,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    greedy: bool = False,
+    seed: int = 0,
+    weights: str = "best",
+) -> str:
     """The prompt, and what a trained run goes on with; the same for the same seed.
 
     Args:
@@ -59,8 +68,10 @@ def generate_text(run_dir: Path, prompt: str = "", *, length: int = 200, tempera
     tokenizer = from_json(data.tokenizer)
     strange = unknown_in(tokenizer, prompt)
     if strange:
-        raise ConfigError(f"prompt: {', '.join(map(repr, strange[:5]))} {'is' if len(strange) == 1 else 'are'} not in "
-                          f"the vocabulary of {data.name}")
+        raise ConfigError(
+            f"prompt: {', '.join(map(repr, strange[:5]))} {'is' if len(strange) == 1 else 'are'} not in "
+            f"the vocabulary of {data.name}"
+        )
     begun = encode(tokenizer, prompt or "\n").tolist()
     if not begun:  # words are what is between spaces and line breaks
         raise ConfigError(f"prompt: {prompt!r} has no word; {data.name} is read in words, and begins with one")
@@ -83,9 +94,9 @@ def continued(logits: Logits, begun: list[int], length: int, choose: Callable[[T
     ids = list(begun)
     for _ in range(length):
         scores = logits(torch.tensor([ids]))
-        scores[:, :len(SPECIAL)] = -torch.inf
+        scores[:, : len(SPECIAL)] = -torch.inf
         ids.append(choose(scores))
-    return ids[len(begun):]
+    return ids[len(begun) :]
 
 
 @contextlib.contextmanager
@@ -99,6 +110,7 @@ def next_token(chain: Chain, positions: int) -> Iterator[Logits]:
         return chain(ids, Batch(ids, ids))[:, -1].clone()
 
     with contextlib.ExitStack() as stack:
+
         def logits(ids: Tensor) -> Tensor:
             nonlocal read
             if ids.shape[1] > positions and (attends or not keeps):

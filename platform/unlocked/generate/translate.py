@@ -22,10 +22,20 @@ NUMBERS = 20_000_000  # of logits at once
 METHODS = ("greedy", "beam", "sample")
 
 
-def translate(run_dir: Path, sentences: Sequence[str], method: str = "beam", *, beam: int = 4,
-              length_penalty: float = 0.6, temperature: float = 1.0, top_k: int | None = None,
-              top_p: float | None = None, seed: int = 0, longest: int | None = None,
-              weights: str = "best") -> list[str]:
+def translate(
+    run_dir: Path,
+    sentences: Sequence[str],
+    method: str = "beam",
+    *,
+    beam: int = 4,
+    length_penalty: float = 0.6,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+    longest: int | None = None,
+    weights: str = "best",
+) -> list[str]:
     """What a trained run makes of each sentence.
 
     Args:
@@ -49,7 +59,8 @@ def translate(run_dir: Path, sentences: Sequence[str], method: str = "beam", *, 
     searches: dict[str, Search] = {
         "greedy": greedy,
         "beam": lambda decoder, limit: beam_search(decoder, limit, beam, length_penalty),
-        "sample": lambda decoder, limit: sample(decoder, limit, temperature, top_k, top_p, seed)}
+        "sample": lambda decoder, limit: sample(decoder, limit, temperature, top_k, top_p, seed),
+    }
     if method not in searches:
         raise ConfigError(f"method: {unknown('method', method, list(METHODS))}")
     config = from_tree(read_config(Path(run_dir)))
@@ -80,7 +91,9 @@ def source_ids(sentences: Sequence[str], data: DataSet) -> Tensor:
             raise ConfigError(f"sentence {i} is empty: there is nothing to translate")
         strange = next((token for token in tokens if token not in of), None)
         if tokenizer is None and strange is not None:
-            raise ConfigError(f"sentence {i}: {unknown(f'token of {data.name}', strange, data.symbols[len(SPECIAL):])}")
+            raise ConfigError(
+                f"sentence {i}: {unknown(f'token of {data.name}', strange, data.symbols[len(SPECIAL) :])}"
+            )
         ids = [of[token] for token in tokens] if tokenizer is None else tokenize.encode(tokenizer, sentence.strip())
         if len(ids) > most:
             raise ConfigError(f"sentence {i} has {len(ids)} tokens; this model reads at most {most}")
@@ -94,8 +107,8 @@ def translations(chain: Chain, x: Tensor, data: DataSet, search: Search = greedy
     at_once = max(1, NUMBERS // (most * data.n_outputs * 4))
     out = x.new_full((len(x), most), PAD)
     for first in range(0, len(x), at_once):
-        found = search(Decoder(chain, x[first:first + at_once]), most)
-        out[first:first + len(found), :found.shape[1]] = found
+        found = search(Decoder(chain, x[first : first + at_once]), most)
+        out[first : first + len(found), : found.shape[1]] = found
     return out
 
 
@@ -105,15 +118,18 @@ def texts(ids: Tensor, data: DataSet) -> list[str]:
     out = []
     for row in ids:
         known = tokenizer is not None and UNK not in row
-        out.append(tokenize.decode(tokenizer, up_to_end(row)) if known and tokenizer is not None
-                   else " ".join(tokens_of(row, data.class_names)))
+        out.append(
+            tokenize.decode(tokenizer, up_to_end(row))
+            if known and tokenizer is not None
+            else " ".join(tokens_of(row, data.class_names))
+        )
     return out
 
 
 def up_to_end(ids: Tensor) -> list[int]:
     """Of one sequence, without </s>."""
     listed: list[int] = ids.tolist()
-    return listed[:next((i for i, token in enumerate(listed) if token in (EOS, PAD)), len(listed))]
+    return listed[: next((i for i, token in enumerate(listed) if token in (EOS, PAD)), len(listed))]
 
 
 def tokens_of(ids: Tensor, symbols: Sequence[str]) -> list[str]:

@@ -53,8 +53,9 @@ def _file_of(name: str, root: Path) -> str:
     """The path of an imported module below its folder, as --import takes it."""
     file = getattr(sys.modules[name], "__file__", None)
     if file is None:
-        raise ConfigError(f"--import {name}: is a folder without __init__.py, which cannot travel from outside the "
-                          "project")
+        raise ConfigError(
+            f"--import {name}: is a folder without __init__.py, which cannot travel from outside the project"
+        )
     return Path(file).resolve().relative_to(root).as_posix()
 
 

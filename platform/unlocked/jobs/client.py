@@ -31,8 +31,10 @@ class Cluster:
         key = "--address" if address else ADDRESS
         address = address or os.environ.get(ADDRESS)
         if not address:
-            raise ConfigError(f"--address: which cluster? set {ADDRESS}=http://HOST:8265, or start one on this "
-                              "machine: unlocked cluster up")
+            raise ConfigError(
+                f"--address: which cluster? set {ADDRESS}=http://HOST:8265, or start one on this "
+                "machine: unlocked cluster up"
+            )
         refuse_address(key, address)
         self.address = os.environ[ADDRESS] = address.rstrip("/")
         authenticate()
@@ -56,11 +58,14 @@ class Cluster:
             yield
         except AuthenticationError as error:
             what = "asks for a token" if "required" in str(error) else "refuses this machine's token"
-            raise UnlockedError(f"{shown}: {what}; it is looked for in $RAY_AUTH_TOKEN and {token_path()} (on the head "
-                                "node: ray get-auth-token)") from None
+            raise UnlockedError(
+                f"{shown}: {what}; it is looked for in $RAY_AUTH_TOKEN and {token_path()} (on the head "
+                "node: ray get-auth-token)"
+            ) from None
         except (ConnectionError, requests.exceptions.RequestException):
-            raise UnlockedError(f"{shown}: no cluster answers there; start one on this machine with: unlocked cluster "
-                                "up") from None
+            raise UnlockedError(
+                f"{shown}: no cluster answers there; start one on this machine with: unlocked cluster up"
+            ) from None
         except (RuntimeError, RayStateApiException) as error:
             raise UnlockedError(f"{shown}: {redact(reason(error))}") from None
 

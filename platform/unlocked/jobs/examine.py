@@ -40,8 +40,9 @@ Check = tuple[str, bool, str]  # name, whether all is well, what was found
 def examine(cluster: Cluster, runs: str | None, uri: str | None) -> dict[str, Any]:
     """The report of a cluster, see `report`. Raises `UnlockedError` where the job fails or takes too long."""
     if uri is not None and redact(uri) != uri:
-        raise ConfigError("--uri: holds a password, which the cluster's list of jobs would show; leave it out, as "
-                          "no node logs in")
+        raise ConfigError(
+            "--uri: holds a password, which the cluster's list of jobs would show; leave it out, as no node logs in"
+        )
     job = f"unlocked-doctor-{secrets.token_hex(3)}"
     question = shlex.quote(json.dumps({"runs": runs, "uri": uri}))
     with cluster.readable():
@@ -49,15 +50,19 @@ def examine(cluster: Cluster, runs: str | None, uri: str | None) -> dict[str, An
         status = cluster.wait(job, PATIENCE)
         if status is None:
             cluster.client.stop_job(job)
-            raise UnlockedError(f"{cluster.address}: the nodes did not answer within {PATIENCE:.0f} s; `ray job logs "
-                                f"{job}` may tell more")
+            raise UnlockedError(
+                f"{cluster.address}: the nodes did not answer within {PATIENCE:.0f} s; `ray job logs "
+                f"{job}` may tell more"
+            )
         log = cluster.client.get_job_logs(job)
     lines = [line for line in log.splitlines() if line.strip()]
     for line in reversed(lines):
         if line.startswith(MARK):
             return json.loads(line.removeprefix(MARK))
-    raise UnlockedError(f"{cluster.address}: the examination {status.lower()} (is unlocked installed on the "
-                        f"cluster?): {lines[-1] if lines else 'no word of it'}")
+    raise UnlockedError(
+        f"{cluster.address}: the examination {status.lower()} (is unlocked installed on the "
+        f"cluster?): {lines[-1] if lines else 'no word of it'}"
+    )
 
 
 def findings(report: Mapping[str, Any], mine: Mapping[str, str]) -> list[Check]:
@@ -68,8 +73,11 @@ def findings(report: Mapping[str, Any], mine: Mapping[str, str]) -> list[Check]:
         if "error" in node:
             checks.append((name, False, node["error"]))
             continue
-        wrong = [f"{package} {node['versions'].get(package, 'missing')} (here {have})"
-                 for package, have in mine.items() if node["versions"].get(package) != have]
+        wrong = [
+            f"{package} {node['versions'].get(package, 'missing')} (here {have})"
+            for package, have in mine.items()
+            if node["versions"].get(package) != have
+        ]
         wrong += [f"storage: {node['storage']}"] * bool(node["storage"])
         wrong += [f"tracking: {node['tracking']}"] * bool(node["tracking"])
         has = ", ".join(f"{count:g} {kind}" for kind, count in node["resources"].items())
@@ -79,15 +87,22 @@ def findings(report: Mapping[str, Any], mine: Mapping[str, str]) -> list[Check]:
     for what, place in places.items():
         if place:
             bad = sum(1 for node in report["nodes"] if "error" not in node and node[what])
-            checks.append((what, not bad, f"{place}: reached by {len(report['nodes']) - bad} of "
-                                          f"{len(report['nodes'])} nodes"))
+            checks.append(
+                (what, not bad, f"{place}: reached by {len(report['nodes']) - bad} of {len(report['nodes'])} nodes")
+            )
     pair = report["pair"]
     if "error" in pair:
         checks.append(("collective", False, pair["error"]))
     else:
         where = "two nodes" if pair["apart"] else "one node: a second one had no room or there is none"
-        checks.append(("collective", True, f"{pair['backend']} all-reduce of {SIZE >> 20} MiB over {where}: "
-                                           f"{pair['megabytes_per_second']:.0f} MB/s"))
+        checks.append(
+            (
+                "collective",
+                True,
+                f"{pair['backend']} all-reduce of {SIZE >> 20} MiB over {where}: "
+                f"{pair['megabytes_per_second']:.0f} MB/s",
+            )
+        )
     return checks
 
 
@@ -103,15 +118,21 @@ def report(runs: str | None, uri: str | None) -> dict[str, Any]:
     mark = _leave_mark(runs)
     nodes = [node for node in ray.nodes() if node["Alive"]]
     task = ray.remote(_node)
-    asked = [task.options(num_cpus=0, max_retries=0,
-                          scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                          ).remote(mark, uri) for node in nodes]
+    asked = [
+        task.options(
+            num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(mark, uri)
+        for node in nodes
+    ]
     ray.wait(asked, num_returns=len(asked), timeout=PATIENCE / 3)
     found = []
     for node, answer in zip(nodes, asked, strict=True):
         resources = {kind: node["Resources"][kind] for kind in ("CPU", "GPU") if kind in node["Resources"]}
-        known = {"ip": node["NodeManagerAddress"], "head": "node:__internal_head__" in node["Resources"],
-                 "resources": resources}
+        known = {
+            "ip": node["NodeManagerAddress"],
+            "head": "node:__internal_head__" in node["Resources"],
+            "resources": resources,
+        }
         try:
             found.append(known | ray.get(answer, timeout=0))
         except Exception as error:  # lost, silent or without our package: one line each
@@ -192,14 +213,23 @@ def _pair() -> dict[str, Any]:
         if not group.wait(PATIENCE / 6):
             return {"error": f"no room for two workers of {bundle}: the cluster is busy or too small"}
         actor: Any = ray.remote(_Peer)
-        peers: list[Any] = [actor.options(num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=0,
-                               scheduling_strategy=PlacementGroupSchedulingStrategy(group, rank)).remote()
-                 for rank in range(2)]
+        peers: list[Any] = [
+            actor.options(
+                num_cpus=1,
+                num_gpus=1 if gpus else 0,
+                max_restarts=0,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(group, rank),
+            ).remote()
+            for rank in range(2)
+        ]
         (host, first), (_, second) = ray.get([peer.where.remote() for peer in peers], timeout=PATIENCE / 3)
         port = ray.get(peers[0].open_store.remote(host), timeout=60)
         backend = "nccl" if gpus else "gloo"
-        seconds = max(ray.get([peer.reduce.remote(rank, host, port, backend) for rank, peer in enumerate(peers)],
-                              timeout=PATIENCE / 3))
+        seconds = max(
+            ray.get(
+                [peer.reduce.remote(rank, host, port, backend) for rank, peer in enumerate(peers)], timeout=PATIENCE / 3
+            )
+        )
         return {"backend": backend, "apart": first != second, "megabytes_per_second": SIZE / seconds / 1e6}
     except Exception as error:  # whatever stands between two nodes is what was asked for
         return {"error": f"two workers cannot talk: {reason(error)}"}

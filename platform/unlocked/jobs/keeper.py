@@ -53,9 +53,14 @@ class Queue:
         env = dict(job.runtime_env or {})
         env["env_vars"] = {**env.get("env_vars", {}), VARIABLE: spec.id, "RAY_JOB_STOP_WAIT_TIME_S": str(STOPPING)}
         try:
-            self._client.submit_job(entrypoint=spec.entrypoint, submission_id=spec.id, runtime_env=env,
-                                    metadata=spec.metadata(JOB), entrypoint_num_cpus=spec.driver.get("CPU") or None,
-                                    entrypoint_num_gpus=spec.driver.get("GPU") or None)
+            self._client.submit_job(
+                entrypoint=spec.entrypoint,
+                submission_id=spec.id,
+                runtime_env=env,
+                metadata=spec.metadata(JOB),
+                entrypoint_num_cpus=spec.driver.get("CPU") or None,
+                entrypoint_num_gpus=spec.driver.get("GPU") or None,
+            )
         except RuntimeError as error:
             if "already exists" in str(error):  # a keeper before this one got that far
                 return False
@@ -138,8 +143,15 @@ def ensure() -> None:
         ray.kill(old)
         time.sleep(PERIOD)
     keeper: Any = ray.remote(Keeper)
-    actor = keeper.options(name=KEEPER, lifetime="detached", get_if_exists=True, num_cpus=0, max_restarts=-1,
-                           max_task_retries=-1, resources={"node:__internal_head__": 0.001}).remote()
+    actor = keeper.options(
+        name=KEEPER,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=-1,
+        resources={"node:__internal_head__": 0.001},
+    ).remote()
     ray.get(actor.version.remote(), timeout=120)
 
 

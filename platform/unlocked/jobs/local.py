@@ -50,8 +50,9 @@ def running() -> LocalCluster | None:
     return found if found is not None and process_alive(found.processes[0]) else None
 
 
-def up(workers: int = 0, cpus: int | None = None, gpus: int | None = None, host: str = "127.0.0.1",
-       port: int = 8265) -> LocalCluster:
+def up(
+    workers: int = 0, cpus: int | None = None, gpus: int | None = None, host: str = "127.0.0.1", port: int = 8265
+) -> LocalCluster:
     """A head node and `workers` more nodes, each of `cpus` CPUs (None: those of this machine).
 
     Raises `ConfigError` for a host beyond loopback without authentication, `UnlockedError` where one is running or the
@@ -61,8 +62,9 @@ def up(workers: int = 0, cpus: int | None = None, gpus: int | None = None, host:
         raise UnlockedError(f"a cluster is running here: {other.address} (unlocked cluster status)")
     refuse_place("--host", host, "--port", port)
     if not is_loopback(host) and is_disabled():
-        raise ConfigError(f"--host {host}: whoever reaches a cluster without a token runs code on it; unset "
-                          "RAY_AUTH_MODE")
+        raise ConfigError(
+            f"--host {host}: whoever reaches a cluster without a token runs code on it; unset RAY_AUTH_MODE"
+        )
     for key, value, least in (("--workers", workers, 0), ("--cpus", cpus, 1), ("--gpus", gpus, 0)):
         if value is not None and value < least:
             raise ConfigError(f"{key}: {value} is out of range; expected at least {least}")
@@ -72,10 +74,21 @@ def up(workers: int = 0, cpus: int | None = None, gpus: int | None = None, host:
     reaper.clear_leftovers()
     gcs, folder = f"{node_ip}:{free_port(node_ip)}", str(reaper.make_folder())
     anywhere = ["--min-worker-port=0", "--max-worker-port=0"]  # Ray's usual range may hold the dashboard's port
-    common = [*anywhere, "--block", "--disable-usage-stats",
-              f"--object-store-memory={OBJECT_STORE}", f"--num-cpus={cpus or os.cpu_count() or 1}"]
-    head = ["--head", f"--port={gcs.rpartition(':')[2]}", f"--dashboard-host={host}", f"--dashboard-port={port}",
-            f"--temp-dir={folder}/0", f"--ray-client-server-port={free_port(node_ip)}"]
+    common = [
+        *anywhere,
+        "--block",
+        "--disable-usage-stats",
+        f"--object-store-memory={OBJECT_STORE}",
+        f"--num-cpus={cpus or os.cpu_count() or 1}",
+    ]
+    head = [
+        "--head",
+        f"--port={gcs.rpartition(':')[2]}",
+        f"--dashboard-host={host}",
+        f"--dashboard-port={port}",
+        f"--temp-dir={folder}/0",
+        f"--ray-client-server-port={free_port(node_ip)}",
+    ]
     head += [f"--num-gpus={gpus}"] if gpus is not None else []
     shown = node_ip if host in ("0.0.0.0", "::") else host
     found = LocalCluster(f"http://{shown}:{port}", gcs, folder, [])
@@ -109,24 +122,40 @@ def down() -> LocalCluster | None:
 
 def _start(node_ip: str, arguments: list[str], log: Path) -> dict[str, Any]:
     """A node, in a session of its own; `python` in its jobs is this one."""
-    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "60",
-                                "RAY_DASHBOARD_STARTUP_TIMEOUT_S": f"{STARTING:.0f}",
-                                "RAY_enable_metrics_collection": "0",  # nobody would be asked for a token there
-                                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-                                reaper.MARK: str(log.parent)}
+    environment = os.environ | {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_raylet_start_wait_time_s": "60",
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": f"{STARTING:.0f}",
+        "RAY_enable_metrics_collection": "0",  # nobody would be asked for a token there
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        reaper.MARK: str(log.parent),
+    }
     if is_loopback(node_ip):
         environment |= LOOPBACK
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         environment.pop(name, None)
     # a raylet waits 20 seconds for its agents to write down ports of their own choice: too short on a busy machine
-    agents = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port",
-              "metrics-export-port")
+    agents = (
+        "dashboard-agent-listen-port",
+        "dashboard-agent-grpc-port",
+        "runtime-env-agent-port",
+        "metrics-export-port",
+    )
     module = "unlocked.jobs.node" if is_loopback(node_ip) else "ray.scripts.scripts"
-    command = [sys.executable, "-P", "-m", module, "start", f"--node-ip-address={node_ip}", *arguments,
-               *(f"--{port}={free_port('0.0.0.0')}" for port in agents)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        module,
+        "start",
+        f"--node-ip-address={node_ip}",
+        *arguments,
+        *(f"--{port}={free_port('0.0.0.0')}" for port in agents),
+    ]
     with log.open("ab") as words:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words,
-                                   start_new_session=True)
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True
+        )
     return identify_process(process.pid)
 
 

@@ -17,9 +17,31 @@ from unlocked.errors import ConfigError
 LIMIT = 100 * 2**20  # bytes: what the head node of a Ray cluster accepts in one request
 
 # whatever git says of them; matched against every part of a path
-SECRETS = (".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "id_rsa*", "id_ecdsa*", "id_ed25519*", ".netrc",
-           ".pgpass", ".pypirc", ".htpasswd", "auth_token", "credentials", "credentials.*", "service-account*.json",
-           ".ssh", ".aws", ".gcloud", ".kube", ".ray", ".login")
+SECRETS = (
+    ".env",
+    ".env.*",
+    "*.pem",
+    "*.key",
+    "*.p12",
+    "*.pfx",
+    "id_rsa*",
+    "id_ecdsa*",
+    "id_ed25519*",
+    ".netrc",
+    ".pgpass",
+    ".pypirc",
+    ".htpasswd",
+    "auth_token",
+    "credentials",
+    "credentials.*",
+    "service-account*.json",
+    ".ssh",
+    ".aws",
+    ".gcloud",
+    ".kube",
+    ".ray",
+    ".login",
+)
 OUTPUTS = (".git", ".venv", "__pycache__", "mlruns", "*.safetensors", "*.pt", "*.ckpt", "*.db", "*.sqlite")
 AT_THE_TOP = ("data", "runs")  # deeper down they may be packages of code
 
@@ -94,8 +116,13 @@ def _kept_by_git(project: Path) -> list[str]:
 
 
 def _git(arguments: Sequence[str], project: Path) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["git", "--no-optional-locks", *arguments], cwd=project, capture_output=True, check=False,
-                          stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        ["git", "--no-optional-locks", *arguments],
+        cwd=project,
+        capture_output=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def _is_place_of_data(name: str) -> bool:
@@ -112,8 +139,10 @@ def _refuse_large(project: Path, sizes: dict[str, int]) -> None:
     if total > LIMIT:
         largest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:3]
         named = ", ".join(f"{name} ({sizes[name] / 2**20:.0f} MiB)" for name in largest)
-        raise ConfigError(f"submit: {project} holds {total / 2**20:.0f} MiB in {len(sizes)} files, a job may bring "
-                          f"{LIMIT / 2**20:.0f} MiB; put what it does not need into .gitignore (largest: {named})")
+        raise ConfigError(
+            f"submit: {project} holds {total / 2**20:.0f} MiB in {len(sizes)} files, a job may bring "
+            f"{LIMIT / 2**20:.0f} MiB; put what it does not need into .gitignore (largest: {named})"
+        )
 
 
 def _digest(files: Mapping[str, Path]) -> str:

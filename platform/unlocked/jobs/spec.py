@@ -70,8 +70,10 @@ def sweep_needs(config: Config, gpus: float | None, cluster_gpus: float) -> tupl
 
     sweep, workers = config.sweep, most_workers(Space(config))
     if workers > 1:
-        each = {"CPU": float(workers),
-                "GPU": float(workers) if cluster_gpus and config.parallel.device != "cpu" else 0.0}
+        each = {
+            "CPU": float(workers),
+            "GPU": float(workers) if cluster_gpus and config.parallel.device != "cpu" else 0.0,
+        }
     else:
         each = {"CPU": sweep.resources.cpu, "GPU": sweep.resources.gpu}
     whole = {kind: count * sweep.concurrent for kind, count in each.items()}
@@ -85,6 +87,8 @@ def refuse_secrets(config: Config, words: Sequence[str]) -> None:
     """Raises `ConfigError` for a password or token in a configuration: whoever sees a job could read it."""
     for key, value in (*flatten(to_dict(config)).items(), *(word.split("=", 1) for word in words if "=" in word)):
         if value is not None and (is_secret(key) or redact(str(value)) != str(value)):
-            raise ConfigError(f"{key}: holds a secret, and everybody on the cluster can read a job's configuration; "
-                              "set it where the nodes are started (for tracking.uri MLFLOW_TRACKING_USERNAME and "
-                              "MLFLOW_TRACKING_PASSWORD)")
+            raise ConfigError(
+                f"{key}: holds a secret, and everybody on the cluster can read a job's configuration; "
+                "set it where the nodes are started (for tracking.uri MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD)"
+            )

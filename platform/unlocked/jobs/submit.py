@@ -42,9 +42,18 @@ from unlocked.security import is_loopback
 ARRIVING = 120.0  # seconds in which a ticket's own process must have ended
 
 
-def submit(cluster: Cluster, kind: str, config: str | None, overrides: Sequence[str] = (), *,
-           resume: str | None = None, imports: Sequence[str] = (), name: str | None = None,
-           gpus: float | None = None, say: Callable[[str], None] = lambda text: None) -> Spec:
+def submit(
+    cluster: Cluster,
+    kind: str,
+    config: str | None,
+    overrides: Sequence[str] = (),
+    *,
+    resume: str | None = None,
+    imports: Sequence[str] = (),
+    name: str | None = None,
+    gpus: float | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Spec:
     """Queues `unlocked train` or `sweep` on the cluster; returns what was queued.
 
     The configuration is checked here first; the project - the working directory - is packed and sent along. Relative
@@ -104,8 +113,9 @@ def _is_here(cluster: Cluster) -> bool:
 def put(cluster: Cluster, spec: Spec, env: dict[str, Any]) -> None:
     """At the end of the queue; `env` is Ray's runtime environment of the job."""
     with cluster.readable():
-        cluster.client.submit_job(entrypoint="true", submission_id=ticket_id(spec.id), runtime_env=env,
-                                  metadata=spec.metadata(TICKET))
+        cluster.client.submit_job(
+            entrypoint="true", submission_id=ticket_id(spec.id), runtime_env=env, metadata=spec.metadata(TICKET)
+        )
     if not cluster.has_keeper():
         _start_keeper(cluster, {key: value for key, value in env.items() if key != "env_vars"})
 
@@ -123,8 +133,10 @@ def _places(config: Config, here: bool) -> list[str]:
     """Overrides that make relative paths mean the same in the job, which runs in a folder of its own."""
     if not here:
         if not Path(config.tracking.runs).is_absolute() and "://" not in config.tracking.runs:
-            raise ConfigError(f"tracking.runs: {config.tracking.runs!r} is a folder of this machine; say where the "
-                              "cluster keeps runs: tracking.runs=/mnt/shared/runs")
+            raise ConfigError(
+                f"tracking.runs: {config.tracking.runs!r} is a folder of this machine; say where the "
+                "cluster keeps runs: tracking.runs=/mnt/shared/runs"
+            )
         return []
     if config.data.root is not None and not Path(config.data.root).is_dir():
         raise ConfigError(f"data.root: {config.data.root} is no folder")
@@ -147,8 +159,10 @@ def _refuse_left_behind(config: Config, files: Sequence[str]) -> None:
     """Relative paths lead into the archive on another machine."""
     for key, path in _paths(config):
         if not path.is_absolute() and os.path.normpath(path) not in files:
-            raise ConfigError(f"{key}: {path} does not travel with the project; put it where the nodes have it, and "
-                              "give that path, or have git keep it")
+            raise ConfigError(
+                f"{key}: {path} does not travel with the project; put it where the nodes have it, and "
+                "give that path, or have git keep it"
+            )
 
 
 def _travels(config: str, project: Path, files: Sequence[str]) -> bool:
@@ -162,8 +176,10 @@ def _travels(config: str, project: Path, files: Sequence[str]) -> bool:
 
 def _refuse_unpacked(config: str, project: Path, files: Sequence[str]) -> None:
     if not _travels(config, project, files):
-        raise ConfigError(f"config: {config} does not travel with the project {project}: give its path in there, and "
-                          "see that .gitignore keeps it")
+        raise ConfigError(
+            f"config: {config} does not travel with the project {project}: give its path in there, and "
+            "see that .gitignore keeps it"
+        )
 
 
 def _start_keeper(cluster: Cluster, env: dict[str, str]) -> None:
@@ -173,12 +189,16 @@ def _start_keeper(cluster: Cluster, env: dict[str, str]) -> None:
         cluster.client.submit_job(entrypoint="exec python -m unlocked.jobs.keeper", submission_id=job, runtime_env=env)
         status = cluster.wait(job, ARRIVING)
         if status is None:
-            raise UnlockedError(f"the cluster did not start the queue's keeper within {ARRIVING:.0f} s; the job is "
-                                "queued, and the next submit tries again")
+            raise UnlockedError(
+                f"the cluster did not start the queue's keeper within {ARRIVING:.0f} s; the job is "
+                "queued, and the next submit tries again"
+            )
         if status != "SUCCEEDED":
             log = [line for line in cluster.client.get_job_logs(job).splitlines() if line.strip()]
-            raise UnlockedError(f"the queue's keeper could not start (is unlocked installed on the cluster?): "
-                                f"{log[-1] if log else status}")
+            raise UnlockedError(
+                f"the queue's keeper could not start (is unlocked installed on the cluster?): "
+                f"{log[-1] if log else status}"
+            )
 
 
 def follow(cluster: Cluster, job_id: str, write: Callable[[str], object], say: Callable[[str], object]) -> Job:

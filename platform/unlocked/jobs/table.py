@@ -12,8 +12,13 @@ from typing import Any
 from unlocked.jobs.spec import JOB, TICKET, Resources, Spec
 
 WAITING, LIVE = "waiting", ("starting", "running")
-_STATES = {"PENDING": "starting", "RUNNING": "running", "STOPPED": "stopped", "SUCCEEDED": "succeeded",
-           "FAILED": "failed"}
+_STATES = {
+    "PENDING": "starting",
+    "RUNNING": "running",
+    "STOPPED": "stopped",
+    "SUCCEEDED": "succeeded",
+    "FAILED": "failed",
+}
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,14 @@ def _job(entry: Any, ticket: Any) -> Job:
     status = getattr(entry.status, "value", entry.status)
     lines = [line for line in (entry.message or "").splitlines() if line.strip()]
     message = lines[-1].strip() if status == "FAILED" and lines else ""
-    return Job(Spec.of(entry.metadata), _STATES[status], submitted, _seconds(entry.start_time),
-               _seconds(entry.end_time), message)
+    return Job(
+        Spec.of(entry.metadata),
+        _STATES[status],
+        submitted,
+        _seconds(entry.start_time),
+        _seconds(entry.end_time),
+        message,
+    )
 
 
 def in_use(jobs: Iterable[Job]) -> Resources:

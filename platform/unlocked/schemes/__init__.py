@@ -6,5 +6,17 @@ from unlocked.schemes.dfa import DFA
 from unlocked.schemes.dni import CDNI, DNI
 from unlocked.schemes.frozen import Frozen
 
-__all__ = ["CDNI", "DFA", "DNI", "DTYPES", "SCHEMES", "Alignment", "Backprop", "Frozen", "ModuleLearner", "Part",
-           "Ports", "register_scheme"]
+__all__ = [
+    "CDNI",
+    "DFA",
+    "DNI",
+    "DTYPES",
+    "SCHEMES",
+    "Alignment",
+    "Backprop",
+    "Frozen",
+    "ModuleLearner",
+    "Part",
+    "Ports",
+    "register_scheme",
+]

@@ -37,10 +37,34 @@ SCHEMES: Registry[type[ModuleLearner]] = Registry("scheme")
 register_scheme = SCHEMES.register
 
 # Layers of torch that draw nothing: a chain of them alone needs no seed. Exact types; a subclass may draw.
-DRAWS_NOTHING = frozenset({
-    nn.Sequential, nn.Flatten, nn.Identity, nn.Linear, nn.Conv1d, nn.Conv2d, nn.MaxPool1d, nn.MaxPool2d,
-    nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm,
-    nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus})
+DRAWS_NOTHING = frozenset(
+    {
+        nn.Sequential,
+        nn.Flatten,
+        nn.Identity,
+        nn.Linear,
+        nn.Conv1d,
+        nn.Conv2d,
+        nn.MaxPool1d,
+        nn.MaxPool2d,
+        nn.AvgPool1d,
+        nn.AvgPool2d,
+        nn.AdaptiveAvgPool2d,
+        nn.BatchNorm1d,
+        nn.BatchNorm2d,
+        nn.LayerNorm,
+        nn.GroupNorm,
+        nn.ReLU,
+        nn.LeakyReLU,
+        nn.ELU,
+        nn.SELU,
+        nn.GELU,
+        nn.SiLU,
+        nn.Tanh,
+        nn.Sigmoid,
+        nn.Softplus,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -107,14 +131,16 @@ def backward(tensors: Sequence[Tensor | None], gradients: Sequence[Tensor | None
 
 def _align(g: Tensor, d: Tensor) -> Alignment:
     """Of one point, `(batch, ...)`; d is not zero."""
+
     def cosine(a: Tensor, b: Tensor) -> Tensor:  # torch's takes norms below 1e-8 as that: gradients may be smaller
         norms = a.norm(dim=-1) * b.norm(dim=-1)
         return torch.where(norms > 0, (a * b).sum(-1) / norms, 0.0)
 
     g, d = g.flatten(1).double(), d.flatten(1).double()
     learns = d.any(1)
-    return Alignment(float(cosine(g.flatten(), d.flatten())), float(cosine(g[learns], d[learns]).mean()),
-                     float(g.norm() / d.norm()))
+    return Alignment(
+        float(cosine(g.flatten(), d.flatten())), float(cosine(g[learns], d[learns]).mean()), float(g.norm() / d.norm())
+    )
 
 
 class ModuleLearner(ABC):
@@ -155,8 +181,9 @@ class ModuleLearner(ABC):
         return 0
 
     @classmethod
-    def error_shape(cls, config: Config, blocks: Sequence[nn.Module], stops: Sequence[int], example: Example
-                    ) -> tuple[int, ...] | None:
+    def error_shape(
+        cls, config: Config, blocks: Sequence[nn.Module], stops: Sequence[int], example: Example
+    ) -> tuple[int, ...] | None:
         """Of what the last module sends to all others, for one example; None: of its output.
 
         Raises `ConfigError` if the scheme cannot train these blocks, cut into modules that end before `stops`.
@@ -190,8 +217,9 @@ class ModuleLearner(ABC):
             torch.cuda.default_generators[self.device.index or 0].manual_seed(step_seed(self._rng_base, t))
         torch.default_generator.manual_seed(step_seed(self._rng_base, t))
 
-    def run_chain(self, h: Tensor, batch: Batch, after: Callable[[int, Tensor], Tensor] | None = None
-                  ) -> tuple[Tensor, Tensor | None]:
+    def run_chain(
+        self, h: Tensor, batch: Batch, after: Callable[[int, Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Output of the module and the sum of its blocks' own losses (None where there are none)."""
         self.carry([None] * len(self.carrying) if batch.fresh else self.carried())
         if self.time is None or not torch.is_grad_enabled() or self._probing:
@@ -203,8 +231,9 @@ class ModuleLearner(ABC):
             return out, local
         return out, beyond if local is None else local + beyond
 
-    def _run_blocks(self, h: Tensor, batch: Batch, after: Callable[[int, Tensor], Tensor] | None
-                    ) -> tuple[Tensor, Tensor | None]:
+    def _run_blocks(
+        self, h: Tensor, batch: Batch, after: Callable[[int, Tensor], Tensor] | None
+    ) -> tuple[Tensor, Tensor | None]:
         if not self._local_loss_blocks and not self._bf16:
             return self.chain(h, batch, after), None
         local: list[Tensor] = []
@@ -251,8 +280,10 @@ class ModuleLearner(ABC):
         if h_in.grad is not None:
             ports.down(h_in.grad)
         elif self.passes_gradients:  # else the module below would wait for ever
-            raise RunFailed(f"module {self.part.index}: no gradient reached its input, which {self.config.scheme.name} "
-                            f"sends to the module below; one of its blocks detached this minibatch")
+            raise RunFailed(
+                f"module {self.part.index}: no gradient reached its input, which {self.config.scheme.name} "
+                f"sends to the module below; one of its blocks detached this minibatch"
+            )
 
     def update(self) -> None:
         """One optimiser step on the gradients of this module."""
@@ -281,8 +312,9 @@ class ModuleLearner(ABC):
         if values is None:
             if not isinstance(value, Tensor) or value.dim() > 0:
                 given = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-                raise RunFailed(f"{type(self).__name__}: record({name!r}, ...) takes one number, a tensor without "
-                                f"axes, not {given}")
+                raise RunFailed(
+                    f"{type(self).__name__}: record({name!r}, ...) takes one number, a tensor without axes, not {given}"
+                )
             values = self.series[name] = []
         values.append(value.detach())
 
@@ -343,16 +375,22 @@ class ModuleLearner(ABC):
             for buffer, saved in zip(self.chain.buffers(), probe.buffers, strict=True):
                 buffer.copy_(saved)
             given = self.injected(probe.points, probe.batch, e)
-            found = [_align(g, d) for g, d in zip(given, true, strict=True)
-                     if g is not None and d is not None and bool(d.any())]
+            found = [
+                _align(g, d)
+                for g, d in zip(given, true, strict=True)
+                if g is not None and d is not None and bool(d.any())
+            ]
         return below, (Alignment(*(sum(each) / len(found) for each in zip(*found, strict=True))) if found else None)
 
     # state -------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Everything but the weights of the chain, as tensors and plain values."""
-        return {"optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
-                "carried": self.carried(), "time": self.time and self.time.state()}
+        return {
+            "optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
+            "carried": self.carried(),
+            "time": self.time and self.time.state(),
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         if self.optimizer is not None:
@@ -363,8 +401,10 @@ class ModuleLearner(ABC):
 
     def carried(self) -> list[Tensor | None]:
         """The states in which the last minibatch ended, of the layers that go on from there."""
-        return [None if layer.carried is None else layer.carried.detach()  # type: ignore[operator]
-                for layer in self.carrying]
+        return [
+            None if layer.carried is None else layer.carried.detach()  # type: ignore[operator]
+            for layer in self.carrying
+        ]
 
     def carry(self, states: Sequence[Tensor | None]) -> None:
         for layer, state in zip(self.carrying, states, strict=True):

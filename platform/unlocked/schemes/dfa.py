@@ -74,9 +74,11 @@ class _Kept(NamedTuple):
 def _unpack(kept: _Kept) -> Tensor:
     """As autograd does itself where nothing is packed."""
     if kept.version is not None and kept.x._version != kept.version:
-        raise RunFailed(f"block {kept.block}: a tensor that its backward pass needs was changed in place before the "
-                        f"error came; the block, or the one that reads its output, has to make a new tensor, such as "
-                        f"h = 0.5 * h in place of h.mul_(0.5)")
+        raise RunFailed(
+            f"block {kept.block}: a tensor that its backward pass needs was changed in place before the "
+            f"error came; the block, or the one that reads its output, has to make a new tensor, such as "
+            f"h = 0.5 * h in place of h.mul_(0.5)"
+        )
     return kept.x
 
 
@@ -140,8 +142,9 @@ class DFA(ModuleLearner):
         return 0 if modules == 1 else modules
 
     @classmethod
-    def error_shape(cls, config: Config, blocks: Sequence[nn.Module], stops: Sequence[int], example: Example
-                    ) -> tuple[int, ...] | None:
+    def error_shape(
+        cls, config: Config, blocks: Sequence[nn.Module], stops: Sequence[int], example: Example
+    ) -> tuple[int, ...] | None:
         granularity = config.scheme.feedback.granularity
         return launay_error(granularity, blocks, stops, example) if granularity in LAUNAY else None
 
@@ -261,8 +264,16 @@ class DFA(ModuleLearner):
     def state(self) -> dict[str, Any]:
         state = super().state()
         assert all(w.weights is not None for w in self.waiting), "prepare_checkpoint was not called in time"
-        state["waiting"] = [(w.t, w.h_in.detach(), (w.batch.x, w.batch.y, w.batch.fresh, w.batch.ends, None,
-                                                   w.batch.lengths), w.carried, w.weights) for w in self.waiting]
+        state["waiting"] = [
+            (
+                w.t,
+                w.h_in.detach(),
+                (w.batch.x, w.batch.y, w.batch.fresh, w.batch.ends, None, w.batch.lengths),
+                w.carried,
+                w.weights,
+            )
+            for w in self.waiting
+        ]
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:

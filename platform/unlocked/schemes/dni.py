@@ -61,7 +61,8 @@ class DNI(ModuleLearner):
                 model = self.make_sg(config, part.out_shape, task, part.example, encodes(chain[-1]))
             self.sg = model.to(self.device, self.dtype)
             self.sg_optimizer = build_optimizer(
-                OptimizerConfig(name=sg.optimizer, lr=sg.lr or config.optimizer.lr), self.sg.parameters())
+                OptimizerConfig(name=sg.optimizer, lr=sg.lr or config.optimizer.lr), self.sg.parameters()
+            )
 
         self.inputs: nn.Module | None = None
         self.inputs_optimizer: torch.optim.Optimizer | None = None
@@ -75,8 +76,9 @@ class DNI(ModuleLearner):
             self.inputs_optimizer = build_optimizer(OptimizerConfig(name="adam", lr=lr), self.inputs.parameters())
 
     @classmethod
-    def make_sg(cls, config: Config, shape: tuple[int, ...], task: Task, example: Example,
-                apart: bool = False) -> SyntheticGradient:
+    def make_sg(
+        cls, config: Config, shape: tuple[int, ...], task: Task, example: Example, apart: bool = False
+    ) -> SyntheticGradient:
         """M of a boundary of this shape; `apart`: its positions are not those of the targets."""
         if not cls.conditional:
             return SyntheticGradient(config.scheme.sg, shape)

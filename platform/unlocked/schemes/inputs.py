@@ -28,8 +28,9 @@ class SyntheticInput(nn.Module):
     embedded first.
     """
 
-    def __init__(self, config: InputModelConfig, in_shape: tuple[int, ...], shape: tuple[int, ...],
-                 vocabulary: int | None = None):
+    def __init__(
+        self, config: InputModelConfig, in_shape: tuple[int, ...], shape: tuple[int, ...], vocabulary: int | None = None
+    ):
         super().__init__()
         self.shape = shape
         self.embedding = None
@@ -43,8 +44,9 @@ class SyntheticInput(nn.Module):
             return nn.Conv2d(a, b, config.kernel, padding=config.kernel // 2) if self.maps else nn.Linear(a, b)
 
         norm = nn.BatchNorm2d if self.maps else nn.BatchNorm1d
-        width, n_out = (s[0] if self.maps else s[1] if self.positions else torch.Size(s).numel()
-                        for s in (in_shape, shape))
+        width, n_out = (
+            s[0] if self.maps else s[1] if self.positions else torch.Size(s).numel() for s in (in_shape, shape)
+        )
         layers: list[nn.Module] = []
         for hidden in config.hidden:  # training data only: the statistics of the minibatch are enough
             layers += [layer(width, hidden), norm(hidden, track_running_stats=False), nn.ReLU()]

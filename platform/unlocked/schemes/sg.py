@@ -32,8 +32,14 @@ class SyntheticGradient(nn.Module):
     Raises `ConfigError` for a convolution without feature maps.
     """
 
-    def __init__(self, config: SGConfig, shape: tuple[int, ...], context: tuple[int, ...] = (),
-                 vocabulary: int | None = None, apart: bool = False):
+    def __init__(
+        self,
+        config: SGConfig,
+        shape: tuple[int, ...],
+        context: tuple[int, ...] = (),
+        vocabulary: int | None = None,
+        apart: bool = False,
+    ):
         super().__init__()
         self.shape = shape
         self.embedding = None
@@ -44,8 +50,9 @@ class SyntheticGradient(nn.Module):
         if kind == "auto":
             kind = "conv" if len(shape) == 3 else "mlp" if config.hidden else "linear"
         if kind == "conv" and len(shape) != 3:
-            raise ConfigError(f"scheme.sg.kind: conv needs feature maps (channels, height, width); this boundary "
-                              f"is of shape {shape}")
+            raise ConfigError(
+                f"scheme.sg.kind: conv needs feature maps (channels, height, width); this boundary is of shape {shape}"
+            )
         self.maps, self.positions = kind == "conv", len(shape) == 2
         features = shape[0] if self.maps else shape[1] if self.positions else int(torch.Size(shape).numel())
         # positions of the context that those of h stand beside

@@ -23,22 +23,40 @@ from unlocked.errors import ConfigError
 from unlocked.schemes.base import Part
 from unlocked_models.chain import Chain, Example, carrying, dry_run
 
-NONLINEARITIES = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
-                  nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.Hardswish)
+NONLINEARITIES = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.Softplus,
+    nn.Hardtanh,
+    nn.Hardswish,
+)
 
 LAUNAY = ("macro", "micro")  # granularities with the error before the output's projection
 
 
-def launay_error(granularity: str, blocks: Sequence[nn.Module], stops: Sequence[int], example: Example
-                 ) -> tuple[int, ...]:
+def launay_error(
+    granularity: str, blocks: Sequence[nn.Module], stops: Sequence[int], example: Example
+) -> tuple[int, ...]:
     """Shape of the error of `LAUNAY` for one example: of the input of the output's projection. Modules end before the
     blocks `stops`. Raises `ConfigError` for a chain without these points, or cut where there is none."""
     asked = f"scheme.feedback.granularity: {granularity}"
     projection = getattr(blocks[-1], "projection", None)
     layers = [i for i, block in enumerate(blocks) if hasattr(block, "feedback_taps")]
     if projection is None or not layers:
-        raise ConfigError(f"{asked} needs the layers of a Transformer and a projection behind them, which this model "
-                          f"does not have; block, module and layer fit any model")
+        raise ConfigError(
+            f"{asked} needs the layers of a Transformer and a projection behind them, which this model "
+            f"does not have; block, module and layer fit any model"
+        )
     try:
         for i in layers:
             _points_of(blocks[i], granularity)
@@ -46,9 +64,11 @@ def launay_error(granularity: str, blocks: Sequence[nn.Module], stops: Sequence[
         raise ConfigError(f"{asked} {error}") from None
     for stop in stops[:-1]:
         if stop - 1 not in layers:
-            raise ConfigError(f"{asked} has no feedback behind block {stop - 1} ({type(blocks[stop - 1]).__name__}), "
-                              f"which learns with the layer above it; set parallel.partition to end every module but "
-                              f"the last with a layer of the Transformer")
+            raise ConfigError(
+                f"{asked} has no feedback behind block {stop - 1} ({type(blocks[stop - 1]).__name__}), "
+                f"which learns with the layer above it; set parallel.partition to end every module but "
+                f"the last with a layer of the Transformer"
+            )
     seen: list[tuple[int, ...]] = []
     hook = projection.register_forward_pre_hook(lambda layer, inputs: seen.append(tuple(inputs[0].shape[1:])))
     with torch.no_grad():
@@ -73,8 +93,9 @@ class Taps:
 
     def __init__(self, chain: Chain, part: Part, granularity: str):
         self.start, self.n_blocks = part.start, part.n_blocks
-        self._behind_blocks = range(part.start if granularity != "module" else part.stop - 1,
-                                    0 if granularity in LAUNAY else part.n_blocks - 1)
+        self._behind_blocks = range(
+            part.start if granularity != "module" else part.stop - 1, 0 if granularity in LAUNAY else part.n_blocks - 1
+        )
         self.top: Tensor | None = None
         self.leaf: Tensor | None = None
         self._points: list[Tensor] | None = None

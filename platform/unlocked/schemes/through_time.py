@@ -103,8 +103,10 @@ class TimeGradients:
             with torch.no_grad():
                 predictions = [self._predict(i, *both) for i, both in enumerate(zip(ends, starts, strict=True))]
         self._windows.append((starts, before, predictions))
-        terms = [(prediction * s).sum() * (scale / (len(s) * self._terms))
-                 for prediction, s in zip(predictions, ends, strict=True)]
+        terms = [
+            (prediction * s).sum() * (scale / (len(s) * self._terms))
+            for prediction, s in zip(predictions, ends, strict=True)
+        ]
         if self._auxiliary:
             for A, output, prediction in zip(self.foresee, self._outputs, predictions, strict=True):
                 assert output is not None
@@ -136,10 +138,14 @@ class TimeGradients:
         return self.models[i](s, torch.zeros_like(s) if start is None else start)
 
     def state(self) -> dict[str, Any]:
-        return {"models": self.models.state_dict(), "foresee": self.foresee.state_dict(),
-                "optimizer": self.optimizer.state_dict(), "left": self._left - len(self._windows),
-                "before": self._windows[0][1] if self._windows else self._before,
-                "injected": [injected for *_, injected in self._windows if injected]}
+        return {
+            "models": self.models.state_dict(),
+            "foresee": self.foresee.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "left": self._left - len(self._windows),
+            "before": self._windows[0][1] if self._windows else self._before,
+            "injected": [injected for *_, injected in self._windows if injected],
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Windows whose backward pass is to come are to be run again, in their order."""
@@ -158,8 +164,11 @@ class _Model(nn.Module):
         super().__init__()
         context = (size,) if time.context == "start" else ()
         # of the minibatch alone: M is only ever asked about training data
-        self.norm = (nn.BatchNorm1d(size * (1 + len(context)), affine=False, track_running_stats=False)
-                     if time.norm == "batch" else nn.Identity())
+        self.norm = (
+            nn.BatchNorm1d(size * (1 + len(context)), affine=False, track_running_stats=False)
+            if time.norm == "batch"
+            else nn.Identity()
+        )
         self.net = SyntheticGradient(SGConfig(hidden=time.hidden, norm="none"), (size,), context)
 
     def forward(self, *states: Tensor) -> Tensor:

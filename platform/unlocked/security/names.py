@@ -21,11 +21,14 @@ _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 def refuse_name(key: str, name: str) -> None:
     """Raises `ConfigError` for a name that could lead to another folder: with a separator, `..`, or unprintable."""
     if len(name.encode(errors="replace")) > _LONGEST_NAME:
-        raise ConfigError(f"{key}: {name[:20]!r}... has more than {_LONGEST_NAME} bytes; it becomes part of a folder's "
-                          f"name")
+        raise ConfigError(
+            f"{key}: {name[:20]!r}... has more than {_LONGEST_NAME} bytes; it becomes part of a folder's name"
+        )
     if not name.strip() or name.strip() in (".", "..") or re.search(r"[/\\]", name) or not name.isprintable():
-        raise ConfigError(f"{key}: {name!r} is no name: it becomes part of a folder's, so it may not be empty, '.' or "
-                          f"'..', nor hold '/', '\\' or unprintable characters")
+        raise ConfigError(
+            f"{key}: {name!r} is no name: it becomes part of a folder's, so it may not be empty, '.' or "
+            f"'..', nor hold '/', '\\' or unprintable characters"
+        )
 
 
 def is_loopback(host: str) -> bool:
@@ -68,7 +71,8 @@ def refuse_store(key: str, uri: str) -> None:
     if scheme.partition("+")[0] not in STORE_PORTS:
         raise ConfigError(
             f"{key}: {_shown(uri)!r} is not a tracking address; use http(s)://host:port, sqlite:///path/to/mlflow.db, "
-            "postgresql://..., 'off', or null for SQLite beside the runs")
+            "postgresql://..., 'off', or null for SQLite beside the runs"
+        )
     if scheme in ("http", "https"):
         refuse_address(key, uri)
     elif not (host := _LOGIN.sub("", rest)).startswith("/"):
@@ -90,8 +94,9 @@ def refuse_cluster(key: str, address: str) -> None:
 def refuse_place(host_key: str, host: str, port_key: str, port: int) -> None:
     """Raises `ConfigError` for a host or a port that no server can listen on."""
     if not is_host(host):
-        raise ConfigError(f"{host_key}: {_shown(host)!r} is no host; expected a name such as head.example or an IP "
-                          "address")
+        raise ConfigError(
+            f"{host_key}: {_shown(host)!r} is no host; expected a name such as head.example or an IP address"
+        )
     if port not in PORTS:
         raise ConfigError(f"{port_key}: {_shown(str(port))} is out of range; expected {PORTS[0]} to {PORTS[-1]}")
 

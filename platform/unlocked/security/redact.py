@@ -19,8 +19,9 @@ _PATTERNS = (
     (re.compile(r"(\bBearer\s+)[\w.~+/=-]+", re.IGNORECASE), r"\g<1>***"),
 )
 # `token` alone: a tokenizer's `tokens` and a model's `max_tokens` are no secrets
-_SECRET_NAME = re.compile(r"passw(or)?d|secret|credential|api_?key|access_?key|private_?key|(^|[_.])token$",
-                          re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"passw(or)?d|secret|credential|api_?key|access_?key|private_?key|(^|[_.])token$", re.IGNORECASE
+)
 
 
 def redact(text: str) -> str:
@@ -54,8 +55,9 @@ def unmask(key: str, address: str) -> str:
         return address.replace(f"{MASK}@", "")
     wrong = f"${variable} names another address" if given is not None else "its password is not kept in files"
     login = f", or {_LOGINS[0]} and {_LOGINS[1]}" if web and key == "tracking.uri" else ""
-    raise ConfigError(f"{key}: {address!r}: {wrong}; set the environment variable {variable} to the whole address"
-                      f"{login}")
+    raise ConfigError(
+        f"{key}: {address!r}: {wrong}; set the environment variable {variable} to the whole address{login}"
+    )
 
 
 def variable_of(key: str) -> str:

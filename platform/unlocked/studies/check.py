@@ -32,8 +32,11 @@ def check_study(config: Config, space: Space) -> list[str]:
     grid = is_grid(config)
     for i, point in enumerate(config.sweep.enqueue):
         space.check_point(point, f"sweep.enqueue[{i}]")
-    points = space.grid() if grid else [
-        *_corners(space), *(point for point in config.sweep.enqueue if len(point) == len(space.dimensions))]
+    points = (
+        space.grid()
+        if grid
+        else [*_corners(space), *(point for point in config.sweep.enqueue if len(point) == len(space.dimensions))]
+    )
     stopped, lines = _refused(config, space, points)
     if stopped == len(points) or (grid and stopped):
         raise ConfigError(f"sweep.space: {stopped} of {len(points)} trials cannot run:\n" + "\n".join(lines))
@@ -41,8 +44,11 @@ def check_study(config: Config, space: Space) -> list[str]:
         _check_plot(config, space, points)
     elif config.sweep.plot.x is not None or config.sweep.plot.lines:
         raise ConfigError("sweep.plot: a search has the plots of its study; x and lines are for grids")
-    return [f"{stopped} of {len(points)} corners of the space cannot run; such trials will fail:", *lines] \
-        if stopped else []
+    return (
+        [f"{stopped} of {len(points)} corners of the space cannot run; such trials will fail:", *lines]
+        if stopped
+        else []
+    )
 
 
 def _corners(space: Space) -> list[Point]:
@@ -68,8 +74,10 @@ def _refused(config: Config, space: Space, points: Sequence[Point]) -> tuple[int
             reason = str(error)
         if reason is not None:
             refused.setdefault(reason, []).append(point)
-    lines = [f"  {name_of(stopped[0])}: {reason}" + (f" (and {len(stopped) - 1} more)" if len(stopped) > 1 else "")
-             for reason, stopped in refused.items()]
+    lines = [
+        f"  {name_of(stopped[0])}: {reason}" + (f" (and {len(stopped) - 1} more)" if len(stopped) > 1 else "")
+        for reason, stopped in refused.items()
+    ]
     if len(lines) > SHOWN:
         lines[SHOWN:] = [f"  and {len(lines) - SHOWN} more reasons"]
     return sum(map(len, refused.values())), lines
@@ -78,9 +86,11 @@ def _refused(config: Config, space: Space, points: Sequence[Point]) -> tuple[int
 def _asked_for(config: Config) -> list[tuple[str, str]]:
     """The metrics that a study wants of its trials, each with the key that names it."""
     sweep = config.sweep
-    return [*(("sweep.metric", metric) for metric in sweep.metrics()),
-            *(("sweep.constraints", metric) for metric in sweep.constraints),
-            *([("sweep.plot.y", sweep.plot.y)] if sweep.plot.y is not None else [])]
+    return [
+        *(("sweep.metric", metric) for metric in sweep.metrics()),
+        *(("sweep.constraints", metric) for metric in sweep.constraints),
+        *([("sweep.plot.y", sweep.plot.y)] if sweep.plot.y is not None else []),
+    ]
 
 
 def _reason_against(trial: Config, metrics: Sequence[tuple[str, str]], data: dict[str, DataSet]) -> str | None:
@@ -91,8 +101,9 @@ def _reason_against(trial: Config, metrics: Sequence[tuple[str, str]], data: dic
         plan = plan_run(trial, data[key])
     except ConfigError as error:
         return str(error)
-    return next((f"{key}: {reason}" for key, metric in metrics if (reason := _reason_against_metric(metric, plan))),
-                None)
+    return next(
+        (f"{key}: {reason}" for key, metric in metrics if (reason := _reason_against_metric(metric, plan))), None
+    )
 
 
 def _reason_against_metric(metric: str, plan: Plan) -> str | None:
@@ -100,7 +111,11 @@ def _reason_against_metric(metric: str, plan: Plan) -> str | None:
     task = plan.make_task()
     monitor = task.monitor
     known = [f"{split}/{name}" for split in ("test", "val") for name in ("loss", monitor, *task.also)] + [
-        f"best/val_{monitor}", "train/loss", "time/steps_per_second", "time/examples_per_second"]
+        f"best/val_{monitor}",
+        "train/loss",
+        "time/steps_per_second",
+        "time/examples_per_second",
+    ]
     if plan.config.train.curriculum is not None:
         known.append("curriculum/level")
     of_module = re.search(r"/module_\d+$", metric) or metric.startswith("time/")
@@ -113,8 +128,11 @@ def _reason_against_metric(metric: str, plan: Plan) -> str | None:
 
 def _check_plot(config: Config, space: Space, points: Sequence[Point]) -> None:
     plot = config.sweep.plot
-    known = [*(dimension.name for dimension in space.dimensions),
-             *sorted({key for dimension in space.dimensions for key in dimension.keys}), *flatten(to_dict(space.base))]
+    known = [
+        *(dimension.name for dimension in space.dimensions),
+        *sorted({key for dimension in space.dimensions for key in dimension.keys}),
+        *flatten(to_dict(space.base)),
+    ]
     for field, keys in (("x", [plot.x] if plot.x is not None else []), ("lines", plot.lines)):
         for key in keys:
             if key not in known:
@@ -125,8 +143,10 @@ def _check_plot(config: Config, space: Space, points: Sequence[Point]) -> None:
     for point in points:
         group = (*group_of(space, point, keys).values(), space.shown(point, "seed"))
         if group in taken:
-            raise ConfigError(f"sweep.plot.lines: {', '.join(keys)} are the same for {name_of(taken[group])} and "
-                              f"{name_of(point)}; name what tells them apart")
+            raise ConfigError(
+                f"sweep.plot.lines: {', '.join(keys)} are the same for {name_of(taken[group])} and "
+                f"{name_of(point)}; name what tells them apart"
+            )
         taken[group] = point
 
 

@@ -64,14 +64,20 @@ def table(searches: Sequence[Search]) -> PlainTable:
     """A row per sampler and pruner; values are medians over its studies, with the least and the greatest."""
     _check(searches)
     trials = min(len(search.best) for search in searches)
-    shown = PlainTable(title=f"{searches[0].metric}: the best so far, median over studies [least, greatest]",
-                       box=box.SIMPLE)
+    shown = PlainTable(
+        title=f"{searches[0].metric}: the best so far, median over studies [least, greatest]", box=box.SIMPLE
+    )
     for heading in ("", "studies", f"after {trials // 2} trials", f"after {trials} trials", "training steps"):
         shown.add_column(heading, justify="right" if heading else "left")
     for label, group in grouped(searches).items():
         half, full = ([search.best[n - 1] for search in group] for n in (max(1, trials // 2), trials))
-        shown.add_row(label, str(len(group)), _spread(half), _spread(full),
-                      f"{median(search.steps[trials - 1] for search in group):,.0f}")
+        shown.add_row(
+            label,
+            str(len(group)),
+            _spread(half),
+            _spread(full),
+            f"{median(search.steps[trials - 1] for search in group):,.0f}",
+        )
     return shown
 
 
@@ -91,12 +97,19 @@ def draw(searches: Sequence[Search], path: Path) -> Path:
             trials = range(1, count + 1)
             values = [[search.best[i] for search in group] for i in range(count)]
             by_trial.step(trials, [math.fsum(v) / len(v) for v in values], where="post", color=colour, label=label)
-            by_trial.fill_between(trials, [min(v) for v in values], [max(v) for v in values], step="post",
-                                  color=colour, alpha=0.13, linewidth=0)
+            by_trial.fill_between(
+                trials,
+                [min(v) for v in values],
+                [max(v) for v in values],
+                step="post",
+                color=colour,
+                alpha=0.13,
+                linewidth=0,
+            )
             for search in group:
                 by_steps.step(search.steps, search.best, where="post", color=colour, alpha=0.8, linewidth=1.2)
         # all begin alike, far off: what is worth seeing comes after the first quarter of the trials
-        known = [value for search in searches for value in search.best[len(search.best) // 4:] if math.isfinite(value)]
+        known = [value for search in searches for value in search.best[len(search.best) // 4 :] if math.isfinite(value)]
         room = 0.05 * (max(known) - min(known)) or 0.01
         for panel, words in ((by_trial, "trials"), (by_steps, "training steps")):
             panel.set(xlabel=words, ylim=(min(known) - room, max(known) + room))
@@ -111,8 +124,9 @@ def draw(searches: Sequence[Search], path: Path) -> Path:
 def _check(searches: Sequence[Search]) -> None:
     for search in searches:
         if (search.metric, search.maximize) != (searches[0].metric, searches[0].maximize):
-            raise ConfigError(f"--compare: {search.name} is about {search.metric}, {searches[0].name} about "
-                              f"{searches[0].metric}")
+            raise ConfigError(
+                f"--compare: {search.name} is about {search.metric}, {searches[0].name} about {searches[0].metric}"
+            )
 
 
 def _spread(values: Sequence[float]) -> str:

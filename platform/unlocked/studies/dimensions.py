@@ -92,8 +92,11 @@ class Dimension:
         return any(key in values and values[key] == value for values in self.choices.values())
 
     def admits(self, label: Label) -> bool:
-        return self.range.holds(label) if self.range else any(
-            label == known and type(label) is type(known) for known in self.choices)
+        return (
+            self.range.holds(label)
+            if self.range
+            else any(label == known and type(label) is type(known) for known in self.choices)
+        )
 
     def holds(self, value_of: Callable[[str], Any]) -> bool:
         return all(value_of(key) in allowed for key, allowed in self.when.items())
@@ -115,9 +118,10 @@ class Dimension:
         try:
             return _drawn(trial, self.name, self.range)
         except ValueError as error:  # a study that was begun with a range of another kind
-            raise ConfigError(f"sweep.space.{self.name}: does not go on with this study: {reason(error)}; give it "
-                              f"another name (name=...)") from None
-
+            raise ConfigError(
+                f"sweep.space.{self.name}: does not go on with this study: {reason(error)}; give it "
+                f"another name (name=...)"
+            ) from None
 
 
 def dimension_of(name: str, entry: Any) -> Dimension:
@@ -133,8 +137,10 @@ def dimension_of(name: str, entry: Any) -> Dimension:
         if label in made:
             raise ConfigError(f"sweep.space.{name}: {label} is given twice")
         if isinstance(choices, dict) and not isinstance(choice, dict):
-            raise ConfigError(f"sweep.space.{name}: the choice named {label} is {choice!r}; expected the keys it sets, "
-                              f"such as {{scheme.name: dfa}}")
+            raise ConfigError(
+                f"sweep.space.{name}: the choice named {label} is {choice!r}; expected the keys it sets, "
+                f"such as {{scheme.name: dfa}}"
+            )
         made[label] = _set_by(name, choice) if isinstance(choice, dict) else {name: choice}
     return Dimension(name, made, when)
 
@@ -166,8 +172,9 @@ def _range(name: str, low: Any, high: Any, step: Any = None, log: bool = False) 
     found = Range(low, high, step, log)
     span = high - low
     if not math.isfinite(span) or (step is not None and span / step > _EXACT):
-        raise ConfigError(f"{key}: {low} to {high} is more than floats can tell apart; choose nearer ends or a larger "
-                          f"step")
+        raise ConfigError(
+            f"{key}: {low} to {high} is more than floats can tell apart; choose nearer ends or a larger step"
+        )
     if found.is_whole and max(abs(low), abs(high)) > _EXACT:
         raise ConfigError(f"{key}: {low} to {high} is out of range; expected whole numbers from -2**53 to 2**53")
     return found

@@ -88,8 +88,15 @@ class Unwatched:
     def note(self, text: str) -> None: ...
 
 
-def sweep(config: Config, *, imports: Sequence[str] = (), watcher: Watcher | None = None, plot: Path | None = None,
-          retry_failed: bool = False, started: float | None = None) -> dict[str, Any]:
+def sweep(
+    config: Config,
+    *,
+    imports: Sequence[str] = (),
+    watcher: Watcher | None = None,
+    plot: Path | None = None,
+    retry_failed: bool = False,
+    started: float | None = None,
+) -> dict[str, Any]:
     """The study of `config.sweep`, from its first trial, or from where it was interrupted, to its summary.
 
     Args:
@@ -157,8 +164,9 @@ class _Live:
 class _Sweep:
     """The loop over trials, and the judge that they report to."""
 
-    def __init__(self, config: Config, space: Space, study: Study, folder: Path, imports: Sequence[str],
-                 watcher: Watcher):
+    def __init__(
+        self, config: Config, space: Space, study: Study, folder: Path, imports: Sequence[str], watcher: Watcher
+    ):
         self.config, self.space, self.study, self.folder = config, space, study, folder
         self.imports, self.watcher = imports, watcher
         self.runs, self.stop = StudyRuns(folder), StopSignal()
@@ -181,8 +189,9 @@ class _Sweep:
         tracking, root = self.config.tracking, Path(self.config.tracking.runs)
         sync_leftovers(root, tracking.uri, note=self.watcher.note)
         tags = collect_tags() | {"name": self.config.name, "unlocked.kind": "study"}
-        self.tracker = Tracker.start(self.folder, tracking.uri, tracking.experiment, flatten(to_dict(self.config)),
-                                     tags, root)
+        self.tracker = Tracker.start(
+            self.folder, tracking.uri, tracking.experiment, flatten(to_dict(self.config)), tags, root
+        )
         status: Any = "FAILED"
         try:
             self._run_trials()
@@ -195,8 +204,9 @@ class _Sweep:
         except (RunInterrupted, KeyboardInterrupt):
             status = "KILLED"
             total = f" of {self.total}" if self.total is not None else ""
-            raise RunInterrupted(f"interrupted; {self.done}{total} trials are behind it; {self._where_to_go_on()}"
-                                 ) from None
+            raise RunInterrupted(
+                f"interrupted; {self.done}{total} trials are behind it; {self._where_to_go_on()}"
+            ) from None
         except RunFailed as failure:
             failure.args = (f"{failure}; {self._where_to_go_on()}",)
             raise
@@ -284,16 +294,30 @@ class _Sweep:
         self.leader.add(record)
         if values is not None:
             names = self.config.sweep.metrics()
-            self.tracker.metrics(self.study.finished(), {
-                **{f"trial/{name}": value for name, value in zip(names, values, strict=True)}, **self.leader.best()})
+            self.tracker.metrics(
+                self.study.finished(),
+                {**{f"trial/{name}": value for name, value in zip(names, values, strict=True)}, **self.leader.best()},
+            )
         seconds = time.monotonic() - live.began
         left = None
         if self.total is not None:
             left = (time.monotonic() - self.began) / (self.done - self.before) * (self.total - self.done)
         if self.deadline is not None:
             left = min(max(self.deadline - time.monotonic(), 0.0), left if left is not None else float("inf"))
-        self.watcher.finished(Progress(self.done, self.total, trial.number, name_of(live.point), record.values,
-                                       failure, outcome.pruned, seconds, self.leader.words(), left))
+        self.watcher.finished(
+            Progress(
+                self.done,
+                self.total,
+                trial.number,
+                name_of(live.point),
+                record.values,
+                failure,
+                outcome.pruned,
+                seconds,
+                self.leader.words(),
+                left,
+            )
+        )
 
     # the judge of its trials -------------------------------------------------------------------------------
 

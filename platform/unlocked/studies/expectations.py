@@ -47,8 +47,9 @@ class Cell:
             low, high = bound.get("min", -math.inf), bound.get("max", math.inf)
             if not low <= mean <= high:
                 wanted = f"at least {low:g}" if mean < low else f"at most {high:g}"
-                found.append(f"{self.row} {self.scheme}: {metric} is {mean:.4g} over {len(values)} seeds, expected "
-                             f"{wanted}")
+                found.append(
+                    f"{self.row} {self.scheme}: {metric} is {mean:.4g} over {len(values)} seeds, expected {wanted}"
+                )
         return found
 
     def words(self) -> str:

@@ -32,8 +32,10 @@ class CheckedJournal(JournalFileBackend):
                 if (line := file.readline()).endswith(b"\n"):
                     json.loads(line)
         except (ValueError, RecursionError):
-            raise UnlockedError(f"{self._file_path}: line {number + 1} is damaged; to go on with what stands before "
-                                f"it, keep its first {number} lines only (head -n {number})") from None
+            raise UnlockedError(
+                f"{self._file_path}: line {number + 1} is damaged; to go on with what stands before "
+                f"it, keep its first {number} lines only (head -n {number})"
+            ) from None
 
 
 def _crc(log: dict[str, Any]) -> int:

@@ -56,8 +56,12 @@ def _plots(study: Study, metrics: Sequence[str]) -> list[tuple[str, str, dict[st
             found.append((f"history {metric.replace('/', ' ')}", "plot_optimization_history", target))
         return found
     named: dict[str, Any] = {"target_name": metrics[0]}
-    found = [("history", "plot_optimization_history", named), ("importances", "plot_param_importances", named),
-             ("slices", "plot_slice", named), ("parallel coordinates", "plot_parallel_coordinate", named)]
+    found = [
+        ("history", "plot_optimization_history", named),
+        ("importances", "plot_param_importances", named),
+        ("slices", "plot_slice", named),
+        ("parallel coordinates", "plot_parallel_coordinate", named),
+    ]
     trials = study.get_trials(deepcopy=False)
     if len({name for trial in trials for name in trial.params}) > 1:
         found.append(("contours", "plot_contour", named | {"params": _most_important(study)}))

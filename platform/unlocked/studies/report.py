@@ -1,11 +1,11 @@
 """What a study found: its trials as rows of a table, the best of them, plots, and a configuration to train from.
 
-    runs/<study>/trials.csv    every trial: number, state, parameters, values, seconds, run folders, failure
-    runs/<study>/results.csv   a grid's groups over their seeds, results.png as a figure
-    runs/<study>/matrix.md     a grid of presets that promise something (`expect`): models and schemes, and what holds
-    runs/<study>/plots/        a search's history, importances, slices, contours, ... as HTML and PNG
-    runs/<study>/best.yaml     `unlocked train runs/<study>/best.yaml` repeats the best trial
-    runs/<study>/pareto/       of several metrics, a file for every trial that no other is better than in all of them
+runs/<study>/trials.csv    every trial: number, state, parameters, values, seconds, run folders, failure
+runs/<study>/results.csv   a grid's groups over their seeds, results.png as a figure
+runs/<study>/matrix.md     a grid of presets that promise something (`expect`): models and schemes, and what holds
+runs/<study>/plots/        a search's history, importances, slices, contours, ... as HTML and PNG
+runs/<study>/best.yaml     `unlocked train runs/<study>/best.yaml` repeats the best trial
+runs/<study>/pareto/       of several metrics, a file for every trial that no other is better than in all of them
 """
 
 from __future__ import annotations
@@ -74,8 +74,10 @@ class Leader:
         control = record.summaries[0]["scheme"] == CONTROL
         row = self._rows.setdefault(tuple(group.values()), Row(group, control=control and self._grid))
         row.seeds |= {str(summary["seed"]): summary["metrics"] for summary in record.summaries}
-        row.feasible = all(bound.get("min", -math.inf) <= mean_of(row, metric) <= bound.get("max", math.inf)
-                           for metric, bound in self._config.sweep.constraints.items())
+        row.feasible = all(
+            bound.get("min", -math.inf) <= mean_of(row, metric) <= bound.get("max", math.inf)
+            for metric, bound in self._config.sweep.constraints.items()
+        )
         if not self._grid and row.feasible:
             rank = self._rank(row)
             self._best = (rank, row) if self._best is None or rank < self._best[0] else self._best
@@ -123,8 +125,9 @@ def _cells(config: Config, space: Space, records: Sequence[Record]) -> list[Cell
     return cells_of(space, records) if is_grid(config) else []
 
 
-def _summary(config: Config, space: Space, study: Study, folder: Path, records: Sequence[Record],
-             cells: Sequence[Cell]) -> dict[str, Any]:
+def _summary(
+    config: Config, space: Space, study: Study, folder: Path, records: Sequence[Record], cells: Sequence[Cell]
+) -> dict[str, Any]:
     leader = Leader(config, space, records)
     metrics, front = config.sweep.metrics(), study.best()
     row = leader.row()
@@ -133,20 +136,32 @@ def _summary(config: Config, space: Space, study: Study, folder: Path, records: 
         best = {"group": row.group, "mean": mean_of(row, metrics[0]), "seeds": len(row.seeds)}
     elif len(metrics) == 1 and front:
         record = next(record for record in records if record.number == front[0])
-        best = {"trial": record.number, "params": record.point, "value": (record.values or [math.nan])[0],
-                "runs": record.runs}
+        best = {
+            "trial": record.number,
+            "params": record.point,
+            "value": (record.values or [math.nan])[0],
+            "runs": record.runs,
+        }
     summary: dict[str, Any] = {
-        "study": folder.name, "study_dir": str(folder), "trials": len(records),
+        "study": folder.name,
+        "study_dir": str(folder),
+        "trials": len(records),
         "complete": sum(bool(record.summaries) for record in records),
-        "pruned": sum(record.pruned is not None for record in records), "metric": config.sweep.metric,
-        "rows": leader.rows(), "failed": {name_of(record.point): record.failure for record in records
-                                          if record.failure is not None}, "best": best}
+        "pruned": sum(record.pruned is not None for record in records),
+        "metric": config.sweep.metric,
+        "rows": leader.rows(),
+        "failed": {name_of(record.point): record.failure for record in records if record.failure is not None},
+        "best": best,
+    }
     if is_grid(config):
         summary["broken"] = [line for cell in cells for line in cell.broken()]
         summary["promises"] = sum(len(cell.bounds) for cell in cells)
     if len(metrics) > 1:
-        summary["pareto"] = [{"trial": record.number, "params": record.point, "values": record.values}
-                             for record in records if record.number in front]
+        summary["pareto"] = [
+            {"trial": record.number, "params": record.point, "values": record.values}
+            for record in records
+            if record.number in front
+        ]
     return summary
 
 
@@ -185,17 +200,33 @@ def _write_trials(config: Config, space: Space, records: Sequence[Record], path:
         table = csv.writer(file)
         table.writerow(["number", "state", *dimensions, *metrics, "feasible", "seconds", "runs", "failure"])
         for record in records:
-            state = "failed" if record.failure is not None else "complete" if record.pruned is None else (
-                f"pruned at epoch {record.pruned}")
+            state = (
+                "failed"
+                if record.failure is not None
+                else "complete"
+                if record.pruned is None
+                else (f"pruned at epoch {record.pruned}")
+            )
             values = record.values or []
-            table.writerow([record.number, state, *(record.point.get(name, "") for name in dimensions),
-                            *values, *[""] * (len(metrics) - len(values)), record.feasible, f"{record.seconds:.3f}",
-                            " ".join(record.runs), record.failure or ""])
+            table.writerow(
+                [
+                    record.number,
+                    state,
+                    *(record.point.get(name, "") for name in dimensions),
+                    *values,
+                    *[""] * (len(metrics) - len(values)),
+                    record.feasible,
+                    f"{record.seconds:.3f}",
+                    " ".join(record.runs),
+                    record.failure or "",
+                ]
+            )
     return path
 
 
-def _write_best(config: Config, space: Space, records: Sequence[Record], summary: dict[str, Any],
-                folder: Path) -> dict[str, Path]:
+def _write_best(
+    config: Config, space: Space, records: Sequence[Record], summary: dict[str, Any], folder: Path
+) -> dict[str, Path]:
     """The very configurations that the best trials trained from."""
     runs = folder.parent
     if "pareto" in summary:
@@ -210,8 +241,15 @@ def _write_best(config: Config, space: Space, records: Sequence[Record], summary
     if best is None:
         return {}
     keys = group_keys(config, space)
-    fits = [record for record in records if record.runs and record.summaries and (
-        record.number == best["trial"] if "trial" in best else group_of(space, record.point, keys) == best["group"])]
+    fits = [
+        record
+        for record in records
+        if record.runs
+        and record.summaries
+        and (
+            record.number == best["trial"] if "trial" in best else group_of(space, record.point, keys) == best["group"]
+        )
+    ]
     return {"best_config": _copy(runs / fits[0].runs[0], folder / BEST, fits[0])} if fits else {}
 
 

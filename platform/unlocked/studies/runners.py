@@ -212,8 +212,9 @@ class OnRay:
         self.limit = config.sweep.concurrent
         self._have = ray.cluster_resources()
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        _refuse_what_fits_nowhere(config, nodes, f"the cluster has {resources_text()} on {len(nodes)} "
-                                                 f"node{'s' * (len(nodes) > 1)}")
+        _refuse_what_fits_nowhere(
+            config, nodes, f"the cluster has {resources_text()} on {len(nodes)} node{'s' * (len(nodes) > 1)}"
+        )
         mailbox: Any = ray.remote(_Mailbox)
         self._mailbox = mailbox.options(num_cpus=0, max_concurrency=10_000).remote()
         self._mail = self._mailbox.take.remote()
@@ -225,8 +226,9 @@ class OnRay:
         if len(self._running) >= self.limit:
             return False
         used = [self._needs(other) for other, _, _ in self._running.values()] + [self._needs(job)]
-        return all(sum(each[i] for each in used) <= self._have.get(kind, 0.0) + 1e-9
-                   for i, kind in enumerate(("CPU", "GPU")))
+        return all(
+            sum(each[i] for each in used) <= self._have.get(kind, 0.0) + 1e-9 for i, kind in enumerate(("CPU", "GPU"))
+        )
 
     def start(self, job: Job) -> None:
         _refuse_dead_ray()
@@ -265,8 +267,11 @@ class OnRay:
     def close(self) -> None:
         if not self._ray.is_initialized():
             return
-        for actor in [*(actor for _, actor, _ in self._running.values()),
-                      *(actor for idle in self._idle.values() for actor in idle), self._mailbox]:
+        for actor in [
+            *(actor for _, actor, _ in self._running.values()),
+            *(actor for idle in self._idle.values() for actor in idle),
+            self._mailbox,
+        ]:
             with contextlib.suppress(Exception):  # already dead, or the cluster is gone: nothing left to end
                 self._ray.kill(actor, no_restart=True)
 
@@ -294,13 +299,19 @@ class OnRay:
     def _failed(self, error: Exception) -> Outcome:
         """Of a trial that gave no outcome itself: our own code raised before it began, or its process was lost."""
         raised = isinstance(error, self._ray.exceptions.RayTaskError) or getattr(error, "actor_init_failed", False)
-        failure = (f"the trial could not start: {str(error).strip().splitlines()[-1]}" if raised else
-                   f"the process of the trial died: {reason(error)}")  # the last line of a traceback is what was raised
+        failure = (
+            f"the trial could not start: {str(error).strip().splitlines()[-1]}"
+            if raised
+            else f"the process of the trial died: {reason(error)}"
+        )  # the last line of a traceback is what was raised
         return Outcome(failure=failure, detail=str(error), may_pass=not raised)
 
     def _new_actor(self, size: tuple[float, float]) -> Any:
-        return self._ray.remote(_Trials).options(num_cpus=size[0], num_gpus=size[1], max_restarts=0).remote(
-            os.getcwd(), import_path(), self._imports, self._mailbox)
+        return (
+            self._ray.remote(_Trials)
+            .options(num_cpus=size[0], num_gpus=size[1], max_restarts=0)
+            .remote(os.getcwd(), import_path(), self._imports, self._mailbox)
+        )
 
     def _holds(self, job: Job) -> tuple[float, float]:
         """CPUs and GPUs of the actor itself: nothing where the trial has workers, which ask for themselves."""

@@ -22,19 +22,28 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 GRID = "grid"
-SAMPLERS = {"random": "RandomSampler", "tpe": "TPESampler", "gp": "GPSampler", "cmaes": "CmaEsSampler",
-            "qmc": "QMCSampler"}
-PRUNERS = {"asha": "SuccessiveHalvingPruner", "hyperband": "HyperbandPruner", "median": "MedianPruner",
-           "percentile": "PercentilePruner", "patient": "PatientPruner"}
+SAMPLERS = {
+    "random": "RandomSampler",
+    "tpe": "TPESampler",
+    "gp": "GPSampler",
+    "cmaes": "CmaEsSampler",
+    "qmc": "QMCSampler",
+}
+PRUNERS = {
+    "asha": "SuccessiveHalvingPruner",
+    "hyperband": "HyperbandPruner",
+    "median": "MedianPruner",
+    "percentile": "PercentilePruner",
+    "patient": "PatientPruner",
+}
 
 # what the field expects of the name, where Optuna's default is otherwise
-_SAMPLER_DEFAULTS: dict[str, dict[str, Any]] = {
-    "TPESampler": {"multivariate": True},
-    "QMCSampler": {"scramble": True}}
+_SAMPLER_DEFAULTS: dict[str, dict[str, Any]] = {"TPESampler": {"multivariate": True}, "QMCSampler": {"scramble": True}}
 _PRUNER_DEFAULTS: dict[str, dict[str, Any]] = {
     "SuccessiveHalvingPruner": {"min_resource": 1},  # epochs; `auto` would wait for a whole trial
     "PercentilePruner": {"percentile": 25.0},
-    "PatientPruner": {"wrapped_pruner": "median", "patience": 3}}
+    "PatientPruner": {"wrapped_pruner": "median", "patience": 3},
+}
 _EXHAUSTIVE = ("GridSampler", "BruteForceSampler")  # they stop Optuna's own loop when they are through
 
 
@@ -112,8 +121,7 @@ def check_search(config: Config) -> None:
     if sweep.pruner is None:
         return
     if len(sweep.metrics()) > 1:
-        raise ConfigError("sweep.pruner: Optuna prunes by one metric, but sweep.metric names "
-                          f"{len(sweep.metrics())}")
+        raise ConfigError(f"sweep.pruner: Optuna prunes by one metric, but sweep.metric names {len(sweep.metrics())}")
     (metric,) = sweep.metrics()
     if not metric.startswith(("val/", "best/val_")):
         raise ConfigError(f"sweep.pruner: {metric} is known at the end of a trial only; pruning needs a val/ metric")
@@ -133,9 +141,14 @@ def _class(kind: str, name: str, short: dict[str, str]) -> tuple[Callable[..., A
 
     module = getattr(optuna, f"{kind}s")
     base = getattr(module, f"Base{kind.capitalize()}")
-    classes = {key: value for key, value in vars(module).items()
-               if inspect.isclass(value) and issubclass(value, base) and not inspect.isabstract(value)
-               and key not in (*_EXHAUSTIVE, "PartialFixedSampler")}  # which holds one that is to be given here
+    classes = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value)
+        and issubclass(value, base)
+        and not inspect.isabstract(value)
+        and key not in (*_EXHAUSTIVE, "PartialFixedSampler")
+    }  # which holds one that is to be given here
     full = short.get(name, name)
     if full in _EXHAUSTIVE:
         raise ConfigError(f"sweep.{kind}: {full} takes every point of the space; {GRID} does that here")

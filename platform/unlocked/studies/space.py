@@ -62,8 +62,10 @@ class Space:
             self._check_keys(dimension)
             for key in dimension.when:
                 if key in set_by:
-                    raise ConfigError(f"sweep.space.{dimension.name}.when: {key} is chosen further down, by "
-                                      f"{set_by[key]}; put {set_by[key]} first")
+                    raise ConfigError(
+                        f"sweep.space.{dimension.name}.when: {key} is chosen further down, by "
+                        f"{set_by[key]}; put {set_by[key]} first"
+                    )
         for i, dimension in enumerate(self.dimensions):
             for key, allowed in dimension.when.items():
                 if not any(self._may_be(key, value, self.dimensions[:i]) for value in allowed):
@@ -73,16 +75,21 @@ class Space:
         """Every point, the last dimension varying fastest."""
         for dimension in self.dimensions:
             if dimension.range and dimension.range.spacing is None:
-                raise ConfigError(f"sweep.space.{dimension.name}: a grid cannot hold every number from "
-                                  f"{dimension.range.low} to {dimension.range.high}; give a step or choices, or "
-                                  f"another sweep.sampler")
+                raise ConfigError(
+                    f"sweep.space.{dimension.name}: a grid cannot hold every number from "
+                    f"{dimension.range.low} to {dimension.range.high}; give a step or choices, or "
+                    f"another sweep.sampler"
+                )
             if dimension.range and dimension.range.count() > LARGEST_GRID:
-                raise ConfigError(f"sweep.space.{dimension.name}: {dimension.range.count()} numbers, of a grid at most "
-                                  f"{LARGEST_GRID}; give a larger step or choices, or another sweep.sampler")
+                raise ConfigError(
+                    f"sweep.space.{dimension.name}: {dimension.range.count()} numbers, of a grid at most "
+                    f"{LARGEST_GRID}; give a larger step or choices, or another sweep.sampler"
+                )
         points = list(islice(self._grid({}, {}, 0), LARGEST_GRID + 1))
         if len(points) > LARGEST_GRID:
-            raise ConfigError(f"sweep.space: a grid of more than {LARGEST_GRID} trials; give fewer choices, or another "
-                              f"sweep.sampler")
+            raise ConfigError(
+                f"sweep.space: a grid of more than {LARGEST_GRID} trials; give fewer choices, or another sweep.sampler"
+            )
         for dimension in self.dimensions:
             if not any(dimension.name in point for point in points):
                 raise _out_of_reach(dimension)
@@ -174,8 +181,10 @@ class Space:
     def _add(self, values: dict[str, Any], dimension: Dimension, label: Label) -> None:
         for key, value in dimension.values(label).items():
             if key in values:
-                raise ConfigError(f"sweep.space.{dimension.name}: {key} is set by another dimension as well; use when "
-                                  f"to keep them apart")
+                raise ConfigError(
+                    f"sweep.space.{dimension.name}: {key} is set by another dimension as well; use when "
+                    f"to keep them apart"
+                )
             values[key] = value
 
     def _value(self, values: Mapping[str, Any], key: str) -> Any:
@@ -194,14 +203,16 @@ class Space:
     def _may_be(self, key: str, value: Any, above: Sequence[Dimension]) -> bool:
         """Whether one of the dimensions above may give a key this value, or leave it as the configuration has it."""
         return any(dimension.may_set(key, value) for dimension in above) or (
-            value in self._without(key) and not any(dimension.always_sets(key) for dimension in above))
+            value in self._without(key) and not any(dimension.always_sets(key) for dimension in above)
+        )
 
     def _load_presets(self) -> dict[str, tuple[Template, dict[str, Any]]]:
         """What trials of the presets are made of, and the presets as trees."""
         for i, dimension in enumerate(self.dimensions):
             if PRESET in dimension.keys and (i > 0 or dimension.name != PRESET):
-                raise ConfigError(f"sweep.space.{dimension.name}: presets are chosen by the dimension preset, which is "
-                                  f"the first")
+                raise ConfigError(
+                    f"sweep.space.{dimension.name}: presets are chosen by the dimension preset, which is the first"
+                )
         first = self.dimensions[0] if self.dimensions else None
         if first is None or first.name != PRESET:
             return {}
@@ -209,8 +220,9 @@ class Space:
         for label, values in first.choices.items():
             if values != {PRESET: label}:
                 raise ConfigError(f"sweep.space.preset: {label!r} is no name of a preset")
-            config = replace(load_config(str(label)), sweep=SweepConfig(), tracking=self.base.tracking,
-                             name=self.base.name)
+            config = replace(
+                load_config(str(label)), sweep=SweepConfig(), tracking=self.base.tracking, name=self.base.name
+            )
             found[str(label)] = Template(config), to_dict(config)
         return found
 
@@ -242,5 +254,6 @@ def brief(text: str) -> str:
 
 def _out_of_reach(dimension: Dimension) -> ConfigError:
     asked = ", ".join(f"{key} in {text(allowed)}" for key, allowed in dimension.when.items())
-    return ConfigError(f"sweep.space.{dimension.name}: no trial has what its when asks for ({asked}); null takes the "
-                       f"dimension out")
+    return ConfigError(
+        f"sweep.space.{dimension.name}: no trial has what its when asks for ({asked}); null takes the dimension out"
+    )

@@ -42,8 +42,10 @@ def find_study(name: str, runs: Path) -> Path:
     folder = next((path for path in (Path(name), runs / name) if (path / "study.yaml").is_file()), None)
     if folder is None:
         known = sorted(path.parent.name for path in runs.glob("*/study.yaml"))
-        raise ConfigError(f"there is no study {name} in {runs.absolute()} (known: {', '.join(known) or 'none'}); give "
-                          "its folder, or the folder that it lies in by --runs")
+        raise ConfigError(
+            f"there is no study {name} in {runs.absolute()} (known: {', '.join(known) or 'none'}); give "
+            "its folder, or the folder that it lies in by --runs"
+        )
     return folder
 
 
@@ -57,8 +59,15 @@ def status(name: str, runs: Path = Path("runs")) -> Status:
     for trial in study.under_way():
         epoch = max(trial.intermediate_values, default=None)
         began = trial.datetime_start or datetime.now()
-        running.append(Running(trial.number, name_of(trial.params), (datetime.now() - began).total_seconds(), epoch,
-                               None if epoch is None else trial.intermediate_values[epoch]))
+        running.append(
+            Running(
+                trial.number,
+                name_of(trial.params),
+                (datetime.now() - began).total_seconds(),
+                epoch,
+                None if epoch is None else trial.intermediate_values[epoch],
+            )
+        )
     with locked(folder / "lock", timeout=0.0) as free:
         held = not free
     summary, waiting = summary_of(config, space, study, folder), study.waiting()

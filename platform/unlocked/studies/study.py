@@ -32,9 +32,20 @@ if TYPE_CHECKING:
 
 JOURNAL = "study.journal"
 # what a command may change of a study that goes on
-_MAY_CHANGE = ("tracking.", "sweep.plot.", "sweep.trials", "sweep.hours", "sweep.concurrent", "sweep.resources.",
-               "sweep.retries", "sweep.enqueue", "sweep.storage", "parallel.address", "parallel.timeout",
-               "parallel.max_failures")
+_MAY_CHANGE = (
+    "tracking.",
+    "sweep.plot.",
+    "sweep.trials",
+    "sweep.hours",
+    "sweep.concurrent",
+    "sweep.resources.",
+    "sweep.retries",
+    "sweep.enqueue",
+    "sweep.storage",
+    "parallel.address",
+    "parallel.timeout",
+    "parallel.max_failures",
+)
 
 
 @dataclass(frozen=True)
@@ -72,8 +83,13 @@ class Study:
             self._study = optuna.load_study(study_name=folder.name, storage=self._storage)
             return
         self._study = optuna.create_study(
-            study_name=folder.name, storage=self._storage, load_if_exists=True, directions=directions_of(config),
-            sampler=make_sampler(config, 0), pruner=make_pruner(config))
+            study_name=folder.name,
+            storage=self._storage,
+            load_if_exists=True,
+            directions=directions_of(config),
+            sampler=make_sampler(config, 0),
+            pruner=make_pruner(config),
+        )
         if config.sweep.storage is not None:  # the lock is the folder's, and several folders may share a database
             self._keep_to(folder.absolute())
         if "config" in self._study.user_attrs:
@@ -105,8 +121,9 @@ class Study:
 
     def retry(self, number: int, point: Point, retries: int = 0, runs: Mapping[str, str] | None = None) -> None:
         """Queues the point of a failed trial, which then no longer counts; with `runs`, to go on with those."""
-        self._study.enqueue_trial(point, user_attrs={"point": point, "retry_of": number, "retries": retries,
-                                                     "runs": dict(runs or {})})
+        self._study.enqueue_trial(
+            point, user_attrs={"point": point, "retry_of": number, "retries": retries, "runs": dict(runs or {})}
+        )
 
     def ask(self) -> tuple[Trial, Point]:
         """The next trial of the queue, or where it is empty one that the sampler chooses; marked as running."""
@@ -127,8 +144,10 @@ class Study:
                 failure = f"the run reports no {metric}"
                 if not self._was_reported(metric):
                     self.fail(trial, failure)
-                    raise ConfigError(f"sweep.{'metric' if metric in self._metrics else 'constraints'}: {failure}; it "
-                                      f"reports {', '.join(sorted(summaries[0]['metrics']))}")
+                    raise ConfigError(
+                        f"sweep.{'metric' if metric in self._metrics else 'constraints'}: {failure}; it "
+                        f"reports {', '.join(sorted(summaries[0]['metrics']))}"
+                    )
                 return None, failure
             if not math.isfinite(mean):
                 return None, f"the run reports no finite {metric}"
@@ -194,16 +213,21 @@ class Study:
             return []
 
     def _was_reported(self, metric: str) -> bool:
-        return any(metric in summary["metrics"] for trial in self.trials(self._states.COMPLETE)
-                   for summary in trial.user_attrs["summaries"])
+        return any(
+            metric in summary["metrics"]
+            for trial in self.trials(self._states.COMPLETE)
+            for summary in trial.user_attrs["summaries"]
+        )
 
     def _keep_to(self, folder: Path) -> None:
         """Refuses the study of another folder; one that is gone was moved here, where this one held its study."""
         stored = self._study.user_attrs.get("folder", str(folder))
         if stored != str(folder) and (Path(stored).exists() or not known_study(folder)):
-            raise ConfigError(f"name: the study {folder.name} of this database lies in {stored}; go on there "
-                              f"(tracking.runs), move the runs folder as a whole, or give this one another name "
-                              f"(name=...)")
+            raise ConfigError(
+                f"name: the study {folder.name} of this database lies in {stored}; go on there "
+                f"(tracking.runs), move the runs folder as a whole, or give this one another name "
+                f"(name=...)"
+            )
         self._study.set_user_attr("folder", str(folder))
 
 
@@ -213,9 +237,17 @@ def _record(trial: FrozenTrial) -> Record:
     last = trial.intermediate_values[max(trial.intermediate_values)] if trial.intermediate_values else None
     pruned = attrs.get("pruned") if trial.state.name == "PRUNED" else None
     values = trial.values if pruned is None else None if last is None else [last]
-    return Record(trial.number, trial.params or _point(trial), [runs[seed] for seed in sorted(runs, key=int)],
-                  attrs.get("summaries", []), attrs.get("failure", "unknown") if trial.state.name == "FAIL" else None,
-                  pruned, values, all(value <= 0 for value in trial.constraints.values()), seconds)
+    return Record(
+        trial.number,
+        trial.params or _point(trial),
+        [runs[seed] for seed in sorted(runs, key=int)],
+        attrs.get("summaries", []),
+        attrs.get("failure", "unknown") if trial.state.name == "FAIL" else None,
+        pruned,
+        values,
+        all(value <= 0 for value in trial.constraints.values()),
+        seconds,
+    )
 
 
 def directions_of(config: Config) -> list[Literal["minimize", "maximize"]]:
@@ -241,8 +273,9 @@ def _storage(folder: Path, config: Config, writes: bool) -> BaseStorage:
         try:
             return RDBStorage(whole)
         except Exception as error:  # of SQLAlchemy, of a driver, of the server
-            raise ConfigError(f"sweep.storage: {redact(config.sweep.storage)} cannot be opened: "
-                              f"{redact(reason(error))}") from None
+            raise ConfigError(
+                f"sweep.storage: {redact(config.sweep.storage)} cannot be opened: {redact(reason(error))}"
+            ) from None
     path = (folder / JOURNAL).absolute()  # Optuna's lock is a link to it, and must not dangle
     if writes:
         cut_torn_line(path)
@@ -264,11 +297,15 @@ def _refuse_another_storage(folder: Path, config: Config) -> None:
     """A record that lies elsewhere would be begun anew."""
     if not (folder / "study.yaml").exists():
         return
-    stored, given = ("null" if storage is None else redact(storage) for storage in (
-        load_config(folder / "study.yaml").sweep.storage, config.sweep.storage))
+    stored, given = (
+        "null" if storage is None else redact(storage)
+        for storage in (load_config(folder / "study.yaml").sweep.storage, config.sweep.storage)
+    )
     if stored != given:  # but for credentials, which may change
-        raise ConfigError(f"sweep.storage: the study {folder} was started with {stored}, not {given}; give this one "
-                          f"another name (name=...)")
+        raise ConfigError(
+            f"sweep.storage: the study {folder} was started with {stored}, not {given}; give this one "
+            f"another name (name=...)"
+        )
 
 
 def _settled(config: Config) -> dict[str, str]:
@@ -279,5 +316,7 @@ def _settled(config: Config) -> dict[str, str]:
 def _refuse_another(folder: Path, stored: dict[str, str], given: dict[str, str]) -> None:
     for key in [*stored, *(key for key in given if key not in stored)]:
         if stored.get(key) != given.get(key):
-            raise ConfigError(f"name: the study {folder} was started with {key}={stored.get(key, 'unset')}, not "
-                              f"{given.get(key, 'unset')}; give this one another name (name=...)")
+            raise ConfigError(
+                f"name: the study {folder} was started with {key}={stored.get(key, 'unset')}, not "
+                f"{given.get(key, 'unset')}; give this one another name (name=...)"
+            )

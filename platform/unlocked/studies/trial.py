@@ -76,13 +76,17 @@ def run_trial(job: Job, judge: Judge, tracking: StudyTracking, stop: StopSignal 
         return Outcome(interrupted=True)
     except Exception as error:
         failure = str(error) if isinstance(error, UnlockedError) else f"{type(error).__name__}: {reason(error)}"
-        return Outcome(failure=failure, detail=f"{traceback.format_exc()}{getattr(error, 'detail', None) or ''}",
-                       may_pass=bool(getattr(error, "may_pass", False)))
+        return Outcome(
+            failure=failure,
+            detail=f"{traceback.format_exc()}{getattr(error, 'detail', None) or ''}",
+            may_pass=bool(getattr(error, "may_pass", False)),
+        )
     return Outcome(summaries)
 
 
-def _run(config: Config, job: Job, reporter: _Reporter, tracking: StudyTracking,
-         stop: StopSignal | None) -> dict[str, Any]:
+def _run(
+    config: Config, job: Job, reporter: _Reporter, tracking: StudyTracking, stop: StopSignal | None
+) -> dict[str, Any]:
     known = job.runs.get(str(config.seed))
     folder = Path(config.tracking.runs) / known if known else None
     if folder is None or not (folder / "config.yaml").exists():
@@ -90,8 +94,15 @@ def _run(config: Config, job: Job, reporter: _Reporter, tracking: StudyTracking,
     done = _summary(folder)
     if done is not None:
         return done
-    return resume(folder, imports=job.imports, reporter=reporter, study=tracking, stop=stop, patience=HELD,
-                  addresses=config.tracking)
+    return resume(
+        folder,
+        imports=job.imports,
+        reporter=reporter,
+        study=tracking,
+        stop=stop,
+        patience=HELD,
+        addresses=config.tracking,
+    )
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:
@@ -120,8 +131,7 @@ class _Reporter(Silent):
             return False
         evaluated = epoch % config.train.evaluate_every == 0 or epoch == config.train.epochs
         value = values.get(self._job.metric, math.nan) if evaluated else math.nan
-        return self._judge.epoch(self._job.number, epoch, config.train.epochs,
-                                 value if math.isfinite(value) else None)
+        return self._judge.epoch(self._job.number, epoch, config.train.epochs, value if math.isfinite(value) else None)
 
     def note(self, text: str) -> None:
         self._judge.note(self._job.number, text)

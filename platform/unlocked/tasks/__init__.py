@@ -7,5 +7,15 @@ from unlocked.tasks.regression import Regression
 from unlocked.tasks.tokens import LanguageModelling, MaskedLanguageModelling
 from unlocked.tasks.translation import Translation
 
-__all__ = ["TASKS", "BernoulliReconstruction", "Classification", "LanguageModelling", "MaskedLanguageModelling",
-           "Reconstruction", "Regression", "Rows", "Task", "Translation"]
+__all__ = [
+    "TASKS",
+    "BernoulliReconstruction",
+    "Classification",
+    "LanguageModelling",
+    "MaskedLanguageModelling",
+    "Reconstruction",
+    "Regression",
+    "Rows",
+    "Task",
+    "Translation",
+]

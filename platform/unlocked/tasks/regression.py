@@ -27,8 +27,12 @@ class Regression(Task):
 
         given, wanted = kept.double().cpu().numpy(), target.double().cpu().numpy()
         mse = float(mean_squared_error(wanted, given))
-        return {"loss": mse, "rmse": mse**0.5, "mae": float(mean_absolute_error(wanted, given)),
-                "r2": float(r2_score(wanted, given))}
+        return {
+            "loss": mse,
+            "rmse": mse**0.5,
+            "mae": float(mean_absolute_error(wanted, given)),
+            "r2": float(r2_score(wanted, given)),
+        }
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return (example.n_outputs,)

@@ -26,13 +26,20 @@ def differing(runs: Sequence[FinishedRun], lead: Sequence[str]) -> list[str]:
     that scheme or model."""
     known = {key for run in runs for key in run.identity}
     found = [key for key in known if key not in lead and _differs(runs, key)]
-    return sorted(found, key=lambda key: (_LAST.index(key) if key in _LAST else -1,
-                                          _FIRST.index(key) if key in _FIRST else len(_FIRST), key))
+    return sorted(
+        found,
+        key=lambda key: (
+            _LAST.index(key) if key in _LAST else -1,
+            _FIRST.index(key) if key in _FIRST else len(_FIRST),
+            key,
+        ),
+    )
 
 
 def _differs(runs: Sequence[FinishedRun], key: str) -> bool:
-    owners = _OWNERS.get(key) or ((group,) if (group := key.partition(".")[0]) in ("scheme", "model") and "." in key
-                                  else ())
+    owners = _OWNERS.get(key) or (
+        (group,) if (group := key.partition(".")[0]) in ("scheme", "model") and "." in key else ()
+    )
     seen: dict[tuple[str, ...], str] = {}
     for run in runs:
         value = run.identity.get(key, ABSENT)

@@ -40,8 +40,9 @@ class Row:
     @property
     def label(self) -> str:
         """The values of the group; of numbers and of single keys with their name: a bare 2 would say nothing."""
-        return " ".join(f"{key} {value}" if is_named(key) else value
-                        for key, value in self.group.items() if value != ABSENT)
+        return " ".join(
+            f"{key} {value}" if is_named(key) else value for key, value in self.group.items() if value != ABSENT
+        )
 
     @property
     def is_control(self) -> bool:
@@ -69,17 +70,33 @@ class Section:
     notes: list[str] = field(default_factory=list)
 
 
-def compare(source: str | Path, experiment: str | None = None, group_by: Sequence[str] = GROUP_BY,
-            names: Sequence[str] | None = None, metrics: Sequence[str] | None = None, trials: bool = False,
-            conditions: Sequence[str] = (), sort: str | None = None, baseline: str | None = None) -> list[Row]:
+def compare(
+    source: str | Path,
+    experiment: str | None = None,
+    group_by: Sequence[str] = GROUP_BY,
+    names: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
+    trials: bool = False,
+    conditions: Sequence[str] = (),
+    sort: str | None = None,
+    baseline: str | None = None,
+) -> list[Row]:
     """The rows of all `sections`, whose arguments these are; of several, with their data set and task as a key."""
     found = sections(source, experiment, group_by, names, metrics, trials, conditions, sort, baseline)
     return [row for section in found for row in section.rows]
 
 
-def sections(source: str | Path, experiment: str | None = None, group_by: Sequence[str] = GROUP_BY,
-             names: Sequence[str] | None = None, metrics: Sequence[str] | None = None, trials: bool = False,
-             conditions: Sequence[str] = (), sort: str | None = None, baseline: str | None = None) -> list[Section]:
+def sections(
+    source: str | Path,
+    experiment: str | None = None,
+    group_by: Sequence[str] = GROUP_BY,
+    names: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
+    trials: bool = False,
+    conditions: Sequence[str] = (),
+    sort: str | None = None,
+    baseline: str | None = None,
+) -> list[Section]:
     """Finished runs by data set and task; rows with the best `metrics[0]` first, the frozen control last unless `sort`.
 
     Args:
@@ -128,8 +145,9 @@ def sections(source: str | Path, experiment: str | None = None, group_by: Sequen
     return found
 
 
-def _rows(runs: Sequence[FinishedRun], lead: Sequence[str], metrics: Sequence[str]
-          ) -> tuple[list[Row], list[str], list[str]]:
+def _rows(
+    runs: Sequence[FinishedRun], lead: Sequence[str], metrics: Sequence[str]
+) -> tuple[list[Row], list[str], list[str]]:
     """The groups, what has to be said of them, and the metrics with a place for each timing."""
     measured = [run for run in runs if any(run.final(metric) is not None for metric in metrics)]
     places = place_names([run for run in measured if any(is_timing(metric) for metric in metrics)])
@@ -146,8 +164,15 @@ def _rows(runs: Sequence[FinishedRun], lead: Sequence[str], metrics: Sequence[st
         before = row.seeds.get(run.seed)
         if before is not None:
             row.superseded += 1
-            apart = max(apart, *(abs(values[key] - before[key]) for key in values if key in before
-                                 and not is_timing(key) and math.isfinite(values[key] - before[key])), 0.0)
+            apart = max(
+                apart,
+                *(
+                    abs(values[key] - before[key])
+                    for key in values
+                    if key in before and not is_timing(key) and math.isfinite(values[key] - before[key])
+                ),
+                0.0,
+            )
             values = {key: value for key, value in before.items() if is_timing(key)} | values
         row.seeds[run.seed] = values
     alike = Counter(tuple(row.group.values()) for row in rows.values())
@@ -175,34 +200,49 @@ def _values(run: FinishedRun, metrics: Sequence[str], places: Mapping[tuple[str,
     return found
 
 
-def _with_places(metrics: Sequence[str], runs: Sequence[FinishedRun], places: Mapping[tuple[str, ...], str]
-                 ) -> tuple[list[str], int]:
+def _with_places(
+    metrics: Sequence[str], runs: Sequence[FinishedRun], places: Mapping[tuple[str, ...], str]
+) -> tuple[list[str], int]:
     """A timing as one metric for each of the places with the most runs; how many places are left out."""
     if len(places) < 2:
         return list(metrics), 0
     count = Counter(run.place for run in runs)
     kept = [places[place] for place, _ in count.most_common(_PLACES)]
-    shown = [f"{metric}{AT}{name}" if name else metric
-             for metric in metrics for name in (kept if is_timing(metric) else [""])]
+    shown = [
+        f"{metric}{AT}{name}" if name else metric
+        for metric in metrics
+        for name in (kept if is_timing(metric) else [""])
+    ]
     return shown, len(count) - len(kept)
 
 
-def _notes(rows: Iterable[Row], runs: Sequence[FinishedRun], metrics: Sequence[str], apart: float,
-           places: Mapping[tuple[str, ...], str], left_out: int) -> list[str]:
+def _notes(
+    rows: Iterable[Row],
+    runs: Sequence[FinishedRun],
+    metrics: Sequence[str],
+    apart: float,
+    places: Mapping[tuple[str, ...], str],
+    left_out: int,
+) -> list[str]:
     notes = []
     if superseded := sum(row.superseded for row in rows):
-        notes.append(superseded_words(superseded)
-                     + (f"; their numbers differ by up to {apart:.3g}" if apart > 1e-9 else ""))
+        notes.append(
+            superseded_words(superseded) + (f"; their numbers differ by up to {apart:.3g}" if apart > 1e-9 else "")
+        )
     lost = sum(not math.isfinite(value) for row in rows for values in row.seeds.values() for value in values.values())
     if lost:
         notes.append(f"{lost} {'value' if lost == 1 else 'values'} NaN or infinite: left out of mean and n")
     if len(places) > 1:
-        notes.append("speeds and waits are comparable only within one column: another machine or launcher has its own"
-                     + (f" ({left_out} more left out: --where host=...)" if left_out else ""))
+        notes.append(
+            "speeds and waits are comparable only within one column: another machine or launcher has its own"
+            + (f" ({left_out} more left out: --where host=...)" if left_out else "")
+        )
     old = sum("config_hash" not in run.tags for run in runs)
     if old:
-        notes.append(f"{old} of {len(runs)} runs are older than config_hash: grouped by their params, not by the "
-                     f"examples that they saw")
+        notes.append(
+            f"{old} of {len(runs)} runs are older than config_hash: grouped by their params, not by the "
+            f"examples that they saw"
+        )
     return notes
 
 
@@ -292,8 +332,7 @@ def _sort_key(section: Section, runs: Sequence[FinishedRun], by: str) -> str:
 
 def _columns(section: Section, metric: str) -> list[str]:
     """What the section shows under this name of a metric."""
-    return [shown for shown in section.metrics
-            if metric in (shown, shown.partition(AT)[0], shown.rpartition("/")[2])]
+    return [shown for shown in section.metrics if metric in (shown, shown.partition(AT)[0], shown.rpartition("/")[2])]
 
 
 def _as_ordered(text: str) -> tuple[bool, float, str]:

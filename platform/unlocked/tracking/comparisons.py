@@ -96,8 +96,14 @@ def comparison_against(table: Sequence[Comparable], x: str, path: Path, metric: 
             spread = [line.points[at] for at in xs] if line.points else [line.level] * 2
             line.mean = [math.fsum(values) / len(values) for values in spread]
             panel.plot(xs, line.mean, **line.look)
-            panel.fill_between(xs, [min(values) for values in spread], [max(values) for values in spread],
-                               color=line.look["color"], alpha=0.13, linewidth=0)
+            panel.fill_between(
+                xs,
+                [min(values) for values in spread],
+                [max(values) for values in spread],
+                color=line.look["color"],
+                alpha=0.13,
+                linewidth=0,
+            )
         panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         panel.minorticks_off()
         if is_share(metric):
@@ -129,18 +135,28 @@ def _lines(table: Sequence[Comparable], x: str, metric: str) -> list[_Line]:
     rows = [row for row in sorted(table, key=lambda row: row.label) if row.values(metric)]
     numbered = [row for row in rows if _as_number(row.group.get(x, "")) is not None]
     colours = dict(zip(_distinct(rows, [leading], skip_control=True), COLOURS * len(rows), strict=False))
-    markers = dict(zip(_distinct(numbered, [key for key in named if key != leading]), MARKERS * len(rows),
-                       strict=False))
+    markers = dict(
+        zip(_distinct(numbered, [key for key in named if key != leading]), MARKERS * len(rows), strict=False)
+    )
     short = short_names(list(rows[0].group)) if rows else {}
     lines: dict[tuple[str, ...], _Line] = {}
     for row in rows:
         group = {key: row.group.get(key, "") for key in named}
-        words = [f"{value} {_AXES.get(key, key)}" if key == "stages" else value if key == leading
-                 else f"{short[key]} {brief(value)}" for key, value in group.items() if value != ABSENT]
+        words = [
+            f"{value} {_AXES.get(key, key)}"
+            if key == "stages"
+            else value
+            if key == leading
+            else f"{short[key]} {brief(value)}"
+            for key, value in group.items()
+            if value != ABSENT
+        ]
         name = ", ".join(words) + (" (control)" if row.is_control else "")
         at = _as_number(row.group.get(x, ""))
-        look: dict[str, Any] = {"color": GREY if row.is_control else colours[(group[leading],)],
-                                "linestyle": "--" if row.is_control else "-" if at is not None else "-."}
+        look: dict[str, Any] = {
+            "color": GREY if row.is_control else colours[(group[leading],)],
+            "linestyle": "--" if row.is_control else "-" if at is not None else "-.",
+        }
         if at is not None:
             marker = markers[tuple(value for key, value in group.items() if key != leading)]
             look |= {"marker": marker, "markersize": 5.5}
@@ -181,8 +197,9 @@ def _differs_within(table: Sequence[Comparable], leading: str, key: str) -> bool
 
 
 def _distinct(rows: Sequence[Comparable], keys: Sequence[str], skip_control: bool = False) -> list[tuple[str, ...]]:
-    return sorted({tuple(row.group.get(key, "") for key in keys) for row in rows
-                   if not (skip_control and row.is_control)})
+    return sorted(
+        {tuple(row.group.get(key, "") for key in keys) for row in rows if not (skip_control and row.is_control)}
+    )
 
 
 def _name_lines(panel: Axes, lines: Sequence[_Line], right: float) -> None:
@@ -200,8 +217,16 @@ def _name_lines(panel: Axes, lines: Sequence[_Line], right: float) -> None:
     for cluster in clusters:
         for place, line in enumerate(cluster):
             y = _bottom(cluster, room) + (place + 0.5) * room
-            panel.annotate(literal(line.name), (right, y), xytext=(10, 0), textcoords="offset points", va="center",
-                           color=line.look["color"], fontsize=9, annotation_clip=False)
+            panel.annotate(
+                literal(line.name),
+                (right, y),
+                xytext=(10, 0),
+                textcoords="offset points",
+                va="center",
+                color=line.look["color"],
+                fontsize=9,
+                annotation_clip=False,
+            )
     panel.set_ylim(low, high)
 
 

@@ -106,9 +106,7 @@ def confusion_matrix(
     return path
 
 
-def attention(
-    maps: Sequence[tuple[Sequence[Sequence[float]], Sequence[str], Sequence[str]]], path: Path
-) -> Path:
+def attention(maps: Sequence[tuple[Sequence[Sequence[float]], Sequence[str], Sequence[str]]], path: Path) -> Path:
     """One heat map for each of `(weights, source tokens, target tokens)`: a row of weights, which sum to one, for every
     target token."""
     widest, highest = max(len(source) for _, source, _ in maps), max(len(target) for _, _, target in maps)
@@ -131,9 +129,15 @@ def attention(
 def alignment(history: History, path: Path) -> Path | None:
     """The gradient each module was given against the true one, over steps: cosine of the whole batch, mean cosine of an
     example, ratio of their norms. None without such metrics."""
-    panels = [(title, modules) for title, prefix in (("cosine", "align/"), ("cosine, mean over examples",
-              "align/per_example/"), ("norm, injected / true", "align/norm_ratio/"))
-              if (modules := _drawn(history, prefix))]
+    panels = [
+        (title, modules)
+        for title, prefix in (
+            ("cosine", "align/"),
+            ("cosine, mean over examples", "align/per_example/"),
+            ("norm, injected / true", "align/norm_ratio/"),
+        )
+        if (modules := _drawn(history, prefix))
+    ]
     if not panels:
         return None
     size = (7.2 if len(panels) == 1 else 5.2 * len(panels) + 1.0, 4.2)
@@ -155,8 +159,14 @@ def alignment(history: History, path: Path) -> Path | None:
 def sg_loss(history: History, path: Path) -> Path | None:
     """Loss of each module's synthetic-gradient model over steps, and of its input model where it runs on synthetic
     inputs, logarithmic; None without such metrics."""
-    panels = [(title, modules) for title, prefix in (("Loss of the synthetic-gradient models", "sg/loss/"),
-              ("Loss of the input models", "inputs/loss/")) if (modules := _drawn(history, prefix))]
+    panels = [
+        (title, modules)
+        for title, prefix in (
+            ("Loss of the synthetic-gradient models", "sg/loss/"),
+            ("Loss of the input models", "inputs/loss/"),
+        )
+        if (modules := _drawn(history, prefix))
+    ]
     if not panels:
         return None
     with drawing(path, columns=len(panels), size=(6.2 * len(panels) + 1.0, 4.2)) as (_, axes):

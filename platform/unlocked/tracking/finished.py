@@ -20,8 +20,10 @@ from unlocked.tracking.identity import PLACE, TAG_OF, config_hash, identity
 from unlocked.tracking.store import WAY_OUT, opening
 from unlocked.tracking.uris import reachable, resolve_uri, sqlite_path
 
-NO_DATABASE = ("no tracking database at {}; train something first: unlocked train quickstart; or name the folder of "
-               "runs: --runs DIR")
+NO_DATABASE = (
+    "no tracking database at {}; train something first: unlocked train quickstart; or name the folder of "
+    "runs: --runs DIR"
+)
 NOBODY = "nobody answers at {}; is the tracking server up?"
 _FINISHED = "attributes.status = 'FINISHED'"
 
@@ -68,7 +70,8 @@ def named(runs: Iterable[FinishedRun], names: Sequence[str]) -> list[FinishedRun
 def _is_named(run: FinishedRun, name: str, presets: Collection[tuple[str, str | None]]) -> bool:
     own, scheme = run.word("name"), run.word("scheme")
     return any(fnmatchcase(known, name) for known in (own, run.name, f"{own}/{scheme}")) or (
-        (own, scheme) in presets or (own, None) in presets)
+        (own, scheme) in presets or (own, None) in presets
+    )
 
 
 def _presets(name: str) -> set[tuple[str, str | None]]:
@@ -94,8 +97,11 @@ def where(runs: Sequence[FinishedRun], conditions: Sequence[str]) -> list[Finish
         if not key or not equals:
             raise ConfigError(f"--where: {condition!r} is not key=value, such as scheme=cdni or optimizer.lr=1e-3")
         wanted.setdefault(key_of(runs, key, "--where"), []).append(value)
-    return [run for run in runs
-            if all(any(_agrees(run.word(key), value) for value in values) for key, values in wanted.items())]
+    return [
+        run
+        for run in runs
+        if all(any(_agrees(run.word(key), value) for value in values) for key, values in wanted.items())
+    ]
 
 
 def key_of(runs: Sequence[FinishedRun], key: str, source: str) -> str:

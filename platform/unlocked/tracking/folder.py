@@ -128,7 +128,7 @@ def write_target(run_dir: Path, address: str, experiment: str, runs_root: Path) 
     """Says, over this user's name, where the records of a run go; passwords stay out of it."""
     shown = redact(split_credentials(address)[0])
     target = {"uri": shown, "experiment": experiment, "runs_root": str(straight(runs_root))}
-    with contextlib.suppress(UnlockedError):      # no key can be kept here: what stays unsent has to be adopted
+    with contextlib.suppress(UnlockedError):  # no key can be kept here: what stays unsent has to be adopted
         target = sign(target)
     write_json(TrackingFolder(run_dir).target, target)
 
@@ -155,7 +155,7 @@ def locked(path: Path, timeout: float | None = None) -> Iterator[bool]:
             if deadline is not None and time.monotonic() >= deadline:
                 break
             time.sleep(0.1)
-        yield held                                # closing the file releases the lock
+        yield held  # closing the file releases the lock
 
 
 def identify_process(pid: int) -> dict[str, Any]:
@@ -191,12 +191,12 @@ def _stat_fields(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return []                                 # no /proc (macOS) or no such process: the number must do
+        return []  # no /proc (macOS) or no such process: the number must do
 
 
 def _start_time(pid: int) -> str | None:
     fields = _stat_fields(pid)
-    return fields[19] if fields else None         # field 22 of proc(5), counted after the command name
+    return fields[19] if fields else None  # field 22 of proc(5), counted after the command name
 
 
 def _is_zombie(pid: int) -> bool:

@@ -31,12 +31,30 @@ CHANGES_NO_NUMBER: dict[str, str] = {
     "parallel.timeout": "when a silent worker is given up",
 }
 # of the keys above, those that change how fast a run is: its speed is comparable only where they are equal
-PLACE = ("parallel.launcher", "host", "cpus", "device", "accelerator", "parallel.threads", "parallel.link",
-         "parallel.place", "parallel.address")
+PLACE = (
+    "parallel.launcher",
+    "host",
+    "cpus",
+    "device",
+    "accelerator",
+    "parallel.threads",
+    "parallel.link",
+    "parallel.place",
+    "parallel.address",
+)
 # the tag, which is shorter or says what `auto` came to, of a configuration key
-TAG_OF = {"scheme.name": "scheme", "model.name": "model", "data.name": "dataset", "parallel.stages": "stages",
-          "parallel.replicas": "replicas", "scheme.lag": "lag", "parallel.device": "device", "task": "task",
-          "parallel.partition": "partition", "parallel.launcher": "launcher"}
+TAG_OF = {
+    "scheme.name": "scheme",
+    "model.name": "model",
+    "data.name": "dataset",
+    "parallel.stages": "stages",
+    "parallel.replicas": "replicas",
+    "scheme.lag": "lag",
+    "parallel.device": "device",
+    "task": "task",
+    "parallel.partition": "partition",
+    "parallel.launcher": "launcher",
+}
 BESIDE = ("version.unlocked", "data_digest", "code_digest", "lengthened", "mixed")  # tags that are no configuration
 _GROUPS = ("data", "model", "scheme", "optimizer", "train", "transfer", "pretrain", "parallel")
 

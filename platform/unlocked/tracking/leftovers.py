@@ -29,7 +29,11 @@ def _say(text: str) -> None:
 
 
 def sync_leftovers(
-    runs_root: Path, uri: str | None = None, wait: float = 0.0, probe: float = 1.0, depth: int = 3,
+    runs_root: Path,
+    uri: str | None = None,
+    wait: float = 0.0,
+    probe: float = 1.0,
+    depth: int = 3,
     note: Callable[[str], None] = _say,
 ) -> list[Path]:
     """Start a background writer per server for the unsent runs under `runs_root`; returns those folders.
@@ -79,7 +83,7 @@ def sync_leftovers(
         handed += run_dirs
     deadline = time.monotonic() + wait
     for writer in writers:
-        with contextlib.suppress(subprocess.TimeoutExpired):     # it goes on by itself
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it goes on by itself
             writer.wait(max(0.0, deadline - time.monotonic()))
     return handed
 
@@ -130,9 +134,11 @@ def _is_strange(files: TrackingFolder) -> bool:
 def _about(strangers: Sequence[Path], runs_root: Path) -> str:
     first, more = strangers[0], len(strangers) - 1
     others = f" and {more} other run folder{'s' * (more > 1)}" if more else ""
-    return (f"tracking: {first}{others}: from elsewhere (not signed by this user), so nothing is sent; to take it into "
-            f"your own store: unlocked compare --runs {quote(str(runs_root.absolute()))} --adopt "
-            f"{quote(str(first.absolute()))}")
+    return (
+        f"tracking: {first}{others}: from elsewhere (not signed by this user), so nothing is sent; to take it into "
+        f"your own store: unlocked compare --runs {quote(str(runs_root.absolute()))} --adopt "
+        f"{quote(str(first.absolute()))}"
+    )
 
 
 def _moved(target: dict[str, str], runs_root: Path) -> str:

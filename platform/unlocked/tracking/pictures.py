@@ -16,8 +16,14 @@ from unlocked.tracking.figures import BLUE, drawing
 INK = "#222222"
 
 
-def examples(rows: Sequence[Sequence[np.ndarray]], path: Path, title: str, scale: tuple[float, float],
-             row_names: Sequence[str] = (), column_names: Sequence[str] = ()) -> Path:
+def examples(
+    rows: Sequence[Sequence[np.ndarray]],
+    path: Path,
+    title: str,
+    scale: tuple[float, float],
+    row_names: Sequence[str] = (),
+    column_names: Sequence[str] = (),
+) -> Path:
     """A grid of examples, row by row: images `(channels, height, width)` of one or three channels, otherwise sequences
     `(positions, features)` as maps, time to the right, or series `(positions,)` as curves. A row may be shorter than
     the others. `scale`: the values that are shown as paper and as ink.
@@ -25,8 +31,10 @@ def examples(rows: Sequence[Sequence[np.ndarray]], path: Path, title: str, scale
     width, height = _panel_size(rows[0][0])
     columns = max(map(len, rows))
     margin = 0.3 + 0.085 * max([len(name) for name in row_names], default=0)
-    size = (max(columns * width + margin, 0.1 * len(title) + 0.5),
-            len(rows) * height + 0.55 + 0.25 * bool(column_names))
+    size = (
+        max(columns * width + margin, 0.1 * len(title) + 0.5),
+        len(rows) * height + 0.55 + 0.25 * bool(column_names),
+    )
     with drawing(path, columns, size, len(rows)) as (figure, panels):
         layout: Any = figure.get_layout_engine()
         layout.set(w_pad=0.025, h_pad=0.025, wspace=0, hspace=0)
@@ -75,8 +83,17 @@ def planes(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: S
                 panel.scatter(mine[:, 0], mine[:, 1], s=14, color=colours[place], alpha=0.75, linewidths=0)
             for place, label in enumerate(classes):  # above all dots
                 x, y = np.median(xy[labels == label], axis=0)
-                panel.text(x, y, str(names[int(label)]), color=colours[place], fontsize=13, fontweight="bold",
-                           ha="center", va="center", path_effects=[withStroke(linewidth=3, foreground="white")])
+                panel.text(
+                    x,
+                    y,
+                    str(names[int(label)]),
+                    color=colours[place],
+                    fontsize=13,
+                    fontweight="bold",
+                    ha="center",
+                    va="center",
+                    path_effects=[withStroke(linewidth=3, foreground="white")],
+                )
     return path
 
 

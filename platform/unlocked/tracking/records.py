@@ -54,8 +54,10 @@ def _is_words(value: Any) -> bool:
 
 def _is_numbers(value: Any) -> bool:
     """Every one of which a float can hold: `float` of a longer integer raises `OverflowError`."""
-    return isinstance(value, dict) and all(isinstance(number, (int, float)) and not isinstance(number, bool)
-                                           and isinstance(float(number), float) for number in value.values())
+    return isinstance(value, dict) and all(
+        isinstance(number, (int, float)) and not isinstance(number, bool) and isinstance(float(number), float)
+        for number in value.values()
+    )
 
 
 _KINDS: dict[str, Callable[[dict[str, Any]], bool]] = {
@@ -63,6 +65,9 @@ _KINDS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "start": lambda r: _is_whole(r.get("time")) and _is_words(r.get("params")) and _is_words(r.get("tags")),
     "metrics": lambda r: _is_whole(r.get("step")) and _is_whole(r.get("time")) and _is_numbers(r.get("values")),
     "artifact": lambda r: isinstance(r.get("path"), str) and isinstance(r.get("folder"), str),
-    "finish": lambda r: r.get("status") in STATUSES and isinstance(r.get("summary"), (dict, type(None)))
-    and (r.get("time") is None or _is_whole(r["time"])),
+    "finish": lambda r: (
+        r.get("status") in STATUSES
+        and isinstance(r.get("summary"), (dict, type(None)))
+        and (r.get("time") is None or _is_whole(r["time"]))
+    ),
 }

@@ -26,7 +26,7 @@ from unlocked.tracking.uris import artifact_root
 # Limits of MLflow 3.17 (mlflow/utils/validation.py); text is cut in bytes, to be safe
 METRICS_PER_BATCH, ENTRIES_PER_BATCH = 1000, 100
 KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH, BATCH_BYTES = 250, 6000, 8000, 800_000
-_REFUSED = "INVALID_PARAMETER_VALUE"               # the one code that a database in trouble does not give
+_REFUSED = "INVALID_PARAMETER_VALUE"  # the one code that a database in trouble does not give
 
 
 class Point(NamedTuple):
@@ -59,11 +59,11 @@ class Sink:
         """Connect and have a run; True when it is new, so that everything must be sent again."""
         from mlflow.tracking import MlflowClient
 
-        with opening(self.uri):                   # migrations of several first users collide
+        with opening(self.uri):  # migrations of several first users collide
             self._client = MlflowClient(self.uri)
             experiment_id = self._experiment_id()
         known = read_json(self._files.mlflow)
-        if not is_signed(known):                  # somebody else's word, or a damaged one
+        if not is_signed(known):  # somebody else's word, or a damaged one
             known = {}
         if known.get("uri") == redact(self.uri) and known.get("experiment") == self.experiment:
             self.run_id = known["run_id"]
@@ -117,7 +117,7 @@ class Sink:
         except (RunGone, RunDeleted):
             raise
         except Exception as error:
-            self._client.get_run(self.run_id)     # raises when it is the server that is away
+            self._client.get_run(self.run_id)  # raises when it is the server that is away
             self._failures[path] += 1
             if self._failures[path] < 3:
                 raise
@@ -141,9 +141,10 @@ class Sink:
             place = None if root is None else (root / _entity_key(self.experiment).replace("/", "_")).as_uri()
             try:
                 # the kind says that these are training runs, not language-model traces
-                return self._client.create_experiment(self.experiment, artifact_location=place,
-                                                      tags={"mlflow.experimentKind": "custom_model_development"})
-            except MlflowException:               # another machine created it between the two calls
+                return self._client.create_experiment(
+                    self.experiment, artifact_location=place, tags={"mlflow.experimentKind": "custom_model_development"}
+                )
+            except MlflowException:  # another machine created it between the two calls
                 experiment = self._client.get_experiment_by_name(self.experiment)
                 if experiment is None:
                     raise
@@ -219,9 +220,11 @@ def _is_inside(path: Path, folder: Path) -> bool:
     """Whether a file, or a directory with all it holds, lies in `folder`, also behind every link."""
     home = folder.resolve()
     try:
-        return all(each.resolve(strict=True).is_relative_to(home)
-                   for each in (path, *(path.rglob("*") if path.is_dir() else ())))
-    except (OSError, ValueError, RuntimeError):   # gone, unprintable, or a link to itself
+        return all(
+            each.resolve(strict=True).is_relative_to(home)
+            for each in (path, *(path.rglob("*") if path.is_dir() else ()))
+        )
+    except (OSError, ValueError, RuntimeError):  # gone, unprintable, or a link to itself
         return False
 
 

@@ -16,11 +16,14 @@ from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.uris import URI_VARIABLE
 
 ENDINGS = ALL_SENT, GIVEN_UP, SET_ASIDE = 0, 3, 4  # exit codes of a writer
-RESTARTS = 3                                      # of a writer that is killed again and again
+RESTARTS = 3  # of a writer that is killed again and again
 
 
 def spawn_writer(
-    run_dirs: Sequence[Path], options: Sequence[str], uri: str | None, stdin: int = subprocess.DEVNULL,
+    run_dirs: Sequence[Path],
+    options: Sequence[str],
+    uri: str | None,
+    stdin: int = subprocess.DEVNULL,
     log: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """A writer in its own session, so that Ctrl-C reaches the training only; it talks to `writer.log`."""
@@ -28,7 +31,7 @@ def spawn_writer(
     from unlocked.engine.reaper import MARK  # a writer outlives the Ray that its run trained in
 
     environment = {name: value for name, value in child_environment().items() if name not in (URI_VARIABLE, MARK)}
-    environment["CUDA_VISIBLE_DEVICES"] = ""      # the writer has no business on an accelerator
+    environment["CUDA_VISIBLE_DEVICES"] = ""  # the writer has no business on an accelerator
     spare_loopback(environment)
     if uri is not None:
         environment[URI_VARIABLE] = uri
@@ -101,7 +104,7 @@ class StudyRuns:
                 self._writer.stdin.flush()
                 self._handed.append(run_dir)
                 return
-            except BrokenPipeError:               # it died: the next one takes over, from what each run remembers
+            except BrokenPipeError:  # it died: the next one takes over, from what each run remembers
                 self._writer.wait()
         self._handed.append(run_dir)
         self._again = [*options, "--follow"], uri

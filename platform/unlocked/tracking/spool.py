@@ -59,12 +59,14 @@ class Recorder:
 
     def start(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
         """The resolved configuration (flat) and the tags; passwords inside addresses are removed."""
-        self._append({
-            "t": "start",
-            "time": _now_ms(),
-            "params": {key: str(value) for key, value in params.items()},
-            "tags": {key: str(value) for key, value in tags.items()},
-        })
+        self._append(
+            {
+                "t": "start",
+                "time": _now_ms(),
+                "params": {key: str(value) for key, value in params.items()},
+                "tags": {key: str(value) for key, value in tags.items()},
+            }
+        )
 
     def metrics(self, step: int, values: Mapping[str, float], timestamp_ms: int | None = None) -> None:
         """One point per metric at `step`; a point not beyond the metric's last step is skipped."""

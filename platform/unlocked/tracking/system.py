@@ -17,7 +17,7 @@ class SystemMonitor:
         cpu = memory = 0.0
         alive: dict[int, psutil.Process] = {}
         for process in self._tree():
-            process = self._known.get(process.pid, process)      # keeps the CPU time of the last sample
+            process = self._known.get(process.pid, process)  # keeps the CPU time of the last sample
             try:
                 cpu += process.cpu_percent(None)
                 memory += process.memory_info().rss
@@ -25,7 +25,7 @@ class SystemMonitor:
                 continue
             alive[process.pid] = process
         first, self._known = not self._known, alive
-        if not alive or first:             # the first CPU reading has nothing to compare with
+        if not alive or first:  # the first CPU reading has nothing to compare with
             return {}
         return {
             "system/cpu_percent": cpu,

@@ -21,8 +21,15 @@ TWO = "n=2 says little: the interval of two seeds is 12.7 times as wide as their
 _LONGEST = 40  # letters of a value
 
 
-def render(rows: Sequence[Row], metrics: Sequence[str] | None = None, *, title: str | None = None,
-           notes: Sequence[str] = (), hide: Sequence[str] = (), baseline: str | None = None) -> PlainTable:
+def render(
+    rows: Sequence[Row],
+    metrics: Sequence[str] | None = None,
+    *,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+    hide: Sequence[str] = (),
+    baseline: str | None = None,
+) -> PlainTable:
     """A rich table; its caption explains the numbers and adds the notes.
 
     `metrics`: None shows all that the rows have. `hide`: keys that the title has said. `baseline`: the scheme of
@@ -37,8 +44,9 @@ def render(rows: Sequence[Row], metrics: Sequence[str] | None = None, *, title: 
     words = [SPREAD] * (max(counts, default=1) > 1) + [TWO] * (2 in counts)
     if not notes and (superseded := sum(row.superseded for row in rows)):
         words.append(superseded_words(superseded))
-    table = PlainTable(title=title, caption="\n".join([*words, *notes]) or None, caption_justify="left",
-                       title_justify="left")
+    table = PlainTable(
+        title=title, caption="\n".join([*words, *notes]) or None, caption_justify="left", title_justify="left"
+    )
     for name in short_names(keys).values():
         table.add_column(name)
     table.add_column("seeds", justify="right")
@@ -48,8 +56,10 @@ def render(rows: Sequence[Row], metrics: Sequence[str] | None = None, *, title: 
             table.add_column(f"minus {baseline}{', points' * is_share(metric)}", justify="right")
     written = {key: _written({row.group[key] for row in rows}) for key in keys}
     for row in rows:
-        cells = [f"{row.group[key]} (control)" if key == "scheme" and row.is_control else written[key][row.group[key]]
-                 for key in keys]
+        cells = [
+            f"{row.group[key]} (control)" if key == "scheme" and row.is_control else written[key][row.group[key]]
+            for key in keys
+        ]
         if cells and not row.feasible:
             cells[0] += " (infeasible)"
         cells.append(str(len(row.seeds)))
@@ -72,8 +82,15 @@ def to_csv(rows: Sequence[Row], path: Path, metrics: Sequence[str] | None = None
         out = csv.writer(file)
         parts = ("n", "mean", "std", "min", "max", "95% low", "95% high")
         of_difference = ("difference n", "difference", "difference 95% low", "difference 95% high")
-        out.writerow([*keys, "seeds", "superseded", *(f"{metric} {part}" for metric in metrics for part in parts),
-                      *(f"{metric} {part}" for metric in compared for part in of_difference)])
+        out.writerow(
+            [
+                *keys,
+                "seeds",
+                "superseded",
+                *(f"{metric} {part}" for metric in metrics for part in parts),
+                *(f"{metric} {part}" for metric in compared for part in of_difference),
+            ]
+        )
         for row in rows:
             cells: list[Any] = [*(row.group.get(key, "") for key in keys), len(row.seeds), row.superseded]
             for metric in metrics:
@@ -101,10 +118,10 @@ def _cell(summary: Summary | None, metric: str) -> str:
     if summary.n == 1:
         return f"{_number(summary.mean, metric)}{unit} (1 seed)"
     digits = _decimals(summary, metric)
-    mean, std, low, high = (_number(value, metric, digits)
-                            for value in (summary.mean, summary.std, summary.low, summary.high))
-    return (f"{mean} ± {std}{unit} [{low}, {high}], n={summary.n}\n"
-            f"95 %: {_interval(summary, metric, *limits(metric))}")
+    mean, std, low, high = (
+        _number(value, metric, digits) for value in (summary.mean, summary.std, summary.low, summary.high)
+    )
+    return f"{mean} ± {std}{unit} [{low}, {high}], n={summary.n}\n95 %: {_interval(summary, metric, *limits(metric))}"
 
 
 def _difference(summary: Summary | None, metric: str) -> str:

@@ -75,7 +75,7 @@ def _shown(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
-        return str(value).lower()                 # as the YAML it came from says it
+        return str(value).lower()  # as the YAML it came from says it
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return "[" + ", ".join(_shown(item) for item in value) + "]"
     return str(value)

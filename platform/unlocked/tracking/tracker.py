@@ -33,7 +33,7 @@ class Tracker:
 
     def __init__(self, recorder: Recorder, writer: KeptWriter | None) -> None:
         self.recorder = recorder
-        self.unsent = ""                          # one line when close() left points behind, else empty
+        self.unsent = ""  # one line when close() left points behind, else empty
         self._files = TrackingFolder(recorder.run_dir)
         self._writer = writer
 
@@ -65,7 +65,7 @@ class Tracker:
             address = known["uri"]
         recorder = Recorder(run_dir)
         tags = {**tags, **(study.tags if study else {})}
-        recorder.start(params, tags)              # before the writer looks: it might find a run that is over
+        recorder.start(params, tags)  # before the writer looks: it might find a run that is over
         if address == OFF:
             return cls(recorder, None)
         write_target(run_dir, address, experiment, root)
@@ -100,14 +100,14 @@ class Tracker:
         """
         try:
             self.recorder.finish(status, summary)
-        except RunFailed:                         # the disk is full; what ended the run before that is to be told
+        except RunFailed:  # the disk is full; what ended the run before that is to be told
             if status == "FINISHED":
                 raise
             self.unsent = "tracking: how the run ended could not be recorded"
             return self.run_id()
         finally:
             self.recorder.close()
-        if self._writer is None:                  # nobody to wait for: tracking is off, or a study's writer sends
+        if self._writer is None:  # nobody to wait for: tracking is off, or a study's writer sends
             return self.run_id()
         try:
             code = self._writer.wait(timeout)
@@ -120,7 +120,7 @@ class Tracker:
                     "the next unlocked command sends them"
                 )
         if self.unsent:
-            _LOG.info("%s", self.unsent)       # the driver is the one to say it
+            _LOG.info("%s", self.unsent)  # the driver is the one to say it
         return self.run_id()
 
     def _missing(self) -> str:

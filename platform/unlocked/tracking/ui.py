@@ -57,7 +57,7 @@ def serve(
         folder = _login_folder(address, Path(text))
         environment |= login(folder)
         say(f"login: admin, password in {folder / 'password'}; it travels as plain text: put TLS or a tunnel in front")
-    with opening(address):                       # a run may be creating the tables right now
+    with opening(address):  # a run may be creating the tables right now
         command = server_command(address, host, port, allowed_hosts)
     server = subprocess.Popen(command, env=environment, start_new_session=True)
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
@@ -107,17 +107,20 @@ def server_command(address: str, host: str, port: int, allowed_hosts: Sequence[s
 def login(folder: Path) -> dict[str, str]:
     """Variables for MLflow's basic-auth app, whose secrets and users are kept in `folder`; made where missing."""
     password, key = ensure_secret(folder / "password"), ensure_secret(folder / "session-key")
-    folder.chmod(0o700)                           # its users' database is MLflow's to create
+    folder.chmod(0o700)  # its users' database is MLflow's to create
     settings = folder / "basic_auth.ini"
     users = sqlite_uri(folder.absolute() / "users.db").replace("%", "%%")  # configparser's own sign
     write_whole(
         settings,
         "[mlflow]\ndefault_permission = NO_PERMISSIONS\nadmin_username = admin\n"
         f"database_uri = {users}\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
     )
-    return {"MLFLOW_AUTH_CONFIG_PATH": str(settings.absolute()), "MLFLOW_AUTH_ADMIN_PASSWORD": password,
-            "MLFLOW_FLASK_SERVER_SECRET_KEY": key}
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(settings.absolute()),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": key,
+    }
 
 
 def _login_folder(address: str, runs: Path) -> Path:

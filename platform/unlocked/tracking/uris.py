@@ -11,7 +11,7 @@ from unlocked.network import listens
 from unlocked.security import STORE_PORTS, refuse_store, unmask
 
 OFF = "off"
-URI_VARIABLE = "UNLOCKED_TRACKING_URI"            # hands the writer its address: `ps` shows arguments
+URI_VARIABLE = "UNLOCKED_TRACKING_URI"  # hands the writer its address: `ps` shows arguments
 _PLAIN, _ENCODED = "sqlite:///", "sqlite+pysqlite:///"
 
 
@@ -102,5 +102,5 @@ def reachable(uri: str, timeout: float = 1.0) -> bool:
         if parts.hostname is None or port is None:
             return True
         return listens(parts.hostname, port, timeout)
-    except ValueError:                            # no port that anybody could have
+    except ValueError:  # no port that anybody could have
         return False

@@ -74,10 +74,10 @@ class Writer:
     def _write(self) -> int:
         self._offset, self._closed = self._files.sent()
         if not ends_a_line(self._files.spool, self._offset):
-            self._offset = 0                      # the spool lost its tail in a power cut: send it all again
+            self._offset = 0  # the spool lost its tail in a power cut: send it all again
         delay, complaint, next_send = _FIRST_DELAY, "", 0.0
         while True:
-            dead = not self._alive()              # looked at before reading, so the last words are read
+            dead = not self._alive()  # looked at before reading, so the last words are read
             ending = self._ending()
             if ending or time.monotonic() >= next_send:
                 try:
@@ -130,8 +130,7 @@ class Writer:
                     record = parse(line) or {"t": "damaged"}
                     if record["t"] == "metrics":
                         points += [
-                            Point(key, value, record["time"], record["step"])
-                            for key, value in record["values"].items()
+                            Point(key, value, record["time"], record["step"]) for key, value in record["values"].items()
                         ]
                         end += len(line)
                         if len(points) >= METRICS_PER_BATCH:
@@ -209,7 +208,7 @@ class Writer:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self._ending():
-                time.sleep(_FIRST_DELAY)          # the end of a run is no time for long waits
+                time.sleep(_FIRST_DELAY)  # the end of a run is no time for long waits
                 return
             self._sample()
             time.sleep(_POLL)
@@ -265,17 +264,24 @@ def main(arguments: Sequence[str] | None = None, nice: Callable[[int], int] = os
     add("--give-up", type=float, default=20.0, help="seconds after the end to wait for a dead server")
     options = parser.parse_args(arguments)
     os.environ.update(MLFLOW_ENVIRONMENT, MLFLOW_LOGGING_LEVEL="CRITICAL", OMP_NUM_THREADS="1")
-    sys.stderr = RedactingStream(sys.stderr)      # type: ignore[assignment]
-    nice(5)                                       # training comes first
+    sys.stderr = RedactingStream(sys.stderr)  # type: ignore[assignment]
+    nice(5)  # training comes first
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Ray stops a job with all its children: how it ended must be sent
     code, gave_up = ALL_SENT, False
     named = (Path(line.rstrip("\n")) for line in sys.stdin) if options.follow else ()
     for run_dir in chain(options.run_dirs, named):
-        patience = 0.0 if gave_up else options.give_up               # the others go to the same server
+        patience = 0.0 if gave_up else options.give_up  # the others go to the same server
         try:
-            sent = write_run(run_dir, options.uri, options.experiment, options.runs_root, options.parent_pid, patience,
-                             options.follow)
-        except Exception as error:                # of this run alone: the others are sent
+            sent = write_run(
+                run_dir,
+                options.uri,
+                options.experiment,
+                options.runs_root,
+                options.parent_pid,
+                patience,
+                options.follow,
+            )
+        except Exception as error:  # of this run alone: the others are sent
             warn(f"{run_dir} is set aside: {type(error).__name__}: {error}")
             sent = SET_ASIDE
         code, gave_up = max(code, sent), gave_up or sent == GIVEN_UP
@@ -287,4 +293,4 @@ def main(arguments: Sequence[str] | None = None, nice: Callable[[int], int] = os
 if __name__ == "__main__":
     exit_code = main()
     sys.stderr.flush()
-    os._exit(exit_code)                           # MLflow's own tidying takes a second, and close() waits
+    os._exit(exit_code)  # MLflow's own tidying takes a second, and close() waits

@@ -40,7 +40,7 @@ def test_the_folder_and_the_archive_give_the_same_images(tmp_path):
     assert (folder.train.x == archive.train.x).all()
     raw = pickle.loads(made["data_batch_1"])[b"data"][0].reshape(3, 32, 32)
     expected = (raw[2] / 255 - 0.4465) / 0.2616
-    assert np.allclose(folder.train.x[0, 2].numpy(), expected, atol=1e-5)      # float32 rounding
+    assert np.allclose(folder.train.x[0, 2].numpy(), expected, atol=1e-5)  # float32 rounding
     assert [p.name for p in (tmp_path / "b").iterdir()] == ["cifar-10-python.tar.gz"], "nothing was unpacked"
 
 

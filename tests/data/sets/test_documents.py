@@ -61,9 +61,13 @@ def test_pairs_are_two_framed_segments_and_ask_which_follows(pairs):
 
 def test_a_pair_is_what_it_says():
     tokenizer = fit("made", "char", "abcdefgh")
-    topics = [_segments(tokenizer, text, 40) for text in
-              ("It is as it was. It will be so too! It may be not be here. It has been said.",
-               "This is the other topic. This has a second sentence.")]
+    topics = [
+        _segments(tokenizer, text, 40)
+        for text in (
+            "It is as it was. It will be so too! It may be not be here. It has been said.",
+            "This is the other topic. This has a second sentence.",
+        )
+    ]
     pairs, follows = _pairs(topics, "train")
     whole = [[ids.tolist() for ids in topic] for topic in topics]
     assert len(pairs) == sum(len(topic) - 1 for topic in topics) == len(follows)
@@ -86,12 +90,20 @@ def test_as_many_words_are_asked_for_as_the_options_say(share):
     assert float((data.test.y[:, 1:] != PAD).sum() / words) == pytest.approx(share, abs=0.02)
 
 
-@pytest.mark.parametrize(("name", "options", "said"), [
-    ("docstrings", {"length": 2}, "data.options.length: 2 is not at least 3"),
-    ("docstrings", {"vocabulary_of": "manuel"}, "data.options.vocabulary_of: unknown text 'manuel'; did you mean 'man"),
-    ("manual_pairs", {"length": 7}, "data.options.length: 7 is not at least 8"),
-    ("manual_pairs", {"asked": 0.0}, "data.options.asked: 0.0 is out of range; expected a share in (0, 1]"),
-    ("manual_pairs", {"vocabulary": 7}, "data.options.vocabulary: 7 is too small for word: 7 special tokens")])
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("docstrings", {"length": 2}, "data.options.length: 2 is not at least 3"),
+        (
+            "docstrings",
+            {"vocabulary_of": "manuel"},
+            "data.options.vocabulary_of: unknown text 'manuel'; did you mean 'man",
+        ),
+        ("manual_pairs", {"length": 7}, "data.options.length: 7 is not at least 8"),
+        ("manual_pairs", {"asked": 0.0}, "data.options.asked: 0.0 is out of range; expected a share in (0, 1]"),
+        ("manual_pairs", {"vocabulary": 7}, "data.options.vocabulary: 7 is too small for word: 7 special tokens"),
+    ],
+)
 def test_wrong_options_are_one_line(name, options, said):
     with pytest.raises(DataError) as error:
         load(name, **options)

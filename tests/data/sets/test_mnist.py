@@ -28,7 +28,7 @@ def test_the_four_files_become_normalised_images(name, tmp_path, mnist_files):
     assert data.n_outputs == 10
     mean, std = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530)}[name]
     expected = (arrays["train-images-idx3-ubyte"][:, None] / 255 - mean) / std
-    assert np.allclose(data.train.x.numpy(), expected, atol=1e-6)      # float32 rounding
+    assert np.allclose(data.train.x.numpy(), expected, atol=1e-6)  # float32 rounding
     assert data.test.y.tolist() == list(range(10))
 
 
@@ -47,8 +47,13 @@ def test_the_root_comes_from_the_environment_when_none_is_given(tmp_path, mnist_
 
 def test_missing_files_are_named_with_where_they_go(tmp_path):
     said = message("mnist", root=tmp_path)
-    for part in ("train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz", str(tmp_path / "MNIST" / "raw"),
-                 "data.download=true", files.MNIST_MIRROR):
+    for part in (
+        "train-images-idx3-ubyte.gz",
+        "t10k-labels-idx1-ubyte.gz",
+        str(tmp_path / "MNIST" / "raw"),
+        "data.download=true",
+        files.MNIST_MIRROR,
+    ):
         assert part in said
 
 

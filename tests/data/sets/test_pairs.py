@@ -52,13 +52,18 @@ def test_byte_pairs_leave_nothing_unknown_and_give_the_text_back(lowercase):
     assert raw.class_names is None  # one vocabulary for both sides
 
 
-@pytest.mark.parametrize(("options", "line"), [
-    ({"length": 1}, "data.options.length: 1 is not at least 2, a token and the end"),
-    ({"length": 3}, "data 'made': no training pair has at most data.options.length 3 tokens on both sides"),
-    ({"vocabulary": 4}, "data.options.vocabulary: 4 is too small for word: 4 special tokens and at least one more"),
-    ({"tokens": "words"}, "data.options.tokens: unknown kind of token 'words'; did you mean 'word'? (known: bpe, char, "
-                          "word)"),
-])
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"length": 1}, "data.options.length: 1 is not at least 2, a token and the end"),
+        ({"length": 3}, "data 'made': no training pair has at most data.options.length 3 tokens on both sides"),
+        ({"vocabulary": 4}, "data.options.vocabulary: 4 is too small for word: 4 special tokens and at least one more"),
+        (
+            {"tokens": "words"},
+            "data.options.tokens: unknown kind of token 'words'; did you mean 'word'? (known: bpe, char, word)",
+        ),
+    ],
+)
 def test_options_that_leave_nothing_are_one_line(options, line):
     with pytest.raises(DataError) as caught:
         made([("a b c", "d e f")] * 20, **options)
@@ -87,8 +92,15 @@ def test_days_of_the_test_split_are_the_same_for_any_number_of_pairs_and_never_t
 
 
 def test_numbers_are_said_as_people_say_them():
-    said = {1900: "nineteen hundred", 1905: "nineteen oh five", 2000: "two thousand", 2007: "two thousand seven",
-            2042: "twenty forty two", 1815: "eighteen fifteen", 2010: "twenty ten"}
+    said = {
+        1900: "nineteen hundred",
+        1905: "nineteen oh five",
+        2000: "two thousand",
+        2007: "two thousand seven",
+        2042: "twenty forty two",
+        1815: "eighteen fifteen",
+        2010: "twenty ten",
+    }
     assert {year: " ".join(year_words(year)) for year in said} == said
     said = {1: "first", 12: "twelfth", 20: "twentieth", 22: "twenty second", 31: "thirty first", 19: "nineteenth"}
     assert {day: " ".join(ordinal_words(day)) for day in said} == said
@@ -107,15 +119,20 @@ def test_verses_are_paired_by_chapter_and_verse(tmp_path, monkeypatch):
     (folder / "quran_en.json").write_text(chapters(*(f"verse {i}" for i in range(30)), "alone"))
     (folder / "quran_sv.json").write_text(chapters(*(f"vers {i}" for i in range(30))))
     data = load("verses", root=tmp_path, target_language="sv", tokens="word")
-    pairs = {tuple(spoken(row.tolist(), names)[0] for row, names in ((x, data.symbols), (y, data.class_names)))
-             for x, y in zip(data.train.x, data.train.y, strict=True)}
+    pairs = {
+        tuple(spoken(row.tolist(), names)[0] for row, names in ((x, data.symbols), (y, data.class_names)))
+        for x, y in zip(data.train.x, data.train.y, strict=True)
+    }
     assert pairs == {("verse", "vers")}
     assert (len(data.train), len(data.test)) == (27, 3)
 
 
 def test_verses_that_are_not_there_are_one_line(tmp_path):
-    with pytest.raises(DataError, match=r"verses is not on this machine: missing quran_en.json, quran_fr.json; .*"
-                                        r"data.download=true to fetch them from https://cdn.jsdelivr.net/npm/quran"):
+    with pytest.raises(
+        DataError,
+        match=r"verses is not on this machine: missing quran_en.json, quran_fr.json; .*"
+        r"data.download=true to fetch them from https://cdn.jsdelivr.net/npm/quran",
+    ):
         load("verses", root=tmp_path)
     with pytest.raises(DataError, match=r"data.options.target_language: unknown language 'frr'; did you mean 'fr'\?"):
         load("verses", root=tmp_path, target_language="frr")
@@ -146,8 +163,13 @@ def catalogue(folder, language, name, messages):
 
 def test_catalogues_of_one_language_are_read_and_what_is_no_pair_is_left_out(tmp_path):
     messages = {f"message {chr(97 + i)}": f"meddelande {chr(97 + i)}" for i in range(20)}
-    catalogue(tmp_path, "sv", "one", messages | {"same": "same", "_File": "_Arkiv", "two\nlines": "två\nrader",
-                                                 "100": "100 st", "menu\x04Open": "Öppna"})
+    catalogue(
+        tmp_path,
+        "sv",
+        "one",
+        messages
+        | {"same": "same", "_File": "_Arkiv", "two\nlines": "två\nrader", "100": "100 st", "menu\x04Open": "Öppna"},
+    )
     catalogue(tmp_path / "z", "sv", "two", {"message a": "en annan", "only here": "bara här"})
     catalogue(tmp_path, "fr", "one", {"message a": "un"})
     (tmp_path / "sv" / "LC_MESSAGES" / "broken.mo").write_bytes(b"no catalogue")
@@ -160,8 +182,9 @@ def test_catalogues_of_one_language_are_read_and_what_is_no_pair_is_left_out(tmp
 
 
 def test_a_machine_without_catalogues_is_told_so_in_one_line(tmp_path):
-    with pytest.raises(DataError, match=rf"data.options.folder: no gettext catalogue \(\*.mo\) of 'fr' below {tmp_path}"
-                                        ):
+    with pytest.raises(
+        DataError, match=rf"data.options.folder: no gettext catalogue \(\*.mo\) of 'fr' below {tmp_path}"
+    ):
         load("catalogues", folder=str(tmp_path))
     catalogue(tmp_path, "fr", "one", {"same": "same"})
     with pytest.raises(DataError, match=r"data.options.language: the 1 catalogues of 'fr' below .* hold no translated"):
@@ -174,20 +197,42 @@ WORDS = [*SPECIAL, "a", "b"]
 X = np.array([[4, 5, 2]] * 10)
 
 
-@pytest.mark.parametrize(("raw", "line"), [
-    (RawData(X, np.array([[4, 5, 5]] * 10), symbols=WORDS), "y_train has sequences that are not tokens, the id 2 of"),
-    (RawData(X, np.array([[4, 2, 5]] * 10), symbols=WORDS), "y_train has sequences that are not tokens"),
-    (RawData(X, np.array([[4, 0, 2]] * 10), symbols=WORDS), "y_train has sequences that are not tokens"),
-    (RawData(X, np.array([[0, 0, 0]] * 10), symbols=WORDS), "y_train has sequences that are not tokens"),
-    (RawData(np.array([[4, 5, 2]] * 7 + [[0, 0, 0]] * 3), X, symbols=WORDS),
-     "x_train has sequences without a token, the first in example 7"),
-    (RawData(np.array([[3, 2]] * 10), np.array([[3, 2]] * 10), symbols=list(SPECIAL)),
-     "symbols holds the special tokens alone: there is nothing to read or to write"),
-    (RawData(X, np.array([[3, 2]] * 10), symbols=WORDS, class_names=list(SPECIAL)), "class_names holds the special"),
-    (RawData(X, X, class_names=WORDS), "symbols, the vocabulary of the sources, has to begin with <pad>, <s>, </s>,"),
-    (RawData(X, X, symbols=WORDS, class_names=["a"] * 6), "class_names, the vocabulary of the targets, has to begin"),
-    (RawData(X, X, symbols=WORDS, class_names=[*SPECIAL, "a"]), "y_train holds the token id 5; the vocabulary has ids"),
-])
+@pytest.mark.parametrize(
+    ("raw", "line"),
+    [
+        (
+            RawData(X, np.array([[4, 5, 5]] * 10), symbols=WORDS),
+            "y_train has sequences that are not tokens, the id 2 of",
+        ),
+        (RawData(X, np.array([[4, 2, 5]] * 10), symbols=WORDS), "y_train has sequences that are not tokens"),
+        (RawData(X, np.array([[4, 0, 2]] * 10), symbols=WORDS), "y_train has sequences that are not tokens"),
+        (RawData(X, np.array([[0, 0, 0]] * 10), symbols=WORDS), "y_train has sequences that are not tokens"),
+        (
+            RawData(np.array([[4, 5, 2]] * 7 + [[0, 0, 0]] * 3), X, symbols=WORDS),
+            "x_train has sequences without a token, the first in example 7",
+        ),
+        (
+            RawData(np.array([[3, 2]] * 10), np.array([[3, 2]] * 10), symbols=list(SPECIAL)),
+            "symbols holds the special tokens alone: there is nothing to read or to write",
+        ),
+        (
+            RawData(X, np.array([[3, 2]] * 10), symbols=WORDS, class_names=list(SPECIAL)),
+            "class_names holds the special",
+        ),
+        (
+            RawData(X, X, class_names=WORDS),
+            "symbols, the vocabulary of the sources, has to begin with <pad>, <s>, </s>,",
+        ),
+        (
+            RawData(X, X, symbols=WORDS, class_names=["a"] * 6),
+            "class_names, the vocabulary of the targets, has to begin",
+        ),
+        (
+            RawData(X, X, symbols=WORDS, class_names=[*SPECIAL, "a"]),
+            "y_train holds the token id 5; the vocabulary has ids",
+        ),
+    ],
+)
 def test_sources_have_words_targets_end_and_vocabularies_begin_alike(raw, line):
     name = "pairs_that_are_wrong"
     if name not in DATA:

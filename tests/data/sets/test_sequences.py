@@ -39,10 +39,16 @@ def test_a_byte_order_mark_is_no_token(tmp_path):
     assert load("text", root=tmp_path, file="mine.txt", length=8).symbols[4:] == sorted(set("to be rn"))
 
 
-@pytest.mark.parametrize(("content", "options", "said"), [
-    ("", {}, "the text is empty"), ("ab", {}, "a window of data.options.length 64 needs 65"),
-    ("ab" * 99, {"length": 0}, "data.options.length: 0 is not at least 1"),
-    (b"\xff\xfe\xff", {}, "cannot be read as UTF-8"), (None, {}, "is no file")])
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        ("", {}, "the text is empty"),
+        ("ab", {}, "a window of data.options.length 64 needs 65"),
+        ("ab" * 99, {"length": 0}, "data.options.length: 0 is not at least 1"),
+        (b"\xff\xfe\xff", {}, "cannot be read as UTF-8"),
+        (None, {}, "is no file"),
+    ],
+)
 def test_a_text_that_cannot_be_used_is_one_line(tmp_path, content, options, said):
     path = tmp_path / "mine.txt"
     if content is not None:
@@ -71,14 +77,17 @@ def test_repeat_copy_grows_in_length_and_repeats_in_turn(level, n, repeats):
     data = load("repeat_copy", level=level, episodes=6)
     x, y = data.train.x.numpy(), data.train.y.numpy()
     assert (x[:, n] == SIGN + repeats - 1).all()
-    assert (y[:, n:n + n * repeats] == np.tile(x[:, :n], repeats)).all()
+    assert (y[:, n : n + n * repeats] == np.tile(x[:, :n], repeats)).all()
     assert (y[:, -1] == EOS).all()
     assert x.shape[1] == n + n * repeats + 1
 
 
 def test_wrong_episodes_are_one_line():
-    for options, said in (({"level": 0}, "data.options.level: 0"), ({"window": 0}, "data.options.window: 0"),
-                          ({"symbols": 0}, "data.options.symbols: 0")):
+    for options, said in (
+        ({"level": 0}, "data.options.level: 0"),
+        ({"window": 0}, "data.options.window: 0"),
+        ({"symbols": 0}, "data.options.symbols: 0"),
+    ):
         with pytest.raises(DataError, match=said):
             load("copy", **options)
     with pytest.raises(DataError, match=r"data.options.level: 0 is not at least 1"):

@@ -12,8 +12,15 @@ from unlocked.errors import DataError
 
 
 @register_data("catalogues", task="translation", family="pairs")
-def catalogues(source: Source, language: str = "fr", folder: str = "/usr/share/locale", length: int = 24,
-               tokens: str = "bpe", vocabulary: int | None = 2000, lowercase: bool = True) -> RawData:
+def catalogues(
+    source: Source,
+    language: str = "fr",
+    folder: str = "/usr/share/locale",
+    length: int = 24,
+    tokens: str = "bpe",
+    vocabulary: int | None = 2000,
+    lowercase: bool = True,
+) -> RawData:
     """English messages and their translations from all `<language>/LC_MESSAGES/*.mo` below `folder`, which Linux
     systems and Python packages (Django, say) bring with them; a tenth, drawn, is the test split. `tokens` (bpe, word or
     char) are of one `vocabulary` for both languages.
@@ -24,15 +31,19 @@ def catalogues(source: Source, language: str = "fr", folder: str = "/usr/share/l
     root = Path(folder).expanduser()
     files = sorted(root.glob(f"**/{language}/LC_MESSAGES/*.mo"))
     if not files:
-        raise DataError(f"data.options.folder: no gettext catalogue (*.mo) of {language!r} below {root}; an operating "
-                        f"system has them in /usr/share/locale, Python packages in their own folders")
+        raise DataError(
+            f"data.options.folder: no gettext catalogue (*.mo) of {language!r} below {root}; an operating "
+            f"system has them in /usr/share/locale, Python packages in their own folders"
+        )
     pairs: dict[str, str] = {}
     for file in files:
         for message, translation in _messages(file):
             pairs.setdefault(message, translation)
     if not pairs:
-        raise DataError(f"data.options.language: the {len(files)} catalogues of {language!r} below {root} hold no "
-                        f"translated message")
+        raise DataError(
+            f"data.options.language: the {len(files)} catalogues of {language!r} below {root} hold no "
+            f"translated message"
+        )
     return made_of(source.name, sorted(pairs.items()), length, tokens, vocabulary, lowercase)
 
 
@@ -43,8 +54,11 @@ def _messages(file: Path) -> list[Pair]:
             entries = vars(gettext.GNUTranslations(stream))["_catalog"]
     except (OSError, ValueError, KeyError, IndexError):
         return []
-    return [(message, translation) for message, translation in entries.items()
-            if isinstance(message, str) and isinstance(translation, str) and _is_pair(message, translation)]
+    return [
+        (message, translation)
+        for message, translation in entries.items()
+        if isinstance(message, str) and isinstance(translation, str) and _is_pair(message, translation)
+    ]
 
 
 def _is_pair(message: str, translation: str) -> bool:

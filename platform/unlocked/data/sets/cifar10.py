@@ -33,12 +33,18 @@ def cifar10(source: Source, mirror: str = MIRROR) -> RawData:
     if unpacked:
         batches = [read_batch(_bytes(path), str(path)) for path in unpacked]
     else:
-        archive, = source.files([ARCHIVE], PLACES, mirror, hint=f" or its folder {FOLDER}")
+        (archive,) = source.files([ARCHIVE], PLACES, mirror, hint=f" or its folder {FOLDER}")
         batches = [read_batch(data, f"{archive}: {name}") for name, data in _members(archive)]
     *train, (x_test, y_test) = batches
     x_train, y_train = (np.concatenate(arrays) for arrays in zip(*train, strict=True))
-    return RawData(x_train, y_train, x_test, y_test, class_names=NAMES,
-                   normalise=((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)))
+    return RawData(
+        x_train,
+        y_train,
+        x_test,
+        y_test,
+        class_names=NAMES,
+        normalise=((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    )
 
 
 def _bytes(path: Path) -> bytes:

@@ -57,7 +57,7 @@ def _episodes(n: int, repeats: int, window: int | None, symbols: int, episodes: 
         x[:, :n] = shown
         x[:, n:length] = BLANK
         x[:, n] = SIGN + repeats - 1
-        y[:, n:n + n * repeats] = np.tile(shown, repeats)
+        y[:, n : n + n * repeats] = np.tile(shown, repeats)
         if ends:
             y[:, length - 1] = EOS
         return x.reshape(-1, window), y.reshape(-1, window)

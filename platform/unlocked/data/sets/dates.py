@@ -22,13 +22,54 @@ FIRST, LAST = date(1800, 1, 1), date(2099, 12, 31)
 TEST_PAIRS = 1000
 LONGEST = 10  # tokens of a written date: Tuesday, September twenty third, 1847
 
-_ONES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-         "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
+_ONES = (
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+)
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_ORDINALS = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
-             "twelve": "twelfth", "twenty": "twentieth", "thirty": "thirtieth"}
-_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-           "November", "December")
+_ORDINALS = {
+    "one": "first",
+    "two": "second",
+    "three": "third",
+    "five": "fifth",
+    "eight": "eighth",
+    "nine": "ninth",
+    "twelve": "twelfth",
+    "twenty": "twentieth",
+    "thirty": "thirtieth",
+}
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 _WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 
 
@@ -80,19 +121,20 @@ def dates(source: Source, pairs: int = 8000) -> RawData:
     if not 1 <= pairs <= days - TEST_PAIRS:
         raise DataError(f"data.options.pairs: {pairs} is not between 1 and {days - TEST_PAIRS}")
     rng = np.random.default_rng(0)
-    drawn = rng.permutation(days)[:TEST_PAIRS + pairs]
+    drawn = rng.permutation(days)[: TEST_PAIRS + pairs]
     chosen = [FIRST + timedelta(days=int(day)) for day in drawn]  # the test split is the same for any number of pairs
     ways = rng.integers(len(WAYS), size=len(chosen))
     written = [WAYS[way](day) for way, day in zip(ways, chosen, strict=True)]
     iso = [list(day.isoformat()) for day in chosen]
     year = [FIRST.replace(year=2000) + timedelta(days=n) for n in range(366)]
     said = {word for way in WAYS for day in year for word in way(day)}
-    symbols = [*SPECIAL, *sorted(said | {word for y in range(FIRST.year, LAST.year + 1) for word in year_words(y)}
-                                 | set("0123456789"))]
+    symbols = [
+        *SPECIAL,
+        *sorted(said | {word for y in range(FIRST.year, LAST.year + 1) for word in year_words(y)} | set("0123456789")),
+    ]
     targets = [*SPECIAL, *sorted("0123456789-")]
     x, y = (_ids(*side) for side in ((written, symbols, LONGEST), (iso, targets, len("2000-01-01"))))
-    return RawData(x[TEST_PAIRS:], y[TEST_PAIRS:], x[:TEST_PAIRS], y[:TEST_PAIRS], symbols=symbols,
-                   class_names=targets)
+    return RawData(x[TEST_PAIRS:], y[TEST_PAIRS:], x[:TEST_PAIRS], y[:TEST_PAIRS], symbols=symbols, class_names=targets)
 
 
 def _ids(sequences: list[list[str]], symbols: list[str], longest: int) -> np.ndarray:

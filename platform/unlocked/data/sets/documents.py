@@ -34,8 +34,13 @@ MASK, NEXT, OTHER = range(len(SPECIAL), len(SPECIAL) + len(SIGNS))
 
 
 @register_data("docstrings", task="classification", family="texts")
-def docstrings(source: Source, length: int = 64, tokens: str = "word", vocabulary: int | None = None,
-               vocabulary_of: str = "docstrings") -> RawData:
+def docstrings(
+    source: Source,
+    length: int = 64,
+    tokens: str = "word",
+    vocabulary: int | None = None,
+    vocabulary_of: str = "docstrings",
+) -> RawData:
     """From the docstring of a module, class or function of the standard library to its package, one of eight.
 
     About 1,900 texts of 1 to some hundred words; those longer than `length` tokens are cut. Rows are
@@ -58,13 +63,19 @@ def docstrings(source: Source, length: int = 64, tokens: str = "word", vocabular
     else:
         raise DataError(f"data.options.vocabulary_of: {unknown('text', vocabulary_of, ['docstrings', 'manual'])}")
     x = sequences([[encode(tokenizer, text)] for text, _ in rows], length)
-    return RawData(x, np.array([label for _, label in rows]), class_names=PACKAGES, symbols=symbols(tokenizer),
-                   tokenizer=tokenizer.to_str())
+    return RawData(
+        x,
+        np.array([label for _, label in rows]),
+        class_names=PACKAGES,
+        symbols=symbols(tokenizer),
+        tokenizer=tokenizer.to_str(),
+    )
 
 
 @register_data("manual_pairs", task="masked_language_modelling", family="texts")
-def manual_pairs(source: Source, length: int = 64, tokens: str = "word", vocabulary: int | None = None,
-                 asked: float = 0.15) -> RawData:
+def manual_pairs(
+    source: Source, length: int = 64, tokens: str = "word", vocabulary: int | None = None, asked: float = 0.15
+) -> RawData:
     """BERT's pre-training on the manual that comes with every Python (Devlin et al. 2019, appendix A.2).
 
     Rows are `<s> A </s> B </s>`, filled up with 0: A and B are whole sentences of one topic (longer ones are cut) that
@@ -84,8 +95,16 @@ def manual_pairs(source: Source, length: int = 64, tokens: str = "word", vocabul
     x, y = _rows(tokenizer, train, length, "train")
     x_test, y_test = _rows(tokenizer, test, length, "test")
     names = symbols(tokenizer)
-    return RawData(x, y, x_test, y_test, symbols=names, ordered=True, tokenizer=tokenizer.to_str(),
-                   masking=Masking(MASK, len(SPECIAL) + len(SIGNS), len(names), asked))
+    return RawData(
+        x,
+        y,
+        x_test,
+        y_test,
+        symbols=names,
+        ordered=True,
+        tokenizer=tokenizer.to_str(),
+        masking=Masking(MASK, len(SPECIAL) + len(SIGNS), len(names), asked),
+    )
 
 
 def _rows(tokenizer: Any, topics: list[str], length: int, part: str) -> tuple[np.ndarray, np.ndarray]:

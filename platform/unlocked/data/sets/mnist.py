@@ -17,10 +17,20 @@ from unlocked.errors import DataError
 
 MNIST_MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 FASHION_MIRROR = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")      # package dataset-fashion-mnist
+DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
 
-FASHION_NAMES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
-                 "Ankle boot"]
+FASHION_NAMES = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+]
 
 
 @register_data("mnist", task="classification", family="images")
@@ -37,27 +47,46 @@ def fashion_mnist(source: Source, mirror: str = FASHION_MIRROR) -> RawData:
 
 @dataclass(frozen=True)
 class _Published:
-    md5: tuple[str, str, str, str]              # of the gzipped files at the mirror, in the order of STEMS
-    folders: tuple[str | Path, ...]             # own folders first, root last: the file names are not unique
-    labels_begin: bytes                         # of the training labels: tells the two sets apart
+    md5: tuple[str, str, str, str]  # of the gzipped files at the mirror, in the order of STEMS
+    folders: tuple[str | Path, ...]  # own folders first, root last: the file names are not unique
+    labels_begin: bytes  # of the training labels: tells the two sets apart
     other: str
 
 
-STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte",      # the same names in both sets
-         "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+STEMS = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",  # the same names in both sets
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 MNIST = _Published(
-    md5=("f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432",
-         "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c"),
+    md5=(
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+        "9fb629c4189551a2d022fa330f9573f3",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ),
     folders=("mnist", "mnist/raw", "MNIST/raw", "MNIST", "."),
     labels_begin=bytes([5, 0, 4, 1, 9, 2, 1, 3, 1, 4, 3, 5, 3, 6, 1, 7]),
     other="fashion_mnist",
 )
 FASHION = _Published(
-    md5=("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
-         "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310"),
-    folders=("fashion_mnist", "fashion_mnist/raw", "FashionMNIST/raw", "FashionMNIST", "fashion-mnist", ".",
-             DEBIAN_FASHION),
+    md5=(
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "25c81989df183df01b3e8a0aad5dffbe",
+        "bef4ecab320f06d8554ea6380940ec79",
+        "bb300cfdad3c16e7a12a480ee83cd310",
+    ),
+    folders=(
+        "fashion_mnist",
+        "fashion_mnist/raw",
+        "FashionMNIST/raw",
+        "FashionMNIST",
+        "fashion-mnist",
+        ".",
+        DEBIAN_FASHION,
+    ),
     labels_begin=bytes([9, 0, 0, 3, 0, 2, 7, 2, 5, 5, 0, 9, 5, 5, 7, 9]),
     other="mnist",
 )
@@ -70,11 +99,14 @@ def _read(source: Source, published: _Published, mirror: str) -> Arrays:
     files = [_file(stem, md5) for stem, md5 in zip(STEMS, published.md5, strict=True)]
     paths = source.files(files, published.folders, mirror, hint=" (gzipped or not)")
     images, labels, test_images, test_labels = (
-        read_idx(path, ndim) for path, ndim in zip(paths, (3, 1, 3, 1), strict=True))
+        read_idx(path, ndim) for path, ndim in zip(paths, (3, 1, 3, 1), strict=True)
+    )
     foreign = FASHION if published is MNIST else MNIST
     if labels[:16].tobytes() == foreign.labels_begin:
-        raise DataError(f"{paths[1]}: these are the labels of {published.other}, not of {source.name}; keep "
-                        f"the files of {source.name} in {source.root / source.name}")
+        raise DataError(
+            f"{paths[1]}: these are the labels of {published.other}, not of {source.name}; keep "
+            f"the files of {source.name} in {source.root / source.name}"
+        )
     return images[:, None], labels, test_images[:, None], test_labels
 
 

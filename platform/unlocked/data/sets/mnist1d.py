@@ -29,8 +29,12 @@ def _generate() -> dict[str, np.ndarray]:
 
     with _global_random_state_kept():
         made = make_dataset(get_dataset_args())
-    return {"x_train": made["x"].astype(np.float32), "y_train": made["y"],
-            "x_test": made["x_test"].astype(np.float32), "y_test": made["y_test"]}
+    return {
+        "x_train": made["x"].astype(np.float32),
+        "y_train": made["y"],
+        "x_test": made["x_test"].astype(np.float32),
+        "y_test": made["y_test"],
+    }
 
 
 @contextmanager

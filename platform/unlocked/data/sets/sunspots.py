@@ -9,7 +9,8 @@ from unlocked.data.source import Source
 from unlocked.errors import DataError
 
 # Yearly means, US National Geophysical Data Center; public domain, as in statsmodels.datasets.sunspots.
-YEARLY = np.fromstring("""
+YEARLY = np.fromstring(
+    """
 5 11 16 23 36 58 29 20 10 8 3 0 0 2 11 27 47 63 60 39 28 26 22 11 21 40 78 122 103 73 47 35 11 5 16 34 70 81 111
 101 73 40 20 16 5 11 22 40 60 80.9 83.4 47.7 47.8 30.7 12.2 9.6 10.2 32.4 47.6 54 62.9 85.9 61.2 45.1 36.4 20.9
 11.4 37.8 69.8 106.1 100.8 81.6 66.5 34.8 30.6 7 19.8 92.5 154.4 125.9 84.8 68.1 38.5 22.8 10.2 24.1 82.9 132
@@ -23,7 +24,9 @@ YEARLY = np.fromstring("""
 184.8 159 112.3 53.9 37.6 27.9 10.2 15.1 47 93.8 105.9 105.5 104.5 66.6 68.9 38 34.5 15.5 12.6 27.5 92.5 155.4
 154.6 140.4 115.9 66.6 45.9 17.9 13.4 29.4 100.2 157.6 142.6 145.7 94.3 54.6 29.9 17.5 8.6 21.5 64.3 93.3 119.6
 111 104 63.7 40.4 29.8 15.2 7.5 2.9
-""", sep=" ")
+""",
+    sep=" ",
+)
 
 
 @register_data("sunspots", task="regression", family="series")
@@ -35,8 +38,13 @@ def sunspots(source: Source, length: int = 32, horizon: int = 1) -> RawData:
         if value < 1:
             raise DataError(f"data.options.{key}: {value} is not at least 1")
     if length + horizon > len(YEARLY) // 2:
-        raise DataError(f"data.options.length: {length} and horizon {horizon} are more than half of the "
-                        f"{len(YEARLY)} years")
+        raise DataError(
+            f"data.options.length: {length} and horizon {horizon} are more than half of the {len(YEARLY)} years"
+        )
     windows = np.lib.stride_tricks.sliding_window_view(YEARLY / 100, length + horizon)
-    return RawData(windows[:, :length], windows[:, length:], ordered=True,
-                   class_names=[f"{year + 1} ahead" for year in range(horizon)])
+    return RawData(
+        windows[:, :length],
+        windows[:, length:],
+        ordered=True,
+        class_names=[f"{year + 1} ahead" for year in range(horizon)],
+    )

@@ -34,11 +34,15 @@ KARPATHY = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tiny
 
 
 @register_data("shakespeare", task="language_modelling", family="texts")
-def shakespeare(source: Source, length: int = 64, tokens: str = "char", vocabulary: int | None = None,
-                mirror: str = KARPATHY) -> RawData:
+def shakespeare(
+    source: Source, length: int = 64, tokens: str = "char", vocabulary: int | None = None, mirror: str = KARPATHY
+) -> RawData:
     """Tiny Shakespeare (Karpathy 2015), 1,115,394 characters; the last 10 % are the test split, as in nanoGPT."""
-    text = source.files([DataFile("input.txt", "6fb458f1232090904fb40fe944165e91", ("tinyshakespeare.txt",))],
-                        ["shakespeare", "."], mirror)[0].read_text(encoding="utf-8-sig")
+    text = source.files(
+        [DataFile("input.txt", "6fb458f1232090904fb40fe944165e91", ("tinyshakespeare.txt",))],
+        ["shakespeare", "."],
+        mirror,
+    )[0].read_text(encoding="utf-8-sig")
     return _windows(source.name, text, length, tokens, vocabulary, test=0.1)
 
 
@@ -54,16 +58,21 @@ def text(source: Source, file: str, length: int = 64, tokens: str = "char", voca
         raise DataError(f"data.options.file: {path} cannot be read as UTF-8 text: {error}") from None
 
 
-def _windows(name: str, text: str, length: int, tokens: str, vocabulary: int | None,
-             test: float | None = None) -> RawData:
+def _windows(
+    name: str, text: str, length: int, tokens: str, vocabulary: int | None, test: float | None = None
+) -> RawData:
     """`test`: the fraction at the end that is the set's own test split; None: the one that every set is given."""
     from unlocked.data.tokenize import encode, fit, symbols
 
     cut = round((1 - (test or TEST_FRACTION)) * len(text))
     # characters: of the whole text, or a single one of the test split would have no id
     tokenizer = fit(name, tokens, text if tokens == "char" else text[:cut], vocabulary)
-    raw = RawData(*windows(name, encode(tokenizer, text if test is None else text[:cut]), length),
-                  symbols=symbols(tokenizer), ordered=True, tokenizer=tokenizer.to_str())
+    raw = RawData(
+        *windows(name, encode(tokenizer, text if test is None else text[:cut]), length),
+        symbols=symbols(tokenizer),
+        ordered=True,
+        tokenizer=tokenizer.to_str(),
+    )
     if test is None:
         return raw
     x_test, y_test = windows(name, encode(tokenizer, text[cut:]), length)

@@ -27,9 +27,16 @@ MD5 = {
 
 
 @register_data("verses", task="translation", family="pairs")
-def verses(source: Source, source_language: str = "en", target_language: str = "fr", length: int = 32,
-           tokens: str = "bpe", vocabulary: int | None = 2000, lowercase: bool = True,
-           mirror: str = MIRROR) -> RawData:
+def verses(
+    source: Source,
+    source_language: str = "en",
+    target_language: str = "fr",
+    length: int = 32,
+    tokens: str = "bpe",
+    vocabulary: int | None = 2000,
+    lowercase: bool = True,
+    mirror: str = MIRROR,
+) -> RawData:
     """Verses in two of bn, en, es, fr, id, ru, sv, tr, ur, zh; a tenth, drawn, is the test split.
 
     Verses of more than `length` `tokens` (bpe, word or char), </s> among them, are left out; both languages share one
@@ -40,15 +47,22 @@ def verses(source: Source, source_language: str = "en", target_language: str = "
             raise DataError(f"data.options.{key}: {unknown('language', language, list(MD5))}")
     files = [DataFile(f"quran_{language}.json", MD5[language]) for language in (source_language, target_language)]
     sides = [_verses(path) for path in source.files(files, ["verses", "quran-json", "package/dist", "."], mirror)]
-    return made_of(source.name, [(sides[0][key], sides[1][key]) for key in sides[0] if key in sides[1]], length,
-                   tokens, vocabulary, lowercase)
+    return made_of(
+        source.name,
+        [(sides[0][key], sides[1][key]) for key in sides[0] if key in sides[1]],
+        length,
+        tokens,
+        vocabulary,
+        lowercase,
+    )
 
 
 def _verses(path: Path) -> dict[tuple[int, int], str]:
     """Texts by chapter and verse."""
     try:
         chapters = json.loads(path.read_text(encoding="utf-8-sig"))
-        return {(chapter["id"], verse["id"]): verse["translation"]
-                for chapter in chapters for verse in chapter["verses"]}
+        return {
+            (chapter["id"], verse["id"]): verse["translation"] for chapter in chapters for verse in chapter["verses"]
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a list of chapters with verses and translations ({error!r})") from None
