@@ -1,0 +1,240 @@
+"""Measures and keeps what training comes to: losses and weights of every preset under every scheme.
+
+    python tests/numbers/kept.py                  # every cell measured again; names those that differ
+    python tests/numbers/kept.py --write          # writes all of kept.json anew
+    python tests/numbers/kept.py --write lstm-dfa # only cells whose name contains one of these words
+
+A cell is a preset, a scheme, a number of modules and a lag: a few steps in one process, in float64 and on one thread.
+`kept.json` holds its loss at every step, of each block the sum and the norm of its weights and buffers after them, and
+the same of the models that the scheme trains beside a module (M, I). A cell that the configuration refuses is kept as
+`"refused"`.
+
+These numbers prove that a refactoring changes none. A change that must move some (initial weights drawn in another
+way, say) writes those cells again, with `--write`, in the same commit, which says why. `test_kept.py` allows 1e-9 of
+relative difference, because a BLAS on another processor adds in another order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unlocked import load_config
+
+# All that this file knows of the engine's insides is here, up to `trained_beside`.
+from unlocked.engine.group import InProcessGroup
+from unlocked.engine.plan import load_data, make_plan
+from unlocked.engine.pretraining import pretrain
+from unlocked.errors import ConfigError
+
+MODULES = "parallel.stages"
+
+
+def run(group: Any, steps: int) -> list[float]:
+    """Losses of the first steps."""
+    (reports,) = group.run([(0, steps)], checkpoint_at=steps)
+    return reports[-1].series["loss"]
+
+
+def weights(group: Any, steps: int) -> dict[str, Tensor]:
+    """Of the whole net, `block.name`, with buffers."""
+    return {key: value for state in group.states(steps) for key, value in state["weights"].items()}
+
+
+def trained_beside(group: Any) -> list[dict[str, Tensor]]:
+    """Of each module, what its scheme trains beside it."""
+    beside = []
+    for stage in group.stages:
+        _, *models = stage.learner.inner_modules()
+        beside.append(
+            {f"{i}.{key}": value for i, model in enumerate(models) for key, value in model.state_dict().items()}
+        )
+    return beside
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+FILE = Path(__file__).with_name("kept.json")
+STEPS = 8
+ALWAYS = ["train.precision=fp64", "parallel.device=cpu", "parallel.threads=1", "data.batch_size=8"]
+TOLERANCE = 1e-9  # relative
+LATE = ("dni", "cdni", "dfa")  # schemes that may consume messages late
+SCHEMES = ("backprop", *LATE, "frozen")
+
+BY_SCHEME = ("digits", "mnist1d", "fashion_mlp", "fashion_cnn")  # folders with a preset for each scheme
+# Presets whose data is a download get other data of the same kind.
+INSTEAD = {"fashion_mlp": "digits", "fashion_cnn": "digits", "seq2seq/verses": "dates"}
+PRESETS = [
+    "quickstart",
+    *(f"recurrent/{name}" for name in ("rnn", "lstm", "gru", "text", "sunspots", "copy")),
+    *(f"transformer/{name}" for name in ("encoder", "gpt", "bert", "bert_docstrings", "vit")),
+    *(f"seq2seq/{name}" for name in ("rnn", "bahdanau", "luong", "transformer", "verses")),
+    *(f"autoencoder/{name}" for name in ("autoencoder", "denoising", "contractive", "sparse", "sparse_coding")),
+    *(f"autoencoder/{name}" for name in ("conv_autoencoder", "recurrent_autoencoder", "vae", "cvae", "pretrained")),
+]
+# Data sets read from this Python's own library: another Python has other texts.
+OF_THIS_PYTHON = ("docstrings", "python_manual", "manual_pairs")
+
+
+class Cell(NamedTuple):
+    preset: str
+    scheme: str
+    modules: int
+    lag: str = "auto"
+    variant: str = ""  # what the name says of `more`
+    more: tuple[str, ...] = ()  # overrides
+
+    @property
+    def name(self) -> str:
+        """quickstart-cdni-2-auto"""
+        return "-".join(filter(None, (self.preset, self.scheme, str(self.modules), self.lag, self.variant)))
+
+    def config(self) -> Any:
+        data = INSTEAD.get(self.preset) or INSTEAD.get(self.preset.partition("/")[0])
+        given = [f"data.name={data}"] if data else []
+        chosen = [f"scheme.name={self.scheme}", f"{MODULES}={self.modules}", f"scheme.lag={self.lag}"]
+        return load_config(self.preset, [*ALWAYS, *given, *chosen, *self.more])
+
+
+def _variants() -> Iterable[Cell]:
+    inputs = ("scheme.synthetic_inputs=true", "scheme.inputs.hidden=[16]")
+    for scheme in ("dni", "cdni"):
+        yield Cell("quickstart", scheme, 3, "auto", "inputs", inputs)
+        yield Cell("transformer/gpt", scheme, 2, "auto", "inputs", inputs)
+    yield Cell("fashion_cnn/dni", "dni", 2, "auto", "inputs", inputs)
+    time = ("scheme.time.synthetic=true", "scheme.time.auxiliary=0.1", "scheme.time.context=start")
+    for scheme in SCHEMES:
+        yield Cell("recurrent/text", scheme, 1 if scheme == "backprop" else 2, "auto", "time", time)
+    for granularity in ("block", "module", "layer", "macro", "micro"):
+        of = (f"scheme.feedback.granularity={granularity}",)
+        yield Cell("transformer/gpt", "dfa", 2, "auto", granularity, of)
+        yield Cell("transformer/encoder", "dfa", 2, "auto", granularity, of)
+    yield Cell("transformer/gpt", "dfa", 2, "auto", "shared", ("scheme.feedback.shared_layers=true",))
+    yield Cell("quickstart", "dfa", 2, "auto", "normal", ("scheme.feedback.distribution=normal",))
+    for kind, hidden in (("linear", []), ("mlp", [16]), ("conv", [8])):
+        yield Cell(
+            "fashion_cnn/cdni", "cdni", 2, "auto", kind, (f"scheme.sg.kind={kind}", f"scheme.sg.hidden={hidden}")
+        )
+    yield Cell("quickstart", "cdni", 2, "auto", "dropout", ("model.dropout=0.3",))
+    yield Cell("fashion_cnn/dni", "dni", 2, "auto", "augment", ("data.augment=[flip,crop,cutout]",))
+    yield Cell("autoencoder/pretrained", "cdni", 2, "auto", "begun", ("pretrain.epochs=1", "data.batch_size=64"))
+    for name in ("sgd", "adamw", "rmsprop"):
+        yield Cell("quickstart", "cdni", 2, "auto", name, (f"optimizer.name={name}",))
+
+
+def cells() -> list[Cell]:
+    found: list[Cell] = []
+    for scheme in SCHEMES:
+        for preset in [*PRESETS, *(f"{group}/{scheme}" for group in BY_SCHEME)]:
+            if scheme == "backprop":
+                found.append(Cell(preset, scheme, 1))
+                continue
+            found += [Cell(preset, scheme, modules) for modules in (2, 3)]
+            if scheme in LATE:
+                found.append(Cell(preset, scheme, 2, "0"))
+    return [*found, *_variants()]
+
+
+def measure(cell: Cell) -> dict[str, Any] | str:
+    torch.set_num_threads(1)
+    try:
+        config = cell.config()
+        data = _load(config)
+        plan = make_plan(config, data)
+        group = InProcessGroup(plan, data)
+    except ConfigError:
+        return "refused"
+    if cell.variant == "begun":
+        group.load_weights(pretrain(plan, data, lambda epoch, values: None, lambda: False))
+    losses = run(group, STEPS)
+    blocks: dict[str, dict[str, Tensor]] = {}
+    for key, value in weights(group, STEPS).items():
+        blocks.setdefault(key.partition(".")[0], {})[key] = value
+    found = {"losses": losses, "blocks": [_sum_and_norm(blocks[key]) for key in sorted(blocks, key=int)]}
+    beside = [_sum_and_norm(values) for values in trained_beside(group) if values]
+    return found | ({"beside": beside} if beside else {})
+
+
+_LOADED: dict[str, Any] = {}  # repr(config.data) -> the data set, for all cells that share it
+
+
+def _load(config: Any) -> Any:
+    key = repr(config.data)
+    if key not in _LOADED:
+        _LOADED[key] = load_data(config)
+    return _LOADED[key]
+
+
+def _sum_and_norm(values: dict[str, Tensor]) -> list[float]:
+    real = [value.double().flatten() for _, value in sorted(values.items()) if value.is_floating_point()]
+    flat = torch.cat([torch.zeros(1, dtype=torch.float64), *real])
+    flat = flat[flat.isfinite()]  # a mask is a buffer too
+    return [math.fsum(flat.tolist()), math.sqrt(math.fsum(flat.square().tolist()))]
+
+
+def difference(one: Any, other: Any) -> str | None:
+    """What tells two measurements of a cell apart; None: nothing."""
+    if isinstance(one, str) or isinstance(other, str):
+        return None if one == other else f"{_outcome(one)}, was kept as {_outcome(other)}"
+    if one.keys() != other.keys():
+        return f"{sorted(one)}, was kept with {sorted(other)}"
+    for t, (now, kept) in enumerate(zip(one["losses"], other["losses"], strict=True)):
+        if not math.isclose(now, kept, rel_tol=TOLERANCE):
+            return f"the loss at step {t} is {now!r}, was {kept!r}"
+    for kind in one.keys() - {"losses"}:
+        if len(one[kind]) != len(other[kind]):
+            return f"{len(one[kind])} {kind}, were {len(other[kind])}"
+        for i, (now, kept) in enumerate(zip(one[kind], other[kind], strict=True)):
+            if not all(abs(a - b) <= TOLERANCE * (kept[1] + 1e-12) for a, b in zip(now, kept, strict=True)):
+                return f"sum and norm of {kind}[{i}] after {STEPS} steps are {now}, were {kept}"
+    return None
+
+
+def _outcome(found: Any) -> str:
+    return found if isinstance(found, str) else "trained"
+
+
+def read() -> dict[str, Any]:
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def write(kept: dict[str, Any]) -> None:
+    """A cell per line, so that a change shows which."""
+    ordered = {cell.name: kept["cells"][cell.name] for cell in cells() if cell.name in kept["cells"]}
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(found)}" for name, found in ordered.items())
+    head = f'"python": {json.dumps(platform.python_version())}'
+    FILE.write_text(f'{{{head}, "cells": {{\n{lines}\n}}}}\n', encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measures the kept numbers again.")
+    parser.add_argument("--write", action="store_true", help="keep them")
+    parser.add_argument("names", nargs="*", help="parts of the names of cells; none: all")
+    asked = parser.parse_args()
+    chosen = [cell for cell in cells() if not asked.names or any(word in cell.name for word in asked.names)]
+    kept = read() if FILE.exists() else {"cells": {}}
+    differ = 0
+    for cell in chosen:
+        found = measure(cell)
+        why = difference(found, kept["cells"][cell.name]) if cell.name in kept["cells"] else "new"
+        if why is not None:
+            differ += 1
+            print(f"{cell.name}: {why}")
+        kept["cells"][cell.name] = found
+    print(f"{len(chosen)} cells, {differ} differ")
+    if asked.write:
+        write(kept)
+    return 0 if asked.write or not differ else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Losses and weights of every preset under every scheme stay what they were: see kept.py, which wrote kept.json."""
+
+import copy
+import importlib.util
+import platform
+from pathlib import Path
+
+import pytest
+
+_spec = importlib.util.spec_from_file_location("kept", Path(__file__).with_name("kept.py"))
+kept = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(kept)
+
+KEPT = kept.read()
+CELLS = kept.cells()
+# A few seconds in all, of every scheme and of most families; the others are slow only together.
+SAMPLE = {
+    "quickstart-backprop-1-auto",
+    "quickstart-dni-2-0",
+    "quickstart-dfa-3-auto",
+    "quickstart-frozen-2-auto",
+    "quickstart-cdni-3-auto-inputs",
+    "mnist1d/cdni-cdni-3-auto",
+    "fashion_cnn/cdni-cdni-2-auto",
+    "recurrent/copy-cdni-2-auto",
+    "recurrent/sunspots-dni-2-auto",
+    "transformer/gpt-cdni-2-auto",
+    "transformer/vit-dfa-2-auto",
+    "seq2seq/transformer-cdni-2-auto",
+    "seq2seq/luong-dfa-2-auto",
+    "autoencoder/vae-cdni-2-auto",
+    "autoencoder/sparse_coding-dfa-2-auto",
+    "autoencoder/conv_autoencoder-dni-2-auto",
+}
+
+
+def test_every_cell_is_kept_and_nothing_else():
+    assert list(KEPT["cells"]) == [cell.name for cell in CELLS]
+    assert KEPT["cells"].keys() >= SAMPLE
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [pytest.param(cell, id=cell.name, marks=[] if cell.name in SAMPLE else pytest.mark.slow) for cell in CELLS],
+)
+def test_losses_and_weights_are_those_that_were_kept(cell):
+    if cell.config().data.name in kept.OF_THIS_PYTHON and platform.python_version() != KEPT["python"]:
+        pytest.skip(f"its texts are those of Python {KEPT['python']}'s library")
+    assert kept.difference(kept.measure(cell), KEPT["cells"][cell.name]) is None
+
+
+def test_a_difference_is_named():
+    found = KEPT["cells"]["quickstart-cdni-2-auto"]
+    loss, weight, model, missing = (copy.deepcopy(found) for _ in range(4))
+    loss["losses"][3] *= 1 + 1e-8
+    weight["blocks"][1][1] *= 1 + 1e-8
+    model["beside"][0][0] += 1e-8 * model["beside"][0][1]
+    del missing["beside"]
+    assert kept.difference(found, copy.deepcopy(found)) is None
+    assert "the loss at step 3" in kept.difference(loss, found)
+    assert "blocks[1]" in kept.difference(weight, found)
+    assert "beside[0]" in kept.difference(model, found)
+    assert kept.difference(missing, found) == "['blocks', 'losses'], was kept with ['beside', 'blocks', 'losses']"
+    assert kept.difference("refused", found) == "refused, was kept as trained"
