@@ -1,6 +1,7 @@
 # make demo   set up and run the main job on real data, under every scheme
 # make test   set up the same way and run the tests
 # make test-all   and the proofs that take their time: kills at every place of a run, hosts, long runs
+# make docs   build the documentation into build/docs
 # For a CUDA machine: make demo CONSTRAINTS=/dev/null TORCH="torch>=2.11"
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCHEMES := cdni backprop dni dfa frozen
 
-.PHONY: demo test test-all setup lint clean study
+.PHONY: demo test test-all setup lint docs clean study
 
 setup: $(VENV)/.ready
 
@@ -37,6 +38,9 @@ test-all: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy platform/unlocked models/unlocked_models
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:
 	rm -rf $(VENV) build dist

@@ -1,15 +1,23 @@
-"""The README's examples, run as they stand."""
+"""The examples of the README and of docs/, run as they stand; their commands, links and anchors, checked."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
-from unlocked.cli.main import main
+from unlocked.cli.main import build_parser, main
+from unlocked.config import load_config
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-EXAMPLES = dict(re.findall(r"<!-- example: (\S+)\.py -->\n```python\n(.*?)```", README, re.S))
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+}
+ALL = "\n".join(PAGES.values())
+EXAMPLES = dict(re.findall(r"<!-- example: (\S+)\.py -->\n```python\n(.*?)```", ALL, re.S))
 TRAIN = ["train", "quickstart", "train.epochs=2", "parallel.launcher=inprocess", "tracking.uri=off", "--quiet"]
 
 
@@ -37,7 +45,7 @@ def test_each_example_is_under_thirty_lines(name):
     [("my_model", "model.name=my_net"), ("my_data", "data.name=rings"), ("my_scheme", "scheme.name=drtp")],
 )
 def test_each_example_trains_by_the_command_beside_it(example, name, override, capsys):
-    assert f"--import {name} {override}" in README
+    assert f"--import {name} {override}" in ALL
     assert main([*TRAIN, "--import", example(name), override]) == 0
     assert "test/accuracy" in capsys.readouterr().out
 
@@ -48,18 +56,93 @@ def test_the_model_and_the_data_set_train_together(example, capsys):
     assert "test/accuracy" in capsys.readouterr().out
 
 
-def test_the_python_example_gives_a_summary(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_python_example_gives_a_summary(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(from unlocked import load_config, train.*?)```", README, re.S)
+    (code,) = re.findall(r"```python\n(from unlocked import load_config, train.*?)```", PAGES[page], re.S)
     code = code.replace('"train.epochs=3"', '"train.epochs=1", "parallel.launcher=inprocess", "tracking.uri=off"')
     names: dict = {}
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(code, page, "exec"), names)
     assert 0.0 < names["summary"]["metrics"]["test/accuracy"] < 1.0
 
 
-def test_every_command_the_readme_shows_is_one():
-    commands = set(re.findall(r"^unlocked (\w+)", README, re.M)) | set(re.findall(r"`unlocked (\w+)", README))
-    from unlocked.cli.main import build_parser
+def test_every_other_python_block_is_python():
+    for page, text in PAGES.items():
+        for code in re.findall(r"```python\n(.*?)```", text, re.S):
+            compile(code, page, "exec")
 
+
+def fenced(text):
+    """The `unlocked ...` lines of fenced blocks, without their comments."""
+    blocks = "\n".join(re.findall(r"^```\n(.*?)^```", text, re.S | re.M)).replace("\\\n", " ")
+    return [line.split("  #")[0].strip() for line in re.findall(r"^unlocked .*", blocks, re.M)]
+
+
+@pytest.mark.parametrize("page", [page for page, text in PAGES.items() if fenced(text)])
+def test_every_command_of_a_block_parses(page):
+    """Its options exist; so do presets and keys, unless it names a file or a module of the reader's."""
+    parser = build_parser()
+    for line in fenced(PAGES[page]):
+        words = shlex.split(line)[1:]
+        try:
+            given, rest = parser.parse_known_args(words)
+        except SystemExit:
+            pytest.fail(f"{page}: {line}")
+        assert not [word for word in rest if word.startswith("-")], f"{page}: {line}"
+        config = getattr(given, "config", None) or "CONFIG"
+        if not ({"--import", "--resume"} & set(words) or config == "CONFIG" or config.endswith(".yaml")):
+            load_config(config, [*given.overrides, *rest])
+
+
+def test_every_command_and_preset_in_the_text_is_one():
     known = build_parser()._subparsers._group_actions[0].choices
-    assert commands - {"command"} <= set(known)
+    assert set(re.findall(r"`unlocked (\w+)", ALL)) <= set(known)
+    for preset in set(re.findall(r"`unlocked (?:train|sweep) (\w+/\w+)[ `]", ALL)):
+        load_config(preset)
+
+
+def anchors(text):
+    """Those that GitHub and MkDocs alike give to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page):
+    home = (ROOT / page).parent
+    text = re.sub(r"^```.*?^```", "", PAGES[page], flags=re.S | re.M)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (home / path).resolve() if path else ROOT / page
+        assert target.exists(), f"{page}: {link}"
+        if anchor:
+            assert anchor in anchors(target.read_text()), f"{page}: {link}"
+
+
+def test_every_file_that_a_page_names_is_there():
+    for page, text in PAGES.items():
+        for path in re.findall(r"`((?:platform|models|tests|experiments|cluster|docs)/[\w./-]+\w)`", text):
+            assert (ROOT / path).exists(), f"{page}: {path}"
+
+
+def test_every_page_is_in_the_navigation():
+    nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    listed = re.findall(r": (\S+\.md)$", nav, re.M)
+    assert sorted(listed) == sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
+
+
+def test_the_pages_build_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="make docs installs it")
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config as load_site
+
+    build(load_site(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site"), strict=True))
+    assert "img" in (tmp_path / "site" / "concepts.html").read_text()
+
+
+def test_the_drawn_net_is_what_its_script_draws():
+    names: dict = {"__name__": "net"}
+    exec(compile((DOCS / "pictures" / "net.py").read_text(), "net.py", "exec"), names)
+    assert names["net"]() == (DOCS / "pictures" / "net.svg").read_text()
