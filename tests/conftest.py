@@ -1,17 +1,21 @@
 """What the exactness tests share: made data, runs in float64, and the plain loop they are held against."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from unlocked.bench.plain import OBJECTIVES, losses
-from unlocked.config import from_tree
+from unlocked.bench.measured.plain import OBJECTIVES, losses
+from unlocked.config import Config, from_tree, load_config
 from unlocked.data import DataSet, Split, TrainBatches
 from unlocked.engine.group import InProcessGroup
-from unlocked.engine.plan import build_blocks, make_plan
+from unlocked.loop.train import Silent
+from unlocked.plan.plan import build_blocks, make_plan
 from unlocked.seeding import derive_seed
 from unlocked_models import Batch
-from unlocked_models.autoencoders import code_block
+from unlocked_models.autoencoder.plain import code_block
 
 torch.set_num_threads(1)  # one order of additions: runs compare bit for bit
 
@@ -185,3 +189,41 @@ class Lab:
 @pytest.fixture
 def lab() -> Lab:
     return Lab()
+
+
+# small runs of the whole loop in this process
+
+SMALL = [
+    "model.hidden=[24,16]",
+    "parallel.partition=null",
+    "parallel.stages=2",
+    "parallel.launcher=inprocess",
+    "parallel.threads=1",
+    "tracking.uri=off",
+    "tracking.figures=false",
+    "train.probe_every=0",
+    "train.epochs=3",
+]
+
+
+class Notes(Silent):
+    """A reporter that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def reporter() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Callable[..., Config]:
+    def make(*overrides: str) -> Config:
+        return load_config("quickstart", [*SMALL, f"tracking.runs={tmp_path / 'runs'}", *overrides])
+
+    return make

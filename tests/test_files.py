@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from unlocked.engine.run_folder import one_line_when_full
 from unlocked.errors import RunFailed
 from unlocked.files import PRIVATE, write_whole, written_whole
+from unlocked.runs.folder import one_line_when_full
 
 
 def test_a_reader_sees_the_old_words_or_the_new_ones(tmp_path: Path):

@@ -1,47 +1,23 @@
-"""The zoo: architectures as chains of plain torch blocks. Knows nothing of schemes, Ray or MLflow."""
+"""The zoo: architectures as chains of plain torch blocks. Knows nothing of schemes, Ray or MLflow.
 
-from unlocked_models import (  # each registers its models
-    alexnet,
-    autoencoders,
-    autoencoders_conv,
-    autoencoders_recurrent,
-    autoencoders_sparse_coding,
-    autoencoders_variational,
-    cnn,
-    inception,
-    lenet,
-    mlp,
-    recurrent,
-    resnet,
-    seq2seq,
-    transformer,
-    transformer_seq2seq,
-    vgg,
-)
-from unlocked_models.chain import Batch, Chain, Example, build
-from unlocked_models.registry import MODELS, register_model
+`contract` is what every model follows, `layers` what several families share; then one file or folder per family.
+"""
+
+from unlocked_models import autoencoder, cnn, mlp, recurrent, seq2seq, transformer  # each registers its models
+from unlocked_models.contract.chain import Batch, Chain, Example, build
+from unlocked_models.contract.registry import MODELS, register_model
 
 __all__ = [
     "MODELS",
     "Batch",
     "Chain",
     "Example",
-    "alexnet",
-    "autoencoders",
-    "autoencoders_conv",
-    "autoencoders_recurrent",
-    "autoencoders_sparse_coding",
-    "autoencoders_variational",
+    "autoencoder",
     "build",
     "cnn",
-    "inception",
-    "lenet",
     "mlp",
     "recurrent",
     "register_model",
-    "resnet",
     "seq2seq",
     "transformer",
-    "transformer_seq2seq",
-    "vgg",
 ]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from unlocked_models import checks
-from unlocked_models.layers import activation as activation_layer
-from unlocked_models.layers import initialise, sequence, vector_norm
-from unlocked_models.registry import register_model
+from unlocked_models.contract import checks
+from unlocked_models.contract.registry import register_model
+from unlocked_models.layers.basic import activation as activation_layer
+from unlocked_models.layers.basic import initialise, sequence, vector_norm
 
 
 @register_model("mlp", family="mlp")

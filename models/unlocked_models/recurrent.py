@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from unlocked_models import checks
-from unlocked_models.chain import Batch
-from unlocked_models.lstm_cells import GatedLayer
-from unlocked_models.registry import register_model
-from unlocked_models.sequences import Head, PaddedHead, Pool, Reader, is_padded, lengths, read_sequence
-from unlocked_models.stepping import Stepping
+from unlocked_models.contract import checks
+from unlocked_models.contract.chain import Batch
+from unlocked_models.contract.registry import register_model
+from unlocked_models.contract.stepping import Stepping
+from unlocked_models.layers.lstm import GatedLayer
+from unlocked_models.layers.sequences import Head, PaddedHead, Pool, Reader, is_padded, lengths, read_sequence
 
 State = dict[str, Tensor]  # of a recurrent layer: h, and c of an LSTM, each (batch, width)
 

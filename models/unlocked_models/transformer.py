@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlocked_models import checks
-from unlocked_models.attention import MultiHeadAttention, PaddedLayer, TransformerLayer
-from unlocked_models.layers import sequence
-from unlocked_models.registry import register_model
-from unlocked_models.sequences import Head, PaddedHead, Patches, Pool, Positions, is_padded, read_sequence
+from unlocked_models.contract import checks
+from unlocked_models.contract.registry import register_model
+from unlocked_models.layers.attention import MultiHeadAttention, PaddedLayer, TransformerLayer
+from unlocked_models.layers.basic import sequence
+from unlocked_models.layers.sequences import Head, PaddedHead, Patches, Pool, Positions, is_padded, read_sequence
 
 STD = 0.02  # of embeddings, and of the weights of GPT and BERT
 

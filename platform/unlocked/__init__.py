@@ -7,12 +7,12 @@ summary = train(load_config("quickstart", ["scheme.name=dfa"]))
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unlocked.compare.rows import compare
     from unlocked.config import Config, load_config
     from unlocked.data import RawData, register_data
-    from unlocked.engine.loop import resume, train
+    from unlocked.loop.train import resume, train
     from unlocked.schemes import ModuleLearner, register_scheme
     from unlocked.studies import sweep
-    from unlocked.tracking.compare import compare
     from unlocked_models import register_model
 
 __version__ = "0.1.0"
@@ -20,9 +20,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "Config": "unlocked.config",
     "load_config": "unlocked.config",
-    "train": "unlocked.engine.loop",
-    "resume": "unlocked.engine.loop",
-    "compare": "unlocked.tracking",
+    "train": "unlocked.loop.train",
+    "resume": "unlocked.loop.train",
+    "compare": "unlocked.compare.rows",
     "sweep": "unlocked.studies",
     "RawData": "unlocked.data",
     "register_data": "unlocked.data",

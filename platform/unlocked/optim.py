@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from unlocked.config.schema import OptimizerConfig
 from unlocked.errors import ConfigError
-from unlocked_models.registry import Registry
+from unlocked.schema.keys import OptimizerConfig
+from unlocked_models.contract.registry import Registry
 
 OPTIMIZERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry("optimizer")
 for _name, _class in (

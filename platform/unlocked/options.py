@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from unlocked.errors import ConfigError, UnlockedError
-from unlocked_models.registry import unknown
+from unlocked_models.contract.registry import unknown
 
 
 def check_options(

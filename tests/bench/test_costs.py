@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from unlocked.bench import scaling, what_if
-from unlocked.bench.cost_model import Link
-from unlocked.bench.costs import measure, whole_chain
-from unlocked.bench.measure import ForeignCPU, cores, is_spoilt
-from unlocked.bench.peer import Peer, contention
+from unlocked.bench import what_if
+from unlocked.bench.measured import scaling
+from unlocked.bench.measured.costs import measure, whole_chain
+from unlocked.bench.measured.measure import ForeignCPU, cores, is_spoilt
+from unlocked.bench.measured.peer import Peer, contention
+from unlocked.bench.simulated.cost_model import Link
 from unlocked.cli.main import main
 from unlocked.config import from_tree
 from unlocked.errors import ConfigError, RunFailed

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from unlocked.bench import measure
-from unlocked.bench.measure import ForeignCPU, Spread, cores, in_rounds, paired, peak_rss_mb
+from unlocked.bench.measured import measure
+from unlocked.bench.measured.measure import ForeignCPU, Spread, cores, in_rounds, paired, peak_rss_mb
 
 
 def test_ratios_pair_what_was_measured_in_one_round():

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unlocked.bench import overhead
-from unlocked.bench.overhead import Case
+from unlocked.bench.measured import overhead
+from unlocked.bench.measured.overhead import Case
 from unlocked.bench.report import overhead_json
 from unlocked.cli.main import main
 from unlocked.errors import RunFailed

@@ -8,12 +8,12 @@ import math
 import pytest
 import torch
 
-from unlocked.bench import plain, reference
-from unlocked.bench.plain import OBJECTIVES, PlainRun
+from unlocked.bench.measured import plain, reference
+from unlocked.bench.measured.plain import OBJECTIVES, PlainRun
 from unlocked.cli.main import main
-from unlocked.config.schema import OptimizerConfig
 from unlocked.data import Split
 from unlocked.optim import lr_factor
+from unlocked.schema.keys import OptimizerConfig
 from unlocked.tasks import TASKS
 from unlocked_models import Batch
 

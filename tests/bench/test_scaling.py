@@ -6,14 +6,14 @@ import math
 import pytest
 import torch
 
-from unlocked.bench import scaling
-from unlocked.bench.contenders import DECOUPLED, contenders
-from unlocked.bench.solo import run_alone
+from unlocked.bench.measured import scaling
+from unlocked.bench.measured.contenders import DECOUPLED, contenders
+from unlocked.bench.measured.solo import run_alone
 from unlocked.cli.main import main
 from unlocked.config import from_tree, with_values
-from unlocked.engine.plan import load_data, make_plan
 from unlocked.engine.stage import Stage
 from unlocked.errors import ConfigError
+from unlocked.plan.plan import load_data, make_plan
 
 TINY = """
 name: tiny

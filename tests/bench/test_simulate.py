@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from unlocked.bench.cost_model import Costs, Link, balanced, cut
-from unlocked.bench.pipelines import BACKWARD, FORWARD, PIPELINES, WEIGHT, Pipeline, run_pipeline
-from unlocked.bench.simulate import DNI_LAG, ORDER, UNLOCK, _decoupled, _locked, simulate
-from unlocked.bench.ticks import AHEAD, Ticks, run_ticks
+from unlocked.bench.simulated.cost_model import Costs, Link, balanced, cut
+from unlocked.bench.simulated.pipelines import BACKWARD, FORWARD, PIPELINES, WEIGHT, Pipeline, run_pipeline
+from unlocked.bench.simulated.simulate import DNI_LAG, ORDER, UNLOCK, _decoupled, _locked, simulate
+from unlocked.bench.simulated.ticks import AHEAD, Ticks, run_ticks
 
 AT_ONCE = Link(latency=0.0, overhead=0.0, bandwidth=np.inf)
 SLOW = Link(latency=0.11, overhead=0.02, bandwidth=1000.0)
@@ -369,7 +369,9 @@ def test_the_engines_constants_are_these():
 
 
 def test_the_simulation_needs_no_torch_and_no_ray():
-    code = "import sys, unlocked.bench.simulate; sys.exit(' '.join({'torch', 'ray'} & sys.modules.keys()) or 0)"
+    code = (
+        "import sys, unlocked.bench.simulated.simulate; sys.exit(' '.join({'torch', 'ray'} & sys.modules.keys()) or 0)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from unlocked.bench import sweeps
+from unlocked.bench.measured import sweeps
 from unlocked.bench.report import sweep_json, sweep_table
 from unlocked.studies import trial as trial_module
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from unlocked.cli.next_steps import command, looking
-from unlocked.config.schema import TrackingConfig
 from unlocked.data import DATA
+from unlocked.schema.keys import TrackingConfig
 from unlocked_models import MODELS
 
 OWN = '''

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from unlocked.config.schema import OptimizerConfig
 from unlocked.errors import ConfigError
 from unlocked.optim import build_optimizer, check_optimizer, lr_factor
+from unlocked.schema.keys import OptimizerConfig
 
 
 def factors(steps, **options):

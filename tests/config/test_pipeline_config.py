@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from unlocked.cli.main import main
 from unlocked.config import load_config
-from unlocked.config.describe import describe_schema
-from unlocked.engine.cluster import resources
-from unlocked.engine.plan import describe, load_data, make_plan
 from unlocked.errors import ConfigError
+from unlocked.launch.cluster import resources
+from unlocked.plan.plan import describe, load_data, make_plan
+from unlocked.schema.describe import describe_schema
 from unlocked_models import MODELS, register_model
 
 PIPELINE = [

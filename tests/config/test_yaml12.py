@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from unlocked.config import Config, from_tree, load_config, parse_overrides, read_tree, to_dict, to_yaml
 from unlocked.config.yaml12 import DEEPEST, LONGEST, MOST, read_file, read_value, read_yaml, resolve, write_yaml
-from unlocked.engine.run_folder import read_config
 from unlocked.errors import ConfigError
+from unlocked.runs.folder import read_config
 
 GOOD = "data: {name: digits}\nmodel: {name: mlp, hidden: [8, 8]}\n"
 

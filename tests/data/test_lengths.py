@@ -11,8 +11,8 @@ import torch
 from unlocked.data import DATA, RawData, load, register_data
 from unlocked.data.digest import digest
 from unlocked.engine.group import InProcessGroup
-from unlocked.engine.plan import make_plan
 from unlocked.errors import ConfigError, DataError
+from unlocked.plan.plan import make_plan
 from unlocked_models import Batch, Chain, build
 
 RNG = np.random.default_rng(0)

@@ -20,10 +20,10 @@ import torch
 from safetensors.torch import load_file
 
 from unlocked.config import Config, load_config
-from unlocked.engine.checkpoint import Checkpoints
-from unlocked.engine.loop import train
-from unlocked.engine.ray_group import RayGroup
-from unlocked.engine.worker import Worker
+from unlocked.launch.ray_group import RayGroup
+from unlocked.launch.worker import Worker
+from unlocked.loop.train import train
+from unlocked.runs.checkpoint import Checkpoints
 
 SMALL = [
     "model.hidden=[24,20,16,12]",

@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 
 from unlocked.config import load_config
-from unlocked.engine import private_ray
-from unlocked.engine.checkpoint import Checkpoints
-from unlocked.engine.loop import Silent, resume, train
-from unlocked.engine.ray_group import RayGroup
+from unlocked.launch import private_ray
+from unlocked.launch.ray_group import RayGroup
+from unlocked.loop.train import Silent, resume, train
+from unlocked.runs.checkpoint import Checkpoints
 
 PLACES = {
     "start": "_meet",

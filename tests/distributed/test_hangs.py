@@ -15,9 +15,9 @@ import torch
 
 from unlocked.config import load_config
 from unlocked.engine.group import InProcessGroup
-from unlocked.engine.plan import load_data, make_plan
-from unlocked.engine.pulse import Pulse, PulseServer, Watch, take_pulse
-from unlocked.engine.ray_group import WorkerFailed
+from unlocked.launch.pulse import Pulse, PulseServer, Watch, take_pulse
+from unlocked.launch.ray_group import WorkerFailed
+from unlocked.plan.plan import load_data, make_plan
 
 pytestmark = pytest.mark.timeout(120)
 

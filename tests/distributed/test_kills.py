@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from unlocked.config import to_yaml
-from unlocked.engine.loop import train
+from unlocked.loop.train import train
 from unlocked.tracking import sync_leftovers
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]

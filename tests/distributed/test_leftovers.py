@@ -12,7 +12,7 @@ import signal
 import psutil
 import pytest
 
-from unlocked.engine.checkpoint import Checkpoints
+from unlocked.runs.checkpoint import Checkpoints
 from unlocked.security import is_loopback
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(180)]

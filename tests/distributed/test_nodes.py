@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from unlocked.config import to_yaml
-from unlocked.engine.checkpoint import Checkpoints
-from unlocked.engine.cluster import bundles
+from unlocked.launch.cluster import bundles
+from unlocked.runs.checkpoint import Checkpoints
 
 RUN = ["scheme.name=cdni", "parallel.stages=4", "train.probe_every=0", "train.epochs=6", "parallel.max_failures=3"]
 
@@ -25,8 +25,8 @@ import ray
 from pathlib import Path
 from ray.cluster_utils import Cluster
 from unlocked.config import load_config
-from unlocked.engine.checkpoint import Checkpoints
-from unlocked.engine.loop import Silent, train
+from unlocked.runs.checkpoint import Checkpoints
+from unlocked.loop.train import Silent, train
 
 config, runs, kill = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "kill"
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 * 2**20})

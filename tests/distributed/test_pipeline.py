@@ -12,11 +12,12 @@ import torch.distributed as dist
 from torch import nn
 
 from unlocked.config import load_config
-from unlocked.engine import loop, ray_group
-from unlocked.engine.evaluate import evaluate_run
 from unlocked.engine.group import InProcessGroup
 from unlocked.engine.pipelined import _Slice
-from unlocked.engine.plan import load_data, make_plan
+from unlocked.launch import ray_group
+from unlocked.loop import train as loop
+from unlocked.plan.plan import load_data, make_plan
+from unlocked.runs.evaluate import evaluate_run
 from unlocked_models import MODELS
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]

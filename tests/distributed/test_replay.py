@@ -7,7 +7,7 @@ import torch
 
 from unlocked.config import load_config
 from unlocked.engine.group import InProcessGroup
-from unlocked.engine.plan import load_data, make_plan
+from unlocked.plan.plan import load_data, make_plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 

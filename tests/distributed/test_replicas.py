@@ -10,8 +10,8 @@ import torch
 from unlocked.config import load_config
 from unlocked.data import TrainBatches
 from unlocked.engine.group import InProcessGroup
-from unlocked.engine.plan import build_blocks, load_data, make_plan
 from unlocked.errors import ConfigError
+from unlocked.plan.plan import build_blocks, load_data, make_plan
 from unlocked.seeding import derive_seed
 
 pytestmark = pytest.mark.timeout(120)

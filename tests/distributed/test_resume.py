@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from unlocked.cli.main import main
-from unlocked.engine.checkpoint import Checkpoints
+from unlocked.runs.checkpoint import Checkpoints
 from unlocked.tracking import read
 
 pytestmark = pytest.mark.timeout(240)

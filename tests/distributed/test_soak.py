@@ -10,7 +10,7 @@ import pytest
 
 from unlocked.config import load_config
 from unlocked.engine.group import InProcessGroup
-from unlocked.engine.plan import load_data, make_plan
+from unlocked.plan.plan import load_data, make_plan
 
 TINY = [
     "model.hidden=[8]",

@@ -7,10 +7,10 @@ import signal
 import pytest
 
 from unlocked.config import load_config
-from unlocked.engine.cluster import given_address, start_ray
-from unlocked.engine.plan import load_data, make_plan
-from unlocked.engine.ray_group import RayGroup
 from unlocked.errors import ConfigError, RunFailed
+from unlocked.launch.cluster import given_address, start_ray
+from unlocked.launch.ray_group import RayGroup
+from unlocked.plan.plan import load_data, make_plan
 
 
 def start(*overrides: str) -> RayGroup:
@@ -54,7 +54,7 @@ def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch):
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr("unlocked.engine.cluster.listens", lambda host, port: (host, port) == ("10.0.0.1", 6379))
+    monkeypatch.setattr("unlocked.launch.cluster.listens", lambda host, port: (host, port) == ("10.0.0.1", 6379))
     with pytest.raises(RunFailed) as failure:
         start_ray(2, "10.0.0.1:6379")
     assert str(failure.value) == (

@@ -37,7 +37,7 @@ def test_a_model_data_and_scheme_of_ones_own_train_by_import(launcher, tmp_path,
 
     if launcher == "ray":
         request.getfixturevalue("cluster")
-        monkeypatch.setattr("unlocked.engine.ray_group.SENT", 0)  # the workers read the file, as they do a large one
+        monkeypatch.setattr("unlocked.launch.ray_group.SENT", 0)  # the workers read the file, as they do a large one
     (tmp_path / "own_things.py").write_text(MODULE)
     (tmp_path / "data").mkdir()
     np.savetxt(tmp_path / "data" / "points.txt", np.random.default_rng(0).normal(size=(300, 6)))

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from unlocked.engine import ray_group
-from unlocked.engine.checkpoint import Checkpoints
-from unlocked.engine.loop import Silent, resume, train
-from unlocked.engine.ray_group import RayGroup, WorkerFailed
 from unlocked.errors import RunFailed
+from unlocked.launch import ray_group
+from unlocked.launch.ray_group import RayGroup, WorkerFailed
+from unlocked.loop.train import Silent, resume, train
+from unlocked.runs.checkpoint import Checkpoints
 from unlocked.tracking import read
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("cluster")]
@@ -179,7 +179,7 @@ def test_a_failure_on_the_way_up_is_not_hidden_by_the_probe_before_it(small, war
     """A module above the one that raised holds what it was probed with last."""
     import ray
 
-    from unlocked.engine.plan import load_data, make_plan
+    from unlocked.plan.plan import load_data, make_plan
 
     config = small("scheme.name=cdni", "parallel.stages=2", "parallel.launcher=ray")
     data = load_data(config)

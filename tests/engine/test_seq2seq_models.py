@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from unlocked import load_config, train
-from unlocked.engine.plan import load_data, make_plan
 from unlocked.errors import ConfigError
+from unlocked.plan.plan import load_data, make_plan
 
 LAGS = {"backprop": 0, "frozen": 0, "dni": 2, "cdni": 2, "dfa": 2}
 SMALL = ["data.options.pairs=400", "data.batch_size=32", "train.epochs=1", "tracking.uri=off", "train.log_every=5"]

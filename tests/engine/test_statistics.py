@@ -11,11 +11,11 @@ from torch import nn
 
 from unlocked.data import TrainBatches
 from unlocked.engine import statistics
-from unlocked.engine.checkpoint import Checkpoints
-from unlocked.engine.evaluate import evaluate_run
-from unlocked.engine.loop import resume, train
-from unlocked.engine.plan import build_blocks, load_data
 from unlocked.errors import RunInterrupted
+from unlocked.loop.train import resume, train
+from unlocked.plan.plan import build_blocks, load_data
+from unlocked.runs.checkpoint import Checkpoints
+from unlocked.runs.evaluate import evaluate_run
 from unlocked.seeding import derive_seed
 from unlocked.tracking import read
 

@@ -11,10 +11,10 @@ import pytest
 
 from unlocked.cli.main import main
 from unlocked.config import load_config
-from unlocked.engine.loop import train
 from unlocked.errors import ConfigError
 from unlocked.generate import GENERATORS, generate
 from unlocked.generate.autoencoders import PICTURES
+from unlocked.loop.train import train
 
 COMMON = [
     "tracking.uri=off",
@@ -147,7 +147,7 @@ def test_functions_of_texts_are_given_one_or_all_inputs(runs, texts):
 
 
 def test_pictures_take_colours_maps_and_series(tmp_path):
-    from unlocked.tracking.pictures import examples, planes
+    from unlocked.drawing.pictures import examples, planes
 
     generator = np.random.default_rng(0)
     for shape in ((3, 5, 4), (6, 2), (9,)):

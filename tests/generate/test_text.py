@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from unlocked import load_config, train
-from unlocked.engine.evaluate import evaluate_run
-from unlocked.engine.loop import resume
+from unlocked.decoding.sampling import filtered
 from unlocked.errors import ConfigError, DataError
-from unlocked.generate.sampling import filtered
 from unlocked.generate.text import continued, generate_text, next_token
+from unlocked.loop.train import resume
+from unlocked.runs.evaluate import evaluate_run
 from unlocked_models import Batch, Chain, Example, build
 
 TEXT = Example((8,), 12, vocabulary=12, y_shape=(8,))

@@ -214,7 +214,7 @@ def test_without_its_token_the_dashboard_answers_nobody(shell, path):
 def test_without_its_token_no_driver_joins_and_no_command_works(shell):
     gcs = json.loads((shell.home / ".unlocked" / "cluster.json").read_text())["gcs"]
     join = (
-        "import ray; from unlocked.engine.private_ray import loopback\n"
+        "import ray; from unlocked.launch.private_ray import loopback\n"
         f"with loopback(): ray.init(address={gcs!r}); print('joined')"
     )
     for environment in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):

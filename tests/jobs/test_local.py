@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from unlocked.engine import reaper
-from unlocked.engine.private_ray import LOOPBACK
 from unlocked.jobs import local
+from unlocked.launch import reaper
+from unlocked.launch.private_ray import LOOPBACK
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from unlocked.engine.needs import VARIABLE, keep_needs
 from unlocked.errors import ConfigError
 from unlocked.jobs.submit import how_to_go_on, submit
 from unlocked.plugins import import_modules
+from unlocked.runs.needs import VARIABLE, keep_needs
 
 
 class FakeCluster:
@@ -164,7 +164,7 @@ def test_files_and_runs_that_a_configuration_names_are_found_from_the_jobs_folde
 
 def test_a_run_is_gone_on_with_in_the_project_it_was_begun_in(project, tmp_path, monkeypatch):
     from unlocked.config import load_config
-    from unlocked.engine.run_folder import RunFolder
+    from unlocked.runs.folder import RunFolder
 
     project("project/sent_model.py")
     folder = RunFolder.create(load_config("quickstart"))

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from unlocked_models.attention import MultiHeadAttention, PaddedLayer, TransformerLayer, rotate
-from unlocked_models.chain import Batch
-from unlocked_models.sequences import Positions
-from unlocked_models.stepping import remembering
+from unlocked_models.contract.chain import Batch
+from unlocked_models.contract.stepping import remembering
+from unlocked_models.layers.attention import MultiHeadAttention, PaddedLayer, TransformerLayer, rotate
+from unlocked_models.layers.sequences import Positions
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 THERE = torch.tensor([[True] * 5, [True, True, True, False, False]])

@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from unlocked_models import Batch, Chain, build
-from unlocked_models.autoencoders import (
+from unlocked_models.autoencoder.plain import (
     SLOPES,
     Corruption,
     TiedLinear,
@@ -18,11 +18,11 @@ from unlocked_models.autoencoders import (
     decode,
     encode,
 )
-from unlocked_models.autoencoders_recurrent import FromSequence
-from unlocked_models.autoencoders_sparse_coding import Dictionary, SparseCoder, sparse_codes
-from unlocked_models.autoencoders_variational import Gaussian, Sample, kl_to_standard_normal
-from unlocked_models.layers import activation
-from unlocked_models.sequences import AsSequence
+from unlocked_models.autoencoder.recurrent import FromSequence
+from unlocked_models.autoencoder.sparse_coding import Dictionary, SparseCoder, sparse_codes
+from unlocked_models.autoencoder.variational import Gaussian, Sample, kl_to_standard_normal
+from unlocked_models.layers.basic import activation
+from unlocked_models.layers.sequences import AsSequence
 
 
 def chain(name, in_shape=(10,), **options) -> Chain:

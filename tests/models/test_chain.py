@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from unlocked_models import MODELS, Batch, Chain, build, register_model
-from unlocked_models.chain import as_blocks, output_shapes, takes_batch
+from unlocked_models.contract.chain import as_blocks, output_shapes, takes_batch
 
 
 class AddsTarget(nn.Module):

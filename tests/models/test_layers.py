@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unlocked_models.layers import ACTIVATIONS, INITS, convolution, image_norm, initialise, scaled, sequence
+from unlocked_models.layers.basic import ACTIVATIONS, INITS, convolution, image_norm, initialise, scaled, sequence
 from unlocked_models.mlp import mlp
 
 

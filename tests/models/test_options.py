@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unlocked_models import MODELS, build
-from unlocked_models.registry import GIVEN
+from unlocked_models.contract.registry import GIVEN
 
 ZOO = [name for name in MODELS if MODELS.get(name).__module__.startswith("unlocked_models.")]
 

@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from unlocked_models import MODELS, layers, mlp, registry
-from unlocked_models import cnn as cnn_module
-from unlocked_models.registry import Registry, UnknownName, unknown
+from unlocked_models import MODELS, mlp
+from unlocked_models.cnn import plain as cnn_module
+from unlocked_models.contract import registry
+from unlocked_models.contract.registry import Registry, UnknownName, unknown
+from unlocked_models.layers import basic as layers
 
 
 @pytest.fixture(autouse=True)

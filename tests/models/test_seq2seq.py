@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from unlocked.data import text
-from unlocked_models import Batch, Chain, Example, build, seq2seq
-from unlocked_models.alignment import score
-from unlocked_models.sequences import present
+from unlocked_models import Batch, Chain, Example, build
+from unlocked_models.layers.alignment import score
+from unlocked_models.layers.sequences import present
+from unlocked_models.seq2seq import recurrent as seq2seq
 
 PAIRS = Example((7,), 12, vocabulary=20, y_shape=(6,))
 MODELS = [

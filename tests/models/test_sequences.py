@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from unlocked_models import Batch, Chain, Example, build
-from unlocked_models.lstm_cells import GatedLayer
+from unlocked_models.layers.lstm import GatedLayer
+from unlocked_models.layers.sequences import AsSequence, Patches, Pool, Positions, steps_of
 from unlocked_models.recurrent import Layer
-from unlocked_models.sequences import AsSequence, Patches, Pool, Positions, steps_of
 
 X = torch.arange(2 * 3 * 4 * 6, dtype=torch.float32).view(2, 3, 4, 6)
 

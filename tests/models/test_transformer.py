@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from unlocked_models import Batch, Chain, Example, build
-from unlocked_models.attention import TransformerLayer
-from unlocked_models.sequences import Patches
+from unlocked_models.layers.attention import TransformerLayer
+from unlocked_models.layers.sequences import Patches
 from unlocked_models.transformer import STD, First
 
 TOKENS = Example((6,), 5, vocabulary=9)

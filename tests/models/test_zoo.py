@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlocked_models import MODELS, Batch, Chain, Example, build
-from unlocked_models.autoencoders import code_block
-from unlocked_models.chain import output_shapes, takes_batch
-from unlocked_models.inception import WithAuxiliary
-from unlocked_models.resnet import ZeroPadded
+from unlocked_models.autoencoder.plain import code_block
+from unlocked_models.cnn.inception import WithAuxiliary
+from unlocked_models.cnn.resnet import ZeroPadded
+from unlocked_models.contract.chain import output_shapes, takes_batch
 
 SMALL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # name: (in_shape, options) that run in milliseconds
     "mlp": ((1, 8, 8), {"hidden": [16, 12], "norm": "batch"}),

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from unlocked.errors import ConfigError
 from unlocked.schemes.dfa import _at_pixels
-from unlocked_models.autoencoders import Corruption
+from unlocked_models.autoencoder.plain import Corruption
 
 
 def start(lab, model, shape=(1, 8, 8), **tree):

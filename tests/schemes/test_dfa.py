@@ -323,7 +323,7 @@ def test_a_late_error_is_not_the_same_as_one_in_time(lab):
 def test_dfa_learns_what_frozen_layers_cannot(lab):
     """Digits, three seeds, ten epochs at K = 4: test accuracy above 0.90 on each (measured 0.94 to 0.96), and
     the control, the same run with its lower modules frozen, at least 0.15 below it (measured 0.27)."""
-    from unlocked.engine.plan import load_data
+    from unlocked.plan.plan import load_data
 
     for seed in range(3):
         accuracy = {}

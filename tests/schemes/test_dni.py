@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from unlocked.config.schema import SGConfig
-from unlocked.engine.plan import build_learner
 from unlocked.errors import ConfigError
+from unlocked.plan.plan import build_learner
+from unlocked.schema.keys import SGConfig
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked_models import MODELS, Batch, register_model
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
-from unlocked.config.schema import SGConfig
+from unlocked.schema.keys import SGConfig
 from unlocked.schemes.dfa import _at_positions
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked_models import Batch

@@ -5,9 +5,9 @@ import io
 import pytest
 import torch
 
-from unlocked.config.schema import InputModelConfig
-from unlocked.engine.plan import describe
 from unlocked.errors import ConfigError
+from unlocked.plan.plan import describe
+from unlocked.schema.keys import InputModelConfig
 from unlocked.schemes.inputs import SyntheticInput
 
 MODEL = {"name": "mlp", "hidden": [16, 14, 12], "norm": "batch", "dropout": 0.2}

@@ -5,8 +5,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from unlocked.config import load_config
-from unlocked.engine import loop
 from unlocked.errors import ConfigError
+from unlocked.loop import train as loop
 
 MODEL = {"name": "gru", "hidden": [5], "embedding": 3, "carry": True}
 FLAT = {"name": "sgd", "lr": 1.0, "momentum": 0.0}  # weights move by exactly minus the gradient

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from unlocked.config import load_config, to_yaml
-from unlocked.engine.mirror import Mirror
-from unlocked.engine.run_folder import RunFolder, write_config
 from unlocked.errors import ConfigError
+from unlocked.runs.folder import RunFolder, write_config
+from unlocked.runs.mirror import Mirror
 from unlocked.security import unmask
 from unlocked.tracking.uris import resolve_uri
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from unlocked import Config, load_config
+from unlocked.drawing.optuna import draw_search
 from unlocked.errors import RunPruned
 from unlocked.studies import report, trial
 from unlocked.studies.driver import Unwatched
-from unlocked.studies.plots import draw_search
 
 SMALL = [
     "name=small",
@@ -51,9 +51,9 @@ def prepared() -> BaseContext:
     context.set_forkserver_preload(
         [
             "unlocked.cli.main",
-            "unlocked.engine.loop",
+            "unlocked.loop.train",
             "unlocked.studies.driver",
-            "unlocked.studies.plots",
+            "unlocked.drawing.optuna",
             "unlocked_models",
             "sklearn.datasets",
         ]

@@ -20,9 +20,9 @@ from optuna.study import load_study
 from unlocked import load_config, sweep
 from unlocked.cli.main import main
 from unlocked.config import to_dict
-from unlocked.engine.cluster import start_ray
-from unlocked.engine.interrupt import StopSignal
 from unlocked.errors import RunFailed
+from unlocked.launch.cluster import start_ray
+from unlocked.launch.interrupt import StopSignal
 from unlocked.studies import runners
 from unlocked.studies.driver import Unwatched
 from unlocked.studies.trial import Job

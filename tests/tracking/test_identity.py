@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from unlocked.config import load_config, to_dict
-from unlocked.config.schema import Config
-from unlocked.engine.plan import load_data, make_plan
-from unlocked.engine.report import run_tags
+from unlocked.loop.report import run_tags
+from unlocked.plan.plan import load_data, make_plan
+from unlocked.schema.keys import Config
 from unlocked.tracking import flatten
 from unlocked.tracking.identity import CHANGES_NO_NUMBER, PLACE, TAG_OF, config_hash, identity
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from unlocked.compare.finished import finished_runs
 from unlocked.errors import UnlockedError
 from unlocked.tracking import store
-from unlocked.tracking.finished import finished_runs
 from unlocked.tracking.store import opening
 from unlocked.tracking.uris import sqlite_path
 

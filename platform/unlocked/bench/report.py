@@ -10,11 +10,11 @@ from typing import Any
 from rich import box
 from rich.text import Text
 
-from unlocked.bench.measure import SPOILT, Spread, is_spoilt
-from unlocked.bench.overhead import Cost
-from unlocked.bench.reference import TOLERANCE, Comparison
-from unlocked.bench.scaling import REFERENCES, Scaling
-from unlocked.bench.sweeps import Throughput
+from unlocked.bench.measured.measure import SPOILT, Spread, is_spoilt
+from unlocked.bench.measured.overhead import Cost
+from unlocked.bench.measured.reference import TOLERANCE, Comparison
+from unlocked.bench.measured.scaling import REFERENCES, Scaling
+from unlocked.bench.measured.sweeps import Throughput
 from unlocked.rich_text import PlainTable
 
 SHORT = {"backprop_1_thread": "1 thread", "backprop_all_threads": "all threads"}
@@ -198,7 +198,7 @@ def scaling_plot(scaling: Scaling, path: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from unlocked.tracking.figures import BLUE, GREY
+    from unlocked.drawing.figures import BLUE, GREY
 
     base = "backprop_1_thread"
     ratios = {name: r.ratios.get(base, Spread(1.0, 1.0, 1.0)) for name, r in scaling.results.items()}

@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unlocked.bench.cost_model import Costs, Link, balanced, cut
-from unlocked.bench.costs import measure, whole_chain
-from unlocked.bench.measure import cores
-from unlocked.bench.peer import Peer, contention
-from unlocked.bench.simulate import Simulation, simulate
+from unlocked.bench.measured.costs import measure, whole_chain
+from unlocked.bench.measured.measure import cores
+from unlocked.bench.measured.peer import Peer, contention
+from unlocked.bench.simulated.cost_model import Costs, Link, balanced, cut
+from unlocked.bench.simulated.simulate import Simulation, simulate
 from unlocked.chain import partition
 from unlocked.config import Config
 from unlocked.errors import ConfigError

@@ -11,9 +11,9 @@ from typing import Any
 
 from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, check_ranges, import_given, wide_console
-from unlocked.config.ranges import MOST, MOST_THREADS, MOST_WORKERS
 from unlocked.config.yaml12 import clipped
 from unlocked.errors import ConfigError
+from unlocked.schema.ranges import MOST, MOST_THREADS, MOST_WORKERS
 
 MOST_ROUNDS = 10_000
 
@@ -52,7 +52,7 @@ def _add_overhead(kinds: Any) -> None:
 
 
 def overhead(arguments: argparse.Namespace) -> int:
-    from unlocked.bench import overhead as bench
+    from unlocked.bench.measured import overhead as bench
     from unlocked.bench.report import overhead_json, overhead_table, warning
 
     check_ranges(arguments, rounds=(1, MOST_ROUNDS), threads=(1, MOST_THREADS), seconds=(0.001, 3600))
@@ -90,7 +90,7 @@ def _add_reference(kinds: Any) -> None:
 
 
 def reference(arguments: argparse.Namespace) -> int:
-    from unlocked.bench import reference as bench
+    from unlocked.bench.measured import reference as bench
     from unlocked.bench.report import reference_json, reference_table
 
     import_given(arguments)
@@ -180,7 +180,7 @@ def _add_scaling(kinds: Any) -> None:
 
 
 def scaling(arguments: argparse.Namespace) -> int:
-    from unlocked.bench import scaling as bench
+    from unlocked.bench.measured import scaling as bench
     from unlocked.bench.report import scaling_json, scaling_plot, scaling_tables, warning
     from unlocked.config import load_config
 
@@ -230,7 +230,7 @@ def scaling(arguments: argparse.Namespace) -> int:
 
 
 def simulate(arguments: argparse.Namespace, config: Any) -> int:
-    from unlocked.bench.simulate_report import simulation_json, simulation_notes, simulation_table
+    from unlocked.bench.simulated.simulate_report import simulation_json, simulation_notes, simulation_table
     from unlocked.bench.what_if import what_if
 
     check_ranges(
@@ -276,7 +276,7 @@ def _add_sweep(kinds: Any) -> None:
 
 
 def sweep(arguments: argparse.Namespace) -> int:
-    from unlocked.bench import sweeps
+    from unlocked.bench.measured import sweeps
     from unlocked.bench.report import sweep_json, sweep_table
 
     check_ranges(

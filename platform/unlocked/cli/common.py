@@ -101,7 +101,7 @@ def as_begun(arguments: argparse.Namespace, place: Path | None) -> Iterator[None
     if place is None:
         yield
         return
-    from unlocked.engine.needs import bring, where_it_began
+    from unlocked.runs.needs import bring, where_it_began
 
     arguments.imports = bring(place, arguments.imports)
     with where_it_began(place) as folder:
@@ -113,7 +113,7 @@ def as_begun(arguments: argparse.Namespace, place: Path | None) -> Iterator[None
 def place_of(arguments: argparse.Namespace) -> Path | None:
     """The folder of the run or study that the configuration lies in, such as runs/search of runs/search/best.yaml;
     the configuration's path is then absolute."""
-    from unlocked.engine.needs import FILE
+    from unlocked.runs.needs import FILE
 
     path = Path(arguments.config).absolute()
     if path.suffix not in (".yaml", ".yml"):

@@ -69,7 +69,7 @@ def _families() -> Rows:
 
 def _models() -> Rows:
     from unlocked_models import MODELS
-    from unlocked_models.registry import GIVEN
+    from unlocked_models.contract.registry import GIVEN
 
     rows = []
     for name in MODELS:
@@ -312,7 +312,7 @@ def _check_token() -> Check:
 
 
 def _check_ray() -> Check:
-    from unlocked.engine.cluster import given_address, refuse_silent
+    from unlocked.launch.cluster import given_address, refuse_silent
 
     address = given_address()
     if address is None:

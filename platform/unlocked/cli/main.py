@@ -16,9 +16,9 @@ from unlocked import __version__
 from unlocked.blame import knowing_of_ctrl_c, refuse_users_fault
 from unlocked.cli import bench, cluster, generate, inspect, jobs, run, show, sweep
 from unlocked.cli.terminal import OutputLost, standard_streams
-from unlocked.engine.interrupt import ends_at_the_second_signal
 from unlocked.errors import UnlockedError
 from unlocked.files import DISK_ERRORS
+from unlocked.launch.interrupt import ends_at_the_second_signal
 from unlocked.network import spare_loopback
 from unlocked.security import RedactingStream, redact
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from unlocked.config.schema import TrackingConfig
+from unlocked.schema.keys import TrackingConfig
 from unlocked.security import redact
 from unlocked.tracking import resolve_uri
 from unlocked.tracking.uris import OFF

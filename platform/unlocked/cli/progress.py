@@ -11,10 +11,10 @@ from rich.text import Text
 
 from unlocked.cli.next_steps import looking
 from unlocked.cli.terminal import Lossy
-from unlocked.config.schema import TrackingConfig
-from unlocked.engine.plan import Plan
 from unlocked.metrics import by_module
+from unlocked.plan.plan import Plan
 from unlocked.rich_text import plain_console
+from unlocked.schema.keys import TrackingConfig
 
 # what stands in a line of an epoch, module by module: its word, metric and format
 _ALIGNMENT = (

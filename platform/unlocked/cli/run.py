@@ -13,12 +13,12 @@ from unlocked.cli.common import add_command, add_import, as_begun, import_given,
 from unlocked.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from unlocked.config.schema import TrackingConfig
-    from unlocked.engine.plan import Plan
+    from unlocked.plan.plan import Plan
+    from unlocked.schema.keys import TrackingConfig
 
 
 def add_train(commands: Any) -> None:
-    from unlocked.config.describe import describe_schema
+    from unlocked.schema.describe import describe_schema
 
     parser = add_command(
         commands,
@@ -78,7 +78,7 @@ def _train(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.dry_run:
         return _dry_run(config)
-    from unlocked.engine.loop import train as run
+    from unlocked.loop.train import train as run
 
     with Display(quiet=arguments.quiet) as display:
         summary = run(config, imports=arguments.imports, reporter=display, started=arguments.started)
@@ -87,9 +87,9 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _resume(arguments: argparse.Namespace) -> int:
     from unlocked.cli.progress import Display
-    from unlocked.engine.longer import lengthen
-    from unlocked.engine.loop import resume
-    from unlocked.engine.mirror import fetch, is_address
+    from unlocked.loop.train import resume
+    from unlocked.runs.longer import lengthen
+    from unlocked.runs.mirror import fetch, is_address
 
     if arguments.config and "=" not in arguments.config:
         raise ConfigError(f"--resume takes its configuration from the run folder; {arguments.config!r} is too much")
@@ -120,7 +120,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _had_finished(folder: Path, epochs: int) -> str:
-    from unlocked.engine.run_folder import read_config
+    from unlocked.runs.folder import read_config
 
     if epochs < read_config(folder)["train"]["epochs"]:
         return f"it had stopped early (train.patience) after {epochs} epochs: tested again, nothing was trained"
@@ -133,10 +133,10 @@ def _had_finished(folder: Path, epochs: int) -> str:
 def _look(arguments: argparse.Namespace, folder: Path, changes: Sequence[str]) -> int:
     """What --resume would go on with, or the longer run that it would make; nothing is trained, held or written."""
     from unlocked.config import from_tree, to_yaml
-    from unlocked.engine.fit import refuse_misfit
-    from unlocked.engine.longer import lengthened_config
-    from unlocked.engine.plan import load_data, make_plan
-    from unlocked.engine.run_folder import read_config
+    from unlocked.plan.plan import load_data, make_plan
+    from unlocked.runs.fit import refuse_misfit
+    from unlocked.runs.folder import read_config
+    from unlocked.runs.longer import lengthened_config
 
     with as_begun(arguments, folder):
         config = lengthened_config(folder, changes) if changes else from_tree(read_config(folder))
@@ -158,14 +158,14 @@ def _end(arguments: argparse.Namespace, summary: dict[str, Any], tracking: Track
 
 
 def _dry_run(config: Any) -> int:
-    from unlocked.engine.plan import load_data
-    from unlocked.engine.transfer import plan_run
+    from unlocked.loop.transfer import plan_run
+    from unlocked.plan.plan import load_data
 
     return _show(plan_run(config, load_data(config)))
 
 
 def _show(plan: Plan) -> int:
-    from unlocked.engine.plan import describe
+    from unlocked.plan.plan import describe
     from unlocked.rich_text import PlainTable, plain_console
 
     config, replicas = plan.config, plan.config.parallel.replicas
@@ -223,7 +223,7 @@ def add_evaluate(commands: Any) -> None:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    from unlocked.engine.evaluate import evaluate_run
+    from unlocked.runs.evaluate import evaluate_run
 
     import_given(arguments)
     run = Path(arguments.run).absolute()

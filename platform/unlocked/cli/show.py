@@ -13,7 +13,7 @@ from unlocked.cli.common import DRAWN, add_command, check_file, store_address, w
 from unlocked.errors import ConfigError
 
 if TYPE_CHECKING:
-    from unlocked.tracking import Row
+    from unlocked.compare.rows import Row
 
 
 def add_compare(commands: Any) -> None:
@@ -80,8 +80,9 @@ def add_compare(commands: Any) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    from unlocked.tracking import render, sections, to_csv
-    from unlocked.tracking.comparisons import comparison, comparison_against
+    from unlocked.compare.rows import sections
+    from unlocked.compare.table import render, to_csv
+    from unlocked.drawing.comparisons import comparison, comparison_against
 
     check_file("--csv", arguments.csv)
     check_file("--plot", arguments.plot, DRAWN)
@@ -134,7 +135,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def _key_against(rows: Sequence[Row], word: str) -> str:
     """The key of the rows that a word means, which has a number in one of them."""
-    from unlocked.tracking.comparisons import is_number
+    from unlocked.drawing.comparisons import is_number
     from unlocked.tracking.identity import TAG_OF
 
     meant = (key for key in rows[0].group if key in (word, TAG_OF.get(word)) or key.endswith(f".{word}"))

@@ -150,9 +150,9 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
 
 def _show(console: Console, config: Config, summary: dict[str, Any]) -> None:
     """The table, the front of several metrics, and what failed."""
+    from unlocked.compare.table import render
     from unlocked.studies.report import metrics_of
     from unlocked.studies.search import is_grid
-    from unlocked.tracking import render
 
     rows = summary["rows"] if is_grid(config) else summary["rows"][:SHOWN]
     if rows:
@@ -231,7 +231,7 @@ def _show_status(found: Status, arguments: argparse.Namespace, console: Console)
 
 
 def _compare(arguments: argparse.Namespace, console: Console) -> int:
-    from unlocked.engine.needs import bring
+    from unlocked.runs.needs import bring
     from unlocked.studies.curves import Search, draw, read, table
     from unlocked.studies.status import find_study
 

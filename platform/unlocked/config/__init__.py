@@ -11,7 +11,7 @@ from unlocked.config.load import (
     to_yaml,
     with_values,
 )
-from unlocked.config.schema import Config
+from unlocked.schema.keys import Config
 
 __all__ = [
     "Config",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from unlocked.config.ranges import CHOICES, MOST_WIDTH, RANGES
-from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config
 from unlocked.config.schemes import DEFAULT
 from unlocked.config.typed import text_keys
 from unlocked.errors import ConfigError
 from unlocked.options import as_annotated, check_options, fits
+from unlocked.schema.keys import DIMENSION_KEYS, MULTI_STAGE, Config
+from unlocked.schema.ranges import CHOICES, MOST_WIDTH, RANGES
 from unlocked.security import refuse_cluster, refuse_name, refuse_store
-from unlocked_models.registry import GIVEN, MODELS, Registry, unknown
+from unlocked_models.contract.registry import GIVEN, MODELS, Registry, unknown
 
 
 def check_values(config: Config) -> None:

@@ -16,11 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unlocked.config.check import check_values, with_floats
-from unlocked.config.schema import DIMENSION_KEYS, MULTI_STAGE, Config, SweepConfig
 from unlocked.config.schemes import NOT_OF_A_SCHEME, completed, entry_of, flatten
 from unlocked.config.typed import is_text, kind_at, refuse_references, typed
 from unlocked.config.yaml12 import DEEPEST, Plain, clipped, is_null, read_file, read_value, read_yaml, write_yaml
 from unlocked.errors import ConfigError, reason
+from unlocked.schema.keys import DIMENSION_KEYS, MULTI_STAGE, Config, SweepConfig
 from unlocked.security import redact
 
 PACKAGE = Path(__file__).resolve().parents[1]

@@ -13,9 +13,9 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from unlocked.config.schema import DIMENSION_KEYS, Config
 from unlocked.config.yaml12 import DEEPEST, Plain, clipped, is_null, resolve
 from unlocked.errors import ConfigError
+from unlocked.schema.keys import DIMENSION_KEYS, Config
 
 _PRESETS = ("extends", "preset")  # name one, and are no keys of the schema: of a file, and of a space
 _REFERENCE = re.compile(r"\$\{[\w.\[\]-]*\}")

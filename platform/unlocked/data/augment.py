@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from unlocked.errors import DataError
-from unlocked_models.registry import unknown
+from unlocked_models.contract.registry import unknown
 
 Draw = tuple[Tensor, ...]
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from unlocked.data.masking import Masking
-from unlocked_models.chain import Example
-from unlocked_models.registry import Registry
+from unlocked_models.contract.chain import Example
+from unlocked_models.contract.registry import Registry
 
 TASKS = ("classification", "regression", "language_modelling", "masked_language_modelling", "translation")
 TEST_FRACTION = 0.2  # set aside of a set without a test split of its own

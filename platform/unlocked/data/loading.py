@@ -19,7 +19,7 @@ from unlocked.data.source import Source
 from unlocked.errors import DataError, UnlockedError, reason
 from unlocked.options import check_options
 from unlocked.seeding import derive_seed
-from unlocked_models.registry import UnknownName, unknown
+from unlocked_models.contract.registry import UnknownName, unknown
 
 
 def load(

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from unlocked.data.text import BOS, EOS, PAD, SPECIAL, UNK
 from unlocked.errors import DataError
-from unlocked_models.registry import unknown
+from unlocked_models.contract.registry import unknown
 
 BYTES = 256
 

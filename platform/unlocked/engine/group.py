@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from unlocked.data import DataSet, eval_rows, in_order
-from unlocked.engine.plan import Plan, device_of
 from unlocked.engine.stage import SegmentStats, Stage, connect_in_process
 from unlocked.engine.statistics import passes
+from unlocked.plan.plan import Plan, device_of
 from unlocked.schemes import Alignment
 
 EVALUATION_BATCH = 1000  # examples at once, at most

@@ -38,11 +38,11 @@ from torch.distributed.pipelining import (
 )
 
 from unlocked.data import DataSet
-from unlocked.engine.pipeline_checks import detachable
-from unlocked.engine.plan import Plan
 from unlocked.engine.stage import SegmentStats, Stage
+from unlocked.plan.pipelines import detachable
+from unlocked.plan.plan import Plan
 from unlocked.schemes import ModuleLearner
-from unlocked_models.chain import Batch
+from unlocked_models.contract.chain import Batch
 
 SCHEDULES: dict[str, Any] = {
     "gpipe": ScheduleGPipe,

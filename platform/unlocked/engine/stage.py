@@ -19,14 +19,14 @@ from torch import Tensor
 
 from unlocked.data import DataSet, TrainBatches, parse_augment
 from unlocked.engine.links import Incoming, Late, Outgoing, Queue
-from unlocked.engine.plan import Plan, build_learner, load_data
-from unlocked.engine.rehearsal import CHANGED_KEPT, CHANGED_LEAF
 from unlocked.engine.statistics import averaging, tracking, untouched
 from unlocked.errors import RunFailed, reason
 from unlocked.optim import lr_factor
+from unlocked.plan.plan import Plan, build_learner, load_data
+from unlocked.plan.rehearsal import CHANGED_KEPT, CHANGED_LEAF
 from unlocked.schemes import Alignment, ModuleLearner
 from unlocked.seeding import derive_seed
-from unlocked_models.chain import Batch
+from unlocked_models.contract.chain import Batch
 
 
 @dataclass

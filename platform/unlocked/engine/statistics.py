@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from unlocked.engine.plan import Plan
-from unlocked_models.chain import Chain
+from unlocked.plan.plan import Plan
+from unlocked_models.contract.chain import Chain
 
 MOST = 100  # minibatches
 AT_ONCE = 10_000_000  # numbers of one boundary that pass from module to module together

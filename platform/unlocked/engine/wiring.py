@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from unlocked.engine.links import AHEAD, Incoming, Outgoing, ReceiveLink, SendLink
-from unlocked.engine.plan import Plan
 from unlocked.engine.shared import SharedReceiver, SharedSender
 from unlocked.engine.stage import Ends
+from unlocked.plan.plan import Plan
 from unlocked.schemes import DTYPES
 
 UP, DOWN, ERROR = 0, 1, 2  # channels between a pair of modules

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.config import from_tree
-from unlocked.engine.run_folder import read_config
 from unlocked.errors import ConfigError
 from unlocked.options import fits, type_name
-from unlocked_models.registry import unknown
+from unlocked.runs.folder import read_config
+from unlocked_models.contract.registry import unknown
 
 # Task -> the function of its runs, imported when it is asked for. Called as `function(run_dir[, inputs], **options)`;
 # its keywords, with their annotations and defaults, are the command's options. It returns paths of what it wrote, or

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from unlocked.config import from_tree
 from unlocked.data import DataSet, Split
-from unlocked.engine.evaluate import load_chain
-from unlocked.engine.plan import load_data
-from unlocked.engine.run_folder import read_config
+from unlocked.drawing import pictures
 from unlocked.errors import ConfigError
+from unlocked.plan.plan import load_data
+from unlocked.runs.evaluate import load_chain
+from unlocked.runs.folder import read_config
 from unlocked.tasks import TASKS, Reconstruction, Task
-from unlocked.tracking import pictures
-from unlocked_models.autoencoders import Corruption, code_block, decode, encode
-from unlocked_models.chain import Batch, Chain, takes_batch
-from unlocked_models.registry import unknown
+from unlocked_models.autoencoder.plain import Corruption, code_block, decode, encode
+from unlocked_models.contract.chain import Batch, Chain, takes_batch
+from unlocked_models.contract.registry import unknown
 
 PLACED = 1000  # test examples in a projection, at most
 AT_ONCE = 1000

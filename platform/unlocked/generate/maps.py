@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from unlocked.data import DataSet, tokenize
 from unlocked.data.text import PAD
 from unlocked.generate.translate import translations
-from unlocked_models.attention import MultiHeadAttention
-from unlocked_models.chain import Batch, Chain
+from unlocked_models.contract.chain import Batch, Chain
+from unlocked_models.layers.attention import MultiHeadAttention
 
 SENTENCES = 4  # of the test split, one map each
 
@@ -58,7 +58,7 @@ def _watched(chain: Chain) -> Iterator[list[tuple[nn.Module, Tensor]]]:
 
 def draw_maps(chain: Chain, data: DataSet, folder: Path) -> list[Path]:
     """One figure, `attention.png`: the maps of the first test sentences and what the network makes of them."""
-    from unlocked.tracking import figures
+    from unlocked.drawing import figures
 
     assert data.symbols is not None
     x = data.test.x[:SENTENCES]

@@ -1,8 +1,8 @@
 """Text from a trained language model, one token after the other.
 
-A model that keeps what it has read is not run over it again (`unlocked_models.stepping`): attention keeps keys and
-values, recurrent layers their state. Others, and sequences that have grown beyond the positions of a Transformer, are
-run over the last of these for every token. What comes out is what running the whole network every time gives.
+A model that keeps what it has read is not run over it again (`unlocked_models.contract.stepping`): attention keeps
+keys and values, recurrent layers their state. Others, and sequences that have grown beyond the positions of a
+Transformer, are run over the last of these for every token. The result is that of running the whole network every time.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch import Tensor
 
 from unlocked.config import from_tree
 from unlocked.data.text import SPECIAL
-from unlocked.engine.evaluate import load_chain
-from unlocked.engine.plan import load_data
-from unlocked.engine.run_folder import read_config
+from unlocked.decoding.sampling import filtered
 from unlocked.errors import ConfigError
-from unlocked.generate.sampling import filtered
+from unlocked.plan.plan import load_data
+from unlocked.runs.evaluate import load_chain
+from unlocked.runs.folder import read_config
 from unlocked_models import Batch, Chain
-from unlocked_models.attention import MultiHeadAttention
-from unlocked_models.stepping import remembering, takes_pieces
+from unlocked_models.contract.stepping import remembering, takes_pieces
+from unlocked_models.layers.attention import MultiHeadAttention
 
 Logits = Callable[[Tensor], Tensor]  # all ids so far, (1, tokens), to those of the next one, (1, vocabulary)
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from unlocked.data import DataSet, tokenize
 from unlocked.data.pairs import frame_of, framed
 from unlocked.data.text import EOS, PAD, SPECIAL, UNK
+from unlocked.decoding.search import Decoder, beam_search, greedy, sample
 from unlocked.errors import ConfigError
-from unlocked.generate.search import Decoder, beam_search, greedy, sample
-from unlocked_models.chain import Chain
-from unlocked_models.registry import unknown
+from unlocked_models.contract.chain import Chain
+from unlocked_models.contract.registry import unknown
 
 Search = Callable[[Decoder, int], Tensor]  # sources and a length limit to ids (n, tokens)
 
@@ -40,7 +40,7 @@ def translate(
 
     Args:
         method: greedy, beam (of that width, with `length_penalty`) or sample (with `temperature`, `top_k`, `top_p`
-            and `seed`); see `unlocked.generate.search`.
+            and `seed`); see `unlocked.decoding.search`.
         longest: tokens of a translation, </s> among them, at most; null: as many as the training targets had, which
             is also all that a model can write.
         weights: best or last.
@@ -52,9 +52,9 @@ def translate(
     ['1 9 8 4 - 0 3 - 0 3']
     """
     from unlocked.config import from_tree
-    from unlocked.engine.evaluate import load_chain
-    from unlocked.engine.plan import load_data
-    from unlocked.engine.run_folder import read_config
+    from unlocked.plan.plan import load_data
+    from unlocked.runs.evaluate import load_chain
+    from unlocked.runs.folder import read_config
 
     searches: dict[str, Search] = {
         "greedy": greedy,

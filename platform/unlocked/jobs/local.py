@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unlocked.engine import reaper
-from unlocked.engine.private_ray import LOOPBACK
 from unlocked.errors import ConfigError, RunFailed, UnlockedError
 from unlocked.jobs.client import Cluster
+from unlocked.launch import reaper
+from unlocked.launch.private_ray import LOOPBACK
 from unlocked.network import free_port, own_address
 from unlocked.security import authenticate, is_loopback, refuse_place
 from unlocked.security.token import is_disabled

@@ -17,11 +17,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from unlocked.config import Config, from_tree, load_config
-from unlocked.engine.longer import with_more_epochs
-from unlocked.engine.mirror import is_address, mirrored_config
-from unlocked.engine.needs import VARIABLE as NEEDS
-from unlocked.engine.needs import Needs, began_in, bring
-from unlocked.engine.run_folder import read_config
 from unlocked.errors import ConfigError, RunFailed, UnlockedError
 from unlocked.jobs.along import along
 from unlocked.jobs.client import KEEPER, LOOK, Cluster
@@ -37,6 +32,11 @@ from unlocked.jobs.spec import (
     train_needs,
 )
 from unlocked.jobs.table import LIVE, WAITING, Job, ticket_id
+from unlocked.runs.folder import read_config
+from unlocked.runs.longer import with_more_epochs
+from unlocked.runs.mirror import is_address, mirrored_config
+from unlocked.runs.needs import VARIABLE as NEEDS
+from unlocked.runs.needs import Needs, began_in, bring
 from unlocked.security import is_loopback
 
 ARRIVING = 120.0  # seconds in which a ticket's own process must have ended

@@ -22,14 +22,14 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from unlocked.config.schema import Config
 from unlocked.errors import RunFailed
 from unlocked.optim import build_optimizer
+from unlocked.schema.keys import Config
 from unlocked.schemes.through_time import TimeGradients
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import Task
-from unlocked_models.chain import Batch, Chain, Example, carrying
-from unlocked_models.registry import Registry
+from unlocked_models.contract.chain import Batch, Chain, Example, carrying
+from unlocked_models.contract.registry import Registry
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of weights and messages
 

@@ -54,13 +54,13 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
-from unlocked.config.schema import Config
 from unlocked.errors import RunFailed
+from unlocked.schema.keys import Config
 from unlocked.schemes.base import ModuleLearner, Part, Ports, backward, register_scheme
 from unlocked.schemes.taps import LAUNAY, Taps, launay_error
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
-from unlocked_models.chain import Batch, Chain, Example, encodes
+from unlocked_models.contract.chain import Batch, Chain, Example, encodes
 
 
 class _Kept(NamedTuple):

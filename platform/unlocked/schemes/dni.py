@@ -31,14 +31,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from unlocked.config.schema import Config, OptimizerConfig
 from unlocked.optim import build_optimizer
+from unlocked.schema.keys import Config, OptimizerConfig
 from unlocked.schemes.base import ModuleLearner, Part, Ports, backward, register_scheme
 from unlocked.schemes.inputs import make_input_model
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
-from unlocked_models.chain import Batch, Chain, Example, encodes
+from unlocked_models.contract.chain import Batch, Chain, Example, encodes
 
 
 @register_scheme("dni")

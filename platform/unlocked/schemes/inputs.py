@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlocked.config.schema import Config, InputModelConfig
+from unlocked.schema.keys import Config, InputModelConfig
 from unlocked.schemes.base import Part
 
 

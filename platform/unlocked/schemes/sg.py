@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unlocked.config.schema import SGConfig
 from unlocked.errors import ConfigError
+from unlocked.schema.keys import SGConfig
 
 
 class SyntheticGradient(nn.Module):

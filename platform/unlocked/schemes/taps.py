@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from unlocked.errors import ConfigError
 from unlocked.schemes.base import Part
-from unlocked_models.chain import Chain, Example, carrying, dry_run
+from unlocked_models.contract.chain import Chain, Example, carrying, dry_run
 
 NONLINEARITIES = (
     nn.ReLU,

@@ -35,8 +35,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unlocked.config.schema import Config, OptimizerConfig, SGConfig, TimeConfig
 from unlocked.optim import build_optimizer
+from unlocked.schema.keys import Config, OptimizerConfig, SGConfig, TimeConfig
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 

@@ -10,14 +10,14 @@ from dataclasses import replace
 
 from unlocked.config import Config, to_dict
 from unlocked.data import DataSet
-from unlocked.engine.plan import Plan, load_data
-from unlocked.engine.transfer import plan_run
 from unlocked.errors import ConfigError
+from unlocked.loop.transfer import plan_run
+from unlocked.plan.plan import Plan, load_data
 from unlocked.studies.report import group_keys, group_of
 from unlocked.studies.search import check_search, is_grid
 from unlocked.studies.space import Point, Space, name_of
 from unlocked.tracking import flatten
-from unlocked_models.registry import unknown
+from unlocked_models.contract.registry import unknown
 
 SHOWN = 10  # refused trials of which each gets its line
 LOOKED_AT = 200  # corners of a search's space that are drawn and checked

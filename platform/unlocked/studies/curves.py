@@ -11,14 +11,14 @@ from statistics import median
 from rich import box
 
 from unlocked.config import Config, load_config
+from unlocked.drawing.comparisons import COLOURS
+from unlocked.drawing.figures import drawing
 from unlocked.errors import ConfigError
 from unlocked.rich_text import PlainTable
 from unlocked.studies.search import is_grid, words_of
 from unlocked.studies.space import Space
 from unlocked.studies.status import find_study
 from unlocked.studies.study import Record, Study, directions_of
-from unlocked.tracking.comparisons import COLOURS
-from unlocked.tracking.figures import drawing
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unlocked.config import Config, to_dict
-from unlocked.engine import private_ray
-from unlocked.engine.interrupt import StopSignal
-from unlocked.engine.needs import keep_needs
-from unlocked.engine.run_folder import plain, write_config
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
 from unlocked.files import write_whole
+from unlocked.launch import private_ray
+from unlocked.launch.interrupt import StopSignal
+from unlocked.runs.folder import plain, write_config
+from unlocked.runs.needs import keep_needs
 from unlocked.studies.check import check_study
 from unlocked.studies.report import Leader, write_report
 from unlocked.studies.runners import make_runner

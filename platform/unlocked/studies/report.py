@@ -17,16 +17,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from unlocked.compare.rows import CONTROL, Row
+from unlocked.compare.table import to_csv
 from unlocked.config import Config
+from unlocked.drawing.comparisons import comparison, comparison_against
+from unlocked.drawing.optuna import draw_search
 from unlocked.files import write_whole, written_whole
 from unlocked.studies.expectations import MATRIX, Cell, cells_of, write_table
-from unlocked.studies.plots import draw_search
 from unlocked.studies.search import is_grid
 from unlocked.studies.space import Point, Space, brief, name_of
 from unlocked.studies.study import Record, Study, directions_of
-from unlocked.tracking import Row, to_csv
-from unlocked.tracking.compare import CONTROL
-from unlocked.tracking.comparisons import comparison, comparison_against
 from unlocked.tracking.identity import TAG_OF
 
 TRIALS, TABLE, PLOT, BEST, PARETO, PLOTS = "trials.csv", "results.csv", "results.png", "best.yaml", "pareto", "plots"

@@ -19,10 +19,10 @@ from typing import Any, Protocol
 import torch
 
 from unlocked.config import Config, from_tree, to_dict
-from unlocked.engine import private_ray
-from unlocked.engine.cluster import resources_text, start_ray
-from unlocked.engine.interrupt import StopSignal
 from unlocked.errors import ConfigError, RunFailed, reason
+from unlocked.launch import private_ray
+from unlocked.launch.cluster import resources_text, start_ray
+from unlocked.launch.interrupt import StopSignal
 from unlocked.plugins import enter, import_path
 from unlocked.studies.space import Space
 from unlocked.studies.trial import Job, Judge, Outcome, run_trial

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unlocked.config import Config
 from unlocked.errors import ConfigError, reason
 from unlocked.seeding import derive_seed
-from unlocked_models.registry import unknown
+from unlocked_models.contract.registry import unknown
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

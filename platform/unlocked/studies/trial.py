@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from unlocked.config import Config
-from unlocked.engine.interrupt import StopSignal
-from unlocked.engine.loop import Silent, resume, train
-from unlocked.engine.plan import Plan
 from unlocked.errors import RunInterrupted, RunPruned, UnlockedError, reason
+from unlocked.launch.interrupt import StopSignal
+from unlocked.loop.train import Silent, resume, train
+from unlocked.plan.plan import Plan
 from unlocked.strict_json import numbers
 from unlocked.tracking.spawn import StudyTracking
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from unlocked import metrics
 from unlocked.data import DataSet
-from unlocked_models.chain import Chain, Example, decoder_start
-from unlocked_models.registry import Registry
+from unlocked_models.contract.chain import Chain, Example, decoder_start
+from unlocked_models.contract.registry import Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
 

@@ -9,7 +9,7 @@ from torch import nn
 from unlocked.data import DataSet
 from unlocked.tasks.base import TASKS
 from unlocked.tasks.tokens import LanguageModelling
-from unlocked_models.chain import Chain, decoder_start
+from unlocked_models.contract.chain import Chain, decoder_start
 
 
 @TASKS.register("translation")

@@ -7,11 +7,9 @@ writer process per run, or one for all the runs of a study (`StudyRuns`), carrie
 """
 
 from unlocked.security import redact
-from unlocked.tracking.compare import Row, Section, compare, sections
 from unlocked.tracking.leftovers import adopt, sync_leftovers
 from unlocked.tracking.spawn import StudyRuns, StudyTracking
 from unlocked.tracking.spool import Recorder, read
-from unlocked.tracking.table import render, to_csv
 from unlocked.tracking.tags import collect_tags, flatten
 from unlocked.tracking.tracker import Tracker
 from unlocked.tracking.ui import serve
@@ -19,21 +17,15 @@ from unlocked.tracking.uris import resolve_uri
 
 __all__ = [
     "Recorder",
-    "Row",
-    "Section",
     "StudyRuns",
     "StudyTracking",
     "Tracker",
     "adopt",
     "collect_tags",
-    "compare",
     "flatten",
     "read",
     "redact",
-    "render",
     "resolve_uri",
-    "sections",
     "serve",
     "sync_leftovers",
-    "to_csv",
 ]

@@ -26,7 +26,7 @@ from unlocked.data.source import Source
 from unlocked.data.text import SPECIAL
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed
-from unlocked_models.registry import unknown
+from unlocked_models.contract.registry import unknown
 
 PACKAGES = ("asyncio", "email", "http", "importlib", "logging", "multiprocessing", "unittest", "xml")
 SIGNS = ("<mask>", "<next>", "<other>")  # of BERT's pre-training, behind the special tokens of every vocabulary

@@ -9,7 +9,7 @@ from unlocked.data.dataset import RawData, register_data
 from unlocked.data.pairs import made_of
 from unlocked.data.source import DataFile, Source
 from unlocked.errors import DataError
-from unlocked_models.registry import unknown
+from unlocked_models.contract.registry import unknown
 
 MIRROR = "https://cdn.jsdelivr.net/npm/quran-json@3.1.2/dist"
 MD5 = {

@@ -1,0 +1,1 @@
+"""What every model follows: the chain of blocks, the registry, checks of options."""

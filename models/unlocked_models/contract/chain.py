@@ -1,0 +1,255 @@
+"""The chain contract: a model is an ordered list of blocks; only `h` passes from one to the next.
+
+A block is any `nn.Module` called as `block(h)`, or as `block(h, batch)` when its `forward` names a second
+argument; `batch` is what every worker holds locally (`batch.x`, `batch.y`). A block may add terms of its
+own to the loss by a method `local_loss(h, batch) -> scalar tensor`, given its own output `h` in the graph:
+an auxiliary classifier, a penalty. Those terms never leave the module that holds the block.
+
+A block leaves its input and the batch as they are (`h = 0.5 * h`, not `h.mul_(0.5)`): other blocks hold them for their
+backward passes. What may cross a boundary is a dense tensor of real numbers, in the dtype of the weights.
+
+A block may also go on where the last minibatch ended (a recurrent layer that reads a long text window by
+window): it has an attribute `carried (batch, state_size)`, the state it starts from, which its `forward` replaces
+by the state it ended in; None is the start of a stream. Whoever runs the chain keeps it, cuts its graph, and sets it
+to None. `state_size` is its width, `width` that of the layer's output `(batch, positions, width)`.
+
+Positions of a block's output are held against those of the targets at their end: what comes before them, such as an
+encoder's memory in front of a decoder's states, is only looked at. A block all of whose positions are such, however
+many (an encoder's), has an attribute `encodes` that is true. The first block of a decoder, whose input is the memory
+and which embeds the tokens that the decoder reads, has an attribute `starts_decoder` that is true.
+
+A block that can be given a sequence piece by piece, and goes on where the last piece ended, has an attribute
+`takes_pieces` that is true; `stepping` says what it then keeps.
+
+A layer inside a block whose class has `feedback_point = True` is a layer of its own for schemes that reach into blocks:
+direct feedback alignment at layer granularity. Nonlinearities of torch are such layers anyway. A layer of a Transformer
+says by a method `feedback_taps(granularity)` behind which of its layers Launay et al. 2020 put feedback, and the last
+block by an attribute `projection` which of its layers makes the outputs of the last hidden state.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unlocked_models.contract.registry import GIVEN, MODELS
+
+
+@dataclass
+class Batch:
+    """One minibatch as a worker sees it: inputs `x (batch, *in_shape)`, None where its worker holds none, and
+    targets `y (batch, ...)`. A block that takes the batch finds both. Streams begin with it where it is
+    `fresh`, and end with it where it `ends`. Where it is one replica's part of a minibatch, `whole` has the targets of
+    all of it, if the loss is to look at them. `lengths (batch,)`: positions of each sequence that are no padding, where
+    the data says so."""
+
+    x: Tensor | None
+    y: Tensor
+    fresh: bool = True
+    ends: bool = True
+    whole: Tensor | None = None
+    lengths: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """What one example of a data set looks like, without the batch axis.
+
+    Inputs are real numbers, or ids below `vocabulary`. Targets are class ids, `n_outputs` real values each, or, where
+    `y_shape` has an axis of positions, ids below `n_outputs` at each. `masked`: of inputs that are hidden there.
+    `has_lengths`: each sequence of inputs is as long as its batch's `lengths` says.
+    """
+
+    in_shape: tuple[int, ...]
+    n_outputs: int
+    vocabulary: int | None = None
+    y_shape: tuple[int, ...] = ()
+    y_real: bool = False
+    masked: bool = False
+    has_lengths: bool = False
+
+    @property
+    def out_positions(self) -> int | None:
+        """Positions at which there is a target; None where there is one for the whole example."""
+        return self.y_shape[0] if self.y_shape and not self.y_real else None
+
+    def batch(self, n: int = 2, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Batch:
+        """`n` examples of zeros, for a dry pass."""
+        x = torch.zeros(n, *self.in_shape, device=device, dtype=torch.long if self.vocabulary else dtype)
+        y = torch.zeros(n, *self.y_shape, device=device, dtype=dtype if self.y_real else torch.long)
+        lengths = torch.ones(n, dtype=torch.long, device=device) if self.has_lengths else None
+        return Batch(x, y, lengths=lengths)
+
+
+def build(
+    name: str, in_shape: tuple[int, ...], n_outputs: int, *, example: Example | None = None, **options: Any
+) -> list[nn.Module]:
+    """The blocks of the registered model `name`, freshly initialised from torch's global generator.
+
+    What a model asks of the data beside shapes (`registry.GIVEN`) is taken from `example`.
+    """
+    make = MODELS.get(name)
+    asked = [key for key in GIVEN if key in inspect.signature(make).parameters and key not in options]
+    given = {key: getattr(example, key, None) for key in asked}
+    return as_blocks(make(in_shape, n_outputs, **given, **options))
+
+
+def encodes(block: nn.Module) -> bool:
+    """Whether the positions of its output are none of the targets'."""
+    return bool(getattr(block, "encodes", False))
+
+
+def decoder_start(blocks: Iterable[nn.Module]) -> int | None:
+    """Place of the first block of the decoder; None where there is none."""
+    return next((i for i, block in enumerate(blocks) if getattr(block, "starts_decoder", False)), None)
+
+
+def carrying(blocks: Iterable[nn.Module]) -> list[nn.Module]:
+    """All layers, at any depth, that go on where the last minibatch ended."""
+    return [layer for block in blocks for layer in block.modules() if hasattr(layer, "carried")]
+
+
+def as_blocks(model: Any) -> list[nn.Module]:
+    """Blocks of an `nn.Sequential` or of a list of modules; any other module is a chain of one block.
+
+    A subclass of `nn.Sequential` with a `forward` of its own is one block: taken apart it would compute
+    something else.
+    """
+    if isinstance(model, nn.Sequential):
+        in_order = type(model).forward in (nn.Sequential.forward, Chain.forward)
+    else:
+        in_order = isinstance(model, nn.ModuleList)
+        in_order |= isinstance(model, Iterable) and not isinstance(model, nn.Module)
+    blocks: list[Any] = list(model) if in_order else [model]
+    if not blocks or not all(isinstance(block, nn.Module) for block in blocks):
+        given = ", ".join(sorted({type(block).__name__ for block in blocks})) or "nothing"
+        raise TypeError(f"a model gives an nn.Sequential or a list of nn.Module blocks, not {given}")
+    return blocks
+
+
+def takes_batch(block: nn.Module) -> bool:
+    """Whether `block.forward` wants the batch: its second positional argument has no default, or is `batch`.
+
+    An optional second argument of another name (`mask=None` of many torch layers) is left alone.
+    """
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    arguments = [p for p in inspect.signature(block.forward).parameters.values() if p.kind in kinds]
+    if len(arguments) < 2:
+        return False
+    return arguments[1].default is inspect.Parameter.empty or arguments[1].name == "batch"
+
+
+class Chain(nn.Sequential):
+    """Blocks in order, called as one network: the plain model that is evaluated and saved.
+
+    `state_dict()` has the keys of `nn.Sequential(*blocks)`, so saved weights load without this package.
+    """
+
+    def __init__(self, blocks: Iterable[nn.Module] | OrderedDict[str, nn.Module]):
+        if isinstance(blocks, OrderedDict):  # what slicing an nn.Sequential gives
+            super().__init__(blocks)
+        else:
+            super().__init__(*blocks)
+        self._frozen = 0
+        self._with_batch = [takes_batch(block) for block in self]
+        self._any_with_batch = any(self._with_batch)
+
+    def forward(
+        self,
+        h: Tensor,
+        batch: Batch | None = None,  # type: ignore[override]
+        after: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Output of the last block. `after(i, h)` sees the output of block i and gives what passes on."""
+        if after is None and not self._any_with_batch:  # most models, once per training step
+            for block in self._modules.values():
+                h = block(h)  # type: ignore[misc]
+            return h
+        for i, (block, with_batch) in enumerate(zip(self._modules.values(), self._with_batch, strict=True)):
+            h = block(h, batch) if with_batch else block(h)  # type: ignore[misc]
+            if after is not None:
+                h = after(i, h)
+        return h
+
+    def freeze(self, blocks: int) -> Chain:
+        """The first `blocks` of them learn nothing from here on: no gradients, and evaluation mode for good, so that
+        running statistics stay and nothing is drawn."""
+        self._frozen = blocks
+        for block in list(self)[:blocks]:
+            block.requires_grad_(False)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Chain:
+        super().train(mode)
+        for block in list(self)[: self._frozen]:
+            block.eval()
+        return self
+
+    def takes_batch(self) -> bool:
+        """Whether any block wants the batch beside h."""
+        return self._any_with_batch
+
+    def has_local_loss(self) -> bool:
+        return any(hasattr(block, "local_loss") for block in self)
+
+
+def output_shapes(
+    blocks: Iterable[nn.Module], in_shape: tuple[int, ...], example: Example | None = None
+) -> list[tuple[int, ...]]:
+    """Shape of each block's output for one example, without the batch axis; runs on a copy-free dry pass.
+
+    The pass takes two examples of zeros, in evaluation mode (running statistics stay as they are), without
+    grad, on the device and in the dtype of the first parameter: on "meta" it costs nothing.
+    """
+    shapes: list[tuple[int, ...]] = []
+    with torch.no_grad():
+        dry_run(blocks, example or Example(in_shape, 1), lambda block, run: shapes.append(tuple(run().shape[1:])))
+    return shapes
+
+
+def _refuse_other_than_h(i: int, block: nn.Module, given: Any) -> None:
+    """`TypeError` where a block gives anything but a tensor of two examples."""
+    name = f"block {i} ({type(block).__name__})"
+    if not isinstance(given, Tensor):
+        raise TypeError(f"{name} gives a {type(given).__name__}; one tensor passes from a block to the next")
+    if not given.dim() or len(given) != 2:
+        raise TypeError(
+            f"{name} gives a tensor of shape {tuple(given.shape)} for two examples; its first axis has to "
+            f"be that of the examples"
+        )
+
+
+def dry_run(
+    blocks: Iterable[nn.Module], example: Example, visit: Callable[[nn.Module, Callable[[], Tensor]], object]
+) -> None:
+    """Two examples of zeros through the blocks in evaluation mode, as they are left behind.
+
+    `visit(block, run)` calls `run()` once, which gives the block's output.
+    """
+    blocks = list(blocks)
+    like = next((p for block in blocks for p in block.parameters()), torch.empty(0))
+    batch = example.batch(2, like.device, like.dtype)
+    last = batch.x
+    for i, block in enumerate(blocks):
+        training = [(layer, layer.training) for layer in block.modules()]
+        block.eval()
+
+        def run(i: int = i, block: nn.Module = block) -> Tensor:
+            nonlocal last
+            last = block(last, batch) if takes_batch(block) else block(last)
+            _refuse_other_than_h(i, block, last)
+            return last
+
+        try:
+            visit(block, run)
+        finally:
+            for layer, was in training:
+                layer.training = was
+            for layer in carrying([block]):
+                layer.carried = None  # type: ignore[assignment]

@@ -1,0 +1,117 @@
+"""Layers by name: the activations, norms, poolings and initialisations that `model:` options choose from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from unlocked_models.contract.checks import pick
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "softplus": nn.Softplus,
+}
+VECTOR_NORMS: dict[str, Callable[[int], nn.Module | None]] = {
+    "none": lambda width: None,
+    "batch": nn.BatchNorm1d,
+    "layer": nn.LayerNorm,
+}
+IMAGE_NORMS: dict[str, Callable[[int], nn.Module | None]] = {
+    "none": lambda channels: None,
+    "batch": nn.BatchNorm2d,
+    "layer": lambda channels: nn.GroupNorm(1, channels),  # layer norm over channels and pixels
+}
+POOLS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
+
+
+def activation(name: str) -> nn.Module:
+    return pick(ACTIVATIONS, "activation", name)()
+
+
+def vector_norm(name: str, width: int) -> nn.Module | None:
+    """Norm of features `(batch, width)`; None for "none"."""
+    return pick(VECTOR_NORMS, "norm", name)(width)
+
+
+def image_norm(name: str, channels: int) -> nn.Module | None:
+    """Norm of maps `(batch, channels, height, width)`; None for "none"."""
+    return pick(IMAGE_NORMS, "norm", name)(channels)
+
+
+def sequence(*layers: nn.Module | None) -> nn.Sequential:
+    """The given layers in order, without those that are None."""
+    return nn.Sequential(*[layer for layer in layers if layer is not None])
+
+
+def convolution(
+    n_in: int,
+    n_out: int,
+    kernel: int,
+    *after: nn.Module | None,
+    norm: str,
+    act: str,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+) -> nn.Sequential:
+    """One convolutional layer: convolution, norm, activation, then the layers `after` (a pool, say)."""
+    conv = nn.Conv2d(n_in, n_out, kernel, stride=stride, padding=padding, groups=groups)
+    return sequence(conv, image_norm(norm, n_out), activation(act), *after)
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times a width multiplier, to the nearest even number (at least 2, so groups of two fit)."""
+    return max(2, 2 * round(channels * width / 2))
+
+
+# Initialisation: fill(weight, gain), biases to zero.
+
+Fill = Callable[[Tensor, float], object]
+
+
+def _normal(weight: Tensor, gain: float) -> None:
+    fan_in = math.prod(weight.shape[1:])
+    nn.init.normal_(weight, std=gain / math.sqrt(fan_in))
+
+
+INITS: dict[str, Fill | None] = {
+    "default": None,  # as torch made them
+    "kaiming": _normal,  # He et al. 2015: variance gain^2 / fan_in
+    "lecun": lambda weight, gain: _normal(weight, 1.0),  # variance 1 / fan_in, the init of selu
+    "xavier": lambda weight, gain: nn.init.xavier_normal_(weight, gain),
+    "orthogonal": lambda weight, gain: nn.init.orthogonal_(weight, gain),
+    "zeros": lambda weight, gain: nn.init.zeros_(weight),  # learns under dfa, not under backprop
+}
+
+
+def initialise(blocks: Iterable[nn.Module], init: str, act: str) -> None:
+    """Fill the weights of all linear and convolutional layers by the rule `init`, for the activation `act`.
+
+    The last layer is followed by no activation: its gain is 1. Biases start at zero, except with "default".
+    """
+    fill = pick(INITS, "init", init)
+    if fill is None:
+        return
+    layers = [m for block in blocks for m in block.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    with torch.no_grad():
+        for layer in layers:
+            fill(layer.weight, 1.0 if layer is layers[-1] else _gain(act))
+            if layer.bias is not None:
+                layer.bias.zero_()
+
+
+def _gain(act: str) -> float:
+    if act in ("relu", "leaky_relu", "tanh", "sigmoid", "selu"):
+        slope = 0.01 if act == "leaky_relu" else None
+        return nn.init.calculate_gain(act, slope)  # type: ignore[arg-type]
+    return math.sqrt(2)  # gelu, silu, elu, softplus: the gain of relu, which they resemble

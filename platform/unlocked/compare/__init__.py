@@ -1,0 +1,1 @@
+"""Runs beside each other: what differs, means and intervals, paired differences."""

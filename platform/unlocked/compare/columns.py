@@ -1,0 +1,105 @@
+"""Which keys tell groups of runs apart, how their values and places are written, and short names for headings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from unlocked.compare.finished import FinishedRun
+from unlocked.tracking.identity import BESIDE, PLACE, TAG_OF
+
+ABSENT = "-"  # a key that a group of runs does not have
+_FIRST = ("stages", "replicas", "lag", "partition", "parallel.schedule", "scheme.synthetic_inputs")
+_NAMED = {*TAG_OF.values(), *BESIDE, "config_hash"} - {"model", "scheme", "dataset", "task"}  # bare values say nothing
+_LAST = ("data_digest", "code_digest", "version.unlocked")
+# A key that belongs to others differs by itself where those do: it is a column only where it differs among equal ones
+_OWNERS: Mapping[str, tuple[str, ...]] = {
+    "lag": ("scheme", "stages"),
+    "partition": ("model", "stages", "parallel.virtual_stages"),
+    "parallel.schedule": ("scheme",),
+    "parallel.virtual_stages": ("scheme",),
+    "parallel.microbatches": ("scheme",),
+}
+
+
+def differing(runs: Sequence[FinishedRun], lead: Sequence[str]) -> list[str]:
+    """The keys in which these runs differ, beside the `lead`ing ones; options of a scheme or a model among runs of
+    that scheme or model."""
+    known = {key for run in runs for key in run.identity}
+    found = [key for key in known if key not in lead and _differs(runs, key)]
+    return sorted(
+        found,
+        key=lambda key: (
+            _LAST.index(key) if key in _LAST else -1,
+            _FIRST.index(key) if key in _FIRST else len(_FIRST),
+            key,
+        ),
+    )
+
+
+def _differs(runs: Sequence[FinishedRun], key: str) -> bool:
+    owners = _OWNERS.get(key) or (
+        (group,) if (group := key.partition(".")[0]) in ("scheme", "model") and "." in key else ()
+    )
+    seen: dict[tuple[str, ...], str] = {}
+    for run in runs:
+        value = run.identity.get(key, ABSENT)
+        if seen.setdefault(tuple(run.word(owner) for owner in owners), value) != value:
+            return True
+    return False
+
+
+def shown_value(run: FinishedRun, key: str) -> str:
+    """The value of a key, digests cut to eight digits."""
+    value = run.identity.get(key) or run.word(key) or ABSENT
+    return value[:8] if key in _LAST[:2] else value
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Each key by as much of its end as no other of them ends in.
+
+    >>> short_names(["scheme", "optimizer.lr", "scheme.sg.lr", "train.epochs"])
+    {'scheme': 'scheme', 'optimizer.lr': 'optimizer.lr', 'scheme.sg.lr': 'sg.lr', 'train.epochs': 'epochs'}
+    """
+    ends = {key: [".".join(key.split(".")[-n:]) for n in range(1, key.count(".") + 2)] for key in keys}
+
+    def others(key: str) -> set[str]:
+        return {end for other in keys if other != key for end in ends[other]}
+
+    return {key: next((end for end in ends[key] if end not in others(key)), key) for key in keys}
+
+
+def is_named(key: str) -> bool:
+    """Whether its value stands with its name: a bare 2 would say nothing."""
+    return key in _NAMED or "." in key
+
+
+def brief(value: str) -> str:
+    """Numbers by four digits.
+
+    >>> brief("0.0025811552841929356"), brief("128"), brief("20000"), brief("[32, 32]")
+    ('0.002581', '128', '20000', '[32, 32]')
+    """
+    try:
+        return value if value.lstrip("-").isdigit() else f"{float(value):.4g}"
+    except ValueError:
+        return value
+
+
+def place_names(runs: Sequence[FinishedRun]) -> dict[tuple[str, ...], str]:
+    """A name for each place in which runs were timed, of what tells it apart: launcher, machine, cores, threads, ...
+
+    >>> place_names([])
+    {}
+    """
+    places = list(dict.fromkeys(run.place for run in runs))
+    varying = [i for i in range(len(PLACE)) if len({place[i] for place in places}) > 1]
+    return {place: " ".join(_word(PLACE[i], place[i]) for i in varying) for place in places}
+
+
+def _word(key: str, value: str) -> str:
+    value = {"": "unknown", "null": "default", "inprocess": "in process"}.get(value, value)
+    if key in ("cpus", "parallel.threads"):
+        return f"{value} {'cores' if key == 'cpus' else 'threads'}"
+    if key in ("parallel.launcher", "device", "accelerator"):
+        return value
+    return f"{'on' if key == 'host' else key.rpartition('.')[2]} {value}"

@@ -1,0 +1,1 @@
+"""Ray workers: the cluster or a private one, the actors, their pulse and their end."""

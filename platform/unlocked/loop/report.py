@@ -1,0 +1,89 @@
+"""What a run tells about itself: its tags, and the figures at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unlocked.config import to_dict
+from unlocked.data import DATA, DataSet
+from unlocked.data.digest import digest
+from unlocked.plan.plan import Plan
+from unlocked.tasks import TASKS, Reconstruction
+from unlocked.tracking import collect_tags, flatten, read
+from unlocked.tracking.identity import config_hash
+from unlocked.user_code import code_digest
+from unlocked_models.contract.chain import Chain
+from unlocked_models.contract.registry import MODELS
+
+
+def run_tags(
+    plan: Plan, data: DataSet, imports: Sequence[str] = (), past: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What runs are grouped and filtered by, beside versions and the git commit.
+
+    `config_hash` is equal for the seeds of one experiment alone (`tracking.identity`). `past`: tags of a run that goes
+    on from another one.
+    """
+    config = plan.config
+    device = config.parallel.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    own = {
+        "family": MODELS.facts(config.model["name"])["family"],
+        "model": config.model["name"],
+        "scheme": config.scheme.name,
+        "dataset": config.data.name,
+        "task": plan.task,
+        "stages": plan.stages,
+        "replicas": config.parallel.replicas,
+        "lag": plan.lag,
+        "partition": [part.stop - part.start for part in plan.parts],
+        "launcher": plan.launcher,
+        "seed": config.seed,
+        "name": config.name,
+        "monitor": plan.make_task().monitor,
+        "data_digest": digest(data),
+    }
+    used: list[Any] = [MODELS.get(config.model["name"]), DATA.get(config.data.name), TASKS.get(plan.task), plan.scheme]
+    code = code_digest([*imports, *(getattr(thing, "__module__", "") for thing in used)])
+    tags = collect_tags(device) | {key: str(value) for key, value in own.items()}
+    tags |= {"code_digest": code} if code is not None else {}
+    tags |= {"accelerator": torch.cuda.get_device_name()} if device == "cuda" and torch.cuda.is_available() else {}
+    tags |= past or {}
+    return tags | {"config_hash": config_hash(flatten(to_dict(config)), tags)}
+
+
+def draw_figures(
+    run_dir: Path, plan: Plan, data: DataSet, test_outputs: Tensor, trained: Chain | None = None
+) -> list[Path]:
+    """The figures that this run has the metrics for, as PNG in `figures/`, and those of the `trained` network where its
+    task asks for it."""
+    from unlocked.drawing import figures
+
+    folder, history = run_dir / "figures", read(run_dir)
+    folder.mkdir(exist_ok=True)
+    made = [
+        figures.learning_curves(history, folder / "learning_curves.png"),
+        figures.alignment(history, folder / "alignment.png"),
+        figures.sg_loss(history, folder / "sg_loss.png"),
+    ]
+    if plan.task == "classification":
+        made.append(
+            figures.confusion_matrix(
+                data.test.y.tolist(), test_outputs.argmax(1).tolist(), data.class_names, folder / "confusion_matrix.png"
+            )
+        )
+    if plan.task == "translation" and trained is not None:
+        from unlocked.generate.maps import draw_maps
+
+        made += draw_maps(trained, data, folder)
+    if issubclass(TASKS.get(plan.task), Reconstruction) and trained is not None:
+        from unlocked.generate.autoencoders import run_figures
+
+        made += run_figures(trained, data, plan.make_task(), folder)
+    return [path for path in made if path is not None]

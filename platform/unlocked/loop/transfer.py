@@ -1,0 +1,147 @@
+"""Weights that a run begins with: the first blocks of another run (transfer), or pre-trained ones.
+
+They are worked out once, by the driver, and kept in the run folder (`initial.safetensors`), so a run goes on without
+the other, and its workers, here or on Ray, are given them as any other weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from unlocked.config import Config
+from unlocked.data import DataSet
+from unlocked.errors import ConfigError
+from unlocked.loop.pretraining import check_pretraining, pretrain
+from unlocked.plan.plan import Plan, build_blocks, make_plan
+from unlocked.runs.checkpoint import Checkpoints, load_weights, read_weights, write_weights
+from unlocked_models.contract.chain import Chain, Example
+
+Weights = dict[str, Tensor]
+
+
+def plan_run(config: Config, data: DataSet) -> Plan:
+    """The plan of a new run, whose configuration says how many blocks it begins with, checked against where they come
+    from: what is written into the run folder, so that a resumed run needs nothing else.
+
+    Raises `ConfigError` where the other run has no weights, or too few of its blocks fit.
+    """
+    plan = make_plan(config, data)
+    return replace(plan, config=_resolved(config, data.example))
+
+
+def _resolved(config: Config, example: Example) -> Config:
+    if config.pretrain.epochs:
+        return replace(config, pretrain=replace(config.pretrain, blocks=check_pretraining(config, example)))
+    if config.transfer.run is None:
+        return config
+    source, theirs = _source(config)
+    mine = _by_block(Chain(build_blocks(config, example)).state_dict())
+    n, asked = len(build_blocks(config, example)), config.transfer.blocks
+    if asked is not None and asked > n:
+        raise ConfigError(f"transfer.blocks: {asked} is more than the {n} blocks of {config.model['name']}")
+    found = _by_block(theirs)
+    for i in range(n - 1 if asked is None else asked):
+        why = _misfit(mine.get(i, {}), found.get(i, {}))
+        if why is None:
+            continue
+        if asked is None and i > 0:
+            return _with_blocks(config, i)
+        raise ConfigError(
+            f"transfer.{'run' if asked is None else 'blocks'}: block {i} of {source} does not fit block "
+            f"{i} of {config.model['name']} as configured: {why}"
+        )
+    if asked == n and config.transfer.freeze:
+        raise ConfigError(
+            f"transfer.freeze: true with all {n} blocks of {config.model['name']} leaves nothing to learn"
+        )
+    return _with_blocks(config, asked or n - 1)
+
+
+def initial_weights(
+    plan: Plan,
+    data: DataSet,
+    run_dir: Path,
+    log: Callable[[int, dict[str, float]], None],
+    note: Callable[[str], None],
+    stopped: Callable[[], bool],
+) -> Weights | None:
+    """Of the whole chain; None where the run begins with weights drawn from its seed.
+
+    Args:
+        log: takes the epoch and the metrics of pre-training.
+        note: takes a line for the person who watches.
+        stopped: whether to end pre-training; it then starts again with the next command.
+    """
+    config = plan.config
+    if config.transfer.run is None and not config.pretrain.epochs:
+        return None
+    path, sums = run_dir / "initial.safetensors", run_dir / "initial.sha256"
+    if path.exists():
+        return read_weights(path, sums)
+    if config.pretrain.epochs:
+        weights = pretrain(plan, data, log, stopped)
+        note(f"pre-trained {config.pretrain.blocks} blocks, {config.pretrain.epochs} epochs each")
+    else:
+        weights = _transferred(plan)
+        note(
+            f"begins with the first {config.transfer.blocks} blocks of {config.transfer.run}"
+            + (", frozen" if config.transfer.freeze else "")
+        )
+    write_weights(weights, path, sums)
+    return weights
+
+
+def _transferred(plan: Plan) -> Weights:
+    weights = {key: value.clone() for key, value in Chain(build_blocks(plan.config, plan.example)).state_dict().items()}
+    mine, theirs = _by_block(weights), _by_block(_source(plan.config)[1])
+    for i in range(plan.config.transfer.blocks or 0):
+        for (key, old), new in zip(_in_order(mine.get(i, {})), _in_order(theirs.get(i, {})), strict=True):
+            weights[key] = new[1].to(old.dtype)
+    return weights
+
+
+def _source(config: Config) -> tuple[Path, Weights]:
+    assert config.transfer.run is not None
+    run = Path(config.transfer.run)
+    checkpoints = Checkpoints(run)
+    checkpoint = checkpoints.best() or checkpoints.last()
+    if checkpoint is None:
+        raise ConfigError(f"transfer.run: {run} is no run folder with a checkpoint")
+    return run, load_weights(checkpoint)
+
+
+def _with_blocks(config: Config, blocks: int) -> Config:
+    run = str(Path(config.transfer.run or "").absolute())
+    return replace(config, transfer=replace(config.transfer, run=run, blocks=blocks))
+
+
+def _by_block(weights: Weights) -> dict[int, Weights]:
+    blocks: dict[int, Weights] = {}
+    for key, value in weights.items():
+        blocks.setdefault(int(key.partition(".")[0]), {})[key] = value
+    return blocks
+
+
+def _in_order(block: Weights) -> list[tuple[str, Tensor]]:
+    """By the numbers in their names, so that a layer more without weights, such as noise, changes nothing."""
+    return sorted(
+        block.items(),
+        key=lambda item: [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"\.", item[0])],
+    )
+
+
+def _misfit(mine: Weights, theirs: Weights) -> str | None:
+    """Why the tensors of one block cannot become those of the other."""
+
+    def kinds(block: Weights) -> list[str]:
+        return [f"{key.rpartition('.')[2]} {tuple(value.shape)}" for key, value in _in_order(block)]
+
+    here, there = kinds(mine), kinds(theirs)
+    if here == there:
+        return None
+    return f"it holds {', '.join(there) or 'no weights'}, here are {', '.join(here) or 'none'}"

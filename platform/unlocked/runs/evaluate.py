@@ -1,0 +1,71 @@
+"""A trained run as a plain network: no scheme, no workers, ordinary torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unlocked.config import Config, from_tree
+from unlocked.data import DataSet
+from unlocked.engine.group import InProcessGroup
+from unlocked.errors import ConfigError
+from unlocked.plan.plan import build_blocks, load_data, make_plan
+from unlocked.runs.checkpoint import Checkpoints, load_weights
+from unlocked.runs.folder import check_tokens, read_config
+from unlocked.schema.keys import ParallelConfig, SchemeConfig
+from unlocked_models.contract.chain import Chain
+
+
+def load_chain(run_dir: Path, config: Config, data: DataSet, weights: str = "best") -> tuple[Chain, Path]:
+    """The trained chain in evaluation mode, and the checkpoint the weights came from."""
+    check_tokens(run_dir, data)
+    path = _checkpoint(run_dir, weights)
+    return _load(Chain(build_blocks(config, data.example)), path).eval(), path
+
+
+def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> dict[str, Any]:
+    """Metrics of a run's weights on one split, e.g. `{"metrics": {"test/accuracy": 0.97}, ...}`."""
+    config = from_tree(read_config(run_dir))
+    data = load_data(config)
+    check_tokens(run_dir, data)
+    path = _checkpoint(run_dir, weights)
+    rows = getattr(data, split)
+    if rows is None:
+        raise ConfigError(f"--split: {split}; this run had none (data.validation is 0)")
+    plain = replace(config, scheme=SchemeConfig(), parallel=ParallelConfig())
+    group = InProcessGroup(make_plan(plain, data), data)
+    learner = group.stages[0].learner  # of the whole chain
+    task, chain = learner.task, _load(learner.chain, path)
+    metrics = task.metrics(group.outputs(split), task.target(rows))
+    if task.asks_network:
+        metrics |= task.final_metrics(chain.cpu().eval(), data, split)
+    return {
+        "run": run_dir.name,
+        "checkpoint": str(path),
+        "split": split,
+        "metrics": {f"{split}/{name}": value for name, value in metrics.items()},
+    }
+
+
+def _checkpoint(run_dir: Path, weights: str) -> Path:
+    checkpoints = Checkpoints(run_dir)
+    path = (checkpoints.best() if weights == "best" else None) or checkpoints.last()
+    if path is None:
+        raise ConfigError(f"{run_dir}: no checkpoint yet")
+    return path
+
+
+def _load(chain: Chain, checkpoint: Path) -> Chain:
+    """The chain with the weights of a checkpoint, in their precision."""
+    stored = load_weights(checkpoint)
+    dtype = next((value.dtype for value in stored.values() if value.is_floating_point()), torch.float32)
+    try:
+        chain.to(dtype).load_state_dict(stored)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{checkpoint}: the weights do not fit the model: {str(error).splitlines()[-1].strip()}"
+        ) from None
+    return chain

@@ -1,0 +1,215 @@
+"""The folder of one run: its resolved configuration, checkpoints, figures, and what tracking keeps there.
+
+runs/<name>-<scheme>-s<seed>-<time>/config.yaml  checkpoints/  figures/  tracking/  summary.json
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from shlex import quote
+from typing import IO, Any
+
+from unlocked import strict_json
+from unlocked.config import Config, from_tree, read_tree, to_dict, to_yaml
+from unlocked.config.yaml12 import read_file
+from unlocked.data import DataSet
+from unlocked.errors import ConfigError, DataError, RunFailed, UnlockedError
+from unlocked.files import DISK_ERRORS, PRIVATE, clear_parts, write_whole
+from unlocked.schema.keys import TrackingConfig
+from unlocked.security import MASK, is_signed, redact, sign, unmask, variable_of
+from unlocked.tracking import flatten
+from unlocked.tracking.folder import read_json, write_json
+from unlocked.tracking.uris import OFF
+
+ADDRESSES = "tracking/addresses.json"
+_ADDRESSES = ("uri", "mirror")  # keys of tracking
+TOKENS = "tokenizer.json"  # in the format of the `tokenizers` library
+
+
+class RunFolder:
+    """A run folder held by this process; a second process that opens it is refused."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def create(cls, config: Config) -> RunFolder:
+        """A new folder under `tracking.runs`; raises `ConfigError` where none can be made."""
+        root = Path(config.tracking.runs)
+        stem = f"{plain(config.name)}-{config.scheme.name}-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            path = root / stem
+            for number in range(2, 10_000):  # several runs of one second
+                try:
+                    path.mkdir()
+                    break
+                except FileExistsError:
+                    path = root / f"{stem}-{number}"
+            folder = cls(path)
+            folder._hold()
+            write_config(config, path / "config.yaml")
+            keep_addresses(path, asdict(config.tracking))
+        except OSError as error:
+            raise ConfigError(f"tracking.runs: {root} cannot be written: {error.strerror}") from None
+        return folder
+
+    @classmethod
+    def open(
+        cls, path: Path, patience: float = 0.0, addresses: TrackingConfig | None = None
+    ) -> tuple[RunFolder, Config]:
+        """An existing run, to go on with, and its configuration.
+
+        `patience`: seconds to wait for another process that holds it. `addresses`: the user's own, with the
+        passwords that the folder does not keep; else the environment has them (`unmask`).
+        """
+        config = from_tree(read_config(path))
+        config = _addresses(config, path, addresses)
+        folder = cls(path)
+        try:
+            folder._hold(patience)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+        for place in (path, path / "checkpoints"):  # ours alone now; a writer may be at work in tracking/
+            clear_parts(place)
+        return folder, config
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def write_summary(self, summary: dict[str, Any]) -> Path:
+        return write_whole(self.path / "summary.json", strict_json.dumps(summary, indent=1))
+
+    def release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _hold(self, patience: float = 0.0) -> None:
+        place, deadline = self.path / "lock", time.monotonic() + patience
+        if place.exists() and not place.is_file():
+            raise ConfigError(f"{place}: not a file; move it away")
+        # a link that came with the folder would have another file emptied
+        lock = os.fdopen(os.open(place, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a+")
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.2)
+                    continue
+                lock.seek(0)
+                holder = lock.read().strip() or "another process"
+                lock.close()
+                raise UnlockedError(f"{self.path} is being trained by process {holder}") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
+
+
+def write_config(config: Config, path: Path) -> Path:
+    """Without the passwords of its addresses; what a user's data or model needs as one stays, its owner's alone."""
+    secrets = MASK in flatten(to_dict(config)).values()
+    return write_whole(path, to_yaml(config), PRIVATE if secrets else None)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration that a run folder was made from; `ConfigError` where it is none."""
+    file = path / "config.yaml"
+    try:
+        text = read_file(file)
+    except OSError:
+        raise ConfigError(f"{path} is not a run folder (no config.yaml can be read there)") from None
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, run: str) -> dict[str, Any]:
+    """What the config.yaml of a `run` holds; `ConfigError` where it holds no configuration."""
+    tree = read_tree(text, f"{run}/config.yaml")
+    if not tree:
+        raise ConfigError(f"{run}/config.yaml: expected keys and values, found none")
+    return tree
+
+
+def keep_tokens(run_dir: Path, data: DataSet) -> None:
+    """Writes down what the ids of a text stand for: a tokeniser is fitted to its data, which may change."""
+    if data.tokenizer is not None:
+        write_whole(run_dir / TOKENS, data.tokenizer)
+
+
+def check_tokens(run_dir: Path, data: DataSet) -> None:
+    """Raises `DataError` where ids stand for something else than they did in training."""
+    kept = run_dir / TOKENS
+    if kept.exists() and kept.read_bytes() != (data.tokenizer or "").encode():
+        raise DataError(
+            f"{run_dir}: {data.name} has changed since, and its tokens with it; the network would misread them"
+        )
+
+
+@contextmanager
+def one_line_when_full(run_dir: Path) -> Iterator[None]:
+    """`RunFailed`, one line, where the disk takes no more, whatever was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise RunFailed(
+            f"{error.filename or run_dir}: cannot be written: {error.strerror}; go on with: {resume_command(run_dir)}"
+        ) from None
+
+
+def resume_command(run_dir: Path) -> str:
+    """To be pasted into any shell, in any folder."""
+    return f"unlocked train --resume {quote(str(run_dir.absolute()))}"
+
+
+def keep_addresses(run_dir: Path, addresses: Mapping[str, Any]) -> None:
+    """Signs where a run sends its records and its copy (keys `uri` and `mirror`), so that it may when it goes on."""
+    value = {name: redact(str(addresses[name])) for name in _ADDRESSES if addresses.get(name) is not None}
+    if not value:
+        return
+    with suppress(UnlockedError):  # no key can be kept here: the user will be asked again
+        value = sign({"run": run_dir.name, **value})
+    write_json(run_dir / ADDRESSES, value)
+
+
+def _addresses(config: Config, run_dir: Path, given: TrackingConfig | None) -> Config:
+    """With whole addresses in place of masked ones; raises `ConfigError` for one without its password, and for one that
+    neither this user signed, nor the environment names: a run folder of somebody else may name any."""
+    kept = read_json(run_dir / ADDRESSES)
+    signed = kept if is_signed(kept) and kept.get("run") == run_dir.name else {}
+    found = {}
+    for name in _ADDRESSES:
+        key, stored, own = f"tracking.{name}", getattr(config.tracking, name), getattr(given, name, None)
+        if stored is None or stored == OFF:
+            continue
+        if own is not None and redact(own) == redact(stored):
+            found[name] = own
+        elif signed.get(name) == redact(stored):
+            found[name] = unmask(key, stored)
+        elif redact(os.environ.get(variable_of(key), "")) == redact(stored):
+            found[name] = os.environ[variable_of(key)]
+        else:
+            raise ConfigError(
+                f"{key}: {run_dir} is from elsewhere (not signed by this user) and would send to "
+                f"{redact(stored)!r}; if you want that, set the environment variable {variable_of(key)} "
+                "to this address"
+            )
+    return replace(config, tracking=replace(config.tracking, **found))
+
+
+def plain(name: str) -> str:
+    """A name as part of a folder's: no separators, so it cannot leave the runs folder."""
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "run"

@@ -1,0 +1,1 @@
+"""Every key a configuration may hold: type, default, meaning, range."""

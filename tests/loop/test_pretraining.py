@@ -1,0 +1,110 @@
+"""Greedy layer-wise pre-training: blocks learn to give their inputs back before the run begins."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from unlocked.errors import ConfigError, RunInterrupted
+from unlocked.loop.pretraining import inverse, pretrain
+from unlocked.loop.train import train
+from unlocked.loop.transfer import plan_run
+from unlocked.plan.plan import build_blocks, load_data
+from unlocked.tracking import read
+
+MLP = "model={name: mlp, hidden: [24, 16], norm: none}"
+
+
+def pretrained(config, stopped=lambda: False):
+    """Weights, and the losses of each block."""
+    data = load_data(config)
+    losses: dict[str, list[float]] = {}
+
+    def log(epoch: int, values: dict[str, float]) -> None:
+        for key, value in values.items():
+            assert len(losses.setdefault(key, [])) == epoch - 1
+            losses[key].append(value)
+
+    return pretrain(plan_run(config, data), data, log, stopped), losses
+
+
+def test_every_block_but_the_head_learns_to_give_its_input_back(small):
+    config = small(MLP, "pretrain={epochs: 6, noise: none}")
+    weights, losses = pretrained(config)
+    assert list(losses) == ["pretrain/loss/block_0", "pretrain/loss/block_1"]
+    assert all(curve[-1] < 0.7 * curve[0] for curve in losses.values())
+    drawn = torch.nn.Sequential(*build_blocks(config, load_data(config).example)).state_dict()
+    assert {key for key in weights if not torch.equal(weights[key], drawn[key])} == {
+        "0.1.weight",
+        "0.1.bias",
+        "1.0.weight",
+        "1.0.bias",
+    }
+
+
+def test_it_repeats_and_is_the_same_under_every_scheme_and_cut(small):
+    runs = [
+        pretrained(small(MLP, "pretrain.epochs=2", *more))[0]
+        for more in ([], ["scheme.name=dfa", "parallel.stages=1"], ["scheme.name=backprop", "parallel.stages=3"])
+    ]
+    assert all(torch.equal(runs[0][key], other[key]) for other in runs[1:] for key in other)
+    other_seed, _ = pretrained(small(MLP, "pretrain.epochs=2", "seed=1"))
+    assert not torch.equal(runs[0]["0.1.weight"], other_seed["0.1.weight"])
+
+
+def test_a_run_begins_with_it_and_logs_it(small):
+    summary = train(small(MLP, "pretrain.epochs=2", "train.epochs=1"))
+    run_dir = Path(summary["run_dir"])
+    weights, losses = pretrained(small(MLP, "pretrain.epochs=2"))
+    begun = load_file(run_dir / "initial.safetensors")
+    assert all(torch.equal(begun[key], weights[key]) for key in weights)
+    history = read(run_dir)
+    assert history["pretrain/loss/block_1"] == list(enumerate(losses["pretrain/loss/block_1"], 1))
+
+
+def test_an_autoencoder_is_pre_trained_up_to_its_code(small):
+    _, losses = pretrained(
+        small("task=reconstruction", "model={name: autoencoder, hidden: [24], code: 4}", "pretrain.epochs=1")
+    )
+    assert list(losses) == ["pretrain/loss/block_0", "pretrain/loss/block_1"]
+    _, losses = pretrained(
+        small(
+            "task=reconstruction",
+            "model={name: conv_autoencoder, channels: [4], code: 4}",
+            "pretrain={epochs: 1, blocks: 3}",
+        )
+    )
+    assert len(losses) == 3
+
+
+def test_it_can_be_interrupted(small):
+    with pytest.raises(RunInterrupted, match="block 0 was pre-trained, which was not saved"):
+        pretrained(small(MLP, "pretrain.epochs=2"), stopped=lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "in_shape"), [((16,), (1, 8, 8)), ((4, 4, 4), (1, 9, 8)), ((7, 5), (7, 3)), ((5,), (7, 3))]
+)
+def test_a_decoder_of_one_layer_gives_the_shape_back(shape, in_shape):
+    assert inverse(shape, in_shape)(torch.randn(2, *shape)).shape == (2, *in_shape)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["pretrain={epochs: 1, blocks: 4}"], r"pretrain\.blocks: 4 is more than the 3 blocks of mlp"),
+        (
+            ["pretrain={epochs: 1, level: 1.0}"],
+            r"pretrain\.level: 1\.0 is out of range; masking takes a fraction below 1",
+        ),
+        (["pretrain.noise=saltt"], r"pretrain\.noise: unknown noise 'saltt'"),
+        (
+            ["pretrain.epochs=1", "data.name=copy", "model={name: lstm, hidden: [8]}"],
+            r"pretrain\.epochs: a block that reads ids has no real input",
+        ),
+    ],
+)
+def test_what_cannot_be_pre_trained_is_one_line(small, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        train(small(MLP, *overrides))
