@@ -6,12 +6,16 @@ What lies at the path itself is replaced, never written through: a link that som
 from __future__ import annotations
 
 import errno
+import fcntl
+import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeGuard
 
 PRIVATE = 0o600  # its owner's alone
 # what a disk, or whoever rules it, answers, whatever was being written
@@ -83,3 +87,45 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in `path`; empty when the file is missing, cannot be read or is damaged."""
+    try:
+        value = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def is_count(value: Any) -> TypeGuard[int]:
+    """Whether a value of a JSON file is a whole number from 0 on."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Replace `path` in one step: a reader sees the old object or the new one."""
+    write_whole(path, json.dumps(value))
+
+
+@contextmanager
+def locked(path: Path, timeout: float | None = None) -> Iterator[bool]:
+    """Hold an exclusive lock on `path`; yields False when it could not be had within `timeout` seconds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    # never through a link, and a file that only its owner may write can be locked by others too
+    flags = os.O_CREAT | os.O_RDWR if os.access(path if path.exists() else path.parent, os.W_OK) else os.O_RDONLY
+    with os.fdopen(os.open(path, flags | os.O_NOFOLLOW, 0o666)) as file:
+        while not (held := _try_lock(file.fileno())):
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+            time.sleep(0.1)
+        yield held  # closing the file releases the lock
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -11,9 +11,9 @@ import pytest
 
 from unlocked.cli.main import main
 from unlocked.config import load_config
+from unlocked.drawing.autoencoders import PICTURES
 from unlocked.errors import ConfigError
 from unlocked.generate import GENERATORS, generate
-from unlocked.generate.autoencoders import PICTURES
 from unlocked.loop.train import train
 
 COMMON = [

@@ -12,10 +12,11 @@ from unlocked import load_config, train
 from unlocked.data import load
 from unlocked.data.pairs import frame_of, framed
 from unlocked.data.text import BOS, EOS, PAD, UNK
+from unlocked.decoding.maps import attention_maps
 from unlocked.decoding.search import beam_search, greedy
+from unlocked.decoding.translation import bleu, quality, source_ids, texts, tokens_of, translations
 from unlocked.errors import ConfigError
-from unlocked.generate.maps import attention_maps
-from unlocked.generate.translate import bleu, quality, source_ids, texts, tokens_of, translate, translations
+from unlocked.generate.translate import translate
 from unlocked.runs.evaluate import evaluate_run, load_chain
 from unlocked_models import Batch, Chain, build
 

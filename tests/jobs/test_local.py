@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from unlocked.jobs import local
-from unlocked.launch import reaper
 from unlocked.launch.private_ray import LOOPBACK
+from unlocked.processes import RAY_FOLDER
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_cluster_on_loopback_keeps_to_it_and_to_a_folder_of_its_users(start):
         assert "--node-ip-address=127.0.0.1" in command
         assert f"--temp-dir={found.folder}/{number}" in command  # what Ray opens to everybody is inside
         assert environment.items() >= LOOPBACK.items()
-        assert environment[reaper.MARK] == found.folder
+        assert environment[RAY_FOLDER] == found.folder
     assert Path(found.folder).stat().st_mode & 0o077 == 0
 
 

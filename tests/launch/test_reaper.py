@@ -10,8 +10,9 @@ import time
 
 import pytest
 
+from unlocked.files import read_json
 from unlocked.launch import private_ray, reaper
-from unlocked.tracking.folder import identify_process
+from unlocked.processes import RAY_FOLDER, identify_process
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def start():
     begun = []
 
     def begin(folder=None):
-        begun.append(subprocess.Popen(["sleep", "60"], env=os.environ | ({reaper.MARK: str(folder)} if folder else {})))
+        begun.append(subprocess.Popen(["sleep", "60"], env=os.environ | ({RAY_FOLDER: str(folder)} if folder else {})))
         return begun[-1]
 
     yield begin
@@ -141,7 +142,7 @@ def test_a_private_ray_leaves_word_of_how_to_go_on_and_none_once_all_is_said(fol
     told = []
 
     def tell(**_):
-        told.append(reaper.read_json(private_ray._private.folder / reaper.OWNER)["last_words"])
+        told.append(read_json(private_ray._private.folder / reaper.OWNER)["last_words"])
 
     def pretend(**_):
         tell()

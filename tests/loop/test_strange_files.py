@@ -11,12 +11,13 @@ import pytest
 from unlocked import load_config, train
 from unlocked.cli.main import main
 from unlocked.errors import ConfigError, DataError, RunFailed
+from unlocked.files import read_json
 from unlocked.runs.checkpoint import Checkpoints, load_states
 from unlocked.runs.digests import SUMS, check_sums
 from unlocked.runs.folder import RunFolder
 from unlocked.runs.longer import lengthen
 from unlocked.tracking import Recorder
-from unlocked.tracking.folder import TrackingFolder, read_json
+from unlocked.tracking.folder import TrackingFolder
 
 
 @pytest.fixture(scope="module")

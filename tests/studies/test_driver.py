@@ -16,12 +16,12 @@ from optuna.study import load_study
 
 from unlocked import compare, load_config, sweep, train
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
+from unlocked.files import locked
 from unlocked.studies import driver
 from unlocked.studies import trial as trial_module
 from unlocked.studies.check import check_study
 from unlocked.studies.runners import Here
 from unlocked.studies.space import Space
-from unlocked.tracking.folder import locked
 
 SPACE = ["sweep.space.scheme.name=[cdni,dfa]", "sweep.space.seed=[0,1]"]
 

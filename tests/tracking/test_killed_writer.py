@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from unlocked.errors import RunFailed
+from unlocked.files import write_json
 from unlocked.tracking import Recorder, StudyRuns, Tracker, spawn
-from unlocked.tracking.folder import TrackingFolder, write_json
+from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.spawn import RESTARTS
 
 LIVES, DIES, SENDS, GIVES_UP = "exec sleep 60", "kill -9 $$", "exit 0", "exit 3"

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from unlocked.errors import ConfigError
+from unlocked.files import locked, read_json
+from unlocked.processes import process_alive
 from unlocked.security import is_signed
 from unlocked.tracking import Recorder, Tracker, adopt, leftovers, read, sync_leftovers, tracker
-from unlocked.tracking.folder import TrackingFolder, locked, process_alive, read_json, write_target
+from unlocked.tracking.folder import TrackingFolder, write_target
 from unlocked.tracking.records import parse, seal
 from unlocked.tracking.sink import Sink
 from unlocked.tracking.spool import records

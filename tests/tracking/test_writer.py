@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from unlocked.processes import identify_process, process_alive
 from unlocked.tracking import Recorder, Tracker, read, sync_leftovers
-from unlocked.tracking.folder import TrackingFolder, identify_process, process_alive
+from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.sink import KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH, _bounded, _cut, _entity_key
 
 Write = Callable[..., subprocess.Popen[bytes]]

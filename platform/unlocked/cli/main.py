@@ -43,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return code or lost.exit_code
 
 
+def _end_without_last_words() -> None:
+    from unlocked.launch import private_ray
+
+    private_ray.last_words("")
+
+
 def _command(argv: Sequence[str] | None, started: float) -> int:
     if "UNLOCKED_JOB" in os.environ:  # a job's log is shown to everybody on the cluster
         sys.stdout, sys.stderr = RedactingStream(sys.stdout), RedactingStream(sys.stderr)  # type: ignore[assignment]
@@ -55,7 +61,7 @@ def _command(argv: Sequence[str] | None, started: float) -> int:
         arguments.overrides += rest
     arguments.started = started
     try:
-        with ends_at_the_second_signal():
+        with ends_at_the_second_signal(before=_end_without_last_words):
             return _call(arguments)
     except OutputLost:
         raise

@@ -18,13 +18,8 @@ from unlocked.security import redact
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.identity import PLACE, TAG_OF, config_hash, identity
 from unlocked.tracking.store import WAY_OUT, opening
-from unlocked.tracking.uris import reachable, resolve_uri, sqlite_path
+from unlocked.tracking.uris import NO_DATABASE, NOBODY, reachable, resolve_uri, sqlite_path
 
-NO_DATABASE = (
-    "no tracking database at {}; train something first: unlocked train quickstart; or name the folder of "
-    "runs: --runs DIR"
-)
-NOBODY = "nobody answers at {}; is the tracking server up?"
 _FINISHED = "attributes.status = 'FINISHED'"
 
 

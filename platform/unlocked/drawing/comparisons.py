@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unlocked.compare.columns import ABSENT, brief, is_named, short_names
 from unlocked.drawing.figures import BLUE, GREEN, GREY, ORANGE, PINK, drawing, literal
 from unlocked.metrics import is_share
+from unlocked.tracking.captions import ABSENT, brief, is_named, short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.errors import ConfigError, RunFailed, UnlockedError
+from unlocked.files import read_json, write_json
 from unlocked.jobs.client import Cluster
 from unlocked.launch import reaper
 from unlocked.launch.private_ray import LOOPBACK
 from unlocked.network import free_port, own_address
+from unlocked.processes import RAY_FOLDER, identify_process, process_alive
 from unlocked.security import authenticate, is_loopback, refuse_place
 from unlocked.security.token import is_disabled
-from unlocked.tracking.folder import identify_process, process_alive, read_json, write_json
 
 STARTING = 300.0  # seconds; Ray gives itself less than a busy machine needs
 OBJECT_STORE = 256 * 2**20  # bytes of each node's; a run moves its messages itself
@@ -128,7 +129,7 @@ def _start(node_ip: str, arguments: list[str], log: Path) -> dict[str, Any]:
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": f"{STARTING:.0f}",
         "RAY_enable_metrics_collection": "0",  # nobody would be asked for a token there
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        reaper.MARK: str(log.parent),
+        RAY_FOLDER: str(log.parent),
     }
     if is_loopback(node_ip):
         environment |= LOOPBACK

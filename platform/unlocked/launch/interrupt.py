@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 PATIENCE = 3.0  # seconds that a second signal leaves for an orderly end
@@ -38,11 +38,14 @@ class StopSignal:
 
 
 @contextlib.contextmanager
-def ends_at_the_second_signal(patience: float = PATIENCE) -> Iterator[None]:
+def ends_at_the_second_signal(
+    patience: float = PATIENCE, before: Callable[[], object] = lambda: None
+) -> Iterator[None]:
     """Ends this process with 130, `patience` seconds after a second Ctrl-C or SIGTERM inside, if Ray is in its way.
 
     Python's own handlers wait until the main thread comes back from C: a thread that waits for a dead Ray never does.
     What the process leaves behind then is cleared by the reaper of its private Ray.
+    `before` is called just before that end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -59,21 +62,19 @@ def ends_at_the_second_signal(patience: float = PATIENCE) -> Iterator[None]:
                 return
             asked += sum(number in (signal.SIGINT, signal.SIGTERM) for number in came)
         if not left.wait(patience) and "ray" in sys.modules:
-            from unlocked.launch import private_ray
-
             with contextlib.suppress(OSError):
-                private_ray.last_words("")
+                before()
                 os.write(2, b"unlocked: interrupted; the last checkpoint stands\n")
             os._exit(130)
 
-    before = signal.set_wakeup_fd(kernels.fileno(), warn_on_full_buffer=False)
+    woken = signal.set_wakeup_fd(kernels.fileno(), warn_on_full_buffer=False)
     watcher = threading.Thread(target=watch, name="signals", daemon=True)
     watcher.start()
     try:
         yield
     finally:
         left.set()
-        signal.set_wakeup_fd(before)
+        signal.set_wakeup_fd(woken)
         kernels.close()
         watcher.join(1.0)
         ours.close()

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.launch.interrupt import ends_at_the_second_signal
-from unlocked.launch.reaper import MARK, clear_leftovers, make_folder, own, remove
+from unlocked.launch.reaper import clear_leftovers, make_folder, own, remove
+from unlocked.processes import RAY_FOLDER, identify_process, process_alive
 from unlocked.search_path import ray_job
-from unlocked.tracking.folder import identify_process, process_alive
 
 OBJECT_STORE = 512 * 2**20  # bytes
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # Ray's name for: nodes are known as 127.0.0.1 and listen there
@@ -58,7 +58,7 @@ def start(workers: int) -> None:
     )
     _private = _Private(folder, reaper, os.getpid())
     try:
-        with environment(LOOPBACK | {MARK: str(folder), "RAY_USAGE_STATS_ENABLED": "0"}), loopback():
+        with environment(LOOPBACK | {RAY_FOLDER: str(folder), "RAY_USAGE_STATS_ENABLED": "0"}), loopback():
             ray.init(
                 address="local",
                 job_config=ray_job(),
@@ -113,7 +113,7 @@ def end() -> None:
 
 
 def _end_with_this_process() -> None:
-    with contextlib.suppress(KeyboardInterrupt), ends_at_the_second_signal():
+    with contextlib.suppress(KeyboardInterrupt), ends_at_the_second_signal(before=lambda: last_words("")):
         end()
 
 

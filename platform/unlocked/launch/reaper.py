@@ -23,9 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unlocked.tracking.folder import process_alive, read_json, write_json
+from unlocked.files import read_json, write_json
+from unlocked.processes import RAY_FOLDER, process_alive
 
-MARK = "UNLOCKED_RAY_FOLDER"  # in the environment of every process that belongs to a folder
 PREFIX = "unlocked-"
 OWNER = "owner.json"
 _PERIOD = 2.0  # seconds between two looks at whether the owner lives
@@ -63,7 +63,7 @@ def members(folder: Path) -> list[int]:
 
 
 def _belongs(process: Path, folder: Path) -> bool:
-    if f"{MARK}={folder}\0".encode() in (process / "environ").read_bytes():
+    if f"{RAY_FOLDER}={folder}\0".encode() in (process / "environ").read_bytes():
         return True
     # a process of Ray's writes its title over its arguments and the first part of its environment
     return (process / "cmdline").read_bytes().startswith(b"ray::") and any(

@@ -79,11 +79,12 @@ def draw_figures(
             )
         )
     if plan.task == "translation" and trained is not None:
-        from unlocked.generate.maps import draw_maps
+        from unlocked.drawing.maps import draw_maps
 
         made += draw_maps(trained, data, folder)
-    if issubclass(TASKS.get(plan.task), Reconstruction) and trained is not None:
-        from unlocked.generate.autoencoders import run_figures
+    task = plan.make_task()
+    if isinstance(task, Reconstruction) and trained is not None:
+        from unlocked.drawing.autoencoders import run_figures
 
-        made += run_figures(trained, data, plan.make_task(), folder)
+        made += run_figures(trained, data, task.picture, folder)
     return [path for path in made if path is not None]

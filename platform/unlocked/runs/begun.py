@@ -15,9 +15,10 @@ from typing import Any
 
 from unlocked.config import Config, to_dict
 from unlocked.errors import ConfigError
+from unlocked.files import read_json
 from unlocked.security import redact
 from unlocked.tracking import flatten
-from unlocked.tracking.folder import TrackingFolder, read_json
+from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.identity import TAG_OF, config_hash, identity
 from unlocked.tracking.spool import records
 

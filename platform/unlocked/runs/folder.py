@@ -21,11 +21,10 @@ from unlocked.config import Config, from_tree, read_tree, to_dict, to_yaml
 from unlocked.config.yaml12 import read_file
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError, DataError, RunFailed, UnlockedError
-from unlocked.files import DISK_ERRORS, PRIVATE, clear_parts, write_whole
+from unlocked.files import DISK_ERRORS, PRIVATE, clear_parts, read_json, write_json, write_whole
 from unlocked.schema.keys import TrackingConfig
 from unlocked.security import MASK, is_signed, redact, sign, unmask, variable_of
 from unlocked.tracking import flatten
-from unlocked.tracking.folder import read_json, write_json
 from unlocked.tracking.uris import OFF
 
 ADDRESSES = "tracking/addresses.json"

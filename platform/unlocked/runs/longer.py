@@ -17,12 +17,13 @@ from typing import Any
 from unlocked.config import Config, from_tree, parse_overrides
 from unlocked.config.schemes import flatten
 from unlocked.errors import ConfigError
+from unlocked.files import read_json, write_json
 from unlocked.runs.begun import HANDED_ON, beginnings, refuse_edited
 from unlocked.runs.checkpoint import Checkpoints
 from unlocked.runs.folder import TOKENS, RunFolder, one_line_when_full, read_config
 from unlocked.runs.needs import keep_needs
 from unlocked.tracking import Recorder
-from unlocked.tracking.folder import TrackingFolder, read_json, write_json
+from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.spool import records
 
 KEY = "train.epochs"

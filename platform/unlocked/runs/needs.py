@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.errors import ConfigError, UnlockedError
+from unlocked.files import read_json, write_json
 from unlocked.plugins import folder_of, import_module, reach
 from unlocked.security import is_signed, sign
-from unlocked.tracking.folder import read_json, write_json
 
 FILE = "needs.json"
 VARIABLE = "UNLOCKED_NEEDS"  # of a job, which runs in a copy of the folder it was submitted from

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from unlocked.config import Config, to_dict
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
-from unlocked.files import write_whole
+from unlocked.files import locked, write_whole
 from unlocked.launch import private_ray
 from unlocked.launch.interrupt import StopSignal
 from unlocked.runs.folder import plain, write_config
@@ -32,7 +32,6 @@ from unlocked.studies.space import Point, Space, name_of
 from unlocked.studies.study import Study, known_study
 from unlocked.studies.trial import Job, Outcome
 from unlocked.tracking import StudyRuns, Tracker, collect_tags, flatten, resolve_uri, sync_leftovers
-from unlocked.tracking.folder import locked
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -24,7 +24,6 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from unlocked.compare.columns import ABSENT
 from unlocked.config import Config, Template, load_config, to_dict
 from unlocked.config.typed import alternatives, kind_at
 from unlocked.data import DATA
@@ -32,6 +31,7 @@ from unlocked.errors import ConfigError
 from unlocked.options import option_kinds
 from unlocked.schema.keys import SweepConfig
 from unlocked.studies.dimensions import Dimension, Label, dimension_of, text
+from unlocked.tracking.captions import ABSENT
 from unlocked_models.contract.registry import MODELS, unknown
 
 Point = dict[str, Label]  # dimension -> choice, of the dimensions that are in the space there

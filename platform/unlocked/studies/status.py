@@ -9,11 +9,11 @@ from typing import Any
 
 from unlocked.config import Config, load_config
 from unlocked.errors import ConfigError
+from unlocked.files import locked
 from unlocked.studies.report import summary_of
 from unlocked.studies.search import is_grid
 from unlocked.studies.space import Space, name_of
 from unlocked.studies.study import Study
-from unlocked.tracking.folder import locked
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from unlocked.data import DataSet
+from unlocked.decoding.translation import quality
 from unlocked.tasks.base import TASKS
 from unlocked.tasks.tokens import LanguageModelling
 from unlocked_models.contract.chain import Chain, decoder_start
@@ -27,6 +28,4 @@ class Translation(LanguageModelling):
 
     def final_metrics(self, chain: Chain, data: DataSet, split: str) -> dict[str, float]:
         """`bleu` and `exact` of greedy translations."""
-        from unlocked.generate.translate import quality
-
         return quality(chain, data, split)

@@ -15,19 +15,13 @@ is damaged counts as absent, and where records go is believed only with the sign
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
-import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from unlocked.errors import UnlockedError
-from unlocked.files import read_regular, write_whole
+from unlocked.files import is_count, read_json, write_json
 from unlocked.security import is_signed, redact, sign
 from unlocked.tracking.records import parse
 from unlocked.tracking.uris import split_credentials, straight
@@ -115,15 +109,6 @@ class TrackingFolder:
         return [path for path in (self.path, *(self.path.iterdir() if self.path.is_dir() else ())) if path.is_symlink()]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in `path`; empty when the file is missing, cannot be read or is damaged."""
-    try:
-        value = json.loads(read_regular(path))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def write_target(run_dir: Path, address: str, experiment: str, runs_root: Path) -> None:
     """Says, over this user's name, where the records of a run go; passwords stay out of it."""
     shown = redact(split_credentials(address)[0])
@@ -131,77 +116,6 @@ def write_target(run_dir: Path, address: str, experiment: str, runs_root: Path) 
     with contextlib.suppress(UnlockedError):  # no key can be kept here: what stays unsent has to be adopted
         target = sign(target)
     write_json(TrackingFolder(run_dir).target, target)
-
-
-def is_count(value: Any) -> TypeGuard[int]:
-    """Whether a value of a JSON file is a whole number from 0 on."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Replace `path` in one step: a reader sees the old object or the new one."""
-    write_whole(path, json.dumps(value))
-
-
-@contextmanager
-def locked(path: Path, timeout: float | None = None) -> Iterator[bool]:
-    """Hold an exclusive lock on `path`; yields False when it could not be had within `timeout` seconds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = None if timeout is None else time.monotonic() + timeout
-    # never through a link, and a file that only its owner may write can be locked by others too
-    flags = os.O_CREAT | os.O_RDWR if os.access(path if path.exists() else path.parent, os.W_OK) else os.O_RDONLY
-    with os.fdopen(os.open(path, flags | os.O_NOFOLLOW, 0o666)) as file:
-        while not (held := _try_lock(file.fileno())):
-            if deadline is not None and time.monotonic() >= deadline:
-                break
-            time.sleep(0.1)
-        yield held  # closing the file releases the lock
-
-
-def identify_process(pid: int) -> dict[str, Any]:
-    """A process by more than its number, which the system hands out again."""
-    return {"pid": pid, "started": _start_time(pid), "host": socket.gethostname()}
-
-
-def process_alive(identity: dict[str, Any]) -> bool:
-    """Is that very process still running? A process of another machine counts as running: we cannot know."""
-    if not identity:
-        return False
-    if identity.get("host", socket.gethostname()) != socket.gethostname():
-        return True
-    pid = identity["pid"]
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return _start_time(pid) == identity.get("started") and not _is_zombie(pid)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _stat_fields(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []  # no /proc (macOS) or no such process: the number must do
-
-
-def _start_time(pid: int) -> str | None:
-    fields = _stat_fields(pid)
-    return fields[19] if fields else None  # field 22 of proc(5), counted after the command name
-
-
-def _is_zombie(pid: int) -> bool:
-    fields = _stat_fields(pid)
-    return bool(fields) and fields[0] == "Z"
 
 
 def _last_line(path: Path, block: int = 65536) -> bytes:

@@ -16,8 +16,10 @@ from pathlib import Path
 from shlex import quote
 
 from unlocked.errors import ConfigError, UnlockedError, reason
+from unlocked.files import locked, read_json
+from unlocked.processes import process_alive
 from unlocked.security import redact
-from unlocked.tracking.folder import TrackingFolder, locked, process_alive, read_json, write_target
+from unlocked.tracking.folder import TrackingFolder, write_target
 from unlocked.tracking.spawn import spawn_writer
 from unlocked.tracking.uris import OFF, reachable, resolve_uri, split_credentials, sqlite_path, straight
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unlocked import strict_json
+from unlocked.files import read_json, write_json
 from unlocked.security import is_signed, redact, sign
-from unlocked.tracking.folder import TrackingFolder, read_json, write_json
+from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.store import opening
 from unlocked.tracking.uris import artifact_root
 

@@ -28,9 +28,9 @@ def spawn_writer(
 ) -> subprocess.Popen[bytes]:
     """A writer in its own session, so that Ctrl-C reaches the training only; it talks to `writer.log`."""
     command = [sys.executable, "-m", "unlocked.tracking.writer", *map(str, run_dirs), *options]
-    from unlocked.launch.reaper import MARK  # a writer outlives the Ray that its run trained in
+    from unlocked.processes import RAY_FOLDER  # a writer outlives the Ray that its run trained in
 
-    environment = {name: value for name, value in child_environment().items() if name not in (URI_VARIABLE, MARK)}
+    environment = {name: value for name, value in child_environment().items() if name not in (URI_VARIABLE, RAY_FOLDER)}
     environment["CUDA_VISIBLE_DEVICES"] = ""  # the writer has no business on an accelerator
     spare_loopback(environment)
     if uri is not None:

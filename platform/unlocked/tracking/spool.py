@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unlocked.errors import RunFailed
-from unlocked.tracking.folder import TrackingFolder, identify_process, write_json
+from unlocked.files import write_json
+from unlocked.processes import identify_process
+from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.records import parse, seal
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]

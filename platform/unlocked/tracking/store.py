@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unlocked.errors import UnlockedError
-from unlocked.files import written_whole
-from unlocked.tracking.folder import locked
+from unlocked.files import locked, written_whole
 from unlocked.tracking.uris import sqlite_path, sqlite_uri
 
 _BESIDE = ("-journal", "-wal", "-shm")  # of SQLite: applied to whatever bears the database's name

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.errors import ConfigError, RunFailed
-from unlocked.tracking.folder import TrackingFolder, read_json, write_target
+from unlocked.files import read_json
+from unlocked.tracking.folder import TrackingFolder, write_target
 from unlocked.tracking.spawn import KeptWriter, StudyTracking
 from unlocked.tracking.spool import Recorder, Status
 from unlocked.tracking.uris import OFF, is_relative, resolve_uri, straight

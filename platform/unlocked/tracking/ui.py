@@ -19,7 +19,6 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from unlocked.compare.finished import NO_DATABASE, NOBODY
 from unlocked.errors import ConfigError, UnlockedError
 from unlocked.files import write_whole
 from unlocked.network import free_port
@@ -27,7 +26,7 @@ from unlocked.search_path import child_environment
 from unlocked.security import ensure_secret, is_loopback, redact, refuse_place
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.store import opening
-from unlocked.tracking.uris import reachable, resolve_uri, sqlite_path, sqlite_uri
+from unlocked.tracking.uris import NO_DATABASE, NOBODY, reachable, resolve_uri, sqlite_path, sqlite_uri
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 

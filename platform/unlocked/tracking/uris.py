@@ -10,6 +10,11 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from unlocked.network import listens
 from unlocked.security import STORE_PORTS, refuse_store, unmask
 
+NO_DATABASE = (
+    "no tracking database at {}; train something first: unlocked train quickstart; or name the folder of "
+    "runs: --runs DIR"
+)
+NOBODY = "nobody answers at {}; is the tracking server up?"
 OFF = "off"
 URI_VARIABLE = "UNLOCKED_TRACKING_URI"  # hands the writer its address: `ps` shows arguments
 _PLAIN, _ENCODED = "sqlite:///", "sqlite+pysqlite:///"

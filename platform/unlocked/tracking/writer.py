@@ -20,15 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.errors import ConfigError
+from unlocked.files import locked, write_json
+from unlocked.processes import identify_process, process_alive
 from unlocked.security import RedactingStream
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
-from unlocked.tracking.folder import (
-    TrackingFolder,
-    identify_process,
-    locked,
-    process_alive,
-    write_json,
-)
+from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.records import parse
 from unlocked.tracking.sink import METRICS_PER_BATCH, Point, RunDeleted, RunGone, Sink, warn
 from unlocked.tracking.spawn import ALL_SENT, GIVEN_UP, SET_ASIDE
