@@ -18,7 +18,7 @@ PAGES = {
 }
 ALL = "\n".join(PAGES.values())
 EXAMPLES = dict(re.findall(r"<!-- example: (\S+)\.py -->\n```python\n(.*?)```", ALL, re.S))
-TRAIN = ["train", "quickstart", "train.epochs=2", "parallel.launcher=inprocess", "tracking.uri=off", "--quiet"]
+TRAIN = ["train", "quickstart", "train.epochs=2", "parallel.engine=inprocess", "tracking.uri=off", "--quiet"]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_the_model_and_the_data_set_train_together(example, capsys):
 def test_the_python_example_gives_a_summary(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(from unlocked import load_config, train.*?)```", PAGES[page], re.S)
-    code = code.replace('"train.epochs=3"', '"train.epochs=1", "parallel.launcher=inprocess", "tracking.uri=off"')
+    code = code.replace('"train.epochs=3"', '"train.epochs=1", "parallel.engine=inprocess", "tracking.uri=off"')
     names: dict = {}
     exec(compile(code, page, "exec"), names)
     assert 0.0 < names["summary"]["metrics"]["test/accuracy"] < 1.0

@@ -34,7 +34,7 @@ def made(model, shape, batch=64, sg=None, **parallel):
                 "validation": 0.0,
                 "options": {"shape": shape, "examples": 512},
             },
-            "parallel": {"stages": 2, "device": "cpu", **parallel},
+            "parallel": {"modules": 2, "device": "cpu", **parallel},
         }
     )
 
@@ -45,8 +45,8 @@ def mlp(width, depth, batch=64, **parallel):
 
 @pytest.fixture(scope="module")
 def blocks():
-    stage, data = whole_chain(mlp(256, 3))
-    return measure(stage, data, microbatch=8, seconds=1.0)
+    module, data = whole_chain(mlp(256, 3))
+    return measure(module, data, microbatch=8, seconds=1.0)
 
 
 def test_every_block_has_its_costs(blocks):
@@ -80,8 +80,8 @@ def test_measuring_leaves_the_number_of_threads_as_it_was(blocks):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        stage, data = whole_chain(mlp(16, 1))
-        measure(stage, data, microbatch=64, seconds=0.0)
+        module, data = whole_chain(mlp(16, 1))
+        measure(module, data, microbatch=64, seconds=0.0)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -89,8 +89,8 @@ def test_measuring_leaves_the_number_of_threads_as_it_was(blocks):
 
 def test_no_cut_is_made_where_no_synthetic_gradient_fits():
     config = made({"name": "cnn", "channels": [4, 4, 4], "hidden": [8]}, [3, 8, 8], sg={"kind": "conv", "kernel": 1})
-    stage, data = whole_chain(config)
-    found = measure(stage, data, microbatch=64, seconds=0.0)
+    module, data = whole_chain(config)
+    found = measure(module, data, microbatch=64, seconds=0.0)
     assert np.isfinite(found.cdni_learn).tolist() == [True, True, True, False, True]  # vectors behind block 3
     sizes, modules = what_if.modules_of(found, 3)
     assert np.isfinite(modules.cdni_learn).all()
@@ -126,8 +126,8 @@ def test_a_message_between_two_processes_takes_microseconds_and_more_for_more_by
 
 @pytest.mark.skipif(cores() < 2, reason="needs a core for each process")
 def test_processes_slow_each_other_by_a_factor(peer):
-    stage, _ = whole_chain(mlp(256, 2))
-    assert 1.0 <= contention(stage, [peer], rounds=3, seconds=0.05) < 4.0
+    module, _ = whole_chain(mlp(256, 2))
+    assert 1.0 <= contention(module, [peer], rounds=3, seconds=0.05) < 4.0
 
 
 def test_a_peer_that_ends_is_an_error_in_words(peer):
@@ -144,7 +144,7 @@ name: tiny
 data: {name: digits, batch_size: 16, validation: 0.0}
 model: {name: mlp, hidden: [16, 16, 16]}
 scheme: {name: cdni, sg: {kind: linear}}
-parallel: {stages: 2}
+parallel: {modules: 2}
 """
 
 
@@ -207,9 +207,9 @@ def test_what_cannot_be_simulated_is_refused_in_one_line(tiny, words, reason, ca
 
 
 def test_a_chain_without_inner_blocks_cannot_grow():
-    stage, data = whole_chain(mlp(16, 1))
+    module, data = whole_chain(mlp(16, 1))
     with pytest.raises(ConfigError, match="no inner block"):
-        what_if.modules_of(measure(stage, data, microbatch=64, seconds=0.0), 3)
+        what_if.modules_of(measure(module, data, microbatch=64, seconds=0.0), 3)
 
 
 # against workers ------------------------------------------------------------------------------------------

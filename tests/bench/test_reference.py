@@ -25,7 +25,7 @@ SHORT = {
     "autoencoder/vae": ["train.epochs=2", "data.batch_size=256", "model.warmup=4", "optimizer.warmup=3"],
     "autoencoder/pretrained": ["train.epochs=5", "pretrain.epochs=1", "optimizer.lr=0.1", "data.validation=0.3"],
     "recurrent/gru": ["train.epochs=2", "model.dropout=0.3", "model.hidden=[16, 16]", "data.batch_size=128"],
-    "recurrent/sunspots": ["train.epochs=3", "parallel.stages=1", "optimizer.clip_norm=0.1"],
+    "recurrent/sunspots": ["train.epochs=3", "parallel.modules=1", "optimizer.clip_norm=0.1"],
 }
 
 
@@ -61,7 +61,7 @@ def test_states_are_carried_and_evaluated_as_by_the_engine(lab):
         train={"epochs": 2, "precision": "fp32"},
         model={"name": "lstm", "hidden": [6], "embedding": 4, "carry": True},
     )
-    plan = group.stages[0].plan
+    plan = group.modules[0].plan
     lab.train(group, 0, plan.total_steps)
     task = plan.make_task()
     expected = task.metrics(group.outputs("test"), data.test.y)

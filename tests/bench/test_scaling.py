@@ -11,7 +11,7 @@ from unlocked.bench.measured.contenders import DECOUPLED, contenders
 from unlocked.bench.measured.solo import run_alone
 from unlocked.cli.main import main
 from unlocked.config import from_tree, with_values
-from unlocked.engine.stage import Stage
+from unlocked.engine.module import ModuleRunner
 from unlocked.errors import ConfigError
 from unlocked.plan.plan import load_data, make_plan
 
@@ -37,7 +37,7 @@ def tiny(**groups):
         "data": {"name": "digits", "batch_size": 16, "validation": 0.0},
         "model": {"name": "mlp", "hidden": [16, 16, 16]},
         "scheme": {"name": "cdni"},
-        "parallel": {"stages": 2, "launcher": "inprocess"},
+        "parallel": {"modules": 2, "engine": "inprocess"},
     }
     return from_tree({**tree, **groups})
 
@@ -56,7 +56,7 @@ def test_every_case_is_cut_into_two(name):
         *DECOUPLED,
     ]
     assert found.left_out == {}
-    cuts = {tuple(part.stop for part in plan.parts) for plan in found.plans.values() if plan.stages == 2}
+    cuts = {tuple(spec.stop for spec in plan.specs) for plan in found.plans.values() if plan.workers_per_replica == 2}
     assert len(cuts) == 1  # the same for all
     assert found.plans["unlock"].config.scheme.synthetic_inputs
 
@@ -71,13 +71,13 @@ def test_an_unknown_case_is_refused_with_the_nearest(capsys):
     [
         (["mlp", "cnn"], "one case or one --config at a time"),
         (["mlp", "--config", "quickstart"], "one case or one --config at a time"),
-        (["mlp", "--stages", "1"], "--stages: 1 is out of range"),
+        (["mlp", "--modules", "1"], "--modules: 1 is out of range"),
         (["mlp", "--rounds", "0"], "--rounds: 0 is out of range"),
         (["mlp", "--schemes", "cdnii"], "unknown decoupled scheme 'cdnii'; did you mean 'cdni'?"),
         (["mlp", "--schedules", "gpip"], "unknown schedule 'gpip'; did you mean 'gpipe'?"),
         (["mlp", "--variant", "scheme.sg.rnk=3"], "did you mean 'rank'?"),
         (["mlp", "parallel.device=cuda"], "parallel.device: cuda"),
-        (["mlp", "--stages", "99"], "parallel.stages: 99 is more than"),
+        (["mlp", "--modules", "99"], "parallel.modules: 99 is more than"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_starts(words, reason, capsys):
@@ -87,7 +87,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_starts(words, reason
 
 def test_one_module_leaves_nothing_to_unlock():
     with pytest.raises(ConfigError, match="at least 2"):
-        scaling.measure(tiny(parallel={"stages": 1}))
+        scaling.measure(tiny(parallel={"modules": 1}))
 
 
 def test_a_scheme_that_does_not_fit_is_left_out_with_its_reason():
@@ -108,7 +108,7 @@ def test_a_variant_has_its_own_settings_and_the_cut_of_all():
     variants = {"rank 4": with_values(config, {"scheme.sg.kind": "linear", "scheme.sg.rank": 4}, "test")}
     found = contenders(config, ["cdni"], (), variants)
     assert found.plans["rank 4"].config.scheme.sg.rank == 4
-    assert [p.stop for p in found.plans["rank 4"].parts] == [p.stop for p in found.plans["cdni"].parts]
+    assert [p.stop for p in found.plans["rank 4"].specs] == [p.stop for p in found.plans["cdni"].specs]
 
 
 def test_a_module_alone_does_the_work_of_a_step_and_stays_finite():
@@ -116,12 +116,12 @@ def test_a_module_alone_does_the_work_of_a_step_and_stays_finite():
     data = load_data(config)
     plan = make_plan(config, data)
     for k in range(2):
-        stage = Stage(plan, data, k, torch.device("cpu"))
-        before = [p.clone() for p in stage.learner.trainable]
-        stats = run_alone(stage, steps=6)
+        module = ModuleRunner(plan, data, k, torch.device("cpu"))
+        before = [p.clone() for p in module.learner.trainable]
+        stats = run_alone(module, steps=6)
         assert stats.seconds > 0
-        assert all(not torch.equal(a, b) for a, b in zip(before, stage.learner.trainable, strict=True))
-        assert stage.nonfinite() is None
+        assert all(not torch.equal(a, b) for a, b in zip(before, module.learner.trainable, strict=True))
+        assert module.nonfinite() is None
 
 
 def test_bytes_count_outputs_and_what_comes_back():

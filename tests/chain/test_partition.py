@@ -93,8 +93,8 @@ def test_costs_are_the_same_without_memory_and_leave_the_blocks_as_they_are():
 
 
 def test_the_digits_network_is_cut_where_it_should_be(lab):
-    config = lab.config(model={"name": "mlp", "hidden": [32] * 4}, parallel={"stages": 4})
+    config = lab.config(model={"name": "mlp", "hidden": [32] * 4}, parallel={"modules": 4})
     plan = make_plan(config, lab.data((1, 8, 8), classes=10))
-    assert [part.stop - part.start for part in plan.parts] == [1, 1, 1, 2]
-    assert [part.in_shape for part in plan.parts] == [(1, 8, 8), (32,), (32,), (32,)]
-    assert [part.out_shape for part in plan.parts] == [(32,), (32,), (32,), (10,)]
+    assert [spec.stop - spec.start for spec in plan.specs] == [1, 1, 1, 2]
+    assert [spec.in_shape for spec in plan.specs] == [(1, 8, 8), (32,), (32,), (32,)]
+    assert [spec.out_shape for spec in plan.specs] == [(32,), (32,), (32,), (10,)]

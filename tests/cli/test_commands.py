@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-IN_PROCESS = ["parallel.launcher=inprocess", "parallel.threads=1", "tracking.uri=off", "train.epochs=2"]
+IN_PROCESS = ["parallel.engine=inprocess", "parallel.threads=1", "tracking.uri=off", "train.epochs=2"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_print_config_gives_yaml_that_trains_to_the_same(unlocked, tmp_path):
 def test_a_dry_run_shows_every_module_and_never_imports_ray(tmp_path):
     code = (
         "import sys; from unlocked.cli.main import main; "
-        "code = main(['train', 'quickstart', 'parallel.stages=4', 'parallel.partition=null', '--dry-run']); "
+        "code = main(['train', 'quickstart', 'parallel.modules=4', 'parallel.partition=null', '--dry-run']); "
         "assert 'ray' not in sys.modules; assert 'mlflow' not in sys.modules; sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)

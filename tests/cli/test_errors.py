@@ -14,7 +14,7 @@ BASE = [
     "train",
     "quickstart",
     "parallel.partition=null",
-    "parallel.launcher=inprocess",
+    "parallel.engine=inprocess",
     "parallel.threads=1",
     "tracking.uri=off",
 ]
@@ -46,10 +46,10 @@ def assert_one_line(done, code, *words):
         (["data.options.pairs=3"], ["data.options.pairs: unknown option of digits 'pairs'"]),
         (["data.name=digit"], ["data.name: unknown data 'digit'; did you mean 'digits'?"]),
         (["scheme.name=backprop", "scheme.lag=1"], ["scheme.lag: 1 cannot be used with backprop"]),
-        (["parallel.stages=9"], ["parallel.stages: 9 is more than the 5 blocks"]),
+        (["parallel.modules=9"], ["parallel.modules: 9 is more than the 5 blocks"]),
         (["parallel.partition=[1,1]"], ["parallel.partition", "covers 2 blocks"]),
         (
-            ["parallel.replicas=2", "parallel.launcher=ray", "data.batch_size=33"],
+            ["parallel.replicas=2", "parallel.engine=ray", "data.batch_size=33"],
             ["parallel.replicas: 2 does not divide"],
         ),
         (["data.batch_size=5000"], ["data.batch_size: 5000 is larger than the", "digits"]),
@@ -195,7 +195,7 @@ def test_a_model_of_ones_own_that_ignores_the_number_of_classes_is_refused(unloc
         "@register_model('five')\ndef five(in_shape, n_outputs):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 5))\n"
     )
-    done = unlocked(*BASE, "parallel.stages=1", "model.name=five", "--import", "five_outputs")
+    done = unlocked(*BASE, "parallel.modules=1", "model.name=five", "--import", "five_outputs")
     assert_one_line(done, 2, "five gives outputs of shape (5,), classification of digits needs (10,)")
 
 

@@ -38,7 +38,7 @@ data: {name: remembered_points, batch_size: 20, validation: 0.2}
 model: {name: remembered}
 scheme: {name: backprop}
 train: {epochs: 2}
-parallel: {launcher: inprocess, threads: 1}
+parallel: {engine: inprocess, threads: 1}
 tracking: {uri: off, figures: false}
 sweep: {metric: val/accuracy, sampler: random, trials: 2, space: {optimizer.lr: {low: 1e-4, high: 1e-2}}}
 """

@@ -69,7 +69,7 @@ def test_a_display_that_cannot_be_written_ends_no_run(tmp_path):
         "train",
         "quickstart",
         "train.epochs=1",
-        "parallel.launcher=inprocess",
+        "parallel.engine=inprocess",
         "parallel.partition=null",
         "tracking.uri=off",
         "tracking.figures=false",

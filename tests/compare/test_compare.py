@@ -88,7 +88,7 @@ def test_trials_of_a_sweep_count_only_when_asked_for(root: Path):
 
 
 def test_a_label_names_numbers_and_leaves_out_what_a_group_does_not_have():
-    row = Row({"scheme": "dni", "lag": "4", "stages": "-", "optimizer.lr": "0.1"})
+    row = Row({"scheme": "dni", "lag": "4", "modules": "-", "optimizer.lr": "0.1"})
     assert row.label == "dni lag 4 optimizer.lr 0.1"
 
 

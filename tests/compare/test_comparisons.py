@@ -16,10 +16,10 @@ def row(accuracy: float, seeds: int = 1, **group: str) -> Row:
 
 
 STUDY = [
-    *(row(0.8 - int(lag) / 200, 3, scheme=scheme, stages=stages, lag=lag)
-      for scheme in ("cdni", "dfa") for stages in "24" for lag in ("1", "4", "16", "64")),
-    row(0.5, 3, scheme="frozen", stages="2", lag="-"),
-    row(0.9, 3, scheme="backprop", stages="-", lag="-"),
+    *(row(0.8 - int(lag) / 200, 3, scheme=scheme, modules=modules, lag=lag)
+      for scheme in ("cdni", "dfa") for modules in "24" for lag in ("1", "4", "16", "64")),
+    row(0.5, 3, scheme="frozen", modules="2", lag="-"),
+    row(0.9, 3, scheme="backprop", modules="-", lag="-"),
 ]  # fmt: skip
 
 
@@ -82,11 +82,11 @@ def test_bars_are_named_by_what_differs_in_short_and_the_whiskers_are_explained(
 
 def test_what_only_the_schemes_differ_in_is_not_said_of_their_lines():
     table = [
-        row(0.8, scheme=scheme, stages=stages, **{"optimizer.lr": lr})
+        row(0.8, scheme=scheme, modules=modules, **{"optimizer.lr": lr})
         for scheme, lr in (("cdni", "0.1"), ("dfa", "0.2"))
-        for stages in "24"
+        for modules in "24"
     ]
-    assert [line.name for line in _lines(table, "stages", "test/accuracy")] == ["cdni", "dfa"]
+    assert [line.name for line in _lines(table, "modules", "test/accuracy")] == ["cdni", "dfa"]
 
 
 def test_each_group_is_a_line_named_by_what_differs_and_a_group_without_x_is_a_level(tmp_path: Path):

@@ -34,11 +34,11 @@ TAGS = {
     "task": "classification",
     "seed": "0",
     "name": "quickstart",
-    "launcher": "ray",
+    "engine": "ray",
     "host": "a",
     "cpus": "2",
     "monitor": "accuracy",
-    "stages": "2",
+    "modules": "2",
     "lag": "0",
     "data_digest": "d1d1d1d1d1",
     "version.unlocked": "0.1.0",
@@ -89,7 +89,7 @@ def test_other_data_or_code_is_another_row(store, what):
 
 
 def test_seeds_of_one_configuration_are_one_row_wherever_they_ran(store):
-    store += [run(0.9), run(0.8, {"parallel.threads": "2"}, seed="1", launcher="inprocess", host="b", name="x")]
+    store += [run(0.9), run(0.8, {"parallel.threads": "2"}, seed="1", engine="inprocess", host="b", name="x")]
     (row,) = compare("runs")
     assert row.summary("test/accuracy").n == 2
     assert row.group == {"model": "mlp", "scheme": "backprop"}
@@ -131,11 +131,11 @@ def test_a_run_again_is_superseded_by_the_later_and_that_is_said(store):
     assert "their numbers differ by up to 0.2" in sections("runs")[0].notes[0]
 
 
-def test_speeds_of_two_launchers_or_machines_are_never_averaged(store):
+def test_speeds_of_two_engines_or_machines_are_never_averaged(store):
     store += [
         run({"test/accuracy": 0.9, "time/steps_per_second": 100.0}),
-        run({"test/accuracy": 0.8, "time/steps_per_second": 900.0}, seed="1", launcher="inprocess"),
-        run({"test/accuracy": 0.8, "time/steps_per_second": 300.0}, seed="2", launcher="inprocess"),
+        run({"test/accuracy": 0.8, "time/steps_per_second": 900.0}, seed="1", engine="inprocess"),
+        run({"test/accuracy": 0.8, "time/steps_per_second": 300.0}, seed="2", engine="inprocess"),
     ]
     (found,) = sections("runs")
     assert found.rows[0].summary("test/accuracy").n == 3
@@ -152,7 +152,7 @@ def test_speeds_of_two_launchers_or_machines_are_never_averaged(store):
 def test_the_speed_of_a_superseded_run_elsewhere_stays(store):
     store += [
         run({"test/accuracy": 0.9, "time/steps_per_second": 100.0}),
-        run({"test/accuracy": 0.9, "time/steps_per_second": 900.0}, launcher="inprocess"),
+        run({"test/accuracy": 0.9, "time/steps_per_second": 900.0}, engine="inprocess"),
     ]
     (row,) = compare("runs")
     assert row.values("time/steps_per_second @ ray") == [100.0]

@@ -88,7 +88,7 @@ def test_the_configuration_that_the_bad_ones_are_made_from_is_good(tmp_path):
                 "train.probe_every": ["-1"],
                 "train.checkpoint_every": ["0"],
                 "train.patience": ["0"],
-                "parallel.stages": ["0", "-2"],
+                "parallel.modules": ["0", "-2"],
                 "parallel.replicas": ["0"],
                 "parallel.threads": ["0"],
                 "parallel.max_failures": ["-1"],
@@ -111,7 +111,7 @@ def test_the_configuration_that_the_bad_ones_are_made_from_is_good(tmp_path):
                 ("data.batch_size", "1000000001", "1 to ", ""),
                 ("parallel.timeout", "1e300", "a year", "1e+300"),
                 ("sweep.hours", "1e300", "a year", "1e+300"),
-                ("parallel.stages", "10001", "1 to 10000", ""),
+                ("parallel.modules", "10001", "1 to 10000", ""),
                 ("parallel.replicas", "10001", "1 to 10000", ""),
                 ("sweep.concurrent", "10001", "1 to 10000", ""),
                 ("sweep.repeats", "10001", "1 to 10000", ""),
@@ -143,7 +143,7 @@ def test_the_configuration_that_the_bad_ones_are_made_from_is_good(tmp_path):
         ("scheme.feedback.distribution=gauss", ["scheme.feedback.distribution", "'gauss'", "normal, uniform"]),
         ("scheme.feedback.granularity=layers", ["scheme.feedback.granularity", "did you mean 'layer'?"]),
         ("optimizer.schedule=cosin", ["optimizer.schedule", "did you mean 'cosine'?"]),
-        ("parallel.launcher=rey", ["parallel.launcher", "did you mean 'ray'?"]),
+        ("parallel.engine=rey", ["parallel.engine", "did you mean 'ray'?"]),
         ("parallel.device=gpu", ["parallel.device", "'gpu'", "auto, cpu, cuda"]),
         # options of a model
         ("model.hiden=[3]", ["model.hiden: unknown option of mlp 'hiden'", "did you mean 'hidden'?", "dropout"]),
@@ -159,7 +159,7 @@ def test_the_configuration_that_the_bad_ones_are_made_from_is_good(tmp_path):
         ("data={name: copy, options: {seed: 1}}", ["data.options.seed: copy has no such option; data.seed is one"]),
         # combinations
         ("scheme.lag=2", ["scheme.lag: 2 cannot be used with backprop", "this minibatch's own gradient"]),
-        ("parallel.partition=[1, 2]", ["parallel.partition: [1, 2]", "2 modules", "parallel.stages is 1"]),
+        ("parallel.partition=[1, 2]", ["parallel.partition: [1, 2]", "2 modules", "parallel.modules is 1"]),
         ("optimizer.nesterov=true", ["optimizer.nesterov", "adam"]),
         ("optimizer.momentum=0.9", ["optimizer.momentum: adam has no such option"]),
         # overrides
@@ -184,7 +184,10 @@ def test_a_bad_value_is_refused_in_one_line(refusal, override, parts):
         (["optimizer.name=sgd", "optimizer.betas=[0.9, 0.99]"], ["optimizer.betas: sgd has no such option"]),
         (["train.patience=3", "data.validation=0"], ["train.patience: 3", "data.validation is 0"]),
         (["data.batch_size=64", "parallel.replicas=3"], ["parallel.replicas: 3 does not divide", "64"]),
-        (["parallel.replicas=2", "parallel.launcher=inprocess"], ["parallel.replicas: 2", "launcher is inprocess"]),
+        (
+            ["parallel.replicas=2", "parallel.engine=inprocess"],
+            ["parallel.replicas: 2", "engine is inprocess"],
+        ),
         (["scheme.sg.kind=mlp", "scheme.sg.hidden=[]"], ["scheme.sg.hidden", "at least one hidden width"]),
         (["scheme.sg.kind=linear", "scheme.sg.hidden=[8]"], ["scheme.sg.hidden: [8] with kind linear"]),
         (
@@ -299,9 +302,9 @@ def own_models(monkeypatch):
 @pytest.mark.parametrize(
     ("tree", "line"),
     [
-        ({"parallel": {"stages": 5}}, "parallel.stages: 5 is more than the 3 blocks of mlp as configured"),
-        ({"parallel": {"stages": 2, "partition": [1, 1]}}, "parallel.partition: [1, 1] covers 2 blocks, mlp has 3"),
-        ({"parallel": {"stages": 2, "partition": [2, 2]}}, "parallel.partition: [2, 2] covers 4 blocks, mlp has 3"),
+        ({"parallel": {"modules": 5}}, "parallel.modules: 5 is more than the 3 blocks of mlp as configured"),
+        ({"parallel": {"modules": 2, "partition": [1, 1]}}, "parallel.partition: [1, 1] covers 2 blocks, mlp has 3"),
+        ({"parallel": {"modules": 2, "partition": [2, 2]}}, "parallel.partition: [2, 2] covers 4 blocks, mlp has 3"),
         ({"data": {"batch_size": 49}}, "data.batch_size: 49 is larger than the 48 training examples of made"),
         ({"data": {"augment": ["filp"]}}, "data.augment: unknown augmentation 'filp'; did you mean 'flip'?"),
         ({"model": {"name": "mlp", "norm": "bach"}}, "model.norm: unknown norm 'bach'; did you mean 'batch'?"),

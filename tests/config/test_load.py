@@ -26,7 +26,7 @@ def base(tmp_path):
 
 
 def test_a_configuration_goes_to_yaml_and_back_unchanged(base, tmp_path):
-    config = load_config(base, ["train.patience=3", "parallel.partition=[1, 2]", "parallel.stages=2"])
+    config = load_config(base, ["train.patience=3", "parallel.partition=[1, 2]", "parallel.modules=2"])
     again = tmp_path / "again.yaml"
     again.write_text(to_yaml(config))
     assert load_config(again) == config

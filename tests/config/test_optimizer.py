@@ -46,11 +46,11 @@ def test_the_rate_of_every_step_of_a_run_is_the_scheduled_one(lab):
         model={"name": "mlp", "hidden": [8]},
         optimizer={"lr": 0.1, "schedule": "linear"},
         scheme={"name": "dni", "sg": {"lr": 0.03}},
-        parallel={"stages": 2},
+        parallel={"modules": 2},
     )
-    total, below = group.stages[0].plan.total_steps, group.stages[0].learner
+    total, below = group.modules[0].plan.total_steps, group.modules[0].learner
     for t in (0, 7, total - 1):
-        lab.train(group, t, t + 1) if t == 0 else [s._set_lr(t) for s in group.stages]
+        lab.train(group, t, t + 1) if t == 0 else [s._set_lr(t) for s in group.modules]
         assert [o.param_groups[0]["lr"] for o in below.optimizers()] == pytest.approx(
             [0.1 * (1 - t / total), 0.03 * (1 - t / total)]
         )

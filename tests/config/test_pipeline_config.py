@@ -19,7 +19,7 @@ PIPELINE = [
     "model.hidden=[24,20,16]",
     "data.batch_size=32",
     "parallel.partition=null",
-    "parallel.stages=4",
+    "parallel.modules=4",
     "parallel.schedule=1f1b",
 ]
 
@@ -37,8 +37,11 @@ def refusal(*overrides: str) -> str:
     [
         (["scheme.name=cdni"], ["parallel.schedule: 1f1b pipelines backprop", "scheme.name is cdni"]),
         (["scheme.name=frozen"], ["parallel.schedule: 1f1b", "scheme.name is frozen"]),
-        (["parallel.launcher=inprocess"], ["parallel.schedule: 1f1b needs workers", "launcher is inprocess"]),
-        (["parallel.stages=1"], ["parallel.schedule: 1f1b needs at least 2 stages", "parallel.stages is 1"]),
+        (["parallel.engine=inprocess"], ["parallel.schedule: 1f1b needs workers", "parallel.engine is inprocess"]),
+        (
+            ["parallel.modules=1"],
+            ["parallel.schedule: 1f1b needs at least 2 workers with 1 module each", "parallel.modules is 1"],
+        ),
         (["parallel.microbatches=5"], ["parallel.microbatches: 5 does not divide the 32 examples of a minibatch"]),
         (
             ["parallel.microbatches=32", "parallel.replicas=2"],
@@ -46,36 +49,51 @@ def refusal(*overrides: str) -> str:
         ),
         (["data.batch_size=30"], ["parallel.microbatches: 4 does not divide the 30"]),  # the default of 1f1b
         (["data.batch_size=36", "parallel.schedule=gpipe"], ["parallel.microbatches: 8 does not divide the 36"]),
-        (["parallel.microbatches=2"], ["parallel.microbatches: 2 is fewer than the 4 stages", "1f1b", "gpipe"]),
+        (["parallel.microbatches=2"], ["parallel.microbatches: 2 is fewer than the 4 workers", "1f1b", "gpipe"]),
         (["parallel.microbatches=0"], ["parallel.microbatches: 0 is out of range; expected 1 to"]),
         (["parallel.schedule=1f2b"], ["parallel.schedule", "did you mean '1f1b'?", "interleaved", "zero_bubble"]),
         (
-            ["parallel.virtual_stages=2"],
-            ["parallel.virtual_stages: 2 modules per worker need", "zero_bubble, not 1f1b"],
-        ),
-        (["parallel.virtual_stages=3", "parallel.schedule=locked"], ["parallel.virtual_stages: 3", "not locked"]),
-        (["parallel.virtual_stages=0"], ["parallel.virtual_stages: 0 is out of range; expected 1 to 10000"]),
-        (
-            ["parallel.virtual_stages=1", "parallel.schedule=interleaved"],
-            ["parallel.virtual_stages: 1, but interleaved needs at least 2 modules per worker; 1f1b has one"],
+            ["parallel.modules_per_worker=2"],
+            ["parallel.modules_per_worker: 2, but 1f1b has 1 module per worker", "zero_bubble"],
         ),
         (
-            ["parallel.virtual_stages=3", "parallel.schedule=zero_bubble"],
-            ["parallel.virtual_stages: 3, but zero_bubble", "exactly 2"],
+            ["parallel.modules_per_worker=3", "parallel.schedule=locked"],
+            ["parallel.modules: 4 cannot be shared out, 3 to a worker", "parallel.modules_per_worker"],
         ),
-        (["parallel.schedule=zero_bubble", "parallel.launcher=inprocess"], ["zero_bubble needs workers"]),
-        (["parallel.schedule=interleaved", "parallel.stages=1"], ["interleaved needs at least 2 stages"]),
+        (["parallel.modules_per_worker=0"], ["parallel.modules_per_worker: 0 is out of range; expected 1 to 10000"]),
         (
-            ["parallel.schedule=interleaved", "parallel.microbatches=2"],
-            ["parallel.microbatches: 2 is not a multiple of the 4 stages, which interleaved needs"],
-        ),
-        (
-            ["parallel.schedule=interleaved_zero_bubble", "parallel.microbatches=6", "data.batch_size=36"],
-            ["parallel.microbatches: 6 is not a multiple of the 4 stages"],
+            ["parallel.modules_per_worker=1", "parallel.schedule=interleaved"],
+            ["parallel.modules_per_worker: 1, but interleaved needs at least 2 modules per worker; 1f1b has one"],
         ),
         (
-            ["parallel.schedule=interleaved", "parallel.stages=2", "parallel.partition=[2,2]"],
-            ["parallel.partition: [2, 2] cuts the chain into 2 modules", "parallel.stages is 2 with 2 modules each"],
+            ["parallel.modules_per_worker=3", "parallel.schedule=zero_bubble"],
+            ["parallel.modules_per_worker: 3, but zero_bubble", "exactly 2"],
+        ),
+        (["parallel.schedule=zero_bubble", "parallel.engine=inprocess"], ["zero_bubble needs workers"]),
+        (
+            ["parallel.schedule=interleaved", "parallel.modules=2"],
+            ["interleaved needs at least 2 workers with 2 modules each"],
+        ),
+        (
+            ["parallel.schedule=interleaved", "parallel.modules=1"],
+            ["parallel.modules: 1", "2 to a worker as interleaved has them"],
+        ),
+        (
+            ["parallel.schedule=interleaved", "parallel.modules=8", "parallel.microbatches=2"],
+            ["parallel.microbatches: 2 is not a multiple of the 4 workers, which interleaved needs"],
+        ),
+        (
+            [
+                "parallel.schedule=interleaved_zero_bubble",
+                "parallel.modules=8",
+                "parallel.microbatches=6",
+                "data.batch_size=36",
+            ],
+            ["parallel.microbatches: 6 is not a multiple of the 4 workers"],
+        ),
+        (
+            ["parallel.schedule=interleaved", "parallel.partition=[2,2]"],
+            ["parallel.partition: [2, 2] cuts the chain into 2 modules", "parallel.modules is 4"],
         ),
     ],
 )
@@ -110,7 +128,7 @@ def test_a_block_to_which_a_microbatch_is_another_thing_is_refused(monkeypatch, 
         return [nn.Flatten(), block(64, 8), nn.Linear(8, n_outputs)]
 
     config = load_config(
-        "quickstart", ["model={name: unfit}", "scheme.name=backprop", "parallel.stages=2", "parallel.schedule=gpipe"]
+        "quickstart", ["model={name: unfit}", "scheme.name=backprop", "parallel.modules=2", "parallel.schedule=gpipe"]
     )
     with pytest.raises(ConfigError, match=f"^parallel.schedule: gpipe .*{reason}"):
         make_plan(config, load_data(config))
@@ -144,33 +162,46 @@ DEEP = ["model.hidden=[24,20,16,16,16,16,16]"]
         ("zero_bubble", "8 microbatches, 2 modules per worker"),
     ],
 )
-def test_microbatches_follow_the_stages(schedule, words):
-    config = load_config("quickstart", [*PIPELINE, *DEEP, f"parallel.schedule={schedule}"])
+def test_microbatches_follow_the_workers(schedule, words):
+    modules = 8 if "modules per worker" in words else 4
+    config = load_config(
+        "quickstart", [*PIPELINE, *DEEP, f"parallel.modules={modules}", f"parallel.schedule={schedule}"]
+    )
     assert make_plan(config, load_data(config)).schedule == f"{schedule} with {words}"
 
 
 @pytest.mark.parametrize(
     ("overrides", "placement"),
     [
-        (["parallel.schedule=1f1b"], [0, 1]),
-        (["parallel.schedule=locked"], [0, 1]),
+        (["parallel.schedule=1f1b", "parallel.modules=2"], [0, 1]),
+        (["parallel.schedule=locked", "parallel.modules=2"], [0, 1]),
+        (["parallel.schedule=locked", "parallel.modules_per_worker=2"], [0, 0, 1, 1]),
         (["parallel.schedule=interleaved"], [0, 1, 0, 1]),
-        (["parallel.schedule=interleaved_zero_bubble", "parallel.virtual_stages=3"], [0, 1, 0, 1, 0, 1]),
+        (
+            ["parallel.schedule=interleaved_zero_bubble", "parallel.modules=6", "parallel.modules_per_worker=3"],
+            [0, 1, 0, 1, 0, 1],
+        ),
         (["parallel.schedule=zero_bubble"], [0, 1, 1, 0]),
     ],
 )
 def test_the_plan_places_modules_as_the_schedule_wants_them(overrides, placement):
-    config = load_config("quickstart", [*PIPELINE, *DEEP, "parallel.stages=2", "parallel.replicas=2", *overrides])
+    config = load_config("quickstart", [*PIPELINE, *DEEP, "parallel.replicas=2", *overrides])
     plan = make_plan(config, load_data(config))
-    assert plan.placement == placement == [row["stage"] for row in describe(plan)]
-    assert [plan.held_by(stage) for stage in range(2)] == [
-        [module for module, at in enumerate(placement) if at == stage] for stage in range(2)
+    assert plan.placement == placement == [row["worker"] for row in describe(plan)]
+    assert [plan.held_by(worker) for worker in range(2)] == [
+        [module for module, at in enumerate(placement) if at == worker] for worker in range(2)
     ]
-    assert (plan.modules, plan.stages, plan.workers, plan.learners) == (len(placement), 2, 4, 2 * len(placement))
+    assert (plan.modules, plan.workers_per_replica, plan.workers, plan.learners) == (
+        len(placement),
+        2,
+        4,
+        2 * len(placement),
+    )
 
 
 def test_a_dry_run_says_which_worker_holds_each_module(capsys):
-    assert main(["train", "quickstart", "scheme.name=backprop", "parallel.schedule=zero_bubble", "--dry-run"]) == 0
+    words = ["train", "quickstart", "scheme.name=backprop", "parallel.schedule=zero_bubble", "parallel.modules=4"]
+    assert main([*words, "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert [line.strip(" │").split()[-1] for line in out.splitlines() if "worker " in line and "│" in line] == [
         "0",
@@ -182,12 +213,12 @@ def test_a_dry_run_says_which_worker_holds_each_module(capsys):
 
 
 def test_more_modules_than_blocks_are_refused():
-    config = load_config("quickstart", [*PIPELINE, "parallel.schedule=zero_bubble"])
-    with pytest.raises(ConfigError, match=r"^parallel.stages: 4 with 2 modules each are more than the 4 blocks of mlp"):
+    config = load_config("quickstart", [*PIPELINE, "parallel.modules=8", "parallel.schedule=zero_bubble"])
+    with pytest.raises(ConfigError, match=r"^parallel.modules: 8 is more than the 4 blocks of mlp"):
         make_plan(config, load_data(config))
 
 
-@pytest.mark.parametrize("override", ["parallel.schedule=zero_bubble", "parallel.stages=4"])
+@pytest.mark.parametrize("override", ["parallel.modules=3", "parallel.modules=4"])
 def test_a_presets_partition_does_not_outlive_its_number_of_modules(override):
     common = ["scheme.name=backprop", "model.hidden=[24,20,16]"]
     assert load_config("quickstart", common).parallel.partition == [2, 3]

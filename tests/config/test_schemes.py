@@ -39,7 +39,7 @@ OWN = {
 
 @pytest.mark.parametrize("scheme", OWN)
 def test_every_scheme_gets_its_own_values(preset, scheme):
-    base = [f"scheme.name={scheme}", "parallel.stages=2"]
+    base = [f"scheme.name={scheme}", "parallel.modules=2"]
     config = load_config(preset(PRESET + "scheme: {sg: {hidden: []}}"), base)
     assert values(config) == OWN[scheme]
 

@@ -159,7 +159,7 @@ def test_over_modules_lengths_are_those_of_the_minibatch(mine, lab, scheme):
         "data": {"name": "mine", "batch_size": 10},
         "scheme": {"name": scheme},
         "model": {"name": "gru", "hidden": [4, 4], "bidirectional": True},
-        "parallel": {"stages": 2},
+        "parallel": {"modules": 2},
     }
     plan = make_plan(lab.config(**tree), data)
     one, two = InProcessGroup(plan, data), InProcessGroup(plan, other)

@@ -157,7 +157,7 @@ def warm(cluster: None) -> type[RayGroup]:
         if dist.is_initialized():
             dist.destroy_process_group()
         worker._store = worker._pipeline = None
-        worker._stages = []  # they hold their links
+        worker._modules = []  # they hold their links
 
     class WarmGroup(RayGroup):
         pool = actors
@@ -210,7 +210,7 @@ def unbroken(
     """The last weights of a run of `overrides` that nothing disturbs, in process."""
 
     def run(*overrides: str) -> dict[str, torch.Tensor]:
-        summary = train(small(*overrides, f"tracking.runs={tmp_path / 'unbroken'}", "parallel.launcher=inprocess"))
+        summary = train(small(*overrides, f"tracking.runs={tmp_path / 'unbroken'}", "parallel.engine=inprocess"))
         return last_weights(Path(summary["run_dir"]))
 
     return run

@@ -27,7 +27,7 @@ BASE = [
     "parallel.partition=null",
     "parallel.threads=1",
     "parallel.timeout=3",
-    "parallel.launcher=ray",
+    "parallel.engine=ray",
 ]
 STEPS = 400
 
@@ -58,12 +58,12 @@ def start(warm, tmp_path):
 def stop_at(ranks, t):
     """A question to all stages: those of `ranks` (module, replica) stop their process at minibatch t."""
 
-    def prepare(stage, replicas):
+    def prepare(runner, replicas):
         import os
         import signal
 
-        here = (stage.learner.part.index, stage.batches._shard[0])
-        step = stage.learner.step
+        here = (runner.learner.spec.index, runner.batches._shard[0])
+        step = runner.learner.step
 
         def stopping(at, *rest):
             if at == t:
@@ -71,7 +71,7 @@ def stop_at(ranks, t):
             return step(at, *rest)
 
         if here in ranks:
-            stage.learner.step = stopping
+            runner.learner.step = stopping
 
     return prepare
 
@@ -103,9 +103,9 @@ def trains(group):
     ids=["first-of-2", "middle-of-3", "last-of-3", "replica"],
 )
 def test_a_worker_that_stops_in_the_middle_of_a_segment_is_named(start, link, scheme, victim, grid):
-    (stages, replicas), (module, replica) = grid, victim
+    (modules, replicas), (module, replica) = grid, victim
     group = start(
-        f"scheme.name={scheme}", f"parallel.stages={stages}", f"parallel.replicas={replicas}", f"parallel.link={link}"
+        f"scheme.name={scheme}", f"parallel.modules={modules}", f"parallel.replicas={replicas}", f"parallel.link={link}"
     )
     group.ask(stop_at([victim], 50), replicas)
     pid = group._who[module * replicas + replica].pid
@@ -117,9 +117,9 @@ def test_a_worker_that_stops_in_the_middle_of_a_segment_is_named(start, link, sc
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("stages", [1, 2])
-def test_workers_that_all_stop_at_once_are_found_by_the_driver(start, stages):
-    group = start("scheme.name=cdni", f"parallel.stages={stages}")
+@pytest.mark.parametrize("modules", [1, 2])
+def test_workers_that_all_stop_at_once_are_found_by_the_driver(start, modules):
+    group = start("scheme.name=cdni", f"parallel.modules={modules}")
     group.ask(stop_at([(0, 0), (1, 0)], 50), 1)
     message, seconds = failure_of(group, trains)
     assert message.startswith("a worker hangs: module ")
@@ -133,7 +133,7 @@ def test_workers_that_all_stop_at_once_are_found_by_the_driver(start, stages):
     "work", [lambda group: group.states(20), lambda group: group.outputs("test")], ids=["states", "evaluate"]
 )
 def test_a_worker_that_stops_while_idle_is_found_when_the_driver_waits_for_it(start, work, module):
-    group = start("scheme.name=cdni", "parallel.stages=2")
+    group = start("scheme.name=cdni", "parallel.modules=2")
     list(group.run([(0, 20)], 20))
     os.kill(group._who[module].pid, signal.SIGSTOP)
     message, seconds = failure_of(group, work)
@@ -142,10 +142,10 @@ def test_a_worker_that_stops_while_idle_is_found_when_the_driver_waits_for_it(st
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("stages", [1, 3])
-def test_a_worker_that_is_caught_in_its_own_code_is_named_with_its_stack(start, stages):
-    def endless(stage, woken):
-        step = stage.learner.step
+@pytest.mark.parametrize("modules", [1, 3])
+def test_a_worker_that_is_caught_in_its_own_code_is_named_with_its_stack(start, modules):
+    def endless(runner, woken):
+        step = runner.learner.step
 
         def waits_for_nobody(at, *rest):
             import time
@@ -154,10 +154,10 @@ def test_a_worker_that_is_caught_in_its_own_code_is_named_with_its_stack(start, 
                 time.sleep(0.05)
             return step(at, *rest)
 
-        if stage.learner.part.index == 0:
-            stage.learner.step = waits_for_nobody
+        if runner.learner.spec.index == 0:
+            runner.learner.step = waits_for_nobody
 
-    group = start("scheme.name=backprop", f"parallel.stages={stages}")
+    group = start("scheme.name=backprop", f"parallel.modules={modules}")
     group.ask(endless, group.wake)
     began = time.monotonic()
     with pytest.raises(WorkerFailed, match=r"a worker hangs: module 0 .* made no progress at minibatch 50") as failure:
@@ -169,10 +169,10 @@ def test_a_worker_that_is_caught_in_its_own_code_is_named_with_its_stack(start, 
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("link", ["auto", "group"])
-@pytest.mark.parametrize(("stages", "slow"), [(2, 0), (3, 1), (3, 2)])
-def test_a_slow_worker_slows_the_others_and_changes_no_number(start, link, stages, slow):
-    def slowed(stage, module):
-        step = stage.learner.step
+@pytest.mark.parametrize(("modules", "slow"), [(2, 0), (3, 1), (3, 2)])
+def test_a_slow_worker_slows_the_others_and_changes_no_number(start, link, modules, slow):
+    def slowed(runner, module):
+        step = runner.learner.step
 
         def slowly(at, *rest):
             import time
@@ -181,8 +181,8 @@ def test_a_slow_worker_slows_the_others_and_changes_no_number(start, link, stage
                 time.sleep(0.15)
             return step(at, *rest)
 
-        if stage.learner.part.index == module:
-            stage.learner.step = slowly
+        if runner.learner.spec.index == module:
+            runner.learner.step = slowly
 
     def numbers(group):
         try:
@@ -191,8 +191,8 @@ def test_a_slow_worker_slows_the_others_and_changes_no_number(start, link, stage
         finally:
             group.close()
 
-    options = ["scheme.name=cdni", f"parallel.stages={stages}", f"parallel.link={link}"]
-    config = load_config("quickstart", [*BASE, *options, "parallel.launcher=inprocess"])
+    options = ["scheme.name=cdni", f"parallel.modules={modules}", f"parallel.link={link}"]
+    config = load_config("quickstart", [*BASE, *options, "parallel.engine=inprocess"])
     data = load_data(config)
     losses, states = numbers(InProcessGroup(make_plan(config, data), data))
     group = start(*options)

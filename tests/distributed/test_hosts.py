@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from unlocked.config import to_yaml
 from unlocked.runs.checkpoint import Checkpoints
 
-RUN = ["scheme.name=cdni", "parallel.stages=2", "train.probe_every=0", "train.epochs=40", "parallel.timeout=20"]
+RUN = ["scheme.name=cdni", "parallel.modules=2", "train.probe_every=0", "train.epochs=40", "parallel.timeout=20"]
 CUT = 30  # seconds
 
 

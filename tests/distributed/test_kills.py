@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 RUN = [
     "scheme.name=cdni",
-    "parallel.stages=2",
+    "parallel.modules=2",
     "train.epochs=12",
     "train.log_every=15",
     "data.validation=0.2",
@@ -85,7 +85,7 @@ def kills(small, tmp_path, drive, processes, last_weights):
         assert new <= processes.shared_memory([int(path.name) for path in Path("/proc").glob("[0-9]*")])  # of others
 
         undisturbed = tmp_path / "undisturbed"
-        summary = train(small(*RUN, f"tracking.runs={undisturbed}", "parallel.launcher=inprocess"))
+        summary = train(small(*RUN, f"tracking.runs={undisturbed}", "parallel.engine=inprocess"))
         wanted, got = last_weights(Path(summary["run_dir"])), last_weights(Path(report["run"]))
         for name, weight in wanted.items():
             torch.testing.assert_close(got[name], weight, rtol=0, atol=0)

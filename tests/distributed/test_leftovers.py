@@ -17,7 +17,7 @@ from unlocked.security import is_loopback
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(180)]
 
-RUN = ["scheme.name=cdni", "parallel.stages=2"]
+RUN = ["scheme.name=cdni", "parallel.modules=2"]
 
 
 def in_the_middle(run_dir):

@@ -15,7 +15,7 @@ from unlocked.config import to_yaml
 from unlocked.launch.cluster import bundles
 from unlocked.runs.checkpoint import Checkpoints
 
-RUN = ["scheme.name=cdni", "parallel.stages=4", "train.probe_every=0", "train.epochs=6", "parallel.max_failures=3"]
+RUN = ["scheme.name=cdni", "parallel.modules=4", "train.probe_every=0", "train.epochs=6", "parallel.max_failures=3"]
 
 # In a process of its own: this one may hold a Ray already. Its findings go to a file: Ray writes to stdout as well.
 DRIVER = """
@@ -113,6 +113,6 @@ def test_a_node_that_is_killed_in_the_middle_changes_no_number(small, tmp_path, 
 def test_a_placement_reserves_a_worker_each_or_all_of_a_replica_on_one_node(lab, place, reserved, places, strategy):
     plan = lab.plan(
         model={"name": "mlp", "hidden": [8, 8]},
-        parallel={"stages": 2, "replicas": 2, "place": place, "launcher": "ray"},
+        parallel={"modules": 2, "replicas": 2, "place": place, "engine": "ray"},
     )
     assert bundles(plan, {"CPU": 1.0}) == (reserved, places, strategy)

@@ -18,6 +18,7 @@ from unlocked.launch import ray_group
 from unlocked.loop import train as loop
 from unlocked.plan.plan import load_data, make_plan
 from unlocked.runs.evaluate import evaluate_run
+from unlocked.schema.keys import MULTI_STAGE
 from unlocked_models import MODELS
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
@@ -36,6 +37,16 @@ BASE = [
     "parallel.timeout=60",
 ]
 NOISY = ["model.norm=batch", "model.dropout=0.3"]
+
+
+def cut(schedule, workers, held=None):
+    """Modules for as many workers, of the schedule's usual number each."""
+    held = held or (2 if schedule in MULTI_STAGE else 1)
+    return [
+        f"parallel.modules={workers * held}",
+        f"parallel.schedule={schedule}",
+        f"parallel.modules_per_worker={held}",
+    ]
 
 
 def started(group_class, *overrides, base=BASE):
@@ -65,7 +76,7 @@ def trained(group_class, *overrides, segments=((0, 5), (5, STEPS)), base=BASE):
 def one_process():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield trained(InProcessGroup, "parallel.stages=1", "parallel.launcher=inprocess")
+    yield trained(InProcessGroup, "parallel.modules=1", "parallel.engine=inprocess")
     torch.set_num_threads(before)
 
 
@@ -79,7 +90,7 @@ def assert_close(found, expected, tolerance=1e-10):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "stages", "modules", "microbatches"),
+    ("schedule", "workers", "modules", "microbatches"),
     [
         ("gpipe", 2, 1, 4),
         ("gpipe", 4, 1, 4),
@@ -88,9 +99,9 @@ def assert_close(found, expected, tolerance=1e-10):
         ("1f1b", 2, 1, 8),
         ("1f1b", 4, 1, 4),
         *(
-            (schedule, stages, modules, microbatches)
+            (schedule, workers, modules, microbatches)
             for schedule in ("interleaved", "interleaved_zero_bubble")
-            for stages, modules, microbatches in ((2, 2, 2), (2, 4, 8), (4, 2, 8))
+            for workers, modules, microbatches in ((2, 2, 2), (2, 4, 8), (4, 2, 8))
         ),
         ("zero_bubble", 2, 2, 1),
         ("zero_bubble", 2, 2, 8),
@@ -98,12 +109,10 @@ def assert_close(found, expected, tolerance=1e-10):
         ("zero_bubble", 4, 2, 8),
     ],
 )
-def test_a_pipeline_learns_what_one_process_learns(warm, one_process, schedule, stages, modules, microbatches):
+def test_a_pipeline_learns_what_one_process_learns(warm, one_process, schedule, workers, modules, microbatches):
     found = trained(
         warm,
-        f"parallel.stages={stages}",
-        f"parallel.schedule={schedule}",
-        f"parallel.virtual_stages={modules}",
+        *cut(schedule, workers, modules),
         f"parallel.microbatches={microbatches}",
     )
     assert len(found[0]) == STEPS
@@ -111,22 +120,21 @@ def test_a_pipeline_learns_what_one_process_learns(warm, one_process, schedule, 
 
 
 def test_fewer_microbatches_than_stages_only_leave_workers_idle(warm, one_process):
-    assert_close(trained(warm, "parallel.stages=4", "parallel.schedule=gpipe", "parallel.microbatches=2"), one_process)
+    assert_close(trained(warm, "parallel.modules=4", "parallel.schedule=gpipe", "parallel.microbatches=2"), one_process)
 
 
 @pytest.mark.parametrize("schedule", ["gpipe", "1f1b", "interleaved", "zero_bubble"])
 def test_replicas_and_clipping_work_as_they_do_without_a_pipeline(warm, schedule):
     options = [
-        "parallel.stages=2",
         "optimizer.name=sgd",
         "optimizer.lr=0.1",
         "optimizer.clip_norm=0.5",
         "optimizer.schedule=cosine",
         "optimizer.warmup=3",
     ]
-    expected = trained(InProcessGroup, *options, "parallel.launcher=inprocess")
+    expected = trained(InProcessGroup, *options, "parallel.modules=2", "parallel.engine=inprocess")
     assert_close(
-        trained(warm, *options, f"parallel.schedule={schedule}", "parallel.microbatches=4", "parallel.replicas=2"),
+        trained(warm, *options, *cut(schedule, 2), "parallel.microbatches=4", "parallel.replicas=2"),
         expected,
     )
 
@@ -171,16 +179,15 @@ def models(warm, monkeypatch):
 NO_MLP = [option for option in BASE if not option.startswith("model.")]
 
 
-@pytest.mark.parametrize(("schedule", "stages"), [("1f1b", 4), ("interleaved", 2), ("zero_bubble", 2)])
-def test_modules_without_parameters_take_part(warm, models, schedule, stages):
+@pytest.mark.parametrize(("schedule", "workers"), [("1f1b", 4), ("interleaved", 2), ("zero_bubble", 2)])
+def test_modules_without_parameters_take_part(warm, models, schedule, workers):
     model = "model={name: bare_ends}"
-    expected = trained(InProcessGroup, model, "parallel.stages=1", "parallel.launcher=inprocess", base=NO_MLP)
+    expected = trained(InProcessGroup, model, "parallel.modules=1", "parallel.engine=inprocess", base=NO_MLP)
     assert_close(
         trained(
             warm,
             model,
-            f"parallel.stages={stages}",
-            f"parallel.schedule={schedule}",
+            *cut(schedule, workers),
             "parallel.microbatches=4",
             base=NO_MLP,
         ),
@@ -191,11 +198,9 @@ def test_modules_without_parameters_take_part(warm, models, schedule, stages):
 @pytest.mark.parametrize("schedule", ["1f1b", "zero_bubble", "interleaved_zero_bubble"])
 def test_microbatches_of_one_example_are_exact_with_weights_of_its_shape(warm, models, schedule):
     model = "model={name: shifts}"
-    expected = trained(InProcessGroup, model, "parallel.stages=1", "parallel.launcher=inprocess", base=NO_MLP)
+    expected = trained(InProcessGroup, model, "parallel.modules=1", "parallel.engine=inprocess", base=NO_MLP)
     assert_close(
-        trained(
-            warm, model, "parallel.stages=2", f"parallel.schedule={schedule}", "parallel.microbatches=32", base=NO_MLP
-        ),
+        trained(warm, model, *cut(schedule, 2), "parallel.microbatches=32", base=NO_MLP),
         expected,
     )
 
@@ -210,22 +215,20 @@ def test_microbatches_of_one_example_are_exact_with_weights_of_its_shape(warm, m
 @pytest.mark.parametrize("schedule", ["zero_bubble", "interleaved_zero_bubble"])
 def test_a_split_backward_pass_is_exact_for_convolutions_too(warm, model, schedule):
     model = f"model={model}"
-    expected = trained(InProcessGroup, model, "parallel.stages=1", "parallel.launcher=inprocess", base=NO_MLP)
+    expected = trained(InProcessGroup, model, "parallel.modules=1", "parallel.engine=inprocess", base=NO_MLP)
     assert_close(
-        trained(
-            warm, model, "parallel.stages=2", f"parallel.schedule={schedule}", "parallel.microbatches=4", base=NO_MLP
-        ),
+        trained(warm, model, *cut(schedule, 2), "parallel.microbatches=4", base=NO_MLP),
         expected,
     )
 
 
 @pytest.mark.parametrize(
-    "stages", [{"gpipe": 2, "1f1b": 2}, {"gpipe": 4, "interleaved": 2, "interleaved_zero_bubble": 2, "zero_bubble": 2}]
+    "workers", [{"gpipe": 2, "1f1b": 2}, {"gpipe": 4, "interleaved": 2, "interleaved_zero_bubble": 2, "zero_bubble": 2}]
 )
-def test_schedules_of_one_cut_differ_in_order_only_even_with_batch_norm_and_dropout(warm, stages):
+def test_schedules_of_one_cut_differ_in_order_only_even_with_batch_norm_and_dropout(warm, workers):
     gpipe, *others = (
-        trained(warm, *NOISY, f"parallel.stages={workers}", f"parallel.schedule={schedule}", "parallel.microbatches=4")
-        for schedule, workers in stages.items()
+        trained(warm, *NOISY, *cut(schedule, workers), "parallel.microbatches=4")
+        for schedule, workers in workers.items()
     )
     for other in others:
         assert gpipe[0] == other[0]
@@ -234,7 +237,7 @@ def test_schedules_of_one_cut_differ_in_order_only_even_with_batch_norm_and_drop
 
 @pytest.mark.parametrize("schedule", ["1f1b", "interleaved", "zero_bubble"])
 def test_a_pipeline_goes_on_from_its_states_to_the_same_numbers(warm, schedule):
-    options = [*NOISY, "parallel.stages=2", f"parallel.schedule={schedule}", "parallel.microbatches=4"]
+    options = [*NOISY, *cut(schedule, 2), "parallel.microbatches=4"]
     losses, weights, _ = trained(warm, *options, segments=((0, STEPS),))
     first = started(warm, *options)
     try:
@@ -251,17 +254,16 @@ def test_a_pipeline_goes_on_from_its_states_to_the_same_numbers(warm, schedule):
     assert [name for name, weight in weights.items() if not torch.equal(weight, end[name])] == []
 
 
-def poisoned(stage):
-    for parameter in stage.learner.chain.parameters():
-        parameter.data[0] = math.nan if stage.learner.part.index >= 2 else 0.0
+def poisoned(runner):
+    for parameter in runner.learner.chain.parameters():
+        parameter.data[0] = math.nan if runner.learner.spec.index >= 2 else 0.0
 
 
 @pytest.mark.parametrize("schedule", ["interleaved", "zero_bubble"])
 def test_states_and_reports_are_those_of_the_modules_in_order(warm, schedule):
     group = started(
         warm,
-        "parallel.stages=2",
-        f"parallel.schedule={schedule}",
+        *cut(schedule, 2),
         "parallel.partition=[1,2,2,3]",
         "parallel.replicas=2",
     )
@@ -282,7 +284,7 @@ def test_states_and_reports_are_those_of_the_modules_in_order(warm, schedule):
 
 @pytest.mark.parametrize(("schedule", "modules"), [("gpipe", 2), ("zero_bubble", 4)])
 def test_workers_report_time_that_they_did_not_compute(warm, schedule, modules):
-    group = started(warm, "parallel.stages=2", f"parallel.schedule={schedule}")
+    group = started(warm, *cut(schedule, 2))
     try:
         (stats,) = group.run([(0, STEPS)], STEPS)
     finally:
@@ -306,8 +308,8 @@ def test_a_whole_run_evaluates_probes_and_checkpoints(warm, small, monkeypatch, 
         "train.epochs=2",
         "train.log_every=20",
     ]
-    piped = loop.train(small(*options, "parallel.stages=2", f"parallel.schedule={schedule}"))
-    locked = loop.train(small(*options, f"parallel.stages={modules}", "parallel.launcher=inprocess"))
+    piped = loop.train(small(*options, *cut(schedule, 2)))
+    locked = loop.train(small(*options, f"parallel.modules={modules}", "parallel.engine=inprocess"))
     timed = {
         f"time/{what}/module_{k}"
         for k in range(modules)

@@ -29,18 +29,18 @@ def losses_and_weights(group_class, plan, data):
         group.close()
     series = {
         f"{name} of module {k}": [value for stats in segments for value in stats[k].series[name]]
-        for k in range(plan.stages)
+        for k in range(plan.modules)
         for name in segments[-1][k].series
     }
     return series, {key: value for state in states for key, value in state["weights"].items()}
 
 
 @pytest.mark.parametrize(
-    ("stages", "scheme", "lag", "model", "link"),
+    ("modules", "scheme", "lag", "model", "link"),
     [
         *(
-            (stages, scheme, "auto", MLP, "auto")
-            for stages in (2, 4)
+            (modules, scheme, "auto", MLP, "auto")
+            for modules in (2, 4)
             for scheme in ("backprop", "dni", "cdni", "dfa", "frozen")
         ),
         (2, "dni", 0, MLP, "auto"),
@@ -58,12 +58,12 @@ def losses_and_weights(group_class, plan, data):
     ],
     ids=lambda value: NAMES.get(str(value), str(value)),
 )
-def test_workers_give_what_the_replay_in_process_gives(warm, stages, scheme, lag, model, link):
+def test_workers_give_what_the_replay_in_process_gives(warm, modules, scheme, lag, model, link):
     config = load_config(
         "quickstart",
         [
             *model,
-            f"parallel.stages={stages}",
+            f"parallel.modules={modules}",
             f"scheme.name={scheme}",
             f"scheme.lag={lag}",
             "data.batch_size=32",
@@ -77,11 +77,48 @@ def test_workers_give_what_the_replay_in_process_gives(warm, stages, scheme, lag
     plan = make_plan(config, data)
     replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
     measured, weights = losses_and_weights(warm, plan, data)
-    assert len(replayed[f"loss of module {stages - 1}"]) == STEPS
+    assert len(replayed[f"loss of module {modules - 1}"]) == STEPS
     assert measured == replayed  # exactly: the same operations in the same order
     assert weights.keys() == replayed_weights.keys()
     for name in weights:
         torch.testing.assert_close(weights[name], replayed_weights[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "lag", "link"),
+    [
+        ("backprop", 0, "auto"),
+        ("cdni", "auto", "auto"),
+        ("dni", 0, "group"),
+        ("dfa", "auto", "auto"),
+        ("dfa", 5, "group"),
+        ("frozen", "auto", "auto"),
+    ],
+)
+def test_two_workers_of_two_modules_give_what_the_replay_gives(warm, scheme, lag, link):
+    config = load_config(
+        "quickstart",
+        [
+            *MLP,
+            "parallel.modules=4",
+            "parallel.modules_per_worker=2",
+            f"scheme.name={scheme}",
+            f"scheme.lag={lag}",
+            "data.batch_size=32",
+            f"parallel.link={link}",
+            "parallel.partition=null",
+            "parallel.threads=1",
+            "parallel.timeout=60",
+        ],
+    )
+    data = load_data(config)
+    plan = make_plan(config, data)
+    assert plan.workers == 2
+    replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
+    measured, weights = losses_and_weights(warm, plan, data)
+    assert measured == replayed
+    for name, weight in replayed_weights.items():
+        torch.testing.assert_close(weights[name], weight, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -122,16 +159,16 @@ def test_feedback_of_the_error_before_the_vocabulary_is_the_same_over_workers(wa
             "scheme.feedback.granularity=micro",
             "data={name: copy, options: {level: 4}}",
             "model={name: gpt, width: 16, norm: post, positions: rotary}",
-            "parallel.stages=2",
+            "parallel.modules=2",
             "parallel.partition=[2,2]",
-            "parallel.launcher=ray",
+            "parallel.engine=ray",
             "parallel.threads=1",
             "parallel.timeout=60",
         ],
     )
     data = load_data(config)
     plan = make_plan(config, data)
-    assert plan.parts[0].error_shape == (8, 16)  # of the message, whose outputs are as wide as the vocabulary
+    assert plan.specs[0].error_shape == (8, 16)  # of the message, whose outputs are as wide as the vocabulary
     replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
     measured, weights = losses_and_weights(warm, plan, data)
     assert measured == replayed

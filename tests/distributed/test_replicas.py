@@ -45,8 +45,8 @@ def planned(*overrides):
     return make_plan(config, data), data
 
 
-def grid(stages, replicas):
-    return [f"parallel.stages={stages}", f"parallel.replicas={replicas}", "parallel.launcher=ray"]
+def grid(modules, replicas):
+    return [f"parallel.modules={modules}", f"parallel.replicas={replicas}", "parallel.engine=ray"]
 
 
 def trained(group_class, plan, data, segments=((0, 8), (8, STEPS))):
@@ -79,17 +79,17 @@ def assert_close(found, expected, tolerance):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(("stages", "replicas"), GRIDS)
+@pytest.mark.parametrize(("modules", "replicas"), GRIDS)
 @pytest.mark.parametrize(
     "scheme",
     [["scheme.name=backprop"], ["scheme.name=dni"], ["scheme.name=dfa"], INPUTS],
     ids=["backprop", "dni", "dfa", "cdni-inputs"],
 )
-def test_a_grid_learns_what_one_process_learns_on_whole_minibatches(warm, stages, replicas, scheme):
-    plan, data = planned(*scheme, f"parallel.stages={stages}", "parallel.launcher=inprocess")
+def test_a_grid_learns_what_one_process_learns_on_whole_minibatches(warm, modules, replicas, scheme):
+    plan, data = planned(*scheme, f"parallel.modules={modules}", "parallel.engine=inprocess")
     series, states, outputs = trained(InProcessGroup, plan, data)
-    found_series, found_states, found_outputs = trained(warm, *planned(*scheme, *grid(stages, replicas)))
-    assert len(found_states) == stages * replicas
+    found_series, found_states, found_outputs = trained(warm, *planned(*scheme, *grid(modules, replicas)))
+    assert len(found_states) == modules * replicas
     # not to the last bit: a mean over 32 is not summed in the order of two means over 16
     for key, values in series.items():
         torch.testing.assert_close(torch.tensor(found_series[key]), torch.tensor(values), rtol=0, atol=1e-9)
@@ -102,19 +102,19 @@ def test_a_grid_learns_what_one_process_learns_on_whole_minibatches(warm, stages
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(("stages", "replicas"), GRIDS)
-def test_the_replicas_of_every_module_share_out_each_minibatch(warm, stages, replicas):
-    def rows(stage):
-        return [stage.batches.indices(t).tolist() for t in (0, 1, 44, 45)]
+@pytest.mark.parametrize(("modules", "replicas"), GRIDS)
+def test_the_replicas_of_every_module_share_out_each_minibatch(warm, modules, replicas):
+    def rows(runner):
+        return [runner.batches.indices(t).tolist() for t in (0, 1, 44, 45)]
 
-    whole = InProcessGroup(*planned(f"parallel.stages={stages}", "parallel.launcher=inprocess")).stages[0]
-    plan, data = planned(*grid(stages, replicas))
+    whole = InProcessGroup(*planned(f"parallel.modules={modules}", "parallel.engine=inprocess")).modules[0]
+    plan, data = planned(*grid(modules, replicas))
     group = warm(plan, data)
     try:
         answers = group.ask(rows)
     finally:
         group.close()
-    for module in range(stages):
+    for module in range(modules):
         mine = answers[module * replicas : (module + 1) * replicas]
         for step, parts in zip(rows(whole), zip(*mine, strict=True), strict=True):
             assert sorted(chain(*parts)) == sorted(step)
@@ -180,22 +180,22 @@ def test_two_replicas_of_backprop_equal_distributed_data_parallel(warm, norm):
 @pytest.mark.ray
 @pytest.mark.parametrize("scheme", ["backprop", "cdni", "dfa"])
 def test_running_statistics_are_the_mean_over_the_replicas(warm, scheme):
-    def shared_only_at_the_end(stage):
+    def shared_only_at_the_end(runner):
         """Keeps this replica's own running statistics too, as they would be without any averaging."""
-        average = stage.average_buffers
+        average = runner.average_buffers
 
         def watched(buffers):
             buffers = list(buffers)
-            stage.own = [b.clone() for b in buffers]
+            runner.own = [b.clone() for b in buffers]
             average(buffers)
 
-        stage.average_buffers = watched
+        runner.average_buffers = watched
 
-    def own(stage):
-        return {name: value for (name, _), value in zip(stage.learner.chain.named_buffers(), stage.own, strict=True)}
+    def own(runner):
+        return {name: value for (name, _), value in zip(runner.learner.chain.named_buffers(), runner.own, strict=True)}
 
-    def shared(stage):
-        return dict(stage.learner.chain.named_buffers())
+    def shared(runner):
+        return dict(runner.learner.chain.named_buffers())
 
     group = warm(*planned(f"scheme.name={scheme}", *NOISY, *grid(2, 2)))
     try:
@@ -257,13 +257,13 @@ def test_statistics_under_synthetic_inputs_are_the_mean_over_the_replicas_own_pa
 def test_averaging_leaves_alone_what_is_equal_everywhere(warm):
     """Constants and masks are buffers too; a mean of three equal numbers need not be that number."""
 
-    def with_constants(stage):
+    def with_constants(runner):
         torch.manual_seed(0)
-        stage.learner.chain.register_buffer("mask", torch.tensor([0.0, -torch.inf, torch.inf]))
-        stage.learner.chain.register_buffer("constants", torch.rand(1000, dtype=torch.float64))
-        before = [stage.learner.chain.mask.clone(), stage.learner.chain.constants.clone()]
-        stage.average_buffers(stage.learner.chain.buffers())
-        return torch.equal(before[0], stage.learner.chain.mask), torch.equal(before[1], stage.learner.chain.constants)
+        runner.learner.chain.register_buffer("mask", torch.tensor([0.0, -torch.inf, torch.inf]))
+        runner.learner.chain.register_buffer("constants", torch.rand(1000, dtype=torch.float64))
+        before = [runner.learner.chain.mask.clone(), runner.learner.chain.constants.clone()]
+        runner.average_buffers(runner.learner.chain.buffers())
+        return torch.equal(before[0], runner.learner.chain.mask), torch.equal(before[1], runner.learner.chain.constants)
 
     group = warm(*planned(*grid(1, 3), "data.batch_size=30", "scheme.name=backprop"))
     try:
@@ -274,21 +274,21 @@ def test_averaging_leaves_alone_what_is_equal_everywhere(warm):
 
 @pytest.mark.ray
 def test_replicas_draw_dropout_of_their_own_and_the_first_draws_what_one_process_draws(warm):
-    def masks(stage):
-        learner, drawn = stage.learner, []
+    def masks(runner):
+        learner, drawn = runner.learner, []
         for t in (0, 1):
             learner.seed_step(t)
             drawn.append(torch.rand(6).tolist())
         return drawn
 
     options = ["scheme.name=backprop", *NOISY]
-    alone = InProcessGroup(*planned(*options, "parallel.stages=2", "parallel.launcher=inprocess"))
+    alone = InProcessGroup(*planned(*options, "parallel.modules=2", "parallel.engine=inprocess"))
     group = warm(*planned(*options, *grid(2, 2)))
     try:
         drawn = group.ask(masks)
     finally:
         group.close()
-    assert [drawn[0], drawn[2]] == [masks(stage) for stage in alone.stages]
+    assert [drawn[0], drawn[2]] == [masks(runner) for runner in alone.modules]
     different = [tuple(values) for of_worker in drawn for values in of_worker]
     assert len(set(different)) == len(different) == 8
 
@@ -328,7 +328,7 @@ def test_a_grid_with_batch_norm_and_dropout_goes_on_from_its_states_to_the_same_
     ("overrides", "words"),
     [
         (["parallel.replicas=3"], "does not divide data.batch_size"),
-        (["parallel.replicas=2", "parallel.launcher=inprocess"], "needs workers"),
+        (["parallel.replicas=2", "parallel.engine=inprocess"], "needs workers"),
     ],
 )
 def test_replicas_that_cannot_work_are_refused(overrides, words):

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.timeout(240)
 
 CDNI = ["scheme.name=cdni", "scheme.lag=3"]
 DFA = ["scheme.name=dfa", "scheme.lag=2"]
-IN_PROCESS = ["parallel.stages=2", "parallel.launcher=inprocess", "train.epochs=30"]
-ON_RAY = ["parallel.stages=2", "parallel.launcher=ray", "train.epochs=20"]
+IN_PROCESS = ["parallel.modules=2", "parallel.engine=inprocess", "train.epochs=30"]
+ON_RAY = ["parallel.modules=2", "parallel.engine=ray", "train.epochs=20"]
 ray_run = pytest.param(CDNI, ON_RAY, marks=[pytest.mark.ray, pytest.mark.slow], id="cdni-ray")
 in_process = [
     pytest.param(CDNI, IN_PROCESS, marks=pytest.mark.slow, id="cdni-inprocess"),

@@ -20,7 +20,7 @@ TINY = [
     "parallel.partition=null",
     "parallel.threads=1",
     "parallel.timeout=60",
-    "parallel.stages=2",
+    "parallel.modules=2",
 ]
 MB = 2**20
 
@@ -59,7 +59,7 @@ def run(group, start, stop):
 @pytest.mark.timeout(240)
 def test_two_workers_keep_their_memory_over_twenty_thousand_steps(warm):
     memory, steps = meter(), 20_000
-    group, early = warm(*planned("scheme.name=cdni", "parallel.launcher=ray")), steps // 5
+    group, early = warm(*planned("scheme.name=cdni", "parallel.engine=ray")), steps // 5
     try:
         run(group, 0, early)
         before = [memory(), *group.ask(memory)]
@@ -77,7 +77,7 @@ def test_two_workers_keep_their_memory_over_twenty_thousand_steps(warm):
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("scheme", ["backprop", "dni", "cdni", "dfa", "frozen"])
 def test_one_process_keeps_its_memory_over_many_steps(scheme):
-    group = InProcessGroup(*planned(f"scheme.name={scheme}", "parallel.launcher=inprocess"))
+    group = InProcessGroup(*planned(f"scheme.name={scheme}", "parallel.engine=inprocess"))
     memory = meter()
     run(group, 0, 600)
     before = memory()

@@ -23,14 +23,14 @@ def start(*overrides: str) -> RayGroup:
 @pytest.mark.timeout(60)
 def test_more_workers_than_the_cluster_has_processors_are_refused(cluster):
     with pytest.raises(ConfigError, match="parallel: 10 workers need 10 CPU, the cluster has 8"):
-        start("parallel.stages=5", "parallel.replicas=2")
+        start("parallel.modules=5", "parallel.replicas=2")
 
 
 @pytest.mark.ray
 @pytest.mark.timeout(60)
 def test_a_place_that_does_not_come_free_is_waited_for_no_longer_than_the_time_limit(warm):
     with pytest.raises(RunFailed, match=r"no place for 5 workers .* came free within 2 s"):  # four of eight are taken
-        start("parallel.stages=5", "parallel.timeout=2")
+        start("parallel.modules=5", "parallel.timeout=2")
 
 
 def test_sigterm_still_saves_the_run_after_ray_has_started(monkeypatch):

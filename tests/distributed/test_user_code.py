@@ -31,11 +31,11 @@ class MyDNI(DNI):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("launcher", ["inprocess", pytest.param("ray", marks=pytest.mark.ray)])
-def test_a_model_data_and_scheme_of_ones_own_train_by_import(launcher, tmp_path, monkeypatch, capsys, request):
+@pytest.mark.parametrize("engine", ["inprocess", pytest.param("ray", marks=pytest.mark.ray)])
+def test_a_model_data_and_scheme_of_ones_own_train_by_import(engine, tmp_path, monkeypatch, capsys, request):
     import numpy as np
 
-    if launcher == "ray":
+    if engine == "ray":
         request.getfixturevalue("cluster")
         monkeypatch.setattr("unlocked.launch.ray_group.SENT", 0)  # the workers read the file, as they do a large one
     (tmp_path / "own_things.py").write_text(MODULE)
@@ -44,15 +44,15 @@ def test_a_model_data_and_scheme_of_ones_own_train_by_import(launcher, tmp_path,
     (tmp_path / "mine.yaml").write_text(
         "data: {name: my_points, batch_size: 20}\nmodel: {name: mine, width: 10}\n"
         "scheme: {name: my_dni}\ntrain: {epochs: 8}\noptimizer: {lr: 0.02}\n"
-        "parallel: {stages: 2, threads: 1, timeout: 60}\ntracking: {uri: off}\n"
+        "parallel: {modules: 2, threads: 1, timeout: 60}\ntracking: {uri: off}\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("UNLOCKED_DATA", raising=False)
-    code = main(["train", "mine.yaml", f"parallel.launcher={launcher}", "--import", "own_things", "--json", "--quiet"])
+    code = main(["train", "mine.yaml", f"parallel.engine={engine}", "--import", "own_things", "--json", "--quiet"])
     captured = capsys.readouterr()
     assert code == 0, captured.err
     summary = json.loads(captured.out.strip().splitlines()[-1])
-    assert (summary["model"], summary["scheme"], summary["launcher"]) == ("mine", "my_dni", launcher)
+    assert (summary["model"], summary["scheme"], summary["engine"]) == ("mine", "my_dni", engine)
     assert summary["metrics"]["test/accuracy"] > 0.8
     assert main(["evaluate", summary["run_dir"], "--import", "own_things"]) == 0
 
@@ -76,11 +76,11 @@ def halving(in_shape, n_outputs):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("launcher", ["inprocess", pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.mark.parametrize("engine", ["inprocess", pytest.param("ray", marks=pytest.mark.ray)])
 def test_a_block_that_changes_its_input_in_place_ends_a_run_in_the_same_line_everywhere(
-    launcher, tmp_path, monkeypatch, capsys, request
+    engine, tmp_path, monkeypatch, capsys, request
 ):
-    if launcher == "ray":
+    if engine == "ray":
         request.getfixturevalue("cluster")
     (tmp_path / "in_place.py").write_text(IN_PLACE)
     monkeypatch.chdir(tmp_path)
@@ -92,8 +92,8 @@ def test_a_block_that_changes_its_input_in_place_ends_a_run_in_the_same_line_eve
             "in_place",
             "model={name: halving}",
             "scheme.name=dfa",
-            f"parallel.launcher={launcher}",
-            "parallel.stages=2",
+            f"parallel.engine={engine}",
+            "parallel.modules=2",
             "parallel.partition=[1,2]",
             "train.epochs=2",
             "train.probe_every=0",

@@ -19,7 +19,7 @@ from unlocked.runs.checkpoint import Checkpoints
 from unlocked.tracking import read
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("cluster")]
-RUN = ["scheme.name=cdni", "parallel.stages=2", "train.epochs=8", "train.probe_every=0"]
+RUN = ["scheme.name=cdni", "parallel.modules=2", "train.epochs=8", "train.probe_every=0"]
 
 
 class Notes(Silent):
@@ -136,7 +136,7 @@ def test_any_worker_may_be_killed_at_any_moment(small, warm, unbroken, last_weig
     monkeypatch.setattr(RayGroup, "probe", at("probe", RayGroup.probe))
     options = [
         "scheme.name=cdni",
-        "parallel.stages=3",
+        "parallel.modules=3",
         "train.epochs=6",
         "train.probe_every=1",
         "train.log_every=15",
@@ -165,7 +165,7 @@ def test_a_private_ray_that_died_is_replaced_by_another(small, warm, unbroken, l
 
     monkeypatch.setattr(ray_group.private_ray, "lost", lost)
     monkeypatch.setattr(ray_group.private_ray, "end", lambda: ended.append(True))
-    run, reporter = ["scheme.name=cdni", "parallel.stages=2", "train.epochs=3", "train.probe_every=0"], Notes()
+    run, reporter = ["scheme.name=cdni", "parallel.modules=2", "train.epochs=3", "train.probe_every=0"], Notes()
     summary = train(small(*run), reporter=reporter)
     assert ended == [True]
     assert summary["restarts"] == 1
@@ -181,7 +181,7 @@ def test_a_failure_on_the_way_up_is_not_hidden_by_the_probe_before_it(small, war
 
     from unlocked.plan.plan import load_data, make_plan
 
-    config = small("scheme.name=cdni", "parallel.stages=2", "parallel.launcher=ray")
+    config = small("scheme.name=cdni", "parallel.modules=2", "parallel.engine=ray")
     data = load_data(config)
     group = warm(make_plan(config, data), data)
 
@@ -189,7 +189,7 @@ def test_a_failure_on_the_way_up_is_not_hidden_by_the_probe_before_it(small, war
         def raises(h=None):
             raise ArithmeticError("a mistake on the way up")
 
-        worker._stages[0].probe_forward = raises
+        worker._modules[0].probe_forward = raises
 
     try:
         assert group.probe().keys() == {0}

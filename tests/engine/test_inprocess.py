@@ -19,11 +19,11 @@ CASES = [("backprop", 0), ("frozen", 0), *LATE]
 SOME = [("backprop", 0), ("frozen", 0), ("dni", 0), ("cdni", 2), ("dfa", 0), ("dfa", 2)]
 
 
-def settings(scheme, lag, stages, **more):
+def settings(scheme, lag, modules, **more):
     return {
         "model": MODEL,
         "optimizer": ADAM,
-        "parallel": {"stages": stages},
+        "parallel": {"modules": modules},
         "scheme": {"name": scheme, "lag": lag, "sg": {"hidden": [10]}},
         **more,
     }
@@ -51,13 +51,13 @@ def equal(one, other) -> bool:
 def test_at_tick_t_a_module_absorbs_minibatch_t_minus_lag_always_that_one(lab, scheme, lag):
     group = lab.start(**settings(scheme, lag, 3))
     absorbed = {}
-    for k, stage in enumerate(group.stages):
+    for k, module in enumerate(group.modules):
 
-        def note(t, message, ports, stage=stage, k=k, absorb=stage.learner.absorb):
-            absorbed.setdefault(k, []).append((stage._t, t))
+        def note(t, message, ports, module=module, k=k, absorb=module.learner.absorb):
+            absorbed.setdefault(k, []).append((module._t, t))
             absorb(t, message, ports)
 
-        stage.learner.absorb = note
+        module.learner.absorb = note
     lab.train(group, 0, 9)
     assert absorbed == {k: [(t, t - lag) for t in range(lag, 9)] for k in (0, 1)}
 
@@ -84,16 +84,16 @@ def test_two_runs_are_identical_with_dropout_and_another_seed_is_not(lab, scheme
 def test_how_a_run_is_divided_into_segments_changes_nothing(lab, scheme, lag):
     whole, parts = (lab.start(**settings(scheme, lag, 3)) for _ in range(2))
     expected = lab.train(whole, 0, 14)
-    at = parts.stages[0].plan.total_steps
+    at = parts.modules[0].plan.total_steps
     losses = [loss for stats in parts.run([(0, 5), (5, 6), (6, 14)], at) for loss in stats[-1].series["loss"]]
     assert losses == expected
     lab.assert_equal(lab.weights(parts), lab.weights(whole))
 
 
-@pytest.mark.parametrize(("stages", "at"), [(2, 9), (4, 3), (4, 9)])  # 3: within a first lag of 5
+@pytest.mark.parametrize(("modules", "at"), [(2, 9), (4, 3), (4, 9)])  # 3: within a first lag of 5
 @pytest.mark.parametrize(("scheme", "lag"), CASES)
-def test_a_run_resumed_from_its_state_equals_the_unbroken_run_bit_for_bit(lab, scheme, lag, at, stages):
-    unbroken, broken, resumed = (lab.start(**settings(scheme, lag, stages)) for _ in range(3))
+def test_a_run_resumed_from_its_state_equals_the_unbroken_run_bit_for_bit(lab, scheme, lag, at, modules):
+    unbroken, broken, resumed = (lab.start(**settings(scheme, lag, modules)) for _ in range(3))
     expected = lab.train(unbroken, 0, 20)
     before = lab.train(broken, 0, at, checkpoint_at=at)
     resumed.load_states(stored(broken.states(at)))
@@ -174,17 +174,17 @@ def test_a_probe_s_cosines_and_norms_are_those_computed_by_hand(lab):
         data,
         model={"name": "mlp", "hidden": [12, 10]},
         scheme={"name": "dfa"},
-        parallel={"stages": 2, "partition": [1, 2]},
+        parallel={"modules": 2, "partition": [1, 2]},
     )
     lab.train(group, 0, 4)
-    network = [block for stage in group.stages for block in stage.learner.chain]
+    network = [block for module in group.modules for block in module.learner.chain]
     x, y = data.train.x[:8].double(), data.train.y[:8]
     h1 = network[0](x)
     h2 = network[1](h1)
     out = network[2](h2)
     loss = torch.nn.functional.cross_entropy(out, y)
     e, d1, d2 = torch.autograd.grad(loss, [out, h1, h2])
-    B1, B2 = (stage.learner.feedback[0] for stage in group.stages)
+    B1, B2 = (module.learner.feedback[0] for module in group.modules)
     probed = group.probe()
     for k, (g, d) in enumerate([(e @ B1, d1), (e @ B2, d2)]):
         each = [(a @ b / (a.norm() * b.norm())).item() for a, b in zip(g, d, strict=True)]
@@ -207,17 +207,17 @@ def test_outputs_are_those_of_the_plain_chain_in_evaluation_mode(lab):
     data = lab.data()
     group = lab.start(data, **settings("dni", 2, 3))
     lab.train(group, 0, 8)
-    network = lab.network(group.stages[0].plan)
+    network = lab.network(group.modules[0].plan)
     network.load_state_dict(lab.weights(group))
     with torch.no_grad():
         expected = network.eval()(data.test.x.double())
     torch.testing.assert_close(group.outputs("test"), expected, rtol=0, atol=1e-13)
     assert lab.train(group, 8, 9)  # back in training mode
-    assert all(stage.learner.chain.training for stage in group.stages)
+    assert all(module.learner.chain.training for module in group.modules)
 
 
 def test_weights_of_a_whole_chain_load_into_any_cut_of_it(lab):
-    two, four = (lab.start(seed=seed, **settings("backprop", 0, stages)) for seed, stages in ((0, 2), (1, 4)))
+    two, four = (lab.start(seed=seed, **settings("backprop", 0, modules)) for seed, modules in ((0, 2), (1, 4)))
     assert lab.differ(lab.weights(two), lab.weights(four))
     four.load_weights(lab.weights(two))
     lab.assert_equal(lab.weights(two), lab.weights(four))
@@ -227,15 +227,15 @@ def test_a_parameter_that_is_not_finite_is_found_and_named(lab):
     group = lab.start(**settings("dni", 0, 3))
     assert group.nonfinite() is None
     with torch.no_grad():
-        group.stages[1].learner.chain[0][0].bias[2] = math.nan
+        group.modules[1].learner.chain[0][0].bias[2] = math.nan
     assert group.nonfinite() == (1, "0.0.bias")
 
 
 def test_clipping_bounds_the_gradient_of_each_module_by_itself(lab):
-    group = lab.start(model=MODEL, parallel={"stages": 2}, optimizer={"lr": 1.0, "momentum": 0.0, "clip_norm": 0.01})
+    group = lab.start(model=MODEL, parallel={"modules": 2}, optimizer={"lr": 1.0, "momentum": 0.0, "clip_norm": 0.01})
     before = lab.parameters(group)
     lab.train(group, 0, 1)
-    after, first = lab.parameters(group), group.stages[1].learner.part.start
+    after, first = lab.parameters(group), group.modules[1].learner.spec.start
     for mine in (lambda k: int(k.partition(".")[0]) < first, lambda k: int(k.partition(".")[0]) >= first):
         norm = sum((after[k] - before[k]).square().sum() for k in before if mine(k)).sqrt().item()
         assert norm == pytest.approx(0.01, rel=1e-3)  # torch divides by the norm plus 1e-6

@@ -45,11 +45,11 @@ def words(n=24, length=9, seed=0) -> DataSet:
     )
 
 
-@pytest.mark.parametrize("stages", [1, 2, 4])
-def test_every_module_sees_the_words_that_one_network_would(lab, stages):
+@pytest.mark.parametrize("modules", [1, 2, 4])
+def test_every_module_sees_the_words_that_one_network_would(lab, modules):
     data = words()
-    group = lab.start(data, model=BERT, parallel={"stages": stages})
-    plan = group.stages[0].plan
+    group = lab.start(data, model=BERT, parallel={"modules": modules})
+    plan = group.modules[0].plan
     losses = lab.train(group, 0, 5)
 
     network = lab.network(plan)
@@ -72,7 +72,7 @@ def test_every_module_sees_the_words_that_one_network_would(lab, stages):
 
 @pytest.mark.parametrize("scheme", ["dni", "cdni", "dfa"])
 def test_cuts_and_restarts_change_nothing_under_any_scheme(lab, scheme):
-    tree = {"model": BERT, "scheme": {"name": scheme, "lag": 2}, "parallel": {"stages": 2}}
+    tree = {"model": BERT, "scheme": {"name": scheme, "lag": 2}, "parallel": {"modules": 2}}
     data = words()
     unbroken = lab.start(data, **tree)
     expected = lab.train(unbroken, 0, 8)

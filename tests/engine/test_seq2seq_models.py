@@ -38,9 +38,9 @@ def test_a_chain_is_cut_inside_its_encoder_and_inside_its_decoder(lab, scheme, p
         scheme={"name": scheme, "lag": 2},
         data={"batch_size": 6},
         model={"name": "seq2seq", "encoder": 2, "decoder": 1, "attention": "dot", "width": 6},
-        parallel={"stages": len(partition), "partition": partition},
+        parallel={"modules": len(partition), "partition": partition},
     )
-    boundaries = [part.out_shape for part in group.stages[0].plan.parts]
+    boundaries = [spec.out_shape for spec in group.modules[0].plan.specs]
     assert boundaries == [
         [(6, 6), (6, 6), (10, 6), (10, 6), (4, 8)][sum(partition[: k + 1]) - 1] for k in range(len(partition))
     ]
@@ -59,7 +59,7 @@ def test_scheduled_sampling_goes_on_after_a_checkpoint_to_the_same_numbers(lab, 
             scheme={"name": scheme, "lag": 0 if scheme == "backprop" else 2},
             model={"name": "seq2seq", "width": 6, "teacher_forcing": 0.3, "sampling_steps": 5},
             data={"batch_size": 6},
-            parallel={"stages": 2, "partition": [1, 1]},
+            parallel={"modules": 2, "partition": [1, 1]},
         )
 
     unbroken = start()
@@ -94,7 +94,7 @@ def test_scheduled_sampling_goes_on_after_a_checkpoint_to_the_same_numbers(lab, 
     ],
 )
 def test_a_model_and_data_that_do_not_fit_are_refused_before_anything_starts(overrides, line, tmp_path):
-    config = load_config("seq2seq/bahdanau", ["parallel.partition=null", "parallel.stages=1", *overrides])
+    config = load_config("seq2seq/bahdanau", ["parallel.partition=null", "parallel.modules=1", *overrides])
     with pytest.raises(ConfigError) as caught:
         make_plan(config, load_data(config))
     assert str(caught.value) == line

@@ -22,10 +22,10 @@ from unlocked.tracking import read
 UNLOCKED = ["scheme.name=cdni", "scheme.synthetic_inputs=true", "model.norm=batch", "parallel.partition=[1,2]"]
 
 
-def settings(stages=2, partition=None, synthetic=True, **model):
+def settings(modules=2, partition=None, synthetic=True, **model):
     return {
         "model": {"name": "mlp", "hidden": [16, 14, 12, 10], "norm": "batch", **model},
-        "parallel": {"stages": stages, "partition": partition},
+        "parallel": {"modules": modules, "partition": partition},
         "optimizer": {"name": "adam", "lr": 0.01, "momentum": None},
         "scheme": {"name": "cdni", "lag": 2, "sg": {"hidden": [10]}, "synthetic_inputs": synthetic},
     }
@@ -52,16 +52,16 @@ def by_hand(network: nn.Sequential, batches: list[torch.Tensor]) -> dict[str, to
     }
 
 
-@pytest.mark.parametrize(("stages", "partition"), [(2, [2, 3]), (3, [1, 2, 2])])
+@pytest.mark.parametrize(("modules", "partition"), [(2, [2, 3]), (3, [1, 2, 2])])
 @pytest.mark.parametrize("steps", [4, 16])  # less than an epoch of 6 steps, and more
-def test_they_are_the_means_over_the_latest_minibatches_on_the_real_chain(lab, stages, partition, steps, monkeypatch):
+def test_they_are_the_means_over_the_latest_minibatches_on_the_real_chain(lab, modules, partition, steps, monkeypatch):
     monkeypatch.setattr(statistics, "AT_ONCE", 8 * 16 * 4)  # four minibatches at once, then what is left
-    group = lab.start(**settings(stages, partition))
+    group = lab.start(**settings(modules, partition))
     lab.train(group, 0, steps)
     trained = lab.weights(group)
-    network = lab.network(group.stages[0].plan)
+    network = lab.network(group.modules[0].plan)
     network.load_state_dict(trained)
-    expected = by_hand(network, [group.stages[0].batches.x(t).double() for t in range(max(0, steps - 6), steps)])
+    expected = by_hand(network, [group.modules[0].batches.x(t).double() for t in range(max(0, steps - 6), steps)])
     group.estimate_statistics(steps)
     found = lab.weights(group)
     own = [f"{i}." for i in range(partition[0])]  # of the first module, which trains on the real x
@@ -79,7 +79,7 @@ def test_the_chain_is_evaluated_with_them(lab):
     lab.train(group, 0, 12)
     before = group.outputs("test")
     group.estimate_statistics(12)
-    network = lab.network(group.stages[0].plan)
+    network = lab.network(group.modules[0].plan)
     network.load_state_dict(lab.weights(group))
     with torch.no_grad():
         expected = network.eval()(lab.data().test.x.double())
@@ -94,8 +94,8 @@ def test_layers_keep_their_momentum_and_training_is_not_disturbed(lab, momentum)
     layers = [
         layer
         for group in (plain, estimated)
-        for stage in group.stages
-        for layer in stage.learner.chain.modules()
+        for module in group.modules
+        for layer in module.learner.chain.modules()
         if isinstance(layer, nn.BatchNorm1d)
     ]
     for layer in layers:
@@ -120,12 +120,12 @@ def test_nothing_is_estimated_where_modules_train_on_real_inputs(lab):
 
 def test_layers_that_are_frozen_keep_theirs(lab):
     group = lab.start(**settings())
-    group.stages[1].learner.chain.freeze(1)
+    group.modules[1].learner.chain.freeze(1)
     lab.train(group, 0, 6)
     before = lab.weights(group)
     group.estimate_statistics(6)
     moved = lab.differ(before, lab.weights(group))
-    first = group.stages[1].learner.part.start
+    first = group.modules[1].learner.spec.start
     assert moved
     assert not [name for name in moved if name.startswith(f"{first}.")]
 
@@ -153,11 +153,11 @@ def test_buffers_that_other_layers_move_in_training_stay(lab):
             return h
 
     group = lab.start(**settings())
-    for stage in group.stages:
-        stage.learner.chain[0].append(Counts())
+    for module in group.modules:
+        module.learner.chain[0].append(Counts())
     lab.train(group, 0, 6)
     group.estimate_statistics(6)
-    assert [float(stage.learner.chain[0][-1].passes) for stage in group.stages] == [6, 6]
+    assert [float(module.learner.chain[0][-1].passes) for module in group.modules] == [6, 6]
 
 
 def test_layers_that_carry_their_state_go_on_from_the_one_they_had(lab):
@@ -168,16 +168,16 @@ def test_layers_that_carry_their_state_go_on_from_the_one_they_had(lab):
             data,
             model={"name": "rnn", "carry": True, "hidden": [6, 5], "embedding": 4},
             scheme={"name": "cdni", "synthetic_inputs": True},
-            parallel={"stages": 2},
+            parallel={"modules": 2},
         )
         for _ in range(2)
     )
     for group in (plain, estimated):
         lab.train(group, 0, 4)
-    first = estimated.stages[0].estimate(range(4), 0)
-    again = [estimated.stages[0].estimate(range(t, t + 1), t)[0] for t in range(4)]
+    first = estimated.modules[0].estimate(range(4), 0)
+    again = [estimated.modules[0].estimate(range(t, t + 1), t)[0] for t in range(4)]
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))  # in pieces too
-    assert not torch.equal(first[1], estimated.stages[0].estimate(range(1, 2), 0)[0])  # where a state is lost
+    assert not torch.equal(first[1], estimated.modules[0].estimate(range(1, 2), 0)[0])  # where a state is lost
     assert lab.train(plain, 4, 8) == lab.train(estimated, 4, 8)
 
 

@@ -19,7 +19,7 @@ from unlocked.loop.train import train
 COMMON = [
     "tracking.uri=off",
     "parallel.threads=1",
-    "parallel.launcher=inprocess",
+    "parallel.engine=inprocess",
     "train.epochs=1",
     "train.probe_every=0",
     "scheme.name=backprop",

@@ -30,7 +30,7 @@ def run(tmp_path_factory):
             "data.options.pairs=1500",
             "train.epochs=3",
             "train.probe_every=0",
-            "parallel.stages=1",
+            "parallel.modules=1",
             "parallel.partition=null",
             "tracking.uri=off",
             f"tracking.runs={tmp_path_factory.mktemp('runs')}",

@@ -21,7 +21,7 @@ from unlocked import register_model
 def mine(in_shape, n_outputs):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.Linear(9, n_outputs))
 """
-SHORT = ["parallel.launcher=inprocess", "parallel.threads=1", "train.epochs=2"]
+SHORT = ["parallel.engine=inprocess", "parallel.threads=1", "train.epochs=2"]
 
 
 def test_a_run_is_submitted_followed_and_listed(shell):
@@ -95,8 +95,8 @@ def test_a_job_taken_out_of_the_queue_never_runs(shell):
         "submit",
         "train",
         "quickstart",
-        "parallel.launcher=ray",
-        "parallel.stages=5",
+        "parallel.engine=ray",
+        "parallel.modules=5",
         "train.epochs=3000",
         "parallel.partition=null",
         "name=large",
@@ -106,8 +106,8 @@ def test_a_job_taken_out_of_the_queue_never_runs(shell):
         "submit",
         "train",
         "quickstart",
-        "parallel.launcher=ray",
-        "parallel.stages=5",
+        "parallel.engine=ray",
+        "parallel.modules=5",
         "name=behind",
         "parallel.partition=null",
     )

@@ -16,12 +16,12 @@ CUT = "parallel.partition=null"
 @pytest.mark.parametrize(
     ("overrides", "cluster_gpus", "needs", "driver"),
     [
-        (["parallel.launcher=inprocess"], 0, {"CPU": 1.0, "GPU": 0.0}, {"CPU": 1.0, "GPU": 0.0}),
-        (["parallel.launcher=inprocess"], 8, {"CPU": 1.0, "GPU": 1.0}, {"CPU": 1.0, "GPU": 1.0}),
-        (["parallel.stages=4", CUT], 0, {"CPU": 4.0, "GPU": 0.0}, NONE),
-        (["parallel.stages=2", "parallel.replicas=2"], 8, {"CPU": 4.0, "GPU": 4.0}, NONE),
-        (["parallel.stages=2", "parallel.device=cpu"], 8, {"CPU": 2.0, "GPU": 0.0}, NONE),
-        (["parallel.stages=1", CUT, "parallel.launcher=ray"], 0, {"CPU": 1.0, "GPU": 0.0}, NONE),
+        (["parallel.engine=inprocess"], 0, {"CPU": 1.0, "GPU": 0.0}, {"CPU": 1.0, "GPU": 0.0}),
+        (["parallel.engine=inprocess"], 8, {"CPU": 1.0, "GPU": 1.0}, {"CPU": 1.0, "GPU": 1.0}),
+        (["parallel.modules=4", CUT], 0, {"CPU": 4.0, "GPU": 0.0}, NONE),
+        (["parallel.modules=2", "parallel.replicas=2"], 8, {"CPU": 4.0, "GPU": 4.0}, NONE),
+        (["parallel.modules=2", "parallel.device=cpu"], 8, {"CPU": 2.0, "GPU": 0.0}, NONE),
+        (["parallel.modules=1", CUT, "parallel.engine=ray"], 0, {"CPU": 1.0, "GPU": 0.0}, NONE),
     ],
 )
 def test_a_run_needs_a_place_for_every_worker_or_for_its_driver(overrides, cluster_gpus, needs, driver):
@@ -29,12 +29,12 @@ def test_a_run_needs_a_place_for_every_worker_or_for_its_driver(overrides, clust
 
 
 def test_gpus_can_be_given():
-    config = load_config("quickstart", ["parallel.stages=2"])
+    config = load_config("quickstart", ["parallel.modules=2"])
     assert train_needs(config, 1.0, 0.0)[0] == {"CPU": 2.0, "GPU": 1.0}
     assert train_needs(config, 0.0, 8.0)[0] == {"CPU": 2.0, "GPU": 0.0}
 
 
-STUDY = ["sweep.space.seed=[0,1,2]", "parallel.launcher=inprocess"]
+STUDY = ["sweep.space.seed=[0,1,2]", "parallel.engine=inprocess"]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ STUDY = ["sweep.space.seed=[0,1,2]", "parallel.launcher=inprocess"]
     [
         (STUDY, {"CPU": 1.0, "GPU": 0.0}, {"CPU": 1.0, "GPU": 0.0}),
         ([*STUDY, "sweep.concurrent=3", "sweep.resources.cpu=2"], {"CPU": 6.0, "GPU": 0.0}, NONE),
-        ([STUDY[0], "sweep.concurrent=2", "parallel.stages=2"], {"CPU": 4.0, "GPU": 0.0}, NONE),
+        ([STUDY[0], "sweep.concurrent=2", "parallel.modules=2"], {"CPU": 4.0, "GPU": 0.0}, NONE),
         ([*STUDY, "sweep.concurrent=2", "sweep.resources.gpu=0.5"], {"CPU": 2.0, "GPU": 1.0}, NONE),
     ],
 )

@@ -95,7 +95,7 @@ def test_a_loss_that_is_no_number_ends_the_run_at_its_step_and_module(small, sch
 
         def __init__(self, *arguments):
             super().__init__(*arguments)
-            last, run = self.stages[-1], self.stages[-1].forward_phase
+            last, run = self.modules[-1], self.modules[-1].forward_phase
 
             def poisoned(t):
                 if t == step:
@@ -131,8 +131,8 @@ def talkative(monkeypatch):
 
 def test_every_series_that_a_learner_records_is_logged(small, talkative):
     def say(learner, t):
-        learner.record("spread", torch.tensor(float(t + 10 * learner.part.index)))
-        if learner.part.is_last and t % 20 == 3:
+        learner.record("spread", torch.tensor(float(t + 10 * learner.spec.index)))
+        if learner.spec.is_last and t % 20 == 3:
             learner.record("my/now_and_then", torch.tensor(0.5))
 
     talkative.say = say

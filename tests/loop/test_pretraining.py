@@ -46,7 +46,7 @@ def test_every_block_but_the_head_learns_to_give_its_input_back(small):
 def test_it_repeats_and_is_the_same_under_every_scheme_and_cut(small):
     runs = [
         pretrained(small(MLP, "pretrain.epochs=2", *more))[0]
-        for more in ([], ["scheme.name=dfa", "parallel.stages=1"], ["scheme.name=backprop", "parallel.stages=3"])
+        for more in ([], ["scheme.name=dfa", "parallel.modules=1"], ["scheme.name=backprop", "parallel.modules=3"])
     ]
     assert all(torch.equal(runs[0][key], other[key]) for other in runs[1:] for key in other)
     other_seed, _ = pretrained(small(MLP, "pretrain.epochs=2", "seed=1"))

@@ -26,8 +26,8 @@ def one_run(tmp_path_factory) -> Path:
     config = load_config(
         "quickstart",
         [
-            "parallel.stages=2",
-            "parallel.launcher=inprocess",
+            "parallel.modules=2",
+            "parallel.engine=inprocess",
             "tracking.uri=off",
             "tracking.figures=false",
             f"tracking.runs={runs}",

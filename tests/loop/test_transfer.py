@@ -135,6 +135,6 @@ def test_blocks_that_do_not_fit_are_named(small, encoder, model, overrides, mess
 def test_workers_on_ray_begin_with_the_same_weights(small, encoder):
     common = [*CLASSIFIER, f"transfer.run={encoder}", "transfer.freeze=true", "scheme.lag=2", "train.epochs=2"]
     here, there = (
-        last(train(small(*common, f"parallel.launcher={launcher}"))["run_dir"]) for launcher in ("inprocess", "ray")
+        last(train(small(*common, f"parallel.engine={engine}"))["run_dir"]) for engine in ("inprocess", "ray")
     )
     assert all(torch.equal(here[key], there[key]) for key in here)

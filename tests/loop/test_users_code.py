@@ -80,7 +80,7 @@ class Growing(nn.Module):
         return h * self.scale
 
 
-OPTIONS = ("model={name: mine}", "scheme.name=backprop", "parallel.stages=1")
+OPTIONS = ("model={name: mine}", "scheme.name=backprop", "parallel.modules=1")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from unlocked.cli.main import main
 from unlocked.errors import DataError, RunFailed
 from unlocked_models import MODELS, register_model
 
-OPTIONS = ("model={name: mine}", "scheme.name=backprop", "parallel.stages=1")
+OPTIONS = ("model={name: mine}", "scheme.name=backprop", "parallel.modules=1")
 
 
 class Aborted(BaseException):

@@ -32,11 +32,11 @@ from unlocked import load_config
 
 # All that this file knows of the engine's insides is here, up to `trained_beside`.
 from unlocked.engine.group import InProcessGroup
-from unlocked.engine.plan import load_data, make_plan
-from unlocked.engine.pretraining import pretrain
 from unlocked.errors import ConfigError
+from unlocked.loop.pretraining import pretrain
+from unlocked.plan.plan import load_data, make_plan
 
-MODULES = "parallel.stages"
+MODULES = "parallel.modules"
 
 
 def run(group: Any, steps: int) -> list[float]:
@@ -53,8 +53,8 @@ def weights(group: Any, steps: int) -> dict[str, Tensor]:
 def trained_beside(group: Any) -> list[dict[str, Tensor]]:
     """Of each module, what its scheme trains beside it."""
     beside = []
-    for stage in group.stages:
-        _, *models = stage.learner.inner_modules()
+    for module in group.modules:
+        _, *models = module.learner.inner_modules()
         beside.append(
             {f"{i}.{key}": value for i, model in enumerate(models) for key, value in model.state_dict().items()}
         )

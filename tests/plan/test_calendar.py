@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from unlocked.engine.module import SegmentStats
 from unlocked.engine.segments import alignments, first_nonfinite, module_times, series_means
-from unlocked.engine.stage import SegmentStats
 from unlocked.launch.ray_group import _merge
 from unlocked.plan.calendar import Calendar
 from unlocked.schema.keys import Config, TrainConfig

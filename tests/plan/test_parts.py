@@ -11,7 +11,7 @@ import torch
 
 from unlocked.data import DataSet, Split
 from unlocked.data.masking import Masking
-from unlocked.engine.stage import Stage, connect_in_process
+from unlocked.engine.module import ModuleRunner, connect_in_process
 from unlocked.tasks import TASKS
 
 BATCH = 12
@@ -49,12 +49,12 @@ def masked() -> DataSet:
 
 def gradients(plan, data, shard=(0, 1)):
     """Of the first minibatch, before any update; its loss; and how many targets this part has."""
-    stage = Stage(plan, data, 0, torch.device("cpu"), shard)
-    connect_in_process([stage])
-    stage.learner.apply = lambda *_: None
-    stage.forward_phase(0)
-    found = {name: p.grad for name, p in stage.learner.chain.named_parameters() if p.grad is not None}
-    return found, float(stage.learner.series["loss"][0]), int((stage.batches.y(0) != 0).sum())
+    module = ModuleRunner(plan, data, 0, torch.device("cpu"), shard)
+    connect_in_process([module])
+    module.learner.apply = lambda *_: None
+    module.forward_phase(0)
+    found = {name: p.grad for name, p in module.learner.chain.named_parameters() if p.grad is not None}
+    return found, float(module.learner.series["loss"][0]), int((module.batches.y(0) != 0).sum())
 
 
 @pytest.mark.parametrize("replicas", [2, 3])
@@ -100,14 +100,14 @@ def test_averaging_over_replicas_is_communication_and_no_work_of_m(lab, monkeypa
     ahead = [0.0]
     real = time.perf_counter
     monkeypatch.setattr(time, "perf_counter", lambda: real() + ahead[0])
-    group = lab.start(model={"name": "mlp", "hidden": [6]}, scheme={"name": "cdni"}, parallel={"stages": 2})
+    group = lab.start(model={"name": "mlp", "hidden": [6]}, scheme={"name": "cdni"}, parallel={"modules": 2})
 
     def slow(parameters):
         ahead[0] += 1000.0  # seconds
 
-    for stage in group.stages:
-        stage.learner.reduce = slow
-    ((first, last),) = group.run([(0, 3)], group.stages[0].plan.total_steps)
+    for module in group.modules:
+        module.learner.reduce = slow
+    ((first, last),) = group.run([(0, 3)], group.modules[0].plan.total_steps)
     assert 4000 <= first.sent < 5000  # three updates of the module, and one of M at lag 2
     assert 3000 <= last.sent < 4000
     assert first.sg < 1000

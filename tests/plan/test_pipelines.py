@@ -9,7 +9,7 @@ from torch.distributed.pipelining import _backward
 
 from unlocked.errors import ConfigError
 from unlocked.plan.pipelines import detachable, refuse_unsplittable
-from unlocked.schemes import Part
+from unlocked.schemes import ModuleSpec
 from unlocked_models import Example
 
 counts_twice = pytest.mark.skipif(torch.__version__ < (2, 13), reason="torch 2.11 counts it twice: it is refused there")
@@ -68,7 +68,9 @@ class _Once(torch.autograd.Function):
 
 
 def check(*blocks: nn.Module, dtype=torch.float64) -> None:
-    parts = [Part(i, len(blocks), i, i + 1, len(blocks), (6,), (6,), Example((6,), 6)) for i in range(len(blocks))]
+    parts = [
+        ModuleSpec(i, len(blocks), i, i + 1, len(blocks), (6,), (6,), Example((6,), 6)) for i in range(len(blocks))
+    ]
     refuse_unsplittable("zero_bubble", blocks, parts, dtype)
 
 

@@ -77,7 +77,7 @@ def chain_of(monkeypatch):
 
 
 def cut(*sizes):
-    return {"stages": len(sizes), "partition": list(sizes)}
+    return {"modules": len(sizes), "partition": list(sizes)}
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -248,13 +248,13 @@ def test_a_weight_with_sparse_gradients_is_named(lab, monkeypatch):
     [
         (ONE, "data.batch_size: 1 leaves"),
         (
-            {"data": {"batch_size": 2}, "parallel": {"replicas": 2, "launcher": "ray"}},
+            {"data": {"batch_size": 2}, "parallel": {"replicas": 2, "engine": "ray"}},
             "data.batch_size: 2 over parallel.replicas=2 leaves",
         ),
         (
             {
                 "data": {"batch_size": 4},
-                "parallel": {"stages": 2, "schedule": "gpipe", "microbatches": 4, "launcher": "ray"},
+                "parallel": {"modules": 2, "schedule": "gpipe", "microbatches": 4, "engine": "ray"},
             },
             "data.batch_size: 4 in parallel.microbatches=4 leaves",
         ),
@@ -280,7 +280,7 @@ def test_batch_norm_over_pixels_takes_a_single_example(lab, monkeypatch):
         ]
 
     group = lab.start(model={"name": "own"}, **ONE)
-    assert examples_per_pass(group.stages[0].plan.config) == 1
+    assert examples_per_pass(group.modules[0].plan.config) == 1
     assert len(lab.train(group, 0, 3)) == 3
 
 
@@ -298,7 +298,7 @@ def test_batch_norm_of_an_auxiliary_classifier_counts(lab, chain_of):
 
 
 def test_batch_norm_of_synthetic_gradients_needs_two_examples(lab):
-    given = {"model": {**DEEP, "norm": "none"}, "parallel": {"stages": 2}, **ONE}
+    given = {"model": {**DEEP, "norm": "none"}, "parallel": {"modules": 2}, **ONE}
     with pytest.raises(ConfigError, match=r"model of module 0's synthetic gradients.*or scheme\.sg\.norm=none"):
         lab.plan(scheme={"name": "cdni", "sg": {"hidden": [8]}}, **given)
     assert lab.plan(scheme={"name": "cdni", "sg": {"hidden": [8], "norm": "none"}}, **given)
@@ -306,7 +306,7 @@ def test_batch_norm_of_synthetic_gradients_needs_two_examples(lab):
 
 
 def test_batch_norm_of_synthetic_inputs_needs_two_examples(lab):
-    given = {"model": {**DEEP, "norm": "none"}, "parallel": {"stages": 2}, **ONE}
+    given = {"model": {**DEEP, "norm": "none"}, "parallel": {"modules": 2}, **ONE}
     with pytest.raises(ConfigError, match=r"model of module 1's synthetic inputs.*or scheme\.inputs\.hidden=\[\]"):
         lab.plan(scheme={"name": "dni", "synthetic_inputs": True, "inputs": {"hidden": [8]}}, **given)
     assert lab.plan(scheme={"name": "dni", "synthetic_inputs": True}, **given)
@@ -317,7 +317,7 @@ def test_batch_norm_of_synthetic_inputs_needs_two_examples(lab):
 
 @pytest.mark.parametrize("scheme", ["dni", "cdni", "dfa"])
 def test_a_lag_as_long_as_the_run_is_refused(lab, scheme):
-    given = {"model": DEEP, "parallel": {"stages": 2}, "train": {"epochs": 2, "precision": "fp64"}}
+    given = {"model": DEEP, "parallel": {"modules": 2}, "train": {"epochs": 2, "precision": "fp64"}}
     steps = lab.plan(scheme={"name": scheme, "lag": 1}, **given).total_steps
     with pytest.raises(ConfigError, match=rf"^scheme\.lag: {steps} is not below the {steps} steps of the run"):
         lab.plan(scheme={"name": scheme, "lag": steps}, **given)

@@ -29,7 +29,7 @@ def what_is_there(run: Path) -> dict[str, float]:
     [
         ("hidden: [24, 16]", "hidden: [24, 12]", "has shape (16, 24) there and has shape (12, 24) now"),
         ("hidden: [24, 16]", "hidden: [24, 16, 8]", "weight 2."),
-        ("stages: 2", "stages: 3", "it was cut into 2 modules (over all replicas), now into 3"),
+        ("modules: 2", "modules: 3", "it was cut into 2 modules (over all replicas), now into 3"),
         ("name: dni", "name: dfa", "scheme.name is dfa, and was dni when the run began"),
     ],
 )

@@ -17,8 +17,8 @@ from unlocked.runs.mirror import Mirror, fetch, is_address, mirrored_config
 
 SMALL = [
     "model.hidden=[12]",
-    "parallel.launcher=inprocess",
-    "parallel.stages=1",
+    "parallel.engine=inprocess",
+    "parallel.modules=1",
     "parallel.partition=null",
     "parallel.threads=1",
     "tracking.uri=off",

@@ -10,18 +10,18 @@ from unlocked_models.autoencoder.plain import Corruption
 
 
 def start(lab, model, shape=(1, 8, 8), **tree):
-    tree = {"parallel": {"stages": 2}, "optimizer": {"lr": 0.005}, **tree}
+    tree = {"parallel": {"modules": 2}, "optimizer": {"lr": 0.005}, **tree}
     return lab.start(lab.data(shape), model=model, task="reconstruction", **tree)
 
 
-@pytest.mark.parametrize("stages", [1, 2])
-def test_tied_weights_stay_tied_in_one_module_and_no_cut_parts_them(lab, stages):
+@pytest.mark.parametrize("modules", [1, 2])
+def test_tied_weights_stay_tied_in_one_module_and_no_cut_parts_them(lab, modules):
     model = {"name": "autoencoder", "hidden": [12], "code": 4, "tied": True}
-    if stages == 2:
+    if modules == 2:
         with pytest.raises(ConfigError, match=r"modules 0 and 1 share the weight \d\.\d\.weight.* model\.tied=false"):
             start(lab, model)
         return
-    group = start(lab, model, parallel={"stages": 1})
+    group = start(lab, model, parallel={"modules": 1})
     lab.train(group, 0, 5)
     weights = lab.weights(group)
     assert torch.equal(weights["3.0.weight"], weights["0.1.weight"])
@@ -124,9 +124,9 @@ def test_the_feedback_to_a_map_is_the_same_matrix_at_every_pixel(lab):
         lab,
         {"name": "conv_autoencoder", "channels": [3, 4], "code": 5},
         scheme={"name": "dfa", "lag": 0},
-        parallel={"stages": 2, "partition": [3, 3]},
+        parallel={"modules": 2, "partition": [3, 3]},
     )
-    learner = group.stages[0].learner
+    learner = group.modules[0].learner
     assert [tuple(B.shape) for B in learner.feedback] == [(4, 3), (16, 4), (64, 5)]  # outputs (1, 8, 8)
     e = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
     e[0, 0, 5, 2] = 2.0  # pixel (2, 1) of the first map, the third of its patch

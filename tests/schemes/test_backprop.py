@@ -52,9 +52,9 @@ def test_these_tests_cover_the_whole_zoo():
 
 
 @pytest.mark.usefixtures("no_dropout")
-@pytest.mark.parametrize("stages", [1, 2, 4])
+@pytest.mark.parametrize("modules", [1, 2, 4])
 @pytest.mark.parametrize("name", ZOO)
-def test_backprop_through_k_modules_equals_plain_autograd_step_for_step(lab, name, stages):
+def test_backprop_through_k_modules_equals_plain_autograd_step_for_step(lab, name, modules):
     shape, options = ZOO[name]
     made = {
         "transformer": lab.sentences,
@@ -66,17 +66,17 @@ def test_backprop_through_k_modules_equals_plain_autograd_step_for_step(lab, nam
     data = made.get(name, partial(lab.data, shape))(n=18)
     reconstructs = MODELS.facts(name)["family"] == "autoencoder"
     if name == "sparse_coding":  # of two blocks
-        stages = min(stages, 2)
+        modules = min(modules, 2)
     group = lab.start(
         data,
         model={"name": name, **options},
-        parallel={"stages": stages},
+        parallel={"modules": modules},
         data={"batch_size": 6},
         optimizer={"lr": 0.002 if reconstructs else 0.02},
         task="reconstruction" if reconstructs else None,
     )
-    plan = group.stages[0].plan
-    assert plan.stages == stages
+    plan = group.modules[0].plan
+    assert plan.workers_per_replica == modules
     for steps in (1, 3):  # the first is the gradient itself, in the weights it moved
         start = 0 if steps == 1 else 1
         losses = lab.train(group, start, steps)
@@ -86,17 +86,17 @@ def test_backprop_through_k_modules_equals_plain_autograd_step_for_step(lab, nam
         lab.assert_close(lab.weights(group), dict(network.state_dict()), 1e-10)
 
 
-@pytest.mark.parametrize("stages", [1, 3])
-def test_backprop_equals_the_plain_loop_under_adam_too(lab, stages):
+@pytest.mark.parametrize("modules", [1, 3])
+def test_backprop_equals_the_plain_loop_under_adam_too(lab, modules):
     data = lab.data()
     group = lab.start(
         data,
         model={"name": "mlp", "hidden": [16, 12], "activation": "tanh"},
-        parallel={"stages": stages},
+        parallel={"modules": modules},
         optimizer={"name": "adam", "lr": 0.01, "momentum": None},
     )
     losses = lab.train(group, 0, 12)
-    expected, network = lab.plain(group.stages[0].plan, data, 12)
+    expected, network = lab.plain(group.modules[0].plan, data, 12)
     assert losses == pytest.approx(expected, abs=1e-10)
     lab.assert_close(lab.weights(group), dict(network.state_dict()), 1e-10)
 
@@ -105,7 +105,7 @@ def test_the_auxiliary_losses_are_part_of_what_is_compared(lab, no_dropout):
     shape, options = ZOO["inception_small"]
     data = lab.data(shape, n=18)
     with_, without = (
-        lab.start(data, model={"name": "inception_small", **options, "aux_weight": weight}, parallel={"stages": 2})
+        lab.start(data, model={"name": "inception_small", **options, "aux_weight": weight}, parallel={"modules": 2})
         for weight in (0.3, 0.0)
     )
     lab.train(with_, 0, 1)
@@ -118,7 +118,7 @@ def test_the_auxiliary_losses_are_part_of_what_is_compared(lab, no_dropout):
 def test_one_module_with_dropout_equals_the_plain_loop_on_the_same_draws(lab):
     data = lab.data()
     group = lab.start(data, model={"name": "mlp", "hidden": [16, 12], "dropout": 0.4})
-    plan = group.stages[0].plan
+    plan = group.modules[0].plan
     network, batches = lab.network(plan), lab.batches(plan, data)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     expected = []
@@ -142,7 +142,7 @@ def test_layers_that_work_in_place_can_be_cut_anywhere(lab, monkeypatch):
     results = []
     for inplace, sizes in ((False, [5]), (True, [3, 2])):
         group = lab.start(
-            model={"name": "in_place", "inplace": inplace}, parallel={"stages": len(sizes), "partition": sizes}
+            model={"name": "in_place", "inplace": inplace}, parallel={"modules": len(sizes), "partition": sizes}
         )
         lab.train(group, 0, 4)
         results.append(lab.weights(group))
@@ -179,7 +179,7 @@ def test_frozen_moves_the_last_module_alone(lab):
     group = lab.start(
         model={"name": "mlp", "hidden": [16, 14, 12]},
         scheme={"name": "frozen"},
-        parallel={"stages": 2, "partition": [2, 2]},
+        parallel={"modules": 2, "partition": [2, 2]},
     )
     before = lab.weights(group)
     lab.train(group, 0, 6)

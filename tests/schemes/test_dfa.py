@@ -15,7 +15,7 @@ FLAT = {"name": "sgd", "lr": 1.0, "momentum": 0.0}  # weights move by exactly mi
 
 
 def feedback(group) -> list[torch.Tensor]:
-    return [B for stage in group.stages for B in stage.learner.feedback]
+    return [B for module in group.modules for B in module.learner.feedback]
 
 
 @pytest.fixture
@@ -23,12 +23,12 @@ def own_models(monkeypatch):
     monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
 
 
-@pytest.mark.parametrize("stages", [1, 3])
-def test_the_first_update_of_a_tanh_network_is_the_one_computed_by_hand(lab, stages):
+@pytest.mark.parametrize("modules", [1, 3])
+def test_the_first_update_of_a_tanh_network_is_the_one_computed_by_hand(lab, modules):
     data = lab.data()
-    group = lab.start(data, model=TANH, scheme={"name": "dfa", "lag": 0}, optimizer=FLAT, parallel={"stages": stages})
+    group = lab.start(data, model=TANH, scheme={"name": "dfa", "lag": 0}, optimizer=FLAT, parallel={"modules": modules})
     before = lab.weights(group)
-    batches = lab.batches(group.stages[0].plan, data)
+    batches = lab.batches(group.modules[0].plan, data)
     x, y = batches.x(0).double().flatten(1), batches.y(0)
     W1, b1, W2, b2, W3, b3 = before.values()
     h1 = torch.tanh(x @ W1.T + b1)
@@ -46,7 +46,7 @@ def test_the_first_update_of_a_tanh_network_is_the_one_computed_by_hand(lab, sta
 def test_the_output_layer_learns_as_under_backprop_and_the_hidden_layers_do_not(lab):
     results = []
     for scheme in ("backprop", "dfa"):
-        group = lab.start(model=TANH, scheme={"name": scheme, "lag": 0}, parallel={"stages": 3})
+        group = lab.start(model=TANH, scheme={"name": scheme, "lag": 0}, parallel={"modules": 3})
         lab.train(group, 0, 1)
         results.append(lab.weights(group))
     backprop, dfa = results
@@ -80,14 +80,14 @@ def test_feedback_has_the_stated_spread(lab, distribution):
 
 
 def test_feedback_is_drawn_once_and_never_learned(lab):
-    group = lab.start(model=DEEP, scheme={"name": "dfa"}, parallel={"stages": 2})
+    group = lab.start(model=DEEP, scheme={"name": "dfa"}, parallel={"modules": 2})
     drawn = [B.clone() for B in feedback(group)]
     before = lab.weights(group)
     lab.train(group, 0, 10)
     assert all(torch.equal(one, other) for one, other in zip(drawn, feedback(group), strict=True))
     assert len(drawn) == 4
     assert lab.differ(before, lab.weights(group))
-    again = feedback(lab.start(model=DEEP, scheme={"name": "dfa"}, parallel={"stages": 4}))
+    again = feedback(lab.start(model=DEEP, scheme={"name": "dfa"}, parallel={"modules": 4}))
     assert all(torch.equal(one, other) for one, other in zip(drawn, again, strict=True))
 
 
@@ -103,12 +103,12 @@ def test_feedback_is_drawn_once_and_never_learned(lab):
 )
 def test_the_result_does_not_depend_on_how_the_chain_is_cut(lab, model, cuts, granularity):
     data, results = lab.data(n=24), []
-    for stages in cuts:
+    for modules in cuts:
         group = lab.start(
             data,
             model=model,
             optimizer={"lr": 0.02},
-            parallel={"stages": stages},
+            parallel={"modules": modules},
             scheme={"name": "dfa", "lag": 0, "feedback": {"granularity": granularity}},
         )
         results.append((lab.train(group, 0, 5), lab.weights(group)))
@@ -125,7 +125,7 @@ def test_feedback_per_layer_also_reaches_the_layers_inside_residual_blocks(lab):
             data,
             model=model,
             scheme={"name": "dfa", "lag": 0, "feedback": {"granularity": granularity}},
-            parallel={"stages": 2},
+            parallel={"modules": 2},
             optimizer={"lr": 0.02},
         )
         before = lab.parameters(group)
@@ -138,9 +138,9 @@ def test_feedback_per_layer_also_reaches_the_layers_inside_residual_blocks(lab):
 
 def test_at_module_granularity_autograd_goes_through_the_blocks_of_a_module(lab):
     data, scheme = lab.data(), {"name": "dfa", "lag": 0, "feedback": {"granularity": "module"}}
-    group = lab.start(data, model=DEEP, scheme=scheme, parallel={"stages": 2}, optimizer=FLAT)
-    (B,), batches = feedback(group), lab.batches(group.stages[0].plan, data)
-    lower, upper = (stage.learner.chain for stage in group.stages)
+    group = lab.start(data, model=DEEP, scheme=scheme, parallel={"modules": 2}, optimizer=FLAT)
+    (B,), batches = feedback(group), lab.batches(group.modules[0].plan, data)
+    lower, upper = (module.learner.chain for module in group.modules)
     x, y = batches.x(0).double(), batches.y(0)
     h = lower(x)
     out = upper(h.detach())
@@ -181,7 +181,7 @@ def test_feedback_inside_a_block_is_feedback_behind_blocks_of_its_own(lab, own_m
         for name, kind in (("one_block", "layer"), ("two_blocks", "block"))
     )
     assert [B.shape for B in feedback(one)] == [B.shape for B in feedback(two)] == [(5, 12), (5, 10)]
-    one.stages[0].learner.feedback = feedback(two)  # they are drawn by place: given the same ones
+    one.modules[0].learner.feedback = feedback(two)  # they are drawn by place: given the same ones
     assert lab.train(one, 0, 6) == pytest.approx(lab.train(two, 0, 6), abs=1e-13)
 
 
@@ -220,10 +220,10 @@ def test_dropout_does_not_move_the_feedback_points(lab, own_models, granularity)
         )
 
     for model in ({"name": "dropping"}, {"name": "mlp", "hidden": [12, 10], "dropout": 0.5}):
-        for stages in (1, 3):
+        for modules in (1, 3):
             group = lab.start(
                 model=model,
-                parallel={"stages": stages},
+                parallel={"modules": modules},
                 scheme={"name": "dfa", "feedback": {"granularity": granularity}},
             )
             before = lab.weights(group)
@@ -238,7 +238,7 @@ def test_an_auxiliary_classifier_learns_by_autograd_from_its_own_loss(lab):
     group = lab.start(
         data, model=model, optimizer=FLAT, scheme={"name": "dfa", "lag": 0, "feedback": {"granularity": "layer"}}
     )
-    plan = group.stages[0].plan
+    plan = group.modules[0].plan
     network, batches = lab.network(plan), lab.batches(plan, data)
     x, y = batches.x(0).double(), batches.y(0)
     h = network[:8](x).detach()
@@ -246,7 +246,7 @@ def test_an_auxiliary_classifier_learns_by_autograd_from_its_own_loss(lab):
     assert any(isinstance(m, NONLINEARITIES) for m in classifier.modules())
     loss = network[7].weight * cross_entropy(classifier(h), y)
     wanted = torch.autograd.grad(loss, list(classifier.parameters()))
-    trained = group.stages[0].learner.chain[7].classifier
+    trained = group.modules[0].learner.chain[7].classifier
     before = [p.detach().clone() for p in trained.parameters()]
     lab.train(group, 0, 1)
     for p, q, g in zip(trained.parameters(), before, wanted, strict=True):
@@ -270,7 +270,7 @@ def late_dfa(lab, plan, data, feedback, steps, lag):
     """DFA with late errors by hand: at step t every module but the last follows the gradient of minibatch
     t - lag at the weights of step t - lag; the last follows minibatch t's. Losses and weights."""
     network, batches = lab.network(plan), lab.batches(plan, data)
-    named, top = dict(network.named_parameters()), plan.parts[-1].start
+    named, top = dict(network.named_parameters()), plan.specs[-1].start
     optimizer = torch.optim.SGD(
         [
             {"params": [p for k, p in named.items() if (int(k.partition(".")[0]) >= top) == is_top]}
@@ -304,9 +304,9 @@ def late_dfa(lab, plan, data, feedback, steps, lag):
 def test_a_late_error_gives_the_gradient_of_its_own_minibatch_at_the_weights_of_its_own_forward_pass(lab, lag, sizes):
     data = lab.data()
     group = lab.start(
-        data, model=DEEP, scheme={"name": "dfa", "lag": lag}, parallel={"stages": len(sizes), "partition": sizes}
+        data, model=DEEP, scheme={"name": "dfa", "lag": lag}, parallel={"modules": len(sizes), "partition": sizes}
     )
-    losses, weights = late_dfa(lab, group.stages[0].plan, data, feedback(group), 12, lag)
+    losses, weights = late_dfa(lab, group.modules[0].plan, data, feedback(group), 12, lag)
     assert lab.train(group, 0, 12) == pytest.approx(losses, abs=1e-11)
     lab.assert_close(lab.parameters(group), {k: p.detach() for k, p in weights.items()}, 1e-11)
 
@@ -314,7 +314,7 @@ def test_a_late_error_gives_the_gradient_of_its_own_minibatch_at_the_weights_of_
 def test_a_late_error_is_not_the_same_as_one_in_time(lab):
     weights = []
     for lag in (0, 1):
-        group = lab.start(model=DEEP, scheme={"name": "dfa", "lag": lag}, parallel={"stages": 2})
+        group = lab.start(model=DEEP, scheme={"name": "dfa", "lag": lag}, parallel={"modules": 2})
         lab.train(group, 0, 12)
         weights.append(lab.parameters(group))
     assert any((weights[0][k] - weights[1][k]).abs().max() > 1e-3 for k in weights[0])
@@ -334,12 +334,12 @@ def test_dfa_learns_what_frozen_layers_cannot(lab):
                 "scheme": {"name": scheme},
                 "model": {"name": "mlp", "hidden": [32, 32, 32], "norm": "batch"},
                 "optimizer": {"name": "adam", "lr": 0.003, "momentum": None},
-                "parallel": {"stages": 4},
+                "parallel": {"modules": 4},
                 "train": {"epochs": 10, "precision": "fp32"},
             }
             data = load_data(lab.config(**tree))
             group = lab.start(data, **tree)
-            lab.train(group, 0, group.stages[0].plan.total_steps)
+            lab.train(group, 0, group.modules[0].plan.total_steps)
             accuracy[scheme] = (group.outputs("test").argmax(1) == data.test.y).double().mean().item()
         assert accuracy["dfa"] > 0.90, accuracy
         assert accuracy["frozen"] < accuracy["dfa"] - 0.15, accuracy

@@ -48,9 +48,9 @@ class Oracle(nn.Module):
 
 
 def with_oracles(lab, group):
-    chains = [stage.learner.chain for stage in group.stages]
-    for k, stage in enumerate(group.stages[:-1]):
-        stage.learner.sg = Oracle(lab, chains[k + 1 :])
+    chains = [module.learner.chain for module in group.modules]
+    for k, module in enumerate(group.modules[:-1]):
+        module.learner.sg = Oracle(lab, chains[k + 1 :])
     return group
 
 
@@ -76,10 +76,10 @@ def gradients_of(optimizer):
     [{"name": "sgd", "lr": 0.1, "momentum": 0.9}, {"name": "adam", "lr": 0.01, "momentum": None}],
     ids=["sgd", "adam"],
 )
-@pytest.mark.parametrize("stages", [2, 4])
-def test_dni_with_oracle_gradients_equals_backprop_step_for_step(lab, stages, optimizer):
+@pytest.mark.parametrize("modules", [2, 4])
+def test_dni_with_oracle_gradients_equals_backprop_step_for_step(lab, modules, optimizer):
     data = lab.data()
-    common = {"model": {**MLP, "norm": "layer"}, "parallel": {"stages": stages}, "optimizer": optimizer}
+    common = {"model": {**MLP, "norm": "layer"}, "parallel": {"modules": modules}, "optimizer": optimizer}
     backprop = lab.start(data, scheme={"name": "backprop"}, **common)
     dni = with_oracles(lab, lab.start(data, scheme={"name": "cdni", "lag": 0}, **common))
     untrained = lab.start(data, scheme={"name": "cdni", "lag": 0}, **common)
@@ -94,7 +94,7 @@ def test_dni_with_oracle_gradients_equals_backprop_with_auxiliary_losses_too(lab
     data = lab.data(n=24)
     common = {
         "model": {"name": "inception_small", "width": 0.05, "norm": "layer"},
-        "parallel": {"stages": 3},
+        "parallel": {"modules": 3},
         "optimizer": {"lr": 0.02},
     }
     backprop = lab.start(data, scheme={"name": "backprop"}, **common)
@@ -104,7 +104,7 @@ def test_dni_with_oracle_gradients_equals_backprop_with_auxiliary_losses_too(lab
 
 
 def test_the_oracle_has_the_direction_and_the_size_of_the_true_gradient(lab):
-    dni = with_oracles(lab, lab.start(model=MLP, scheme={"name": "cdni"}, parallel={"stages": 4}))
+    dni = with_oracles(lab, lab.start(model=MLP, scheme={"name": "cdni"}, parallel={"modules": 4}))
     lab.train(dni, 0, 3)
     probed = dni.probe()
     assert list(probed) == [0, 1, 2]
@@ -117,7 +117,7 @@ def test_the_first_update_of_every_module_but_the_last_is_exactly_zero(lab, sche
     group = lab.start(
         model={**MLP, "norm": "batch"},
         scheme={"name": scheme, "lag": 0, "sg": {"hidden": [10]}},
-        parallel={"stages": 4},
+        parallel={"modules": 4},
         optimizer={"name": "adam", "lr": 0.01, "momentum": None},
     )
     before = lab.parameters(group)
@@ -132,10 +132,10 @@ def test_clip_norm_is_of_the_module_and_never_of_m(lab):
     group = lab.start(
         model=MLP,
         scheme={"name": "dni", "lag": 0},
-        parallel={"stages": 2},
+        parallel={"modules": 2},
         optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.0, "clip_norm": 1e-3},
     )
-    learner, batches = group.stages[0].learner, group.stages[0].batches
+    learner, batches = group.modules[0].learner, group.modules[0].batches
     scrambled(learner.sg)
     x = batches.x(0).double()
     predicted = learner.sg(learner.chain(x).detach())
@@ -155,7 +155,7 @@ def test_clip_norm_is_of_the_module_and_never_of_m(lab):
 @pytest.mark.parametrize("scheme", ["backprop", "cdni", "dfa"])
 def test_gradients_are_averaged_over_the_replicas_before_they_are_clipped(lab, scheme):
     group = lab.start(model=MLP, scheme={"name": scheme}, optimizer={"name": "sgd", "lr": 0.1, "clip_norm": 1.0})
-    learner = group.stages[0].learner
+    learner = group.modules[0].learner
 
     def reduce(parameters):
         """Another replica's gradients make the mean of norm 5."""
@@ -178,7 +178,7 @@ def three_modules(lab, scheme="dni", sg=None):
         data,
         model=MLP,
         scheme={"name": scheme, "lag": 0, "sg": sg or {"hidden": [10]}},
-        parallel={"stages": 3, "partition": [2, 1, 1]},
+        parallel={"modules": 3, "partition": [2, 1, 1]},
     )
     learners = [build_learner(plan, k, CPU) for k in range(3)]
     for learner in learners[:-1]:
@@ -237,7 +237,7 @@ def test_m_learns_late_at_the_h_it_was_asked_about_and_with_the_weights_it_then_
         data,
         model=MLP,
         scheme={"name": "dni", "lag": 2, "sg": {"hidden": [10]}},
-        parallel={"stages": 2, "partition": [2, 2]},
+        parallel={"modules": 2, "partition": [2, 2]},
     )
     learner = build_learner(plan, 0, CPU)
     scrambled(learner.sg)
@@ -332,15 +332,17 @@ def test_the_positions_of_a_sequence_share_one_m_and_the_context():
 
 def test_a_convolutional_m_at_a_flat_boundary_is_refused_before_anything_starts(lab):
     with pytest.raises(ConfigError, match=r"^scheme.sg.kind: conv needs feature maps .* \(16,\)$"):
-        lab.plan(model=MLP, scheme={"name": "dni", "sg": {"kind": "conv"}}, parallel={"stages": 2, "partition": [1, 3]})
+        lab.plan(
+            model=MLP, scheme={"name": "dni", "sg": {"kind": "conv"}}, parallel={"modules": 2, "partition": [1, 3]}
+        )
 
 
 def test_a_cut_avoids_boundaries_at_which_m_does_not_fit(lab):
     # by cost alone the cut lies between the linear layers
     model = {"name": "cnn", "channels": [2], "hidden": [600, 600]}
-    plan = lab.plan(model=model, scheme={"name": "dni", "sg": {"kind": "conv"}}, parallel={"stages": 2})
-    assert plan.parts[0].out_shape == (2, 4, 4)
-    assert lab.plan(model=model, parallel={"stages": 2}).parts[0].out_shape == (600,)
+    plan = lab.plan(model=model, scheme={"name": "dni", "sg": {"kind": "conv"}}, parallel={"modules": 2})
+    assert plan.specs[0].out_shape == (2, 4, 4)
+    assert lab.plan(model=model, parallel={"modules": 2}).parts[0].out_shape == (600,)
 
 
 def test_initial_weights_of_m_depend_on_its_boundary_and_not_on_the_other_cuts(lab):
@@ -349,9 +351,9 @@ def test_initial_weights_of_m_depend_on_its_boundary_and_not_on_the_other_cuts(l
         group = lab.start(
             model=MLP,
             scheme={"name": "dni", "sg": {"hidden": [10]}},
-            parallel={"stages": len(sizes), "partition": sizes},
+            parallel={"modules": len(sizes), "partition": sizes},
         )
-        sgs[len(sizes), sizes[0]] = [stage.learner.sg for stage in group.stages[:-1]]
+        sgs[len(sizes), sizes[0]] = [module.learner.sg for module in group.modules[:-1]]
     alone, among, first = sgs[2, 2][0], sgs[3, 1][1], sgs[2, 1][0]
     lab.assert_equal(alone.state_dict(), among.state_dict())
     lab.assert_equal(first.state_dict(), sgs[3, 1][0].state_dict())
@@ -366,7 +368,7 @@ def test_a_module_without_weights_passes_its_synthetic_gradient_on(lab, monkeypa
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh(), nn.Linear(12, n_outputs))
 
     group = lab.start(
-        model={"name": "bare"}, scheme={"name": "dni", "lag": 0}, parallel={"stages": 4, "partition": [1, 1, 1, 1]}
+        model={"name": "bare"}, scheme={"name": "dni", "lag": 0}, parallel={"modules": 4, "partition": [1, 1, 1, 1]}
     )
     before = lab.weights(group)
     assert len(lab.train(group, 0, 5)) == 5

@@ -6,10 +6,10 @@ import torch
 MLP = {"name": "mlp", "hidden": [16, 14, 12], "norm": "none"}
 
 
-def settings(stages=2, partition=None, dropout=0.0, scheme=None, **optimizer):
+def settings(modules=2, partition=None, dropout=0.0, scheme=None, **optimizer):
     return {
         "model": {**MLP, "dropout": dropout},
-        "parallel": {"stages": stages, "partition": partition},
+        "parallel": {"modules": modules, "partition": partition},
         "scheme": {"name": "cdni", "lag": 0, "sg": {"hidden": [10], "lr": 0.02}, **(scheme or {})},
         "optimizer": {"name": "adam", "lr": 0.01, "momentum": None, **optimizer},
     }
@@ -19,10 +19,10 @@ def test_schedules_and_warm_up_scale_the_rates_of_m_and_of_i_too(lab):
     group = lab.start(
         **settings(3, scheme={"synthetic_inputs": True, "inputs": {"lr": 0.03}}, schedule="linear", warmup=4)
     )
-    learner = group.stages[1].learner
+    learner = group.modules[1].learner
     rates = []
     for t in (0, 3, 4, 14):
-        group.stages[1]._set_lr(t)
+        group.modules[1]._set_lr(t)
         rates.append(
             [o.param_groups[0]["lr"] for o in (learner.optimizer, learner.sg_optimizer, learner.inputs_optimizer)]
         )
@@ -47,7 +47,7 @@ def test_the_first_update_below_the_last_module_is_zero_but_for_weight_decay(lab
     below = {
         name
         for name in lab.differ(before, lab.parameters(group))
-        if int(name.partition(".")[0]) < group.stages[1].learner.part.start
+        if int(name.partition(".")[0]) < group.modules[1].learner.spec.start
     }
     assert bool(below) is moves
 
@@ -55,10 +55,10 @@ def test_the_first_update_below_the_last_module_is_zero_but_for_weight_decay(lab
 def test_clipping_is_of_each_module_by_its_own_norm(lab):
     """The same gradients, cut elsewhere, are clipped otherwise: no norm of the whole network is known to anybody."""
     clipped = []
-    for stages in (1, 2):
+    for modules in (1, 2):
         group = lab.start(
             **settings(
-                stages, scheme={"name": "backprop", "lag": "auto"}, name="sgd", lr=1.0, momentum=0.0, clip_norm=0.01
+                modules, scheme={"name": "backprop", "lag": "auto"}, name="sgd", lr=1.0, momentum=0.0, clip_norm=0.01
             )
         )
         before = lab.parameters(group)
@@ -73,8 +73,8 @@ def test_dropout_masks_are_drawn_per_module_so_another_cut_draws_others(lab):
     """Without dropout backprop is the same network in whichever cut."""
 
     def losses(cut, dropout):
-        stages = len(cut)
-        return lab.train(lab.start(**settings(stages, cut, dropout, scheme={"name": "backprop", "lag": "auto"})), 0, 4)
+        modules = len(cut)
+        return lab.train(lab.start(**settings(modules, cut, dropout, scheme={"name": "backprop", "lag": "auto"})), 0, 4)
 
     assert losses([1, 3], 0.0) == pytest.approx(losses([2, 2], 0.0), abs=1e-12)
     assert losses([1, 3], 0.3)[0] != pytest.approx(losses([2, 2], 0.3)[0], abs=1e-3)

@@ -11,7 +11,7 @@ from unlocked.errors import RunFailed
 from unlocked_models import MODELS, register_model
 
 FLAT = {"name": "sgd", "lr": 0.1, "momentum": 0.0}
-CUT = {"stages": 2, "partition": [2, 1]}
+CUT = {"modules": 2, "partition": [2, 1]}
 
 
 class Switch(nn.Module):
@@ -90,7 +90,7 @@ def start(lab, monkeypatch):
 
 
 def layer(group):
-    return group.stages[0].learner.chain[1][1]
+    return group.modules[0].learner.chain[1][1]
 
 
 @pytest.mark.parametrize("granularity", ["block", "layer", "module"])
@@ -128,10 +128,10 @@ def test_an_input_that_begins_to_be_changed_in_place_ends_the_run_in_one_line(la
         return [nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh()), ChangesItsInput(), nn.Linear(12, n_outputs)]
 
     group = lab.start(
-        model={"name": "own"}, scheme={"name": scheme, "lag": 0}, parallel={"stages": 2, "partition": [1, 2]}
+        model={"name": "own"}, scheme={"name": scheme, "lag": 0}, parallel={"modules": 2, "partition": [1, 2]}
     )
     lab.train(group, 0, 3)
-    group.stages[1].learner.chain[0].on = True
+    group.modules[1].learner.chain[0].on = True
     with pytest.raises(RunFailed, match=r"^module 1 changed its input in place at minibatch 3; its first block"):
         lab.train(group, 3, 4)
 
@@ -145,7 +145,7 @@ def test_a_block_that_changes_the_output_of_the_one_below_is_noticed_late_too(la
 
     group = lab.start(model={"name": "own"}, optimizer=FLAT, scheme={"name": "dfa", "lag": 2}, parallel=CUT)
     lab.train(group, 0, 3)
-    group.stages[0].learner.chain[1].on = True
+    group.modules[0].learner.chain[1].on = True
     with pytest.raises(RunFailed, match=r"^block 0: a tensor that its backward pass needs was changed in place"):
         lab.train(group, 3, 12)
 
@@ -166,7 +166,7 @@ def test_a_buffer_is_kept_as_the_forward_pass_read_it(lab, start):
 def test_a_probe_between_a_forward_pass_and_its_late_error_changes_nothing(lab):
     """It puts back the running statistics of batch norms, which the passes that wait have kept."""
     model = {"name": "mlp", "hidden": [16, 14, 12], "norm": "batch"}
-    probed, left = (lab.start(model=model, scheme={"name": "dfa", "lag": 3}, parallel={"stages": 2}) for _ in range(2))
+    probed, left = (lab.start(model=model, scheme={"name": "dfa", "lag": 3}, parallel={"modules": 2}) for _ in range(2))
     losses = lab.train(probed, 0, 5)
     probed.probe()
     assert losses + lab.train(probed, 5, 10) == lab.train(left, 0, 10)

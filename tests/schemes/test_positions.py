@@ -16,13 +16,13 @@ MODEL = {"name": "gru", "hidden": [5, 4], "embedding": 3}
 FLAT = {"name": "sgd", "lr": 1.0, "momentum": 0.0}  # weights move by exactly minus the gradient
 
 
-def start(lab, scheme, stages=3, **more):
+def start(lab, scheme, modules=3, **more):
     data = lab.stream()
     return lab.start(
         data,
         model=MODEL,
         scheme={"name": scheme, "lag": 0},
-        parallel={"stages": stages},
+        parallel={"modules": modules},
         data={"batch_size": 3},
         **{"optimizer": FLAT, **more},
     ), data
@@ -32,10 +32,10 @@ def loss_of(chain, x, y):
     return cross_entropy(chain(x).flatten(0, 1), y.flatten())
 
 
-@pytest.mark.parametrize("stages", [1, 2, 3])
-def test_backprop_of_a_language_model_is_plain_autograd(lab, stages):
-    group, _ = start(lab, "backprop", stages)
-    plan, batches = group.stages[0].plan, group.stages[0].batches
+@pytest.mark.parametrize("modules", [1, 2, 3])
+def test_backprop_of_a_language_model_is_plain_autograd(lab, modules):
+    group, _ = start(lab, "backprop", modules)
+    plan, batches = group.modules[0].plan, group.modules[0].batches
     network = lab.network(plan)
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
     for t in range(3):
@@ -48,11 +48,11 @@ def test_backprop_of_a_language_model_is_plain_autograd(lab, stages):
     lab.assert_close(lab.weights(group), dict(network.state_dict()), 1e-10)
 
 
-@pytest.mark.parametrize("stages", [1, 3])
-def test_dfa_projects_the_error_of_every_position_by_the_same_matrix(lab, stages):
-    group, _ = start(lab, "dfa", stages)
-    batches, network = group.stages[0].batches, lab.network(group.stages[0].plan)
-    feedback = [B for stage in group.stages for B in stage.learner.feedback]
+@pytest.mark.parametrize("modules", [1, 3])
+def test_dfa_projects_the_error_of_every_position_by_the_same_matrix(lab, modules):
+    group, _ = start(lab, "dfa", modules)
+    batches, network = group.modules[0].batches, lab.network(group.modules[0].plan)
+    feedback = [B for module in group.modules for B in module.learner.feedback]
     assert [tuple(B.shape) for B in feedback] == [(7, 5), (7, 4)]  # 7 tokens, layers of 5 and 4 units
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     h = batches.x(0)
@@ -73,8 +73,8 @@ def test_dfa_projects_the_error_of_every_position_by_the_same_matrix(lab, stages
 @pytest.mark.parametrize("scheme", ["dni", "cdni"])
 def test_m_speaks_per_token_and_learns_from_the_gradient_times_examples_and_positions(lab, scheme):
     """The loss is a mean over B T targets, so g = M(h) / (B T) and t = B T delta, for B examples of T tokens."""
-    group, _ = start(lab, scheme, stages=2)
-    learner, batches, sent = group.stages[0].learner, group.stages[0].batches, []
+    group, _ = start(lab, scheme, modules=2)
+    learner, batches, sent = group.modules[0].learner, group.modules[0].batches, []
     with torch.no_grad():
         for p in learner.sg.parameters():
             p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(2), dtype=p.dtype))
@@ -114,10 +114,10 @@ def test_an_encoder_s_positions_are_no_target_s_even_where_they_are_as_many(lab,
         data,
         model={"name": "seq2seq", "width": 6, "attention": "dot", "encoder": 2},
         scheme={"name": scheme, "lag": 0},
-        parallel={"stages": 3, "partition": [1, 1, 3]},
+        parallel={"modules": 3, "partition": [1, 1, 3]},
         data={"batch_size": 3},
     )
-    encoders = [stage.learner for stage in group.stages[:2]]
+    encoders = [module.learner for module in group.modules[:2]]
     if scheme == "cdni":
         assert [learner.sg.beside for learner in encoders] == [0, 0]
         return
@@ -148,9 +148,9 @@ class Oracle(nn.Module):
 def test_dni_with_oracle_gradients_equals_backprop_on_tokens(lab):
     backprop, _ = start(lab, "backprop")
     cdni, _ = start(lab, "cdni")
-    chains = [stage.learner.chain for stage in cdni.stages]
-    for k, stage in enumerate(cdni.stages[:-1]):
-        stage.learner.sg = Oracle(chains[k + 1 :])
+    chains = [module.learner.chain for module in cdni.modules]
+    for k, module in enumerate(cdni.modules[:-1]):
+        module.learner.sg = Oracle(chains[k + 1 :])
     for t in range(5):
         assert lab.train(cdni, t, t + 1) == pytest.approx(lab.train(backprop, t, t + 1), abs=1e-10)
     lab.assert_close(lab.weights(cdni), lab.weights(backprop), 1e-10)
@@ -159,15 +159,15 @@ def test_dni_with_oracle_gradients_equals_backprop_on_tokens(lab):
 @pytest.mark.parametrize("scheme", ["dni", "cdni", "dfa"])
 def test_updates_do_not_depend_on_the_size_of_a_minibatch_s_padding(lab, scheme):
     """A minibatch whose second half is repeated padding teaches what its first half does: the loss counts tokens."""
-    group, _ = start(lab, scheme, stages=1)
-    stage = group.stages[0]
-    batches, y = stage.batches, stage.batches.y(0).clone()
+    group, _ = start(lab, scheme, modules=1)
+    module = group.modules[0]
+    batches, y = module.batches, module.batches.y(0).clone()
     y[:, 2:] = 0
-    stage.batches.y = lambda t: y
+    module.batches.y = lambda t: y
     before = lab.weights(group)
     lab.train(group, 0, 1)
     head = {key: before[key] - value for key, value in lab.weights(group).items() if key.startswith("2.")}
-    network = lab.network(stage.plan)
+    network = lab.network(module.plan)
     out = network(batches.x(0))[:, :2]
     loss = cross_entropy(out.flatten(0, 1), y[:, :2].flatten())
     expected = torch.autograd.grad(loss, list(network[2].parameters()))

@@ -12,22 +12,22 @@ def test_the_layers_of_every_module_compute_in_bfloat16_and_keep_weights_in_floa
     group = lab.start(
         model={"name": "mlp", "hidden": [16, 14, 12]},
         scheme={"name": scheme},
-        parallel={"stages": 2},
+        parallel={"modules": 2},
         train={"precision": "bf16"},
     )
     seen = []
-    for stage in group.stages:
-        for layer in stage.learner.chain.modules():
+    for module in group.modules:
+        for layer in module.learner.chain.modules():
             if isinstance(layer, nn.Linear):
                 layer.register_forward_hook(lambda layer, given, out: seen.append(out.dtype))
     lab.train(group, 0, 2)
     assert seen == [torch.bfloat16] * 4 * 2
-    assert {p.dtype for stage in group.stages for p in stage.learner.chain.parameters()} == {torch.float32}
+    assert {p.dtype for module in group.modules for p in module.learner.chain.parameters()} == {torch.float32}
 
 
 def test_a_module_s_output_is_torch_s_own_autocast(lab):
     group = lab.start(model={"name": "mlp", "hidden": [16, 14, 12]}, train={"precision": "bf16"})
-    learner, x = group.stages[0].learner, torch.randn(8, 1, 8, 8)
+    learner, x = group.modules[0].learner, torch.randn(8, 1, 8, 8)
     out, _ = learner.run_chain(x, Batch(x, torch.zeros(8, dtype=torch.long)))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         expected = learner.chain(x).float()

@@ -13,10 +13,10 @@ from unlocked.schemes.inputs import SyntheticInput
 MODEL = {"name": "mlp", "hidden": [16, 14, 12], "norm": "batch", "dropout": 0.2}
 
 
-def settings(scheme="cdni", lag=0, stages=2, **more):
+def settings(scheme="cdni", lag=0, modules=2, **more):
     return {
         "model": MODEL,
-        "parallel": {"stages": stages},
+        "parallel": {"modules": modules},
         "optimizer": {"name": "adam", "lr": 0.01, "momentum": None},
         "scheme": {
             "name": scheme,
@@ -31,10 +31,10 @@ def settings(scheme="cdni", lag=0, stages=2, **more):
 
 def test_a_module_runs_on_the_guess_and_not_on_what_the_module_below_sends(lab):
     group = lab.start(**settings())
-    above, seen = group.stages[1].learner, []
+    above, seen = group.modules[1].learner, []
     run_chain = above.run_chain
     above.run_chain = lambda h, batch, after=None: (seen.append(h.detach().clone()), run_chain(h, batch, after))[1]
-    x = group.stages[0].batches.x(0).double()
+    x = group.modules[0].batches.x(0).double()
     with torch.no_grad():
         guess = above.inputs(x)
     lab.train(group, 0, 1)
@@ -43,7 +43,7 @@ def test_a_module_runs_on_the_guess_and_not_on_what_the_module_below_sends(lab):
 
 def test_the_input_model_learns_by_the_squared_distance_to_the_activations_that_arrive(lab):
     group = lab.start(**settings())
-    learner = group.stages[1].learner
+    learner = group.modules[1].learner
     x, h = torch.randn(8, 1, 8, 8, dtype=torch.float64), torch.randn(8, 16, dtype=torch.float64)
     expected = torch.autograd.grad((learner.inputs(x) - h).square().sum(1).mean(), list(learner.inputs.parameters()))
     found = []
@@ -55,37 +55,37 @@ def test_the_input_model_learns_by_the_squared_distance_to_the_activations_that_
 
 def test_the_guess_never_depends_on_the_label(lab):
     group = lab.start(**settings())
-    learner, x = group.stages[1].learner, torch.randn(4, 1, 8, 8, dtype=torch.float64)
+    learner, x = group.modules[1].learner, torch.randn(4, 1, 8, 8, dtype=torch.float64)
     assert learner.inputs(x).shape == (4, 16)
     assert sum(p.shape[1] for p in learner.inputs.parameters() if p.dim() == 2) == 64 + 9  # pixels and hidden: no label
 
 
 @pytest.mark.parametrize("lag", [0, 1, 4])
 def test_activations_are_learned_from_lag_minibatches_late(lab, lag):
-    group = lab.start(**settings(lag=lag, stages=3))
+    group = lab.start(**settings(lag=lag, modules=3))
     absorbed = {}
     sent = {}
-    batches = group.stages[0].batches
-    for k, stage in enumerate(group.stages[1:], 1):
+    batches = group.modules[0].batches
+    for k, module in enumerate(group.modules[1:], 1):
 
-        def up(h, below=group.stages[k - 1], k=k, send=group.stages[k - 1].up):
+        def up(h, below=group.modules[k - 1], k=k, send=group.modules[k - 1].up):
             sent[k, below._t] = h.clone()
             send(h)
 
-        def note(t, h, x, stage=stage, k=k, absorb=stage.learner.absorb_input):
-            absorbed.setdefault(k, []).append((stage._t, t))
+        def note(t, h, x, module=module, k=k, absorb=module.learner.absorb_input):
+            absorbed.setdefault(k, []).append((module._t, t))
             assert torch.equal(x, batches.x(t).double())  # of minibatch t, not of the one that runs now
             assert torch.equal(h, sent[k, t])
             absorb(t, h, x)
 
-        group.stages[k - 1].up, stage.learner.absorb_input = up, note
+        group.modules[k - 1].up, module.learner.absorb_input = up, note
     lab.train(group, 0, 8)
     assert absorbed == {k: [(t, t - lag) for t in range(lag, 8)] for k in (1, 2)}
 
 
-@pytest.mark.parametrize(("scheme", "lag", "stages"), [("cdni", 0, 2), ("dni", 3, 3)])
-def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(lab, scheme, lag, stages):
-    unbroken, broken, resumed = (lab.start(**settings(scheme, lag, stages)) for _ in range(3))
+@pytest.mark.parametrize(("scheme", "lag", "modules"), [("cdni", 0, 2), ("dni", 3, 3)])
+def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(lab, scheme, lag, modules):
+    unbroken, broken, resumed = (lab.start(**settings(scheme, lag, modules)) for _ in range(3))
     expected = lab.train(unbroken, 0, 16)
     before = lab.train(broken, 0, 7, checkpoint_at=7)
     file = io.BytesIO()
@@ -118,15 +118,15 @@ def test_schemes_without_synthetic_gradients_refuse_synthetic_inputs(lab):
 
 
 def test_a_dry_run_counts_what_every_module_really_trains(lab):
-    group = lab.start(**settings(stages=3))
-    rows = describe(group.stages[0].plan)
-    for row, stage in zip(rows, group.stages, strict=True):
-        learner = stage.learner
+    group = lab.start(**settings(modules=3))
+    rows = describe(group.modules[0].plan)
+    for row, module in zip(rows, group.modules, strict=True):
+        learner = module.learner
         held = [
             sum(p.numel() for p in model.parameters()) if model is not None else 0
             for model in (learner.chain, learner.sg, learner.inputs)
         ]
         assert [row[key] for key in ("parameters", "sg_parameters", "input_parameters")] == held
-        kept = 8 * learner.part.out_shape[0] * (stage.plan.lag + 1)
+        kept = 8 * learner.spec.out_shape[0] * (module.plan.lag + 1)
         assert row["memory_bytes"] == 8 * (4 * sum(held) + kept)  # float64; all by Adam: weight, gradient, two moments
     assert [row["input_parameters"] > 0 for row in rows] == [False, True, True]

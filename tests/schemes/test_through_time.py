@@ -13,13 +13,13 @@ FLAT = {"name": "sgd", "lr": 1.0, "momentum": 0.0}  # weights move by exactly mi
 TIME = {"synthetic": True}
 
 
-def start(lab, scheme="backprop", time=TIME, model=MODEL, stages=1, lag="auto", optimizer=FLAT, n=24, **more):
+def start(lab, scheme="backprop", time=TIME, model=MODEL, modules=1, lag="auto", optimizer=FLAT, n=24, **more):
     data = lab.stream(n=n)
     group = lab.start(
         data,
         model=model,
         scheme={"name": scheme, "lag": lag, "time": time},
-        parallel={"stages": stages},
+        parallel={"modules": modules},
         optimizer=optimizer,
         data={"batch_size": 3},
         **more,
@@ -50,8 +50,8 @@ def test_an_oracle_makes_two_windows_one(lab, scale):
     """With the true gradient of the next window's loss at s_T, the first window learns what backpropagation over both
     would teach it."""
     group, _ = start(lab, time={"synthetic": True, "scale": scale})
-    stage = group.stages[0]
-    learner, batches = stage.learner, stage.batches
+    module = group.modules[0]
+    learner, batches = module.learner, module.batches
     chain, layer = learner.chain, learner.chain[0]
     before = {name: p.detach().clone() for name, p in chain.named_parameters()}
 
@@ -95,8 +95,9 @@ def test_an_oracle_makes_two_windows_one(lab, scale):
 
 def test_m_learns_from_the_gradient_at_the_start_of_the_next_window(lab):
     group, _ = start(lab, optimizer={"name": "sgd", "lr": 1e-12, "momentum": 0.0}, model={**MODEL, "name": "lstm"})
-    stage = group.stages[0]
-    chain, layer, batches, M = stage.learner.chain, stage.learner.chain[0], stage.batches, stage.learner.time.models[0]
+    module = group.modules[0]
+    chain, batches, M = module.learner.chain, module.batches, module.learner.time.models[0]
+    layer = chain[0]
     with torch.no_grad():
         for p in M.parameters():
             p.copy_(torch.randn_like(p))
@@ -119,7 +120,7 @@ def test_nothing_is_injected_behind_the_end_of_a_stream(lab):
     moved = []
     for time in ({}, TIME):
         group, _ = start(lab, time=time)
-        learner = group.stages[0].learner
+        learner = group.modules[0].learner
         if learner.time is not None:
             learner.time.learn = lambda step: None  # M stays at zero until the last window ...
         lab.train(group, 0, 7)
@@ -137,12 +138,12 @@ def test_the_auxiliary_loss_teaches_the_network_to_foresee_its_synthetic_gradien
     moved = {}
     for weight in (0.0, 0.3):
         group, _ = start(lab, time={"synthetic": True, "auxiliary": weight})
-        learner = group.stages[0].learner
+        learner = group.modules[0].learner
         generator = torch.Generator().manual_seed(5)
         with torch.no_grad():
             for p in (*learner.time.models.parameters(), *learner.time.foresee.parameters()):
                 p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype))
-        chain, layer, batches, time = learner.chain, learner.chain[0], group.stages[0].batches, learner.time
+        chain, layer, batches, time = learner.chain, learner.chain[0], group.modules[0].batches, learner.time
         before = {name: p.detach().clone() for name, p in chain.named_parameters()}
         first = layer(batches.x(0))[:, 0]
         error = time.foresee[0](first) - time.models[0](layer.carried).detach()
@@ -161,7 +162,7 @@ def test_a_resumed_run_repeats_the_unbroken_one_in_the_middle_of_a_stream(lab, s
     options = {
         "scheme": scheme,
         "lag": lag,
-        "stages": 2,
+        "modules": 2,
         "model": model,
         "n": 48,
         "time": {"synthetic": True, "auxiliary": 0.1, "hidden": [6], "context": "start", "ramp": 15},
@@ -192,14 +193,14 @@ def test_evaluation_and_probes_leave_the_carried_state_alone(lab):
 def test_evaluation_reads_the_split_as_a_stream(lab):
     """Kept nats and hits of every window equal those of one long sequence per stretch."""
     group, data = start(lab, n=24)
-    stage = group.stages[0]
+    module = group.modules[0]
     kept = group.outputs("test")
     lanes = 3
     x = data.test.x.view(lanes, -1)  # 24 windows in 3 stretches: the batch size
-    stage.learner.chain.eval()
-    stage.learner.carry([None])
+    module.learner.chain.eval()
+    module.learner.carry([None])
     with torch.no_grad():
-        out = stage.learner.chain(x)
+        out = module.learner.chain(x)
     nats = cross_entropy(out.flatten(0, 1), data.test.y.flatten(), reduction="none")
     torch.testing.assert_close(kept[..., 0].flatten(), nats, rtol=1e-10, atol=1e-12)
 
@@ -215,7 +216,7 @@ def test_examples_that_do_not_follow_each_other_cannot_be_carried():
         [
             "data.name=mnist1d",
             "model.name=gru",
-            "parallel.stages=1",
+            "parallel.modules=1",
             "scheme.name=backprop",
             "tracking.uri=off",
             "tracking.figures=false",
@@ -226,7 +227,7 @@ def test_examples_that_do_not_follow_each_other_cannot_be_carried():
 
 def test_m_sees_its_states_normalised_over_the_minibatch(lab):
     group, _ = start(lab, time={"synthetic": True, "norm": "batch", "hidden": [6]})
-    M = group.stages[0].learner.time.models[0]
+    M = group.modules[0].learner.time.models[0]
     with torch.no_grad():
         for p in M.parameters():
             p.copy_(torch.randn_like(p))
@@ -244,10 +245,10 @@ def test_targets_are_no_longer_than_clip(lab):
             lab, optimizer={"name": "sgd", "lr": 1e-12, "momentum": 0.0}, time={"synthetic": True, "clip": clip}
         )
         lab.train(group, 0, 1)
-        stage = group.stages[0]
-        layer, chain = stage.learner.chain[0], stage.learner.chain
+        module = group.modules[0]
+        layer, chain = module.learner.chain[0], module.learner.chain
         layer.carried = leaf = layer.carried.detach().requires_grad_()
-        (target,) = torch.autograd.grad(3 * 4 * loss_of(chain, stage.batches, 1), leaf)
+        (target,) = torch.autograd.grad(3 * 4 * loss_of(chain, module.batches, 1), leaf)
         layer.carried = leaf.detach()
         (stats,) = group.run([(1, 2)], 100)
         return stats[0].series["time"], target  # M is still zero: the error is the mean square of the targets
@@ -269,8 +270,9 @@ def test_m_with_a_context_learns_from_both_ends_of_the_window_before(lab):
     group, _ = start(
         lab, optimizer={"name": "sgd", "lr": 1e-12, "momentum": 0.0}, time={"synthetic": True, "context": "start"}
     )
-    stage = group.stages[0]
-    chain, layer, batches, M = stage.learner.chain, stage.learner.chain[0], stage.batches, stage.learner.time.models[0]
+    module = group.modules[0]
+    chain, batches, M = module.learner.chain, module.batches, module.learner.time.models[0]
+    layer = chain[0]
     with torch.no_grad():
         for p in M.parameters():
             p.copy_(torch.randn_like(p))
@@ -291,7 +293,7 @@ def test_m_with_a_context_learns_from_both_ends_of_the_window_before(lab):
 def test_what_is_injected_grows_over_the_ramp(lab):
     def moved(ramp, scale, steps):
         group, _ = start(lab, time={"synthetic": True, "ramp": ramp, "scale": scale})
-        time = group.stages[0].learner.time
+        time = group.modules[0].learner.time
         time.learn = lambda step: time._windows.popleft() and None  # M stays as it is
         with torch.no_grad():
             for p in time.models.parameters():

@@ -17,25 +17,25 @@ def scheme(**feedback):
 
 
 def shapes(group) -> list[tuple[int, int, tuple[int, ...]]]:
-    return [point for stage in group.stages for point in stage.learner.taps.shapes]
+    return [point for module in group.modules for point in module.learner.taps.shapes]
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-@pytest.mark.parametrize("stages", [1, 2, 4])
-def test_feedback_arrives_behind_every_block(lab, norm, stages):
-    group = lab.start(lab.stream(5), model={**GPT, "norm": norm}, scheme=scheme(), parallel={"stages": stages})
+@pytest.mark.parametrize("modules", [1, 2, 4])
+def test_feedback_arrives_behind_every_block(lab, norm, modules):
+    group = lab.start(lab.stream(5), model={**GPT, "norm": norm}, scheme=scheme(), parallel={"modules": modules})
     assert shapes(group) == [(block, 0, (5, 8)) for block in (0, 1, 2)]
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-@pytest.mark.parametrize("stages", [1, 2, 4])
-def test_at_layer_granularity_also_behind_attention_and_the_inner_feed_forward_layer(lab, norm, stages):
+@pytest.mark.parametrize("modules", [1, 2, 4])
+def test_at_layer_granularity_also_behind_attention_and_the_inner_feed_forward_layer(lab, norm, modules):
     group = lab.start(
-        lab.stream(5), model={**GPT, "norm": norm}, scheme=scheme(granularity="layer"), parallel={"stages": stages}
+        lab.stream(5), model={**GPT, "norm": norm}, scheme=scheme(granularity="layer"), parallel={"modules": modules}
     )
     each = [(0, (5, 8)), (1, (5, 32)), (2, (5, 8))]  # attention, inner layer, output
     assert shapes(group) == [(0, 0, (5, 8)), *((block, *point) for block in (1, 2) for point in each)]
-    assert [B.shape for stage in group.stages for B in stage.learner.feedback] == [
+    assert [B.shape for module in group.modules for B in module.learner.feedback] == [
         (7, shape[1]) for _, _, shape in shapes(group)
     ]  # one matrix for all positions: their errors are their own
 
@@ -43,11 +43,11 @@ def test_at_layer_granularity_also_behind_attention_and_the_inner_feed_forward_l
 def test_at_layer_granularity_every_part_of_a_layer_learns_from_its_own_feedback(lab):
     data = lab.stream(5)
     group = lab.start(data, model=GPT, scheme=scheme(granularity="layer"), optimizer=FLAT)
-    plan = group.stages[0].plan
+    plan = group.modules[0].plan
     network, batches = lab.network(plan), lab.batches(plan, data)
     x, y = batches.x(0), batches.y(0)
     before = lab.weights(group)
-    _, attention, inner, whole, *_ = group.stages[0].learner.feedback
+    _, attention, inner, whole, *_ = group.modules[0].learner.feedback
     lab.train(group, 0, 1)
     moved = {key: before[key] - value for key, value in lab.weights(group).items()}
 
@@ -71,7 +71,7 @@ def test_at_layer_granularity_every_part_of_a_layer_learns_from_its_own_feedback
 def test_the_output_learns_as_under_backprop(lab, granularity):
     results = []
     for given in ({"name": "backprop"}, scheme(granularity=granularity)):
-        group = lab.start(lab.stream(5), model=GPT, scheme=given, optimizer=FLAT, parallel={"stages": 2})
+        group = lab.start(lab.stream(5), model=GPT, scheme=given, optimizer=FLAT, parallel={"modules": 2})
         lab.train(group, 0, 1)
         results.append(lab.weights(group))
     backprop, dfa = results
@@ -83,24 +83,24 @@ def test_one_feedback_for_all_positions_is_the_same_vector_at_each(lab):
     data = lab.sentences()
     own, shared = (lab.start(data, model=ENCODER, scheme=scheme(shared_positions=given)) for given in (False, True))
     e, h = torch.randn(3, 5, dtype=torch.float64), torch.zeros(3, 5, 8, dtype=torch.float64)
-    learner = shared.stages[0].learner
+    learner = shared.modules[0].learner
     assert [B.shape for B in learner.feedback] == [(5, 8)] * 3
     g = learner.project(e, [h] * 3)[1]
     torch.testing.assert_close(g, (e @ learner.feedback[1])[:, None].expand(3, 5, 8), rtol=0, atol=0)
-    assert own.stages[0].learner.feedback[0].shape == (5, 40)
+    assert own.modules[0].learner.feedback[0].shape == (5, 40)
     assert len(lab.train(shared, 0, 2)) == 2
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
-@pytest.mark.parametrize("stages", [1, 3])
-def test_one_matrix_for_all_layers_is_cut_to_their_width(lab, distribution, stages):
+@pytest.mark.parametrize("modules", [1, 3])
+def test_one_matrix_for_all_layers_is_cut_to_their_width(lab, distribution, modules):
     group = lab.start(
         lab.stream(5),
         model=GPT,
-        parallel={"stages": stages},
+        parallel={"modules": modules},
         scheme=scheme(shared_layers=True, granularity="layer", distribution=distribution),
     )
-    drawn = [B for stage in group.stages for B in stage.learner.feedback]
+    drawn = [B for module in group.modules for B in module.learner.feedback]
     widest = next(B for B in drawn if B.shape[1] == 32)
     for B in drawn:
         torch.testing.assert_close(B * B.shape[1] ** 0.5, widest[:, : B.shape[1]] * 32**0.5, rtol=1e-12, atol=1e-12)
@@ -110,12 +110,12 @@ def test_one_matrix_for_all_layers_is_cut_to_their_width(lab, distribution, stag
 
 def test_a_weight_that_is_tied_is_refused_across_a_cut_and_learns_within_one_module(lab):
     data = lab.stream(5)
-    with pytest.raises(ConfigError, match=r"parallel\.stages: modules 0 and 1 share the weight") as error:
-        lab.start(data, model={**GPT, "tied": True}, parallel={"stages": 2})
+    with pytest.raises(ConfigError, match=r"parallel\.modules: modules 0 and 1 share the weight") as error:
+        lab.start(data, model={**GPT, "tied": True}, parallel={"modules": 2})
     assert "model.tied=false" in str(error.value)
     group = lab.start(data, model={**GPT, "tied": True}, optimizer={"lr": 0.02})
-    plan = group.stages[0].plan
-    assert sum(plan.parameters) == sum(p.numel() for p in group.stages[0].learner.chain.parameters())
+    plan = group.modules[0].plan
+    assert sum(plan.parameters) == sum(p.numel() for p in group.modules[0].learner.chain.parameters())
     losses = lab.train(group, 0, 3)
     expected, network = lab.plain(plan, data, 3)
     assert losses == pytest.approx(expected, abs=1e-12)
@@ -126,14 +126,14 @@ def test_a_weight_that_is_tied_is_refused_across_a_cut_and_learns_within_one_mod
 POST = {**GPT, "norm": "post"}
 
 
-@pytest.mark.parametrize("stages", [1, 2])
-def test_macro_and_micro_feedback_arrive_where_launay_and_others_have_it(lab, stages):
-    cut = {"stages": stages, "partition": [4] if stages == 1 else [2, 2]}
+@pytest.mark.parametrize("modules", [1, 2])
+def test_macro_and_micro_feedback_arrive_where_launay_and_others_have_it(lab, modules):
+    cut = {"modules": modules, "partition": [4] if modules == 1 else [2, 2]}
     found = {}
     for granularity in ("macro", "micro"):
         group = lab.start(lab.stream(5), model=POST, parallel=cut, scheme=scheme(granularity=granularity))
         found[granularity] = shapes(group)
-        assert [B.shape for stage in group.stages for B in stage.learner.feedback] == [
+        assert [B.shape for module in group.modules for B in module.learner.feedback] == [
             (8, shape[1]) for *_, shape in found[granularity]
         ]  # of an error as wide as a hidden state
     assert found["macro"] == [(1, 0, (5, 8)), (2, 0, (5, 8))]  # none behind the embedding
@@ -142,7 +142,7 @@ def test_macro_and_micro_feedback_arrive_where_launay_and_others_have_it(lab, st
 
 
 def test_the_link_of_the_error_is_as_wide_as_a_hidden_state(lab):
-    cut = {"stages": 2, "partition": [2, 2]}
+    cut = {"modules": 2, "partition": [2, 2]}
     shapes = {
         granularity: [
             edge.shape
@@ -154,23 +154,23 @@ def test_the_link_of_the_error_is_as_wide_as_a_hidden_state(lab):
 
 
 @pytest.mark.parametrize(
-    ("granularity", "stages", "lag"),
+    ("granularity", "modules", "lag"),
     [("macro", 1, 0), ("macro", 2, 0), ("micro", 1, 0), ("micro", 2, 0), ("micro", 2, 2)],
 )
-def test_macro_and_micro_feedback_project_the_error_before_the_vocabulary(lab, granularity, stages, lag):
+def test_macro_and_micro_feedback_project_the_error_before_the_vocabulary(lab, granularity, modules, lag):
     data = lab.stream(5)
     group = lab.start(
         data,
         model=POST,
         optimizer=FLAT,
         scheme={**scheme(granularity=granularity), "lag": lag},
-        parallel={"stages": stages, "partition": [4] if stages == 1 else [2, 2]},
+        parallel={"modules": modules, "partition": [4] if modules == 1 else [2, 2]},
     )
-    plan = group.stages[0].plan
+    plan = group.modules[0].plan
     network, batches = lab.network(plan), lab.batches(plan, data)
     x, y = batches.x(0), batches.y(0)
     before = lab.weights(group)
-    feedback = [B for stage in group.stages for B in stage.learner.feedback]
+    feedback = [B for module in group.modules for B in module.learner.feedback]
     lab.train(group, 0, lag + 1)
     moved = {key: before[key] - value for key, value in lab.weights(group).items()}
 
@@ -199,13 +199,15 @@ def test_macro_and_micro_feedback_project_the_error_before_the_vocabulary(lab, g
 
 def test_the_probe_of_macro_feedback_compares_what_is_injected_with_the_true_gradient(lab):
     data = lab.stream(5)
-    group = lab.start(data, model=POST, scheme=scheme(granularity="macro"), parallel={"stages": 2, "partition": [2, 2]})
-    network = [block for stage in group.stages for block in stage.learner.chain]
+    group = lab.start(
+        data, model=POST, scheme=scheme(granularity="macro"), parallel={"modules": 2, "partition": [2, 2]}
+    )
+    network = [block for module in group.modules for block in module.learner.chain]
     x, y = data.train.x[:8], data.train.y[:8]
     h1 = network[1](network[0](x))
     h2 = network[2](h1)
     d1, d2 = torch.autograd.grad(cross_entropy(network[3](h2).flatten(0, 1), y.flatten()), [h1, h2])
-    given = [(d2 @ stage.learner.feedback[0], true) for stage, true in zip(group.stages, (d1, d2), strict=True)]
+    given = [(d2 @ module.learner.feedback[0], true) for module, true in zip(group.modules, (d1, d2), strict=True)]
     expected = {k: (g * d).sum().item() / (g.norm() * d.norm()).item() for k, (g, d) in enumerate(given)}
     assert {k: found.cosine for k, found in group.probe().items()} == pytest.approx(expected, abs=1e-12)
 
@@ -228,5 +230,5 @@ def test_micro_feedback_is_refused_where_it_has_no_place(lab, model, cut, why):
             lab.stream(5),
             model=model,
             scheme=scheme(granularity="micro"),
-            parallel={"stages": len(cut), "partition": cut},
+            parallel={"modules": len(cut), "partition": cut},
         )

@@ -25,7 +25,7 @@ SMALL = [
     "tracking.figures=false",
     "train.epochs=2",
     "train.probe_every=0",
-    "parallel.launcher=inprocess",
+    "parallel.engine=inprocess",
     "parallel.threads=1",
     "sweep.metric=test/accuracy",
 ]

@@ -70,12 +70,12 @@ def test_a_grid_takes_no_number_of_trials(study, hill):
 
 
 def test_corners_that_cannot_run_are_told_and_fail_alone(search, hill):
-    config = search("sweep.trials=6", "sweep.space.parallel.stages=[2, 9]", "parallel.partition=null")
+    config = search("sweep.trials=6", "sweep.space.parallel.modules=[2, 9]", "parallel.partition=null")
     first, line = check_study(config, Space(config))
     assert first == "2 of 4 corners of the space cannot run; such trials will fail:"
-    assert "parallel.stages: 9 is more than" in line
+    assert "parallel.modules: 9 is more than" in line
     with pytest.raises(ConfigError, match="4 of 4 trials cannot run"):
-        check_study(bad := search("sweep.trials=6", "sweep.space.parallel.stages=[8, 9]"), Space(bad))
+        check_study(bad := search("sweep.trials=6", "sweep.space.parallel.modules=[8, 9]"), Space(bad))
 
 
 def test_corners_are_drawn_without_making_them_all(study, monkeypatch):

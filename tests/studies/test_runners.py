@@ -86,7 +86,7 @@ def test_a_trial_elsewhere_is_pruned_within_one_evaluation(study):
 @pytest.mark.timeout(180)
 @pytest.mark.slow
 def test_trials_may_have_workers_of_their_own(study):
-    summary = sweep(study(*SEARCH, "sweep.trials=2", "parallel.launcher=ray", "scheme.name=cdni"))
+    summary = sweep(study(*SEARCH, "sweep.trials=2", "parallel.engine=ray", "scheme.name=cdni"))
     assert summary["complete"] == 2, summary["failed"]
     assert [row.seeds["0"]["test/accuracy"] > 0.3 for row in summary["rows"]].count(True) >= 1
 
@@ -181,8 +181,8 @@ def pretended(study, monkeypatch):
     return fake, runners.OnRay(study(*SEARCH), MagicMock(tags={}), StopSignal(), [])
 
 
-def job(study, number, launcher="inprocess"):
-    return Job(number, study(f"parallel.launcher={launcher}"), "val/accuracy", {})
+def job(study, number, engine="inprocess"):
+    return Job(number, study(f"parallel.engine={engine}"), "val/accuracy", {})
 
 
 def ends(fake, runner, number):
@@ -216,11 +216,11 @@ def test_whatever_ray_says_of_a_trial_is_an_outcome_of_it(pretended, study, erro
 def test_an_idle_actor_makes_room_for_a_trial_with_workers(pretended, study):
     fake, runner = pretended
     runner.start(job(study, 0))
-    runner.start(job(study, 1, launcher="ray"))
+    runner.start(job(study, 1, engine="ray"))
     (_, plain, _), (_, with_workers, _) = runner._running.values()
     ends(fake, runner, 0)
     ends(fake, runner, 1)
-    runner.start(job(study, 2, launcher="ray"))
+    runner.start(job(study, 2, engine="ray"))
     fake.kill.assert_called_once_with(plain, no_restart=True)
     assert [actor for _, actor, _ in runner._running.values()] == [with_workers]
 

@@ -93,7 +93,7 @@ def test_a_grid_in_which_two_conditions_never_meet_is_refused(study):
 def test_a_choice_may_set_several_keys_and_have_a_name(study):
     config = study(
         "sweep.space.scheme={choice: [{scheme.name: dfa, optimizer.lr: 3e-4}, {scheme: {name: dni}}]}",
-        "sweep.space.modules={choice: {two: {parallel.stages: 2}, three: {parallel.stages: 3}}}",
+        "sweep.space.modules={choice: {two: {parallel.modules: 2}, three: {parallel.modules: 3}}}",
     )
     space = Space(config)
     points = space.grid()
@@ -104,15 +104,15 @@ def test_a_choice_may_set_several_keys_and_have_a_name(study):
         "scheme=name=dni modules=three",
     ]
     first, last = space.config(points[0]), space.config(points[-1])
-    assert (first.scheme.name, first.optimizer.lr, first.parallel.stages) == ("dfa", 3e-4, 2)
-    assert (last.scheme.name, last.optimizer.lr, last.parallel.stages) == ("dni", 1e-3, 3)
+    assert (first.scheme.name, first.optimizer.lr, first.parallel.modules) == ("dfa", 3e-4, 2)
+    assert (last.scheme.name, last.optimizer.lr, last.parallel.modules) == ("dni", 1e-3, 3)
 
 
 def test_a_trial_is_the_configuration_that_the_same_overrides_give(study):
-    config = study("sweep.space.parallel.stages=[4]", "sweep.space.model.hidden=[[16, 16, 16]]")
+    config = study("sweep.space.parallel.modules=[4]", "sweep.space.model.hidden=[[16, 16, 16]]")
     space = Space(config)
     (point,) = space.grid()
-    alone = study("parallel.stages=4", "model.hidden=[16, 16, 16]")
+    alone = study("parallel.modules=4", "model.hidden=[16, 16, 16]")
     alone.sweep = type(alone.sweep)()
     assert space.config(point) == alone
     assert space.config(point).parallel.partition is None  # it cut the network into the two modules of before
@@ -265,16 +265,16 @@ def test_every_refused_combination_is_told_with_its_reason_before_anything_start
             study(
                 "sweep.space.scheme.name=[cdni,frozen]",
                 "sweep.space.scheme.lag=[0, 4]",
-                "sweep.space.parallel.stages=[2, 9]",
+                "sweep.space.parallel.modules=[2, 9]",
                 "sweep.space.seed=[0, 1]",
             )
         )
     first, *lines = str(caught.value).splitlines()
     assert first == "sweep.space: 10 of 16 trials cannot run:"
     assert len(lines) == 2
-    assert "scheme.name=cdni scheme.lag=0 parallel.stages=9 seed=0: parallel.stages: 9 is more than" in lines[0]
+    assert "scheme.name=cdni scheme.lag=0 parallel.modules=9 seed=0: parallel.modules: 9 is more than" in lines[0]
     assert lines[0].endswith("(and 5 more)")
-    assert "scheme.name=frozen scheme.lag=4 parallel.stages=2 seed=0: scheme.lag: 4 cannot be used with" in lines[1]
+    assert "scheme.name=frozen scheme.lag=4 parallel.modules=2 seed=0: scheme.lag: 4 cannot be used with" in lines[1]
     assert not any(tmp_path.iterdir())
 
 

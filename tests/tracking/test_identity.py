@@ -19,14 +19,14 @@ TAGS = {
     "model": "mlp",
     "dataset": "digits",
     "task": "classification",
-    "stages": "2",
+    "modules": "2",
     "replicas": "1",
     "lag": "2",
     "device": "cpu",
     "partition": "[2, 3]",
     "version.unlocked": "0.1.0",
     "data_digest": "d",
-    "launcher": "ray",
+    "engine": "ray",
     "host": "a",
     "cpus": "2",
     "seed": "0",
@@ -41,7 +41,7 @@ FREE = {
     "data.root",
     "data.download",
     "train.checkpoint_every",
-    "parallel.launcher",
+    "parallel.engine",
     "parallel.threads",
     "parallel.link",
     "parallel.place",
@@ -90,7 +90,7 @@ def test_every_key_of_the_tables_is_one_of_the_schema():
 
 
 def tags(*overrides, imports=()):
-    config = load_config("quickstart", ["parallel.launcher=inprocess", *overrides])
+    config = load_config("quickstart", ["parallel.engine=inprocess", *overrides])
     data = load_data(config)
     return run_tags(make_plan(config, data), data, imports)
 

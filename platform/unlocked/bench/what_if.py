@@ -4,7 +4,7 @@ K modules are one of two things, and the report says which:
 
 * no more than the chain has blocks: its blocks, cut as `chain.partition` cuts them, at their measured costs;
 * more: *balanced*, as if the network had grown with K (`cost_model.balanced`): every module is as many copies of the
-  median block as the case's own modules have blocks, n // `parallel.stages`.
+  median block as the case's own modules have blocks, n // `parallel.modules`.
 
 The link is measured between two processes of this machine unless both of its numbers are given. Workers are taken to
 have a core each that nobody slows; only where the K modules would fit the cores of this machine, over its own link, do
@@ -64,11 +64,11 @@ def what_if(
     if microbatches is not None and microbatches > batch:
         raise ConfigError(f"--microbatches: {microbatches} is more than the {batch} examples of a minibatch")
     microbatches = microbatches or min(4 * modules, batch)
-    stage, data = whole_chain(config)
+    module, data = whole_chain(config)
     note("measuring the blocks")
-    blocks = measure(stage, data, max(1, batch // microbatches))
+    blocks = measure(module, data, max(1, batch // microbatches))
     parallel = config.parallel
-    sizes, units = modules_of(blocks, modules, max(1, len(blocks) // parallel.stages), parallel.partition)
+    sizes, units = modules_of(blocks, modules, max(1, len(blocks) // parallel.modules), parallel.partition)
     own_link = latency is None and bandwidth is None
     shared = own_link and modules <= cores()  # this very machine
     link, slowed = Link(latency or 0.0, 0.0, bandwidth or np.inf), 1.0
@@ -82,7 +82,7 @@ def what_if(
                 latency=here.latency if latency is None else latency,
                 bandwidth=here.bandwidth if bandwidth is None else bandwidth,
             )
-            slowed = contention(stage, peers) if shared else 1.0
+            slowed = contention(module, peers) if shared else 1.0
         finally:
             for peer in peers:
                 peer.close()

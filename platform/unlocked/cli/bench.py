@@ -122,7 +122,7 @@ def _add_scaling(kinds: Any) -> None:
         "  unlocked bench scaling\n"
         "  unlocked bench scaling cnn --rounds 7 --plot cnn.png\n"
         "  unlocked bench scaling mlp --variant scheme.sg.rank=16 --variant parallel.link=group\n"
-        "  unlocked bench scaling mlp --schedules gpipe,interleaved parallel.microbatches=8 --stages 3\n"
+        "  unlocked bench scaling mlp --schedules gpipe,interleaved parallel.microbatches=8 --modules 3\n"
         "  unlocked bench scaling mlp --simulate 64 --latency-us 5 --bandwidth-gb 25\n"
         "  unlocked bench scaling --config quickstart model.hidden='[512, 512, 512]' --json\n\n"
         "cases, with the time of a step in one thread:\n"
@@ -138,7 +138,7 @@ def _add_scaling(kinds: Any) -> None:
         "words", nargs="*", metavar="CASE | key=value", help="a case (default: mlp), and changes to its configuration"
     )
     parser.add_argument("--config", metavar="NAME", help="a preset or a .yaml file instead of a case")
-    parser.add_argument("--stages", type=int, help="modules (default: the configuration's, at least 2)")
+    parser.add_argument("--modules", "--stages", type=int, help="modules (default: the configuration's, at least 2)")
     parser.add_argument(
         "--schemes",
         default="dni,cdni,dfa,unlock",
@@ -185,7 +185,7 @@ def scaling(arguments: argparse.Namespace) -> int:
     from unlocked.config import load_config
 
     import_given(arguments)
-    check_ranges(arguments, rounds=(1, MOST_ROUNDS), steps=(1, MOST), stages=(2, MOST_WORKERS))
+    check_ranges(arguments, rounds=(1, MOST_ROUNDS), steps=(1, MOST), modules=(2, MOST_WORKERS))
     overrides = [word for word in arguments.words if "=" in word]
     names = [word for word in arguments.words if "=" not in word]
     if len(names) > 1 or (names and arguments.config):
@@ -193,12 +193,12 @@ def scaling(arguments: argparse.Namespace) -> int:
             f"bench scaling: one case or one --config at a time, not {' and '.join(names)}"
             + (f" and {arguments.config}" if arguments.config else "")
         )
-    if arguments.stages:
-        overrides += [f"parallel.stages={arguments.stages}", "parallel.partition=null"]
+    if arguments.modules:
+        overrides += [f"parallel.modules={arguments.modules}", "parallel.partition=null"]
     if arguments.config:
         load = partial(load_config, arguments.config)
-        if load(overrides).parallel.stages < 2:
-            overrides += ["parallel.stages=2", "parallel.partition=null"]
+        if load(overrides).parallel.modules < 2:
+            overrides += ["parallel.modules=2", "parallel.partition=null"]
     else:
         load = partial(bench.load_case, names[0] if names else "mlp")
     config = load(overrides)

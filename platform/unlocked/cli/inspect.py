@@ -125,7 +125,7 @@ def _presets() -> Rows:
                 "data": config.data.name,
                 "model": config.model["name"],
                 "scheme": config.scheme.name,
-                "stages": config.parallel.stages,
+                "modules": config.parallel.modules,
             }
         )
     return rows

@@ -31,7 +31,7 @@ def add_submit(commands: Any) -> None:
         "queue a run or a study as a job of a Ray cluster",
         "examples:\n"
         "  unlocked submit train quickstart --follow\n"
-        "  unlocked submit train my.yaml parallel.stages=4 --name first --address http://head.example:8265\n"
+        "  unlocked submit train my.yaml parallel.modules=4 --name first --address http://head.example:8265\n"
         "  unlocked submit train --resume /mnt/shared/runs/quickstart-cdni-s0-20260101-120000\n"
         "  unlocked submit sweep studies/lag tracking.runs=/mnt/shared/runs\n\n"
         "The working directory goes along: what git would keep, without data, runs, weights and secrets, at most\n"

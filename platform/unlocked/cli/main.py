@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 from unlocked import __version__
 from unlocked.blame import knowing_of_ctrl_c, refuse_users_fault
@@ -20,6 +22,7 @@ from unlocked.errors import UnlockedError
 from unlocked.files import DISK_ERRORS
 from unlocked.launch.interrupt import ends_at_the_second_signal
 from unlocked.network import spare_loopback
+from unlocked.schema.renamed import RenamedKey
 from unlocked.security import RedactingStream, redact
 
 Command = Callable[[argparse.Namespace], int]
@@ -84,12 +87,31 @@ def _command(argv: Sequence[str] | None, started: float) -> int:
 def _call(arguments: argparse.Namespace) -> int:
     """The command; a mistake in a user's own code ends it in one line, one of ours in its traceback."""
     try:
-        with knowing_of_ctrl_c() as is_ctrl_c:
+        with knowing_of_ctrl_c() as is_ctrl_c, _old_keys_in_one_line():
             return arguments.command(arguments)
     except BaseException as error:
         if not is_ctrl_c(error):
             refuse_users_fault(error)
         raise
+
+
+@contextlib.contextmanager
+def _old_keys_in_one_line() -> Iterator[None]:
+    """Says each old key once, on stderr, without the line of code that read it."""
+    told: set[str] = set()
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not issubclass(category, RenamedKey):
+            shown(message, category, *where, **more)
+        elif str(message) not in told:
+            told.add(str(message))
+            print(redact(f"unlocked: note: {message}"), file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RenamedKey)
+        warnings.showwarning = show
+        yield
 
 
 class Parser(argparse.ArgumentParser):

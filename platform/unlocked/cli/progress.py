@@ -51,7 +51,7 @@ class Display:
     def started(self, plan: Plan, run_dir: Path, step: int) -> None:
         config = plan.config
         modules = f"{plan.modules} module{'s' * (plan.modules > 1)}"
-        workers = f"{plan.workers} Ray workers" if plan.launcher == "ray" else "this process"
+        workers = f"{plan.workers} Ray workers" if plan.engine == "ray" else "this process"
         at = f", from step {step}" if step else ""
         self.console.print(
             Text.assemble(
@@ -101,7 +101,7 @@ def print_summary(summary: dict[str, Any], tracking: TrackingConfig) -> None:
     console = plain_console(highlight=False, soft_wrap=True)
     tests = "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items() if name.startswith("test/"))
     waits = [f"{w:.0%}" for w in summary["wait_fraction"] or []]
-    waited = f", waiting {' '.join(waits)}" if len(waits) > 1 and summary["launcher"] == "ray" else ""
+    waited = f", waiting {' '.join(waits)}" if len(waits) > 1 and summary["engine"] == "ray" else ""
     rate = summary["steps_per_second"]  # None where a finished run was resumed
     speed = f"{rate:.0f} steps/s{waited}, " if rate is not None else ""
     console.print(

@@ -28,7 +28,7 @@ def add_train(commands: Any) -> None:
         "examples:\n"
         "  unlocked train quickstart\n"
         "  unlocked train quickstart scheme.name=dfa optimizer.lr=5e-4 seed=3\n"
-        "  unlocked train my.yaml parallel.stages=4 --dry-run      show modules and places, start nothing\n"
+        "  unlocked train my.yaml parallel.modules=4 --dry-run      show modules and places, start nothing\n"
         "  unlocked train my.yaml --import my_models               with models of your own\n"
         "  unlocked train --resume runs/quickstart-cdni-s0-20260101-120000\n"
         "  unlocked train --resume runs/quickstart-cdni-s0-20260101-120000 train.epochs=40      longer, as a new run\n"
@@ -178,8 +178,8 @@ def _show(plan: Plan) -> int:
     for heading in ("module", "blocks", "params", "M params", *guesses, "cost", "memory", "sends", "place"):
         table.add_column(heading, justify="right")
     for row in describe(plan):
-        ranks = [row["stage"] * replicas + r for r in range(replicas)]
-        place = "here" if plan.launcher == "inprocess" else f"worker {', '.join(map(str, ranks))}"
+        ranks = [row["worker"] * replicas + r for r in range(replicas)]
+        place = "here" if plan.engine == "inprocess" else f"worker {', '.join(map(str, ranks))}"
         table.add_row(
             str(row["module"]),
             row["blocks"],

@@ -25,13 +25,13 @@ def add_compare(commands: Any) -> None:
         "examples:\n"
         "  unlocked compare\n"
         "  unlocked compare --name quickstart --baseline backprop        differences, paired by seed\n"
-        "  unlocked compare --name 'mnist1d/*' --where stages=4 --where scheme=cdni --where scheme=dni\n"
+        "  unlocked compare --name 'mnist1d/*' --where modules=4 --where scheme=cdni --where scheme=dni\n"
         "  unlocked compare --metric bits --metric accuracy --sort optimizer.lr --csv rates.csv\n"
         "  unlocked compare --trials --name search                       every trial of a sweep, the best first\n"
-        "  unlocked compare --trials --name depth --against stages --plot depth.png\n\n"
+        "  unlocked compare --trials --name depth --against modules --plot depth.png\n\n"
         "Runs are seeds of one row if everything that can change a number is equal but the seed: configuration, data,\n"
         "code. What differs between rows is a column; data sets and tasks have tables of their own; speeds and waits\n"
-        "have a column for every machine and launcher.\n",
+        "have a column for every machine and engine.\n",
     )
     parser.add_argument("--experiment", metavar="NAME", help="only this MLflow experiment (default: all)")
     parser.add_argument(
@@ -74,7 +74,7 @@ def add_compare(commands: Any) -> None:
     )
     parser.add_argument("--csv", metavar="FILE", help="also write the table as CSV")
     parser.add_argument("--plot", metavar="FILE", help="also draw it as PNG: bars, or lines with --against")
-    parser.add_argument("--against", metavar="KEY", help="draw lines over this numeric key (stages, lag, ...)")
+    parser.add_argument("--against", metavar="KEY", help="draw lines over this numeric key (modules, lag, ...)")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     _add_store(parser)
 
@@ -141,7 +141,7 @@ def _key_against(rows: Sequence[Row], word: str) -> str:
     meant = (key for key in rows[0].group if key in (word, TAG_OF.get(word)) or key.endswith(f".{word}"))
     key = next(meant, word)
     if not any(is_number(row.group.get(key, "")) for row in rows):
-        raise ConfigError(f"--against: {word} is a number in no run; lines need one, such as stages, lag or a rate")
+        raise ConfigError(f"--against: {word} is a number in no run; lines need one, such as modules, lag or a rate")
     return key
 
 

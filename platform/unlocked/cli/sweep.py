@@ -44,7 +44,7 @@ the study, in the `sweep` group of a configuration:
       scheme.name: [frozen, cdni, dfa]                                a key and its values
       scheme.lag: {choice: [1, 4], when: {scheme.name: [cdni, dfa]}}  only where the condition holds
       rates: {choice: [{scheme.sg.lr: 1e-3, optimizer.lr: 1e-3}, ...]}  keys that change together, under any name
-      modules: {choice: {two: {parallel.stages: 2}, four: {parallel.stages: 4}}}    the same, with named choices
+      modules: {choice: {two: {parallel.modules: 2}, four: {parallel.modules: 4}}}    the same, with named choices
       seed: [0, 1, 2]                                                 of a grid
     plot: {x: scheme.lag, lines: [scheme.name]}   of a grid: mean and spread over seeds; without x as bars
 """

@@ -8,14 +8,14 @@ from unlocked.compare.finished import FinishedRun
 from unlocked.tracking.captions import ABSENT
 from unlocked.tracking.identity import PLACE
 
-_FIRST = ("stages", "replicas", "lag", "partition", "parallel.schedule", "scheme.synthetic_inputs")
+_FIRST = ("modules", "replicas", "lag", "partition", "parallel.schedule", "scheme.synthetic_inputs")
 _LAST = ("data_digest", "code_digest", "version.unlocked")
 # A key that belongs to others differs by itself where those do: it is a column only where it differs among equal ones
 _OWNERS: Mapping[str, tuple[str, ...]] = {
-    "lag": ("scheme", "stages"),
-    "partition": ("model", "stages", "parallel.virtual_stages"),
+    "lag": ("scheme", "modules"),
+    "partition": ("model", "modules", "parallel.modules_per_worker"),
     "parallel.schedule": ("scheme",),
-    "parallel.virtual_stages": ("scheme",),
+    "parallel.modules_per_worker": ("scheme",),
     "parallel.microbatches": ("scheme",),
 }
 
@@ -54,7 +54,7 @@ def shown_value(run: FinishedRun, key: str) -> str:
 
 
 def place_names(runs: Sequence[FinishedRun]) -> dict[tuple[str, ...], str]:
-    """A name for each place in which runs were timed, of what tells it apart: launcher, machine, cores, threads, ...
+    """A name for each place in which runs were timed, of what tells it apart: engine, machine, cores, threads, ...
 
     >>> place_names([])
     {}
@@ -68,6 +68,6 @@ def _word(key: str, value: str) -> str:
     value = {"": "unknown", "null": "default", "inprocess": "in process"}.get(value, value)
     if key in ("cpus", "parallel.threads"):
         return f"{value} {'cores' if key == 'cpus' else 'threads'}"
-    if key in ("parallel.launcher", "device", "accelerator"):
+    if key in ("parallel.engine", "device", "accelerator"):
         return value
     return f"{'on' if key == 'host' else key.rpartition('.')[2]} {value}"

@@ -14,6 +14,7 @@ from typing import Any
 from unlocked.errors import ConfigError, UnlockedError
 from unlocked.metrics import by_module
 from unlocked.network import spare_loopback
+from unlocked.schema.renamed import now
 from unlocked.security import redact
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.identity import PLACE, TAG_OF, config_hash, identity
@@ -27,7 +28,10 @@ class FinishedRun:
     """A finished run, as comparing sees it: what it is (`identity`), where it ran (`place`), what it reached."""
 
     def __init__(self, run: Any) -> None:
-        self.tags, self.params, self.name = run.data.tags, run.data.params, run.info.run_name or ""
+        self.tags, self.params = (
+            {now(key): value for key, value in of.items()} for of in (run.data.tags, run.data.params)
+        )
+        self.name: str = run.info.run_name or ""
         self.metrics: dict[str, float] = run.data.metrics
         self.started = run.info.start_time or 0
         self.is_trial = "mlflow.parentRunId" in self.tags or "unlocked.parent" in self.tags
@@ -101,7 +105,8 @@ def where(runs: Sequence[FinishedRun], conditions: Sequence[str]) -> list[Finish
 
 def key_of(runs: Sequence[FinishedRun], key: str, source: str) -> str:
     """The tag or configuration key that a word means: itself, or the only one that ends in it; of several the only one
-    in which the runs differ."""
+    in which the runs differ. Old names are read as the present ones."""
+    key = now(key)
     known = {name for run in runs for name in (*run.tags, *run.params)}
     if not runs or key in known or TAG_OF.get(key) in known:
         return key

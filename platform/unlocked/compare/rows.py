@@ -235,7 +235,7 @@ def _notes(
         notes.append(f"{lost} {'value' if lost == 1 else 'values'} NaN or infinite: left out of mean and n")
     if len(places) > 1:
         notes.append(
-            "speeds and waits are comparable only within one column: another machine or launcher has its own"
+            "speeds and waits are comparable only within one column: another machine or engine has its own"
             + (f" ({left_out} more left out: --where host=...)" if left_out else "")
         )
     old = sum("config_hash" not in run.tags for run in runs)

@@ -147,8 +147,8 @@ def _check_combinations(config: Config) -> None:
     time = config.scheme.time
     if time.synthetic and time.norm == "batch" and config.data.batch_size == config.parallel.replicas:
         raise ConfigError("scheme.time.norm: batch needs a minibatch of at least 2 examples, of every replica")
-    if config.parallel.replicas > 1 and config.parallel.launcher == "inprocess":
-        raise ConfigError(f"parallel.replicas: {config.parallel.replicas} needs workers; launcher is inprocess")
+    if config.parallel.replicas > 1 and config.parallel.engine == "inprocess":
+        raise ConfigError(f"parallel.replicas: {config.parallel.replicas} needs workers; parallel.engine is inprocess")
     if config.parallel.schedule != "locked":
         _check_pipeline(config)
 
@@ -175,45 +175,54 @@ def _check_start(config: Config) -> None:
 def _check_cut(config: Config) -> None:
     """Modules per worker, and blocks per module."""
     parallel = config.parallel
-    schedule, virtual, partition = parallel.schedule, parallel.virtual_stages, parallel.partition
-    if schedule not in MULTI_STAGE and virtual not in (None, 1):
+    schedule, held, partition = parallel.schedule, parallel.modules_per_worker, parallel.partition
+    if schedule in MULTI_STAGE and held == 1:
         raise ConfigError(
-            f"parallel.virtual_stages: {virtual} modules per worker need parallel.schedule="
-            f"{', '.join(MULTI_STAGE[:-1])} or {MULTI_STAGE[-1]}, not {schedule}"
+            f"parallel.modules_per_worker: 1, but {schedule} needs at least 2 modules per worker; 1f1b has one"
         )
-    if schedule in MULTI_STAGE and virtual == 1:
+    if schedule == "zero_bubble" and held not in (None, 2):
         raise ConfigError(
-            f"parallel.virtual_stages: 1, but {schedule} needs at least 2 modules per worker; 1f1b has one"
-        )
-    if schedule == "zero_bubble" and virtual not in (None, 2):
-        raise ConfigError(
-            f"parallel.virtual_stages: {virtual}, but zero_bubble folds the chain once into a V: "
+            f"parallel.modules_per_worker: {held}, but zero_bubble folds the chain once into a V: "
             f"exactly 2 modules per worker; interleaved_zero_bubble takes more"
         )
-    if partition is not None and len(partition) != parallel.module_count():
-        each = f" with {parallel.modules_per_stage()} modules each" if parallel.modules_per_stage() > 1 else ""
+    if schedule in ("gpipe", "1f1b") and parallel.held() > 1:
+        raise ConfigError(
+            f"parallel.modules_per_worker: {held}, but {schedule} has 1 module per worker; "
+            f"{', '.join(MULTI_STAGE[:-1])} and {MULTI_STAGE[-1]} have several"
+        )
+    if parallel.modules % parallel.held():
+        raise ConfigError(
+            f"parallel.modules: {parallel.modules} cannot be shared out, {parallel.held()} to a worker"
+            + ("" if held else f" as {schedule} has them")
+            + "; it must be a multiple of parallel.modules_per_worker"
+        )
+    if partition is not None and len(partition) != parallel.modules:
         raise ConfigError(
             f"parallel.partition: {partition} cuts the chain into {len(partition)} modules, "
-            f"parallel.stages is {parallel.stages}{each}"
+            f"parallel.modules is {parallel.modules}"
         )
 
 
 def _check_pipeline(config: Config) -> None:
     parallel = config.parallel
-    schedule, stages, microbatches = parallel.schedule, parallel.stages, parallel.microbatch_count()
+    schedule, workers, microbatches = parallel.schedule, parallel.workers_per_replica(), parallel.microbatch_count()
     if config.scheme.name != "backprop":
         raise ConfigError(f"parallel.schedule: {schedule} pipelines backprop; scheme.name is {config.scheme.name}")
-    if parallel.launcher == "inprocess":
-        raise ConfigError(f"parallel.schedule: {schedule} needs workers; launcher is inprocess")
-    if stages == 1:
-        raise ConfigError(f"parallel.schedule: {schedule} needs at least 2 stages; parallel.stages is 1")
-    if schedule == "1f1b" and microbatches < stages:
+    if parallel.engine == "inprocess":
+        raise ConfigError(f"parallel.schedule: {schedule} needs workers; parallel.engine is inprocess")
+    if workers == 1:
         raise ConfigError(
-            f"parallel.microbatches: {microbatches} is fewer than the {stages} stages, which 1f1b needs; gpipe does not"
+            f"parallel.schedule: {schedule} needs at least 2 workers with {parallel.held()} "
+            f"module{'s' * (parallel.held() > 1)} each; parallel.modules is {parallel.modules}"
         )
-    if schedule.startswith("interleaved") and microbatches % stages:
+    if schedule == "1f1b" and microbatches < workers:
         raise ConfigError(
-            f"parallel.microbatches: {microbatches} is not a multiple of the {stages} stages, which "
+            f"parallel.microbatches: {microbatches} is fewer than the {workers} workers, which 1f1b needs; "
+            f"gpipe does not"
+        )
+    if schedule.startswith("interleaved") and microbatches % workers:
+        raise ConfigError(
+            f"parallel.microbatches: {microbatches} is not a multiple of the {workers} workers, which "
             f"{schedule} needs; zero_bubble, 1f1b and gpipe do not"
         )
     rows = config.data.batch_size // parallel.replicas

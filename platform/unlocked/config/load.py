@@ -20,7 +20,8 @@ from unlocked.config.schemes import NOT_OF_A_SCHEME, completed, entry_of, flatte
 from unlocked.config.typed import is_text, kind_at, refuse_references, typed
 from unlocked.config.yaml12 import DEEPEST, Plain, clipped, is_null, read_file, read_value, read_yaml, write_yaml
 from unlocked.errors import ConfigError, reason
-from unlocked.schema.keys import DIMENSION_KEYS, MULTI_STAGE, Config, SweepConfig
+from unlocked.schema.keys import DIMENSION_KEYS, Config, SweepConfig
+from unlocked.schema.renamed import renamed, renamed_study
 from unlocked.security import redact
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -123,9 +124,10 @@ def _merge(layers: Sequence[tuple[str, dict[str, Any]]], below: DictConfig | Non
     """The layers over `below`, which they change, or over the defaults."""
     merged = copy.deepcopy(_defaults()) if below is None else below
     for source, layer in layers:
-        layer = typed(layer, source)
+        layer = typed(renamed(layer, merged.parallel, source), source)
         _refuse_values_for_groups(layer, Config(), f"{source}: ")
         _flatten_space(layer, source)
+        layer = renamed_study(layer, source)
         _drop_outdated(merged, layer)
         try:
             merged.merge_with(OmegaConf.create(layer))
@@ -175,20 +177,16 @@ def _drop_outdated(merged: DictConfig, layer: dict[str, Any]) -> None:
     if name != merged.model.get("name"):
         merged.model = {}
         merged.parallel.partition = None
-    before = {key: merged.parallel[key] for key in ("stages", "virtual_stages", "schedule")}
-    if isinstance(parallel, dict) and _modules(**before) != _modules(**{k: parallel.get(k, before[k]) for k in before}):
+    if isinstance(parallel, dict) and parallel.get("modules", merged.parallel.modules) != merged.parallel.modules:
         merged.parallel.partition = None
-
-
-def _modules(stages: Any, virtual_stages: Any, schedule: Any) -> tuple[Any, ...]:
-    """What decides their number."""
-    return stages, virtual_stages, schedule in MULTI_STAGE
 
 
 def from_tree(tree: Any) -> Config:
     """A checked `Config` from a merged tree (or from the dictionary that `to_dict` gave)."""
     try:
         if not isinstance(tree, DictConfig):
+            if isinstance(tree, dict):
+                tree = renamed_study(renamed(tree, {}, "configuration"), "configuration")
             tree = typed(tree)
             _refuse_values_for_groups(tree, Config(), "")
             tree = OmegaConf.merge(_defaults(), OmegaConf.create(tree))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COLOURS = (BLUE, ORANGE, GREEN, PINK, "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-_AXES = {"lag": "lag (minibatches)", "stages": "modules"}
+_AXES = {"lag": "lag (minibatches)", "modules": "modules"}
 _WIDE = 30  # letters of a bar's name in one line
 _LABEL_ROOM = 0.05  # of the axis' height, between two labels
 
@@ -78,7 +78,7 @@ def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accu
 
 
 def comparison_against(table: Sequence[Comparable], x: str, path: Path, metric: str = "test/accuracy") -> Path | None:
-    """Mean of `metric` over a numeric group key `x` (stages, lag, a rate), a line per remaining group.
+    """Mean of `metric` over a numeric group key `x` (modules, lag, a rate), a line per remaining group.
 
     Bands reach from the lowest to the highest seed. A group without a number for `x` is a level, drawn without markers
     over the whole axis. The control is grey and dashed. Lines of one scheme share their colour; each is named at its
@@ -144,7 +144,7 @@ def _lines(table: Sequence[Comparable], x: str, metric: str) -> list[_Line]:
         group = {key: row.group.get(key, "") for key in named}
         words = [
             f"{value} {_AXES.get(key, key)}"
-            if key == "stages"
+            if key == "modules"
             else value
             if key == leading
             else f"{short[key]} {brief(value)}"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unlocked.data import DataSet, eval_rows, in_order
-from unlocked.engine.stage import SegmentStats, Stage, connect_in_process
+from unlocked.engine.module import ModuleRunner, SegmentStats, connect_in_process
 from unlocked.engine.statistics import passes
 from unlocked.plan.plan import Plan, device_of
 from unlocked.schemes import Alignment
@@ -75,7 +75,7 @@ class Group(ABC):
 def evaluation_rows(plan: Plan, data: DataSet, split: str) -> list[tuple[Tensor, bool]]:
     """Rows of a split, as many at once as memory should hold, and whether streams begin with them."""
     n = len(getattr(data, split))
-    largest = max(math.prod(part.out_shape) for part in plan.parts)
+    largest = max(math.prod(spec.out_shape) for spec in plan.specs)
     at_once = max(1, min(EVALUATION_BATCH, EVALUATION_NUMBERS // largest))
     if plan.carries and data.stretch is None:  # few long ones: the beginning of each lacks what was before it
         at_once = min(at_once, plan.config.data.batch_size, max(1, n // 8))
@@ -90,50 +90,50 @@ class InProcessGroup(Group):
             torch.set_num_threads(plan.config.parallel.threads)
         device = device_of(plan)
         self.data = data
-        self.stages = [Stage(plan, data, k, device) for k in range(plan.modules)]
-        connect_in_process(self.stages)
+        self.modules = [ModuleRunner(plan, data, k, device) for k in range(plan.modules)]
+        connect_in_process(self.modules)
 
     def run(self, segments: Iterable[Segment], checkpoint_at: int) -> Iterator[list[SegmentStats]]:
         for start, stop in segments:
-            for stage in self.stages:
-                stage.begin(start, stop, checkpoint_at)
-            if len(self.stages) == 1:
-                tick = self.stages[0].forward_phase
+            for module in self.modules:
+                module.begin(start, stop, checkpoint_at)
+            if len(self.modules) == 1:
+                tick = self.modules[0].forward_phase
                 for t in range(start, stop):
                     tick(t)
             else:
                 for t in range(start, stop):
-                    for stage in self.stages:
-                        stage.forward_phase(t)
-                    for stage in reversed(self.stages):
-                        stage.feedback_phase(t)
-            yield [stage.end(start, stop) for stage in self.stages]
+                    for module in self.modules:
+                        module.forward_phase(t)
+                    for module in reversed(self.modules):
+                        module.feedback_phase(t)
+            yield [module.end(start, stop) for module in self.modules]
 
     def estimate_statistics(self, t: int) -> None:
-        last = max((k for k, stage in enumerate(self.stages) if stage.has_statistics()), default=0)
-        for steps, nth in passes(self.stages[0].plan, t) if last else ():
+        last = max((k for k, module in enumerate(self.modules) if module.has_statistics()), default=0)
+        for steps, nth in passes(self.modules[0].plan, t) if last else ():
             hs = None
-            for k, stage in enumerate(self.stages[: last + 1]):
-                hs = stage.estimate(steps, nth, hs, k < last)
+            for k, module in enumerate(self.modules[: last + 1]):
+                hs = module.estimate(steps, nth, hs, k < last)
 
     def outputs(self, split: str) -> Tensor:
-        outs, each = [], evaluation_rows(self.stages[0].plan, self.data, split)
+        outs, each = [], evaluation_rows(self.modules[0].plan, self.data, split)
         for rows, fresh in each:
             h = None
-            for stage in self.stages:
-                h = stage.evaluate(split, rows, fresh, h)
+            for module in self.modules:
+                h = module.evaluate(split, rows, fresh, h)
             assert h is not None
             outs.append(h.cpu())
         return in_order(each, outs)
 
     def probe(self) -> dict[int, Alignment]:
         h = None
-        for stage in self.stages:
-            h = stage.probe_forward(h)
-        delta, e = self.stages[-1].probe_loss()
+        for module in self.modules:
+            h = module.probe_forward(h)
+        delta, e = self.modules[-1].probe_loss()
         found = {}
-        for k in reversed(range(len(self.stages))):
-            below, alignment = self.stages[k].probe_backward(delta, e)
+        for k in reversed(range(len(self.modules))):
+            below, alignment = self.modules[k].probe_backward(delta, e)
             if alignment is not None:
                 found[k] = alignment
             if below is not None:
@@ -141,24 +141,24 @@ class InProcessGroup(Group):
         return dict(sorted(found.items()))
 
     def states(self, t: int) -> list[dict[str, Any]]:
-        return [stage.state(t) for stage in self.stages]
+        return [module.state(t) for module in self.modules]
 
     def load_states(self, states: list[dict[str, Any]]) -> None:
-        for stage, state in zip(self.stages, states, strict=True):
-            stage.load_state(state)
+        for module, state in zip(self.modules, states, strict=True):
+            module.load_state(state)
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        for stage in self.stages:
-            stage.load_weights(weights)
+        for module in self.modules:
+            module.load_weights(weights)
 
     def set_level(self, data: DataSet, level: int, begin: int) -> None:
         self.data = data
-        for stage in self.stages:
-            stage.set_level(level, begin)
+        for module in self.modules:
+            module.set_level(level, begin)
 
     def nonfinite(self) -> tuple[int, str] | None:
-        for k, stage in enumerate(self.stages):
-            name = stage.nonfinite()
+        for k, module in enumerate(self.modules):
+            name = module.nonfinite()
             if name is not None:
                 return k, name
         return None

@@ -80,9 +80,11 @@ class Queue:
 
 
 class SendLink:
-    """The sending end over a process group. `channel` keeps the links of one pair apart."""
+    """The sending end over a process group. `channel = (c, C)`, one of C, keeps the links between two workers apart."""
 
-    def __init__(self, peer: int, channel: int, group: Any = None, in_flight: int = 8, through_cpu: bool = False):
+    def __init__(
+        self, peer: int, channel: tuple[int, int], group: Any = None, in_flight: int = 8, through_cpu: bool = False
+    ):
         self.waited = self.sent = 0.0
         self._peer, self._channel, self._group = peer, channel, group
         self._in_flight, self._through_cpu = in_flight, through_cpu
@@ -111,7 +113,7 @@ class ReceiveLink:
     def __init__(
         self,
         peer: int,
-        channel: int,
+        channel: tuple[int, int],
         shape: tuple[int, ...],
         dtype: torch.dtype,
         device: torch.device,
@@ -153,6 +155,7 @@ class ReceiveLink:
             self._next += 1
 
 
-def _tag(t: int, channel: int) -> int:
+def _tag(t: int, channel: tuple[int, int]) -> int:
     """A message taken for another minibatch's cannot match: gloo compares tags, which are 31 bits."""
-    return (t * 4 + channel) % 2**31
+    which, of = channel
+    return (t * of + which) % 2**31

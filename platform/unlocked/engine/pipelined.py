@@ -38,7 +38,7 @@ from torch.distributed.pipelining import (
 )
 
 from unlocked.data import DataSet
-from unlocked.engine.stage import SegmentStats, Stage
+from unlocked.engine.module import ModuleRunner, SegmentStats
 from unlocked.plan.pipelines import detachable
 from unlocked.plan.plan import Plan
 from unlocked.schemes import ModuleLearner
@@ -53,7 +53,7 @@ SCHEDULES: dict[str, Any] = {
 }
 
 
-class PipelinedStage(Stage):
+class PipelinedModule(ModuleRunner):
     """A stage without links: a `Pipeline` moves its messages and drives it.
 
     Its `waited` is the time in the schedule in which its worker computed no forward, backward or loss, of whichever
@@ -61,19 +61,19 @@ class PipelinedStage(Stage):
     host's times.
 
     Args:
-        group: the process group of this replica's workers, in the order of the stages.
+        group: the process group of this replica's workers, in the order of the modules.
     """
 
     def __init__(
         self, plan: Plan, data: DataSet, module: int, device: torch.device, shard: tuple[int, int], group: Any
     ):
         super().__init__(plan, data, module, device, shard)
-        parallel, part = plan.config.parallel, self.learner.part
+        parallel, spec = plan.config.parallel, self.learner.spec
         self._microbatches = parallel.microbatch_count()
         rows = plan.config.data.batch_size // parallel.replicas // self._microbatches
 
         def like(shape: tuple[int, ...], requires_grad: bool) -> Tensor:
-            ids = part.is_first and not requires_grad and part.example.vocabulary is not None
+            ids = spec.is_first and not requires_grad and spec.example.vocabulary is not None
             return torch.empty(
                 rows, *shape, dtype=torch.long if ids else self.dtype, device="meta", requires_grad=requires_grad
             )
@@ -82,12 +82,12 @@ class PipelinedStage(Stage):
         # shapes are given: torch would else find them by running a microbatch, which moves batch statistics
         self.slice = _Slice(
             self._forward,
-            part.index,
-            part.modules,
+            spec.index,
+            spec.modules,
             device,
             group=group,
-            input_args=like(part.in_shape, not part.is_first),
-            output_args=like(part.out_shape, True),
+            input_args=like(spec.in_shape, not spec.is_first),
+            output_args=like(spec.out_shape, True),
         )
         self.slice.rows = rows
         self.idle = 0.0  # seconds
@@ -100,10 +100,10 @@ class PipelinedStage(Stage):
         self._forward.microbatch = t * self._microbatches
 
     def inputs(self, t: int) -> tuple[Tensor, ...]:
-        return (self._x(t),) if self.learner.part.is_first else ()
+        return (self._x(t),) if self.learner.spec.is_first else ()
 
     def target(self, t: int) -> Tensor | None:
-        if not self.learner.part.is_last:
+        if not self.learner.spec.is_last:
             return None
         batch = self._batch(t, None)
         self._of = batch.whole
@@ -121,43 +121,43 @@ class Pipeline:
     """The modules of one worker: all microbatches of a minibatch in torch's order, then an optimiser step of each.
 
     Args:
-        stages: those that this worker holds, from the input up.
+        modules: those that this worker holds, from the input up.
     """
 
-    def __init__(self, plan: Plan, stages: list[PipelinedStage]):
-        parallel, self.stages = plan.config.parallel, stages
-        self._slices = [stage.slice for stage in stages]
-        held = self._slices if plan.modules > plan.stages else self._slices[0]
+    def __init__(self, plan: Plan, modules: list[PipelinedModule]):
+        parallel, self.modules = plan.config.parallel, modules
+        self._slices = [module.slice for module in modules]
+        held = self._slices if plan.modules > plan.workers_per_replica else self._slices[0]
         # only the last module has the loss; the others' schedules learn by it that there is a backward pass
-        loss = self._slices[-1].timed(stages[-1].loss)
+        loss = self._slices[-1].timed(modules[-1].loss)
         self._schedule = SCHEDULES[parallel.schedule](held, parallel.microbatch_count(), loss)
 
     def run(self, start: int, stop: int, checkpoint_at: int) -> list[SegmentStats]:
         """Steps start..stop-1; the report of each module."""
-        for stage in self.stages:
-            stage.begin(start, stop, checkpoint_at)
+        for module in self.modules:
+            module.begin(start, stop, checkpoint_at)
         before = [piece.busy for piece in self._slices]
         for t in range(start, stop):
             self._step(t)
         busy = [piece.busy - seconds for piece, seconds in zip(self._slices, before, strict=True)]
         return [
-            replace(stage.end(start, stop), others=sum(busy) - mine)
-            for stage, mine in zip(self.stages, busy, strict=True)
+            replace(module.end(start, stop), others=sum(busy) - mine)
+            for module, mine in zip(self.modules, busy, strict=True)
         ]
 
     def _step(self, t: int) -> None:
-        first, last, losses = self.stages[0], self.stages[-1], list[Tensor]()
-        for stage in self.stages:
-            stage.prepare(t)
+        first, last, losses = self.modules[0], self.modules[-1], list[Tensor]()
+        for module in self.modules:
+            module.prepare(t)
         inputs, target = first.inputs(t), last.target(t)
         begin, busy = time.perf_counter(), self._busy()
         self._schedule.step(*inputs, target=target, losses=losses, return_outputs=False)
         idle = time.perf_counter() - begin - (self._busy() - busy)
         if losses:
             last.learner.record("loss", torch.stack(losses).detach().mean())
-        for stage in self.stages:
-            stage.idle += idle
-            stage.slice.timed(stage.learner.update)()
+        for module in self.modules:
+            module.idle += idle
+            module.slice.timed(module.learner.update)()
 
     def _busy(self) -> float:
         return sum(piece.busy for piece in self._slices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from unlocked.engine.stage import SegmentStats
+from unlocked.engine.module import SegmentStats
 from unlocked.schemes import Alignment
 
 # Series of a module's learner: the metric, and the words for it. Any other keeps its name: it is a scheme's own.

@@ -35,7 +35,7 @@ def passes(plan: Plan, t: int) -> list[tuple[range, int]]:
     """The minibatches that running statistics are estimated on after t steps, some at a time, each with the number of
     those before."""
     first = max(0, t - min(MOST, plan.steps_per_epoch))
-    numbers = plan.config.data.batch_size * max(math.prod(part.out_shape) for part in plan.parts)
+    numbers = plan.config.data.batch_size * max(math.prod(spec.out_shape) for spec in plan.specs)
     each = max(1, AT_ONCE // numbers)
     return [(range(start, min(start + each, t)), start - first) for start in range(first, t, each)]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from unlocked.engine.links import AHEAD, Incoming, Outgoing, ReceiveLink, SendLink
+from unlocked.engine.links import AHEAD, Incoming, Outgoing, Queue, ReceiveLink, SendLink
+from unlocked.engine.module import Ends
 from unlocked.engine.shared import SharedReceiver, SharedSender
-from unlocked.engine.stage import Ends
 from unlocked.plan.plan import Plan
 from unlocked.schemes import DTYPES
 
@@ -29,50 +29,59 @@ class Edge:
 
 def edges(plan: Plan) -> list[Edge]:
     """Activations up every boundary; feedback down every boundary, or from the last module to all others."""
-    parts, last = plan.parts, plan.modules - 1
-    found = [Edge(k, k + 1, UP, parts[k].out_shape) for k in range(last)]
+    specs, last = plan.specs, plan.modules - 1
+    found = [Edge(k, k + 1, UP, specs[k].out_shape) for k in range(last)]
     if plan.scheme.feedback_from == "above":
-        found += [Edge(k + 1, k, DOWN, parts[k].out_shape) for k in range(last)]
+        found += [Edge(k + 1, k, DOWN, specs[k].out_shape) for k in range(last)]
     elif plan.scheme.feedback_from == "last":
-        found += [Edge(last, k, ERROR, parts[last].error_shape or parts[last].out_shape) for k in range(last)]
+        found += [Edge(last, k, ERROR, specs[last].error_shape or specs[last].out_shape) for k in range(last)]
     return found
 
 
-def wire(plan: Plan, rank: int, device: torch.device, backend: str, nodes: list[str], store: Any) -> Ends:
-    """The ends of all links of one worker, connected; every worker of the group calls this at once.
+def wire(plan: Plan, rank: int, device: torch.device, backend: str, nodes: list[str], store: Any) -> dict[int, Ends]:
+    """The ends of all links of one worker's modules, connected; every worker of the group calls this at once.
 
-    `nodes[rank]` names the machine of each worker. CPU workers of one machine talk through shared memory unless
-    `parallel.link` says otherwise, all others through the process group.
+    `nodes[rank]` names the machine of each worker. Modules of one worker hand over by queues, CPU workers of one
+    machine through shared memory unless `parallel.link` says otherwise, all others through the process group.
     """
     parallel = plan.config.parallel
     replicas, dtype = parallel.replicas, DTYPES[plan.config.train.precision]
-    stage, replica = divmod(rank, replicas)
+    here, replica = divmod(rank, replicas)
     shape = (plan.config.data.batch_size // replicas,)
     through_cpu = backend == "gloo" and device.type == "cuda"
     groups = _nccl_groups(plan) if backend == "nccl" else {}
-    mine = [edge for edge in edges(plan) if stage in (edge.source, edge.target)]
+    worker = plan.placement
     incoming: dict[Edge, Incoming] = {}
     outgoing: dict[Edge, Outgoing] = {}
     receivers: list[SharedReceiver] = []
     senders: list[tuple[Edge, str]] = []
-    for edge in mine:
-        source, target = edge.source * replicas + replica, edge.target * replicas + replica
+    all_edges = edges(plan)
+    for number, edge in enumerate(all_edges):
+        comes, goes = worker[edge.target] == here, worker[edge.source] == here
+        if comes and goes:
+            incoming[edge] = outgoing[edge] = Queue()
+            continue
+        if not comes and not goes:
+            continue
+        source, target = worker[edge.source] * replicas + replica, worker[edge.target] * replicas + replica
         near = backend != "nccl" and nodes[source] == nodes[target] and parallel.link == "auto"
         group, full = groups.get((edge, replica)), (*shape, *edge.shape)
         key = f"link/{edge.source}/{edge.target}/{edge.channel}/{replica}"
-        if edge.target == stage and near:
+        if comes and near:
             # when a segment ends, messages of the last `lag` minibatches are under way and no sender may wait
             keep, ahead = plan.lag if edge.channel == UP else 0, plan.lag + AHEAD
             receiver = SharedReceiver(f"module {edge.source}", full, dtype, keep, parallel.timeout, device, ahead)
             store.set(key, receiver.address)
             receivers.append(receiver)
             incoming[edge] = receiver
-        elif edge.target == stage:
-            incoming[edge] = ReceiveLink(source, edge.channel, full, dtype, device, plan.lag, group, through_cpu)
+        elif comes:
+            incoming[edge] = ReceiveLink(
+                source, (number, len(all_edges)), full, dtype, device, plan.lag, group, through_cpu
+            )
         elif near:
             senders.append((edge, key))
         else:
-            outgoing[edge] = SendLink(target, edge.channel, group, plan.lag + 4, through_cpu)
+            outgoing[edge] = SendLink(target, (number, len(all_edges)), group, plan.lag + 4, through_cpu)
     # everyone connects before anyone accepts, and accepts before it maps: no circle can wait
     connected = []
     for edge, key in senders:
@@ -84,11 +93,17 @@ def wire(plan: Plan, rank: int, device: torch.device, backend: str, nodes: list[
         receiver.accept()
     for sender in connected:
         sender.map()
+    return {module: _ends(module, incoming, outgoing) for module in plan.held_by(here)}
+
+
+def _ends(module: int, incoming: dict[Edge, Incoming], outgoing: dict[Edge, Outgoing]) -> Ends:
+    to = {edge: link for edge, link in incoming.items() if edge.target == module}
+    away = {edge: link for edge, link in outgoing.items() if edge.source == module}
     return Ends(
-        h_in=next((link for edge, link in incoming.items() if edge.channel == UP), None),
-        h_out=next((link for edge, link in outgoing.items() if edge.channel == UP), None),
-        feedback_in=next((link for edge, link in incoming.items() if edge.channel != UP), None),
-        feedback_out=[link for edge, link in outgoing.items() if edge.channel != UP],
+        h_in=next((link for edge, link in to.items() if edge.channel == UP), None),
+        h_out=next((link for edge, link in away.items() if edge.channel == UP), None),
+        feedback_in=next((link for edge, link in to.items() if edge.channel != UP), None),
+        feedback_out=[link for edge, link in away.items() if edge.channel != UP],
     )
 
 
@@ -96,10 +111,13 @@ def _nccl_groups(plan: Plan) -> dict[tuple[Edge, int], Any]:
     """nccl keeps the order of messages per communicator and knows no tags: every link gets its own."""
     import torch.distributed as dist
 
-    replicas = plan.config.parallel.replicas
+    replicas, worker = plan.config.parallel.replicas, plan.placement
     timeout = timedelta(seconds=plan.config.parallel.timeout)
     return {
-        (edge, r): dist.new_group([edge.source * replicas + r, edge.target * replicas + r], timeout=timeout)
+        (edge, r): dist.new_group(
+            [worker[edge.source] * replicas + r, worker[edge.target] * replicas + r], timeout=timeout
+        )
         for edge in edges(plan)
+        if worker[edge.source] != worker[edge.target]
         for r in range(replicas)
     }

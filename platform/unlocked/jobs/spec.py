@@ -56,7 +56,7 @@ def new_id(name: str) -> str:
 def train_needs(config: Config, gpus: float | None, cluster_gpus: float) -> tuple[Resources, Resources]:
     """(needs, driver) of one run; `gpus` None: one for each worker where the cluster has GPUs."""
     parallel = config.parallel
-    workers = parallel.stages * parallel.replicas if parallel.on_workers() else 1
+    workers = parallel.workers_per_replica() * parallel.replicas if parallel.on_workers() else 1
     if gpus is None:
         gpus = float(workers) if parallel.device == "cuda" or (parallel.device == "auto" and cluster_gpus) else 0.0
     whole = {"CPU": float(workers), "GPU": gpus}

@@ -1,4 +1,4 @@
-"""A worker group of Ray actors: rank -> (stage, replica), one module or several each, tied by a process group.
+"""A worker group of Ray actors: rank -> (modules, replica), tied by a process group.
 
 Actors of one placement group start together or not at all. They meet in a `torch.distributed` store that
 the first of them opens on a free port of its own, so no port is ever guessed. `worker.py` holds what runs inside
@@ -21,7 +21,7 @@ from torch import Tensor
 from unlocked.config import to_dict
 from unlocked.data import DataSet, in_order
 from unlocked.engine.group import Group, Segment, evaluation_rows
-from unlocked.engine.stage import SegmentStats
+from unlocked.engine.module import SegmentStats
 from unlocked.engine.statistics import passes
 from unlocked.errors import RunFailed, UnlockedError
 from unlocked.launch import private_ray
@@ -236,11 +236,11 @@ class RayGroup(Group):
     # -------------------------------------------------------------------------------------------------
 
     def _places(self) -> list[tuple[int, int]]:
-        """(rank, slot) of every module and replica, module by module: which worker, and which of its stages."""
+        """(rank, slot) of every module and replica, module by module: which worker, and which of its modules."""
         plan, replicas = self.plan, self.plan.config.parallel.replicas
         return [
-            (stage * replicas + replica, plan.held_by(stage).index(module))
-            for module, stage in enumerate(plan.placement)
+            (worker * replicas + replica, plan.held_by(worker).index(module))
+            for module, worker in enumerate(plan.placement)
             for replica in range(replicas)
         ]
 

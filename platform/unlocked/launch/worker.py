@@ -1,4 +1,4 @@
-"""What runs inside one Ray actor: the module of one stage and replica, or its several modules in some pipelines.
+"""What runs inside one Ray actor: one module of one replica, or several.
 
 Workers are tied to their peers by a process group, and by links where no pipeline moves the messages.
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from unlocked.blame import refuse_users_fault
 from unlocked.config import from_tree
 from unlocked.data import DataSet
-from unlocked.engine.stage import SegmentStats, Stage
+from unlocked.engine.module import ModuleRunner, SegmentStats, run_together
 from unlocked.launch.pulse import Address, Pulse, PulseServer, take_pulse
 from unlocked.network import open_store, talk_from
 from unlocked.plan.plan import Plan, device_of, load_data
@@ -44,7 +44,7 @@ class Worker:
         enter(folder, path, imports)
         torch.set_num_threads(threads)
         self._store: Any = None
-        self._stages: list[Stage] = []  # one, or those that a pipeline placed here, from the input up
+        self._modules: list[ModuleRunner] = []  # one, or those that a pipeline placed here, from the input up
         self._pipeline: Pipeline | None = None
         self._calls = 0  # begun and ended: odd while one runs
         self._pulse_server: PulseServer | None = None
@@ -63,7 +63,7 @@ class Worker:
         return Introduction(host, os.getpid(), server.address if server is not None else None)
 
     def _pulse(self) -> Pulse:
-        return take_pulse(self._calls, max((stage.tick for stage in self._stages), default=0))
+        return take_pulse(self._calls, max((module.tick for module in self._modules), default=0))
 
     @contextlib.contextmanager
     def _busy(self) -> Iterator[None]:
@@ -90,7 +90,8 @@ class Worker:
 
         config = from_tree(tree)
         replicas = config.parallel.replicas
-        stage, replica = divmod(rank, replicas)
+        place, replica = divmod(rank, replicas)  # of the worker along the net
+        held = plan.held_by(place)
         timeout = timedelta(seconds=config.parallel.timeout)
         talk_from(ray.util.get_node_ip_address())
         store = self._store or dist.TCPStore(*address, plan.workers, timeout=timeout)
@@ -99,28 +100,31 @@ class Worker:
         if config.parallel.schedule == "locked":
             from unlocked.engine.wiring import wire
 
-            one = Stage(plan, data, stage, device, shard)
+            if len(held) > 1:
+                data = replace(data, train=data.train.to(device))  # once for all modules
+            self._modules = [ModuleRunner(plan, data, module, device, shard) for module in held]
             store.set(f"node/{rank}", ray.get_runtime_context().get_node_id())
             nodes = [store.get(f"node/{peer}").decode() for peer in range(plan.workers)]
-            one.connect(wire(plan, rank, device, backend, nodes, store))
-            self._stages = [one]
+            ends = wire(plan, rank, device, backend, nodes, store)
+            for runner in self._modules:
+                runner.connect(ends[runner.learner.spec.index])
         else:
-            from unlocked.engine.pipelined import Pipeline, PipelinedStage  # torch's pipelines take seconds to import
+            from unlocked.engine.pipelined import Pipeline, PipelinedModule  # torch's pipelines take seconds to import
 
             columns = [
-                dist.new_group([s * replicas + r for s in range(plan.stages)], timeout=timeout) for r in range(replicas)
+                dist.new_group([p * replicas + r for p in range(plan.workers_per_replica)], timeout=timeout)
+                for r in range(replicas)
             ]
-            data = replace(data, train=data.train.to(device))  # once for all modules
-            held = [
-                PipelinedStage(plan, data, module, device, shard, columns[replica]) for module in plan.held_by(stage)
-            ]
-            self._stages, self._pipeline = [*held], Pipeline(plan, held)
+            data = replace(data, train=data.train.to(device))
+            pipelined = [PipelinedModule(plan, data, module, device, shard, columns[replica]) for module in held]
+            self._modules, self._pipeline = [*pipelined], Pipeline(plan, pipelined)
         if replicas > 1:
             groups = [
-                dist.new_group([s * replicas + r for r in range(replicas)], timeout=timeout) for s in range(plan.stages)
+                dist.new_group([p * replicas + r for r in range(replicas)], timeout=timeout)
+                for p in range(plan.workers_per_replica)
             ]
-            average = _Average(groups[stage], replicas)
-            for each in self._stages:
+            average = _Average(groups[place], replicas)
+            for each in self._modules:
                 each.learner.reduce, each.average_buffers = average.gradients, average.buffers
 
     def run(self, start: int, stop: int, checkpoint_at: int) -> list[SegmentStats]:
@@ -128,17 +132,16 @@ class Worker:
         with self._busy():
             if self._pipeline is not None:
                 return self._pipeline.run(start, stop, checkpoint_at)
-            (stage,) = self._stages
-            return [stage.run(start, stop, checkpoint_at)]
+            return run_together(self._modules, start, stop, checkpoint_at)
 
     def call(self, slot: int, method: str, *args: Any) -> Any:
-        """A method of one of the stages; everything else after `prepare` comes this way."""
+        """A method of one of the modules; everything else after `prepare` comes this way."""
         with self._busy():
-            return getattr(self._stages[slot], method)(*args)
+            return getattr(self._modules[slot], method)(*args)
 
     def ask(self, slot: int, question: Callable[..., Any], *args: Any) -> Any:
-        """A function of one of the stages, for what only measurements want to know; it may take as long as it likes."""
-        return question(self._stages[slot], *args)
+        """A function of one of the modules, for measurements; it may take as long as it likes."""
+        return question(self._modules[slot], *args)
 
 
 class _Average:

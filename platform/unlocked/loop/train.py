@@ -24,8 +24,8 @@ from unlocked.blame import refuse_users_fault, said
 from unlocked.config import Config, to_dict
 from unlocked.data import DataSet
 from unlocked.engine.group import Group, InProcessGroup, Segment
+from unlocked.engine.module import SegmentStats
 from unlocked.engine.segments import alignments, first_nonfinite, module_times, series_means
-from unlocked.engine.stage import SegmentStats
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted, RunPruned
 from unlocked.launch import private_ray
 from unlocked.launch.interrupt import StopSignal
@@ -89,7 +89,7 @@ def train(
     `RunInterrupted` after Ctrl-C (`RunPruned` where the reporter ended it), with a checkpoint saved.
 
     >>> from unlocked import load_config
-    >>> summary = train(load_config("quickstart", ["parallel.launcher=inprocess", "train.epochs=1"]))  # doctest: +SKIP
+    >>> summary = train(load_config("quickstart", ["parallel.engine=inprocess", "train.epochs=1"]))  # doctest: +SKIP
     """
     started = started or time.time()
     data = load_data(config)
@@ -251,7 +251,7 @@ class _Run:
                     group.close()
 
     def _launch(self) -> Group:
-        if self.plan.launcher == "inprocess":
+        if self.plan.engine == "inprocess":
             return InProcessGroup(self.plan, self.data)
         from unlocked.launch.ray_group import RayGroup
 
@@ -433,7 +433,7 @@ class _Run:
             "time/examples_per_second": rate * self.config.data.batch_size,
         }
         values |= series_means(stats)
-        if self.plan.launcher == "ray" and len(stats) > 1:  # in one process nothing waits
+        if self.plan.engine == "ray" and len(stats) > 1:  # in one process nothing waits
             values |= module_times(stats, p.waited, p.train_seconds)
         self._log(values)
         self.reporter.segment(stop, values)
@@ -492,10 +492,10 @@ class _Run:
             "data": config.data.name,
             "model": config.model["name"],
             "scheme": config.scheme.name,
-            "stages": self.plan.stages,
+            "modules": self.plan.modules,
             "replicas": config.parallel.replicas,
             "lag": self.plan.lag,
-            "launcher": self.plan.launcher,
+            "engine": self.plan.engine,
             "seed": config.seed,
             "steps": p.step,
             "epochs": p.step // self.plan.steps_per_epoch,

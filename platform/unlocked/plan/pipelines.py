@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unlocked.errors import ConfigError, reason
-from unlocked.schemes import Part
+from unlocked.schemes import ModuleSpec
 from unlocked_models.contract.chain import Chain, carrying, takes_batch
 
 # Schedules that compute the gradients of a module's input first and those of its weights when there is time
@@ -35,7 +35,9 @@ def refuse_uncuttable(schedule: str, blocks: Sequence[nn.Module]) -> None:
             )
 
 
-def refuse_unsplittable(schedule: str, blocks: Sequence[nn.Module], parts: Sequence[Part], dtype: torch.dtype) -> None:
+def refuse_unsplittable(
+    schedule: str, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec], dtype: torch.dtype
+) -> None:
     """Modules whose backward pass torch does not split into that of the input and that of the weights.
 
     torch cuts the autograd graph where a weight meets what depends on the input. It finds no such place in a
@@ -43,16 +45,16 @@ def refuse_unsplittable(schedule: str, blocks: Sequence[nn.Module], parts: Seque
     word; a weight that acts in two places is counted twice by some versions. So both parts are held against
     autograd, on two random examples; `blocks` are changed by it. The first module is not split.
     """
-    for part in parts[1:]:
-        chain = Chain(blocks[part.start : part.stop]).to(dtype).train()
+    for spec in specs[1:]:
+        chain = Chain(blocks[spec.start : spec.stop]).to(dtype).train()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            wrong = _wrong_in_parts(chain, torch.randn(2, *part.in_shape, dtype=dtype))
+            wrong = _wrong_in_parts(chain, torch.randn(2, *spec.in_shape, dtype=dtype))
         if wrong is not None:
             raise ConfigError(
                 f"parallel.schedule: {schedule} computes the gradient of a module's input before those "
-                f"of its weights; torch {torch.__version__} cannot split module {part.index} (blocks "
-                f"{part.start}-{part.stop - 1}) so: {wrong}"
+                f"of its weights; torch {torch.__version__} cannot split module {spec.index} (blocks "
+                f"{spec.start}-{spec.stop - 1}) so: {wrong}"
             )
 
 

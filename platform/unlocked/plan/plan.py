@@ -18,7 +18,8 @@ from unlocked.data import DataSet, load, parse_augment
 from unlocked.errors import ConfigError, RunFailed, UnlockedError, reason
 from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
 from unlocked.plan.rehearsal import refuse_added, rehearse, weights_of
-from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner, Part
+from unlocked.schema.keys import MULTI_STAGE
+from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner, ModuleSpec
 from unlocked.schemes.dni import DNI
 from unlocked.schemes.inputs import make_input_model
 from unlocked.schemes.sg import SyntheticGradient
@@ -38,27 +39,27 @@ class Plan:
     config: Config
     task: str
     example: Example
-    parts: list[Part]
+    specs: list[ModuleSpec]
     costs: list[float]  # of each block, floating-point operations per example
     parameters: list[int]  # of each block
     lag: int
-    launcher: str  # inprocess | ray
+    engine: str  # inprocess | ray
     n_train: int
     steps_per_epoch: int
     carries: bool  # layers go on where the last minibatch ended
 
     @property
     def modules(self) -> int:
-        return len(self.parts)
+        return len(self.specs)
 
     @property
-    def stages(self) -> int:
-        """Workers along the chain; fewer than modules where each holds several."""
-        return self.config.parallel.stages
+    def workers_per_replica(self) -> int:
+        """Workers along the net; fewer than modules if each holds several."""
+        return self.config.parallel.workers_per_replica()
 
     @property
     def workers(self) -> int:
-        return self.stages * self.config.parallel.replicas
+        return self.workers_per_replica * self.config.parallel.replicas
 
     @property
     def learners(self) -> int:
@@ -67,16 +68,19 @@ class Plan:
 
     @property
     def placement(self) -> list[int]:
-        """Of each module, the stage that holds it: itself, or [0, 1, 0, 1] in turn, or [0, 1, 1, 0] in a V."""
-        there = list(range(self.stages))
-        rounds = self.modules // self.stages
-        if self.config.parallel.schedule == "zero_bubble":
-            return there + there[::-1]
-        return there * rounds
+        """For each module the worker (of a replica) that holds it: neighbours together, [0, 0, 1, 1]; in pipelines
+        with several modules per worker in turn, [0, 1, 0, 1], or in a V, [0, 1, 1, 0]."""
+        schedule, held = self.config.parallel.schedule, self.config.parallel.held()
+        workers = list(range(self.workers_per_replica))
+        if schedule == "zero_bubble":
+            return workers + workers[::-1]
+        if schedule in MULTI_STAGE:
+            return workers * held
+        return [worker for worker in workers for _ in range(held)]
 
-    def held_by(self, stage: int) -> list[int]:
-        """The modules of one stage, from the input up."""
-        return [module for module, holder in enumerate(self.placement) if holder == stage]
+    def held_by(self, worker: int) -> list[int]:
+        """The modules of one worker, from the input up."""
+        return [module for module, holder in enumerate(self.placement) if holder == worker]
 
     @property
     def total_steps(self) -> int:
@@ -95,9 +99,9 @@ class Plan:
     def schedule(self) -> str:
         """In words: how late messages are consumed, or how the pipeline is filled."""
         parallel = self.config.parallel
+        each = f", {parallel.held()} modules per worker" if parallel.held() > 1 else ""
         if parallel.schedule == "locked":
-            return f"lag {self.lag}"
-        each = f", {parallel.modules_per_stage()} modules per worker" if self.modules > self.stages else ""
+            return f"lag {self.lag}{each}"
         return f"{parallel.schedule} with {parallel.microbatch_count()} microbatches{each}"
 
     def make_task(self) -> Task:
@@ -163,11 +167,10 @@ def make_plan(config: Config, data: DataSet) -> Plan:
             f"scheme.time.synthetic: true, but no layer of {config.model['name']} goes on where the last "
             f"minibatch ended (recurrent models: model.carry=true)"
         )
-    stages, modules = config.parallel.stages, config.parallel.module_count()
+    modules = config.parallel.modules
     if modules > len(blocks):
-        asked = f"{stages} is" if modules == stages else f"{stages} with {modules // stages} modules each are"
         raise ConfigError(
-            f"parallel.stages: {asked} more than the {len(blocks)} blocks of {config.model['name']} as configured"
+            f"parallel.modules: {modules} is more than the {len(blocks)} blocks of {config.model['name']} as configured"
         )
     # balanced over modules; the sums of workers that hold several are not looked at
     sizes = config.parallel.partition or partition(costs, modules, _sg_costs(config, shapes, where))
@@ -179,37 +182,37 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         refuse_uncuttable(config.parallel.schedule, blocks)
     stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
     error_shape = SCHEMES.get(config.scheme.name).error_shape(config, blocks, stops, example)
-    parts = _parts(sizes, shapes, example, error_shape)
-    _refuse_shared(blocks, parts)
+    specs = _specs(sizes, shapes, example, error_shape)
+    _refuse_shared(blocks, specs)
     if config.parallel.schedule in SPLIT_BACKWARD:
         real = blocks if small else _build(config, data)
-        refuse_unsplittable(config.parallel.schedule, real, parts, DTYPES[config.train.precision])
+        refuse_unsplittable(config.parallel.schedule, real, specs, DTYPES[config.train.precision])
     steps_per_epoch = _steps_per_epoch(config, data, carries)
     lag = _lag(config, modules, steps_per_epoch * config.train.epochs)
-    launcher = "ray" if config.parallel.on_workers() else "inprocess"
+    engine = "ray" if config.parallel.on_workers() else "inprocess"
     if issubclass(SCHEMES.get(config.scheme.name), DNI):
-        for part in parts[:-1]:
+        for spec in specs[:-1]:
             with torch.device("meta"):
-                SyntheticGradient(config.scheme.sg, part.out_shape)  # raises where it does not fit
+                SyntheticGradient(config.scheme.sg, spec.out_shape)  # raises where it does not fit
     plan = Plan(
         config=config,
         task=task,
         example=example,
-        parts=parts,
+        specs=specs,
         costs=costs,
         parameters=_parameters(blocks),
         lag=lag,
-        launcher=launcher,
+        engine=engine,
         n_train=len(data.train),
         steps_per_epoch=steps_per_epoch,
         carries=carries,
     )
-    if launcher == "inprocess" and config.parallel.device == "cuda" and not torch.cuda.is_available():
+    if engine == "inprocess" and config.parallel.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("parallel.device: cuda, but torch sees no GPU here")
     if small and 2 * sum(map(math.prod, shapes)) > SMALL:  # a pass of two examples would take memory and time
         with torch.device("meta"):
             blocks = _build(config, data)
-    rehearse(config, blocks, parts)
+    rehearse(config, blocks, specs)
     return plan
 
 
@@ -254,17 +257,17 @@ def _parameters(blocks: Sequence[nn.Module]) -> list[int]:
     return numbers
 
 
-def _refuse_shared(blocks: Sequence[nn.Module], parts: Sequence[Part]) -> None:
+def _refuse_shared(blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> None:
     """A weight of two modules would be two: each would move its own by the gradient of its own use."""
     held: dict[int, int] = {}
-    for part in parts:
-        for i, block in enumerate(blocks[part.start : part.stop], part.start):
+    for spec in specs:
+        for i, block in enumerate(blocks[spec.start : spec.stop], spec.start):
             for name, p in block.named_parameters():
-                if held.setdefault(id(p), part.index) != part.index:
+                if held.setdefault(id(p), spec.index) != spec.index:
                     raise ConfigError(
-                        f"parallel.stages: modules {held[id(p)]} and {part.index} share the weight "
+                        f"parallel.modules: modules {held[id(p)]} and {spec.index} share the weight "
                         f"{i}.{name}, whose gradient is the sum over both: a weight that is tied needs "
-                        f"parallel.stages=1 or a cut elsewhere, or model.tied=false"
+                        f"parallel.modules=1 or a cut elsewhere, or model.tied=false"
                     )
 
 
@@ -313,7 +316,7 @@ def build_blocks(config: Config, example: Example) -> list[nn.Module]:
 
 def build_learner(plan: Plan, module: int, device: torch.device) -> ModuleLearner:
     """The learner of one module, on its device, in training mode."""
-    config, part = plan.config, plan.parts[module]
+    config, spec = plan.config, plan.specs[module]
     try:
         blocks = build_blocks(config, plan.example)
         if _parameters(blocks) != plan.parameters:
@@ -322,10 +325,10 @@ def build_learner(plan: Plan, module: int, device: torch.device) -> ModuleLearne
                 f"of {plan.parameters} parameters, and now of {_parameters(blocks)}; it has to depend on "
                 f"its arguments alone"
             )
-        blocks = blocks[part.start : part.stop]
+        blocks = blocks[spec.start : spec.stop]
         chain = Chain(blocks).to(device, DTYPES[config.train.precision]).train()
-        chain.freeze(min(max(plan.frozen - part.start, 0), len(blocks)))
-        return plan.scheme(part, chain, plan.make_task(), config, plan.lag)
+        chain.freeze(min(max(plan.frozen - spec.start, 0), len(blocks)))
+        return plan.scheme(spec, chain, plan.make_task(), config, plan.lag)
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
@@ -351,15 +354,15 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
     moments = {"adam": 2, "adamw": 2, "rmsprop": 1, "sgd": 1 if plan.config.optimizer.momentum else 0}
     batch = plan.config.data.batch_size // plan.config.parallel.replicas
     rows = []
-    for part in plan.parts:
-        parameters = sum(plan.parameters[part.start : part.stop])
+    for spec in plan.specs:
+        parameters = sum(plan.parameters[spec.start : spec.stop])
         sg = inputs = 0
         if issubclass(plan.scheme, DNI):
             with torch.device("meta"):
-                if not part.is_last:
-                    sg = _size(plan.scheme.make_sg(plan.config, part.out_shape, plan.make_task(), plan.example))
-                if plan.config.scheme.synthetic_inputs and not part.is_first:
-                    inputs = _size(make_input_model(plan.config, part))
+                if not spec.is_last:
+                    sg = _size(plan.scheme.make_sg(plan.config, spec.out_shape, plan.make_task(), plan.example))
+                if plan.config.scheme.synthetic_inputs and not spec.is_first:
+                    inputs = _size(make_input_model(plan.config, spec))
         # weights, gradients, optimiser state
         copied = sum(
             n * (2 + moments[name])
@@ -369,18 +372,18 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
                 (inputs, "adam"),
             )
         )
-        kept = batch * torch.Size(part.out_shape).numel() * (plan.lag + 1)
+        kept = batch * torch.Size(spec.out_shape).numel() * (plan.lag + 1)
         rows.append(
             {
-                "module": part.index,
-                "stage": plan.placement[part.index],
-                "blocks": f"{part.start}-{part.stop - 1}",
+                "module": spec.index,
+                "worker": plan.placement[spec.index],
+                "blocks": f"{spec.start}-{spec.stop - 1}",
                 "parameters": parameters,
                 "sg_parameters": sg,
                 "input_parameters": inputs,
-                "cost_share": sum(plan.costs[part.start : part.stop]) / total,
+                "cost_share": sum(plan.costs[spec.start : spec.stop]) / total,
                 "memory_bytes": width * (copied + kept),
-                "out_shape": part.out_shape,
+                "out_shape": spec.out_shape,
             }
         )
     return rows
@@ -425,14 +428,14 @@ def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[
         ) from None
 
 
-def _parts(
+def _specs(
     sizes: Sequence[int], shapes: Sequence[tuple[int, ...]], example: Example, error_shape: tuple[int, ...] | None
-) -> list[Part]:
-    parts, start = [], 0
+) -> list[ModuleSpec]:
+    specs, start = [], 0
     for index, size in enumerate(sizes):
         stop = start + size
-        parts.append(
-            Part(
+        specs.append(
+            ModuleSpec(
                 index=index,
                 modules=len(sizes),
                 start=start,
@@ -445,13 +448,13 @@ def _parts(
             )
         )
         start = stop
-    return parts
+    return specs
 
 
 def _sg_costs(config: Config, shapes: Sequence[tuple[int, ...]], where: torch.device) -> list[float] | None:
     """What a synthetic-gradient model behind each block would cost; a cut must count it."""
     scheme = SCHEMES.get(config.scheme.name)
-    if not issubclass(scheme, DNI) or config.parallel.module_count() == 1:
+    if not issubclass(scheme, DNI) or config.parallel.modules == 1:
         return None
     costs = []
     for shape in shapes:

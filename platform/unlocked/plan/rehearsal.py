@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from unlocked.blame import knowing_of_ctrl_c
 from unlocked.config import Config
 from unlocked.errors import ConfigError, reason
-from unlocked.schemes import DTYPES, SCHEMES, Part
+from unlocked.schemes import DTYPES, SCHEMES, ModuleSpec
 from unlocked.schemes.dni import DNI
 from unlocked.schemes.inputs import SyntheticInput
 from unlocked.schemes.sg import SyntheticGradient
@@ -36,23 +36,23 @@ CHANGED_KEPT = "modified by an inplace operation"  # that its backward pass need
 CHANGED_LEAF = "a leaf Variable that requires grad is being used in an in-place operation"  # its module's input
 
 
-def rehearse(config: Config, blocks: Sequence[nn.Module], parts: Sequence[Part]) -> None:
+def rehearse(config: Config, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> None:
     """Raises `ConfigError`, one line, as the module says. Changes the weights' dtype and the buffers of `blocks`."""
     rows = examples_per_pass(config)
     device = next((p.device for block in blocks for p in block.parameters()), torch.device("cpu"))
     transfer = config.transfer
     frozen = (len(blocks) - 1 if transfer.blocks is None else transfer.blocks) if transfer.freeze else 0
-    for part in parts:
-        chain = Chain(blocks[part.start : part.stop]).to(DTYPES[config.train.precision]).train()
-        chain.freeze(min(max(frozen - part.start, 0), len(chain)))
-        failed = _failure(config, chain, part, device, min(rows, 2))
-        if failed is not None and rows == 1 and _failure(config, chain, part, device, 2) is None:
+    for spec in specs:
+        chain = Chain(blocks[spec.start : spec.stop]).to(DTYPES[config.train.precision]).train()
+        chain.freeze(min(max(frozen - spec.start, 0), len(chain)))
+        failed = _failure(config, chain, spec, device, min(rows, 2))
+        if failed is not None and rows == 1 and _failure(config, chain, spec, device, 2) is None:
             raise ConfigError(
                 f"{_one_example(config)}, which {failed}; take a larger minibatch, or a model without "
                 f"batch norm (model.norm)"
             )
     if rows == 1 and issubclass(SCHEMES.get(config.scheme.name), DNI):
-        _rehearse_predictors(config, parts)
+        _rehearse_predictors(config, specs)
 
 
 def examples_per_pass(config: Config) -> int:
@@ -70,18 +70,18 @@ def _one_example(config: Config) -> str:
     return f"data.batch_size: {config.data.batch_size}{over} leaves a single example to every pass"
 
 
-def _rehearse_predictors(config: Config, parts: Sequence[Part]) -> None:
+def _rehearse_predictors(config: Config, specs: Sequence[ModuleSpec]) -> None:
     """The models of synthetic gradients and inputs, on one example; they cost nothing here."""
     with torch.device("meta"):
-        for part in parts:
-            example, ids = part.example, part.example.vocabulary is not None
+        for spec in specs:
+            example, ids = spec.example, spec.example.vocabulary is not None
             x = torch.zeros(1, *example.in_shape, dtype=torch.long if ids else torch.float32)
-            if not part.is_last:
-                M, h = SyntheticGradient(config.scheme.sg, part.out_shape), torch.zeros(1, *part.out_shape)
-                _refuse_one(config, M, h, f"module {part.index}'s synthetic gradients", "scheme.sg.norm=none")
-            if config.scheme.synthetic_inputs and not part.is_first:
-                guess = SyntheticInput(config.scheme.inputs, example.in_shape, part.in_shape, example.vocabulary)
-                _refuse_one(config, guess, x, f"module {part.index}'s synthetic inputs", "scheme.inputs.hidden=[]")
+            if not spec.is_last:
+                M, h = SyntheticGradient(config.scheme.sg, spec.out_shape), torch.zeros(1, *spec.out_shape)
+                _refuse_one(config, M, h, f"module {spec.index}'s synthetic gradients", "scheme.sg.norm=none")
+            if config.scheme.synthetic_inputs and not spec.is_first:
+                guess = SyntheticInput(config.scheme.inputs, example.in_shape, spec.in_shape, example.vocabulary)
+                _refuse_one(config, guess, x, f"module {spec.index}'s synthetic inputs", "scheme.inputs.hidden=[]")
 
 
 def _refuse_one(config: Config, model: nn.Module, x: Tensor, what: str, remedy: str) -> None:
@@ -94,21 +94,21 @@ def _refuse_one(config: Config, model: nn.Module, x: Tensor, what: str, remedy: 
         ) from None
 
 
-def _failure(config: Config, chain: Chain, part: Part, device: torch.device, rows: int) -> str | None:
+def _failure(config: Config, chain: Chain, spec: ModuleSpec, device: torch.device, rows: int) -> str | None:
     """Which block cannot run this many examples in training mode, and why; None: all can."""
     dtype = DTYPES[config.train.precision]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        batch = part.example.batch(rows, device, dtype)
+        batch = spec.example.batch(rows, device, dtype)
         assert batch.x is not None
         if batch.x.is_floating_point():
             batch.x.normal_()
-        h_in = batch.x if part.is_first else torch.randn(rows, *part.in_shape, device=device, dtype=dtype)
-        leaf = None if part.is_first else h_in.requires_grad_()
+        h_in = batch.x if spec.is_first else torch.randn(rows, *spec.in_shape, device=device, dtype=dtype)
+        leaf = None if spec.is_first else h_in.requires_grad_()
         h = h_in if leaf is None else h_in.clone()  # autograd lets nobody change a leaf
         inputs: list[Tensor] = []
         local: list[Tensor] = []
-        for i, block in enumerate(chain, part.start):
+        for i, block in enumerate(chain, spec.start):
             held = {"its input": h, "batch.x": batch.x, "batch.y": batch.y}
             versions = [x._version for x in held.values()]
             inputs.append(h.detach().clone())
@@ -145,8 +145,8 @@ def _failure(config: Config, chain: Chain, part: Part, device: torch.device, row
                     f"still need; make a new tensor, such as h = 0.5 * h in place of h.mul_(0.5)"
                 )
             h = out
-        _check_output(config, part, chain, h)
-        _check_backward(config, part, chain, [h, *local], leaf, inputs, batch)
+        _check_output(config, spec, chain, h)
+        _check_backward(config, spec, chain, [h, *local], leaf, inputs, batch)
     return None
 
 
@@ -163,14 +163,14 @@ def refuse_added(i: int, block: nn.Module, before: set[str]) -> None:
         )
 
 
-def _check_output(config: Config, part: Part, chain: Chain, h: Tensor) -> None:
+def _check_output(config: Config, spec: ModuleSpec, chain: Chain, h: Tensor) -> None:
     dtype = DTYPES[config.train.precision]
     fits = h.dtype is dtype or (config.train.precision == "bf16" and h.is_floating_point())
-    if part.is_last or (fits and h.layout is torch.strided):
+    if spec.is_last or (fits and h.layout is torch.strided):
         return
     given = str(h.dtype).removeprefix("torch.") if not fits else "a sparse tensor"
     raise ConfigError(
-        f"parallel.partition: module {part.index} ends with {_name(part.stop - 1, chain[-1])}, which "
+        f"parallel.partition: module {spec.index} ends with {_name(spec.stop - 1, chain[-1])}, which "
         f"gives {given}; what passes from one module to the next is a dense tensor of "
         f"{str(dtype).removeprefix('torch.')}, so cut the chain elsewhere"
     )
@@ -178,7 +178,7 @@ def _check_output(config: Config, part: Part, chain: Chain, h: Tensor) -> None:
 
 def _check_backward(
     config: Config,
-    part: Part,
+    spec: ModuleSpec,
     chain: Chain,
     ends: list[Tensor],
     leaf: Tensor | None,
@@ -193,14 +193,14 @@ def _check_backward(
             return  # as everything else, it is for the run to say
         found = (_backward_alone(block, h, batch)[1] for block, h in zip(chain, inputs, strict=True))
         where = next(
-            (_name(i, chain[i - part.start]) for i, bad in enumerate(found, part.start) if bad),
-            f"one of blocks {part.start}-{part.stop - 1}",
+            (_name(i, chain[i - spec.start]) for i, bad in enumerate(found, spec.start) if bad),
+            f"one of blocks {spec.start}-{spec.stop - 1}",
         )
         raise ConfigError(
             f"model.name: {where} changes a tensor in place that its backward pass needs: "
             f"{reason(error).partition(': [')[0]}"
         ) from None
-    for i, block in enumerate(chain, part.start):
+    for i, block in enumerate(chain, spec.start):
         for name, p in block.named_parameters():
             if p.grad is not None and p.grad.layout is not torch.strided:
                 raise ConfigError(
@@ -212,11 +212,11 @@ def _check_backward(
         return
     reached = (_backward_alone(block, h, batch)[0] for block, h in zip(chain, inputs, strict=True))
     where = next(
-        (_name(i, chain[i - part.start]) for i, reaches in enumerate(reached, part.start) if not reaches),
-        f"the sequence of blocks {part.start}-{part.stop - 1}",
+        (_name(i, chain[i - spec.start]) for i, reaches in enumerate(reached, spec.start) if not reaches),
+        f"the sequence of blocks {spec.start}-{spec.stop - 1}",
     )
     raise ConfigError(
-        f"scheme.name: under {config.scheme.name} module {part.index} sends the gradient at its input to "
+        f"scheme.name: under {config.scheme.name} module {spec.index} sends the gradient at its input to "
         f"the module below, and {where} lets none through (it detaches, or is not differentiable); use a "
         f"scheme that needs none there (dfa, frozen), or a parallel.partition that has it in module 0"
     )

@@ -37,7 +37,7 @@ def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> d
         raise ConfigError(f"--split: {split}; this run had none (data.validation is 0)")
     plain = replace(config, scheme=SchemeConfig(), parallel=ParallelConfig())
     group = InProcessGroup(make_plan(plain, data), data)
-    learner = group.stages[0].learner  # of the whole chain
+    learner = group.modules[0].learner  # of the whole chain
     task, chain = learner.task, _load(learner.chain, path)
     metrics = task.metrics(group.outputs(split), task.target(rows))
     if task.asks_network:

@@ -137,34 +137,34 @@ class PretrainConfig:
 
 @dataclass
 class ParallelConfig:
-    stages: int = 1  # workers along the chain, with one module each unless virtual_stages says more
+    modules: int = 1  # contiguous slices of the net, each trained by the scheme
+    modules_per_worker: int | None = None  # neighbours in one process; null: 1, or 2 in pipelines in turn or in a V
     replicas: int = 1  # copies of every module over which the data is split
-    launcher: str = "auto"  # auto | inprocess | ray; auto: in process for one worker, Ray for more
+    engine: str = "auto"  # auto | inprocess | ray; auto: in process for one worker, Ray for more
     device: str = "auto"  # auto | cpu | cuda
-    partition: list[int] | None = None  # blocks per module, stages x virtual_stages of them; null: balanced by cost
+    partition: list[int] | None = None  # blocks per module; null: balanced by cost
     threads: int | None = None  # torch threads per worker; null: torch's default in process, 1 on Ray workers
     schedule: str = "locked"  # of backprop; pipelined: gpipe, 1f1b, interleaved, interleaved_zero_bubble, zero_bubble
-    virtual_stages: int | None = None  # modules per worker: 2 or more in the last three of these (null: 2), else 1
-    microbatches: int | None = None  # of a pipeline; batch norm and dropout then per microbatch; null: 1 or 2 x stages
+    microbatches: int | None = None  # of a pipeline; batch norm and dropout then per microbatch; null: 1 or 2 a worker
     link: str = "auto"  # auto | group; auto: shared memory between CPU workers of one machine; group: gloo or nccl
     place: str = "pack"  # workers on the nodes: pack | spread | replicas (one's modules together, apart from others')
     address: str | None = None  # of a running Ray cluster; null: $RAY_ADDRESS, else a private one here
     max_failures: int = 2  # restarts of the whole group from the last checkpoint
     timeout: float = 300.0  # seconds a worker may take for one step, or wait for a message or its place
 
-    def modules_per_stage(self) -> int:
-        return self.virtual_stages or (2 if self.schedule in MULTI_STAGE else 1)
+    def held(self) -> int:
+        """Modules of one worker."""
+        return self.modules_per_worker or (2 if self.schedule in MULTI_STAGE else 1)
 
-    def module_count(self) -> int:
-        """Modules into which the chain is cut."""
-        return self.stages * self.modules_per_stage()
+    def workers_per_replica(self) -> int:
+        return self.modules // self.held()
 
     def on_workers(self) -> bool:
         """Whether modules train in Ray workers instead of the process that was started."""
-        return self.launcher == "ray" or (self.launcher == "auto" and self.stages * self.replicas > 1)
+        return self.engine == "ray" or (self.engine == "auto" and self.workers_per_replica() * self.replicas > 1)
 
     def microbatch_count(self) -> int:
-        return self.microbatches or self.stages * (2 if self.schedule in ("gpipe", "zero_bubble") else 1)
+        return self.microbatches or self.workers_per_replica() * (2 if self.schedule in ("gpipe", "zero_bubble") else 1)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The schemes: each answers which gradient g_k is injected at the output h_k of module k."""
 
 from unlocked.schemes.backprop import Backprop
-from unlocked.schemes.base import DTYPES, SCHEMES, Alignment, ModuleLearner, Part, Ports, register_scheme
+from unlocked.schemes.base import DTYPES, SCHEMES, Alignment, ModuleLearner, ModuleSpec, Ports, register_scheme
 from unlocked.schemes.dfa import DFA
 from unlocked.schemes.dni import CDNI, DNI
 from unlocked.schemes.frozen import Frozen
@@ -16,7 +16,7 @@ __all__ = [
     "Backprop",
     "Frozen",
     "ModuleLearner",
-    "Part",
+    "ModuleSpec",
     "Ports",
     "register_scheme",
 ]

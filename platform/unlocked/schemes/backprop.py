@@ -20,8 +20,8 @@ class Backprop(ModuleLearner):
 
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
         self.seed_step(t)
-        self._h_in = h_in if self.part.is_first else h_in.detach().requires_grad_()
-        if self.part.is_last:
+        self._h_in = h_in if self.spec.is_first else h_in.detach().requires_grad_()
+        if self.spec.is_last:
             self.learn_from_loss(self._h_in, batch, ports)
             return
         self._h, self._local = self.run_chain(self._h_in, batch)

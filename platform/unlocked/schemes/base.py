@@ -68,7 +68,7 @@ DRAWS_NOTHING = frozenset(
 
 
 @dataclass(frozen=True)
-class Part:
+class ModuleSpec:
     """Module `index` of `modules`: blocks `start..stop-1` of a chain of `n_blocks`."""
 
     index: int
@@ -153,8 +153,8 @@ class ModuleLearner(ABC):
     learns_inputs: bool = False  # runs on synthetic inputs: h_{k-1} comes by `absorb_input`, `lag` late
     refuses: ClassVar[dict[str, str]] = {}  # family -> the mathematical reason why it cannot train under this
 
-    def __init__(self, part: Part, chain: Chain, task: Task, config: Config, lag: int = 0):
-        self.part, self.chain, self.task, self.config, self.lag = part, chain, task, config, lag
+    def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
+        self.spec, self.chain, self.task, self.config, self.lag = spec, chain, task, config, lag
         self.device = next((p.device for p in chain.parameters()), torch.device("cpu"))
         self.dtype = DTYPES[config.train.precision]
         self.trainable = [p for p in chain.parameters() if p.requires_grad]
@@ -167,7 +167,7 @@ class ModuleLearner(ABC):
         self.time: TimeGradients | None = None
         if config.scheme.time.synthetic and self.carrying:
             like = next(chain.parameters()).detach()
-            self.time = TimeGradients(config, self.carrying, part.start, task.terms(part.example), like)
+            self.time = TimeGradients(config, self.carrying, spec.start, task.terms(spec.example), like)
         self._local_loss_blocks = {i for i, block in enumerate(chain) if hasattr(block, "local_loss")}
         self.draw_as_replica(0)
         self._draws = not all(type(layer) in DRAWS_NOTHING for block in chain for layer in block.modules())
@@ -204,8 +204,8 @@ class ModuleLearner(ABC):
 
     def draw_as_replica(self, replica: int) -> None:
         """Dropout and the like differ between replicas; the first draws what a run without replicas draws."""
-        parts = ("replica", replica) if replica else ()
-        self._rng_base = derive_seed(self.config.seed, "module", self.part.start, *parts)
+        own = ("replica", replica) if replica else ()
+        self._rng_base = derive_seed(self.config.seed, "module", self.spec.start, *own)
 
     # what subclasses build on ------------------------------------------------------------------------
 
@@ -275,13 +275,13 @@ class ModuleLearner(ABC):
 
     def pass_down(self, h_in: Tensor, ports: Ports) -> None:
         """Sends the gradient at the module's input to the module below, before the weights move."""
-        if self.part.is_first:
+        if self.spec.is_first:
             return
         if h_in.grad is not None:
             ports.down(h_in.grad)
         elif self.passes_gradients:  # else the module below would wait for ever
             raise RunFailed(
-                f"module {self.part.index}: no gradient reached its input, which {self.config.scheme.name} "
+                f"module {self.spec.index}: no gradient reached its input, which {self.config.scheme.name} "
                 f"sends to the module below; one of its blocks detached this minibatch"
             )
 
@@ -331,7 +331,7 @@ class ModuleLearner(ABC):
     def points(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         """Output, local loss, and the tensors in the graph at which this scheme injects a gradient."""
         out, local = self.run_chain(h, batch)
-        return out, local, [] if self.part.is_last else [out]
+        return out, local, [] if self.spec.is_last else [out]
 
     def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:
         """The gradient that the scheme would inject at each point, at its scale; None where it injects nothing."""

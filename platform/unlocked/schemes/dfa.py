@@ -56,7 +56,7 @@ from torch.nn import functional
 
 from unlocked.errors import RunFailed
 from unlocked.schema.keys import Config
-from unlocked.schemes.base import ModuleLearner, Part, Ports, backward, register_scheme
+from unlocked.schemes.base import ModuleLearner, ModuleSpec, Ports, backward, register_scheme
 from unlocked.schemes.taps import LAUNAY, Taps, launay_error
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
@@ -123,18 +123,18 @@ class _Waiting:
 class DFA(ModuleLearner):
     feedback_from = "last"
 
-    def __init__(self, part: Part, chain: Chain, task: Task, config: Config, lag: int = 0):
-        super().__init__(part, chain, task, config, lag)
+    def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
+        super().__init__(spec, chain, task, config, lag)
         self.waiting: deque[_Waiting] = deque()
         self._checkpoint_at: int | None = None
         # what may move before the error of a forward pass comes: weights by updates, buffers by later forward passes
         weights = [*chain.parameters(), *(self.time.foresee.parameters() if self.time is not None else ())]
         self._moving: list[Tensor] = [*weights, *chain.buffers()]
         self._storages = {x.untyped_storage().data_ptr() for x in self._moving if x.layout is torch.strided}
-        self._error_shape = part.error_shape or task.output_shape(part.example)
-        self.taps = Taps(chain, part, config.scheme.feedback.granularity)
+        self._error_shape = spec.error_shape or task.output_shape(spec.example)
+        self.taps = Taps(chain, spec, config.scheme.feedback.granularity)
         self.feedback = [self._draw(block, nth, shape) for block, nth, shape in self.taps.shapes]
-        self._apart = [encodes(chain[block - part.start]) for block, _, _ in self.taps.shapes]
+        self._apart = [encodes(chain[block - spec.start]) for block, _, _ in self.taps.shapes]
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:
@@ -173,7 +173,7 @@ class DFA(ModuleLearner):
         return entries.normal_(0.0, bound / 3**0.5, generator=generator)
 
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
-        if self.part.is_last:
+        if self.spec.is_last:
             self.seed_step(t)
             h, local, points = self._forward(h_in, batch)
             out = h.detach().requires_grad_()

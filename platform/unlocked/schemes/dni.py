@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from unlocked.optim import build_optimizer
 from unlocked.schema.keys import Config, OptimizerConfig
-from unlocked.schemes.base import ModuleLearner, Part, Ports, backward, register_scheme
+from unlocked.schemes.base import ModuleLearner, ModuleSpec, Ports, backward, register_scheme
 from unlocked.schemes.inputs import make_input_model
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
@@ -47,18 +47,18 @@ class DNI(ModuleLearner):
     passes_gradients = True
     conditional: ClassVar[bool] = False
 
-    def __init__(self, part: Part, chain: Chain, task: Task, config: Config, lag: int = 0):
-        super().__init__(part, chain, task, config, lag)
-        self._terms = task.terms(part.example)
+    def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
+        super().__init__(spec, chain, task, config, lag)
+        self._terms = task.terms(spec.example)
         self.sg: nn.Module | None = None
         self.sg_optimizer: torch.optim.Optimizer | None = None
         # per minibatch whose target has not come: h_k, context, and at lag 0 the prediction with its graph
         self.kept: deque[tuple[Tensor, Tensor | None, Tensor | None]] = deque()
-        if not part.is_last:
+        if not spec.is_last:
             sg = config.scheme.sg
             with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(derive_seed(config.seed, "sg", part.stop))
-                model = self.make_sg(config, part.out_shape, task, part.example, encodes(chain[-1]))
+                torch.default_generator.manual_seed(derive_seed(config.seed, "sg", spec.stop))
+                model = self.make_sg(config, spec.out_shape, task, spec.example, encodes(chain[-1]))
             self.sg = model.to(self.device, self.dtype)
             self.sg_optimizer = build_optimizer(
                 OptimizerConfig(name=sg.optimizer, lr=sg.lr or config.optimizer.lr), self.sg.parameters()
@@ -66,11 +66,11 @@ class DNI(ModuleLearner):
 
         self.inputs: nn.Module | None = None
         self.inputs_optimizer: torch.optim.Optimizer | None = None
-        if config.scheme.synthetic_inputs and not part.is_first:
+        if config.scheme.synthetic_inputs and not spec.is_first:
             self.learns_inputs = True
             with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(derive_seed(config.seed, "inputs", part.start))
-                guess = make_input_model(config, part)
+                torch.default_generator.manual_seed(derive_seed(config.seed, "inputs", spec.start))
+                guess = make_input_model(config, spec)
             self.inputs = guess.to(self.device, self.dtype)
             lr = config.scheme.inputs.lr or config.optimizer.lr
             self.inputs_optimizer = build_optimizer(OptimizerConfig(name="adam", lr=lr), self.inputs.parameters())
@@ -98,9 +98,9 @@ class DNI(ModuleLearner):
             with torch.no_grad():
                 h_in = self.inputs(h_in)  # what came in is x
             self.sg_seconds += time.perf_counter() - begin
-        if not self.part.is_first:
+        if not self.spec.is_first:
             h_in = h_in.detach().requires_grad_()
-        if self.part.is_last:
+        if self.spec.is_last:
             self.learn_from_loss(h_in, batch, ports)
             return
         h, local = self.run_chain(h_in, batch)
@@ -198,4 +198,4 @@ class CDNI(DNI):
     needs_labels = True
 
     def _context(self, batch: Batch, like: Tensor) -> Tensor:
-        return self.task.context(batch, self.part.example, like)
+        return self.task.context(batch, self.spec.example, like)

@@ -21,7 +21,7 @@ class Frozen(ModuleLearner):
 
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
         self.seed_step(t)
-        if self.part.is_last:
+        if self.spec.is_last:
             self.learn_from_loss(h_in, batch, ports)
             return
         with torch.no_grad():

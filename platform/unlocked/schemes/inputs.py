@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlocked.schema.keys import Config, InputModelConfig
-from unlocked.schemes.base import Part
+from unlocked.schemes.base import ModuleSpec
 
 
-def make_input_model(config: Config, part: Part) -> SyntheticInput:
+def make_input_model(config: Config, spec: ModuleSpec) -> SyntheticInput:
     """I of one module, which is not the first."""
-    return SyntheticInput(config.scheme.inputs, part.example.in_shape, part.in_shape, part.example.vocabulary)
+    return SyntheticInput(config.scheme.inputs, spec.example.in_shape, spec.in_shape, spec.example.vocabulary)
 
 
 class SyntheticInput(nn.Module):

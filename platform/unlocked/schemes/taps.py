@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from unlocked.errors import ConfigError
-from unlocked.schemes.base import Part
+from unlocked.schemes.base import ModuleSpec
 from unlocked_models.contract.chain import Chain, Example, carrying, dry_run
 
 NONLINEARITIES = (
@@ -91,10 +91,10 @@ class Taps:
     none is the output of the chain: every pass visits the same tensors, `_keep` says which are points.
     """
 
-    def __init__(self, chain: Chain, part: Part, granularity: str):
-        self.start, self.n_blocks = part.start, part.n_blocks
+    def __init__(self, chain: Chain, spec: ModuleSpec, granularity: str):
+        self.start, self.n_blocks = spec.start, spec.n_blocks
         self._behind_blocks = range(
-            part.start if granularity != "module" else part.stop - 1, 0 if granularity in LAUNAY else part.n_blocks - 1
+            spec.start if granularity != "module" else spec.stop - 1, 0 if granularity in LAUNAY else spec.n_blocks - 1
         )
         self.top: Tensor | None = None
         self.leaf: Tensor | None = None
@@ -102,7 +102,7 @@ class Taps:
         self._cut = False
         self._seen: list[tuple[int, int, Tensor]] = []  # block, nth in the block, tensor: of the dry pass
         self._keep: list[bool] | None = None
-        self.block = part.start
+        self.block = spec.start
         self._visits = 0
         if granularity == "layer":
             for module in chain.modules():
@@ -112,14 +112,14 @@ class Taps:
             for block in chain:
                 for layer in _points_of(block, granularity):
                     layer.register_forward_hook(self._hook)
-            if part.is_last:
+            if spec.is_last:
                 chain[-1].projection.register_forward_pre_hook(self._meet)  # type: ignore[union-attr]
-        self.shapes = self._dry_run(chain, part)
+        self.shapes = self._dry_run(chain, spec)
 
-    def _dry_run(self, chain: Chain, part: Part) -> list[tuple[int, int, tuple[int, ...]]]:
+    def _dry_run(self, chain: Chain, spec: ModuleSpec) -> list[tuple[int, int, tuple[int, ...]]]:
         parameter = next(chain.parameters(), torch.zeros(()))
-        batch = part.example.batch(2, parameter.device, parameter.dtype)
-        h = batch.x if part.is_first else torch.zeros(2, *part.in_shape, device=parameter.device, dtype=parameter.dtype)
+        batch = spec.example.batch(2, parameter.device, parameter.dtype)
+        h = batch.x if spec.is_first else torch.zeros(2, *spec.in_shape, device=parameter.device, dtype=parameter.dtype)
         assert h is not None
         was_training = chain.training
         chain.eval()

@@ -58,9 +58,10 @@ def make_runner(config: Config, space: Space, runs: StudyRuns, stop: StopSignal,
 
 def most_workers(space: Space) -> int:
     """Of any trial that has workers; 1 where all train in one process."""
-    if set(space.values_of("parallel.launcher")) == {"inprocess"}:
+    if set(space.values_of("parallel.engine")) == {"inprocess"}:
         return 1
-    return max(space.values_of("parallel.stages")) * max(space.values_of("parallel.replicas"))
+    held = min(each or 1 for each in space.values_of("parallel.modules_per_worker"))
+    return max(space.values_of("parallel.modules")) // held * max(space.values_of("parallel.replicas"))
 
 
 class Here:
@@ -322,7 +323,7 @@ class OnRay:
         parallel = job.config.parallel
         if not parallel.on_workers():
             return self._holds(job)
-        workers = float(parallel.stages * parallel.replicas)
+        workers = float(parallel.workers_per_replica() * parallel.replicas)
         return workers, workers if self._have.get("GPU") and parallel.device != "cpu" else 0.0
 
 

@@ -8,7 +8,7 @@
 A dimension named like a configuration key gives that key its values: those of a list, or numbers from `low` to `high`,
 whole ones if both ends are and the key is not a float, in steps if there is a `step`. A choice that is a mapping sets
 all the keys it names; such a dimension may have any name, and its choices may be named: `{choice: {two:
-{parallel.stages: 2}}}`. A dimension with `when` is in the space only where the keys have these values, in the
+{parallel.modules: 2}}}`. A dimension with `when` is in the space only where the keys have these values, in the
 dimensions above it or, where none of them sets the key, in the configuration itself.
 
     preset:        [recurrent/lstm, transformer/gpt]

@@ -22,7 +22,8 @@ CHANGES_NO_NUMBER: dict[str, str] = {
     "data.root": "where the files lie; what is in them is in the digest of the data",
     "data.download": "whether missing files are fetched",
     "train.checkpoint_every": "how often state is saved; the best weights are saved whenever there are better ones",
-    "parallel.launcher": "in process and over workers a lag is replayed to the same numbers",
+    "parallel.engine": "in process and over workers a lag is replayed to the same numbers",
+    "parallel.modules_per_worker": "where a module is trained; it counts in pipelines, whose microbatches follow it",
     "parallel.threads": "another order of additions: rounding",
     "parallel.link": "how a message travels, not what it says",
     "parallel.place": "on which nodes the workers are",
@@ -32,7 +33,8 @@ CHANGES_NO_NUMBER: dict[str, str] = {
 }
 # of the keys above, those that change how fast a run is: its speed is comparable only where they are equal
 PLACE = (
-    "parallel.launcher",
+    "parallel.engine",
+    "parallel.modules_per_worker",
     "host",
     "cpus",
     "device",
@@ -47,13 +49,13 @@ TAG_OF = {
     "scheme.name": "scheme",
     "model.name": "model",
     "data.name": "dataset",
-    "parallel.stages": "stages",
+    "parallel.modules": "modules",
     "parallel.replicas": "replicas",
     "scheme.lag": "lag",
     "parallel.device": "device",
     "task": "task",
     "parallel.partition": "partition",
-    "parallel.launcher": "launcher",
+    "parallel.engine": "engine",
 }
 BESIDE = ("version.unlocked", "data_digest", "code_digest", "lengthened", "mixed")  # tags that are no configuration
 _GROUPS = ("data", "model", "scheme", "optimizer", "train", "transfer", "pretrain", "parallel")
@@ -66,14 +68,18 @@ def identity(params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, st
     given |= {key.removeprefix("changed."): value for key, value in tags.items() if key.startswith("changed.")}
     found = {TAG_OF.get(key, key): tags.get(TAG_OF.get(key, key), value) for key, value in given.items()}
     found |= {tag: tags[tag] for tag in (*TAG_OF.values(), *BESIDE) if tag in tags}
-    return {key: value for key, value in sorted(found.items()) if not _is_left_out(key)}
+    if given.get("parallel.schedule", "locked") != "locked" and (held := given.get("parallel.modules_per_worker")):
+        kept = {"parallel.modules_per_worker": held}
+    else:
+        kept = {}
+    return {key: value for key, value in sorted(found.items()) if not _is_left_out(key)} | kept
 
 
 def config_hash(params: Mapping[str, str], tags: Mapping[str, str]) -> str:
     """Of a run's params and tags, 16 hex digits.
 
-    >>> params = {"optimizer.lr": "0.001", "seed": "0", "parallel.launcher": "ray"}
-    >>> config_hash(params, {"lag": "2"}) == config_hash(params | {"seed": "1", "parallel.launcher": "x"}, {"lag": "2"})
+    >>> params = {"optimizer.lr": "0.001", "seed": "0", "parallel.engine": "ray"}
+    >>> config_hash(params, {"lag": "2"}) == config_hash(params | {"seed": "1", "parallel.engine": "x"}, {"lag": "2"})
     True
     >>> config_hash(params, {"lag": "2"}) == config_hash(params | {"optimizer.lr": "0.01"}, {"lag": "2"})
     False
@@ -83,7 +89,7 @@ def config_hash(params: Mapping[str, str], tags: Mapping[str, str]) -> str:
 
 
 def _is_left_out(key: str) -> bool:
-    if key == "launcher":
+    if key == "engine":
         return True
     parts = key.split(".")
     return any(".".join(parts[:n]) in CHANGES_NO_NUMBER for n in range(1, len(parts) + 1))

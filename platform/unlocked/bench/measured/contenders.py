@@ -60,15 +60,17 @@ def contenders(
         scheme = {"scheme.name": "cdni", "scheme.synthetic_inputs": True} if name == "unlock" else {"scheme.name": name}
         add(name, config, {"scheme.lag": "auto", **scheme})
         if name in found:
-            cut = [part.stop - part.start for part in found[name].parts]
+            cut = [spec.stop - spec.start for spec in found[name].specs]
             config = _with(config, {"parallel.partition": cut})
     for name, variant in variants.items():
         add(name, variant, {**_PLACE, "parallel.partition": config.parallel.partition})
+    modules = config.parallel.modules
     locked = _with(config, {"scheme.name": "backprop", "scheme.lag": 0, "scheme.synthetic_inputs": False})
     for name in schedules:
-        uncut = {"parallel.partition": None} if name in MULTI_STAGE else {}  # several modules per worker: a finer cut
+        # several modules per worker: a finer cut
+        uncut = {"parallel.partition": None, "parallel.modules": 2 * modules} if name in MULTI_STAGE else {}
         add(name, locked, {"parallel.schedule": name, **uncut})
-    one = _with(locked, {"parallel.stages": 1, "parallel.partition": None})
+    one = _with(locked, {"parallel.modules": 1, "parallel.partition": None})
     plans = {
         "backprop_1_thread": make_plan(one, data),
         "backprop_all_threads": make_plan(_with(one, {"parallel.threads": cores()}), data),
@@ -79,7 +81,7 @@ def contenders(
     return Contenders(data, {**plans, **{name: found[name] for name in order if name in found}}, left_out)
 
 
-_PLACE = {"parallel.replicas": 1, "parallel.launcher": "ray", "parallel.device": "cpu", "parallel.threads": 1}
+_PLACE = {"parallel.replicas": 1, "parallel.engine": "ray", "parallel.device": "cpu", "parallel.threads": 1}
 
 
 def _checked(config: Config, schemes: Sequence[str], schedules: Sequence[str]) -> Config:
@@ -94,9 +96,9 @@ def _checked(config: Config, schemes: Sequence[str], schedules: Sequence[str]) -
     for name in schedules:
         if name not in PIPELINED:
             raise ConfigError(f"bench scaling: {unknown('schedule', name, list(PIPELINED))}")
-    stages = config.parallel.stages
-    if stages < 2:
-        raise ConfigError(f"bench scaling: parallel.stages: {stages} leaves nothing to unlock; expected at least 2")
+    modules = config.parallel.modules
+    if modules < 2:
+        raise ConfigError(f"bench scaling: parallel.modules: {modules} leaves nothing to unlock; expected at least 2")
     return _with(config, _PLACE)
 
 

@@ -26,7 +26,7 @@ from unlocked.bench.measured.measure import torch_threads
 from unlocked.bench.simulated.cost_model import Array, Costs
 from unlocked.config import Config, with_values
 from unlocked.data import DataSet
-from unlocked.engine.stage import Stage
+from unlocked.engine.module import ModuleRunner
 from unlocked.errors import ConfigError
 from unlocked.plan.plan import load_data, make_plan
 from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner
@@ -40,7 +40,7 @@ LEAST, MOST = 5, 100  # rounds that count
 T = TypeVar("T")
 
 
-def whole_chain(config: Config) -> tuple[Stage, DataSet]:
+def whole_chain(config: Config) -> tuple[ModuleRunner, DataSet]:
     """The configuration's network as one module under backprop, on one core."""
     config = with_values(
         config,
@@ -49,21 +49,21 @@ def whole_chain(config: Config) -> tuple[Stage, DataSet]:
             "scheme.lag": "auto",
             "scheme.synthetic_inputs": False,
             "parallel.schedule": "locked",
-            "parallel.virtual_stages": None,
-            "parallel.stages": 1,
+            "parallel.modules_per_worker": None,
+            "parallel.modules": 1,
             "parallel.partition": None,
             "parallel.replicas": 1,
-            "parallel.launcher": "inprocess",
+            "parallel.engine": "inprocess",
             "parallel.device": "cpu",
             "parallel.threads": 1,
         },
         "bench scaling --simulate",
     )
     data = load_data(config)
-    return Stage(make_plan(config, data), data, 0, torch.device("cpu")), data
+    return ModuleRunner(make_plan(config, data), data, 0, torch.device("cpu")), data
 
 
-def measure(stage: Stage, data: DataSet, microbatch: int, seconds: float = 8.0) -> Costs:
+def measure(module: ModuleRunner, data: DataSet, microbatch: int, seconds: float = 8.0) -> Costs:
     """Costs of each block of the one-module `stage`.
 
     Args:
@@ -72,17 +72,17 @@ def measure(stage: Stage, data: DataSet, microbatch: int, seconds: float = 8.0) 
         seconds: of rounds, at least 5 and at most 100.
     """
     with torch_threads(1):
-        return _Blocks(stage, data).measure(microbatch, seconds)
+        return _Blocks(module, data).measure(microbatch, seconds)
 
 
 class _Blocks:
     """The chain, a learner per block and scheme, and the stamps of all rounds: `(part, block)` to seconds."""
 
-    def __init__(self, stage: Stage, data: DataSet):
-        self.stage, self.rows = stage, stage.plan.config.data.batch_size
-        blocks = list(stage.learner.chain)
+    def __init__(self, module: ModuleRunner, data: DataSet):
+        self.module, self.rows = module, module.plan.config.data.batch_size
+        blocks = list(module.learner.chain)
         self.n = len(blocks)
-        config = with_values(stage.plan.config, {"parallel.stages": self.n}, "bench scaling --simulate")
+        config = with_values(module.plan.config, {"parallel.modules": self.n}, "bench scaling --simulate")
         self.plan = make_plan(config, data)
         self.chains = [Chain([block]).train() for block in blocks]
         self.own = cast(list[ModuleLearner], self._learners("backprop", {}))  # fits always
@@ -100,7 +100,7 @@ class _Blocks:
 
         def learner(k: int) -> ModuleLearner | None:
             try:
-                return SCHEMES.get(scheme)(self.plan.parts[k], self.chains[k], self.plan.make_task(), config, lag=2)
+                return SCHEMES.get(scheme)(self.plan.specs[k], self.chains[k], self.plan.make_task(), config, lag=2)
             except ConfigError:  # not at this boundary
                 return None
 
@@ -116,8 +116,8 @@ class _Blocks:
     # one round ---------------------------------------------------------------------------------------
 
     def _round(self, t: int, microbatch: int) -> None:
-        x = self._timed("data", 0, self.stage._x, t)
-        y = self.stage._real(self.stage.batches.y(t))
+        x = self._timed("data", 0, self.module._x, t)
+        y = self.module._real(self.module.batches.y(t))
         h_ins, hs, gradients = self._train(x, y, "")
         for k, learner in enumerate(self.own):
             self._timed("update", k, learner.update)
@@ -156,7 +156,7 @@ class _Blocks:
         self, h_ins: list[Tensor], hs: list[Tensor], gradients: list[Tensor | None], x: Tensor, y: Tensor
     ) -> None:
         """What the schemes compute beside a block."""
-        batch, error = Batch(x, y), torch.zeros(len(x), *self.plan.parts[-1].out_shape, dtype=self.stage.dtype)
+        batch, error = Batch(x, y), torch.zeros(len(x), *self.plan.specs[-1].out_shape, dtype=self.module.dtype)
         for k in range(self.n):
             h_in, h = h_ins[k].detach(), hs[k].detach()
             gradient = gradients[k] if gradients[k] is not None else torch.zeros_like(h)
@@ -170,7 +170,7 @@ class _Blocks:
                 if learner.sg is not None:
                     c = self._timed(f"{name} predict", k, _predict, learner, h, batch)
                     learner.kept.append((h, c, None))
-                    self._timed(f"{name} learn", k, learner.absorb, 0, gradient, self.stage)
+                    self._timed(f"{name} learn", k, learner.absorb, 0, gradient, self.module)
                 if learner.inputs is not None and name == "cdni":
                     self._timed("inputs predict", k, _guess, learner, x)
                     self._timed("inputs learn", k, learner.absorb_input, 0, h_in, x)
@@ -208,11 +208,11 @@ class _Blocks:
             return np.clip((small[part] - share * whole[part]) / (1 - share), 0.0, whole[part])
 
         width = DTYPES[self.plan.config.train.precision].itemsize
-        sizes = [torch.Size(part.out_shape).numel() for part in self.plan.parts]
+        sizes = [torch.Size(spec.out_shape).numel() for spec in self.plan.specs]
         return Costs(
             batch=self.rows,
             data=float(self._medians("data")[0]),
-            error_bytes=float(self.rows * math.prod(self.plan.parts[-1].out_shape) * width),
+            error_bytes=float(self.rows * math.prod(self.plan.specs[-1].out_shape) * width),
             forward=whole["forward"],
             backward_input=whole["input"],
             backward_weight=whole["weight"],

@@ -145,7 +145,7 @@ class _Ours(Silent):
         self.losses: list[tuple[int, int, float]] = []  # start, stop and mean loss of the segments of a turn
         self.group = InProcessGroup(plan, data)
         self._run = _Run(plan, data, RunFolder.create(plan.config), [], self, time.time())
-        self.order = self.group.stages[0].batches.indices
+        self.order = self.group.modules[0].batches.indices
         self._run.tracker = Tracker(Recorder(self._run.folder.path), None)
 
     def train(self, start: int, stop: int) -> None:
@@ -171,11 +171,11 @@ class _Plain:
             nn.Sequential(
                 *[
                     layer
-                    for block in blocks[part.start : part.stop]
+                    for block in blocks[spec.start : spec.stop]
                     for layer in (block if isinstance(block, nn.Sequential) else [block])
                 ]
             )
-            for part in plan.parts
+            for spec in plan.specs
         ]
         self._optimizers = [build_optimizer(plan.config.optimizer, m.parameters()) for m in self._modules]
         self._x, self._y, self._order = data.train.x, data.train.y, ours.order
@@ -202,7 +202,7 @@ class _PlainCDNI(_Plain):
 
     def __init__(self, plan: Plan, data: DataSet, ours: _Ours):
         super().__init__(plan, data, ours)
-        learner = cast(DNI, ours.group.stages[0].learner)
+        learner = cast(DNI, ours.group.modules[0].learner)
         self._sg = cast(nn.Module, copy.deepcopy(learner.sg))  # the same weights
         sg = plan.config.scheme.sg
         self._sg_optimizer = build_optimizer(
@@ -259,7 +259,7 @@ def _config(case: Case, folder: str) -> Config:
         "model": {"name": "mlp", "hidden": case.hidden},
         "train": {"epochs": 1_000_000, "log_every": LOG_EVERY},
         "scheme": scheme,
-        "parallel": {"launcher": "inprocess", "device": "cpu", "stages": case.modules},
+        "parallel": {"engine": "inprocess", "device": "cpu", "modules": case.modules},
         "tracking": {"runs": folder, "uri": "off"},
     }
     return from_tree(tree)

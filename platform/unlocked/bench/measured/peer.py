@@ -17,8 +17,8 @@ from unlocked.bench.measured.measure import torch_threads
 from unlocked.bench.measured.solo import run_alone
 from unlocked.bench.simulated.cost_model import Link
 from unlocked.config import Config, from_tree, to_dict
+from unlocked.engine.module import ModuleRunner
 from unlocked.engine.shared import SharedReceiver, SharedSender
-from unlocked.engine.stage import Stage
 from unlocked.errors import RunFailed
 from unlocked.plugins import import_modules
 
@@ -95,7 +95,7 @@ class Peer:
             raise RunFailed("bench scaling: the process at the other end of the link has ended") from None
 
 
-def contention(stage: Stage, peers: Sequence[Peer], rounds: int = 5, seconds: float = 0.3) -> float:
+def contention(module: ModuleRunner, peers: Sequence[Peer], rounds: int = 5, seconds: float = 0.3) -> float:
     """What a step of the one-module `stage` takes while every peer trains the same, over what it takes alone.
 
     Median of the rounds, at least 1, of this thread's own time on its core: slower memory and a shared clock or core
@@ -104,7 +104,7 @@ def contention(stage: Stage, peers: Sequence[Peer], rounds: int = 5, seconds: fl
 
     def step_time(steps: int) -> float:
         begin = time.thread_time()
-        run_alone(stage, steps)
+        run_alone(module, steps)
         return (time.thread_time() - begin) / steps
 
     with torch_threads(1):
@@ -114,7 +114,7 @@ def contention(stage: Stage, peers: Sequence[Peer], rounds: int = 5, seconds: fl
             alone = step_time(steps)
             with contextlib.ExitStack() as together:
                 for peer in peers:
-                    together.enter_context(peer.training(stage.plan.config))
+                    together.enter_context(peer.training(module.plan.config))
                 ratios.append(step_time(steps) / alone)
         return max(1.0, median(ratios))
 
@@ -135,7 +135,7 @@ def _serve(pipe: Connection, imports: list[str]) -> None:
     """The other process: does what it is told until its pipe closes."""
     import_modules(imports)
     torch.set_num_threads(1)
-    stages: dict[str, Stage] = {}
+    modules: dict[str, ModuleRunner] = {}
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         while True:
             word, *given = pipe.recv()
@@ -146,11 +146,11 @@ def _serve(pipe: Connection, imports: list[str]) -> None:
                     back.send(t, there.receive(t))
             elif word == "train":
                 key = repr(given)
-                stage = stages.get(key) or stages.setdefault(key, whole_chain(from_tree(given[0]))[0])
-                run_alone(stage, 2)
+                module = modules.get(key) or modules.setdefault(key, whole_chain(from_tree(given[0]))[0])
+                run_alone(module, 2)
                 pipe.send("trains")
                 while not pipe.poll():
-                    run_alone(stage, 1)
+                    run_alone(module, 1)
                 pipe.recv()
                 pipe.send("stopped")
             else:

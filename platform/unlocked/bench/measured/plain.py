@@ -168,7 +168,7 @@ class PlainRun:
         if weights is not None:
             self.network.load_state_dict(weights)
         self.streams = carrying(self.network)
-        self.noise = {part.start: derive_seed(config.seed, "module", part.start) for part in plan.parts}
+        self.noise = {spec.start: derive_seed(config.seed, "module", spec.start) for spec in plan.specs}
         augment = parse_augment(config.data.augment, data.in_shape) if config.data.augment else None
         self.batches = TrainBatches(
             data.train,

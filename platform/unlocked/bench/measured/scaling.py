@@ -20,7 +20,7 @@ from unlocked.bench.measured.contenders import DECOUPLED, contenders
 from unlocked.bench.measured.measure import Spread, in_rounds, paired
 from unlocked.bench.measured.solo import memory, run_alone
 from unlocked.config import Config, load_config
-from unlocked.engine.stage import SegmentStats
+from unlocked.engine.module import SegmentStats
 from unlocked.errors import ConfigError
 from unlocked.launch.cluster import start_ray
 from unlocked.launch.ray_group import RayGroup
@@ -141,7 +141,7 @@ def _measure(
             peak_rss_mb=running[name].group.ask(memory),
             schedule=plan.schedule,
         )
-    cut = [part.stop - part.start for part in running["locked"].plan.parts]
+    cut = [spec.stop - spec.start for spec in running["locked"].plan.specs]
     return Scaling(case, cut, steps, results, left_out, done.foreign)
 
 
@@ -149,12 +149,12 @@ def bytes_per_step(plan: Plan) -> int:
     """What a minibatch moves over all links: outputs up; gradients down, or the error to every module."""
     width, batch = DTYPES[plan.config.train.precision].itemsize, plan.config.data.batch_size
     numbers = 0
-    for part in plan.parts[:-1]:
+    for spec in plan.specs[:-1]:
         size = 1
-        for length in part.out_shape:
+        for length in spec.out_shape:
             size *= length
         numbers += size
-        numbers += {None: 0, "above": size, "last": math.prod(plan.parts[-1].out_shape)}[plan.scheme.feedback_from]
+        numbers += {None: 0, "above": size, "last": math.prod(plan.specs[-1].out_shape)}[plan.scheme.feedback_from]
     return numbers * width * batch
 
 

@@ -7,44 +7,44 @@ import time
 import torch
 
 from unlocked.bench.measured.measure import peak_rss_mb
-from unlocked.engine.stage import SegmentStats, Stage
+from unlocked.engine.module import ModuleRunner, SegmentStats
 from unlocked_models.contract.chain import Batch
 
 INPUTS = 4  # drawn beforehand and taken in turn, as data is: not always the same lines of the cache
 
 
-def run_alone(stage: Stage, steps: int) -> SegmentStats:
+def run_alone(module: ModuleRunner, steps: int) -> SegmentStats:
     """Forward, backward and update of the stage's module, without links and without waiting.
 
     The last module has the loss; the others get a gradient that has their output's shape and is there at
     once. No data is read, no label encoded, no synthetic gradient computed.
     """
-    learner, part = stage.learner, stage.learner.part
-    batch_size = stage.plan.config.data.batch_size
-    generator = torch.Generator().manual_seed(part.index)
+    learner, spec = module.learner, module.learner.spec
+    batch_size = module.plan.config.data.batch_size
+    generator = torch.Generator().manual_seed(spec.index)
 
     def noise(*shape: int) -> torch.Tensor:
-        return torch.randn(batch_size, *shape, generator=generator, dtype=stage.dtype).to(stage.device)
+        return torch.randn(batch_size, *shape, generator=generator, dtype=module.dtype).to(module.device)
 
     def ids(below: int, *shape: int) -> torch.Tensor:
-        return torch.randint(below, (batch_size, *shape), generator=generator).to(stage.device)
+        return torch.randint(below, (batch_size, *shape), generator=generator).to(module.device)
 
-    example = part.example
+    example = spec.example
     xs = [
         ids(example.vocabulary, *example.in_shape) if example.vocabulary else noise(*example.in_shape)
         for _ in range(INPUTS)
     ]
-    inputs = xs if part.is_first else [noise(*part.in_shape) for _ in range(INPUTS)]
-    gradients = [noise(*part.out_shape) / batch_size for _ in range(INPUTS)]
+    inputs = xs if spec.is_first else [noise(*spec.in_shape) for _ in range(INPUTS)]
+    gradients = [noise(*spec.out_shape) / batch_size for _ in range(INPUTS)]
     labels = noise(*example.y_shape) if example.y_real else ids(example.n_outputs, *example.y_shape)
     begin = time.perf_counter()
     for t in range(steps):
         h_in = inputs[t % INPUTS]
-        if not part.is_first:
+        if not spec.is_first:
             h_in = h_in.detach().requires_grad_()  # the module below wants its gradient
         batch = Batch(xs[t % INPUTS], labels)
         h, local = learner.run_chain(h_in, batch)
-        if part.is_last:
+        if spec.is_last:
             loss = learner.task.loss(h, learner.task.target(batch))
             (loss if local is None else loss + local).backward()
         elif local is not None:
@@ -55,6 +55,6 @@ def run_alone(stage: Stage, steps: int) -> SegmentStats:
     return SegmentStats(0, steps, time.perf_counter() - begin, 0.0, 0.0)
 
 
-def memory(stage: Stage) -> float:
+def memory(module: ModuleRunner) -> float:
     """The worker's peak of resident memory, MB."""
     return peak_rss_mb()

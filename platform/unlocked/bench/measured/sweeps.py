@@ -31,11 +31,11 @@ BASE = [
     "train.epochs=100",
     "train.probe_every=0",
     "train.checkpoint_every=100",
-    "parallel.launcher=inprocess",
+    "parallel.engine=inprocess",
     "parallel.threads=1",
     "tracking.uri=off",
     "scheme.name=backprop",
-    "parallel.stages=1",
+    "parallel.modules=1",
 ]
 LOW, HIGH = 1e-4, 1e-1
 SPACE = [

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -58,12 +58,12 @@ class Ends:
     feedback_out: list[Outgoing] = field(default_factory=list)
 
 
-class Stage:
-    """Module `learner.part.index` of the chain, for one replica."""
+class ModuleRunner:
+    """Module `learner.spec.index` of the chain, for one replica."""
 
-    def __init__(self, plan: Plan, data: DataSet, stage: int, device: torch.device, shard: tuple[int, int] = (0, 1)):
+    def __init__(self, plan: Plan, data: DataSet, module: int, device: torch.device, shard: tuple[int, int] = (0, 1)):
         self.plan = plan
-        self.learner: ModuleLearner = build_learner(plan, stage, device)
+        self.learner: ModuleLearner = build_learner(plan, module, device)
         self.learner.draw_as_replica(shard[0])
         self.device, self.dtype = device, self.learner.dtype
         self.ends = Ends()
@@ -71,9 +71,9 @@ class Stage:
         config = plan.config
         self._shard = shard
         self._read(data)
-        part = self.learner.part
-        self._is_first = part.is_first
-        takes_target = self.learner.needs_labels or part.is_last
+        spec = self.learner.spec
+        self._is_first = spec.is_first
+        takes_target = self.learner.needs_labels or spec.is_last
         looks = self.learner.chain.takes_batch() or self.learner.chain.has_local_loss()
         self._takes_y = takes_target or looks
         # what it runs on, too, where another module's output is not
@@ -110,7 +110,7 @@ class Stage:
         self.batches = batches(self._shard)
         in_parts = self._shard[1] > 1 or config.parallel.schedule != "locked"
         # a loss that counts its targets is weighed by those of the whole minibatch, which any worker can draw
-        counts = self.learner.part.is_last and self.learner.task.masks
+        counts = self.learner.spec.is_last and self.learner.task.masks
         self._whole = batches((0, 1)) if in_parts and counts else None
         self._splits = {"train": data.train, "validation": data.validation, "test": data.test}
 
@@ -194,7 +194,7 @@ class Stage:
 
     def _changed(self, t: int) -> str:
         return (
-            f"module {self.learner.part.index} changed its input in place at minibatch {t}; its first block has to "
+            f"module {self.learner.spec.index} changed its input in place at minibatch {t}; its first block has to "
             f"make a new tensor, such as h = 0.5 * h in place of h.mul_(0.5)"
         )
 
@@ -205,7 +205,7 @@ class Stage:
         if CHANGED_KEPT in str(error):
             said = reason(error).partition(": [")[0]
             raise RunFailed(
-                f"module {self.learner.part.index}: {said} (minibatch {t}); its block has to make a new "
+                f"module {self.learner.spec.index}: {said} (minibatch {t}); its block has to make a new "
                 f"tensor, such as h = 0.5 * h in place of h.mul_(0.5)"
             ) from error
 
@@ -272,7 +272,7 @@ class Stage:
         learner.chain.eval()
         with torch.inference_mode():
             out = learner.chain(h_in, batch)
-            if learner.part.is_last:
+            if learner.spec.is_last:
                 out = learner.task.keep(out, learner.task.target(batch))
         learner.chain.train()
         self._evaluated = learner.carried()
@@ -337,7 +337,7 @@ class Stage:
 
     def weights(self) -> dict[str, Tensor]:
         """The module's part of the whole chain's state dict, on the CPU."""
-        start = self.learner.part.start
+        start = self.learner.spec.start
         out = {}
         for key, value in self.learner.chain.state_dict().items():
             block, _, rest = key.partition(".")
@@ -345,7 +345,7 @@ class Stage:
         return out
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        start = self.learner.part.start
+        start = self.learner.spec.start
         mine = {
             key: weights[f"{int(key.partition('.')[0]) + start}.{key.partition('.')[2]}"]
             for key in self.learner.chain.state_dict()
@@ -385,14 +385,36 @@ class Stage:
 _NO_LABELS = torch.empty(0, dtype=torch.long)
 
 
-def connect_in_process(stages: list[Stage]) -> None:
+def run_together(modules: Sequence[ModuleRunner], start: int, stop: int, checkpoint_at: int) -> list[SegmentStats]:
+    """All ticks of a segment for the neighbouring modules of one worker: its whole training loop."""
+    if len(modules) == 1:
+        return [modules[0].run(start, stop, checkpoint_at)]
+    busy = [0.0] * len(modules)
+
+    def timed(k: int, phase: Callable[[int], None], t: int) -> None:
+        begin = time.perf_counter()
+        phase(t)
+        busy[k] += time.perf_counter() - begin
+
+    for module in modules:
+        module.begin(start, stop, checkpoint_at)
+    for t in range(start, stop):
+        for k, module in enumerate(modules):
+            timed(k, module.forward_phase, t)
+        for k, module in reversed(list(enumerate(modules))):
+            timed(k, module.feedback_phase, t)
+    total = sum(busy)
+    return [replace(module.end(start, stop), others=total - mine) for module, mine in zip(modules, busy, strict=True)]
+
+
+def connect_in_process(modules: list[ModuleRunner]) -> None:
     """Queues between the modules of one process."""
-    feedback_from = stages[0].learner.feedback_from
-    ends = [Ends() for _ in stages]
+    feedback_from = modules[0].learner.feedback_from
+    ends = [Ends() for _ in modules]
     for below, above in pairwise(ends):
         below.h_out = above.h_in = Queue()
         if feedback_from is not None:
             below.feedback_in = link = Queue()
             (above if feedback_from == "above" else ends[-1]).feedback_out.append(link)
-    for stage, its in zip(stages, ends, strict=True):
-        stage.connect(its)
+    for module, its in zip(modules, ends, strict=True):
+        module.connect(its)

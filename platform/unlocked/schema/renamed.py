@@ -1,0 +1,94 @@
+"""Keys that have another name now: the old ones are accepted for one version, with a note that names the new one.
+
+Until 0.1 `parallel.stages` counted workers, each with `parallel.virtual_stages` modules; now `parallel.modules` counts
+modules, of which a worker holds `parallel.modules_per_worker`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from unlocked.errors import ConfigError
+from unlocked.schema.keys import MULTI_STAGE
+
+NOW = {
+    "parallel.stages": "parallel.modules",
+    "parallel.virtual_stages": "parallel.modules_per_worker",
+    "parallel.launcher": "parallel.engine",
+}
+TAGS = {"stages": "modules", "launcher": "engine"}  # of runs, under which they are found and compared
+
+
+class RenamedKey(FutureWarning):
+    """An old key was given; the next version no longer takes it."""
+
+
+def now(key: str) -> str:
+    """The present name of a key or tag."""
+    return NOW.get(key) or TAGS.get(key) or key
+
+
+def renamed(layer: dict[str, Any], below: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """A layer of a configuration with the present names, but for those in its study.
+
+    `below`: the values of `parallel` that hold if the layer does not give them.
+    Raises `ConfigError` if a key is given under both names.
+    """
+    parallel = layer.get("parallel")
+    if not isinstance(parallel, Mapping) or not any(f"parallel.{key}" in NOW for key in parallel):
+        return layer
+    present: dict[str, Any] = {}
+    for key, value in parallel.items():
+        name = now(f"parallel.{key}").removeprefix("parallel.")
+        if name != key:
+            _note(f"parallel.{key}", source)
+        if name in present or (name != key and name in parallel):
+            raise ConfigError(f"{source}: parallel.{name} is given twice, once by its old name")
+        present[name] = value
+    stages = parallel.get("stages")
+    if isinstance(stages, int) and not isinstance(stages, bool):
+        schedule = present.get("schedule", below.get("schedule"))
+        held = present.get("modules_per_worker", below.get("modules_per_worker"))
+        held = held if isinstance(held, int) and held > 0 else 2 if schedule in MULTI_STAGE else 1
+        present["modules"] = stages * held
+    return {**layer, "parallel": present}
+
+
+def renamed_study(layer: dict[str, Any], source: str) -> dict[str, Any]:
+    """A layer whose study (space and plot) names keys by their present names; dimensions have dotted names."""
+    sweep = layer.get("sweep")
+    if not isinstance(sweep, Mapping):
+        return layer
+    changed = dict(sweep)
+    if isinstance(sweep.get("space"), Mapping):
+        changed["space"] = _names(sweep["space"], source)
+    if isinstance(plot := sweep.get("plot"), Mapping):
+        of_plot = dict(plot)
+        if isinstance(plot.get("x"), str):
+            of_plot["x"] = NOW.get(plot["x"], plot["x"])
+        if isinstance(plot.get("lines"), list):
+            of_plot["lines"] = [NOW.get(key, key) if isinstance(key, str) else key for key in plot["lines"]]
+        changed["plot"] = of_plot
+    return {**layer, "sweep": changed}
+
+
+def _names(value: Any, source: str) -> Any:
+    """Dotted keys at any depth."""
+    if isinstance(value, list):
+        return [_names(each, source) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    out = {}
+    for key, inner in value.items():
+        if key in NOW:
+            _note(key, source)
+        out[NOW.get(key, key)] = _names(inner, source)
+    return out
+
+
+def _note(key: str, source: str) -> None:
+    warnings.warn(
+        f"{source}: {key} is now {NOW[key]}; the old name is accepted in this version alone", RenamedKey, stacklevel=2
+    )
