@@ -1,6 +1,7 @@
 # make demo   set up and run the main job on real data, under every scheme
+# make check  format, lint, types and the unit tests: what needs no Ray, no live processes and no training to a bar
 # make test   set up the same way and run the tests
-# make test-all   and the proofs that take their time: kills at every place of a run, hosts, long runs
+# make test-all   and the proofs that take their time: kills at every place of a run, hosts, long runs, three seeds
 # make docs   build the documentation into build/docs
 # For a CUDA machine: make demo CONSTRAINTS=/dev/null TORCH="torch>=2.11"
 
@@ -10,8 +11,11 @@ TORCH ?= torch
 VENV := .venv
 BIN := $(VENV)/bin
 SCHEMES := cdni backprop dni dfa frozen
+WORKERS ?= 2
+# one process has all tests that need Ray, the others take the rest file by file
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: demo test test-all setup lint docs clean study
+.PHONY: demo check test test-all setup lint docs clean study
 
 setup: $(VENV)/.ready
 
@@ -29,13 +33,17 @@ demo: setup
 	@$(BIN)/unlocked compare --experiment demo --plot runs/demo.png
 	@echo "dashboard: $(BIN)/unlocked ui    (it prints the address to open)"
 
+check: lint
+	$(PYTEST) -m "not ray and not live and not learns and not slow"
+
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: setup
-	$(BIN)/python -m pytest
+	$(PYTEST) --seeds 3
 
 lint: setup
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check .
 	$(BIN)/mypy platform/unlocked models/unlocked_models
 

@@ -41,6 +41,7 @@ def trials() -> list:
     return load_study(study_name="small", storage=JournalStorage(JournalFileBackend(str(path)))).trials
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(120)
 def test_resources_that_no_node_has_are_refused(study, small, capsys):
     ray.shutdown()  # of tests before: this is about a Ray made for this very study
@@ -52,6 +53,7 @@ def test_resources_that_no_node_has_are_refused(study, small, capsys):
     )
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(180)
 def test_trials_side_by_side_give_what_each_gives_alone(study):
     both = sweep(study(*SEARCH, "sweep.trials=4"))
@@ -63,6 +65,7 @@ def test_trials_side_by_side_give_what_each_gives_alone(study):
     assert starts[1][0] < starts[0][1], "the second began before the first had ended"
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(180)
 def test_a_trial_elsewhere_is_pruned_within_one_evaluation(study):
     pruner = "sweep.pruner={name: ThresholdPruner, lower: 0.5, n_warmup_steps: 1}"
@@ -83,6 +86,7 @@ def test_a_trial_elsewhere_is_pruned_within_one_evaluation(study):
     assert len(list((run / "checkpoints").iterdir())) >= 1
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(180)
 @pytest.mark.slow
 def test_trials_may_have_workers_of_their_own(study):
@@ -91,6 +95,7 @@ def test_trials_may_have_workers_of_their_own(study):
     assert [row.seeds["0"]["test/accuracy"] > 0.3 for row in summary["rows"]].count(True) >= 1
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(180)
 @pytest.mark.slow
 def test_a_trial_whose_process_is_killed_is_tried_again_from_where_it_was(study, tmp_path):
@@ -118,6 +123,7 @@ def test_a_trial_whose_process_is_killed_is_tried_again_from_where_it_was(study,
     assert "process of the trial died" in first.user_attrs["failure"]
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(120)
 @pytest.mark.slow
 def test_ctrl_c_saves_the_trials_under_way_and_the_same_command_goes_on(study, small):
@@ -139,6 +145,7 @@ def test_ctrl_c_saves_the_trials_under_way_and_the_same_command_goes_on(study, s
     assert len(list(Path("runs").glob("small-*"))) == len(trials())  # each went on in its own folder
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(400)
 @pytest.mark.slow
 def test_a_driver_killed_ten_times_ends_with_thirty_trials_none_of_them_twice(study, small, prepared):
@@ -160,6 +167,7 @@ def test_a_driver_killed_ten_times_ends_with_thirty_trials_none_of_them_twice(st
     assert unbroken["best"]["value"] == summary["best"]["value"]
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(120)
 def test_a_process_that_cannot_begin_is_not_tried_again(study):
     summary = sweep(study(*SEARCH, "sweep.trials=2"), imports=["no_such_module"])
