@@ -35,14 +35,19 @@ def example(tmp_path, monkeypatch):
     return write
 
 
-@pytest.mark.parametrize("name", ["my_model", "my_data", "my_scheme"])
+@pytest.mark.parametrize("name", ["tiny", "my_model", "my_data", "my_scheme"])
 def test_each_example_is_under_thirty_lines(name):
     assert len(EXAMPLES[name].strip().splitlines()) < 30
 
 
 @pytest.mark.parametrize(
     ("name", "override"),
-    [("my_model", "model.name=my_net"), ("my_data", "data.name=rings"), ("my_scheme", "scheme.name=drtp")],
+    [
+        ("tiny", "model.name=tiny"),
+        ("my_model", "model.name=my_net"),
+        ("my_data", "data.name=rings"),
+        ("my_scheme", "scheme.name=drtp"),
+    ],
 )
 def test_each_example_trains_by_the_command_beside_it(example, name, override, capsys):
     assert f"--import {name} {override}" in ALL
@@ -142,7 +147,28 @@ def test_the_pages_build_without_a_warning(tmp_path):
     assert "img" in (tmp_path / "site" / "concepts.html").read_text()
 
 
+def script(name):
+    """The functions of a script that draws a picture."""
+    path = DOCS / "pictures" / f"{name}.py"
+    names: dict = {"__name__": name, "__file__": str(path)}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    return names
+
+
 def test_the_drawn_net_is_what_its_script_draws():
-    names: dict = {"__name__": "net"}
-    exec(compile((DOCS / "pictures" / "net.py").read_text(), "net.py", "exec"), names)
-    assert names["net"]() == (DOCS / "pictures" / "net.svg").read_text()
+    assert script("net")["net"]() == (DOCS / "pictures" / "net.svg").read_text()
+
+
+def test_the_clock_of_the_picture_is_the_demo_s_table():
+    speeds = script("wall_clock")["speeds"](PAGES["README.md"])
+    assert set(speeds) == {"backprop", "cdni", "dni", "dfa", "frozen"}
+    assert f"backprop {speeds['backprop']:.0f}, cdni {speeds['cdni']:.0f}" in PAGES["docs/results/speed.md"]
+
+
+def test_every_figure_of_the_readme_s_table_is_one_of_the_results():
+    rows = re.findall(r"^\| (?:mlp|cnn|recurrent|seq2seq|transformer|autoencoder): .*\|$", PAGES["README.md"], re.M)
+    results = PAGES["docs/results/accuracy.md"] + PAGES["docs/results/models.md"]
+    assert len(rows) == 6
+    for row in rows:
+        cells = [cell.strip(" *") for cell in row.split("|")[2:-1]]
+        assert any(all(f"{cell} " in line for cell in cells) for line in results.replace("*", "").splitlines()), row
