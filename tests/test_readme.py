@@ -1,5 +1,6 @@
 """The examples of the README and of docs/, run as they stand; their commands, links and anchors, checked."""
 
+import ast
 import re
 import shlex
 import sys
@@ -172,3 +173,13 @@ def test_every_figure_of_the_readme_s_table_is_one_of_the_results():
     for row in rows:
         cells = [cell.strip(" *") for cell in row.split("|")[2:-1]]
         assert any(all(f"{cell} " in line for cell in cells) for line in results.replace("*", "").splitlines()), row
+
+
+def test_the_architecture_shows_the_layers_that_a_test_holds():
+    code = (ROOT / "tests" / "test_layers.py").read_text()
+    layers = ast.literal_eval(re.search(r"^LAYERS = (\[.*?^\])", code, re.S | re.M)[1])
+    page = PAGES["docs/architecture.md"]
+    assert "```\n" + "\n".join(", ".join(rooms) for rooms in reversed(layers)) + "\n```" in page
+    assert {room for rooms in layers for room in rooms} - {"unlocked_models"} <= set(
+        re.findall(r"^\| `(\w+)`", page, re.M)
+    )
