@@ -172,6 +172,15 @@ def test_the_drawn_net_is_what_its_script_draws():
     assert script("net")["net"]() == (DOCS / "pictures" / "net.svg").read_text()
 
 
+def test_the_drawn_rooms_lie_on_one_side_of_the_diagonal():
+    names = script("rooms")
+    known, drawn = names["layers"](), names["rooms"]()
+    assert all(f">{room} <tspan" in drawn for row in known.LAYERS for room in row)
+    below = re.findall(r'<text x="(\d+)" y="(\d+)" fill="#\w+" text-anchor="middle">', drawn)
+    assert len(below) > 50
+    assert all(int(x) - names["LEFT"] > int(y) - names["TOP"] for x, y in below)
+
+
 def test_the_clock_of_the_picture_is_the_demo_s_table():
     speeds = script("wall_clock")["speeds"](PAGES["README.md"])
     assert set(speeds) == {"backprop", "cdni", "dni", "dfa", "frozen"}
