@@ -50,7 +50,7 @@ def refusal(*overrides: str) -> str:
         (["data.batch_size=30"], ["parallel.microbatches: 4 does not divide the 30"]),  # the default of 1f1b
         (["data.batch_size=36", "parallel.schedule=gpipe"], ["parallel.microbatches: 8 does not divide the 36"]),
         (["parallel.microbatches=2"], ["parallel.microbatches: 2 is fewer than the 4 workers", "1f1b", "gpipe"]),
-        (["parallel.microbatches=0"], ["parallel.microbatches: 0 is out of range; expected 1 to"]),
+        (["parallel.microbatches=0"], ["parallel.microbatches: must be at least 1, got 0"]),
         (["parallel.schedule=1f2b"], ["parallel.schedule", "did you mean '1f1b'?", "interleaved", "zero_bubble"]),
         (
             ["parallel.modules_per_worker=2"],
@@ -60,7 +60,7 @@ def refusal(*overrides: str) -> str:
             ["parallel.modules_per_worker=3", "parallel.schedule=locked"],
             ["parallel.modules: 4 cannot be shared out, 3 to a worker", "parallel.modules_per_worker"],
         ),
-        (["parallel.modules_per_worker=0"], ["parallel.modules_per_worker: 0 is out of range; expected 1 to 10000"]),
+        (["parallel.modules_per_worker=0"], ["parallel.modules_per_worker: must be at least 1, got 0"]),
         (
             ["parallel.modules_per_worker=1", "parallel.schedule=interleaved"],
             ["parallel.modules_per_worker: 1, but interleaved needs at least 2 modules per worker; 1f1b has one"],

@@ -96,7 +96,7 @@ def test_a_decoder_of_one_layer_gives_the_shape_back(shape, in_shape):
         (["pretrain={epochs: 1, blocks: 4}"], r"pretrain\.blocks: 4 is more than the 3 blocks of mlp"),
         (
             ["pretrain={epochs: 1, level: 1.0}"],
-            r"pretrain\.level: 1\.0 is out of range; masking takes a fraction below 1",
+            r"pretrain\.level: must be below 1 for masking, which takes a fraction, got 1\.0",
         ),
         (["pretrain.noise=saltt"], r"pretrain\.noise: unknown noise 'saltt'"),
         (

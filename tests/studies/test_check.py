@@ -23,7 +23,7 @@ from unlocked.studies.dimensions import Range
         (["sweep.sampler={name: qmc, qmc_type: sobolt}", "sweep.trials=1"], "sweep.sampler: QMCSampler: The `qmc_type"),
         (["sweep.sampler=3", "sweep.trials=1"], "sweep.sampler: 3 is no name"),
         ([], "sweep.trials: a search has no end of its own"),
-        (["sweep.trials=0"], "sweep.trials: 0 is out of range"),
+        (["sweep.trials=0"], "sweep.trials: must be at least 1, got 0"),
         (["sweep.trials=1", "sweep.pruner=ashha"], "sweep.pruner: unknown pruner 'ashha'; did you mean 'asha'?"),
         (["sweep.trials=1", "sweep.pruner=asha", "sweep.metric=test/accuracy"], "pruning needs a val/ metric"),
         (

@@ -13,7 +13,7 @@ from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, check_ranges, import_given, wide_console
 from unlocked.config.yaml12 import clipped
 from unlocked.errors import ConfigError
-from unlocked.schema.ranges import MOST, MOST_THREADS, MOST_WORKERS
+from unlocked.schema.facts import MOST, MOST_THREADS, MOST_WORKERS
 
 MOST_ROUNDS = 10_000
 

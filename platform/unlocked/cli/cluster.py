@@ -8,7 +8,7 @@ from typing import Any
 from unlocked import strict_json
 from unlocked.cli.common import add_command, check_ranges
 from unlocked.errors import ConfigError
-from unlocked.schema.ranges import MOST_WORKERS
+from unlocked.schema.facts import MOST_WORKERS
 
 
 def add_cluster(commands: Any) -> None:

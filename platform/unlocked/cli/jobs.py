@@ -13,7 +13,7 @@ from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, as_begun, check_ranges, import_given, place_of, wide_console
 from unlocked.cli.next_steps import command
 from unlocked.errors import ConfigError
-from unlocked.schema.ranges import MOST_WORKERS
+from unlocked.schema.facts import MOST_WORKERS
 from unlocked.security import redact
 
 if TYPE_CHECKING:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from unlocked.config.schemes import DEFAULT
 from unlocked.config.typed import text_keys
 from unlocked.errors import ConfigError
 from unlocked.options import as_annotated, check_options, fits
+from unlocked.schema.facts import all_fields, check_facts, fact_of, value_of
 from unlocked.schema.keys import DIMENSION_KEYS, MULTI_STAGE, Config
-from unlocked.schema.ranges import CHOICES, MOST_WIDTH, RANGES
 from unlocked.security import refuse_cluster, refuse_name, refuse_store
 from unlocked_models.contract.registry import GIVEN, MODELS, Registry, unknown
 
@@ -26,8 +25,7 @@ def check_values(config: Config) -> None:
         refuse_store("tracking.uri", config.tracking.uri)
     if config.parallel.address is not None:
         refuse_cluster("parallel.address", config.parallel.address)
-    _check_ranges(config)
-    _check_choices(config)
+    check_facts(config, Config)
     _check_names(config)
     name, options = config.model["name"], {key: value for key, value in config.model.items() if key != "name"}
     check_options("model", name, MODELS.get(name), options, skip=2, hidden=GIVEN)
@@ -56,38 +54,6 @@ def _check_texts(config: Config) -> None:
             raise ConfigError(f"{key}: {value!r} is a word of Python; null means no value (and ./{value} a file)")
 
 
-def value_of(config: Config, key: str) -> Any:
-    node: Any = config
-    for part in key.split("."):
-        node = getattr(node, part)
-    return node
-
-
-def _check_ranges(config: Config) -> None:
-    for key, (expected, holds) in RANGES.items():
-        value = value_of(config, key)
-        if value is not None and (not math.isfinite(value) or not holds(value)):
-            raise ConfigError(f"{key}: {value} is out of range; expected {expected}")
-    for key, values in (
-        ("scheme.sg.hidden", config.scheme.sg.hidden),
-        ("scheme.inputs.hidden", config.scheme.inputs.hidden),
-        ("scheme.time.hidden", config.scheme.time.hidden),
-        ("parallel.partition", config.parallel.partition or []),
-    ):
-        if not all(1 <= width <= MOST_WIDTH for width in values):
-            raise ConfigError(f"{key}: {values} is out of range; expected every entry from 1 to {MOST_WIDTH}")
-    betas = config.optimizer.betas
-    if betas is not None and (len(betas) != 2 or not all(0 <= beta < 1 for beta in betas)):
-        raise ConfigError(f"optimizer.betas: {betas} is out of range; expected two numbers in [0, 1)")
-
-
-def _check_choices(config: Config) -> None:
-    for key, known in CHOICES.items():
-        value = value_of(config, key)
-        if value not in known:
-            raise ConfigError(f"{key}: {unknown(key.rsplit('.', 1)[1], value, known)}")
-
-
 def _check_names(config: Config) -> None:
     # registries fill on import of their packages; here, so that reading the schema stays cheap
     from unlocked.data import DATA
@@ -101,11 +67,12 @@ def _check_names(config: Config) -> None:
         ("data.name", DATA, config.data.name),
         ("model.name", MODELS, config.model["name"]),
         ("scheme.name", SCHEMES, config.scheme.name),
-        ("optimizer.name", OPTIMIZERS, config.optimizer.name),
-        ("scheme.sg.optimizer", OPTIMIZERS, config.scheme.sg.optimizer),
     ]
-    if config.task is not None:
-        named.append(("task", TASKS, config.task))
+    registries: dict[str, Registry[Any]] = {"optimizer": OPTIMIZERS, "task": TASKS}
+    for key, field in all_fields(Config):
+        fact = fact_of(field)
+        if fact is not None and fact.named is not None and (name := value_of(config, key)) is not None:
+            named.append((key, registries[fact.named], name))
     named += [(key, SCHEMES, name) for key in ("schemes", "expect") for name in getattr(config, key) if name != DEFAULT]
     for key, registry, name in named:
         if not isinstance(name, str) or name not in registry:
@@ -117,8 +84,6 @@ def _check_combinations(config: Config) -> None:
     from unlocked.schemes import DNI, SCHEMES
 
     lag, scheme = config.scheme.lag, config.scheme
-    if (isinstance(lag, str) and lag != "auto") or (isinstance(lag, int) and lag < 0):
-        raise ConfigError(f"scheme.lag: {lag!r} is out of range; expected auto or a whole number of at least 0")
     kind = SCHEMES.get(scheme.name)
     if lag not in ("auto", 0) and kind.why_no_lag is not None:
         raise ConfigError(f"scheme.lag: {lag} cannot be used with {scheme.name}: {kind.why_no_lag}")
@@ -164,7 +129,7 @@ def _check_start(config: Config) -> None:
             f"pretrain.epochs: {pretrain.epochs} would replace the weights of transfer.run; set one of them"
         )
     if pretrain.noise == "masking" and pretrain.level >= 1:
-        raise ConfigError(f"pretrain.level: {pretrain.level} is out of range; masking takes a fraction below 1")
+        raise ConfigError(f"pretrain.level: must be below 1 for masking, which takes a fraction, got {pretrain.level}")
     if transfer.freeze and config.parallel.schedule != "locked":
         raise ConfigError(
             f"transfer.freeze: true, but parallel.schedule={config.parallel.schedule} propagates through "

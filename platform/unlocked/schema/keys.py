@@ -1,111 +1,159 @@
-"""Every key a configuration may hold, with its type, default and meaning: the one schema of the platform."""
+"""Every key a configuration may hold, with its type, default, meaning and range: the one schema of the platform."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
 
+from unlocked.schema.facts import (
+    LONGEST_WAIT,
+    MOST,
+    MOST_SEED,
+    MOST_THREADS,
+    MOST_WIDTH,
+    MOST_WORKERS,
+    group,
+    key,
+)
+
 
 @dataclass
 class DataConfig:
-    name: str = MISSING  # `unlocked list data`
-    batch_size: int = 64  # examples per optimiser step, over all replicas
-    validation: float = 0.1  # fraction of the training examples held out; 0: none
-    seed: int = 0  # of the split alone, so that runs of every seed share one test set
-    root: str | None = None  # folder of data files; null: $UNLOCKED_DATA or ./data
-    download: bool = False  # fetch missing files from their published address
-    augment: list[str] = field(default_factory=list)  # for images: flip, crop, shift, cutout
-    options: dict[str, Any] = field(default_factory=dict)  # a data set's own keywords
+    """The data set and how it is split."""
+
+    name: str = key(MISSING, "`unlocked list data`")
+    batch_size: int = key(64, "examples per optimiser step, over all replicas", low=1, high=MOST)
+    validation: float = key(0.1, "fraction of the training examples held out; 0: none", low=0, below=1)
+    seed: int = key(0, "of the split alone, so that runs of every seed share one test set", low=0, high=MOST_SEED)
+    root: str | None = key(None, "folder of data files; null: $UNLOCKED_DATA or ./data")
+    download: bool = key(False, "fetch missing files from their published address")
+    augment: list[str] = key([], "for images: flip, crop, shift, cutout")
+    options: dict[str, Any] = key({}, "a data set's own keywords")
 
 
 @dataclass
 class SGConfig:
     """The synthetic-gradient model M_k of dni and cdni."""
 
-    kind: str = "auto"  # auto | linear | mlp | conv; auto: conv on feature maps, else mlp if hidden, else linear
-    hidden: list[int] = field(default_factory=list)  # widths (mlp) or channels (conv) of the hidden layers
-    rank: int | None = None  # linear only: factor the weight through this many units
-    kernel: int = 3  # conv only, odd: resolution is kept
-    norm: str = "batch"  # batch | none, in the hidden layers
-    embedding: int = 32  # width in which cdni's M sees a target that is a token
-    lr: float | None = None  # null: optimizer.lr
-    optimizer: str = "adam"  # SGD with momentum does not train M
+    kind: str = key(
+        "auto", "auto: conv on feature maps, else mlp if hidden, else linear", choices=("auto", "linear", "mlp", "conv")
+    )
+    hidden: list[int] = key([], "widths (mlp) or channels (conv) of the hidden layers", low=1, high=MOST_WIDTH)
+    rank: int | None = key(None, "linear only: factor the weight through this many units", low=1, high=MOST_WIDTH)
+    kernel: int = key(3, "conv only; the resolution is kept", low=1, high=99, odd=True)
+    norm: str = key("batch", "in the hidden layers", choices=("batch", "none"))
+    embedding: int = key(32, "width in which cdni's M sees a target that is a token", low=1, high=MOST_WIDTH)
+    lr: float | None = key(None, "null: optimizer.lr", above=0)
+    optimizer: str = key("adam", "SGD with momentum does not train M", named="optimizer")
 
 
 @dataclass
 class InputModelConfig:
     """The model I_k of synthetic inputs."""
 
-    hidden: list[int] = field(default_factory=list)  # widths, or channels for feature maps; empty: linear
-    kernel: int = 3  # of convolutions, odd
-    embedding: int = 64  # width of a token where inputs are tokens
-    lr: float | None = None  # null: optimizer.lr
+    hidden: list[int] = key([], "widths, or channels for feature maps; empty: linear", low=1, high=MOST_WIDTH)
+    kernel: int = key(3, "of convolutions", low=1, high=99, odd=True)
+    embedding: int = key(64, "width of a token if inputs are tokens", low=1, high=MOST_WIDTH)
+    lr: float | None = key(None, "null: optimizer.lr", above=0)
 
 
 @dataclass
 class TimeConfig:
-    """Synthetic gradients through time, where windows of a recurrent network end (model.carry), under any scheme."""
+    """Synthetic gradients through time, at the ends of a recurrent net's windows (model.carry), under any scheme."""
 
-    synthetic: bool = False  # false: truncated backpropagation through time
-    hidden: list[int] = field(default_factory=list)  # widths of the hidden layers of M; empty: linear
-    context: str = "none"  # none | start: M sees the state in which its window began beside the one in which it ended
-    norm: str = "none"  # batch | none, of the states that M sees: what tells them apart is small beside their mean
-    clip: float | None = None  # longest gradient, per example and term, that M learns from; null: any
-    lr: float | None = None  # of M; null: optimizer.lr
-    scale: float = 1.0  # of the injected gradient
-    ramp: int = 0  # minibatches over which it grows from 0 to `scale`: M learns before it is heard
-    auxiliary: float = 0.0  # weight of the loss by which the network foresees its synthetic gradient
+    synthetic: bool = key(False, "false: truncated backpropagation through time")
+    hidden: list[int] = key([], "widths of the hidden layers of M; empty: linear", low=1, high=MOST_WIDTH)
+    context: str = key(
+        "none",
+        "start: M sees the state in which its window began beside the one in which it ended",
+        choices=("none", "start"),
+    )
+    norm: str = key(
+        "none",
+        "of the states that M sees: what tells them apart is small beside their mean",
+        choices=("batch", "none"),
+    )
+    clip: float | None = key(None, "longest gradient, per example and term, that M learns from; null: any", above=0)
+    lr: float | None = key(None, "of M; null: optimizer.lr", above=0)
+    scale: float = key(1.0, "of the injected gradient", above=0)
+    ramp: int = key(
+        0, "minibatches over which it grows from 0 to `scale`: M learns before it is heard", low=0, high=MOST
+    )
+    auxiliary: float = key(0.0, "weight of the loss by which the network foresees its synthetic gradient", low=0)
 
 
 @dataclass
 class FeedbackConfig:
     """The fixed random matrices B_l of dfa."""
 
-    distribution: str = "uniform"  # uniform | normal
-    scale: float = 1.0  # times 1/sqrt(size of the hidden layer)
-    seed: int | None = None  # null: from the run's seed
-    granularity: str = "block"  # feedback behind: block | module | layer inside; macro | micro of Launay et al. 2020
-    shared_positions: bool = False  # one B_l for all positions of a sequence, where the output has none
-    shared_layers: bool = False  # one matrix for all layers, each of which takes as much of it as it is wide
+    distribution: str = key("uniform", "of their entries", choices=("uniform", "normal"))
+    scale: float = key(1.0, "times 1/sqrt(size of the hidden layer)", above=0)
+    seed: int | None = key(None, "null: from the run's seed", low=0, high=MOST_SEED)
+    granularity: str = key(
+        "block",
+        "what feedback arrives after; macro and micro are those of Launay et al. 2020",
+        choices=("block", "module", "layer", "macro", "micro"),
+    )
+    shared_positions: bool = key(False, "one B_l for all positions of a sequence if the output has none")
+    shared_layers: bool = key(False, "one matrix for all layers, each of which takes as many columns as it is wide")
 
 
 @dataclass
 class SchemeConfig:
-    name: str = "backprop"  # `unlocked list schemes`
-    lag: int | str = "auto"  # minibatches; auto: the smallest lag at which no worker waits for a message
-    sg: SGConfig = field(default_factory=SGConfig)
-    synthetic_inputs: bool = False  # dni, cdni: modules also run without waiting for the activations below
-    inputs: InputModelConfig = field(default_factory=InputModelConfig)
-    time: TimeConfig = field(default_factory=TimeConfig)
-    feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
+    """How each module gets the gradient at its output."""
+
+    name: str = key("backprop", "`unlocked list schemes`")
+    lag: int | str = key(
+        "auto",
+        "minibatches by which messages are late; auto: the smallest lag at which no worker waits for one",
+        choices=("auto",),
+        low=0,
+    )
+    sg: SGConfig = group(SGConfig)
+    synthetic_inputs: bool = key(False, "dni, cdni: modules also run without waiting for the activations below")
+    inputs: InputModelConfig = group(InputModelConfig)
+    time: TimeConfig = group(TimeConfig)
+    feedback: FeedbackConfig = group(FeedbackConfig)
 
 
 @dataclass
 class OptimizerConfig:
-    name: str = "adam"  # adam | adamw | sgd | rmsprop
-    lr: float = 1.0e-3
-    weight_decay: float | None = None
-    momentum: float | None = None
-    nesterov: bool | None = None
-    betas: list[float] | None = None
-    eps: float | None = None
-    schedule: str = "constant"  # constant | linear | cosine: to zero at the last step; scales M's and I's rates too
-    warmup: int = 0  # steps of linear warm-up, of M's and I's rates too
-    clip_norm: float | None = None  # per module, never of M or I: no worker knows the others' gradients
+    """The optimiser of every module, and its learning rate over time."""
+
+    name: str = key("adam", "adam | adamw | sgd | rmsprop, or one of your own", named="optimizer")
+    lr: float = key(1.0e-3, "learning rate; every scheme has its own best one", above=0)
+    weight_decay: float | None = key(None, "null: the optimiser's default", low=0)
+    momentum: float | None = key(None, "of sgd and rmsprop; null: none", low=0, below=1)
+    nesterov: bool | None = key(None, "of sgd: look ahead by the momentum")
+    betas: list[float] | None = key(None, "of adam and adamw; null: the optimiser's default", low=0, below=1, entries=2)
+    eps: float | None = key(None, "of adam, adamw and rmsprop; null: the optimiser's default", above=0)
+    schedule: str = key(
+        "constant", "to zero at the last step; scales M's and I's rates too", choices=("constant", "linear", "cosine")
+    )
+    warmup: int = key(0, "steps of linear warm-up, of M's and I's rates too", low=0, high=MOST)
+    clip_norm: float | None = key(
+        None, "per module, never of M or I: no worker knows the others' gradients; null: none", above=0
+    )
 
 
 @dataclass
 class TrainConfig:
-    epochs: int = 10
-    log_every: int = 50  # steps between metrics; nothing leaves the device in between
-    evaluate_every: int = 1  # epochs
-    probe_every: int = 1  # epochs between gradient alignment probes; 0: never
-    checkpoint_every: int = 1  # epochs
-    curriculum: float | None = None  # below these val/bits the data's `level` is raised by one, after an evaluation
-    patience: int | None = None  # stop after this many evaluations without a better validation metric
-    precision: str = "fp32"  # fp32 | bf16 (autocast) | fp64
+    """The loop: how long, how often what is measured, and in which precision."""
+
+    epochs: int = key(10, "passes over the training split", low=1, high=MOST)
+    log_every: int = key(50, "steps between metrics; nothing leaves the device in between", low=1, high=MOST)
+    evaluate_every: int = key(1, "epochs", low=1, high=MOST)
+    probe_every: int = key(1, "epochs between gradient alignment probes; 0: never", low=0, high=MOST)
+    checkpoint_every: int = key(1, "epochs", low=1, high=MOST)
+    curriculum: float | None = key(
+        None, "below these val/bits the data's `level` is raised by one, after an evaluation", above=0
+    )
+    patience: int | None = key(
+        None, "stop after this many evaluations without a better validation metric", low=1, high=MOST
+    )
+    precision: str = key("fp32", "bf16: autocast", choices=("fp32", "bf16", "fp64"))
 
 
 # Pipelines whose workers hold several modules each: torch's multi-stage schedules
@@ -116,9 +164,11 @@ MULTI_STAGE = ("interleaved", "interleaved_zero_bubble", "zero_bubble")
 class TransferConfig:
     """Weights to begin with, from the first blocks of another run."""
 
-    run: str | None = None  # folder of a run, of whichever model and task; its best checkpoint, else its last
-    blocks: int | None = None  # how many, from the input up, of the same shapes here; null: all that fit, but the last
-    freeze: bool = False  # they learn nothing: no gradients, running statistics kept
+    run: str | None = key(None, "folder of a run, of any model and task; its best checkpoint, else its last")
+    blocks: int | None = key(
+        None, "how many, from the input up, of the same shapes here; null: all that fit, but the last", low=1
+    )
+    freeze: bool = key(False, "they learn nothing: no gradients, running statistics kept")
 
 
 @dataclass
@@ -128,29 +178,60 @@ class PretrainConfig:
     Bengio et al. 2007, Vincent et al. 2010: from the input up, each as a denoising autoencoder of one layer.
     """
 
-    epochs: int = 0  # of every block; 0: no pre-training
-    blocks: int | None = None  # how many, from the input up; null: up to the code, else all but the last
-    noise: str = "masking"  # none | gaussian | masking, on the block's input
-    level: float = 0.2  # of the noise: its deviation, or the fraction set to zero
-    lr: float | None = None  # null: optimizer.lr
+    epochs: int = key(0, "of every block; 0: no pre-training", low=0, high=MOST)
+    blocks: int | None = key(None, "how many, from the input up; null: up to the code, else all but the last", low=1)
+    noise: str = key("masking", "on the block's input", choices=("none", "gaussian", "masking"))
+    level: float = key(0.2, "of the noise: its deviation, or the fraction set to zero", low=0)
+    lr: float | None = key(None, "null: optimizer.lr", above=0)
 
 
 @dataclass
 class ParallelConfig:
-    modules: int = 1  # contiguous slices of the net, each trained by the scheme
-    modules_per_worker: int | None = None  # neighbours in one process; null: 1, or 2 in pipelines in turn or in a V
-    replicas: int = 1  # copies of every module over which the data is split
-    engine: str = "auto"  # auto | inprocess | ray; auto: in process for one worker, Ray for more
-    device: str = "auto"  # auto | cpu | cuda
-    partition: list[int] | None = None  # blocks per module; null: balanced by cost
-    threads: int | None = None  # torch threads per worker; null: torch's default in process, 1 on Ray workers
-    schedule: str = "locked"  # of backprop; pipelined: gpipe, 1f1b, interleaved, interleaved_zero_bubble, zero_bubble
-    microbatches: int | None = None  # of a pipeline; batch norm and dropout then per microbatch; null: 1 or 2 a worker
-    link: str = "auto"  # auto | group; auto: shared memory between CPU workers of one machine; group: gloo or nccl
-    place: str = "pack"  # workers on the nodes: pack | spread | replicas (one's modules together, apart from others')
-    address: str | None = None  # of a running Ray cluster; null: $RAY_ADDRESS, else a private one here
-    max_failures: int = 2  # restarts of the whole group from the last checkpoint
-    timeout: float = 300.0  # seconds a worker may take for one step, or wait for a message or its place
+    """Modules, the workers that hold them, and how messages travel between them."""
+
+    modules: int = key(1, "contiguous slices of the net, each trained by the scheme", low=1, high=MOST_WORKERS)
+    modules_per_worker: int | None = key(
+        None, "neighbours in one process; null: 1, or 2 in pipelines in turn or in a V", low=1, high=MOST_WORKERS
+    )
+    replicas: int = key(1, "copies of every module over which the data is split", low=1, high=MOST_WORKERS)
+    engine: str = key("auto", "auto: in process for one worker, Ray for more", choices=("auto", "inprocess", "ray"))
+    device: str = key("auto", "auto: cuda if there is a GPU", choices=("auto", "cpu", "cuda"))
+    partition: list[int] | None = key(None, "blocks per module; null: balanced by cost", low=1, high=MOST_WIDTH)
+    threads: int | None = key(
+        None,
+        "torch threads per worker; null: torch's default in process, 1 on Ray workers",
+        low=1,
+        high=MOST_THREADS,
+    )
+    schedule: str = key(
+        "locked",
+        "of backprop: each module waits (locked), or a pipeline",
+        choices=("locked", "gpipe", "1f1b", *MULTI_STAGE),
+    )
+    microbatches: int | None = key(
+        None,
+        "of a pipeline; batch norm and dropout then per microbatch; null: 1 or 2 a worker",
+        low=1,
+        high=MOST,
+    )
+    link: str = key(
+        "auto",
+        "auto: shared memory between CPU workers of one machine; group: gloo or nccl",
+        choices=("auto", "group"),
+    )
+    place: str = key(
+        "pack",
+        "workers on the nodes; replicas: one replica's modules together, apart from the others'",
+        choices=("pack", "spread", "replicas"),
+    )
+    address: str | None = key(None, "of a running Ray cluster; null: $RAY_ADDRESS, else a private one here")
+    max_failures: int = key(2, "restarts of the whole group from the last checkpoint", low=0, high=MOST)
+    timeout: float = key(
+        300.0,
+        "seconds, at most a year, a worker may take for one step, or wait for a message or its place",
+        above=0,
+        high=LONGEST_WAIT,
+    )
 
     def held(self) -> int:
         """Modules of one worker."""
@@ -169,20 +250,22 @@ class ParallelConfig:
 
 @dataclass
 class TrackingConfig:
-    runs: str = "runs"  # folder of run folders
-    uri: str | None = None  # MLflow; null: SQLite in the runs folder; off: files only
-    experiment: str = "unlocked"
-    figures: bool = True  # drawn when a run ends, which takes longer than a very small run
-    mirror: str | None = None  # storage that keeps copies of runs to go on with: s3://bucket/runs, file:///...
+    """What a run leaves, and where."""
+
+    runs: str = key("runs", "folder of run folders")
+    uri: str | None = key(None, "MLflow; null: SQLite in the runs folder; off: files only")
+    experiment: str = key("unlocked", "MLflow's experiment that runs are kept in")
+    figures: bool = key(True, "drawn when a run ends, which takes longer than a very small run")
+    mirror: str | None = key(None, "storage that keeps copies of runs to go on with: s3://bucket/runs, file:///...")
 
 
 @dataclass
 class PlotConfig:
     """The plot of a study: mean and spread over its seeds."""
 
-    x: str | None = None  # a key with numbers, such as scheme.lag: lines over it; null: bars
-    y: str | None = None  # a metric; null: sweep.metric
-    lines: list[str] = field(default_factory=list)  # keys or dimensions that make a line each; empty: all of them
+    x: str | None = key(None, "a key with numbers, such as scheme.lag: lines over it; null: bars")
+    y: str | None = key(None, "a metric; null: sweep.metric")
+    lines: list[str] = key([], "keys or dimensions that make a line each; empty: all of them")
 
 
 DIMENSION_KEYS = ("choice", "low", "high", "step", "log", "when")  # of one entry of sweep.space
@@ -195,29 +278,39 @@ class ResourcesConfig:
     Trials at once get just that; one at a time has all of this machine, which must have as much.
     """
 
-    cpu: float = 1.0  # of trials at once also the torch threads, rounded down, where parallel.threads is null
-    gpu: float = 0.0  # fractions let trials share one
+    cpu: float = key(
+        1.0,
+        "of trials at once also the torch threads, rounded down, if parallel.threads is null",
+        low=0.01,
+        high=MOST_WORKERS,
+        or_zero=True,
+    )
+    gpu: float = key(0.0, "fractions let trials share one", low=0.01, high=MOST_WORKERS, or_zero=True)
 
 
 @dataclass
 class SweepConfig:
     """A study of many runs; read by `unlocked sweep` alone."""
 
-    sampler: Any = "grid"  # grid | random | tpe | gp | cmaes | qmc | a class of optuna.samplers, or {name: ...}
-    pruner: Any = None  # asha | hyperband | median | percentile | patient | a class of optuna.pruners, or {name: ...}
-    trials: int | None = None  # of a search, those of earlier commands included
-    hours: float | None = None  # of one command, after which no trial is started
-    space: dict[str, Any] = field(default_factory=dict)  # dimension: choices or a range; see `unlocked sweep --help`
-    enqueue: list[Any] = field(default_factory=list)  # points to begin a search with: {dimension: value}
-    metric: Any = "val/accuracy"  # what best means; val/ is that of the last evaluation; several: a list
-    direction: Any = "auto"  # auto | maximize | minimize; auto: down for losses, errors, bits and waiting, else up
-    constraints: dict[str, Any] = field(default_factory=dict)  # metric: {min: ..., max: ...}
-    repeats: int = 1  # seeds per trial, from `seed` on; their mean counts
-    concurrent: int = 1  # trials at once, on Ray when more than one
-    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
-    retries: int = 1  # of a trial whose process died; its own errors are final
-    storage: str | None = None  # of the study; null: a journal in its folder; else a database that Optuna takes
-    plot: PlotConfig = field(default_factory=PlotConfig)
+    sampler: Any = key("grid", "grid | random | tpe | gp | cmaes | qmc | a class of optuna.samplers, or {name: ...}")
+    pruner: Any = key(
+        None, "asha | hyperband | median | percentile | patient | a class of optuna.pruners, or {name: ...}"
+    )
+    trials: int | None = key(None, "of a search, those of earlier commands included", low=1, high=MOST)
+    hours: float | None = key(
+        None, "of one command, at most a year, after which no trial is started", above=0, high=LONGEST_WAIT / 3600
+    )
+    space: dict[str, Any] = key({}, "dimension: choices or a range; see `unlocked sweep --help`")
+    enqueue: list[Any] = key([], "points to begin a search with: {dimension: value}")
+    metric: Any = key("val/accuracy", "what best means; val/ is that of the last evaluation; several: a list")
+    direction: Any = key("auto", "auto | maximize | minimize; auto: down for losses, errors, bits and waiting, else up")
+    constraints: dict[str, Any] = key({}, "metric: {min: ..., max: ...}")
+    repeats: int = key(1, "seeds per trial, from `seed` on; their mean counts", low=1, high=MOST_WORKERS)
+    concurrent: int = key(1, "trials at once, on Ray when more than one", low=1, high=MOST_WORKERS)
+    resources: ResourcesConfig = group(ResourcesConfig)
+    retries: int = key(1, "of a trial whose process died; its own errors are final", low=0, high=MOST)
+    storage: str | None = key(None, "of the study; null: a journal in its folder; else a database that Optuna takes")
+    plot: PlotConfig = group(PlotConfig)
 
     def metrics(self) -> list[str]:
         return self.metric if isinstance(self.metric, list) else [self.metric]
@@ -228,18 +321,20 @@ class SweepConfig:
 
 @dataclass
 class Config:
-    name: str = "run"
-    seed: int = 0
-    task: str | None = None  # null: what the data says
-    data: DataConfig = field(default_factory=DataConfig)
-    model: dict[str, Any] = field(default_factory=dict)  # name, and that model's own keywords
-    scheme: SchemeConfig = field(default_factory=SchemeConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    transfer: TransferConfig = field(default_factory=TransferConfig)
-    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    parallel: ParallelConfig = field(default_factory=ParallelConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    schemes: dict[str, Any] = field(default_factory=dict)  # scheme: {key: value} that it is trained with
-    expect: dict[str, Any] = field(default_factory=dict)  # scheme: {metric: {min: ..., max: ...}} that a study checks
-    sweep: SweepConfig = field(default_factory=SweepConfig)
+    """A run, or with `sweep` a study of many."""
+
+    name: str = key("run", "of the run: its folder begins with it")
+    seed: int = key(0, "all that is drawn follows from it, but the data's split", low=0, high=MOST_SEED)
+    task: str | None = key(None, "null: the data's own", named="task")
+    data: DataConfig = group(DataConfig)
+    model: dict[str, Any] = key({}, "name, and that model's own keywords")
+    scheme: SchemeConfig = group(SchemeConfig)
+    optimizer: OptimizerConfig = group(OptimizerConfig)
+    train: TrainConfig = group(TrainConfig)
+    transfer: TransferConfig = group(TransferConfig)
+    pretrain: PretrainConfig = group(PretrainConfig)
+    parallel: ParallelConfig = group(ParallelConfig)
+    tracking: TrackingConfig = group(TrackingConfig)
+    schemes: dict[str, Any] = key({}, "scheme: {key: value} that it is trained with")
+    expect: dict[str, Any] = key({}, "scheme: {metric: {min: ..., max: ...}} that a study checks")
+    sweep: SweepConfig = group(SweepConfig)

@@ -21,10 +21,10 @@ from safetensors.torch import load_file
 from unlocked.bench.measured.measure import torch_threads
 from unlocked.bench.measured.plain import OBJECTIVES, PlainRun
 from unlocked.config import Config, load_config
-from unlocked.config.check import value_of
 from unlocked.errors import ConfigError
 from unlocked.loop.train import train
 from unlocked.plan.plan import load_data, make_plan
+from unlocked.schema.facts import value_of
 
 TOLERANCE = 0.01  # relative
 MATRIX = "studies/matrix"  # whose presets are compared where none are named
