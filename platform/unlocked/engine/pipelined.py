@@ -111,7 +111,8 @@ class PipelinedModule(ModuleRunner):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Of a microbatch of the minibatch whose `target` was asked for last."""
-        return self.learner.task_loss(output, target, self._of)
+        task, whole = self.learner.task, self._of
+        return task.loss(output, target) if whole is None else task.part_loss(output, target, whole)
 
     def _waited(self) -> float:
         return self.idle

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from unlocked.errors import RunFailed
 from unlocked.optim import build_optimizer
 from unlocked.schema.keys import Config
+from unlocked.schemes.objective import Objective, OfTask
 from unlocked.schemes.through_time import TimeGradients
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import Task
@@ -155,6 +156,7 @@ class ModuleLearner(ABC):
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         self.spec, self.chain, self.task, self.config, self.lag = spec, chain, task, config, lag
+        self.objective: Objective = OfTask(task)
         self.device = next((p.device for p in chain.parameters()), torch.device("cpu"))
         self.dtype = DTYPES[config.train.precision]
         self.trainable = [p for p in chain.parameters() if p.requires_grad]
@@ -260,14 +262,10 @@ class ModuleLearner(ABC):
         """What block i adds to the loss, given its output."""
         return self.chain[i].local_loss(h, batch)  # type: ignore[operator]
 
-    def task_loss(self, output: Tensor, target: Tensor, whole: Tensor | None) -> Tensor:
-        """Of a minibatch, or of one of the equal parts of a `whole`: a replica's, a microbatch."""
-        return self.task.loss(output, target) if whole is None else self.task.part_loss(output, target, whole)
-
     def learn_from_loss(self, h_in: Tensor, batch: Batch, ports: Ports) -> None:
         """The last module: the true gradient of the loss, at once; dL/dh_{K-1} goes down."""
         h, local = self.run_chain(h_in, batch)
-        loss = self.task_loss(h, self.task.target(batch), batch.whole)
+        loss = self.objective.loss(h, batch)
         self.record("loss", loss)
         (loss if local is None else loss + local).backward()
         self.pass_down(h_in, ports)
@@ -355,8 +353,7 @@ class ModuleLearner(ABC):
     def probe_loss(self) -> tuple[Tensor, Tensor]:
         """dL/dh_K on the probe batch, from the last module, and the e that `injected` is given: the same."""
         assert self._probe is not None
-        out = self._probe.out.detach().requires_grad_()
-        (delta,) = torch.autograd.grad(self.task.loss(out, self.task.target(self._probe.batch)), out)
+        _, delta = self.objective(self._probe.out, self._probe.batch)
         return delta, delta
 
     def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, Alignment | None]:

@@ -176,10 +176,8 @@ class DFA(ModuleLearner):
         if self.spec.is_last:
             self.seed_step(t)
             h, local, points = self._forward(h_in, batch)
-            out = h.detach().requires_grad_()
-            loss = self.task_loss(out, self.task.target(batch), batch.whole)
+            loss, e = self.objective(h, batch)
             self.record("loss", loss)
-            (e,) = torch.autograd.grad(loss, out)
             if self.taps.leaf is not None:  # the projection learns from e; what is below it has its error in place of e
                 backward([h], [e])
                 assert self.taps.top is not None
