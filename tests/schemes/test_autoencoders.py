@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from unlocked.errors import ConfigError
-from unlocked.schemes.dfa import _at_pixels
+from unlocked.schemes.layout import Layout
 from unlocked_models.autoencoder.plain import Corruption
 
 
@@ -104,7 +104,7 @@ def test_a_penalty_of_a_layer_that_ends_in_a_feedback_point_still_reaches_its_we
 
 def test_a_pixel_of_a_hidden_map_is_given_the_errors_that_it_covers():
     e = torch.arange(2 * 3 * 4 * 6, dtype=torch.float64).view(2, 3, 4, 6)
-    found = _at_pixels(e, (5, 2, 3))
+    found = Layout((5, 2, 3), (3, 4, 6)).at_pixels(e)
     assert found.shape == (2, 6, 3 * 2 * 2)
     for row in range(2):
         for column in range(3):
@@ -114,9 +114,12 @@ def test_a_pixel_of_a_hidden_map_is_given_the_errors_that_it_covers():
 
 def test_maps_that_do_not_divide_the_output_get_zeros_beyond_its_edge_and_finer_ones_its_pixels():
     e = torch.ones(1, 1, 5, 4)
-    assert _at_pixels(e, (3, 2, 2)).sum(2).tolist() == [[6.0, 6.0, 4.0, 4.0]]  # 3x2 patches, the last row cut
+    assert Layout((3, 2, 2), (1, 5, 4)).at_pixels(e).sum(2).tolist() == [
+        [6.0, 6.0, 4.0, 4.0]
+    ]  # 3x2 patches, the last row cut
     fine = torch.rand(1, 2, 2, 2)
-    assert torch.equal(_at_pixels(fine, (3, 4, 4)).transpose(1, 2).view(1, 2, 4, 4), F.interpolate(fine, (4, 4)))
+    found = Layout((3, 4, 4), (2, 2, 2)).at_pixels(fine)
+    assert torch.equal(found.transpose(1, 2).view(1, 2, 4, 4), F.interpolate(fine, (4, 4)))
 
 
 def test_the_feedback_to_a_map_is_the_same_matrix_at_every_pixel(lab):

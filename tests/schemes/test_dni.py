@@ -342,7 +342,7 @@ def test_a_cut_avoids_boundaries_at_which_m_does_not_fit(lab):
     model = {"name": "cnn", "channels": [2], "hidden": [600, 600]}
     plan = lab.plan(model=model, scheme={"name": "dni", "sg": {"kind": "conv"}}, parallel={"modules": 2})
     assert plan.specs[0].out_shape == (2, 4, 4)
-    assert lab.plan(model=model, parallel={"modules": 2}).parts[0].out_shape == (600,)
+    assert lab.plan(model=model, parallel={"modules": 2}).specs[0].out_shape == (600,)
 
 
 def test_initial_weights_of_m_depend_on_its_boundary_and_not_on_the_other_cuts(lab):

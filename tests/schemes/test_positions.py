@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
 from unlocked.schema.keys import SGConfig
-from unlocked.schemes.dfa import _at_positions
+from unlocked.schemes.layout import Layout
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked_models import Batch
 
@@ -100,11 +100,10 @@ def test_m_speaks_per_token_and_learns_from_the_gradient_times_examples_and_posi
 def test_positions_in_front_of_the_output_s_are_given_the_sum_of_the_errors():
     e = torch.randn(2, 3, 4)
     whole = e.sum(1, keepdim=True)
-    assert _at_positions(e, 3) is e
-    assert torch.equal(_at_positions(e, 5), torch.cat([whole, whole, e], 1))
-    assert torch.equal(_at_positions(e, 2), whole.expand(2, 2, 4))
-    assert torch.equal(_at_positions(e, 3, apart=True), whole.expand(2, 3, 4))
-    assert torch.equal(_at_positions(e, 5, apart=True), whole.expand(2, 5, 4))
+    assert Layout((3, 6), (3, 4)).at_positions(e, whole) is e
+    assert torch.equal(Layout((5, 6), (3, 4)).at_positions(e, whole), torch.cat([whole, whole, e], 1))
+    for layout in (Layout((2, 6), (3, 4)), Layout((3, 6), (3, 4), apart=True), Layout((5, 6), (3, 4), apart=True)):
+        assert torch.equal(layout.at_positions(e, whole), whole.expand(2, layout.shape[0], 4))
 
 
 @pytest.mark.parametrize("scheme", ["cdni", "dfa"])
@@ -119,7 +118,7 @@ def test_an_encoder_s_positions_are_no_target_s_even_where_they_are_as_many(lab,
     )
     encoders = [module.learner for module in group.modules[:2]]
     if scheme == "cdni":
-        assert [learner.sg.beside for learner in encoders] == [0, 0]
+        assert [learner.sg.layout.relation for learner in encoders] == ["apart", "apart"]
         return
     e = torch.randn(3, 4, 8, dtype=torch.float64)
     for learner in encoders:

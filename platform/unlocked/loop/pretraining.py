@@ -24,6 +24,7 @@ from unlocked.errors import ConfigError, RunFailed, RunInterrupted
 from unlocked.optim import build_optimizer
 from unlocked.plan.plan import Plan, build_blocks
 from unlocked.schemes import DTYPES
+from unlocked.schemes.layout import Layout
 from unlocked.seeding import derive_seed, step_seed
 from unlocked_models.autoencoder.plain import code_block, corruption
 from unlocked_models.contract.chain import Batch, Chain, Example, carrying, output_shapes
@@ -126,8 +127,9 @@ def _train_block(
 def inverse(shape: tuple[int, ...], in_shape: tuple[int, ...]) -> nn.Module:
     """A linear map from `(batch, *shape)` to `(batch, *in_shape)`: of maps a convolution, of positions the same at each
     where there are as many, of anything else a matrix."""
-    if len(shape) == len(in_shape) == 3:
+    layout = Layout(in_shape, shape)
+    if layout.relation != "same":
+        return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), math.prod(in_shape)), nn.Unflatten(1, in_shape))
+    if layout.kind == "maps":
         return nn.Sequential(nn.Upsample(in_shape[1:]), nn.Conv2d(shape[0], in_shape[0], 3, padding=1))
-    if len(shape) == len(in_shape) == 2 and shape[0] == in_shape[0]:
-        return nn.Linear(shape[1], in_shape[1])
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), math.prod(in_shape)), nn.Unflatten(1, in_shape))
+    return nn.Linear(shape[1], in_shape[1])

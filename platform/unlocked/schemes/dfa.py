@@ -21,13 +21,12 @@ at the last hidden state, before the projection to the vocabulary; nothing arriv
 with the first layer; and feedback arrives behind each layer, or behind its first norm, its activation and its second
 norm. Their B are slices of one matrix (`shared_layers`).
 
-Where outputs and hidden states both have positions (tokens of a sequence), B_l acts per position, on the error at that
-position. States that begin with further positions, such as an encoder's memory in front of a decoder's, get there what
-concerns all: the sum of the errors; so do all states of a block that `encodes`. Where both are maps (of images that
-are given back), B_l acts per pixel of the hidden map, on the patch of errors that it covers. Any other error is
-projected as a whole, flattened, to as many numbers as the state has; or, with `shared_positions`, to one vector that
-every position of a sequence gets, as from a head that pools them: weights shared over positions can only follow one
-feedback.
+Where B_l acts (`layout` has the words): if outputs and hidden states have places in common, at each place; so per
+position of a sequence on the error at that position, per pixel of a hidden map on the patch of errors that it covers
+(of images that are given back). Positions that are only looked at, and all those of a block that `encodes`, get the sum
+of the errors. Any other error is projected as a whole, flattened, to as many numbers as the state has; or, with
+`shared_positions`, to one vector that every position of a sequence gets, as from a head that pools them: weights shared
+over positions can only follow one feedback.
 
 B_l has entries uniform in +-scale/sqrt(d_l) (or normal with the same variance), d_l the size of layer l (at one
 position or pixel, where B_l is of one). With `shared_layers` all B_l are the first d_l columns of one matrix, scaled
@@ -52,11 +51,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn import functional
 
 from unlocked.errors import RunFailed
 from unlocked.schema.keys import Config
 from unlocked.schemes.base import ModuleLearner, ModuleSpec, Ports, backward, register_scheme
+from unlocked.schemes.layout import Layout
 from unlocked.schemes.taps import LAUNAY, Taps, launay_error
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
@@ -80,30 +79,6 @@ def _unpack(kept: _Kept) -> Tensor:
             f"h = 0.5 * h in place of h.mul_(0.5)"
         )
     return kept.x
-
-
-def _at_positions(e: Tensor, positions: int, apart: bool = False) -> Tensor:
-    """The errors `(batch, positions of the output, outputs)` at the positions of a hidden state, aligned at the end;
-    of one whose positions are `apart` from the output's, their sum at each."""
-    if positions == e.shape[1] and not apart:
-        return e
-    rest, whole = positions - e.shape[1], e.sum(1, keepdim=True)
-    return whole.expand(-1, positions, -1) if rest < 0 or apart else torch.cat([whole.expand(-1, rest, -1), e], 1)
-
-
-def _patch(out: tuple[int, ...], hidden: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width of the errors that a pixel of a hidden map covers, from shapes that end in height and width."""
-    return -(-out[-2] // hidden[-2]), -(-out[-1] // hidden[-1])
-
-
-def _at_pixels(e: Tensor, hidden: tuple[int, ...]) -> Tensor:
-    """The errors `(batch, channels, height, width)` at the pixels of a hidden map: `(batch, pixels, channels x patch)`.
-    Where the map has more pixels than the output, each gets the error of the one it lies in."""
-    (height, width), patch = hidden[-2:], _patch(tuple(e.shape), hidden)
-    if height > e.shape[2] or width > e.shape[3]:
-        e = functional.interpolate(e, (max(height, e.shape[2]), max(width, e.shape[3])))
-    e = functional.pad(e, (0, width * patch[1] - e.shape[3], 0, height * patch[0] - e.shape[2]))
-    return functional.unfold(e, patch, stride=patch).transpose(1, 2)
 
 
 @dataclass
@@ -133,8 +108,14 @@ class DFA(ModuleLearner):
         self._storages = {x.untyped_storage().data_ptr() for x in self._moving if x.layout is torch.strided}
         self._error_shape = spec.error_shape or task.output_shape(spec.example)
         self.taps = Taps(chain, spec, config.scheme.feedback.granularity)
-        self.feedback = [self._draw(block, nth, shape) for block, nth, shape in self.taps.shapes]
-        self._apart = [encodes(chain[block - spec.start]) for block, _, _ in self.taps.shapes]
+        self._layouts = [
+            Layout(shape, self._error_shape, apart=encodes(chain[block - spec.start]))
+            for block, _, shape in self.taps.shapes
+        ]
+        self.feedback = [
+            self._draw(block, nth, layout)
+            for (block, nth, _), layout in zip(self.taps.shapes, self._layouts, strict=True)
+        ]
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:
@@ -148,16 +129,15 @@ class DFA(ModuleLearner):
         granularity = config.scheme.feedback.granularity
         return launay_error(granularity, blocks, stops, example) if granularity in LAUNAY else None
 
-    def _draw(self, block: int, nth: int, shape: tuple[int, ...]) -> Tensor:
-        """B_l, `(outputs, size of layer l)`, both at one position where they have several: of the seed and the place in
-        the chain, however it is cut."""
+    def _draw(self, block: int, nth: int, layout: Layout) -> Tensor:
+        """B_l, `(outputs, size of layer l)`, both at one place where they have places in common: of the seed and the
+        block's place in the chain, however it is cut."""
         config = self.config.scheme.feedback
         seed = config.seed if config.seed is not None else self.config.seed
-        error, maps = self._error_shape, len(shape) == len(self._error_shape) == 3
-        by_position = len(shape) == len(error) == 2
-        one_for_all = len(shape) == 2 and len(error) == 1 and config.shared_positions
-        outputs = error[1] if by_position else error[0] * math.prod(_patch(error, shape)) if maps else math.prod(error)
-        size = shape[1] if by_position or one_for_all else shape[0] if maps else math.prod(shape)
+        by_place = layout.relation != "pooled"
+        one_for_all = layout.kind == "positions" and len(layout.other) == 1 and config.shared_positions
+        outputs = layout.other_features * (math.prod(layout.patch) if by_place and layout.kind == "maps" else 1)
+        size = layout.features if by_place or one_for_all else math.prod(layout.shape)
         bound = config.scale / size**0.5
         if config.shared_layers:
             column = [derive_seed(seed, "feedback", c) for c in range(size)]
@@ -201,15 +181,15 @@ class DFA(ModuleLearner):
         """g_l = B_l e for every point l of this module."""
         flat = e.flatten(1)
 
-        def one(B: Tensor, apart: bool, h: Tensor) -> Tensor:
-            if e.dim() == h.dim() == 3:
-                return _at_positions(e, h.shape[1], apart) @ B
-            if e.dim() == h.dim() == 4:
-                return (_at_pixels(e, tuple(h.shape)) @ B).transpose(1, 2).reshape(h.shape)
-            g = flat @ B
-            return g.view_as(h) if g.shape[1] == h[0].numel() else g[:, None, :].expand_as(h)
+        def one(B: Tensor, layout: Layout, h: Tensor) -> Tensor:
+            if layout.relation == "pooled":
+                g = flat @ B
+                return g.view_as(h) if g.shape[1] == h[0].numel() else g[:, None, :].expand_as(h)
+            if layout.kind == "maps":
+                return (layout.at_pixels(e) @ B).transpose(1, 2).reshape(h.shape)
+            return layout.at_positions(e, e.sum(1, keepdim=True)) @ B
 
-        return [one(B, apart, h) for B, apart, h in zip(self.feedback, self._apart, points, strict=True)]
+        return [one(B, layout, h) for B, layout, h in zip(self.feedback, self._layouts, points, strict=True)]
 
     def _forward(self, h_in: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         with self.taps.cutting() as (after, points):

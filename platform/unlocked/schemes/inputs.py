@@ -6,12 +6,13 @@ the label: conditioned on it, the forward pass would leak what it is to predict.
 
 from __future__ import annotations
 
-import torch
+import math
+
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unlocked.schema.keys import Config, InputModelConfig
 from unlocked.schemes.base import ModuleSpec
+from unlocked.schemes.layout import Layout
 
 
 def make_input_model(config: Config, spec: ModuleSpec) -> SyntheticInput:
@@ -22,9 +23,9 @@ def make_input_model(config: Config, spec: ModuleSpec) -> SyntheticInput:
 class SyntheticInput(nn.Module):
     """I: `x (batch, *in_shape)` to a guess of `h (batch, *shape)`.
 
-    A feature map is guessed from an image by convolutions, pooled to its resolution before the last of them; a
-    sequence `(positions, features)` from one of as many positions by the same linear layers at each; anything else by
-    linear layers on the flattened input. Hidden layers are followed by batch norm and ReLU. Ids below `vocabulary` are
+    If the places of h are the `same` as those of x (see `layout`), its layers are shared by them: convolutions on maps,
+    pooled to the resolution of h before the last of them, and linear layers at every position. Else they are linear
+    layers on the flattened input. Hidden layers are followed by batch norm and ReLU. Ids below `vocabulary` are
     embedded first.
     """
 
@@ -37,16 +38,16 @@ class SyntheticInput(nn.Module):
         if vocabulary is not None:
             self.embedding = nn.Embedding(vocabulary, config.embedding)
             in_shape = (*in_shape, config.embedding)
-        self.maps = len(in_shape) == 3 and len(shape) == 3
-        self.positions = len(in_shape) == 2 and len(shape) == 2 and in_shape[0] == shape[0]
+        self.layout = Layout(shape, in_shape)
+        shared = self.layout.kind if self.layout.relation == "same" else "vector"
+        self.maps, self.positions = shared == "maps", shared == "positions"
 
         def layer(a: int, b: int) -> nn.Module:
             return nn.Conv2d(a, b, config.kernel, padding=config.kernel // 2) if self.maps else nn.Linear(a, b)
 
         norm = nn.BatchNorm2d if self.maps else nn.BatchNorm1d
-        width, n_out = (
-            s[0] if self.maps else s[1] if self.positions else torch.Size(s).numel() for s in (in_shape, shape)
-        )
+        width = math.prod(in_shape) if shared == "vector" else self.layout.other_features
+        n_out = math.prod(shape) if shared == "vector" else self.layout.features
         layers: list[nn.Module] = []
         for hidden in config.hidden:  # training data only: the statistics of the minibatch are enough
             layers += [layer(width, hidden), norm(hidden, track_running_stats=False), nn.ReLU()]
@@ -61,5 +62,5 @@ class SyntheticInput(nn.Module):
             x = x.flatten(0, 1) if self.positions else x.flatten(1)  # (B T, F) or (B, F)
         z = self.hidden(x)
         if self.maps:
-            z = F.adaptive_avg_pool2d(z, (self.shape[1], self.shape[2]))
+            z = self.layout.at_resolution(z)
         return self.last(z).view(-1, *self.shape)

@@ -12,22 +12,19 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from unlocked.errors import ConfigError
 from unlocked.schema.keys import SGConfig
+from unlocked.schemes.layout import Layout
 
 
 class SyntheticGradient(nn.Module):
     """M: `h (batch, *shape)` and, when conditional, `context (batch, *context)` to a gradient like h.
 
-    Three layouts by the boundary's shape: a vector (or anything flattened), a sequence `(positions, features)`, whose
-    positions share one M, and, for kind conv, feature maps `(channels, height, width)`. The context is concatenated to
-    the vector, flattened; to every position; or as one constant plane per feature. Where it has positions itself, a
-    sequence of as many is given them one by one, and a longer one, which begins with what is only looked at, at its
-    end, with their mean before it; one whose positions are `apart` from the targets' gets the mean at each. Where it
-    has maps they are pooled to the resolution of h. Ids below `vocabulary` are embedded first, by weights
-    that M learns, and their mean stands for all of them where h has no positions.
+    One M is shared by the positions of a sequence and, if it is a convolution, by the pixels of maps; anything else is
+    flattened (`layout` has the words). The context stands beside h place by place if they have places in common;
+    positions that are only looked at see its mean, and maps see it pooled to their resolution. Else every place of h
+    sees all of it: real numbers flattened, of ids (below `vocabulary`, embedded by weights that M learns) the mean.
 
     Raises `ConfigError` for a convolution without feature maps.
     """
@@ -53,35 +50,35 @@ class SyntheticGradient(nn.Module):
             raise ConfigError(
                 f"scheme.sg.kind: conv needs feature maps (channels, height, width); this boundary is of shape {shape}"
             )
-        self.maps, self.positions = kind == "conv", len(shape) == 2
-        features = shape[0] if self.maps else shape[1] if self.positions else int(torch.Size(shape).numel())
-        # positions of the context that those of h stand beside
-        aligned = self.positions and len(context) == 2 and context[0] <= shape[0] and not apart
-        self.beside = context[0] if aligned else 0
-        pooled = self.maps and len(context) == 3
-        beside = self.beside or pooled or self.embedding is not None
-        width = (context[0] if pooled else context[-1] if beside else math.prod(context)) if context else 0
-        self.net = _stack(config, features + width, features, self.maps)
+        self.layout = Layout(shape if len(shape) == 2 or kind == "conv" else (math.prod(shape),), context, apart)
+        width = 0
+        if context:
+            if self.layout.by_place:
+                width = self.layout.other_features
+            else:
+                width = math.prod(context) if self.embedding is None else self.embedding.embedding_dim
+        self.net = _stack(config, self.layout.features + width, self.layout.features, self.layout.kind == "maps")
 
     def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
-        z = h if self.maps else h.flatten(0, 1) if self.positions else h.flatten(1)  # (B T, F) of a sequence
+        positions = self.layout.kind == "positions"
+        z = h if self.layout.kind == "maps" else h.flatten(0, 1) if positions else h.flatten(1)  # (B T, F) of positions
         if context is not None:
             z = torch.cat([z, self._spread(context, h)], 1)
         return self.net(z).view_as(h)
 
     def _spread(self, context: Tensor, h: Tensor) -> Tensor:
-        """The context in the layout of h."""
+        """The context, in the layout of h."""
+        kind = self.layout.kind
         if self.embedding is not None:
             context = self.embedding(context)
-        if self.beside:
-            whole = context.mean(1, keepdim=True).expand(-1, h.shape[1] - context.shape[1], -1)
-            return torch.cat([whole, context], 1).flatten(0, 1)
-        if self.maps and context.dim() == 4:
-            return functional.adaptive_avg_pool2d(context, (h.shape[2], h.shape[3]))
+        if self.layout.by_place:
+            if kind == "maps":
+                return self.layout.at_resolution(context)
+            return self.layout.at_positions(context, context.mean(1, keepdim=True)).flatten(0, 1)
         context = context.flatten(1) if self.embedding is None else context.mean(1)
-        if self.maps:
+        if kind == "maps":
             return context[:, :, None, None].expand(-1, -1, *h.shape[2:])
-        return context.repeat_interleave(h.shape[1], 0) if self.positions else context
+        return context.repeat_interleave(h.shape[1], 0) if kind == "positions" else context
 
 
 def _stack(config: SGConfig, n_in: int, n_out: int, maps: bool) -> nn.Sequential:
