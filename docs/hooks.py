@@ -7,17 +7,18 @@ from typing import Any
 
 from mkdocs.structure.files import File
 
-from unlocked.schema.describe import describe_schema
+from unlocked.schema.describe import reference
 
 ROOT = Path(__file__).parents[1]
 STUDIES = "experiments/studies"
+BAR = "\\|"
 
 
 def on_files(files: Any, config: Any) -> Any:
     """Pictures as if they lay in docs/, and a page of all keys, from the schema."""
     for picture in sorted((ROOT / STUDIES).glob("*.png")):
         files.append(File.generated(config, f"{STUDIES}/{picture.name}", abs_src_path=str(picture)))
-    files.append(File.generated(config, "configuration.md", content=key_page(describe_schema())))
+    files.append(File.generated(config, "configuration.md", content="# Configuration keys\n\n" + _bars(reference())))
     return files
 
 
@@ -27,20 +28,6 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return re.sub(rf"\]\((?:\.\./)+{STUDIES}/", f"]({inside}/", markdown)
 
 
-def key_page(schema: str) -> str:
-    """A table per group of keys, from the lines `key: default  # type; meaning` of `unlocked train --help`."""
-    groups: dict[str, list[str]] = {"the run": []}
-    path: list[str] = []
-    for line in schema.splitlines():
-        key, rest = (part.strip() for part in line.split(":", 1))
-        path = [*path[: (len(line) - len(line.lstrip())) // 2], key]
-        if rest:
-            default, _, comment = rest.partition("# ")
-            kind, _, meaning = comment.partition("; ")
-            cells = [f"<code>{cell}</code>" for cell in (".".join(path), default.strip(), kind)]
-            row = " | ".join(cell.replace("|", "&#124;") for cell in (*cells, meaning))
-            groups.setdefault(path[0] if len(path) > 1 else "the run", []).append(f"| {row} |")
-    page = "# Configuration keys\n\nThe keys of a configuration, as `unlocked train --help` prints them.\n"
-    for group, rows in groups.items():
-        page += "\n".join([f"\n## {group}\n", "| key | default | type | meaning |", "|---|---|---|---|", *rows, ""])
-    return page
+def _bars(page: str) -> str:
+    """Bars inside code are escaped for GitHub; Python-Markdown would show the backslash."""
+    return re.sub(r"`([^`\n]*\\\|[^`\n]*)`", lambda code: f"<code>{code[1].replace(BAR, '&#124;')}</code>", page)

@@ -172,15 +172,6 @@ def test_the_drawn_net_is_what_its_script_draws():
     assert script("net")["net"]() == (DOCS / "pictures" / "net.svg").read_text()
 
 
-def test_the_drawn_rooms_lie_on_one_side_of_the_diagonal():
-    names = script("rooms")
-    known, drawn = names["layers"](), names["rooms"]()
-    assert all(f">{room} <tspan" in drawn for row in known.LAYERS for room in row)
-    below = re.findall(r'<text x="(\d+)" y="(\d+)" fill="#\w+" text-anchor="middle">', drawn)
-    assert len(below) > 50
-    assert all(int(x) - names["LEFT"] > int(y) - names["TOP"] for x, y in below)
-
-
 def test_the_clock_of_the_picture_is_the_demo_s_table():
     speeds = script("wall_clock")["speeds"](PAGES["README.md"])
     assert set(speeds) == {"backprop", "cdni", "dni", "dfa", "frozen"}
@@ -196,11 +187,19 @@ def test_every_figure_of_the_readme_s_table_is_one_of_the_results():
         assert any(all(f"{cell} " in line for cell in cells) for line in results.replace("*", "").splitlines()), row
 
 
-def test_the_architecture_shows_the_layers_that_a_test_holds():
+def layers():
+    """The rooms that tests/test_layers.py checks, from the ground up."""
     code = (ROOT / "tests" / "test_layers.py").read_text()
-    layers = ast.literal_eval(re.search(r"^LAYERS = (\[.*?^\])", code, re.S | re.M)[1])
-    page = PAGES["docs/architecture.md"]
-    assert "```\n" + "\n".join(", ".join(rooms) for rooms in reversed(layers)) + "\n```" in page
-    assert {room for rooms in layers for room in rooms} - {"unlocked_models"} <= set(
-        re.findall(r"^\| `(\w+)`", page, re.M)
-    )
+    return ast.literal_eval(re.search(r"^LAYERS = (\[.*?^\])", code, re.S | re.M)[1])
+
+
+def test_the_architecture_shows_the_layers_that_a_test_holds():
+    page, rooms = PAGES["docs/architecture.md"], {room for row in layers() for room in row}
+    assert "```\n" + "\n".join(", ".join(row) for row in reversed(layers())) + "\n```" in page
+    assert rooms - {"unlocked_models"} <= set(re.findall(r"^\| `(\w+)`", page, re.M))
+
+
+def test_the_drawing_of_the_rooms_has_them_all():
+    """If not, `python docs/pictures/rooms.py` draws it again."""
+    drawn = (DOCS / "pictures" / "rooms.svg").read_text()
+    assert set(re.findall(r">(\w+) <tspan", drawn)) == {room for row in layers() for room in row}
