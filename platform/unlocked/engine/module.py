@@ -74,7 +74,7 @@ class ModuleRunner:
         spec = self.learner.spec
         self._is_first = spec.is_first
         takes_target = self.learner.needs_labels or spec.is_last
-        looks = self.learner.chain.takes_batch() or self.learner.chain.has_local_loss()
+        looks = self.learner.sees_batch or self.learner.chain.takes_batch() or self.learner.chain.has_local_loss()
         self._takes_y = takes_target or looks
         # what it runs on, too, where another module's output is not
         self._takes_x = looks or (takes_target and self.learner.task.learns_input)

@@ -151,6 +151,7 @@ class ModuleLearner(ABC):
     passes_gradients: ClassVar[bool] = False  # each module sends the gradient at its input to the one below
     why_no_lag: ClassVar[str | None] = None  # why messages cannot be consumed late; None: they can
     needs_labels: ClassVar[bool] = False  # the task's targets in every module, not only in the last
+    sees_batch: bool = False  # what it learns beside its blocks reads the minibatch too, as a block with `batch` does
     learns_inputs: bool = False  # runs on synthetic inputs: h_{k-1} comes by `absorb_input`, `lag` late
     refuses: ClassVar[dict[str, str]] = {}  # family -> the mathematical reason why it cannot train under this
 

@@ -24,6 +24,7 @@ of minibatch t-D, at the kept h_k and with M as it then is; at lag 0 from the ve
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections import deque
 from typing import Any, ClassVar
@@ -52,14 +53,16 @@ class DNI(ModuleLearner):
         self._terms = task.terms(spec.example)
         self.sg: nn.Module | None = None
         self.sg_optimizer: torch.optim.Optimizer | None = None
-        # per minibatch whose target has not come: h_k, context, and at lag 0 the prediction with its graph
-        self.kept: deque[tuple[Tensor, Tensor | None, Tensor | None]] = deque()
+        # per minibatch whose target has not come: h_k, context, the minibatch if M reads it, and at lag 0 the
+        # prediction with its graph
+        self.kept: deque[tuple[Tensor, Tensor | None, Batch | None, Tensor | None]] = deque()
         if not spec.is_last:
             sg = config.scheme.sg
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(derive_seed(config.seed, "sg", spec.stop))
                 model = self.make_sg(config, spec.out_shape, task, spec.example, encodes(chain[-1]))
             self.sg = model.to(self.device, self.dtype)
+            self.sees_batch = "batch" in inspect.signature(model.forward).parameters
             self.sg_optimizer = build_optimizer(
                 OptimizerConfig(name=sg.optimizer, lr=sg.lr or config.optimizer.lr), self.sg.parameters()
             )
@@ -79,7 +82,11 @@ class DNI(ModuleLearner):
     def make_sg(
         cls, config: Config, shape: tuple[int, ...], task: Task, example: Example, apart: bool = False
     ) -> SyntheticGradient:
-        """M of a boundary of this shape; `apart`: its positions are not those of the targets."""
+        """M of a boundary of this shape; `apart`: its positions are not those of the targets.
+
+        Called as `M(h)`, or `M(h, context)` if conditional; one whose `forward` names an argument `batch` is also given
+        the minibatch: what its data adds (the edges of a graph) tells which places of h are neighbours.
+        """
         if not cls.conditional:
             return SyntheticGradient(config.scheme.sg, shape)
         context = task.context_shape(example)
@@ -109,22 +116,22 @@ class DNI(ModuleLearner):
         begin = time.perf_counter()
         c = self._context(batch, h_k)
         with torch.set_grad_enabled(self.lag == 0):
-            prediction = self._predict(h_k, c)
+            prediction = self._predict(h_k, c, batch)
         self.sg_seconds += time.perf_counter() - begin
         g = prediction.detach() / (len(h_k) * self._terms)  # M speaks per example; the loss is a mean
         backward([h, local], [g, None])
         self.pass_down(h_in, ports)
         self.update()
-        self.kept.append((h_k, c, prediction if self.lag == 0 else None))
+        self.kept.append((h_k, c, batch if self.sees_batch else None, prediction if self.lag == 0 else None))
 
     def absorb(self, t: int, message: Tensor, ports: Ports) -> None:
         """`message` is the gradient that module k+1 found at its input on minibatch t: M's target."""
         assert self.sg is not None
         assert self.sg_optimizer is not None
         begin = self._clock()
-        h_k, c, prediction = self.kept.popleft()
+        h_k, c, batch, prediction = self.kept.popleft()
         if prediction is None:
-            prediction = self._predict(h_k, c)
+            prediction = self._predict(h_k, c, batch)
         # the squared error per example and its gradient in two buffers: on feature maps the passes over memory
         # that autograd would make for them cost more than M itself
         error = (message * (len(h_k) * self._terms)).sub_(prediction.detach())
@@ -154,13 +161,14 @@ class DNI(ModuleLearner):
     def _context(self, batch: Batch, like: Tensor) -> Tensor | None:
         return None
 
-    def _predict(self, h: Tensor, c: Tensor | None) -> Tensor:
+    def _predict(self, h: Tensor, c: Tensor | None, batch: Batch | None) -> Tensor:
         assert self.sg is not None
-        return self.sg(h) if c is None else self.sg(h, c)
+        seen = {"batch": batch} if self.sees_batch else {}
+        return self.sg(h, **seen) if c is None else self.sg(h, c, **seen)
 
     def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:
         # M speaks per example; the loss is a mean
-        return [self._predict(h, self._context(batch, h)) / (len(h) * self._terms) for h in points]
+        return [self._predict(h, self._context(batch, h), batch) / (len(h) * self._terms) for h in points]
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         return [*super().optimizers(), *(o for o in (self.sg_optimizer, self.inputs_optimizer) if o is not None)]
@@ -173,7 +181,7 @@ class DNI(ModuleLearner):
         if self.sg is not None and self.sg_optimizer is not None:
             state["sg"] = self.sg.state_dict()
             state["sg_optimizer"] = self.sg_optimizer.state_dict()
-            state["kept"] = [(h, c) for h, c, _ in self.kept]
+            state["kept"] = [(h, c, batch and dict(vars(batch), whole=None)) for h, c, batch, _ in self.kept]
         if self.inputs is not None and self.inputs_optimizer is not None:
             state["inputs"] = self.inputs.state_dict()
             state["inputs_optimizer"] = self.inputs_optimizer.state_dict()
@@ -184,7 +192,9 @@ class DNI(ModuleLearner):
         if self.sg is not None and self.sg_optimizer is not None:
             self.sg.load_state_dict(state["sg"])
             self.sg_optimizer.load_state_dict(state["sg_optimizer"])
-            self.kept = deque((h, c, None) for h, c in state["kept"])
+            self.kept.clear()
+            for h, c, *seen in state["kept"]:  # earlier checkpoints have no minibatch there
+                self.kept.append((h, c, Batch(**seen[0]) if seen and seen[0] else None, None))
         if self.inputs is not None and self.inputs_optimizer is not None:
             self.inputs.load_state_dict(state["inputs"])
             self.inputs_optimizer.load_state_dict(state["inputs_optimizer"])
