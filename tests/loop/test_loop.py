@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from unlocked.errors import RunFailed, RunInterrupted, UnlockedError
 from unlocked.loop import train as loop
 from unlocked.loop.train import Silent, resume, train
+from unlocked.loop.trainer import Trainer
 from unlocked.runs.checkpoint import Checkpoints, load_states
 from unlocked.runs.evaluate import evaluate_run
 from unlocked.runs.folder import RunFolder
@@ -51,7 +52,7 @@ def test_of_equal_validation_metrics_the_one_of_the_smaller_loss_is_best(small, 
         accuracy, loss = next(script)
         return {"accuracy": accuracy, "loss": loss}
 
-    monkeypatch.setattr(loop._Run, "_evaluate", scripted)
+    monkeypatch.setattr(Trainer, "_evaluate", scripted)
     summary = train(small("train.epochs=6"))
     best = Checkpoints(Path(summary["run_dir"])).best()
     assert int(best.name.removeprefix("step-")) == 3 * summary["steps"] // 6

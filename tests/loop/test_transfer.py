@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from unlocked.errors import ConfigError, RunInterrupted
-from unlocked.loop import train as loop
 from unlocked.loop.train import resume, train
+from unlocked.loop.trainer import Trainer
 from unlocked.runs.checkpoint import Checkpoints
 
 ENCODER = [
@@ -73,7 +73,7 @@ def test_the_run_folder_says_how_many_blocks_and_goes_on_without_the_other_run(s
     config = small(*CLASSIFIER, f"transfer.run={encoder}", "transfer.freeze=true")
     whole = train(config)
 
-    monkeypatch.setattr(loop._Run, "_run_segments", lambda *_, **__: (_ for _ in ()).throw(RunInterrupted("stop")))
+    monkeypatch.setattr(Trainer, "run_segments", lambda *_, **__: (_ for _ in ()).throw(RunInterrupted("stop")))
     with pytest.raises(RunInterrupted):
         train(config)
     monkeypatch.undo()

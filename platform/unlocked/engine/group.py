@@ -17,6 +17,7 @@ from torch import Tensor
 from unlocked.data import DataSet, eval_rows, in_order
 from unlocked.engine.module import ModuleRunner, SegmentStats, connect_in_process
 from unlocked.engine.statistics import passes
+from unlocked.errors import RunFailed
 from unlocked.plan.plan import Plan, device_of
 from unlocked.schemes import Alignment
 
@@ -24,6 +25,17 @@ EVALUATION_BATCH = 1000  # examples at once, at most
 EVALUATION_NUMBERS = 10_000_000  # of one boundary at once: a language model's outputs are large
 
 Segment = tuple[int, int]  # steps start..stop-1
+
+
+class WorkerFailed(RunFailed):
+    """A worker died or raised; `detail` is its own traceback. The group was ended as a whole.
+
+    `may_pass`: the machine or the network failed, not the program, so a restart may succeed.
+    """
+
+    def __init__(self, message: str, detail: str, may_pass: bool):
+        super().__init__(message)
+        self.detail, self.may_pass = detail, may_pass
 
 
 class Group(ABC):

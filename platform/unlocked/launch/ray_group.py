@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unlocked.config import to_dict
 from unlocked.data import DataSet, in_order
-from unlocked.engine.group import Group, Segment, evaluation_rows
+from unlocked.engine.group import Group, Segment, WorkerFailed, evaluation_rows
 from unlocked.engine.module import SegmentStats
 from unlocked.engine.statistics import passes
 from unlocked.errors import RunFailed, UnlockedError
@@ -37,17 +37,6 @@ RAY_ALIVE = 1.0  # seconds between two looks at whether the private Ray lives
 DYING = 4.0  # seconds in which the death of a worker is known to Ray
 GOING_DOWN = 10.0  # seconds that the private Ray needs to end itself, for example when an agent of it has died
 SENT = 32 * 2**20  # bytes up to which a data set is sent: a worker would spend a second on importing what reads it
-
-
-class WorkerFailed(RunFailed):
-    """A worker died or raised; `detail` is its own traceback. The group was ended as a whole.
-
-    `may_pass`: the machine or the network failed, not the program, so a restart may succeed.
-    """
-
-    def __init__(self, message: str, detail: str, may_pass: bool):
-        super().__init__(message)
-        self.detail, self.may_pass = detail, may_pass
 
 
 def ray_died() -> WorkerFailed | None:

@@ -105,6 +105,10 @@ class Checkpoints:
         found = self.all()
         return found[-1] if found else None
 
+    def last_step(self) -> int | None:
+        last = self.last()
+        return None if last is None else _step(last)
+
     def best(self) -> Path | None:
         """As the last checkpoint says, which is written as a whole; a kill may come before `best.json` is."""
         last = self.last()

@@ -165,13 +165,13 @@ def one_line_when_full(run_dir: Path) -> Iterator[None]:
         if error.errno not in DISK_ERRORS:
             raise
         raise RunFailed(
-            f"{error.filename or run_dir}: cannot be written: {error.strerror}; go on with: {resume_command(run_dir)}"
+            f"{error.filename or run_dir}: cannot be written: {error.strerror}; {how_to_go_on(run_dir)}"
         ) from None
 
 
-def resume_command(run_dir: Path) -> str:
-    """To be pasted into any shell, in any folder."""
-    return f"unlocked train --resume {quote(str(run_dir.absolute()))}"
+def how_to_go_on(run_dir: Path) -> str:
+    """The end of a message: a command to be pasted into any shell, in any folder."""
+    return f"go on with: unlocked train --resume {quote(str(run_dir.absolute()))}"
 
 
 def keep_addresses(run_dir: Path, addresses: Mapping[str, Any]) -> None:

@@ -28,7 +28,9 @@ from unlocked.config import Config, from_tree
 from unlocked.data import DataSet
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import RunFailed
-from unlocked.loop.train import Silent, _Run
+from unlocked.launch.interrupt import StopSignal
+from unlocked.loop.reporter import Silent
+from unlocked.loop.trainer import Trainer
 from unlocked.optim import build_optimizer
 from unlocked.plan.plan import Plan, build_blocks, load_data, make_plan
 from unlocked.runs.folder import RunFolder
@@ -144,21 +146,22 @@ class _Ours(Silent):
     def __init__(self, plan: Plan, data: DataSet):
         self.losses: list[tuple[int, int, float]] = []  # start, stop and mean loss of the segments of a turn
         self.group = InProcessGroup(plan, data)
-        self._run = _Run(plan, data, RunFolder.create(plan.config), [], self, time.time())
         self.order = self.group.modules[0].batches.indices
-        self._run.tracker = Tracker(Recorder(self._run.folder.path), None)
+        folder = RunFolder.create(plan.config)
+        tracker = Tracker(Recorder(folder.path), None)
+        self._trainer = Trainer(plan, data, folder, tracker, self, StopSignal(), time.time())
 
     def train(self, start: int, stop: int) -> None:
         self.losses, self._start = [], start
-        self._run._run_segments(self.group, stop)
+        self._trainer.run_segments(self.group, stop)
 
     def segment(self, step: int, values: dict[str, float]) -> None:
         self.losses.append((self._start, step, values["train/loss"]))
         self._start = step
 
     def close(self) -> None:
-        self._run.tracker.recorder.close()
-        self._run.folder.release()
+        self._trainer.tracker.recorder.close()
+        self._trainer.folder.release()
 
 
 class _Plain:

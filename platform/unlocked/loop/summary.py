@@ -1,0 +1,49 @@
+"""The end of a run: its figures, its summary, and what of it is kept as artifacts."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+from typing import Any
+
+from unlocked.loop.report import draw_figures
+from unlocked.loop.trainer import Tested, Trainer
+
+
+def summarise(trainer: Trainer, tested: Tested, restarts: int) -> dict[str, Any]:
+    """Draws the figures, writes the summary and records both with the weights; gives the summary."""
+    p, config, plan, folder = trainer.progress, trainer.config, trainer.plan, trainer.folder
+    recorder = trainer.tracker.recorder
+    if config.tracking.figures:
+        for path in draw_figures(folder.path, plan, trainer.data, tested.outputs, tested.network):
+            recorder.artifact(path, "figures")
+    summary = {
+        "run": folder.name,
+        "run_dir": str(folder.path),
+        "mlflow_run_id": None,
+        "data": config.data.name,
+        "model": config.model["name"],
+        "scheme": config.scheme.name,
+        "modules": plan.modules,
+        "replicas": config.parallel.replicas,
+        "lag": plan.lag,
+        "engine": plan.engine,
+        "seed": config.seed,
+        "steps": p.step,
+        "epochs": p.step // plan.steps_per_epoch,
+        "parameters": sum(plan.parameters),
+        "tested": tested.weights,
+        "metrics": dict(trainer.metrics),
+        "steps_per_second": median(trainer.rates) if trainer.rates else None,
+        "wait_fraction": [w / p.train_seconds for w in p.waited or []] if p.train_seconds else None,
+        "train_seconds": p.train_seconds,
+        "seconds_to_first_step": trainer.to_first_step,
+        "restarts": restarts,
+        "seconds": time.time() - trainer.started,
+    }
+    recorder.artifact(folder.path / "config.yaml")
+    weights = trainer.checkpoints.best() if tested.weights == "best" else trainer.checkpoints.last()
+    if weights is not None:
+        recorder.artifact(weights / "model.safetensors", "model")
+    recorder.artifact(folder.write_summary(summary))
+    return summary
