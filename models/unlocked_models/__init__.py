@@ -4,7 +4,8 @@
 """
 
 from unlocked_models import autoencoder, cnn, mlp, recurrent, seq2seq, transformer  # each registers its models
-from unlocked_models.contract.chain import Batch, Chain, Example, build
+from unlocked_models.contract.batch import Batch, Example, Ragged
+from unlocked_models.contract.chain import Chain, build
 from unlocked_models.contract.registry import MODELS, register_model
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Batch",
     "Chain",
     "Example",
+    "Ragged",
     "autoencoder",
     "build",
     "cnn",

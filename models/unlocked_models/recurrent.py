@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from unlocked_models.contract import checks
-from unlocked_models.contract.chain import Batch
+from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.registry import register_model
 from unlocked_models.contract.stepping import Stepping
 from unlocked_models.layers.lstm import GatedLayer

@@ -81,19 +81,22 @@ def test_a_series_is_normalised_place_by_place_over_those_that_reach_it(mine):
 def test_the_digest_of_a_set_tells_lengths_apart(mine):
     mine(np.zeros((N, LONG, 2)), Y, lengths_train=LENGTHS)
     data = load("mine")
-    other = replace(data, test=replace(data.test, lengths=data.test.lengths.flip(0)))
+    other = replace(data, test=replace(data.test, extras={"lengths": data.test.lengths.flip(0)}))
     assert digest(data) != digest(other)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"lengths_train": LENGTHS[:-1]}, "lengths_train is int64 of shape (59,); it needs integers of shape (60,)"),
-        ({"lengths_train": LENGTHS * 1.0}, "lengths_train is float64 of shape (60,)"),
+        (
+            {"lengths_train": LENGTHS[:-1]},
+            "lengths_train holds integers of shape (59,); it needs integers of shape (60,)",
+        ),
+        ({"lengths_train": LENGTHS * 1.0}, "lengths_train holds real numbers of shape (60,)"),
         ({"lengths_train": LENGTHS * 0}, "lengths_train holds 0 in example 0; sequences have 1 to 7 positions"),
         ({"lengths_train": LENGTHS + 7}, "in example 0; sequences have 1 to 7 positions"),
-        ({"lengths_test": LENGTHS}, "are given both, or neither"),
-        ({"lengths_train": LENGTHS, "x_test": X, "y_test": Y}, "are given both, or neither"),
+        ({"lengths_test": LENGTHS}, "lengths_test is given but x_test is not"),
+        ({"lengths_train": LENGTHS, "x_test": X, "y_test": Y}, "lengths_test is missing, lengths_train is given"),
     ],
 )
 def test_lengths_that_do_not_fit_are_refused(mine, options, words):
@@ -129,10 +132,10 @@ def test_a_network_gives_for_a_filled_sequence_what_it_gives_for_it_alone(mine, 
     x[:, -1] = torch.where(lengths[:, None] == LONG, x[:, -1], torch.full_like(x[:, -1], 3.0))  # it is not looked at
     torch.manual_seed(0)
     chain = Chain(build(model, data.in_shape, 3, example=data.example, **options)).double().eval()
-    out = chain(x, Batch(x, data.train.y, lengths=lengths))
+    out = chain(x, Batch(x, data.train.y, extras={"lengths": lengths}))
     for i in range(8):
         alone = x[i : i + 1, : lengths[i]]
-        wanted = chain(alone, Batch(alone, data.train.y[i : i + 1], lengths=lengths[i : i + 1]))
+        wanted = chain(alone, Batch(alone, data.train.y[i : i + 1], extras={"lengths": lengths[i : i + 1]}))
         torch.testing.assert_close(out[i : i + 1], wanted, rtol=0, atol=1e-12)
 
 

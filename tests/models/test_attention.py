@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from unlocked_models.contract.chain import Batch
+from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.stepping import remembering
 from unlocked_models.layers.attention import MultiHeadAttention, PaddedLayer, TransformerLayer, rotate
 from unlocked_models.layers.sequences import Positions

@@ -85,10 +85,10 @@ def test_bert_does_not_read_padding_either(example):
 
 
 def test_rows_behind_the_end_of_a_sequence_are_not_read():
-    network = chain("transformer", Example((6, 3), 5, has_lengths=True))
+    network = chain("transformer", Example((6, 3), 5).with_extras({"lengths": torch.ones(1).long()}))
     x, long = torch.randn(1, 6, 3, dtype=torch.float64), torch.tensor([4])
     x[:, 3] = 0  # a row like any other
-    alone, filled = (network(rows, Batch(rows, None, lengths=long)) for rows in (x[:, :4], x))
+    alone, filled = (network(rows, Batch(rows, None, extras={"lengths": long})) for rows in (x[:, :4], x))
     torch.testing.assert_close(alone, filled, rtol=1e-12, atol=1e-12)
 
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlocked_models.contract import checks
-from unlocked_models.contract.chain import Batch, Chain
+from unlocked_models.contract.batch import Batch
+from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import register_model
 from unlocked_models.layers.basic import ACTIVATIONS
 from unlocked_models.layers.basic import activation as activation_layer

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from unlocked_models.autoencoder.plain import Layer, Posterior, output_layers
 from unlocked_models.contract import checks
-from unlocked_models.contract.chain import Batch
+from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.registry import register_model
 from unlocked_models.layers.basic import activation as activation_layer
 

@@ -1,9 +1,10 @@
 """The chain contract: a model is an ordered list of blocks; only `h` passes from one to the next.
 
 A block is any `nn.Module` called as `block(h)`, or as `block(h, batch)` when its `forward` names a second
-argument; `batch` is what every worker holds locally (`batch.x`, `batch.y`). A block may add terms of its
-own to the loss by a method `local_loss(h, batch) -> scalar tensor`, given its own output `h` in the graph:
-an auxiliary classifier, a penalty. Those terms never leave the module that holds the block.
+argument; `batch` is what every worker holds locally: `batch.x`, `batch.y`, and by name what the data set gives beside
+them, such as `batch["edge_index"]`. A block may add terms of its own to the loss by a method
+`local_loss(h, batch) -> scalar tensor`, given its own output `h` in the graph: an auxiliary classifier, a penalty.
+Those terms never leave the module that holds the block.
 
 A block leaves its input and the batch as they are (`h = 0.5 * h`, not `h.mul_(0.5)`): other blocks hold them for their
 backward passes. What may cross a boundary is a dense tensor of real numbers, in the dtype of the weights.
@@ -32,59 +33,13 @@ from __future__ import annotations
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.registry import GIVEN, MODELS
-
-
-@dataclass
-class Batch:
-    """One minibatch as a worker sees it: inputs `x (batch, *in_shape)`, None where its worker holds none, and
-    targets `y (batch, ...)`. A block that takes the batch finds both. Streams begin with it where it is
-    `fresh`, and end with it where it `ends`. Where it is one replica's part of a minibatch, `whole` has the targets of
-    all of it, if the loss is to look at them. `lengths (batch,)`: positions of each sequence that are no padding, where
-    the data says so."""
-
-    x: Tensor | None
-    y: Tensor
-    fresh: bool = True
-    ends: bool = True
-    whole: Tensor | None = None
-    lengths: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Example:
-    """What one example of a data set looks like, without the batch axis.
-
-    Inputs are real numbers, or ids below `vocabulary`. Targets are class ids, `n_outputs` real values each, or, where
-    `y_shape` has an axis of positions, ids below `n_outputs` at each. `masked`: of inputs that are hidden there.
-    `has_lengths`: each sequence of inputs is as long as its batch's `lengths` says.
-    """
-
-    in_shape: tuple[int, ...]
-    n_outputs: int
-    vocabulary: int | None = None
-    y_shape: tuple[int, ...] = ()
-    y_real: bool = False
-    masked: bool = False
-    has_lengths: bool = False
-
-    @property
-    def out_positions(self) -> int | None:
-        """Positions at which there is a target; None where there is one for the whole example."""
-        return self.y_shape[0] if self.y_shape and not self.y_real else None
-
-    def batch(self, n: int = 2, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Batch:
-        """`n` examples of zeros, for a dry pass."""
-        x = torch.zeros(n, *self.in_shape, device=device, dtype=torch.long if self.vocabulary else dtype)
-        y = torch.zeros(n, *self.y_shape, device=device, dtype=dtype if self.y_real else torch.long)
-        lengths = torch.ones(n, dtype=torch.long, device=device) if self.has_lengths else None
-        return Batch(x, y, lengths=lengths)
 
 
 def build(

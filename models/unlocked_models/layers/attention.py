@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlocked_models.contract import checks
-from unlocked_models.contract.chain import Batch
+from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.stepping import Stepping
 from unlocked_models.layers.basic import activation as activation_of
 from unlocked_models.layers.basic import sequence

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from unlocked_models.contract import checks
-from unlocked_models.contract.chain import Batch
+from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.registry import register_model
 from unlocked_models.contract.stepping import Stepping
 from unlocked_models.layers.attention import TransformerLayer

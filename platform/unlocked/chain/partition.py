@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from unlocked_models.contract.chain import Example, dry_run
+from unlocked_models.contract.batch import Example
+from unlocked_models.contract.chain import dry_run
 
 # What it takes to write one number to memory, in floating-point operations: between 60 and 100 gave the shares of time
 # that the blocks of a VGG and a ResNet take on a core; without it early convolutions seem far too cheap.

@@ -9,12 +9,14 @@ from unlocked.data.dataset import DATA, DataSet, RawData, Split, register_data
 from unlocked.data.loading import check_data_options, load
 from unlocked.data.sampler import TrainBatches, eval_rows, in_order
 from unlocked.data.source import DataFile, Source
+from unlocked_models.contract.batch import Ragged
 
 __all__ = [
     "DATA",
     "Augment",
     "DataFile",
     "DataSet",
+    "Ragged",
     "RawData",
     "Source",
     "Split",

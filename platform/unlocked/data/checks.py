@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from torch import Tensor
 
 from unlocked.data.arrays import as_array, wrong
 from unlocked.data.dataset import RawData
+from unlocked.data.extras import SPLITS, checked_extras
 from unlocked.data.text import EOS, PAD, SPECIAL
 from unlocked.data.traits import check_traits
+from unlocked_models.contract.batch import LENGTHS, Extra
 
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # x (n, *in_shape), y (n, ...), lengths (n,)
+Arrays = tuple[np.ndarray, np.ndarray, dict[str, Extra]]  # x (n, *in_shape), y (n, ...), extras
 
 
 def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
-    """The arrays by split (`train`, and `test` where the set has one), sound and of one example shape."""
+    """The arrays by split (`train`, and `test` and `validation` if the set has its own), sound and of one example
+    shape."""
     check_traits(name, raw)
-    if (raw.x_test is None) != (raw.y_test is None):
-        there, lacking = ("y_test", "x_test") if raw.x_test is None else ("x_test", "y_test")
-        raise wrong(name, f"{there} is given but {lacking} is not")
-    given = {"train": (raw.x_train, raw.y_train), "test": (raw.x_test, raw.y_test)}
+    given = {part: (getattr(raw, f"x_{part}"), getattr(raw, f"y_{part}")) for part in SPLITS}
+    for part, (x, y) in given.items():
+        if (x is None) != (y is None):
+            there, lacking = ("y", "x") if x is None else ("x", "y")
+            raise wrong(name, f"{there}_{part} is given but {lacking}_{part} is not")
     splits = {
         part: (as_array(name, f"x_{part}", x), as_array(name, f"y_{part}", y))
         for part, (x, y) in given.items()
@@ -29,15 +36,8 @@ def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
             raise wrong(name, f"{len(x)} rows are not episodes of {raw.stretch} rows each")
     if task == "translation":
         _check_vocabularies(name, raw)
-    lengths = {
-        part: _checked_lengths(name, part, x, given)
-        for (part, (x, _)), given in zip(splits.items(), (raw.lengths_train, raw.lengths_test), strict=False)
-    }
-    if len({each is None for each in lengths.values()}) > 1 or (raw.lengths_test is not None and "test" not in splits):
-        raise wrong(name, "lengths_train and lengths_test are given both, or neither (lengths_test only with x_test)")
-    splits = {
-        part: (x if (long := lengths[part]) is None else without_padding(x, long), y) for part, (x, y) in splits.items()
-    }
+    extras = checked_extras(name, raw, {part: x for part, (x, _) in splits.items()})
+    splits = {part: (without_padding(x, lengths_of(extras[part])), y) for part, (x, y) in splits.items()}
     for part, (x, y) in splits.items():
         _check_inputs(name, part, x)
         if raw.symbols is None:
@@ -47,41 +47,25 @@ def checked_splits(name: str, raw: RawData, task: str) -> dict[str, Arrays]:
         if task == "translation":
             _check_sources(name, part, x)
         _TARGETS[task](name, part, y, len(x))
-    for what in (0, 1):
-        shapes = [pair[what].shape[1:] for pair in splits.values()]
-        if shapes[0] != shapes[-1]:
-            kind = "target" if what else "example"
-            raise wrong(name, f"a training {kind} has shape {shapes[0]} but a test {kind} {shapes[-1]}")
-    return {part: (x, y, lengths[part]) for part, (x, y) in splits.items()}
+    for part, pair in splits.items():
+        for kind, here, train in zip(("example", "target"), pair, splits["train"], strict=True):
+            if here.shape[1:] != train.shape[1:]:
+                raise wrong(name, f"a training {kind} has shape {train.shape[1:]} but a {part} {kind} {here.shape[1:]}")
+    return {part: (x, y, extras[part]) for part, (x, y) in splits.items()}
 
 
-def without_padding(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Zeros behind the end of each sequence; a copy."""
+def lengths_of(extras: Mapping[str, Extra]) -> np.ndarray | None:
+    """The lengths of sequences among the extras."""
+    lengths = extras.get(LENGTHS)
+    return lengths.numpy() if isinstance(lengths, Tensor) else None
+
+
+def without_padding(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    """Zeros after the end of each sequence; a copy. Without lengths: as it is."""
+    if lengths is None:
+        return x
     there = np.arange(x.shape[1]) < lengths[:, None]
     return np.where(there.reshape(there.shape + (1,) * (x.ndim - 2)), x, np.zeros((), x.dtype))
-
-
-def _checked_lengths(name: str, part: str, x: np.ndarray, given: object) -> np.ndarray | None:
-    if given is None:
-        return None
-    lengths = as_array(name, f"lengths_{part}", given)
-    if x.ndim not in (2, 3):
-        raise wrong(
-            name,
-            f"lengths_{part} is given, but x_{part} has shape {x.shape}; sequences have shape "
-            "(n, positions, features) or (n, positions)",
-        )
-    if lengths.shape != (len(x),) or lengths.dtype.kind not in "iu":
-        raise wrong(
-            name, f"lengths_{part} is {lengths.dtype} of shape {lengths.shape}; it needs integers of shape ({len(x)},)"
-        )
-    bad = np.flatnonzero((lengths < 1) | (lengths > x.shape[1]))
-    if len(bad):
-        raise wrong(
-            name,
-            f"lengths_{part} holds {lengths[bad[0]]} in example {bad[0]}; sequences have 1 to {x.shape[1]} positions",
-        )
-    return lengths.astype(np.int64)
 
 
 def checked_classes(name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:

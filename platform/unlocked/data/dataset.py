@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unlocked.data.masking import Masking
-from unlocked_models.contract.chain import Example
+from unlocked_models.contract.batch import LENGTHS, Batch, Example, Extra, Ragged, moved, rows_of
 from unlocked_models.contract.registry import Registry
 
 TASKS = ("classification", "regression", "language_modelling", "masked_language_modelling", "translation")
@@ -23,20 +23,36 @@ RESERVED = ("name", "root", "validation", "seed", "download")
 @dataclass(frozen=True, eq=False)
 class Split:
     """Examples `x (n, *in_shape)`, float32 and normalised, or int64 ids; targets `y (n, ...)`: int64 ids, of a class
-    or of a token at every position, or float32 values. `lengths (n,)`, int64: positions of each sequence that are no
-    padding; None where the set does not say."""
+    or of a token at every position, or float32 values. `extras`: by name, what else there is of every example, tensors
+    `(n, ...)` or `Ragged`."""
 
     x: Tensor
     y: Tensor
-    lengths: Tensor | None = None
+    extras: Mapping[str, Extra] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.y.shape[0]
 
+    @property
+    def lengths(self) -> Tensor | None:
+        """Positions of each sequence that are no padding, `(n,)` int64; None if the set does not say."""
+        lengths = self.extras.get(LENGTHS)
+        assert lengths is None or isinstance(lengths, Tensor)
+        return lengths
+
+    @property
+    def nbytes(self) -> int:
+        extras = [(e.values, e.offsets) if isinstance(e, Ragged) else (e,) for e in self.extras.values()]
+        return sum(tensor.nbytes for tensor in (self.x, self.y, *(tensor for each in extras for tensor in each)))
+
+    def batch(self, rows: Tensor, fresh: bool = True) -> Batch:
+        """These rows, as an evaluation sees them."""
+        return Batch(self.x[rows], self.y[rows], fresh, extras=rows_of(self.extras, rows))
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Split:
         """The split on another device; `dtype` (e.g. `torch.float64` for exact checks) changes real numbers only."""
         x, y = (v.to(device=device, dtype=dtype if v.is_floating_point() else None) for v in (self.x, self.y))
-        return Split(x=x, y=y, lengths=self.lengths if self.lengths is None else self.lengths.to(device))
+        return Split(x, y, moved(self.extras, device, dtype))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -92,8 +108,7 @@ class DataSet(Traits):
             tuple(y.shape[1:]),
             values,
             self.masking is not None,
-            self.train.lengths is not None,
-        )
+        ).with_extras(self.train.extras)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> DataSet:
         validation = self.validation and self.validation.to(device, dtype)
@@ -114,13 +129,18 @@ class RawData(Traits):
             `masking`, what is asked for beside the words that it hides. Translation: ids `(n, positions)` of
             `class_names`, each sequence ended by </s> and filled up with 0.
         x_test, y_test: the set's own test split; without one, 20 % of the training examples are set aside.
+        x_validation, y_validation: its own validation split, in place of a fraction of the training examples; it is
+            left out if `data.validation` is 0.
+        extras_train, extras_test, extras_validation: by name, what else the minibatch holds of every example, as
+            `batch["name"]`: an array `(n, ...)`, or `Ragged(values, offsets)` of rows that have several lengths.
+            Integers become int64, real numbers float32; they are not normalised.
         class_names: by class id, value or token id; by default the ids themselves, the values' numbers, the symbols.
         normalise: `"train"`: mean 0 and deviation 1 by statistics of the training split only, per channel of
             images and per feature of anything else (a constant feature is only centred); a fixed
             `(mean, std)`, each a number or one number per channel or feature; None (default): as given.
-        lengths_train, lengths_test: of sequences `(n, positions, features)` or series `(n, positions)` that were filled
-            up to one length, how many positions each has, from 1 on. What stands behind them is not looked at, in
-            statistics, in layers and in pooling; it may hold anything.
+        lengths_train, lengths_test, lengths_validation: the extra `lengths`, of sequences `(n, positions, features)`
+            or series `(n, positions)` that were filled up to one length: how many positions each has, from 1 on. What
+            stands after them is not looked at, in statistics, in layers and in pooling; it may hold anything.
         channels: where images have theirs: "first", or "last", behind the pixels, `(n, height, width, channels)`; None
             (default) is first, but refuses shapes that look like last.
     """
@@ -134,6 +154,12 @@ class RawData(Traits):
     channels: Literal["first", "last"] | None = None
     lengths_train: np.ndarray | None = None
     lengths_test: np.ndarray | None = None
+    lengths_validation: np.ndarray | None = None
+    x_validation: np.ndarray | None = None
+    y_validation: np.ndarray | None = None
+    extras_train: Mapping[str, Any] = field(default_factory=dict)
+    extras_test: Mapping[str, Any] = field(default_factory=dict)
+    extras_validation: Mapping[str, Any] = field(default_factory=dict)
 
 
 DATA: Registry[Callable[..., RawData]] = Registry("data")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 
 import torch
+from torch import Tensor
 
 from unlocked.data.dataset import DataSet
+from unlocked_models.contract.batch import Extra, Ragged
 
 
 def digest(data: DataSet) -> str:
-    """SHA-256 over the inputs and targets of every split as they are trained on and measured; 16 hex digits.
+    """SHA-256 over the inputs, targets and extras of every split as they are trained on and measured; 16 hex digits.
 
     Covers the split, the normalisation and the order of the rows. About 1 s per GB.
     """
@@ -19,7 +22,12 @@ def digest(data: DataSet) -> str:
         split = getattr(data, name)
         if split is None:
             continue
-        for tensor in (split.x, split.y, *([] if split.lengths is None else [split.lengths])):
+        for tensor in (split.x, split.y, *_tensors(split.extras)):
             found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return found.hexdigest()[:16]
+
+
+def _tensors(extras: Mapping[str, Extra]) -> Iterator[Tensor]:
+    for _, extra in sorted(extras.items()):
+        yield from (extra.values, extra.offsets) if isinstance(extra, Ragged) else (extra,)

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from unlocked.blame import knowing_of_ctrl_c, named, place, said
 from unlocked.data.arrays import wrong
-from unlocked.data.checks import Arrays, checked_names, checked_splits
+from unlocked.data.checks import Arrays, checked_names, checked_splits, lengths_of
 from unlocked.data.dataset import DATA, RESERVED, TEST_FRACTION, DataSet, RawData, Split
 from unlocked.data.source import Source
 from unlocked.errors import DataError, UnlockedError, reason
 from unlocked.options import check_options
 from unlocked.seeding import derive_seed
+from unlocked_models.contract.batch import rows_of
 from unlocked_models.contract.registry import UnknownName, unknown
 
 
@@ -54,26 +55,26 @@ def load(
     splits = checked_splits(name, raw, task)
     names = checked_names(name, raw, splits, task)
     if raw.channels == "last":
-        splits = {part: (np.moveaxis(x, -1, 1), y, lengths) for part, (x, y, lengths) in splits.items()}
+        splits = {part: (np.moveaxis(x, -1, 1), y, extras) for part, (x, y, extras) in splits.items()}
     order = "kept" if raw.ordered else "by class" if task == "classification" else "drawn"
 
     if "test" not in splits:
         splits["train"], splits["test"] = _set_aside(name, splits["train"], TEST_FRACTION, seed, order, raw.stretch)
-    if validation > 0:
+    if validation == 0:
+        splits.pop("validation", None)
+    elif "validation" not in splits:
         splits["train"], splits["validation"] = _set_aside(name, splits["train"], validation, seed, order, raw.stretch)
 
     if raw.symbols is not None:
         inputs = {part: torch.from_numpy(x.astype(np.int64)) for part, (x, _, _) in splits.items()}
     else:
-        statistics = _statistics(name, raw, *splits["train"][::2])
-        inputs = {part: _as_float32(name, part, x, statistics, lengths) for part, (x, _, lengths) in splits.items()}
-    ready = {
-        part: Split(inputs[part], _targets(y, task), None if lengths is None else torch.from_numpy(lengths))
-        for part, (_, y, lengths) in splits.items()
-    }
+        lengths = {part: lengths_of(extras) for part, (_, _, extras) in splits.items()}
+        statistics = _statistics(name, raw, splits["train"][0], lengths["train"])
+        inputs = {part: _as_float32(name, part, x, statistics, lengths[part]) for part, (x, _, _) in splits.items()}
+    ready = {part: Split(inputs[part], _targets(y, task), extras) for part, (_, y, extras) in splits.items()}
     if raw.masking is not None:
         ready = {
-            part: Split(*raw.masking(split.x, split.y, derive_seed(seed, "masking", part)), split.lengths)
+            part: Split(*raw.masking(split.x, split.y, derive_seed(seed, "masking", part)), split.extras)
             for part, split in ready.items()
         }
     traits = raw.traits() | {"symbols": None if raw.symbols is None else list(raw.symbols)}
@@ -167,8 +168,8 @@ def _set_aside(
 
 
 def _of(whole: Arrays, rows: np.ndarray) -> Arrays:
-    x, y, lengths = whole
-    return x[rows], y[rows], None if lengths is None else lengths[rows]
+    x, y, extras = whole
+    return x[rows], y[rows], rows_of(extras, torch.from_numpy(rows))
 
 
 def _statistics(

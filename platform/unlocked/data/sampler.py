@@ -14,6 +14,7 @@ from unlocked.data.dataset import Split
 from unlocked.data.masking import Masking
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed, step_seed
+from unlocked_models.contract.batch import Extra, rows_of
 
 
 class TrainBatches:
@@ -68,7 +69,7 @@ class TrainBatches:
         self.batch_size = batch_size
         self.steps_per_epoch = n // self._stretch // batch_size * self._stretch
         self._begin = begin
-        self._x, self._y, self._lengths = split.x, split.y, split.lengths
+        self._x, self._y, self._extras = split.x, split.y, split.extras
         self._seed, self._augment, self._shard, self._carried = seed, augment, shard, carried
         self._augment_seed = derive_seed(seed, "augment")
         self._masking, self._masking_seed = masking, derive_seed(seed, "masking")
@@ -96,9 +97,9 @@ class TrainBatches:
             return self._masked_batch(step, self._masking)[1]
         return self._y.index_select(0, self.indices(step))
 
-    def lengths(self, step: int) -> Tensor | None:
-        """Of the sequences of `x(step)`, `(batch_size / R,)`, where the split has them."""
-        return None if self._lengths is None else self._lengths.index_select(0, self.indices(step))
+    def extras(self, step: int) -> dict[str, Extra]:
+        """What else the split has of the examples of batch `step`, by name."""
+        return rows_of(self._extras, self.indices(step)) if self._extras else {}
 
     def _masked_batch(self, step: int, masking: Masking) -> tuple[Tensor, Tensor]:
         held = self._masked

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unlocked_models.contract.chain import Batch, Chain
+from unlocked_models.contract.batch import Batch
+from unlocked_models.contract.chain import Chain
 from unlocked_models.layers.attention import MultiHeadAttention
 
 

@@ -20,7 +20,8 @@ from torch import Tensor
 from unlocked.data.text import BOS, EOS, PAD, UNK
 from unlocked.decoding.sampling import filtered
 from unlocked.errors import ConfigError
-from unlocked_models.contract.chain import Batch, Chain, decoder_start
+from unlocked_models.contract.batch import Batch
+from unlocked_models.contract.chain import Chain, decoder_start
 from unlocked_models.contract.stepping import remembering, reorder, takes_pieces
 
 NEVER = [PAD, BOS, UNK]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from torch import Tensor
 from unlocked.data import DataSet, Split
 from unlocked.drawing import pictures
 from unlocked_models.autoencoder.plain import Corruption, code_block, decode, encode
-from unlocked_models.contract.chain import Batch, Chain, takes_batch
+from unlocked_models.contract.batch import Batch, moved
+from unlocked_models.contract.chain import Chain, takes_batch
 
 PLACED = 1000  # test examples in a projection, at most
 AT_ONCE = 1000
@@ -53,8 +54,8 @@ class Subject:
         return float(low), float(high)
 
     def rows(self, split: Split, rows: Tensor) -> Batch:
-        lengths = None if split.lengths is None else split.lengths[rows]
-        return Batch(split.x[rows].to(self.dtype), split.y[rows], lengths=lengths)
+        batch = split.batch(rows)
+        return replace(batch, x=split.x[rows].to(self.dtype), extras=moved(batch.extras, dtype=self.dtype))
 
     def drawn(self) -> Batch:
         """`n` test examples."""

@@ -26,7 +26,7 @@ from unlocked.plan.plan import Plan, build_learner, load_data
 from unlocked.plan.rehearsal import CHANGED_KEPT, CHANGED_LEAF
 from unlocked.schemes import Alignment, ModuleLearner
 from unlocked.seeding import derive_seed
-from unlocked_models.contract.chain import Batch
+from unlocked_models.contract.batch import Batch, moved, rows_of
 
 
 @dataclass
@@ -174,8 +174,9 @@ class ModuleRunner:
             x = self._x(t)
         y = self._real(self.batches.y(t)) if self._takes_y else _NO_LABELS
         whole = self._whole.y(t) if self._whole is not None else None
-        lengths = self.batches.lengths(t) if x is not None else None
-        return Batch(x, y, self.batches.fresh(t), self.batches.fresh(t + 1), whole, lengths)
+        extras = moved(self.batches.extras(t), dtype=self.dtype) if x is not None or self._takes_y else {}
+        progress = t / self.plan.total_steps
+        return Batch(x, y, self.batches.fresh(t), self.batches.fresh(t + 1), whole, progress, extras)
 
     def feedback_phase(self, t: int) -> None:
         late = t - self.lag
@@ -320,8 +321,8 @@ class ModuleRunner:
         source = self._splits[split]
         assert source is not None
         x = self._real(source.x[rows].to(self.device)) if self._is_first or self._takes_x else None
-        lengths = source.lengths[rows].to(self.device) if x is not None and source.lengths is not None else None
-        return Batch(x, self._real(source.y[rows].to(self.device)), fresh, lengths=lengths)
+        extras = moved(rows_of(source.extras, rows), self.device, self.dtype)
+        return Batch(x, self._real(source.y[rows].to(self.device)), fresh, extras=extras)
 
     def probe_loss(self) -> tuple[Tensor, Tensor]:
         return self.learner.probe_loss()

@@ -42,7 +42,7 @@ from unlocked.engine.module import ModuleRunner, SegmentStats
 from unlocked.plan.pipelines import detachable
 from unlocked.plan.plan import Plan
 from unlocked.schemes import ModuleLearner
-from unlocked_models.contract.chain import Batch
+from unlocked_models.contract.batch import Batch
 
 SCHEDULES: dict[str, Any] = {
     "gpipe": ScheduleGPipe,

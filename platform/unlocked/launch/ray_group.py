@@ -354,8 +354,7 @@ def _wait_for(look: Callable[[], WorkerFailed | None], seconds: float) -> Worker
 
 
 def _bytes(data: DataSet) -> int:
-    splits = (data.train, data.validation, data.test)
-    return sum(tensor.nbytes for split in splits if split is not None for tensor in (split.x, split.y))
+    return sum(split.nbytes for split in (data.train, data.validation, data.test) if split is not None)
 
 
 def _merge(stats: list[SegmentStats]) -> SegmentStats:

@@ -27,7 +27,8 @@ from unlocked.schemes import DTYPES
 from unlocked.schemes.layout import Layout
 from unlocked.seeding import derive_seed, step_seed
 from unlocked_models.autoencoder.plain import code_block, corruption
-from unlocked_models.contract.chain import Batch, Chain, Example, carrying, output_shapes
+from unlocked_models.contract.batch import Batch, Example
+from unlocked_models.contract.chain import Chain, carrying, output_shapes
 
 
 def check_pretraining(config: Config, example: Example) -> int:
@@ -107,7 +108,7 @@ def _train_block(
         losses = []
         for t in range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch):
             x = batches.x(t)
-            batch = Batch(x, batches.y(t), lengths=batches.lengths(t))
+            batch = Batch(x, batches.y(t), extras=batches.extras(t))
             with torch.random.fork_rng(devices=draws):
                 torch.manual_seed(step_seed(seed, t))
                 with torch.no_grad():

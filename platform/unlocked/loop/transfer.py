@@ -19,7 +19,8 @@ from unlocked.errors import ConfigError
 from unlocked.loop.pretraining import check_pretraining, pretrain
 from unlocked.plan.plan import Plan, build_blocks, make_plan
 from unlocked.runs.checkpoint import Checkpoints, load_weights, read_weights, write_weights
-from unlocked_models.contract.chain import Chain, Example
+from unlocked_models.contract.batch import Example
+from unlocked_models.contract.chain import Chain
 
 Weights = dict[str, Tensor]
 

@@ -25,7 +25,8 @@ from unlocked.schemes.inputs import make_input_model
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 from unlocked.tasks import TASKS, Task
-from unlocked_models.contract.chain import Chain, Example, build, carrying, output_shapes
+from unlocked_models.contract.batch import Example
+from unlocked_models.contract.chain import Chain, build, carrying, output_shapes
 
 # Over h_k, beside those of M's layers: scaling a prediction, comparing it with its target, the messages. A ResNet's
 # synthetic gradients take the time of about this many (on maps they are little else).

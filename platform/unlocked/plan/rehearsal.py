@@ -29,7 +29,8 @@ from unlocked.schemes import DTYPES, SCHEMES, ModuleSpec
 from unlocked.schemes.dni import DNI
 from unlocked.schemes.inputs import SyntheticInput
 from unlocked.schemes.sg import SyntheticGradient
-from unlocked_models.contract.chain import Batch, Chain, carrying, takes_batch
+from unlocked_models.contract.batch import Batch
+from unlocked_models.contract.chain import Chain, carrying, takes_batch
 
 # what autograd says where a block changes a tensor in place
 CHANGED_KEPT = "modified by an inplace operation"  # that its backward pass needs

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from unlocked.schemes.base import ModuleLearner, Ports, backward, register_scheme
-from unlocked_models.contract.chain import Batch
+from unlocked_models.contract.batch import Batch
 
 
 @register_scheme("backprop")

@@ -29,7 +29,8 @@ from unlocked.schemes.objective import Objective, OfTask
 from unlocked.schemes.through_time import TimeGradients
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import Task
-from unlocked_models.contract.chain import Batch, Chain, Example, carrying
+from unlocked_models.contract.batch import Batch, Example
+from unlocked_models.contract.chain import Chain, carrying
 from unlocked_models.contract.registry import Registry
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of weights and messages

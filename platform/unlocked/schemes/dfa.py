@@ -59,7 +59,8 @@ from unlocked.schemes.layout import Layout
 from unlocked.schemes.taps import LAUNAY, Taps, launay_error
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
-from unlocked_models.contract.chain import Batch, Chain, Example, encodes
+from unlocked_models.contract.batch import Batch, Example
+from unlocked_models.contract.chain import Chain, encodes
 
 
 class _Kept(NamedTuple):
@@ -246,7 +247,7 @@ class DFA(ModuleLearner):
             (
                 w.t,
                 w.h_in.detach(),
-                (w.batch.x, w.batch.y, w.batch.fresh, w.batch.ends, None, w.batch.lengths),
+                w.batch.state(),
                 w.carried,
                 w.weights,
             )
@@ -262,7 +263,7 @@ class DFA(ModuleLearner):
         for t, h_in, batch, carried, weights in state["waiting"]:
             self._set(weights)
             self.carry(carried)
-            self._forward_and_wait(t, h_in, Batch(*batch), weights)
+            self._forward_and_wait(t, h_in, Batch.of_state(batch), weights)
         self._set(now)
         self.carry(state["carried"])
 

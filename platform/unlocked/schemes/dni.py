@@ -39,7 +39,8 @@ from unlocked.schemes.inputs import make_input_model
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
-from unlocked_models.contract.chain import Batch, Chain, Example, encodes
+from unlocked_models.contract.batch import Batch, Example
+from unlocked_models.contract.chain import Chain, encodes
 
 
 @register_scheme("dni")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unlocked.schemes.base import ModuleLearner, Ports, register_scheme
-from unlocked_models.contract.chain import Batch
+from unlocked_models.contract.batch import Batch
 
 
 @register_scheme("frozen")

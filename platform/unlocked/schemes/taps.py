@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from unlocked.errors import ConfigError
 from unlocked.schemes.base import ModuleSpec
-from unlocked_models.contract.chain import Chain, Example, carrying, dry_run
+from unlocked_models.contract.batch import Example
+from unlocked_models.contract.chain import Chain, carrying, dry_run
 
 NONLINEARITIES = (
     nn.ReLU,

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from unlocked import metrics
 from unlocked.data import DataSet
-from unlocked_models.contract.chain import Chain, Example, decoder_start
+from unlocked_models.contract.batch import Example
+from unlocked_models.contract.chain import Chain, decoder_start
 from unlocked_models.contract.registry import Registry
 
 TASKS: Registry[type[Task]] = Registry("task")

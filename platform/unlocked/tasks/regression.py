@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlocked.tasks.base import TASKS, Rows, Task
-from unlocked_models.contract.chain import Example
+from unlocked_models.contract.batch import Example
 
 
 @TASKS.register("regression")

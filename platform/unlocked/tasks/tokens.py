@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from unlocked.data.text import PAD
 from unlocked.tasks.base import TASKS, Rows, Task
-from unlocked_models.contract.chain import Example
+from unlocked_models.contract.batch import Example
 
 
 @TASKS.register("language_modelling")

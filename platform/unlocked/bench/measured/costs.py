@@ -32,7 +32,8 @@ from unlocked.plan.plan import load_data, make_plan
 from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner
 from unlocked.schemes.dfa import DFA
 from unlocked.schemes.dni import DNI
-from unlocked_models.contract.chain import Batch, Chain
+from unlocked_models.contract.batch import Batch
+from unlocked_models.contract.chain import Chain
 
 WARM_UP = 2  # rounds that allocate and choose kernels
 LEAST, MOST = 5, 100  # rounds that count

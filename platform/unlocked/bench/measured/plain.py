@@ -25,7 +25,8 @@ from unlocked.errors import ConfigError
 from unlocked.plan.plan import Plan, build_blocks
 from unlocked.schema.keys import OptimizerConfig
 from unlocked.seeding import derive_seed, step_seed
-from unlocked_models.contract.chain import Batch, carrying, takes_batch
+from unlocked_models.contract.batch import Batch
+from unlocked_models.contract.chain import carrying, takes_batch
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -207,7 +208,7 @@ class PlainRun:
 
     def _loss(self, step: int) -> Tensor:
         self._begin(self.batches.fresh(step))
-        batch = Batch(self.batches.x(step), self.batches.y(step), lengths=self.batches.lengths(step))
+        batch = Batch(self.batches.x(step), self.batches.y(step), extras=self.batches.extras(step))
         loss, local = losses(self.network, batch, self.objective, lambda i: self._seed(i, step))
         return loss + local
 
@@ -229,8 +230,7 @@ class PlainRun:
         counts: dict[str, int] = defaultdict(int)
         self.network.eval()
         for rows, fresh in evaluation_rows(self.plan, self.data, split):
-            lengths = None if rows_of.lengths is None else rows_of.lengths[rows]
-            batch = Batch(rows_of.x[rows], rows_of.y[rows], lengths=lengths)
+            batch = rows_of.batch(rows)
             self._begin(fresh)
             *_, (_, h) = outputs(self.network, batch)
             for name, (total, n) in self.objective.measure(h, batch).items():

@@ -8,7 +8,7 @@ import torch
 
 from unlocked.bench.measured.measure import peak_rss_mb
 from unlocked.engine.module import ModuleRunner, SegmentStats
-from unlocked_models.contract.chain import Batch
+from unlocked_models.contract.batch import Batch
 
 INPUTS = 4  # drawn beforehand and taken in turn, as data is: not always the same lines of the cache
 
