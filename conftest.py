@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-WATCHDOG = Path(__file__).parent / "tests" / "watchdog.py"
+TESTS = Path(__file__).parent / "tests"
 SUITE = "UNLOCKED_SUITE"  # in the environment of every process that the suite starts
 LONG = 10.0  # seconds after which a test needs a mark that says why
 
@@ -64,6 +65,18 @@ def _ray_only_if_marked(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.fail("this test started Ray: mark it with pytest.mark.ray")
 
 
+@pytest.fixture(scope="session")
+def warm_python() -> Iterator[list[str]]:
+    """`[*warm_python, "-m", "unlocked", ...]` instead of `[sys.executable, "-m", ...]`: see tests/warm.py."""
+    with tempfile.TemporaryDirectory(prefix="w", dir="/tmp") as folder:  # sockets need a short path
+        address = f"{folder}/socket"
+        command = [sys.executable, str(TESTS / "warm.py"), address]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None
+            assert server.stdout.readline(), "the server of warm processes did not start"
+            yield [sys.executable, "-S", command[1], address]
+
+
 # Long tests -----------------------------------------------------------------------------------------------
 
 
@@ -88,7 +101,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     owner, outer = os.getpid(), os.environ.get(SUITE)  # a test may run a suite of its own
     os.environ[SUITE] = f"{outer or ''}/{uuid.uuid4().hex}"
-    command = [sys.executable, "-S", str(WATCHDOG), os.environ[SUITE], str(owner)]
+    command = [sys.executable, "-S", str(TESTS / "watchdog.py"), os.environ[SUITE], str(owner)]
     watchdog = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     watchdog.stdout.readline()  # type: ignore[union-attr]
 

@@ -263,12 +263,14 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 @pytest.fixture
-def write(start: Callable[..., subprocess.Popen[bytes]]) -> Callable[..., subprocess.Popen[bytes]]:
+def write(
+    start: Callable[..., subprocess.Popen[bytes]], warm_python: list[str]
+) -> Callable[..., subprocess.Popen[bytes]]:
     """Start the writer of a run folder, its log where the real one is."""
 
     def begin(run_dir: Path, uri: str, *options: object) -> subprocess.Popen[bytes]:
         (run_dir / "tracking").mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "unlocked.tracking.writer", run_dir]
+        command = [*warm_python, "-m", "unlocked.tracking.writer", run_dir]
         command += ["--uri", uri, "--experiment", "test"]
         with (run_dir / "tracking" / "writer.log").open("ab") as log:
             return start(*command, *options, stdout=log, stderr=log)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,17 @@ from unlocked.cli.terminal import Lossy, Output, OutputLost
 FULL = Path("/dev/full")
 
 
-def start(*words: str, cwd: Path, stdout=subprocess.PIPE, redirect: str = "", **variables: str):
+def start(
+    *words: str,
+    cwd: Path,
+    python: Sequence[str] = (sys.executable,),
+    stdout=subprocess.PIPE,
+    redirect: str = "",
+    **variables: str,
+):
     """`unlocked WORDS` by a shell, so that streams may be closed (`redirect`)."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
-    command = ["sh", "-c", f'exec "$@" {redirect}', "sh", sys.executable, "-m", "unlocked", *words]
+    command = ["sh", "-c", f'exec "$@" {redirect}', "sh", *python, "-m", "unlocked", *words]
     return subprocess.Popen(command, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True)
 
 
@@ -29,14 +37,14 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("words", [("list", "schemes"), ("list", "schemes", "--json"), ("--help",)])
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
-def test_a_full_disk_behind_standard_output_is_one_line_and_exit_code_1(words, tmp_path):
+def test_a_full_disk_behind_standard_output_is_one_line_and_exit_code_1(words, tmp_path, warm_python):
     with FULL.open("w") as full:
-        code, _, err = ended(start(*words, cwd=tmp_path, stdout=full))
+        code, _, err = ended(start(*words, cwd=tmp_path, python=warm_python, stdout=full))
     assert (code, err) == (1, "unlocked: standard output cannot be written: No space left on device\n")
 
 
-def test_a_reader_that_left_is_no_failure(tmp_path):
-    process = start("list", "models", cwd=tmp_path)
+def test_a_reader_that_left_is_no_failure(tmp_path, warm_python):
+    process = start("list", "models", cwd=tmp_path, python=warm_python)
     process.stdout.close()
     err = process.stderr.read()
     assert (process.wait(timeout=120), err) == (0, "")
@@ -50,8 +58,8 @@ def test_closed_streams_are_no_failure(redirect, tmp_path):
 
 
 @pytest.mark.parametrize("size", ["0", "1", "-3", "", "wide", "9" * 5000])
-def test_a_terminal_without_a_size_still_prints(size, tmp_path):
-    code, out, err = ended(start("list", "schemes", cwd=tmp_path, COLUMNS=size, LINES=size))
+def test_a_terminal_without_a_size_still_prints(size, tmp_path, warm_python):
+    code, out, err = ended(start("list", "schemes", cwd=tmp_path, python=warm_python, COLUMNS=size, LINES=size))
     assert (code, err) == (0, "")
     assert "backprop" in out
 
@@ -64,7 +72,7 @@ def test_letters_that_an_encoding_lacks_are_no_failure(tmp_path):
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
-def test_a_display_that_cannot_be_written_ends_no_run(tmp_path):
+def test_a_display_that_cannot_be_written_ends_no_run(tmp_path, warm_python):
     words = (
         "train",
         "quickstart",
@@ -75,7 +83,7 @@ def test_a_display_that_cannot_be_written_ends_no_run(tmp_path):
         "tracking.figures=false",
     )
     with FULL.open("w") as full:
-        code, _, err = ended(start(*words, cwd=tmp_path, stdout=full))
+        code, _, err = ended(start(*words, cwd=tmp_path, python=warm_python, stdout=full))
     assert (code, err) == (1, "unlocked: standard output cannot be written: No space left on device\n")
     (run,) = (tmp_path / "runs").iterdir()
     assert json.loads((run / "summary.json").read_text())["epochs"] == 1
