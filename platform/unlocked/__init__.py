@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from unlocked.loop.train import resume, train
     from unlocked.schemes import ModuleLearner, register_scheme
     from unlocked.studies import sweep
+    from unlocked.tasks import Task, register_task
     from unlocked_models import register_model
 
 __version__ = "0.1.0"
@@ -28,17 +29,21 @@ _HOMES = {
     "register_data": "unlocked.data",
     "ModuleLearner": "unlocked.schemes",
     "register_scheme": "unlocked.schemes",
+    "Task": "unlocked.tasks",
+    "register_task": "unlocked.tasks",
     "register_model": "unlocked_models",
 }
 __all__ = [
     "Config",
     "ModuleLearner",
     "RawData",
+    "Task",
     "compare",
     "load_config",
     "register_data",
     "register_model",
     "register_scheme",
+    "register_task",
     "resume",
     "sweep",
     "train",

@@ -8,9 +8,10 @@ import pytest
 import scipy.sparse
 import torch
 
-from unlocked.data import DATA, RawData, load, register_data
+from unlocked.data import DATA, RawData, register_data
 from unlocked.data.arrays import as_array
 from unlocked.errors import DataError
+from unlocked.tasks import load
 
 X = np.arange(24, dtype=np.float32).reshape(8, 3)
 

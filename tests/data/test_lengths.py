@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from unlocked.data import DATA, RawData, load, register_data
+from unlocked.data import DATA, RawData, register_data
 from unlocked.data.digest import digest
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import ConfigError, DataError
 from unlocked.plan.plan import make_plan
+from unlocked.tasks import load
 from unlocked_models import Batch, Chain, build
 
 RNG = np.random.default_rng(0)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from sklearn.model_selection import train_test_split
 
-from unlocked.data import DATA, RawData, augment, check_data_options, dataset, load, register_data, sampler
+from unlocked.data import DATA, RawData, augment, check_data_options, dataset, register_data, sampler
 from unlocked.errors import DataError
+from unlocked.tasks import load
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(3.0, 2.0, (200, 5)), np.arange(200) % 4
@@ -241,9 +242,15 @@ def test_a_function_that_returns_no_raw_data_is_told_so():
         DATA._entries.pop("made_tuple")
 
 
+def test_a_set_of_an_unknown_task_is_told_the_nearest_one_when_it_is_loaded():
+    register_data("made_bad", task="clasification")(lambda source: RawData(X, Y))
+    try:
+        assert "registered for an unknown task 'clasification'; did you mean 'classification'?" in refused("made_bad")
+    finally:
+        DATA._entries.pop("made_bad")
+
+
 def test_a_registration_that_cannot_work_is_refused_at_once():
-    with pytest.raises(ValueError, match="unknown task 'clasification'"):
-        register_data("made_bad", task="clasification")
     with pytest.raises(ValueError, match="would hide a key"):
         register_data("made_bad")(lambda source, seed=0: None)
     with pytest.raises(ValueError, match="takes the source first"):

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from unlocked.data import Split, TrainBatches, load
+from unlocked.data import Split, TrainBatches
 from unlocked.data.masking import Masking
+from unlocked.tasks import load
 
 MASKING = Masking(hidden=4, first=7, vocabulary=50)
 

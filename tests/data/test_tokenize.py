@@ -2,10 +2,10 @@
 
 import pytest
 
-from unlocked.data import load
 from unlocked.data.text import BOS, EOS, PAD, SPECIAL, UNK
 from unlocked.data.tokenize import KINDS, decode, encode, fit, from_json, sequences, symbols, unknown_in
 from unlocked.errors import DataError
+from unlocked.tasks import load
 
 TEXT = "To be, or not to be:\nthat is the question. </s> <mask> é\t\n" * 3
 

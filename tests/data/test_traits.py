@@ -6,6 +6,7 @@ import pytest
 from unlocked.data.checks import checked_splits
 from unlocked.data.dataset import RawData
 from unlocked.errors import DataError
+from unlocked.tasks import Regression
 
 X, Y = np.zeros((4, 3)), np.array([0, 1, 0, 1])
 
@@ -33,10 +34,11 @@ X, Y = np.zeros((4, 3)), np.array([0, 1, 0, 1])
 def test_an_argument_of_a_wrong_type_is_named(wrong):
     (key, *_) = wrong
     with pytest.raises(DataError, match=f"^data 'mine': {key} ") as refused:
-        checked_splits("mine", RawData(X, Y, **wrong), "classification")
+        checked_splits("mine", RawData(X, Y, **wrong))
     assert "\n" not in str(refused.value)
 
 
 def test_targets_beyond_float32_are_refused():
+    raw = RawData(X, Y * 1e300)
     with pytest.raises(DataError, match="y_train has values that do not fit float32"):
-        checked_splits("mine", RawData(X, Y * 1e300), "regression")
+        Regression().check("mine", raw, checked_splits("mine", raw))

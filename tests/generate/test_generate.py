@@ -1,9 +1,7 @@
-"""`unlocked generate`: which function a run's task has, its options, and the pictures of autoencoders."""
+"""`unlocked generate`: what the method of a run's task takes, its options, and the pictures of autoencoders."""
 
 from __future__ import annotations
 
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,9 @@ from unlocked.cli.main import main
 from unlocked.config import load_config
 from unlocked.drawing.autoencoders import PICTURES
 from unlocked.errors import ConfigError
-from unlocked.generate import GENERATORS, generate
+from unlocked.generate import generate
 from unlocked.loop.train import train
+from unlocked.tasks import Reconstruction, Trained
 
 COMMON = [
     "tracking.uri=off",
@@ -117,25 +116,18 @@ def test_a_task_without_a_generator_says_which_have_one(tmp_path):
 
 @pytest.fixture
 def texts(monkeypatch):
-    """A generator of texts in the place of the pictures."""
-    module = types.ModuleType("made_texts")
+    """Texts in the place of the pictures."""
 
-    def one(run_dir: Path, prompt: str, *, times: int = 1) -> str:
+    def one(self, trained: Trained, prompt: str, *, times: int = 1) -> str:
         return prompt * times
 
-    def many(run_dir: Path, sentences: list[str], *, loud: bool = False) -> list[str]:
+    def many(self, trained: Trained, sentences: list[str], *, loud: bool = False) -> list[str]:
         return [s.upper() if loud else s for s in sentences]
 
-    module.one, module.many = one, many
-    monkeypatch.setitem(sys.modules, "made_texts", module)
-
-    def choose(name: str) -> None:
-        monkeypatch.setitem(GENERATORS, "reconstruction", f"made_texts:{name}")
-
-    return choose
+    return lambda name: monkeypatch.setattr(Reconstruction, "generate", one if name == "one" else many)
 
 
-def test_functions_of_texts_are_given_one_or_all_inputs(runs, texts):
+def test_methods_of_texts_are_given_one_or_all_inputs(runs, texts):
     texts("one")
     assert generate(runs["plain"], ["ab"], times=2) == ["abab"]
     with pytest.raises(ConfigError, match="--input: a run of reconstruction reads one text, 2 given"):

@@ -7,8 +7,9 @@ import torch
 
 from unlocked import load_config, train
 from unlocked.decoding.sampling import filtered
+from unlocked.decoding.text import continued, next_token
 from unlocked.errors import ConfigError, DataError
-from unlocked.generate.text import continued, generate_text, next_token
+from unlocked.generate import generate
 from unlocked.loop.train import resume
 from unlocked.runs.evaluate import evaluate_run
 from unlocked_models import Batch, Chain, Example, build
@@ -103,6 +104,11 @@ def test_of_equals_top_k_keeps_k():
     assert (filtered(torch.zeros(1, 6), top_k=2).softmax(-1) > 0).sum() == 2
 
 
+def generate_text(run, prompt=None, **options) -> str:
+    (text,) = generate(run, [] if prompt is None else [prompt], **options)
+    return text
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A run of each kind, after a few steps."""
@@ -178,7 +184,7 @@ def test_a_run_that_is_no_language_model_is_refused(tmp_path):
         )
     )
     (run,) = tmp_path.glob("vit-*")
-    with pytest.raises(ConfigError, match="a run of classification on digits, not of language modelling on a text"):
+    with pytest.raises(ConfigError, match="a run of classification generates nothing"):
         generate_text(run, "to be")
 
 
@@ -189,7 +195,7 @@ def test_a_text_that_changed_is_not_misread(runs):
     before = mine.read_text(encoding="utf-8")
     try:
         mine.write_text(before.replace("q", "z"), encoding="utf-8")
-        for read in (generate_text, evaluate_run, resume):
+        for read in (generate, evaluate_run, resume):
             with pytest.raises(DataError, match=r"text has changed since, and its tokens with it"):
                 read(run)
     finally:

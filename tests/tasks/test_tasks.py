@@ -1,11 +1,16 @@
 """Tasks: shapes, losses and metrics against their definitions."""
 
+import ast
+import inspect
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import one_hot
 
+import unlocked
+import unlocked_models
 from unlocked.data import Split
 from unlocked.tasks import TASKS, BernoulliReconstruction, LanguageModelling, Reconstruction, Regression
 from unlocked_models import Batch, Example
@@ -97,3 +102,30 @@ def test_a_bernoulli_reconstruction_is_a_likelihood_of_values_between_0_and_1():
     assert torch.equal(task.picture(logits), p)
     assert task.unsuited(x) is None
     assert task.unsuited(x - 0.5) == f"its inputs lie in [{(x - 0.5).min():.3g}, {(x - 0.5).max():.3g}], not in [0, 1]"
+
+
+SOURCES = [*Path(unlocked.__file__).parent.rglob("*.py"), *Path(unlocked_models.__file__).parent.rglob("*.py")]
+
+
+def names_said(path):
+    """Texts of a file that are a task's name; a data set says its own task, and a key of a mapping is none."""
+    tree = ast.parse(path.read_text())
+    other = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript):
+            other.add(id(node.slice))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "register_data":
+            other |= {id(word.value) for word in node.keywords if word.arg == "task"}
+        elif isinstance(node, ast.FunctionDef) and node.name == "register_data":
+            other |= {id(default) for default in node.args.kw_defaults}
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in list(TASKS) and id(node) not in other
+    }
+
+
+def test_the_name_of_a_task_stands_in_its_own_file_alone():
+    homes = {name: Path(inspect.getfile(TASKS.get(name))) for name in TASKS}
+    elsewhere = {(name, path.name) for path in SOURCES for name in names_said(path) if homes[name] != path}
+    assert elsewhere == set()

@@ -19,7 +19,7 @@ def add_generate(commands: Any) -> None:
         "examples:\n"
         "  unlocked generate runs/vae-backprop-s0-20260101-120000                 all pictures of an autoencoder\n"
         "  unlocked generate runs/vae-backprop-s0-20260101-120000 what=[samples] n=8 seed=1 --out pictures\n\n"
-        "Options are those of the function of the run's task, see unlocked.generate.GENERATORS.\n",
+        "Options are those of the run's task, which `unlocked list tasks` shows, and weights=best|last.\n",
     )
     parser.add_argument("run", help="a run folder")
     parser.add_argument("overrides", nargs="*", metavar="option=value", help="options of the run's kind of output")

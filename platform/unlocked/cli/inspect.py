@@ -103,10 +103,16 @@ def _data() -> Rows:
 
 
 def _tasks() -> Rows:
+    from unlocked.generate import options_of
     from unlocked.tasks import TASKS
 
     return [
-        {"task": name, "monitor": f"val/{TASKS.get(name).monitor}", "what": _first_line(TASKS.get(name))}
+        {
+            "task": name,
+            "monitor": f"val/{TASKS.get(name).monitor}",
+            "what": _first_line(TASKS.get(name)),
+            "generates, with": ", ".join(options_of(name)),
+        }
         for name in TASKS
     ]
 
@@ -286,7 +292,7 @@ def _check_gloo() -> Check:
 
 
 def _check_data() -> Check:
-    from unlocked.data import load
+    from unlocked.tasks import load
 
     data = load("digits", validation=0.1, seed=0)
     return (

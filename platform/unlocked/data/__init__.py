@@ -1,4 +1,4 @@
-"""Data sets by name, ready to train on: `load("digits", validation=0.1, seed=0)`.
+"""Data sets by name: what they hold, and how it is split, normalised and drawn. `unlocked.tasks.load` loads one.
 
 A set of your own is one function that returns its arrays; `register_data` shows the whole of it.
 """
@@ -6,7 +6,7 @@ A set of your own is one function that returns its arrays; `register_data` shows
 from unlocked.data import sets as _sets  # noqa: F401  (registers the built-in sets)
 from unlocked.data.augment import Augment, parse_augment
 from unlocked.data.dataset import DATA, DataSet, RawData, Split, register_data
-from unlocked.data.loading import check_data_options, load
+from unlocked.data.loading import check_data_options, load_as
 from unlocked.data.sampler import TrainBatches, eval_rows, in_order
 from unlocked.data.source import DataFile, Source
 from unlocked_models.contract.batch import Ragged
@@ -24,7 +24,7 @@ __all__ = [
     "check_data_options",
     "eval_rows",
     "in_order",
-    "load",
+    "load_as",
     "parse_augment",
     "register_data",
 ]

@@ -15,7 +15,6 @@ from unlocked.data.masking import Masking
 from unlocked_models.contract.batch import LENGTHS, Batch, Example, Extra, Ragged, moved, rows_of
 from unlocked_models.contract.registry import Registry
 
-TASKS = ("classification", "regression", "language_modelling", "masked_language_modelling", "translation")
 TEST_FRACTION = 0.2  # set aside of a set without a test split of its own
 RESERVED = ("name", "root", "validation", "seed", "download")
 
@@ -124,10 +123,7 @@ class RawData(Traits):
     Args, beside those of `Traits`:
         x_train: `(n, *in_shape)`; images are `(n, channels, height, width)`. uint8 is read as value / 255. With
             `symbols`, integer ids `(n, positions)` of those, taken as they are.
-        y_train: by the set's task. Classification: `(n,)` integer class ids from 0. Regression: real values `(n,)` or
-            `(n, values)`, taken as they are. Language modelling: ids `(n, positions)`, 0 where no target is; with
-            `masking`, what is asked for beside the words that it hides. Translation: ids `(n, positions)` of
-            `class_names`, each sequence ended by </s> and filled up with 0.
+        y_train: `(n, ...)`, as the set's task takes them: see the task's `check`. Taken as they are.
         x_test, y_test: the set's own test split; without one, 20 % of the training examples are set aside.
         x_validation, y_validation: its own validation split, in place of a fraction of the training examples; it is
             left out if `data.validation` is 0.
@@ -170,10 +166,11 @@ def register_data(name: str, *, task: str = "classification", family: str = "cus
 
     `source` (`unlocked.data.Source`) finds, downloads and caches files. The keyword options, with their
     annotations and defaults, are what `data:` accepts in a configuration besides its own keys. Heavy imports
-    go inside the function. Raises `ValueError` for a task that is not known, a name that is taken, or an
-    option that would hide a key of `load`.
+    go inside the function. `task`: that of its targets, of ours or of a user's (`register_task`), looked up when the
+    set is loaded. Raises `ValueError` for a name that is taken, or an option that would hide a key of `load`.
 
-    >>> from unlocked.data import RawData, load, register_data
+    >>> from unlocked import RawData, register_data
+    >>> from unlocked.tasks import load
     >>> @register_data("moons_doc", family="tables")
     ... def moons(source, noise: float = 0.1):
     ...     from sklearn.datasets import make_moons
@@ -182,8 +179,6 @@ def register_data(name: str, *, task: str = "classification", family: str = "cus
     >>> load("moons_doc", validation=0.1, seed=0, noise=0.2).train.x.shape
     torch.Size([360, 2])
     """
-    if task not in TASKS:
-        raise ValueError(f"data {name!r}: unknown task {task!r} (known: {', '.join(TASKS)})")
 
     def add(read: Callable[..., RawData]) -> Callable[..., RawData]:
         source, *options = inspect.signature(read).parameters or [None]

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from unlocked.blame import knowing_of_ctrl_c, named, place, said
 from unlocked.data.arrays import wrong
-from unlocked.data.checks import Arrays, checked_names, checked_splits, lengths_of
+from unlocked.data.checks import Arrays, checked_splits, lengths_of
 from unlocked.data.dataset import DATA, RESERVED, TEST_FRACTION, DataSet, RawData, Split
 from unlocked.data.source import Source
+from unlocked.data.targets import Targets
 from unlocked.errors import DataError, UnlockedError, reason
 from unlocked.options import check_options
 from unlocked.seeding import derive_seed
@@ -23,8 +24,9 @@ from unlocked_models.contract.batch import rows_of
 from unlocked_models.contract.registry import UnknownName, unknown
 
 
-def load(
+def load_as(
     name: str,
+    task_of: Callable[[str], Targets],
     *,
     root: str | Path | None = None,
     validation: float = 0.0,
@@ -33,6 +35,8 @@ def load(
     **options: Any,
 ) -> DataSet:
     """The registered data set `name`, split and normalised; the same for the same arguments.
+
+    `task_of` gives its task by name: `unlocked.tasks.load` knows them.
 
     Splits are stratified by class where there are classes, and the end of an ordered set, such as a text. A set
     without a test split of its own gives up 20 % for it, where drawn exactly the rows that sklearn's
@@ -52,11 +56,12 @@ def load(
         raise DataError(f"data.validation: {validation} is not a fraction from 0 up to, not including, 1")
     raw = _called(name, read, Source(name=name, root=_root(root), download=download), options)
     task = DATA.facts(name)["task"]
-    splits = checked_splits(name, raw, task)
-    names = checked_names(name, raw, splits, task)
+    targets = task_of(task)
+    splits = checked_splits(name, raw)
+    names = targets.check(name, raw, splits)
     if raw.channels == "last":
         splits = {part: (np.moveaxis(x, -1, 1), y, extras) for part, (x, y, extras) in splits.items()}
-    order = "kept" if raw.ordered else "by class" if task == "classification" else "drawn"
+    order = "kept" if raw.ordered else "by class" if targets.by_class else "drawn"
 
     if "test" not in splits:
         splits["train"], splits["test"] = _set_aside(name, splits["train"], TEST_FRACTION, seed, order, raw.stretch)
@@ -71,7 +76,7 @@ def load(
         lengths = {part: lengths_of(extras) for part, (_, _, extras) in splits.items()}
         statistics = _statistics(name, raw, splits["train"][0], lengths["train"])
         inputs = {part: _as_float32(name, part, x, statistics, lengths[part]) for part, (x, _, _) in splits.items()}
-    ready = {part: Split(inputs[part], _targets(y, task), extras) for part, (_, y, extras) in splits.items()}
+    ready = {part: Split(inputs[part], targets.targets(y), extras) for part, (_, y, extras) in splits.items()}
     if raw.masking is not None:
         ready = {
             part: Split(*raw.masking(split.x, split.y, derive_seed(seed, "masking", part)), split.extras)
@@ -89,12 +94,6 @@ def load(
         test=ready["test"],
         **traits,
     )
-
-
-def _targets(y: np.ndarray, task: str) -> Tensor:
-    if task == "regression":
-        return torch.from_numpy(y.astype(np.float32)).view(len(y), -1)
-    return torch.from_numpy(y.astype(np.int64))
 
 
 def _root(root: str | Path | None) -> Path:

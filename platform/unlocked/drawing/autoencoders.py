@@ -44,7 +44,7 @@ class Subject:
         at = code_block(self.blocks)
         self.code = None if at is None else self.blocks[at]
         self.conditional = at is not None and any(takes_batch(block) for block in self.blocks[at + 1 :])
-        self.classes = self.data.n_outputs if self.data.task == "classification" else 0
+        self.classes = self.data.n_outputs if self.data.train.y.dim() == 1 else 0  # a class of each
 
     @property
     def scale(self) -> tuple[float, float]:

@@ -1,8 +1,10 @@
-"""What trained networks make: pictures, samples, texts, translations. `unlocked generate RUN`."""
+"""What trained networks make: pictures, samples, texts, translations. `unlocked generate RUN`.
+
+The task of a run makes it: `Task.generate`.
+"""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,65 +13,78 @@ from typing import Any
 from unlocked.config import from_tree
 from unlocked.errors import ConfigError
 from unlocked.options import fits, type_name
+from unlocked.plan.plan import load_data
+from unlocked.runs.evaluate import load_chain
 from unlocked.runs.folder import read_config
+from unlocked.tasks import TASKS, Trained
 from unlocked_models.contract.registry import unknown
 
-# Task -> the function of its runs, imported when it is asked for. Called as `function(run_dir[, inputs], **options)`;
-# its keywords, with their annotations and defaults, are the command's options. It returns paths of what it wrote, or
-# texts.
-GENERATORS: dict[str, str] = {
-    "language_modelling": "unlocked.generate.text:generate_text",
-    "reconstruction": "unlocked.generate.autoencoders:draw",
-    "reconstruction_bernoulli": "unlocked.generate.autoencoders:draw",
-    "translation": "unlocked.generate.translate:translate",
-}
 
-
-def generate(run_dir: str | Path, inputs: Sequence[str] = (), **options: Any) -> list[Path | str]:
+def generate(
+    run_dir: str | Path, inputs: Sequence[str] = (), *, weights: str = "best", **options: Any
+) -> list[Path | str]:
     """What the network of a run makes: files that were written, or texts, one for each input.
 
-    Raises `ConfigError`, one line, for a task of which nothing is generated, and for inputs and options that its
-    function does not take.
+    `weights`: best or last. Raises `ConfigError`, one line, for a task of which nothing is generated, and for inputs
+    and options that its method does not take.
 
     >>> generate("runs/vae-backprop-s0-...", what=["samples"])  # doctest: +SKIP
     [PosixPath('runs/vae-backprop-s0-.../generated/samples.png')]
     """
-    task, function = generator_of(Path(run_dir))
-    takes, keywords = _parameters(function)
+    run_dir = Path(run_dir)
+    config = from_tree(read_config(run_dir))
+    task = config.task or _task_of(config.data.name)
+    make = TASKS.get(task)().generate
+    if make is None:
+        those = ", ".join(name for name in TASKS if TASKS.get(name).generate is not None)
+        raise ConfigError(f"{run_dir}: a run of {task} generates nothing (those of {those} do)")
+    takes, keywords = _parameters(make)
     for name, value in options.items():
         if name not in keywords:
-            raise ConfigError(f"{name}: {unknown(f'option of {task}', name, list(keywords))}")
+            raise ConfigError(f"{name}: {unknown(f'option of {task}', name, [*keywords, 'weights'])}")
         if not fits(value, keywords[name].annotation):
             raise ConfigError(f"{name}: {value!r} is not of type {type_name(keywords[name].annotation)}")
-    given: list[Any] = []
-    if takes is None and inputs:
-        raise ConfigError(f"--input: a run of {task} reads nothing but its own data")
-    if takes is not None and takes.annotation is str:
-        if len(inputs) > 1 or (not inputs and takes.default is takes.empty):
-            raise ConfigError(f"--input: a run of {task} reads one text, {len(inputs)} given")
-        given = list(inputs)
-    elif takes is not None:
-        if not inputs and takes.default is takes.empty:
-            raise ConfigError(f"--input: a run of {task} needs at least one text")
-        given = [list(inputs)] if inputs else []
-    made = function(Path(run_dir), *given, **options)
+    if weights not in ("best", "last"):
+        raise ConfigError(f"weights: {unknown('choice', weights, ['best', 'last'])}")
+    given = _given(task, takes, inputs)
+    data = load_data(config)
+    chain, _ = load_chain(run_dir, config, data, weights)
+    made = make(Trained(chain, data, run_dir / "generated"), *given, **options)
     return [made] if isinstance(made, (str, Path)) else list(made)
 
 
-def generator_of(run_dir: Path) -> tuple[str, Callable[..., Any]]:
-    """The task of a run, and its function."""
+def options_of(task: str) -> list[str]:
+    """Of what runs of a task generate, as `name=default`; those of no file and text are none."""
+    make = TASKS.get(task).generate
+    return [] if make is None else [f"{p.name}={p.default}" for p in _parameters(make, skip=2)[1].values()]
+
+
+def _task_of(data: str) -> str:
     from unlocked.data import DATA
 
-    config = from_tree(read_config(run_dir))
-    task = config.task or DATA.facts(config.data.name)["task"]
-    if task not in GENERATORS:
-        raise ConfigError(f"{run_dir}: a run of {task} generates nothing (those of {', '.join(sorted(GENERATORS))} do)")
-    module, _, name = GENERATORS[task].partition(":")
-    return task, getattr(importlib.import_module(module), name)
+    return str(DATA.facts(data)["task"])
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter | None, dict[str, inspect.Parameter]]:
-    """The parameter for inputs, None where there is none, and the keywords, both without the run folder."""
-    _, *rest = inspect.signature(function, eval_str=True).parameters.values()
+def _given(task: str, takes: inspect.Parameter | None, inputs: Sequence[str]) -> list[Any]:
+    """The inputs as the method takes them: none, one text, or a list of texts."""
+    if takes is None:
+        if inputs:
+            raise ConfigError(f"--input: a run of {task} reads nothing but its own data")
+        return []
+    needed = takes.default is takes.empty
+    if takes.annotation is str:
+        if len(inputs) > 1 or (not inputs and needed):
+            raise ConfigError(f"--input: a run of {task} reads one text, {len(inputs)} given")
+        return list(inputs)
+    if not inputs and needed:
+        raise ConfigError(f"--input: a run of {task} needs at least one text")
+    return [list(inputs)] if inputs else []
+
+
+def _parameters(
+    make: Callable[..., Any], skip: int = 1
+) -> tuple[inspect.Parameter | None, dict[str, inspect.Parameter]]:
+    """The parameter for inputs, None if there is none, and the keywords, without the first `skip`."""
+    rest = list(inspect.signature(make, eval_str=True).parameters.values())[skip:]
     inputs = rest[0] if rest and rest[0].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD else None
     return inputs, {p.name: p for p in rest if p is not inputs}

@@ -13,7 +13,7 @@ from unlocked.config import to_dict
 from unlocked.data import DATA, DataSet
 from unlocked.data.digest import digest
 from unlocked.plan.plan import Plan
-from unlocked.tasks import TASKS, Reconstruction
+from unlocked.tasks import TASKS
 from unlocked.tracking import collect_tags, flatten, read
 from unlocked.tracking.identity import config_hash
 from unlocked.user_code import code_digest
@@ -72,19 +72,5 @@ def draw_figures(
         figures.alignment(history, folder / "alignment.png"),
         figures.sg_loss(history, folder / "sg_loss.png"),
     ]
-    if plan.task == "classification":
-        made.append(
-            figures.confusion_matrix(
-                data.test.y.tolist(), test_outputs.argmax(1).tolist(), data.class_names, folder / "confusion_matrix.png"
-            )
-        )
-    if plan.task == "translation" and trained is not None:
-        from unlocked.drawing.maps import draw_maps
-
-        made += draw_maps(trained, data, folder)
-    task = plan.make_task()
-    if isinstance(task, Reconstruction) and trained is not None:
-        from unlocked.drawing.autoencoders import run_figures
-
-        made += run_figures(trained, data, task.picture, folder)
+    made += plan.make_task().figures(data, test_outputs, trained, folder)
     return [path for path in made if path is not None]

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from unlocked.blame import knowing_of_ctrl_c, place, said
 from unlocked.chain import WRITING, block_costs, partition
 from unlocked.config import Config
-from unlocked.data import DataSet, load, parse_augment
+from unlocked.data import DataSet, parse_augment
 from unlocked.errors import ConfigError, RunFailed, UnlockedError, reason
 from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
 from unlocked.plan.rehearsal import refuse_added, rehearse, weights_of
@@ -24,7 +24,7 @@ from unlocked.schemes.dni import DNI
 from unlocked.schemes.inputs import make_input_model
 from unlocked.schemes.sg import SyntheticGradient
 from unlocked.seeding import derive_seed
-from unlocked.tasks import TASKS, Task
+from unlocked.tasks import TASKS, Task, load
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain, build, carrying, output_shapes
 
@@ -280,7 +280,7 @@ def _steps_per_epoch(config: Config, data: DataSet, carries: bool) -> int:
 
 def _check_curriculum(config: Config, data: DataSet) -> None:
     """A later level must be the same kind of data, and late messages about the one before it must need no data."""
-    if data.task != "language_modelling":
+    if "bits" not in TASKS.get(data.task).also:
         raise ConfigError(f"train.curriculum: it follows val/bits, which {data.task} does not have")
     if data.validation is None:
         raise ConfigError("train.curriculum: it follows val/bits, and data.validation is 0")

@@ -91,8 +91,7 @@ class DNI(ModuleLearner):
         if not cls.conditional:
             return SyntheticGradient(config.scheme.sg, shape)
         context = task.context_shape(example)
-        ids = bool(example.y_shape) and not example.y_real and not task.learns_input
-        return SyntheticGradient(config.scheme.sg, shape, context, example.n_outputs if ids else None, apart)
+        return SyntheticGradient(config.scheme.sg, shape, context, task.context_ids(example), apart)
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:

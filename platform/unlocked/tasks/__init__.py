@@ -1,7 +1,8 @@
-"""Tasks: data + objective + metrics."""
+"""Tasks by name, and data sets as their tasks read them."""
 
-from unlocked.tasks.base import TASKS, Rows, Task
+from unlocked.tasks.base import TASKS, Rows, Task, Trained, register_task, task_name
 from unlocked.tasks.classification import Classification
+from unlocked.tasks.loading import load
 from unlocked.tasks.reconstruction import BernoulliReconstruction, Reconstruction
 from unlocked.tasks.regression import Regression
 from unlocked.tasks.tokens import LanguageModelling, MaskedLanguageModelling
@@ -17,5 +18,9 @@ __all__ = [
     "Regression",
     "Rows",
     "Task",
+    "Trained",
     "Translation",
+    "load",
+    "register_task",
+    "task_name",
 ]

@@ -1,20 +1,31 @@
-"""What a task gives the engine: the target, the loss at the end of the chain, the metrics of an evaluation."""
+"""A task: all that goes by the kind of problem. Targets and their checks, the loss at the end of the chain, metrics,
+what conditions cdni's M, figures, and what a trained network generates.
+
+A task of one's own is a subclass in a file of its own, under `@register_task("name")`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from unlocked import metrics
-from unlocked.data import DataSet
+from unlocked.data import DataSet, RawData
+from unlocked.data.arrays import wrong
+from unlocked.data.checks import Arrays
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain, decoder_start
 from unlocked_models.contract.registry import Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
+register_task = TASKS.register
 
 
 class Rows(Protocol):
@@ -27,20 +38,52 @@ class Rows(Protocol):
     def y(self) -> Tensor: ...
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A trained network in evaluation mode, the data of its run, and a folder for files that are made of it."""
+
+    chain: Chain
+    data: DataSet
+    folder: Path
+
+
 class Task(ABC):
-    """Objective and metrics of one kind of problem; stateless."""
+    """One kind of problem; stateless, made without arguments.
+
+    `generate`, for tasks whose networks make something, is a method `(trained: Trained[, inputs], **options)` that
+    gives paths of what it wrote, or texts. `inputs` is one text if it is annotated `str`, else a list of them; the
+    keywords, with their annotations and defaults, are the options of `unlocked generate`.
+    """
 
     monitor: ClassVar[str]  # the validation metric that early stopping and the best checkpoint follow
     higher_is_better: ClassVar[bool]
     also: ClassVar[tuple[str, ...]] = ()  # further metrics of every evaluation that a study may be judged by
     learns_input: ClassVar[bool] = False  # the target is the input itself
     masks: ClassVar[bool] = False  # some positions have no target, so equal parts of a minibatch need not count equally
-    asks_network: ClassVar[bool] = False  # the trained network is asked more than its outputs: `final_metrics`
+    couples: ClassVar[bool] = False  # an example's loss depends on the others of its minibatch, which stays whole
+    asks_network: ClassVar[bool] = False  # `final_metrics` and `figures` need the trained network
+    by_class: ClassVar[bool] = False  # splits of its data are drawn class by class
+    refuses: ClassVar[dict[str, str]] = {}  # scheme -> the mathematical reason why it cannot train for this task
+    generate: ClassVar[Callable[..., Any] | None] = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "monitor" in cls.__dict__ and hasattr(cls, "higher_is_better"):
             metrics.declare(cls.monitor, cls.higher_is_better)
+
+    # the data ------------------------------------------------------------------------------------------------
+
+    def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
+        """Of a data set of this task: what its outputs stand for (classes, values, tokens), by name; their number is
+        that of the outputs. `splits` has x, y and lengths by split; inputs have been checked.
+
+        Raises `DataError` (`unlocked.data.arrays.wrong`) if targets are not as the task takes them.
+        """
+        raise wrong(name, f"its task, {task_name(type(self))}, has no targets of its own; name the task of its labels")
+
+    def targets(self, y: np.ndarray) -> Tensor:
+        """Checked targets `(n, ...)` as a split holds them: int64 ids, or float32 values."""
+        return torch.from_numpy(y.astype(np.int64))
 
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:
@@ -57,6 +100,8 @@ class Task(ABC):
         if decoder_start(blocks) is None:
             return None
         return "is an encoder-decoder, which reads the targets: its task is translation"
+
+    # the objective -------------------------------------------------------------------------------------------
 
     @abstractmethod
     def output_shape(self, example: Example) -> tuple[int, ...]:
@@ -79,6 +124,8 @@ class Task(ABC):
         """Of how many terms per example the loss is the mean: its positions, else 1."""
         return 1
 
+    # the metrics ---------------------------------------------------------------------------------------------
+
     def keep(self, output: Tensor, target: Tensor) -> Tensor:
         """What the metrics need of some examples' outputs, an entry per example: the outputs, or less than them."""
         return output
@@ -91,12 +138,27 @@ class Task(ABC):
         """Metrics of a split that take the trained network itself, at the end of a run that `asks_network`."""
         return {}
 
+    def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
+        """Figures at the end of a run, as PNG files in `folder`: of what was kept of the test split's outputs and, if
+        the task `asks_network`, of the trained network."""
+        return []
+
+    # what conditions M ---------------------------------------------------------------------------------------
+
     @abstractmethod
     def context_shape(self, example: Example) -> tuple[int, ...]:
-        """Of one example's context: `(features,)`, `(positions, features)` or maps `(channels, height, width)`; or, of
-        ids below `example.n_outputs`, `(positions,)` where the targets have positions."""
+        """Of one example's context: `(features,)`, `(positions, features)` or maps `(channels, height, width)`; of ids
+        `(positions,)`."""
+
+    def context_ids(self, example: Example) -> int | None:
+        """The number below which the context's ids lie; None: it is real numbers."""
+        return None
 
     @abstractmethod
     def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
         """What conditions cdni's M_k, `(batch, *context_shape)`: the target, which no module's forward pass sees
         before the last. Real numbers in the dtype of `like`, or ids."""
+
+
+def task_name(task: type[Task]) -> str:
+    return next((name for name in TASKS if TASKS.get(name) is task), task.__name__)

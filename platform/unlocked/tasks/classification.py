@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlocked.tasks.base import TASKS, Rows, Task
+from unlocked.data import DataSet, RawData
+from unlocked.data.arrays import wrong
+from unlocked.data.checks import Arrays
+from unlocked.drawing import figures
+from unlocked.tasks.base import Rows, Task, register_task
 from unlocked_models.contract.batch import Example
+from unlocked_models.contract.chain import Chain
 
 
-@TASKS.register("classification")
+@register_task("classification")
 class Classification(Task):
     """Outputs are logits `(batch, classes)`, targets class ids `(batch,)`."""
 
     monitor = "accuracy"
     higher_is_better = True
+    by_class = True
+
+    def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
+        """`y (n,)` is integer class ids from 0; `class_names`, if given, says how many there are."""
+        for part, (_, y, _) in splits.items():
+            if y.ndim != 1 or y.dtype.kind not in "biu":
+                raise wrong(
+                    name,
+                    f"y_{part} is {y.dtype} of shape {y.shape}; it needs integer class ids of shape "
+                    f"({len(splits[part][0])},), such as np.unique(y, return_inverse=True)[1]",
+                )
+        return class_names(name, raw, {part: y for part, (_, y, _) in splits.items()})
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
         return (example.n_outputs,)
@@ -33,3 +53,30 @@ class Classification(Task):
 
     def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
         return F.one_hot(rows.y, example.n_outputs).to(like.dtype)
+
+    def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
+        wanted, given = data.test.y.tolist(), outputs.argmax(1).tolist()
+        return [figures.confusion_matrix(wanted, given, data.class_names, folder / "confusion_matrix.png")]
+
+
+def class_names(name: str, raw: RawData, labels: dict[str, np.ndarray]) -> list[str]:
+    """By id; `DataError` if the labels of a split, `(n,)`, are not among them."""
+    seen = np.unique(labels["train"])
+    if raw.class_names is not None:
+        names = [str(class_name) for class_name in raw.class_names]
+    else:
+        names = [str(c) for c in range(len(seen))]
+        gap = next((c for c in range(len(seen)) if seen[c] != c), None)
+        if gap is not None:
+            raise wrong(
+                name,
+                f"y_train goes from {seen[0]} to {seen[-1]} but has no example of class {gap}; "
+                "ids count from 0 without gaps, unless class_names says how many there are",
+            )
+    if len(names) < 2:
+        raise wrong(name, f"it has {len(names)} class; classification needs two")
+    for part, y in labels.items():
+        bad = next((int(end) for end in (y.min(), y.max()) if not 0 <= end < len(names)), None)
+        if bad is not None:
+            raise wrong(name, f"y_{part} holds label {bad}; classes are 0 to {len(names) - 1}")
+    return names

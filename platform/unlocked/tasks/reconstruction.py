@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlocked.tasks.base import TASKS, Rows, Task
+from unlocked.data import DataSet
+from unlocked.drawing.autoencoders import PICTURES, Subject, run_figures
+from unlocked.errors import ConfigError
+from unlocked.tasks.base import Rows, Task, Trained, register_task
 from unlocked_models.contract.batch import Example
+from unlocked_models.contract.chain import Chain
+from unlocked_models.contract.registry import unknown
 
 
-@TASKS.register("reconstruction")
+@register_task("reconstruction")
 class Reconstruction(Task):
     """Outputs have the shape of the inputs, which are the targets; of any data set with real inputs.
 
@@ -56,8 +63,45 @@ class Reconstruction(Task):
     def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
         return self.target(rows).to(like.dtype)
 
+    def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
+        return [] if chain is None else run_figures(chain, data, self.picture, folder)
 
-@TASKS.register("reconstruction_bernoulli")
+    def generate(
+        self,
+        trained: Trained,
+        *,
+        what: list[str] = [],  # noqa: B006
+        n: int = 10,
+        seed: int = 0,
+        out: str | None = None,
+    ) -> list[Path]:
+        """Pictures of examples of the test split.
+
+        Args:
+            what: which of `PICTURES`; empty: all that this model and its data have.
+            n: examples, or rows of samples.
+            seed: of what is drawn: examples, samples, t-SNE.
+            out: folder; null: `generated` in the run folder.
+        """
+        data, folder = trained.data, Path(out) if out is not None else trained.folder
+        if not 1 <= n <= len(data.test):
+            raise ConfigError(f"n: {n} is not from 1 to {len(data.test)}, the test examples of {data.name}")
+        for name in what:
+            if name not in PICTURES:
+                raise ConfigError(f"what: {unknown('picture', name, list(PICTURES))}")
+        subject = Subject(trained.chain, data, self.picture, n, seed)
+        made = []
+        for name in what or PICTURES:
+            why_not, drawing = PICTURES[name]
+            reason = why_not(subject)
+            if reason is None:
+                made.append(drawing(subject, folder / f"{name}.png"))
+            elif what:
+                raise ConfigError(f"what: {name} cannot be drawn of this run: {reason}")
+        return made
+
+
+@register_task("reconstruction_bernoulli")
 class BernoulliReconstruction(Reconstruction):
     """Reconstruction of inputs in [0, 1] by logits: the cross entropy, summed over an example's features, in nats.
 

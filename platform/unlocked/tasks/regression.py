@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlocked.tasks.base import TASKS, Rows, Task
+from unlocked.data import RawData
+from unlocked.data.arrays import wrong
+from unlocked.data.checks import Arrays
+from unlocked.tasks.base import Rows, Task, register_task
 from unlocked_models.contract.batch import Example
 
 
-@TASKS.register("regression")
+@register_task("regression")
 class Regression(Task):
     """Outputs and targets are `(batch, values)`; forecasts of a series too, one value per step ahead."""
 
     monitor = "rmse"
     higher_is_better = False
+
+    def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
+        """`y (n,)` or `(n, values)` is real values, taken as they are; `class_names`, if given, names each."""
+        for part, (x, y, _) in splits.items():
+            _check_values(name, part, y, len(x))
+        y = splits["train"][1]
+        count = y.shape[1] if y.ndim == 2 else 1
+        names = [str(i) for i in range(count)] if raw.class_names is None else list(raw.class_names)
+        if len(names) != count:
+            raise wrong(name, f"class_names names {len(names)} values, y_train has {count} for each example")
+        return names
+
+    def targets(self, y: np.ndarray) -> Tensor:
+        """`(n, values)`"""
+        return torch.from_numpy(y.astype(np.float32)).view(len(y), -1)
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
         return (example.n_outputs,)
@@ -39,3 +59,15 @@ class Regression(Task):
 
     def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
         return rows.y.to(like.dtype)
+
+
+def _check_values(name: str, part: str, y: np.ndarray, n: int) -> None:
+    if y.ndim not in (1, 2) or y.dtype.kind not in "biuf" or y.size == 0:
+        raise wrong(
+            name, f"y_{part} is {y.dtype} of shape {y.shape}; it needs real values of shape ({n},) or ({n}, values)"
+        )
+    if not np.isfinite(y).all():
+        first = int(np.argwhere(~np.isfinite(y))[0, 0])
+        raise wrong(name, f"y_{part} has values that are not finite, the first in example {first}")
+    if np.abs(y.astype(np.float64)).max() > np.finfo(np.float32).max:
+        raise wrong(name, f"y_{part} has values that do not fit float32")

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unlocked.data import RawData
+from unlocked.data.arrays import wrong
+from unlocked.data.checks import Arrays, check_ids
 from unlocked.data.text import PAD
-from unlocked.tasks.base import TASKS, Rows, Task
+from unlocked.decoding.text import written_on
+from unlocked.tasks.base import Rows, Task, Trained, register_task, task_name
 from unlocked_models.contract.batch import Example
 
 
-@TASKS.register("language_modelling")
-class LanguageModelling(Task):
-    """Outputs are logits `(batch, positions, vocabulary)`, targets ids `(batch, positions)`, of which 0 is padding.
+class Tokens(Task):
+    """What tasks share whose targets are ids, one at every position.
+
+    Outputs are logits `(batch, positions, vocabulary)`, targets ids `(batch, positions)`, of which 0 is padding.
 
     The loss is the mean over the tokens of a minibatch, in nats; zero where all of it is padding, as a window at the
     beginning of a copy task's episode.
@@ -25,6 +32,23 @@ class LanguageModelling(Task):
     higher_is_better = False
     masks = True
     also = ("bits", "perplexity", "accuracy")
+    hides: ClassVar[bool] = False  # words of the inputs, which the targets ask for
+
+    def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
+        """`y (n, positions)` is ids of `class_names`, by default of `symbols`; 0 where there is no target."""
+        for part, (x, y, _) in splits.items():
+            check_targets(name, part, y, len(x))
+        if (raw.masking is not None) != self.hides:
+            needs = task_name(MaskedLanguageModelling)
+            raise wrong(name, f"masking is what {needs} needs, and no other task")
+        tokens = raw.symbols if raw.class_names is None else raw.class_names
+        if tokens is None:
+            raise wrong(name, "symbols, the vocabulary, is needed where targets are tokens")
+        for part, (_, ids, _) in splits.items():
+            check_ids(name, f"y_{part}", ids, len(tokens))
+            if not ids.any():
+                raise wrong(name, f"y_{part} holds nothing but padding")
+        return list(tokens)
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
         return (*example.y_shape, example.n_outputs)
@@ -52,19 +76,44 @@ class LanguageModelling(Task):
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return example.y_shape
 
+    def context_ids(self, example: Example) -> int | None:
+        return example.n_outputs
+
     def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
         return rows.y
 
 
-@TASKS.register("masked_language_modelling")
-class MaskedLanguageModelling(LanguageModelling):
+@register_task("language_modelling")
+class LanguageModelling(Tokens):
+    """The next token at every position: outputs, targets and loss as for `Tokens`."""
+
+    def generate(
+        self,
+        trained: Trained,
+        prompt: str = "",
+        *,
+        length: int = 200,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        greedy: bool = False,
+        seed: int = 0,
+    ) -> str:
+        """The prompt and `length` tokens after it: `unlocked.decoding.text.written_on`."""
+        return written_on(trained.chain, trained.data, prompt, length, temperature, top_k, top_p, greedy, seed)
+
+
+@register_task("masked_language_modelling")
+class MaskedLanguageModelling(Tokens):
     """BERT's two tasks (Devlin et al. 2019, section 3.1): the words that were hidden, and, at the first position,
     whether the second sentence followed the first.
 
-    Outputs and targets as for language modelling, 0 where nothing is asked. The loss is the mean over the hidden words
+    Outputs and targets as for `Tokens`, 0 where nothing is asked. The loss is the mean over the hidden words
     of a minibatch plus that over its first positions, in nats; `perplexity`, `bits` and `accuracy` are of the words,
     `pairs` is the accuracy at the first position.
     """
+
+    hides = True
 
     def part_loss(self, output: Tensor, target: Tensor, whole: Tensor) -> Tensor:
         words = super().part_loss(output[:, 1:], target[:, 1:], whole[:, 1:])
@@ -77,3 +126,9 @@ class MaskedLanguageModelling(LanguageModelling):
             return words
         nats, right = kept[:, 0].double().cpu()[asked].mean(0).tolist()
         return {**words, "loss": words["loss"] + nats, "pairs": right}
+
+
+def check_targets(name: str, part: str, y: np.ndarray, n: int) -> None:
+    """Of `n` examples, `(n, positions)` whole numbers."""
+    if y.ndim != 2 or y.dtype.kind not in "iu" or y.size == 0:
+        raise wrong(name, f"y_{part} is {y.dtype} of shape {y.shape}; it needs token ids of shape ({n}, positions)")

@@ -5,9 +5,9 @@ import tarfile
 import numpy as np
 import pytest
 
-from unlocked.data import load
 from unlocked.data.sets.cifar10 import BATCHES, FOLDER
 from unlocked.errors import DataError
+from unlocked.tasks import load
 
 
 def batches() -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-from unlocked.data import load
+from unlocked.tasks import load
 
 
 def test_digits_are_images_in_the_unit_interval_with_a_fifth_for_the_test():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from unlocked.data import load
 from unlocked.data.sets import mnist as files
 from unlocked.errors import DataError
+from unlocked.tasks import load
 
 
 def message(name, **options) -> str:

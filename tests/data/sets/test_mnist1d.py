@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from unlocked.data import load
+from unlocked.tasks import load
 
 
 def test_mnist1d_is_generated_once_and_leaves_the_global_generators_alone(tmp_path):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from unlocked.data import load
 from unlocked.data.sets.copying import BLANK, SIGN
 from unlocked.data.text import EOS, PAD, windows
 from unlocked.errors import DataError
+from unlocked.tasks import load
 
 
 def test_the_manual_of_python_is_there_in_order_and_every_token_is_followed_by_its_target():

@@ -25,6 +25,16 @@ from unlocked.errors import ConfigError
 from unlocked.plan.plan import Plan, build_blocks
 from unlocked.schema.keys import OptimizerConfig
 from unlocked.seeding import derive_seed, step_seed
+from unlocked.tasks import (
+    BernoulliReconstruction,
+    Classification,
+    LanguageModelling,
+    MaskedLanguageModelling,
+    Reconstruction,
+    Regression,
+    Translation,
+    task_name,
+)
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import carrying, takes_batch
 
@@ -90,13 +100,16 @@ def _probabilities(output: Tensor, batch: Batch) -> Means:
 
 
 OBJECTIVES = {
-    "classification": Objective(_classes, monitor="accuracy"),
-    "regression": Objective(_values, monitor="rmse"),
-    "language_modelling": Objective(_tokens),
-    "translation": Objective(_tokens),
-    "masked_language_modelling": Objective(_hidden_words, minimised=("words", "pairs")),
-    "reconstruction": Objective(_pixels, monitor="mse"),
-    "reconstruction_bernoulli": Objective(_probabilities, monitor="mse"),
+    task_name(kind): objective
+    for kind, objective in (
+        (Classification, Objective(_classes, monitor="accuracy")),
+        (Regression, Objective(_values, monitor="rmse")),
+        (LanguageModelling, Objective(_tokens)),
+        (Translation, Objective(_tokens)),
+        (MaskedLanguageModelling, Objective(_hidden_words, minimised=("words", "pairs"))),
+        (Reconstruction, Objective(_pixels, monitor="mse")),
+        (BernoulliReconstruction, Objective(_probabilities, monitor="mse")),
+    )
 }
 
 

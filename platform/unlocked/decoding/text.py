@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from unlocked.config import from_tree
+from unlocked.data import DataSet
 from unlocked.data.text import SPECIAL
 from unlocked.decoding.sampling import filtered
 from unlocked.errors import ConfigError
-from unlocked.plan.plan import load_data
-from unlocked.runs.evaluate import load_chain
-from unlocked.runs.folder import read_config
 from unlocked_models import Batch, Chain
 from unlocked_models.contract.stepping import remembering, takes_pieces
 from unlocked_models.layers.attention import MultiHeadAttention
@@ -28,43 +24,35 @@ from unlocked_models.layers.attention import MultiHeadAttention
 Logits = Callable[[Tensor], Tensor]  # all ids so far, (1, tokens), to those of the next one, (1, vocabulary)
 
 
-def generate_text(
-    run_dir: Path,
-    prompt: str = "",
-    *,
-    length: int = 200,
+def written_on(
+    chain: Chain,
+    data: DataSet,
+    prompt: str,
+    length: int,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
     greedy: bool = False,
     seed: int = 0,
-    weights: str = "best",
 ) -> str:
-    """The prompt, and what a trained run goes on with; the same for the same seed.
+    """The prompt, and what a network that was trained on a text goes on with; the same for the same seed.
 
     Args:
         prompt: of one longer than the positions of a Transformer the last ones are read; none: a line break.
         length: tokens to generate.
         temperature, top_k, top_p: `sampling.filtered`.
         greedy: the likeliest token always; the three before are then without effect.
-        weights: best or last.
 
-    Raises `ConfigError`, one line, for a run that is no language model of a text, a prompt with what its vocabulary
-    lacks, and values out of range.
-
-    >>> generate_text("runs/gpt-backprop-s0-...", "The statement", top_k=10)  # doctest: +SKIP
-    'The statement is a string ...'
+    Raises `ConfigError`, one line, for data that are no text, a prompt with what its vocabulary lacks, and values out
+    of range.
     """
     from unlocked.data.tokenize import decode, encode, from_json, unknown_in
 
     if length < 1:
         raise ConfigError(f"length: {length} is not at least 1")
     filtered(torch.zeros(1, 2), temperature, top_k, top_p)  # refuses what is no such number
-    config = from_tree(read_config(Path(run_dir)))
-    data = load_data(config)
-    task = config.task or data.task
-    if task != "language_modelling" or data.tokenizer is None:
-        raise ConfigError(f"{run_dir}: a run of {task} on {data.name}, not of language modelling on a text")
+    if data.tokenizer is None:
+        raise ConfigError(f"data.name: {data.name} is no text: it comes without a tokenizer, which would read a prompt")
     tokenizer = from_json(data.tokenizer)
     strange = unknown_in(tokenizer, prompt)
     if strange:
@@ -75,7 +63,6 @@ def generate_text(
     begun = encode(tokenizer, prompt or "\n").tolist()
     if not begun:  # words are what is between spaces and line breaks
         raise ConfigError(f"prompt: {prompt!r} has no word; {data.name} is read in words, and begins with one")
-    chain, _ = load_chain(Path(run_dir), config, data, weights)
     generator = torch.Generator().manual_seed(seed)
 
     def choose(scores: Tensor) -> int:
