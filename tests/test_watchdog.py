@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from unlocked.launch import reaper
+
 WATCHDOG = Path(__file__).with_name("watchdog.py")
 
 SUITE = """
@@ -55,3 +57,7 @@ def test_all_that_a_suite_started_ends_with_it(kill):
         time.sleep(0.02)
     assert not alive(sleeper)
     assert not alive(watchdog)
+
+
+def test_the_cleaners_are_known_by_the_name_of_their_module():
+    assert f'CLEANER = b"{reaper.__name__}"' in WATCHDOG.read_text()

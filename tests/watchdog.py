@@ -19,7 +19,7 @@ from pathlib import Path
 
 LAST_WORDS = 3.0  # seconds that an interrupted suite has
 CLEANERS = 3.0  # seconds that the reapers of private Rays have to remove their folders
-CLEANER = b"unlocked.engine.reaper"
+CLEANER = b"unlocked.launch.reaper"
 
 
 def below(mark: re.Pattern[bytes]) -> dict[int, bytes]:
