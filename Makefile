@@ -2,6 +2,7 @@
 # make check  format, lint, types and the unit tests: what needs no Ray, no live processes and no training to a bar
 # make test   set up the same way and run the tests
 # make test-all   and the proofs that take their time: kills at every place of a run, hosts, long runs, three seeds
+# make floors   the unit tests with every dependency at its lower bound, in .venv-floors
 # make docs   build the documentation into build/docs
 # For a CUDA machine: make demo CONSTRAINTS=/dev/null TORCH="torch>=2.11"
 
@@ -15,7 +16,7 @@ WORKERS ?= 2
 # one process has all tests that need Ray, the others take the rest file by file
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: demo check test test-all setup lint docs clean study
+.PHONY: demo check unit test test-all floors setup lint docs clean study
 
 setup: $(VENV)/.ready
 
@@ -33,7 +34,9 @@ demo: setup
 	@$(BIN)/unlocked compare --experiment demo --plot runs/demo.png
 	@echo "dashboard: $(BIN)/unlocked ui    (it prints the address to open)"
 
-check: lint
+check: lint unit
+
+unit:
 	$(PYTEST) -m "not ray and not live and not learns and not slow"
 
 test: setup
@@ -41,6 +44,14 @@ test: setup
 
 test-all: setup
 	$(PYTEST) --seeds 3
+
+# torch is the build of constraints.txt: .ci/floors.py says why
+floors:
+	$(PYTHON) -m venv $(VENV)-floors
+	$(PYTHON) .ci/floors.py > $(VENV)-floors/constraints.txt
+	$(VENV)-floors/bin/pip install --quiet --constraint $(CONSTRAINTS) --constraint $(VENV)-floors/constraints.txt \
+		--editable ".[dev]"
+	$(MAKE) --no-print-directory unit VENV=$(VENV)-floors
 
 lint: setup
 	$(BIN)/ruff format --check --quiet .
@@ -51,7 +62,7 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(VENV)-floors build dist
 
 # The tables of docs/results/accuracy.md and their plots: every scheme, three seeds. An hour on two cores, most of it Fashion-MNIST's.
 study: setup
