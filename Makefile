@@ -70,13 +70,9 @@ study: setup
 		for scheme in $(SCHEMES); do for set in digits mnist1d; do \
 			$(BIN)/unlocked train $$set/$$scheme seed=$$seed --quiet; \
 		done; done; \
-		for scheme in cdni dni frozen; do for cut in 1:[5] 2:[2,3] 4:[1,1,1,2]; do \
-			$(BIN)/unlocked train mnist1d/$$scheme seed=$$seed tracking.experiment=modules --quiet \
-				parallel.modules=$${cut%:*} parallel.partition=$${cut#*:}; \
-		done; done; \
 	done; \
 	for set in fashion_mlp fashion_cnn; do for scheme in $(SCHEMES); do \
 		$(BIN)/unlocked train $$set/$$scheme --quiet; \
 	done; done; \
 	for set in digits mnist1d fashion_mlp fashion_cnn; do $(BIN)/unlocked compare --experiment $$set; done; \
-	$(BIN)/unlocked compare --experiment modules --against modules --plot experiments/studies/depth.png
+	$(BIN)/unlocked sweep studies/depth --plot experiments/studies/depth.png
