@@ -7,6 +7,7 @@ from typing import Any
 
 from mkdocs.structure.files import File
 
+from unlocked.config import schema
 from unlocked.schema.describe import reference
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +19,9 @@ def on_files(files: Any, config: Any) -> Any:
     """Pictures as if they lay in docs/, and a page of all keys, from the schema."""
     for picture in sorted((ROOT / STUDIES).glob("*.png")):
         files.append(File.generated(config, f"{STUDIES}/{picture.name}", abs_src_path=str(picture)))
-    files.append(File.generated(config, "configuration.md", content="# Configuration keys\n\n" + _bars(reference())))
+    files.append(
+        File.generated(config, "configuration.md", content="# Configuration keys\n\n" + _bars(reference(schema())))
+    )
     return files
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from unlocked.config import Config, load_config
     from unlocked.data import RawData, register_data
     from unlocked.loop.train import resume, train
+    from unlocked.schema.facts import group, key
     from unlocked.schemes import ModuleLearner, register_scheme
     from unlocked.studies import sweep
     from unlocked.tasks import Task, register_task
@@ -31,6 +32,8 @@ _HOMES = {
     "register_scheme": "unlocked.schemes",
     "Task": "unlocked.tasks",
     "register_task": "unlocked.tasks",
+    "group": "unlocked.schema.facts",
+    "key": "unlocked.schema.facts",
     "register_model": "unlocked_models",
 }
 __all__ = [
@@ -39,6 +42,8 @@ __all__ = [
     "RawData",
     "Task",
     "compare",
+    "group",
+    "key",
     "load_config",
     "register_data",
     "register_model",

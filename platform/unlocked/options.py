@@ -83,6 +83,9 @@ def _as_float(value: Any, hint: Any) -> Any:
 
 
 def type_name(hint: Any) -> str:
+    """Of an annotation, which may be a text."""
+    if isinstance(hint, str):
+        return hint
     return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
 
 

@@ -7,7 +7,7 @@ import ray
 from torch import Tensor, nn
 
 from unlocked.cli.main import main
-from unlocked.config import load_config
+from unlocked.config import load_config, schema
 from unlocked.errors import ConfigError
 from unlocked.launch.cluster import resources
 from unlocked.plan.plan import describe, load_data, make_plan
@@ -227,5 +227,5 @@ def test_a_presets_partition_does_not_outlive_its_number_of_modules(override):
 
 
 def test_the_schema_says_what_becomes_of_batch_norm():
-    line = next(line for line in describe_schema().splitlines() if line.strip().startswith("microbatches:"))
+    line = next(line for line in describe_schema(schema()).splitlines() if line.strip().startswith("microbatches:"))
     assert "batch norm and dropout then per microbatch" in line

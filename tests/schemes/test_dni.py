@@ -8,8 +8,7 @@ from torch import nn
 
 from unlocked.errors import ConfigError
 from unlocked.plan.plan import build_learner
-from unlocked.schema.keys import SGConfig
-from unlocked.schemes.sg import SyntheticGradient
+from unlocked.schemes.sg import SGConfig, SyntheticGradient
 from unlocked_models import MODELS, Batch, register_model
 
 CPU = torch.device("cpu")

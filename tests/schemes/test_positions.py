@@ -7,9 +7,8 @@ import torch
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
-from unlocked.schema.keys import SGConfig
 from unlocked.schemes.layout import Layout
-from unlocked.schemes.sg import SyntheticGradient
+from unlocked.schemes.sg import SGConfig, SyntheticGradient
 from unlocked_models import Batch
 
 MODEL = {"name": "gru", "hidden": [5, 4], "embedding": 3}

@@ -7,8 +7,7 @@ import torch
 
 from unlocked.errors import ConfigError
 from unlocked.plan.plan import describe
-from unlocked.schema.keys import InputModelConfig
-from unlocked.schemes.inputs import SyntheticInput
+from unlocked.schemes.inputs import InputModelConfig, SyntheticInput
 
 MODEL = {"name": "mlp", "hidden": [16, 14, 12], "norm": "batch", "dropout": 0.2}
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 
 def add_train(commands: Any) -> None:
-    from unlocked.schema.describe import describe_schema
-
     parser = add_command(
         commands,
         "train",
@@ -33,7 +31,8 @@ def add_train(commands: Any) -> None:
         "  unlocked train --resume runs/quickstart-cdni-s0-20260101-120000\n"
         "  unlocked train --resume runs/quickstart-cdni-s0-20260101-120000 train.epochs=40      longer, as a new run\n"
         "  unlocked train --resume s3://bucket/runs/quickstart-cdni-s0-20260101-120000     on another machine\n\n"
-        "configuration keys (key: default  # type; meaning):\n" + describe_schema().replace("%", "%%"),
+        "configuration keys (key: default  # type; meaning), with those of the modules of an --import before --help:\n",
+        keys=True,
     )
     parser.add_argument("config", nargs="?", help="a preset's name (`unlocked list presets`) or a path ending in .yaml")
     parser.add_argument(

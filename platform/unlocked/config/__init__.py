@@ -11,6 +11,7 @@ from unlocked.config.load import (
     to_yaml,
     with_values,
 )
+from unlocked.config.schema import schema
 from unlocked.schema.keys import Config
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "parse_overrides",
     "presets",
     "read_tree",
+    "schema",
     "to_dict",
     "to_yaml",
     "with_values",

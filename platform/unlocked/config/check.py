@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from unlocked.config.schema import schema
 from unlocked.config.schemes import DEFAULT
 from unlocked.config.typed import text_keys
 from unlocked.errors import ConfigError
@@ -25,7 +26,7 @@ def check_values(config: Config) -> None:
         refuse_store("tracking.uri", config.tracking.uri)
     if config.parallel.address is not None:
         refuse_cluster("parallel.address", config.parallel.address)
-    check_facts(config, Config)
+    check_facts(config, schema())
     _check_names(config)
     name, options = config.model["name"], {key: value for key, value in config.model.items() if key != "name"}
     check_options("model", name, MODELS.get(name), options, skip=2, hidden=GIVEN)
@@ -69,7 +70,7 @@ def _check_names(config: Config) -> None:
         ("scheme.name", SCHEMES, config.scheme.name),
     ]
     registries: dict[str, Registry[Any]] = {"optimizer": OPTIMIZERS, "task": TASKS}
-    for key, field in all_fields(Config):
+    for key, field in all_fields(schema()):
         fact = fact_of(field)
         if fact is not None and fact.named is not None and (name := value_of(config, key)) is not None:
             named.append((key, registries[fact.named], name))

@@ -6,7 +6,7 @@ import copy
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType
@@ -16,10 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unlocked.config.check import check_values, with_floats
+from unlocked.config.schema import schema, to_tree
 from unlocked.config.schemes import NOT_OF_A_SCHEME, completed, entry_of, flatten
 from unlocked.config.typed import is_text, kind_at, refuse_references, typed
 from unlocked.config.yaml12 import DEEPEST, Plain, clipped, is_null, read_file, read_value, read_yaml, write_yaml
 from unlocked.errors import ConfigError, reason
+from unlocked.options import type_name
 from unlocked.schema.keys import DIMENSION_KEYS, Config, SweepConfig
 from unlocked.schema.renamed import renamed, renamed_study
 from unlocked.security import redact
@@ -114,18 +116,22 @@ class Template:
         return _merge([(source, _tree_of(values, source))], below)
 
 
-@cache
 def _defaults() -> DictConfig:
-    """The configuration that nobody has said anything about; to be copied: making one takes longer."""
-    return OmegaConf.structured(Config)
+    """The configuration that nobody has said anything about."""
+    return copy.deepcopy(_made(schema()))  # making one takes longer
+
+
+@cache
+def _made(whole: type[Config]) -> DictConfig:
+    return OmegaConf.structured(whole)
 
 
 def _merge(layers: Sequence[tuple[str, dict[str, Any]]], below: DictConfig | None = None) -> DictConfig:
     """The layers over `below`, which they change, or over the defaults."""
-    merged = copy.deepcopy(_defaults()) if below is None else below
+    merged = _defaults() if below is None else below
     for source, layer in layers:
         layer = typed(renamed(layer, merged.parallel, source), source)
-        _refuse_values_for_groups(layer, Config(), f"{source}: ")
+        _refuse_values_for_groups(layer, schema()(), f"{source}: ")
         _flatten_space(layer, source)
         layer = renamed_study(layer, source)
         _drop_outdated(merged, layer)
@@ -188,7 +194,7 @@ def from_tree(tree: Any) -> Config:
             if isinstance(tree, dict):
                 tree = renamed_study(renamed(tree, {}, "configuration"), "configuration")
             tree = typed(tree)
-            _refuse_values_for_groups(tree, Config(), "")
+            _refuse_values_for_groups(tree, schema()(), "")
             tree = OmegaConf.merge(_defaults(), OmegaConf.create(tree))
         OmegaConf.resolve(tree)
         refuse_references(OmegaConf.to_container(tree))
@@ -202,8 +208,8 @@ def from_tree(tree: Any) -> Config:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """All keys and values; `sweep` only where the configuration is that of a study."""
-    tree = asdict(config)
+    """All keys and values; `sweep` only if the configuration is that of a study, see also `to_tree`."""
+    tree = to_tree(config)
     if config.sweep == SweepConfig():
         del tree["sweep"]
     return tree
@@ -310,17 +316,17 @@ def _place(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
     tree[leaf] = value
 
 
-def _refuse_values_for_groups(layer: dict[str, Any], schema: Any, where: str, key: str = "") -> None:
+def _refuse_values_for_groups(layer: dict[str, Any], known: Any, where: str, key: str = "") -> None:
     """`optimizer: adam` where `optimizer` holds keys."""
-    for field in fields(schema):
-        value, group = layer.get(field.name), getattr(schema, field.name)
+    for field in fields(known):
+        value, group = layer.get(field.name), getattr(known, field.name)
         if value is None or not is_dataclass(group):
             continue
         name = f"{key}{field.name}"
         if not isinstance(value, dict):
-            known = sorted(f.name for f in fields(group))
-            hint = f"; did you mean {name}.name?" if "name" in known else ""
-            raise ConfigError(f"{where}{name}: {value!r} is not keys and values{hint} (known here: {', '.join(known)})")
+            names = sorted(f.name for f in fields(group))
+            hint = f"; did you mean {name}.name?" if "name" in names else ""
+            raise ConfigError(f"{where}{name}: {value!r} is not keys and values{hint} (known here: {', '.join(names)})")
         _refuse_values_for_groups(value, group, where, f"{name}.")
 
 
@@ -339,7 +345,7 @@ def _one_line(error: OmegaConfBaseException, layer: dict[str, Any]) -> str:
 
 
 def _node(key: str) -> Any:
-    node: Any = Config()
+    node: Any = schema()()
     for part in filter(None, key.split(".")):
         node = getattr(node, re.sub(r"\[.*", "", part), None)
     return node
@@ -354,4 +360,4 @@ def _expected(key: str) -> str:
     parent, _, leaf = key.partition("[")[0].rpartition(".")
     node = _node(parent)
     kinds = {f.name: f.type for f in fields(node)} if is_dataclass(node) else {}
-    return f" (expected {kinds[leaf]})" if leaf in kinds and isinstance(kinds[leaf], str) else ""
+    return f" (expected {type_name(kinds[leaf])})" if leaf in kinds else ""

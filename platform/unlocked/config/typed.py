@@ -13,9 +13,10 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from unlocked.config.schema import schema
 from unlocked.config.yaml12 import DEEPEST, Plain, clipped, is_null, resolve
 from unlocked.errors import ConfigError
-from unlocked.schema.keys import DIMENSION_KEYS, Config
+from unlocked.schema.keys import DIMENSION_KEYS
 
 _PRESETS = ("extends", "preset")  # name one, and are no keys of the schema: of a file, and of a space
 _REFERENCE = re.compile(r"\$\{[\w.\[\]-]*\}")
@@ -34,11 +35,13 @@ def typed(tree: Any, source: str = "") -> Any:
 
     Raises `ConfigError`, one line that begins with `source` and names the key.
     """
-    return _typed(tree, Config, "", source, 0)
+    return _typed(tree, schema(), "", source, 0)
 
 
-def kind_at(path: str, schema: Any = Config) -> Any:
-    """The type of the key at a dotted path; `Any` for options and for keys that the schema does not have.
+def kind_at(path: str, below: Any = None) -> Any:
+    """The type of the key at a dotted path, of a configuration or `below` one of its groups.
+
+    `Any` for a model's and a data set's own options, and for keys that the schema does not have.
 
     >>> kind_at("optimizer.lr"), kind_at("schemes.dfa.optimizer.lr"), kind_at("model.width")
     (<class 'float'>, <class 'float'>, typing.Any)
@@ -48,9 +51,10 @@ def kind_at(path: str, schema: Any = Config) -> Any:
     parts = path.split(".")
     if parts[0] == "schemes" and len(parts) > 2:  # an entry of it is a part of a configuration
         return kind_at(".".join(parts[2:]))
+    kind = below or schema()
     for part in parts:
-        schema = _kinds(schema).get(part, Any) if is_dataclass(schema) else Any  # type: ignore[arg-type]
-    return schema
+        kind = _kinds(kind).get(part, Any) if is_dataclass(kind) else Any  # type: ignore[arg-type]
+    return kind
 
 
 def alternatives(kind: Any) -> tuple[Any, ...]:
@@ -63,9 +67,9 @@ def is_text(kind: Any) -> bool:
     return set(alternatives(kind)) - {NoneType} == {str}
 
 
-def text_keys(schema: Any = Config, prefix: str = "") -> Iterator[tuple[str, bool]]:
+def text_keys(below: Any = None, prefix: str = "") -> Iterator[tuple[str, bool]]:
     """Every key of the schema that is a text, and whether it may be null."""
-    for name, kind in _kinds(schema).items():
+    for name, kind in _kinds(below or schema()).items():
         if is_dataclass(kind):
             yield from text_keys(kind, f"{prefix}{name}.")
         elif is_text(kind):
@@ -123,19 +127,19 @@ def _kind_below(kind: Any, key: str, name: Any) -> Any:
             return _Dimension(kind.name, "choice") if kind.part == "choices" else kind_at(str(name))
         if name == "choice":
             return _Dimension(kind.name, "choices")
-        return Config if name == "when" else Any if name in DIMENSION_KEYS else _Dimension(f"{kind.name}.{name}")
+        return schema() if name == "when" else Any if name in DIMENSION_KEYS else _Dimension(f"{kind.name}.{name}")
     if is_dataclass(kind):
         return kind_at(str(name), kind)
     if key == "sweep.space":
         return _Dimension(str(name))
-    return Config if key == "schemes" else Any
+    return schema() if key == "schemes" else Any
 
 
 def _kind_of_items(kind: Any, key: str) -> Any:
     if isinstance(kind, _Dimension):
         return _Dimension(kind.name, "choice") if kind.part != "choice" else Any
     if key == "sweep.enqueue":
-        return Config
+        return schema()
     lists = [one for one in alternatives(kind) if get_origin(one) is list]
     if lists:
         return get_args(lists[0])[0]

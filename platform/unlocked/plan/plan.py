@@ -19,7 +19,7 @@ from unlocked.errors import ConfigError, RunFailed, UnlockedError, reason
 from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
 from unlocked.plan.rehearsal import refuse_added, rehearse, weights_of
 from unlocked.schema.keys import MULTI_STAGE
-from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner, ModuleSpec
+from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner, ModuleSpec, options_of
 from unlocked.schemes.dni import DNI
 from unlocked.schemes.inputs import make_input_model
 from unlocked.schemes.sg import SyntheticGradient
@@ -363,7 +363,7 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
                 if not spec.is_last:
                     sg = _size(plan.scheme.make_sg(plan.config, spec.out_shape, plan.make_task(), plan.example))
                 if plan.config.scheme.synthetic_inputs and not spec.is_first:
-                    inputs = _size(make_input_model(plan.config, spec))
+                    inputs = _size(make_input_model(options_of(plan.scheme, plan.config).inputs, spec))
         # weights, gradients, optimiser state
         copied = sum(
             n * (2 + moments[name])

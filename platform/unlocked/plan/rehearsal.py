@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from unlocked.blame import knowing_of_ctrl_c
 from unlocked.config import Config
 from unlocked.errors import ConfigError, reason
-from unlocked.schemes import DTYPES, SCHEMES, ModuleSpec
+from unlocked.schemes import DTYPES, SCHEMES, ModuleSpec, options_of
 from unlocked.schemes.dni import DNI
 from unlocked.schemes.inputs import SyntheticInput
 from unlocked.schemes.sg import SyntheticGradient
@@ -73,15 +73,16 @@ def _one_example(config: Config) -> str:
 
 def _rehearse_predictors(config: Config, specs: Sequence[ModuleSpec]) -> None:
     """The models of synthetic gradients and inputs, on one example; they cost nothing here."""
+    options = options_of(DNI, config)
     with torch.device("meta"):
         for spec in specs:
             example, ids = spec.example, spec.example.vocabulary is not None
             x = torch.zeros(1, *example.in_shape, dtype=torch.long if ids else torch.float32)
             if not spec.is_last:
-                M, h = SyntheticGradient(config.scheme.sg, spec.out_shape), torch.zeros(1, *spec.out_shape)
+                M, h = SyntheticGradient(options.sg, spec.out_shape), torch.zeros(1, *spec.out_shape)
                 _refuse_one(config, M, h, f"module {spec.index}'s synthetic gradients", "scheme.sg.norm=none")
-            if config.scheme.synthetic_inputs and not spec.is_first:
-                guess = SyntheticInput(config.scheme.inputs, example.in_shape, spec.in_shape, example.vocabulary)
+            if options.synthetic_inputs and not spec.is_first:
+                guess = SyntheticInput(options.inputs, example.in_shape, spec.in_shape, example.vocabulary)
                 _refuse_one(config, guess, x, f"module {spec.index}'s synthetic inputs", "scheme.inputs.hidden=[]")
 
 

@@ -15,7 +15,7 @@ from unlocked.errors import ConfigError
 from unlocked.plan.plan import build_blocks, load_data, make_plan
 from unlocked.runs.checkpoint import Checkpoints, load_weights
 from unlocked.runs.folder import check_tokens, read_config
-from unlocked.schema.keys import ParallelConfig, SchemeConfig
+from unlocked.schema.keys import ParallelConfig
 from unlocked_models.contract.chain import Chain
 
 
@@ -35,7 +35,7 @@ def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> d
     rows = getattr(data, split)
     if rows is None:
         raise ConfigError(f"--split: {split}; this run had none (data.validation is 0)")
-    plain = replace(config, scheme=SchemeConfig(), parallel=ParallelConfig())
+    plain = replace(config, scheme=type(config.scheme)(), parallel=ParallelConfig())
     group = InProcessGroup(make_plan(plain, data), data)
     learner = group.modules[0].learner  # of the whole chain
     task, chain = learner.task, _load(learner.chain, path)

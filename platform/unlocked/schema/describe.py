@@ -7,53 +7,63 @@ from collections.abc import Iterator
 from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
+from unlocked.options import type_name
 from unlocked.schema.facts import Fact, default_of, fact_of
-from unlocked.schema.keys import Config
 
 
-def describe_schema() -> str:
-    """One line per key, indented as in a YAML file: `batch_size: 64  # int; its meaning; at least 1`."""
-    return "\n".join(_lines(Config, ""))
+def describe_schema(schema: type) -> str:
+    """One line per key, indented as in a YAML file: `batch_size: 64  # int; its meaning; at least 1`.
+
+    `unlocked.config.schema()` is the schema with the options of all registered schemes.
+    """
+    return "\n".join(_lines(schema, ""))
 
 
-def reference() -> str:
+def reference(schema: type) -> str:
     """The same as Markdown: a table per group of keys."""
-    return "\n\n".join(_tables(Config, ""))
+    return "\n\n".join(_tables(schema, ""))
 
 
 def _lines(schema: type, indent: str) -> Iterator[str]:
     for field in fields(schema):
         default = default_of(field)
         if is_dataclass(default):
-            yield f"{indent}{field.name}:"
+            head, about = f"{indent}{field.name}:", (inspect.getdoc(type(default)) or "").partition("\n")[0]
+            yield f"{head:<34}# {_owners(field)}{about}"
             yield from _lines(type(default), indent + "  ")
             continue
         line = f"{indent}{field.name}: {_shown(default)}"
-        yield f"{line:<34}# {'; '.join(filter(None, (_type(field), *_words(fact_of(field)))))}"
+        yield f"{line:<34}# {'; '.join(filter(None, (_type(field), _words(field))))}"
 
 
-def _words(fact: Fact | None) -> tuple[str, ...]:
-    return () if fact is None else (" | ".join(fact.choices), fact.meaning, fact.range())
+def _words(field: Field[Any]) -> str:
+    fact = fact_of(field) or Fact("")
+    return _owners(field) + "; ".join(filter(None, (" | ".join(fact.choices), fact.meaning, fact.range())))
 
 
-def _tables(schema: type, prefix: str) -> Iterator[str]:
+def _owners(field: Field[Any]) -> str:
+    """The schemes whose option it is."""
+    schemes = field.metadata.get("of")
+    return f"{', '.join(schemes)}: " if schemes else ""
+
+
+def _tables(schema: type, prefix: str, owners: str = "") -> Iterator[str]:
     """One for the keys of the schema that are no groups, then those of its groups."""
-    title, about = f"## `{prefix[:-1]}`" if prefix else "## Keys of no group", inspect.getdoc(schema) or ""
+    title = f"## `{prefix[:-1]}`" if prefix else "## Keys of no group"
+    about = owners + (inspect.getdoc(schema) or "")
     rows, groups = [], []
     for field in fields(schema):
         default = default_of(field)
         if is_dataclass(default):
-            groups.append((type(default), f"{prefix}{field.name}."))
+            groups.append((type(default), f"{prefix}{field.name}.", _owners(field)))
             continue
-        choices, meaning, span = _words(fact_of(field)) or ("", "", "")
-        meaning = "; ".join(filter(None, (choices, meaning, span)))
-        cells = (f"`{prefix}{field.name}`", f"`{_type(field)}`", f"`{_shown(default)}`", meaning)
+        cells = (f"`{prefix}{field.name}`", f"`{_type(field)}`", f"`{_shown(default)}`", _words(field))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     if rows:
         head = "| key | type | default | meaning |\n|---|---|---|---|"
         yield "\n\n".join((title, about, "\n".join((head, *rows))))
-    for inner, name in groups:
-        yield from _tables(inner, name)
+    for inner, name, schemes in groups:
+        yield from _tables(inner, name, schemes)
 
 
 def _shown(default: Any) -> str:
@@ -63,4 +73,4 @@ def _shown(default: Any) -> str:
 
 
 def _type(field: Field[Any]) -> str:
-    return field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+    return type_name(field.type)

@@ -34,32 +34,6 @@ class DataConfig:
 
 
 @dataclass
-class SGConfig:
-    """The synthetic-gradient model M_k of dni and cdni."""
-
-    kind: str = key(
-        "auto", "auto: conv on feature maps, else mlp if hidden, else linear", choices=("auto", "linear", "mlp", "conv")
-    )
-    hidden: list[int] = key([], "widths (mlp) or channels (conv) of the hidden layers", low=1, high=MOST_WIDTH)
-    rank: int | None = key(None, "linear only: factor the weight through this many units", low=1, high=MOST_WIDTH)
-    kernel: int = key(3, "conv only; the resolution is kept", low=1, high=99, odd=True)
-    norm: str = key("batch", "in the hidden layers", choices=("batch", "none"))
-    embedding: int = key(32, "width in which cdni's M sees a target that is a token", low=1, high=MOST_WIDTH)
-    lr: float | None = key(None, "null: optimizer.lr", above=0)
-    optimizer: str = key("adam", "SGD with momentum does not train M", named="optimizer")
-
-
-@dataclass
-class InputModelConfig:
-    """The model I_k of synthetic inputs."""
-
-    hidden: list[int] = key([], "widths, or channels for feature maps; empty: linear", low=1, high=MOST_WIDTH)
-    kernel: int = key(3, "of convolutions", low=1, high=99, odd=True)
-    embedding: int = key(64, "width of a token if inputs are tokens", low=1, high=MOST_WIDTH)
-    lr: float | None = key(None, "null: optimizer.lr", above=0)
-
-
-@dataclass
 class TimeConfig:
     """Synthetic gradients through time, at the ends of a recurrent net's windows (model.carry), under any scheme."""
 
@@ -85,24 +59,8 @@ class TimeConfig:
 
 
 @dataclass
-class FeedbackConfig:
-    """The fixed random matrices B_l of dfa."""
-
-    distribution: str = key("uniform", "of their entries", choices=("uniform", "normal"))
-    scale: float = key(1.0, "times 1/sqrt(size of the hidden layer)", above=0)
-    seed: int | None = key(None, "null: from the run's seed", low=0, high=MOST_SEED)
-    granularity: str = key(
-        "block",
-        "what feedback arrives after; macro and micro are those of Launay et al. 2020",
-        choices=("block", "module", "layer", "macro", "micro"),
-    )
-    shared_positions: bool = key(False, "one B_l for all positions of a sequence if the output has none")
-    shared_layers: bool = key(False, "one matrix for all layers, each of which takes as many columns as it is wide")
-
-
-@dataclass
 class SchemeConfig:
-    """How each module gets the gradient at its output."""
+    """How each module gets the gradient at its output; registered schemes add their options as further keys here."""
 
     name: str = key("backprop", "`unlocked list schemes`")
     lag: int | str = key(
@@ -111,11 +69,7 @@ class SchemeConfig:
         choices=("auto",),
         low=0,
     )
-    sg: SGConfig = group(SGConfig)
-    synthetic_inputs: bool = key(False, "dni, cdni: modules also run without waiting for the activations below")
-    inputs: InputModelConfig = group(InputModelConfig)
     time: TimeConfig = group(TimeConfig)
-    feedback: FeedbackConfig = group(FeedbackConfig)
 
 
 @dataclass

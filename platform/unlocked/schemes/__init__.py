@@ -1,10 +1,11 @@
 """The schemes: each answers which gradient g_k is injected at the output h_k of module k."""
 
 from unlocked.schemes.backprop import Backprop
-from unlocked.schemes.base import DTYPES, SCHEMES, Alignment, ModuleLearner, ModuleSpec, Ports, register_scheme
+from unlocked.schemes.base import DTYPES, Alignment, ModuleLearner, ModuleSpec, Ports
 from unlocked.schemes.dfa import DFA
 from unlocked.schemes.dni import CDNI, DNI
 from unlocked.schemes.frozen import Frozen
+from unlocked.schemes.registry import SCHEMES, options_of, register_scheme
 
 __all__ = [
     "CDNI",
@@ -18,5 +19,6 @@ __all__ = [
     "ModuleLearner",
     "ModuleSpec",
     "Ports",
+    "options_of",
     "register_scheme",
 ]

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from unlocked.schemes.base import ModuleLearner, Ports, backward, register_scheme
+from unlocked.schemes.base import ModuleLearner, Ports, backward
+from unlocked.schemes.registry import register_scheme
 from unlocked_models.contract.batch import Batch
 
 

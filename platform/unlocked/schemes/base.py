@@ -26,17 +26,14 @@ from unlocked.errors import RunFailed
 from unlocked.optim import build_optimizer
 from unlocked.schema.keys import Config
 from unlocked.schemes.objective import Objective, OfTask
+from unlocked.schemes.registry import NoOptions, options_of
 from unlocked.schemes.through_time import TimeGradients
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import Task
 from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain, carrying
-from unlocked_models.contract.registry import Registry
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of weights and messages
-
-SCHEMES: Registry[type[ModuleLearner]] = Registry("scheme")
-register_scheme = SCHEMES.register
 
 # Layers of torch that draw nothing: a chain of them alone needs no seed. Exact types; a subclass may draw.
 DRAWS_NOTHING = frozenset(
@@ -154,11 +151,14 @@ class ModuleLearner(ABC):
     needs_labels: ClassVar[bool] = False  # the task's targets in every module, not only in the last
     sees_batch: bool = False  # what it learns beside its blocks reads the minibatch too, as a block with `batch` does
     learns_inputs: bool = False  # runs on synthetic inputs: h_{k-1} comes by `absorb_input`, `lag` late
+    Options: ClassVar[type] = NoOptions  # a dataclass: its fields are keys under `scheme.`, see `unlocked.key`
+    options: Any
     refuses: ClassVar[dict[str, str]] = {}  # family -> the mathematical reason why it cannot train under this
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         self.spec, self.chain, self.task, self.config, self.lag = spec, chain, task, config, lag
         self.objective: Objective = OfTask(task)
+        self.options = options_of(type(self), config)
         self.device = next((p.device for p in chain.parameters()), torch.device("cpu"))
         self.dtype = DTYPES[config.train.precision]
         self.trainable = [p for p in chain.parameters() if p.requires_grad]

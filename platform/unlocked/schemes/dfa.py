@@ -53,9 +53,11 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from unlocked.errors import RunFailed
+from unlocked.schema.facts import MOST_SEED, group, key
 from unlocked.schema.keys import Config
-from unlocked.schemes.base import ModuleLearner, ModuleSpec, Ports, backward, register_scheme
+from unlocked.schemes.base import ModuleLearner, ModuleSpec, Ports, backward
 from unlocked.schemes.layout import Layout
+from unlocked.schemes.registry import options_of, register_scheme
 from unlocked.schemes.taps import LAUNAY, Taps, launay_error
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
@@ -95,8 +97,31 @@ class _Waiting:
     weights: list[Tensor] | None  # and buffers, before the forward pass; kept only for a checkpoint
 
 
+@dataclass
+class FeedbackConfig:
+    """The fixed random matrices B_l."""
+
+    distribution: str = key("uniform", "of their entries", choices=("uniform", "normal"))
+    scale: float = key(1.0, "times 1/sqrt(size of the hidden layer)", above=0)
+    seed: int | None = key(None, "null: from the run's seed", low=0, high=MOST_SEED)
+    granularity: str = key(
+        "block",
+        "what feedback arrives after; macro and micro are those of Launay et al. 2020",
+        choices=("block", "module", "layer", "macro", "micro"),
+    )
+    shared_positions: bool = key(False, "one B_l for all positions of a sequence if the output has none")
+    shared_layers: bool = key(False, "one matrix for all layers, each of which takes as many columns as it is wide")
+
+
+@dataclass
+class DFAOptions:
+    feedback: FeedbackConfig = group(FeedbackConfig)
+
+
 @register_scheme("dfa")
 class DFA(ModuleLearner):
+    Options = DFAOptions
+    options: DFAOptions
     feedback_from = "last"
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
@@ -108,7 +133,7 @@ class DFA(ModuleLearner):
         self._moving: list[Tensor] = [*weights, *chain.buffers()]
         self._storages = {x.untyped_storage().data_ptr() for x in self._moving if x.layout is torch.strided}
         self._error_shape = spec.error_shape or task.output_shape(spec.example)
-        self.taps = Taps(chain, spec, config.scheme.feedback.granularity)
+        self.taps = Taps(chain, spec, self.options.feedback.granularity)
         self._layouts = [
             Layout(shape, self._error_shape, apart=encodes(chain[block - spec.start]))
             for block, _, shape in self.taps.shapes
@@ -127,13 +152,13 @@ class DFA(ModuleLearner):
     def error_shape(
         cls, config: Config, blocks: Sequence[nn.Module], stops: Sequence[int], example: Example
     ) -> tuple[int, ...] | None:
-        granularity = config.scheme.feedback.granularity
+        granularity = options_of(cls, config).feedback.granularity
         return launay_error(granularity, blocks, stops, example) if granularity in LAUNAY else None
 
     def _draw(self, block: int, nth: int, layout: Layout) -> Tensor:
         """B_l, `(outputs, size of layer l)`, both at one place where they have places in common: of the seed and the
         block's place in the chain, however it is cut."""
-        config = self.config.scheme.feedback
+        config = self.options.feedback
         seed = config.seed if config.seed is not None else self.config.seed
         by_place = layout.relation != "pooled"
         one_for_all = layout.kind == "positions" and len(layout.other) == 1 and config.shared_positions
@@ -149,7 +174,7 @@ class DFA(ModuleLearner):
 
     def _entries(self, shape: tuple[int, ...], bound: float, seed: int) -> Tensor:
         generator, entries = torch.Generator().manual_seed(seed), torch.empty(shape, dtype=torch.float64)
-        if self.config.scheme.feedback.distribution == "uniform":
+        if self.options.feedback.distribution == "uniform":
             return entries.uniform_(-bound, bound, generator=generator)
         return entries.normal_(0.0, bound / 3**0.5, generator=generator)
 

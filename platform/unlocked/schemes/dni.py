@@ -27,24 +27,36 @@ from __future__ import annotations
 import inspect
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from unlocked.optim import build_optimizer
+from unlocked.schema.facts import group, key
 from unlocked.schema.keys import Config, OptimizerConfig
-from unlocked.schemes.base import ModuleLearner, ModuleSpec, Ports, backward, register_scheme
-from unlocked.schemes.inputs import make_input_model
-from unlocked.schemes.sg import SyntheticGradient
+from unlocked.schemes.base import ModuleLearner, ModuleSpec, Ports, backward
+from unlocked.schemes.inputs import InputModelConfig, make_input_model
+from unlocked.schemes.registry import options_of, register_scheme
+from unlocked.schemes.sg import SGConfig, SyntheticGradient
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task
 from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain, encodes
 
 
+@dataclass
+class DNIOptions:
+    sg: SGConfig = group(SGConfig)
+    synthetic_inputs: bool = key(False, "modules also run without waiting for the activations below")
+    inputs: InputModelConfig = group(InputModelConfig)
+
+
 @register_scheme("dni")
 class DNI(ModuleLearner):
+    Options = DNIOptions
+    options: DNIOptions
     feedback_from = "above"
     passes_gradients = True
     conditional: ClassVar[bool] = False
@@ -58,7 +70,7 @@ class DNI(ModuleLearner):
         # prediction with its graph
         self.kept: deque[tuple[Tensor, Tensor | None, Batch | None, Tensor | None]] = deque()
         if not spec.is_last:
-            sg = config.scheme.sg
+            sg = self.options.sg
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(derive_seed(config.seed, "sg", spec.stop))
                 model = self.make_sg(config, spec.out_shape, task, spec.example, encodes(chain[-1]))
@@ -70,13 +82,13 @@ class DNI(ModuleLearner):
 
         self.inputs: nn.Module | None = None
         self.inputs_optimizer: torch.optim.Optimizer | None = None
-        if config.scheme.synthetic_inputs and not spec.is_first:
+        if self.options.synthetic_inputs and not spec.is_first:
             self.learns_inputs = True
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(derive_seed(config.seed, "inputs", spec.start))
-                guess = make_input_model(config, spec)
+                guess = make_input_model(self.options.inputs, spec)
             self.inputs = guess.to(self.device, self.dtype)
-            lr = config.scheme.inputs.lr or config.optimizer.lr
+            lr = self.options.inputs.lr or config.optimizer.lr
             self.inputs_optimizer = build_optimizer(OptimizerConfig(name="adam", lr=lr), self.inputs.parameters())
 
     @classmethod
@@ -88,10 +100,11 @@ class DNI(ModuleLearner):
         Called as `M(h)`, or `M(h, context)` if conditional; one whose `forward` names an argument `batch` is also given
         the minibatch: what its data adds (the edges of a graph) tells which places of h are neighbours.
         """
+        sg = options_of(cls, config).sg
         if not cls.conditional:
-            return SyntheticGradient(config.scheme.sg, shape)
+            return SyntheticGradient(sg, shape)
         context = task.context_shape(example)
-        return SyntheticGradient(config.scheme.sg, shape, context, task.context_ids(example), apart)
+        return SyntheticGradient(sg, shape, context, task.context_ids(example), apart)
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:

@@ -11,7 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from unlocked.schemes.base import ModuleLearner, Ports, register_scheme
+from unlocked.schemes.base import ModuleLearner, Ports
+from unlocked.schemes.registry import register_scheme
 from unlocked_models.contract.batch import Batch
 
 

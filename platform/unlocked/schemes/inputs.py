@@ -7,17 +7,28 @@ the label: conditioned on it, the forward pass would leak what it is to predict.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from unlocked.schema.keys import Config, InputModelConfig
+from unlocked.schema.facts import MOST_WIDTH, key
 from unlocked.schemes.base import ModuleSpec
 from unlocked.schemes.layout import Layout
 
 
-def make_input_model(config: Config, spec: ModuleSpec) -> SyntheticInput:
+@dataclass
+class InputModelConfig:
+    """The model I_k of synthetic inputs."""
+
+    hidden: list[int] = key([], "widths, or channels for feature maps; empty: linear", low=1, high=MOST_WIDTH)
+    kernel: int = key(3, "of convolutions", low=1, high=99, odd=True)
+    embedding: int = key(64, "width of a token if inputs are tokens", low=1, high=MOST_WIDTH)
+    lr: float | None = key(None, "null: optimizer.lr", above=0)
+
+
+def make_input_model(config: InputModelConfig, spec: ModuleSpec) -> SyntheticInput:
     """I of one module, which is not the first."""
-    return SyntheticInput(config.scheme.inputs, spec.example.in_shape, spec.in_shape, spec.example.vocabulary)
+    return SyntheticInput(config, spec.example.in_shape, spec.in_shape, spec.example.vocabulary)
 
 
 class SyntheticInput(nn.Module):

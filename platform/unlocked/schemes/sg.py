@@ -9,13 +9,30 @@ of the mean loss; per token where it is a mean over tokens), so that what it lea
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from unlocked.errors import ConfigError
-from unlocked.schema.keys import SGConfig
+from unlocked.schema.facts import MOST_WIDTH, key
 from unlocked.schemes.layout import Layout
+
+
+@dataclass
+class SGConfig:
+    """The synthetic-gradient model M_k."""
+
+    kind: str = key(
+        "auto", "auto: conv on feature maps, else mlp if hidden, else linear", choices=("auto", "linear", "mlp", "conv")
+    )
+    hidden: list[int] = key([], "widths (mlp) or channels (conv) of the hidden layers", low=1, high=MOST_WIDTH)
+    rank: int | None = key(None, "linear only: factor the weight through this many units", low=1, high=MOST_WIDTH)
+    kernel: int = key(3, "conv only; the resolution is kept", low=1, high=99, odd=True)
+    norm: str = key("batch", "in the hidden layers", choices=("batch", "none"))
+    embedding: int = key(32, "width in which cdni's M sees a target that is a token", low=1, high=MOST_WIDTH)
+    lr: float | None = key(None, "null: optimizer.lr", above=0)
+    optimizer: str = key("adam", "SGD with momentum does not train M", named="optimizer")
 
 
 class SyntheticGradient(nn.Module):

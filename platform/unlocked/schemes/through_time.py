@@ -36,8 +36,8 @@ import torch
 from torch import Tensor, nn
 
 from unlocked.optim import build_optimizer
-from unlocked.schema.keys import Config, OptimizerConfig, SGConfig, TimeConfig
-from unlocked.schemes.sg import SyntheticGradient
+from unlocked.schema.keys import Config, OptimizerConfig, TimeConfig
+from unlocked.schemes.sg import SGConfig, SyntheticGradient
 from unlocked.seeding import derive_seed
 
 States = list[Tensor | None]  # of every carrying layer; None where a stream begins
