@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from unlocked.data import DATA, RawData, TrainBatches, load, register_data
+from unlocked.data import DATA, RawData, TrainBatches, register_data
 from unlocked.data.digest import digest
 from unlocked.errors import DataError
+from unlocked.tasks import load
 from unlocked_models import Ragged, register_model
 from unlocked_models.contract.registry import MODELS
 
