@@ -55,6 +55,7 @@ def test_each_example_is_under_thirty_lines(name):
         ("tiny", "model.name=tiny"),
         ("my_model", "model.name=my_net"),
         ("my_data", "data.name=rings"),
+        ("my_task", "data.name=bits"),
         ("my_scheme", "scheme.name=drtp"),
     ],
 )
