@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-LAST_WORDS = 3.0  # seconds that an interrupted suite has
+LAST_WORDS = 5.0  # seconds that an interrupted suite has
 CLEANERS = 3.0  # seconds that the reapers of private Rays have to remove their folders
 CLEANER = b"unlocked.launch.reaper"
 
