@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from unlocked.compare.rows import compare
     from unlocked.config import Config, load_config
     from unlocked.data import RawData, register_data
+    from unlocked.engine.group import Group, WorkerFailed
+    from unlocked.engines import Engine, register_engine
     from unlocked.loop.train import resume, train
     from unlocked.schema.facts import group, key
     from unlocked.schemes import ModuleLearner, register_scheme
@@ -28,6 +30,10 @@ _HOMES = {
     "sweep": "unlocked.studies",
     "RawData": "unlocked.data",
     "register_data": "unlocked.data",
+    "Engine": "unlocked.engines",
+    "register_engine": "unlocked.engines",
+    "Group": "unlocked.engine.group",
+    "WorkerFailed": "unlocked.engine.group",
     "ModuleLearner": "unlocked.schemes",
     "register_scheme": "unlocked.schemes",
     "Task": "unlocked.tasks",
@@ -38,14 +44,18 @@ _HOMES = {
 }
 __all__ = [
     "Config",
+    "Engine",
+    "Group",
     "ModuleLearner",
     "RawData",
     "Task",
+    "WorkerFailed",
     "compare",
     "group",
     "key",
     "load_config",
     "register_data",
+    "register_engine",
     "register_model",
     "register_scheme",
     "register_task",

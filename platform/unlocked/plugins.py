@@ -1,4 +1,4 @@
-"""User code that registers models, data sets and schemes: by --import, or as an installed package's entry point.
+"""User code that registers models, data sets, schemes, engines: by --import, or as an installed package's entry point.
 
 A configuration never names code: only these two do.
 """

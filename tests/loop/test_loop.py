@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from unlocked.engine.group import InProcessGroup
 from unlocked.errors import RunFailed, RunInterrupted, UnlockedError
 from unlocked.loop import train as loop
 from unlocked.loop.train import Silent, resume, train
@@ -91,7 +92,7 @@ print(network.load_state_dict(load_file({str(best)!r})))
 def test_a_loss_that_is_no_number_ends_the_run_at_its_step_and_module(small, scheme, monkeypatch):
     step = 47
 
-    class Poisoned(loop.InProcessGroup):
+    class Poisoned(InProcessGroup):
         """The second module's weights become NaN before step 47, as a huge learning rate would have it."""
 
         def __init__(self, *arguments):
@@ -106,7 +107,7 @@ def test_a_loss_that_is_no_number_ends_the_run_at_its_step_and_module(small, sch
 
             last.forward_phase = poisoned
 
-    monkeypatch.setattr(loop, "InProcessGroup", Poisoned)
+    monkeypatch.setattr("unlocked.engine.group.InProcessGroup", Poisoned)
     with pytest.raises(RunFailed) as failure:
         train(small(f"scheme.name={scheme}", "train.epochs=5"))
     message = str(failure.value)

@@ -102,7 +102,7 @@ def add_import(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="MODULE",
         help="import a Python module, by its name or as a file ending in .py, that registers models, "
-        "data sets or schemes (repeatable); runs and studies remember it",
+        "data sets, schemes or engines (repeatable); runs and studies remember it",
     )
 
 

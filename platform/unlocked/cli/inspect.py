@@ -29,7 +29,7 @@ def add_list(commands: Any) -> None:
         commands,
         "list",
         list_,
-        "list families, models, schemes, data sets, tasks, presets, or the matrix",
+        "list families, models, schemes, data sets, tasks, engines, presets, or the matrix",
         "examples:\n  unlocked list models\n  unlocked list matrix          which family trains under which scheme\n"
         "  unlocked list data --json\n",
     )
@@ -117,6 +117,22 @@ def _tasks() -> Rows:
     ]
 
 
+def _engines() -> Rows:
+    from unlocked.engines import ENGINES
+
+    kinds = {name: ENGINES.get(name) for name in ENGINES}
+    return [
+        {
+            "engine": name,
+            "modules": kind.kind_of_workers if kind.on_workers else "one process",
+            "replicas": "any" if kind.replicates else "1",
+            "schedules": "all" if kind.pipelines else "locked",
+            "what": _first_line(kind),
+        }
+        for name, kind in kinds.items()
+    ]
+
+
 def _presets() -> Rows:
     from unlocked.config import load_config, presets
 
@@ -155,6 +171,7 @@ _LISTS: dict[str, Callable[[], Rows]] = {
     "schemes": _schemes,
     "data": _data,
     "tasks": _tasks,
+    "engines": _engines,
     "presets": _presets,
     "matrix": _matrix,
 }

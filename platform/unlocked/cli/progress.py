@@ -11,6 +11,7 @@ from rich.text import Text
 
 from unlocked.cli.next_steps import looking
 from unlocked.cli.terminal import Lossy
+from unlocked.engines import ENGINES
 from unlocked.metrics import by_module
 from unlocked.plan.plan import Plan
 from unlocked.rich_text import plain_console
@@ -51,7 +52,7 @@ class Display:
     def started(self, plan: Plan, run_dir: Path, step: int) -> None:
         config = plan.config
         modules = f"{plan.modules} module{'s' * (plan.modules > 1)}"
-        workers = f"{plan.workers} Ray workers" if plan.engine == "ray" else "this process"
+        workers = plan.make_engine().place(plan.workers)
         at = f", from step {step}" if step else ""
         self.console.print(
             Text.assemble(
@@ -101,7 +102,7 @@ def print_summary(summary: dict[str, Any], tracking: TrackingConfig) -> None:
     console = plain_console(highlight=False, soft_wrap=True)
     tests = "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items() if name.startswith("test/"))
     waits = [f"{w:.0%}" for w in summary["wait_fraction"] or []]
-    waited = f", waiting {' '.join(waits)}" if len(waits) > 1 and summary["engine"] == "ray" else ""
+    waited = f", waiting {' '.join(waits)}" if len(waits) > 1 and ENGINES.get(summary["engine"]).on_workers else ""
     rate = summary["steps_per_second"]  # None where a finished run was resumed
     speed = f"{rate:.0f} steps/s{waited}, " if rate is not None else ""
     console.print(

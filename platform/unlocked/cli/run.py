@@ -178,7 +178,7 @@ def _show(plan: Plan) -> int:
         table.add_column(heading, justify="right")
     for row in describe(plan):
         ranks = [row["worker"] * replicas + r for r in range(replicas)]
-        place = "here" if plan.engine == "inprocess" else f"worker {', '.join(map(str, ranks))}"
+        place = "here" if not plan.make_engine().on_workers else f"worker {', '.join(map(str, ranks))}"
         table.add_row(
             str(row["module"]),
             row["blocks"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from unlocked.compare.finished import FinishedRun
+from unlocked.engines import label_of
 from unlocked.tracking.captions import ABSENT
 from unlocked.tracking.identity import PLACE
 
@@ -65,7 +66,7 @@ def place_names(runs: Sequence[FinishedRun]) -> dict[tuple[str, ...], str]:
 
 
 def _word(key: str, value: str) -> str:
-    value = {"": "unknown", "null": "default", "inprocess": "in process"}.get(value, value)
+    value = {"": "unknown", "null": "default"}.get(value, label_of(value) if key == "parallel.engine" else value)
     if key in ("cpus", "parallel.threads"):
         return f"{value} {'cores' if key == 'cpus' else 'threads'}"
     if key in ("parallel.engine", "device", "accelerator"):

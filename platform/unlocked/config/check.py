@@ -7,6 +7,7 @@ from typing import Any
 from unlocked.config.schema import schema
 from unlocked.config.schemes import DEFAULT
 from unlocked.config.typed import text_keys
+from unlocked.engines import AUTO, ENGINES
 from unlocked.errors import ConfigError
 from unlocked.options import as_annotated, check_options, fits
 from unlocked.schema.facts import all_fields, check_facts, fact_of, value_of
@@ -64,20 +65,22 @@ def _check_names(config: Config) -> None:
 
     if not config.model.get("name"):
         raise ConfigError(f"model.name: a value is required (known: {', '.join(MODELS.names())})")
-    named: list[tuple[str, Registry[Any], str]] = [
-        ("data.name", DATA, config.data.name),
-        ("model.name", MODELS, config.model["name"]),
-        ("scheme.name", SCHEMES, config.scheme.name),
+    named: list[tuple[str, Registry[Any], str, tuple[str, ...]]] = [
+        ("data.name", DATA, config.data.name, ()),
+        ("model.name", MODELS, config.model["name"], ()),
+        ("scheme.name", SCHEMES, config.scheme.name, ()),
     ]
-    registries: dict[str, Registry[Any]] = {"optimizer": OPTIMIZERS, "task": TASKS}
+    registries: dict[str, Registry[Any]] = {"engine": ENGINES, "optimizer": OPTIMIZERS, "task": TASKS}
     for key, field in all_fields(schema()):
         fact = fact_of(field)
         if fact is not None and fact.named is not None and (name := value_of(config, key)) is not None:
-            named.append((key, registries[fact.named], name))
-    named += [(key, SCHEMES, name) for key in ("schemes", "expect") for name in getattr(config, key) if name != DEFAULT]
-    for key, registry, name in named:
-        if not isinstance(name, str) or name not in registry:
-            raise ConfigError(f"{key}: {unknown(registry.kind, name, registry.names())}")
+            named.append((key, registries[fact.named], name, fact.choices))
+    named += [
+        (key, SCHEMES, name, ()) for key in ("schemes", "expect") for name in getattr(config, key) if name != DEFAULT
+    ]
+    for key, registry, name, others in named:
+        if name not in others and (not isinstance(name, str) or name not in registry):
+            raise ConfigError(f"{key}: {unknown(registry.kind, name, [*others, *registry.names()])}")
 
 
 def _check_combinations(config: Config) -> None:
@@ -113,8 +116,8 @@ def _check_combinations(config: Config) -> None:
     time = config.scheme.time
     if time.synthetic and time.norm == "batch" and config.data.batch_size == config.parallel.replicas:
         raise ConfigError("scheme.time.norm: batch needs a minibatch of at least 2 examples, of every replica")
-    if config.parallel.replicas > 1 and config.parallel.engine == "inprocess":
-        raise ConfigError(f"parallel.replicas: {config.parallel.replicas} needs workers; parallel.engine is inprocess")
+    if config.parallel.engine != AUTO:
+        ENGINES.get(config.parallel.engine)().refuse(config)
     if config.parallel.schedule != "locked":
         _check_pipeline(config)
 
@@ -174,8 +177,6 @@ def _check_pipeline(config: Config) -> None:
     schedule, workers, microbatches = parallel.schedule, parallel.workers_per_replica(), parallel.microbatch_count()
     if config.scheme.name != "backprop":
         raise ConfigError(f"parallel.schedule: {schedule} pipelines backprop; scheme.name is {config.scheme.name}")
-    if parallel.engine == "inprocess":
-        raise ConfigError(f"parallel.schedule: {schedule} needs workers; parallel.engine is inprocess")
     if workers == 1:
         raise ConfigError(
             f"parallel.schedule: {schedule} needs at least 2 workers with {parallel.held()} "

@@ -1,4 +1,4 @@
-"""The workers of a run behind one interface: modules in this process, or Ray actors.
+"""The workers of a run behind one interface, whatever the engine; and those of the engine in this process.
 
 The training loop knows only this. `InProcessGroup` replays, with the same learners and the same schedule,
 what K workers do: same numbers, one process, under a debugger if you like.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -39,7 +39,29 @@ class WorkerFailed(RunFailed):
 
 
 class Group(ABC):
-    """All modules of a run, on their workers."""
+    """All modules of a run, on their workers: what an engine (`unlocked.engines`) trains with.
+
+    A failure of a worker ends the group and raises `WorkerFailed`; the run may then start another one.
+    """
+
+    @abstractmethod
+    def __init__(self, plan: Plan, data: DataSet, imports: Sequence[str] = (), again: bool = False):
+        """Starts and prepares the workers.
+
+        Args:
+            imports: the user's modules, for workers to import.
+            again: a group of this run was lost before, and with it perhaps a node.
+        """
+
+    @staticmethod
+    def failure_in(error: Exception) -> WorkerFailed | None:
+        """The failure of workers behind an exception; None if it comes from elsewhere."""
+        return error if isinstance(error, WorkerFailed) else None
+
+    @staticmethod
+    def last_words(text: str) -> None:
+        """To be printed if the engine itself has to end this process; empty: nothing more to say."""
+        return
 
     @abstractmethod
     def run(self, segments: Iterable[Segment], checkpoint_at: int) -> Iterator[list[SegmentStats]]:
@@ -97,7 +119,7 @@ def evaluation_rows(plan: Plan, data: DataSet, split: str) -> list[tuple[Tensor,
 class InProcessGroup(Group):
     """Every module in this process, one tick after the other."""
 
-    def __init__(self, plan: Plan, data: DataSet):
+    def __init__(self, plan: Plan, data: DataSet, imports: Sequence[str] = (), again: bool = False):
         if plan.config.parallel.threads is not None:
             torch.set_num_threads(plan.config.parallel.threads)
         device = device_of(plan)

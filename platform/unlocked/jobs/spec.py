@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 from unlocked.config import Config, to_dict
 from unlocked.config.schemes import flatten
+from unlocked.engines import engine_of
 from unlocked.errors import ConfigError
 from unlocked.security import is_secret, redact, refuse_name
 
@@ -56,11 +57,12 @@ def new_id(name: str) -> str:
 def train_needs(config: Config, gpus: float | None, cluster_gpus: float) -> tuple[Resources, Resources]:
     """(needs, driver) of one run; `gpus` None: one for each worker where the cluster has GPUs."""
     parallel = config.parallel
-    workers = parallel.workers_per_replica() * parallel.replicas if parallel.on_workers() else 1
+    engine = engine_of(parallel)
+    workers = parallel.workers_per_replica() * parallel.replicas if engine.on_workers else 1
     if gpus is None:
         gpus = float(workers) if parallel.device == "cuda" or (parallel.device == "auto" and cluster_gpus) else 0.0
     whole = {"CPU": float(workers), "GPU": gpus}
-    return whole, {"CPU": 0.0, "GPU": 0.0} if parallel.on_workers() else whole
+    return whole, {"CPU": 0.0, "GPU": 0.0} if engine.on_ray else whole
 
 
 def sweep_needs(config: Config, gpus: float | None, cluster_gpus: float) -> tuple[Resources, Resources]:

@@ -61,7 +61,6 @@ class RayGroup(Group):
     """The group as the driver sees it. Any failure of any worker ends it and raises `WorkerFailed`."""
 
     def __init__(self, plan: Plan, data: DataSet, imports: Sequence[str] = (), again: bool = False):
-        """`again`: a group of this run was lost before, and with it perhaps a node."""
         start_ray(plan.workers, plan.config.parallel.address)
         import ray  # not before
 
@@ -129,6 +128,14 @@ class RayGroup(Group):
         self._watch = Watch([worker.pulse for worker in self._who], secret, limit)
 
     # Group -------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def failure_in(error: Exception) -> WorkerFailed | None:
+        return error if isinstance(error, WorkerFailed) else ray_died()  # of which it may only be a consequence
+
+    @staticmethod
+    def last_words(text: str) -> None:
+        private_ray.last_words(text)
 
     def run(self, segments: Iterable[Segment], checkpoint_at: int) -> Iterator[list[SegmentStats]]:
         ahead: deque[list[Any]] = deque()  # a segment is queued behind the running one: no worker idles

@@ -59,7 +59,7 @@ def pretrain(
     says so after an epoch.
     """
     config, wanted = plan.config, plan.config.parallel
-    if wanted.threads is not None or plan.engine == "ray":  # as the workers, whose default is 1
+    if wanted.threads is not None or plan.make_engine().on_workers:  # as the workers, whose default is 1
         torch.set_num_threads(wanted.threads or 1)
     device = torch.device("cuda" if wanted.device != "cpu" and torch.cuda.is_available() else "cpu")
     dtype = DTYPES[config.train.precision]

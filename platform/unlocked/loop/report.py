@@ -12,6 +12,7 @@ from torch import Tensor
 from unlocked.config import to_dict
 from unlocked.data import DATA, DataSet
 from unlocked.data.digest import digest
+from unlocked.engines import ENGINES
 from unlocked.plan.plan import Plan
 from unlocked.tasks import TASKS
 from unlocked.tracking import collect_tags, flatten, read
@@ -49,7 +50,13 @@ def run_tags(
         "monitor": plan.make_task().monitor,
         "data_digest": digest(data),
     }
-    used: list[Any] = [MODELS.get(config.model["name"]), DATA.get(config.data.name), TASKS.get(plan.task), plan.scheme]
+    used: list[Any] = [
+        MODELS.get(config.model["name"]),
+        DATA.get(config.data.name),
+        TASKS.get(plan.task),
+        plan.scheme,
+        ENGINES.get(plan.engine),
+    ]
     code = code_digest([*imports, *(getattr(thing, "__module__", "") for thing in used)])
     tags = collect_tags(device) | {key: str(value) for key, value in own.items()}
     tags |= {"code_digest": code} if code is not None else {}

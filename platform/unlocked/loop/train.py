@@ -15,9 +15,8 @@ from typing import Any
 from unlocked.blame import refuse_users_fault
 from unlocked.config import Config, to_dict
 from unlocked.data import DataSet
-from unlocked.engine.group import Group, InProcessGroup, WorkerFailed
+from unlocked.engine.group import Group, WorkerFailed
 from unlocked.errors import RunInterrupted
-from unlocked.launch import private_ray
 from unlocked.launch.interrupt import StopSignal
 from unlocked.loop.report import run_tags
 from unlocked.loop.reporter import Reporter, Silent
@@ -114,15 +113,18 @@ class _Run:
 
 
 def _complete(run: _Run) -> dict[str, Any]:
+    group_class = run.plan.make_engine().group_class()
+    if run.study is None:  # which has its own last words
+        group_class.last_words(how_to_go_on(run.folder.path))
     try:
         with one_line_when_full(run.folder.path):
-            return _track(run)
+            return _track(run, group_class)
     finally:
         if run.study is None:
-            private_ray.last_words("")
+            group_class.last_words("")
 
 
-def _track(run: _Run) -> dict[str, Any]:
+def _track(run: _Run, group_class: type[Group]) -> dict[str, Any]:
     """Trains and tells the tracking server how it ended; the summary is written last."""
     config, stop = run.plan.config, run.stop or StopSignal()
     tracker = _start_tracking(run)
@@ -137,7 +139,7 @@ def _track(run: _Run) -> dict[str, Any]:
             run.reporter.note,
         )
         with contextlib.nullcontext() if run.stop is not None else stop:
-            tested = _train(run, trainer, supervisor, stop)
+            tested = _train(run, group_class, trainer, supervisor, stop)
         summary = summarise(trainer, tested, supervisor.failures)
         status = "FINISHED"
     except (RunInterrupted, KeyboardInterrupt):
@@ -165,7 +167,7 @@ def _start_tracking(run: _Run) -> Tracker:
     return Tracker.start(path, config.tracking.uri, config.tracking.experiment, params, tags, study=run.study)
 
 
-def _train(run: _Run, trainer: Trainer, supervisor: Supervisor, stop: StopSignal) -> Tested:
+def _train(run: _Run, group_class: type[Group], trainer: Trainer, supervisor: Supervisor, stop: StopSignal) -> Tested:
     if not trainer.checkpoints.all():
         trainer.begin_with = initial_weights(
             run.plan,
@@ -181,22 +183,12 @@ def _train(run: _Run, trainer: Trainer, supervisor: Supervisor, stop: StopSignal
             if not stop.asked:
                 refuse_users_fault(error)
             return None
-        from unlocked.launch.ray_group import ray_died
-
-        failure = error if isinstance(error, WorkerFailed) else ray_died()  # whatever it made fail first
+        failure = group_class.failure_in(error)
         if failure is None:
             refuse_users_fault(error)
         return failure
 
-    return supervisor.run(lambda again: _start_group(run, again), trainer.run, failure_in)
+    def start(again: bool) -> Group:
+        return group_class(run.plan, run.data, run.imports, again)
 
-
-def _start_group(run: _Run, again: bool) -> Group:
-    """`again`: a group of this run was lost before."""
-    if run.plan.engine == "inprocess":
-        return InProcessGroup(run.plan, run.data)
-    from unlocked.launch.ray_group import RayGroup
-
-    if run.study is None:  # which has its own
-        private_ray.last_words(how_to_go_on(run.folder.path))
-    return RayGroup(run.plan, run.data, list(run.imports), again=again)
+    return supervisor.run(start, trainer.run, failure_in)

@@ -76,6 +76,7 @@ class Trainer:
         self._calendar = Calendar(plan, data.validation is not None)
         factor = lr_factor(self.config.optimizer, plan.total_steps)
         self._lr = lambda step: self.config.optimizer.lr * (factor(step) if factor else 1.0)
+        self._waits = plan.make_engine().on_workers  # in one process nothing does
         self._stop = stop
         mirror = self.config.tracking.mirror
         self._mirror = Mirror(mirror, folder.path) if mirror is not None else None
@@ -259,7 +260,7 @@ class Trainer:
             "time/examples_per_second": rate * self.config.data.batch_size,
         }
         values |= series_means(stats)
-        if self.plan.engine == "ray" and len(stats) > 1:  # in one process nothing waits
+        if self._waits and len(stats) > 1:
             values |= module_times(stats, p.waited, p.train_seconds)
         self._log(values)
         self.reporter.segment(stop, values)

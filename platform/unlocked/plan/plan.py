@@ -15,6 +15,7 @@ from unlocked.blame import knowing_of_ctrl_c, place, said
 from unlocked.chain import WRITING, block_costs, partition
 from unlocked.config import Config
 from unlocked.data import DataSet, parse_augment
+from unlocked.engines import ENGINES, Engine, engine_name
 from unlocked.errors import ConfigError, RunFailed, UnlockedError, reason
 from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
 from unlocked.plan.rehearsal import refuse_added, rehearse, weights_of
@@ -44,7 +45,7 @@ class Plan:
     costs: list[float]  # of each block, floating-point operations per example
     parameters: list[int]  # of each block
     lag: int
-    engine: str  # inprocess | ray
+    engine: str  # its name, never auto
     n_train: int
     steps_per_epoch: int
     carries: bool  # layers go on where the last minibatch ended
@@ -107,6 +108,9 @@ class Plan:
 
     def make_task(self) -> Task:
         return TASKS.get(self.task)()
+
+    def make_engine(self) -> Engine:
+        return ENGINES.get(self.engine)()
 
 
 # Parameters below which a plan runs two examples through the real blocks: the first operation on "meta" makes torch
@@ -190,7 +194,6 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         refuse_unsplittable(config.parallel.schedule, real, specs, DTYPES[config.train.precision])
     steps_per_epoch = _steps_per_epoch(config, data, carries)
     lag = _lag(config, modules, steps_per_epoch * config.train.epochs)
-    engine = "ray" if config.parallel.on_workers() else "inprocess"
     if issubclass(SCHEMES.get(config.scheme.name), DNI):
         for spec in specs[:-1]:
             with torch.device("meta"):
@@ -203,13 +206,12 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         costs=costs,
         parameters=_parameters(blocks),
         lag=lag,
-        engine=engine,
+        engine=engine_name(config.parallel),
         n_train=len(data.train),
         steps_per_epoch=steps_per_epoch,
         carries=carries,
     )
-    if engine == "inprocess" and config.parallel.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("parallel.device: cuda, but torch sees no GPU here")
+    plan.make_engine().refuse_here(config)
     if small and 2 * sum(map(math.prod, shapes)) > SMALL:  # a pass of two examples would take memory and time
         with torch.device("meta"):
             blocks = _build(config, data)

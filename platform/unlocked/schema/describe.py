@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
+from unlocked.engines import ENGINES
 from unlocked.options import type_name
 from unlocked.schema.facts import Fact, default_of, fact_of
 
@@ -38,7 +39,8 @@ def _lines(schema: type, indent: str) -> Iterator[str]:
 
 def _words(field: Field[Any]) -> str:
     fact = fact_of(field) or Fact("")
-    return _owners(field) + "; ".join(filter(None, (" | ".join(fact.choices), fact.meaning, fact.range())))
+    names = ENGINES.names() if fact.named == ENGINES.kind else []
+    return _owners(field) + "; ".join(filter(None, (" | ".join((*fact.choices, *names)), fact.meaning, fact.range())))
 
 
 def _owners(field: Field[Any]) -> str:

@@ -36,7 +36,7 @@ class Fact:
 
     meaning: str
     choices: tuple[str, ...] = ()
-    named: str | None = None  # the kind of registry (`optimizer`) that has the names
+    named: str | None = None  # the kind of registry (`optimizer`) that has the names, beside those of `choices`
     low: float | None = None
     high: float | None = None
     above: float | None = None
@@ -147,7 +147,7 @@ def check_facts(tree: Any, schema: type, prefix: str = "") -> None:
             continue
         if (problem := fact.problem(value)) is not None:
             raise ConfigError(f"{prefix}{name}: {problem}")
-        if not fact.choices or (fact.has_range() and not isinstance(value, str)):
+        if not fact.choices or fact.named or (fact.has_range() and not isinstance(value, str)):
             continue
         for one in value if isinstance(value, list) else [value]:
             if one not in fact.choices:

@@ -148,7 +148,7 @@ class ParallelConfig:
         None, "neighbours in one process; null: 1, or 2 in pipelines in turn or in a V", low=1, high=MOST_WORKERS
     )
     replicas: int = key(1, "copies of every module over which the data is split", low=1, high=MOST_WORKERS)
-    engine: str = key("auto", "auto: in process for one worker, Ray for more", choices=("auto", "inprocess", "ray"))
+    engine: str = key("auto", "auto: in process for one worker, Ray for more", choices=("auto",), named="engine")
     device: str = key("auto", "auto: cuda if there is a GPU", choices=("auto", "cpu", "cuda"))
     partition: list[int] | None = key(None, "blocks per module; null: balanced by cost", low=1, high=MOST_WIDTH)
     threads: int | None = key(
@@ -193,10 +193,6 @@ class ParallelConfig:
 
     def workers_per_replica(self) -> int:
         return self.modules // self.held()
-
-    def on_workers(self) -> bool:
-        """Whether modules train in Ray workers instead of the process that was started."""
-        return self.engine == "ray" or (self.engine == "auto" and self.workers_per_replica() * self.replicas > 1)
 
     def microbatch_count(self) -> int:
         return self.microbatches or self.workers_per_replica() * (2 if self.schedule in ("gpipe", "zero_bubble") else 1)

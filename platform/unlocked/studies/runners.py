@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 
 from unlocked.config import Config, from_tree, to_dict
+from unlocked.engines import engine_of, may_be_on_ray
 from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.launch import private_ray
 from unlocked.launch.cluster import resources_text, start_ray
@@ -57,8 +58,8 @@ def make_runner(config: Config, space: Space, runs: StudyRuns, stop: StopSignal,
 
 
 def most_workers(space: Space) -> int:
-    """Of any trial that has workers; 1 where all train in one process."""
-    if set(space.values_of("parallel.engine")) == {"inprocess"}:
+    """Of any trial on Ray actors; 1 if none is."""
+    if not any(map(may_be_on_ray, space.values_of("parallel.engine"))):
         return 1
     held = min(each or 1 for each in space.values_of("parallel.modules_per_worker"))
     return max(space.values_of("parallel.modules")) // held * max(space.values_of("parallel.replicas"))
@@ -240,7 +241,7 @@ class OnRay:
         idle = self._idle.setdefault(size, [])
         actor = idle.pop() if idle else self._new_actor(size)
         config = job.config
-        if config.parallel.threads is None and not config.parallel.on_workers():
+        if config.parallel.threads is None and not engine_of(config.parallel).on_workers:
             config = replace(config, parallel=replace(config.parallel, threads=max(1, int(size[0]))))
         told = replace(job, config=Config())  # the configuration travels as a plain tree
         ref = actor.run.remote(to_dict(config), told, self._runs.tags, config.sweep.pruner is not None)
@@ -317,11 +318,11 @@ class OnRay:
     def _holds(self, job: Job) -> tuple[float, float]:
         """CPUs and GPUs of the actor itself: nothing where the trial has workers, which ask for themselves."""
         given = self._config.sweep.resources
-        return (0.0, 0.0) if job.config.parallel.on_workers() else (given.cpu, given.gpu)
+        return (0.0, 0.0) if engine_of(job.config.parallel).on_ray else (given.cpu, given.gpu)
 
     def _needs(self, job: Job) -> tuple[float, float]:
         parallel = job.config.parallel
-        if not parallel.on_workers():
+        if not engine_of(parallel).on_ray:
             return self._holds(job)
         workers = float(parallel.workers_per_replica() * parallel.replicas)
         return workers, workers if self._have.get("GPU") and parallel.device != "cpu" else 0.0

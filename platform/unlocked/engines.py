@@ -1,0 +1,107 @@
+"""Engines by name: where the modules of a run train, and which configurations each engine takes.
+
+An engine of your own is a class of facts, with a `Group` (`unlocked.engine.group`) that does the work:
+
+    @register_engine("threads")
+    class Threads(Engine):
+        \"""Every module in a thread of this process.\"""
+
+        group = ThreadGroup
+
+Everything else asks an engine for its facts, never for its name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from unlocked.errors import ConfigError
+from unlocked_models.contract.registry import Registry
+
+if TYPE_CHECKING:
+    from unlocked.engine.group import Group
+    from unlocked.schema.keys import Config, ParallelConfig
+
+
+class Engine:
+    """The first line of an engine's docstring is its line in `unlocked list engines`."""
+
+    group: ClassVar[type[Group] | str]  # or "module:Class", imported when a run starts
+    on_workers: ClassVar[bool] = False  # modules train in processes of their own, with one torch thread by default
+    on_ray: ClassVar[bool] = False  # those are Ray actors, which ask the cluster for their CPUs and GPUs
+    replicates: ClassVar[bool] = False  # takes parallel.replicas above 1
+    pipelines: ClassVar[bool] = False  # takes every parallel.schedule
+    label: ClassVar[str | None] = None  # in tables of runs; None: its name
+    kind_of_workers: ClassVar[str] = "workers"
+
+    def refuse(self, config: Config) -> None:
+        """Raises `ConfigError` for a configuration that this engine never takes."""
+        parallel, why = config.parallel, "needs workers; parallel.engine is"
+        if self.on_workers:
+            why = "cannot be had with parallel.engine"
+        if parallel.replicas > 1 and not self.replicates:
+            raise ConfigError(f"parallel.replicas: {parallel.replicas} {why} {parallel.engine}")
+        if parallel.schedule != "locked" and not self.pipelines:
+            raise ConfigError(f"parallel.schedule: {parallel.schedule} {why} {parallel.engine}")
+
+    def refuse_here(self, config: Config) -> None:
+        """Raises `ConfigError` for a device that this process would need and does not have."""
+        import torch
+
+        if not self.on_workers and config.parallel.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("parallel.device: cuda, but torch sees no GPU here")
+
+    def group_class(self) -> type[Group]:
+        if not isinstance(self.group, str):
+            return self.group
+        module, _, name = self.group.partition(":")
+        return cast("type[Group]", getattr(importlib.import_module(module), name))
+
+    def place(self, workers: int) -> str:
+        """Where a run of as many workers trains, in words."""
+        return f"{workers} {self.kind_of_workers}" if self.on_workers else "this process"
+
+
+ENGINES: Registry[type[Engine]] = Registry("engine")
+register_engine = ENGINES.register
+
+
+@register_engine("inprocess")
+class InProcess(Engine):
+    """Every module in this process, one tick after the other: the same numbers as over workers, without Ray."""
+
+    group = "unlocked.engine.group:InProcessGroup"
+    label = "in process"
+
+
+@register_engine("ray")
+class OnRay(Engine):
+    """Ray actors in one placement group, on this machine or over a cluster, tied by a process group."""
+
+    group = "unlocked.launch.ray_group:RayGroup"
+    on_workers = on_ray = replicates = pipelines = True
+    kind_of_workers = "Ray workers"
+
+
+AUTO = "auto"  # in process for one worker, Ray for more
+
+
+def engine_name(parallel: ParallelConfig) -> str:
+    if parallel.engine != AUTO:
+        return parallel.engine
+    return "ray" if parallel.workers_per_replica() * parallel.replicas > 1 else "inprocess"
+
+
+def engine_of(parallel: ParallelConfig) -> Engine:
+    return ENGINES.get(engine_name(parallel))()
+
+
+def label_of(name: str) -> str:
+    """Of the engine of a run that may have been trained elsewhere, with an engine that is not known here."""
+    return (ENGINES.get(name).label if name in ENGINES else None) or name
+
+
+def may_be_on_ray(name: Any) -> bool:
+    """Whether `parallel.engine` of that name may train on Ray actors."""
+    return name == AUTO or ENGINES.get(name).on_ray
