@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -27,6 +27,7 @@ from unlocked.optim import build_optimizer
 from unlocked.schema.keys import Config
 from unlocked.schemes.objective import Objective, OfTask
 from unlocked.schemes.registry import NoOptions, options_of
+from unlocked.schemes.state import Holder, T
 from unlocked.schemes.through_time import TimeGradients
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import Task
@@ -142,7 +143,7 @@ def _align(g: Tensor, d: Tensor) -> Alignment:
     )
 
 
-class ModuleLearner(ABC):
+class ModuleLearner(Holder, ABC):
     """Base of the schemes. A subclass gives `step`, and `absorb` when it names a `feedback_from`."""
 
     feedback_from: ClassVar[Literal["above", "last"] | None] = None
@@ -162,7 +163,9 @@ class ModuleLearner(ABC):
         self.device = next((p.device for p in chain.parameters()), torch.device("cpu"))
         self.dtype = DTYPES[config.train.precision]
         self.trainable = [p for p in chain.parameters() if p.requires_grad]
-        self.optimizer = build_optimizer(config.optimizer, self.trainable) if self.trainable else None
+        self.optimizer: torch.optim.Optimizer | None = None
+        if self.trainable:
+            self.optimizer = self.holds("optimizer", build_optimizer(config.optimizer, self.trainable))
         self.reduce: Callable[[list[nn.Parameter]], None] | None = None  # averages gradients over replicas
         self.series: dict[str, list[Tensor]] = {}  # metrics of the steps since the last read, on the device
         self.averaging_seconds = 0.0  # so far, on `reduce`: in sending, and in waiting for the other replicas
@@ -171,7 +174,8 @@ class ModuleLearner(ABC):
         self.time: TimeGradients | None = None
         if config.scheme.time.synthetic and self.carrying:
             like = next(chain.parameters()).detach()
-            self.time = TimeGradients(config, self.carrying, spec.start, task.terms(spec.example), like)
+            time_gradients = TimeGradients(config, self.carrying, spec.start, task.terms(spec.example), like)
+            self.time = self.holds("time", time_gradients)
         self._local_loss_blocks = {i for i, block in enumerate(chain) if hasattr(block, "local_loss")}
         self.draw_as_replica(0)
         self._draws = not all(type(layer) in DRAWS_NOTHING for block in chain for layer in block.modules())
@@ -318,13 +322,17 @@ class ModuleLearner(ABC):
             values = self.series[name] = []
         values.append(value.detach())
 
-    def optimizers(self) -> list[torch.optim.Optimizer]:
-        own = [self.optimizer] if self.optimizer is not None else []
-        return own if self.time is None else [*own, self.time.optimizer]
+    def holds(
+        self, name: str, thing: T, save: Callable[[], Any] | None = None, load: Callable[[Any], None] | None = None
+    ) -> T:
+        """As `Holder.holds`; a module is brought to the learner's device and dtype."""
+        if isinstance(thing, nn.Module):
+            thing.to(self.device, self.dtype)
+        return super().holds(name, thing, save, load)
 
     def inner_modules(self) -> list[nn.Module]:
-        """All that this learner trains, for checks and accounting."""
-        return [self.chain] if self.time is None else [self.chain, self.time.models, self.time.foresee]
+        """The blocks, and all modules that are held."""
+        return [self.chain, *super().inner_modules()]
 
     # gradient alignment on a probe batch -------------------------------------------------------------
 
@@ -385,18 +393,11 @@ class ModuleLearner(ABC):
 
     def state(self) -> dict[str, Any]:
         """Everything but the weights of the chain, as tensors and plain values."""
-        return {
-            "optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
-            "carried": self.carried(),
-            "time": self.time and self.time.state(),
-        }
+        return {**super().state(), "carried": self.carried()}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        if self.optimizer is not None:
-            self.optimizer.load_state_dict(state["optimizer"])
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        super().load_state(state)
         self.carry(state["carried"])
-        if self.time is not None:
-            self.time.load_state(state["time"])
 
     def carried(self) -> list[Tensor | None]:
         """The states in which the last minibatch ended, of the layers that go on from there."""
@@ -409,5 +410,5 @@ class ModuleLearner(ABC):
         for layer, state in zip(self.carrying, states, strict=True):
             layer.carried = state  # type: ignore[assignment]
 
-    def prepare_checkpoint(self, at: int) -> None:  # noqa: B027 (a hook, empty for most schemes)
+    def prepare_checkpoint(self, at: int) -> None:
         """Told before a segment that the next checkpoint follows step `at - 1`."""

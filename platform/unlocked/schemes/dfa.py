@@ -126,7 +126,8 @@ class DFA(ModuleLearner):
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         super().__init__(spec, chain, task, config, lag)
-        self.waiting: deque[_Waiting] = deque()
+        waiting: deque[_Waiting] = deque()
+        self.waiting = self.holds("waiting", waiting, self._waiting_state, self._run_again)
         self._checkpoint_at: int | None = None
         # what may move before the error of a forward pass comes: weights by updates, buffers by later forward passes
         weights = [*chain.parameters(), *(self.time.foresee.parameters() if self.time is not None else ())]
@@ -265,32 +266,19 @@ class DFA(ModuleLearner):
     def prepare_checkpoint(self, at: int) -> None:
         self._checkpoint_at = at
 
-    def state(self) -> dict[str, Any]:
-        state = super().state()
+    def _waiting_state(self) -> list[tuple[Any, ...]]:
         assert all(w.weights is not None for w in self.waiting), "prepare_checkpoint was not called in time"
-        state["waiting"] = [
-            (
-                w.t,
-                w.h_in.detach(),
-                w.batch.state(),
-                w.carried,
-                w.weights,
-            )
-            for w in self.waiting
-        ]
-        return state
+        return [(w.t, w.h_in.detach(), w.batch.state(), w.carried, w.weights) for w in self.waiting]
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def _run_again(self, waiting: list[tuple[Any, ...]]) -> None:
         """Repeats the forward passes that wait, each at the weights it had."""
-        super().load_state(state)
         self.waiting.clear()
         now = [p.detach().clone() for p in self._moving]
-        for t, h_in, batch, carried, weights in state["waiting"]:
+        for t, h_in, batch, carried, weights in waiting:
             self._set(weights)
             self.carry(carried)
             self._forward_and_wait(t, h_in, Batch.of_state(batch), weights)
         self._set(now)
-        self.carry(state["carried"])
 
     def _set(self, weights: list[Tensor]) -> None:
         with torch.no_grad():

@@ -27,6 +27,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -69,27 +70,25 @@ class DNI(ModuleLearner):
         # per minibatch whose target has not come: h_k, context, the minibatch if M reads it, and at lag 0 the
         # prediction with its graph
         self.kept: deque[tuple[Tensor, Tensor | None, Batch | None, Tensor | None]] = deque()
+        self.inputs: nn.Module | None = None
+        self.inputs_optimizer: torch.optim.Optimizer | None = None
         if not spec.is_last:
             sg = self.options.sg
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(derive_seed(config.seed, "sg", spec.stop))
                 model = self.make_sg(config, spec.out_shape, task, spec.example, encodes(chain[-1]))
-            self.sg = model.to(self.device, self.dtype)
+            self.sg = self.holds("sg", model)
             self.sees_batch = "batch" in inspect.signature(model.forward).parameters
-            self.sg_optimizer = build_optimizer(
-                OptimizerConfig(name=sg.optimizer, lr=sg.lr or config.optimizer.lr), self.sg.parameters()
-            )
-
-        self.inputs: nn.Module | None = None
-        self.inputs_optimizer: torch.optim.Optimizer | None = None
+            optimizer = OptimizerConfig(name=sg.optimizer, lr=sg.lr or config.optimizer.lr)
+            self.sg_optimizer = self.holds("sg_optimizer", build_optimizer(optimizer, self.sg.parameters()))
+            self.holds("kept", self.kept)
         if self.options.synthetic_inputs and not spec.is_first:
             self.learns_inputs = True
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(derive_seed(config.seed, "inputs", spec.start))
-                guess = make_input_model(self.options.inputs, spec)
-            self.inputs = guess.to(self.device, self.dtype)
-            lr = self.options.inputs.lr or config.optimizer.lr
-            self.inputs_optimizer = build_optimizer(OptimizerConfig(name="adam", lr=lr), self.inputs.parameters())
+                self.inputs = self.holds("inputs", make_input_model(self.options.inputs, spec))
+            optimizer = OptimizerConfig(lr=self.options.inputs.lr or config.optimizer.lr)
+            self.inputs_optimizer = self.holds("inputs_optimizer", build_optimizer(optimizer, self.inputs.parameters()))
 
     @classmethod
     def make_sg(
@@ -183,34 +182,11 @@ class DNI(ModuleLearner):
         # M speaks per example; the loss is a mean
         return [self._predict(h, self._context(batch, h), batch) / (len(h) * self._terms) for h in points]
 
-    def optimizers(self) -> list[torch.optim.Optimizer]:
-        return [*super().optimizers(), *(o for o in (self.sg_optimizer, self.inputs_optimizer) if o is not None)]
-
-    def inner_modules(self) -> list[nn.Module]:
-        return [*super().inner_modules(), *(m for m in (self.sg, self.inputs) if m is not None)]
-
-    def state(self) -> dict[str, Any]:
-        state = super().state()
-        if self.sg is not None and self.sg_optimizer is not None:
-            state["sg"] = self.sg.state_dict()
-            state["sg_optimizer"] = self.sg_optimizer.state_dict()
-            state["kept"] = [(h, c, batch and dict(vars(batch), whole=None)) for h, c, batch, _ in self.kept]
-        if self.inputs is not None and self.inputs_optimizer is not None:
-            state["inputs"] = self.inputs.state_dict()
-            state["inputs_optimizer"] = self.inputs_optimizer.state_dict()
-        return state
-
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        if "kept" in state:  # checkpoints of version 0.1 have no minibatch and no prediction there
+            kept = [entry if len(entry) == 4 else (*entry[:2], None, None) for entry in state["kept"]]
+            state = {**state, "kept": kept}
         super().load_state(state)
-        if self.sg is not None and self.sg_optimizer is not None:
-            self.sg.load_state_dict(state["sg"])
-            self.sg_optimizer.load_state_dict(state["sg_optimizer"])
-            self.kept.clear()
-            for h, c, *seen in state["kept"]:  # earlier checkpoints have no minibatch there
-                self.kept.append((h, c, Batch(**seen[0]) if seen and seen[0] else None, None))
-        if self.inputs is not None and self.inputs_optimizer is not None:
-            self.inputs.load_state_dict(state["inputs"])
-            self.inputs_optimizer.load_state_dict(state["inputs_optimizer"])
 
 
 @register_scheme("cdni")

@@ -29,7 +29,7 @@ whichever module it is and under whichever scheme.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,12 +38,13 @@ from torch import Tensor, nn
 from unlocked.optim import build_optimizer
 from unlocked.schema.keys import Config, OptimizerConfig, TimeConfig
 from unlocked.schemes.sg import SGConfig, SyntheticGradient
+from unlocked.schemes.state import Holder
 from unlocked.seeding import derive_seed
 
 States = list[Tensor | None]  # of every carrying layer; None where a stream begins
 
 
-class TimeGradients:
+class TimeGradients(Holder):
     """The M of every carrying layer of one module, and what they learn from.
 
     Args:
@@ -60,10 +61,12 @@ class TimeGradients:
         self._terms, self._layers = terms, layers
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(config.seed, "time", place))
-            self.models = nn.ModuleList(_Model(time, layer.state_size) for layer in layers).to(like)
-            self.foresee = nn.ModuleList(nn.Linear(layer.width, layer.state_size) for layer in layers).to(like)
+            models = nn.ModuleList(_Model(time, layer.state_size) for layer in layers).to(like)
+            foresee = nn.ModuleList(nn.Linear(layer.width, layer.state_size) for layer in layers).to(like)
+        self.models, self.foresee = self.holds("models", models), self.holds("foresee", foresee)
         parameters = [*self.models.parameters(), *(self.foresee.parameters() if time.auxiliary else ())]
-        self.optimizer = build_optimizer(OptimizerConfig(lr=time.lr or config.optimizer.lr), parameters)
+        optimizer = build_optimizer(OptimizerConfig(lr=time.lr or config.optimizer.lr), parameters)
+        self.optimizer = self.holds("optimizer", optimizer)
         # of every window whose backward pass is to come: the states it began with, those that the one before it began
         # with, and what was injected at its end
         self._windows: deque[tuple[States, States, list[Tensor]]] = deque()
@@ -139,19 +142,15 @@ class TimeGradients:
 
     def state(self) -> dict[str, Any]:
         return {
-            "models": self.models.state_dict(),
-            "foresee": self.foresee.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **super().state(),
             "left": self._left - len(self._windows),
             "before": self._windows[0][1] if self._windows else self._before,
             "injected": [injected for *_, injected in self._windows if injected],
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Windows whose backward pass is to come are to be run again, in their order."""
-        self.models.load_state_dict(state["models"])
-        self.foresee.load_state_dict(state["foresee"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        super().load_state(state)
         self._left, self._before = state["left"], state["before"]
         self._windows.clear()
         self._repeated = deque(state["injected"])
