@@ -43,6 +43,7 @@ def losses_and_weights(group_class, plan, data):
             for modules in (2, 4)
             for scheme in ("backprop", "dni", "cdni", "dfa", "frozen")
         ),
+        (2, "local", "auto", MLP, "auto"),
         (2, "dni", 0, MLP, "auto"),
         (2, "cdni", 3, MLP, "auto"),
         (2, "dfa", 0, MLP, "auto"),

@@ -15,8 +15,8 @@ from unlocked.schemes.base import _align
 MODEL = {"name": "mlp", "hidden": [16, 14, 12, 10], "norm": "batch", "dropout": 0.3}
 ADAM = {"name": "adam", "lr": 0.01, "momentum": None, "schedule": "cosine", "warmup": 3}
 LATE = [(scheme, lag) for scheme in ("dni", "cdni", "dfa") for lag in (0, 2, 5)]
-CASES = [("backprop", 0), ("frozen", 0), *LATE]
-SOME = [("backprop", 0), ("frozen", 0), ("dni", 0), ("cdni", 2), ("dfa", 0), ("dfa", 2)]
+CASES = [("backprop", 0), ("frozen", 0), ("local", 0), *LATE]
+SOME = [("backprop", 0), ("frozen", 0), ("local", 0), ("dni", 0), ("cdni", 2), ("dfa", 0), ("dfa", 2)]
 
 
 def settings(scheme, lag, modules, **more):

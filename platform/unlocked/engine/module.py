@@ -110,7 +110,7 @@ class ModuleRunner:
         self.batches = batches(self._shard)
         in_parts = self._shard[1] > 1 or config.parallel.schedule != "locked"
         # a loss that counts its targets is weighed by those of the whole minibatch, which any worker can draw
-        counts = self.learner.spec.is_last and self.learner.task.masks
+        counts = (self.learner.spec.is_last or self.learner.averages_targets) and self.learner.task.masks
         self._whole = batches((0, 1)) if in_parts and counts else None
         self._splits = {"train": data.train, "validation": data.validation, "test": data.test}
 

@@ -188,6 +188,9 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
     error_shape = SCHEMES.get(config.scheme.name).error_shape(config, blocks, stops, example)
     specs = _specs(sizes, shapes, example, error_shape)
+    refused = SCHEMES.get(config.scheme.name).refuse(config, objective, blocks, specs)
+    if refused is not None:
+        raise ConfigError(f"scheme.name: {config.scheme.name} {refused}")
     _refuse_shared(blocks, specs)
     if config.parallel.schedule in SPLIT_BACKWARD:
         real = blocks if small else _build(config, data)

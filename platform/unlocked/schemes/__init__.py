@@ -5,6 +5,7 @@ from unlocked.schemes.base import DTYPES, Alignment, ModuleLearner, ModuleSpec, 
 from unlocked.schemes.dfa import DFA
 from unlocked.schemes.dni import CDNI, DNI
 from unlocked.schemes.frozen import Frozen
+from unlocked.schemes.local import Local
 from unlocked.schemes.registry import SCHEMES, options_of, register_scheme
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Alignment",
     "Backprop",
     "Frozen",
+    "Local",
     "ModuleLearner",
     "ModuleSpec",
     "Ports",

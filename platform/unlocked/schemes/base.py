@@ -150,6 +150,7 @@ class ModuleLearner(Holder, ABC):
     passes_gradients: ClassVar[bool] = False  # each module sends the gradient at its input to the one below
     why_no_lag: ClassVar[str | None] = None  # why messages cannot be consumed late; None: they can
     needs_labels: ClassVar[bool] = False  # the task's targets in every module, not only in the last
+    averages_targets: ClassVar[bool] = False  # every module's loss is a mean over targets, not only the last one's
     sees_batch: bool = False  # what it learns beside its blocks reads the minibatch too, as a block with `batch` does
     learns_inputs: bool = False  # runs on synthetic inputs: h_{k-1} comes by `absorb_input`, `lag` late
     Options: ClassVar[type] = NoOptions  # a dataclass: its fields are keys under `scheme.`, see `unlocked.key`
@@ -196,6 +197,11 @@ class ModuleLearner(Holder, ABC):
 
         Raises `ConfigError` if the scheme cannot train these blocks, cut into modules that end before `stops`.
         """
+        return None
+
+    @classmethod
+    def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
+        """Why it cannot train these blocks for this task, mathematically: `cannot train ...`; None: it can."""
         return None
 
     @abstractmethod

@@ -1,0 +1,191 @@
+"""Local losses: every module learns from a classifier of its own, and nothing comes back from above.
+
+Belilovsky et al. 2019, "Greedy Layerwise Learning Can Scale to ImageNet", arXiv:1812.11446, in its parallel form
+(Belilovsky et al. 2020, "Decoupled Greedy Learning of CNNs", arXiv:1901.08164, algorithm 1); the similarity loss is
+from Nokland and Eidnes 2019, "Training Neural Networks with Local Error Signals", arXiv:1901.06656, section 2.
+
+    g_k = d l_k / d h_k,    l_k = L(C_k(h_k), y)    for k < K, C_k linear and learned with module k
+    g_K = delta_K           the last module has the loss of the task
+
+The gradient stops at every boundary, so no module waits for another's backward pass. C_k sees h_k pooled over its
+places (see `layout`); of targets at positions, each of these positions.
+
+`kind` says what l_k is: `pred` the cross entropy above; `sim` the distance between how alike two examples look and
+whether they are of one class, (1/B^2) sum_ij (S(N_k(h_k))_ij - S(onehot y)_ij)^2, S_ij the cosine of examples i and j,
+each centred on its own mean, and N_k one learned layer as wide as h_k (on maps a 3x3 convolution, then the deviation
+over each map's pixels); `predsim` both, (1 - weight) pred + weight sim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlocked.errors import ConfigError
+from unlocked.optim import build_optimizer
+from unlocked.schema.facts import group, key
+from unlocked.schema.keys import Config
+from unlocked.schemes.base import ModuleLearner, ModuleSpec, Ports
+from unlocked.schemes.layout import Layout
+from unlocked.schemes.objective import OfTask
+from unlocked.schemes.registry import options_of, register_scheme
+from unlocked.seeding import derive_seed
+from unlocked.tasks import Task
+from unlocked_models.contract.chain import Batch, Chain, encodes
+
+NO_CLASSES = "each module learns as a classifier, and its targets are not classes"
+
+
+@dataclass
+class LocalConfig:
+    """The losses of modules below the last."""
+
+    kind: str = key("pred", "of the classifier, of similarities, or both", choices=("pred", "sim", "predsim"))
+    weight: float = key(0.99, "predsim: of the similarity loss; the classifier's gets the rest", low=0, high=1)
+
+
+@dataclass
+class LocalOptions:
+    local: LocalConfig = group(LocalConfig)
+
+
+@register_scheme("local")
+class Local(ModuleLearner):
+    Options = LocalOptions
+    options: LocalOptions
+    why_no_lag: ClassVar[str | None] = "it sends nothing back"
+    needs_labels = True
+    averages_targets = True
+    refuses: ClassVar[dict[str, str]] = {"autoencoder": NO_CLASSES}
+
+    def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
+        super().__init__(spec, chain, task, config, lag)
+        self.head: LocalHead | None = None
+        self.head_optimizer: torch.optim.Optimizer | None = None
+        if spec.is_last:
+            return
+        self.sees_batch = spec.example.has_lengths  # the head pools over what is no padding
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive_seed(config.seed, "local", spec.stop))
+            head = LocalHead(self.options.local, spec.out_shape, task, spec, encodes(chain[-1]))
+        self.head = head.to(self.device, self.dtype)
+        self.head_optimizer = build_optimizer(config.optimizer, self.head.parameters())
+
+    @classmethod
+    def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
+        example, kind = specs[0].example, options_of(cls, config).local.kind
+        if task.learns_input or example.y_real:
+            return f"cannot train {config.model['name']} on {config.data.name}: {NO_CLASSES}"
+        if kind != "pred" and example.y_shape:
+            raise ConfigError(
+                f"scheme.local.kind: {kind} compares examples by their class, and those of {config.data.name} have a "
+                f"target at every position; use pred"
+            )
+        if kind != "pred" and config.parallel.replicas > 1:
+            raise ConfigError(
+                f"scheme.local.kind: {kind} compares all examples of a minibatch, which parallel.replicas="
+                f"{config.parallel.replicas} would share out; use pred, or one replica"
+            )
+        for spec in specs[:-1]:
+            if Layout(spec.out_shape, task.output_shape(example), encodes(blocks[spec.stop - 1])).relation == "apart":
+                return (
+                    f"cannot train module {spec.index}, which ends inside an encoder: there are no targets at its "
+                    f"positions; a parallel.partition that ends every module behind the encoder can be trained"
+                )
+        return None
+
+    def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
+        self.seed_step(t)
+        if self.spec.is_last:
+            self.learn_from_loss(h_in, batch, ports)
+            return
+        assert self.head is not None
+        assert self.head_optimizer is not None
+        h, own = self.run_chain(h_in, batch)
+        ports.up(h.detach())
+        loss = self.head(h, batch)
+        self.record("classifier/loss", loss)
+        (loss if own is None else loss + own).backward()
+        self.update()
+        self.apply(self.head_optimizer)
+
+    def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:
+        if self.head is None:
+            return []
+        (h,) = (point.detach().requires_grad_() for point in points)
+        with torch.enable_grad():
+            return [*torch.autograd.grad(self.head(h, batch), h)]
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        return [*super().optimizers(), *([self.head_optimizer] if self.head_optimizer is not None else [])]
+
+    def inner_modules(self) -> list[nn.Module]:
+        return [*super().inner_modules(), *([self.head] if self.head is not None else [])]
+
+    def state(self) -> dict[str, Any]:
+        state = super().state()
+        if self.head is not None and self.head_optimizer is not None:
+            state["head"], state["head_optimizer"] = self.head.state_dict(), self.head_optimizer.state_dict()
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        if self.head is not None and self.head_optimizer is not None:
+            self.head.load_state_dict(state["head"])
+            self.head_optimizer.load_state_dict(state["head_optimizer"])
+
+
+class LocalHead(nn.Module):
+    """The loss l_k of one boundary: `(h (batch, *shape), batch)` to a number."""
+
+    def __init__(self, config: LocalConfig, shape: tuple[int, ...], task: Task, spec: ModuleSpec, apart: bool = False):
+        super().__init__()
+        self._objective = OfTask(task)
+        self._out_shape = task.output_shape(spec.example)
+        self.layout = Layout(shape, self._out_shape, apart)
+        self.weight = {"pred": 0.0, "sim": 1.0, "predsim": config.weight}[config.kind]
+        self.classifier = self.similar = None
+        if config.kind != "sim":
+            n_out = self._out_shape[-1] if self.layout.by_place else torch.Size(self._out_shape).numel()
+            self.classifier = nn.Linear(self.layout.features, n_out)
+        if config.kind != "pred":
+            self.similar = (
+                nn.Conv2d(shape[0], shape[0], 3, padding=1)
+                if self.layout.kind == "maps"
+                else nn.Linear(self.layout.features, self.layout.features)
+            )
+
+    def forward(self, h: Tensor, batch: Batch) -> Tensor:
+        losses = []
+        if self.classifier is not None:
+            losses.append((1 - self.weight) * self._objective.loss(self._logits(h, batch), batch))
+        if self.similar is not None:
+            alike = F.one_hot(batch.y, self._out_shape[-1]).to(h.dtype)
+            losses.append(self.weight * F.mse_loss(similarity(self._seen(h, batch)), similarity(alike)))
+        return torch.stack(losses).sum()
+
+    def _logits(self, h: Tensor, batch: Batch) -> Tensor:
+        assert self.classifier is not None
+        if self.layout.by_place:
+            return self.classifier(h[:, -self._out_shape[0] :])
+        return self.classifier(self.layout.pool(h, batch.lengths)).view(-1, *self._out_shape)
+
+    def _seen(self, h: Tensor, batch: Batch) -> Tensor:
+        """What similarities are of, `(batch, features)`."""
+        assert self.similar is not None
+        if self.layout.kind == "maps":
+            z = self.similar(h).flatten(2)
+            return (z.var(2) + 1e-8).sqrt() if z.shape[2] > 1 else z.squeeze(2)
+        return self.similar(self.layout.pool(h, batch.lengths))
+
+
+def similarity(z: Tensor) -> Tensor:
+    """`(batch, batch)`: cosines of the rows, each centred on its own mean."""
+    z = z - z.mean(1, keepdim=True)
+    z = z / (z.norm(dim=1, keepdim=True) + 1e-8)
+    return z @ z.T
