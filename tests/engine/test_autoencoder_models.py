@@ -11,11 +11,12 @@ RANDOM_ENCODER = 0.042
 
 
 @pytest.mark.parametrize(("scheme", "learns"), [("backprop", True), ("cdni", True), ("dfa", True), ("frozen", False)])
-def test_an_autoencoder_learns_under_every_scheme_that_trains_its_encoder(scheme, learns, tmp_path):
+def test_an_autoencoder_learns_under_every_scheme_that_trains_its_encoder(scheme, learns, seed_to_learn, tmp_path):
     config = load_config(
         "autoencoder/autoencoder",
         [
             f"scheme.name={scheme}",
+            f"seed={seed_to_learn}",
             "train.epochs=40",
             "train.probe_every=0",
             f"tracking.runs={tmp_path}",

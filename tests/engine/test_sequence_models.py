@@ -14,15 +14,16 @@ LAGS = {"backprop": 0, "dni": 2, "cdni": 2, "dfa": 2}
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("scheme", LAGS)
-def test_a_sequence_model_learns_under_every_scheme(preset, scheme, tmp_path):
+def test_a_sequence_model_learns_under_every_scheme(preset, scheme, seed_to_learn, tmp_path):
     config = load_config(
         preset,
         [
             *DIGITS,
             "model.pool=last",
             f"scheme.name={scheme}",
+            f"seed={seed_to_learn}",
             f"scheme.lag={LAGS[scheme]}",
-            "train.epochs=4",
+            f"train.epochs={8 if preset == 'recurrent/lstm' else 4}",
             f"tracking.runs={tmp_path}",
             *OFF,
         ],
@@ -41,13 +42,14 @@ def test_a_sequence_model_learns_under_every_scheme(preset, scheme, tmp_path):
         "bidirectional: true, dropout: 0.1",
     ],
 )
-def test_the_variants_of_the_lstm_train_across_a_cut(options, tmp_path):
+def test_the_variants_of_the_lstm_train_across_a_cut(options, seed_to_learn, tmp_path):
     config = load_config(
         "recurrent/lstm",
         [
             *DIGITS,
             f"model={{name: lstm, hidden: [24, 24], {options}}}",
-            "train.epochs=5",
+            f"seed={seed_to_learn}",
+            "train.epochs=10",
             "parallel.partition=[1, 2]",
             f"tracking.runs={tmp_path}",
             *OFF,

@@ -11,10 +11,17 @@ OFF = ["tracking.uri=off", "tracking.figures=false", "train.probe_every=0"]
 
 
 @pytest.mark.parametrize("scheme", LAGS)
-def test_a_vision_transformer_learns_under_every_scheme(scheme, tmp_path):
+def test_a_vision_transformer_learns_under_every_scheme(scheme, seed_to_learn, tmp_path):
     config = load_config(
         "transformer/vit",
-        [f"scheme.name={scheme}", f"scheme.lag={LAGS[scheme]}", "train.epochs=6", f"tracking.runs={tmp_path}", *OFF],
+        [
+            f"scheme.name={scheme}",
+            f"scheme.lag={LAGS[scheme]}",
+            f"seed={seed_to_learn}",
+            "train.epochs=6",
+            f"tracking.runs={tmp_path}",
+            *OFF,
+        ],
     )
     assert train(config)["metrics"]["test/accuracy"] > 0.25  # chance is 0.1
 
@@ -28,11 +35,12 @@ def test_a_vision_transformer_learns_under_every_scheme(scheme, tmp_path):
         pytest.param("dfa", "layer", marks=pytest.mark.slow),
     ],
 )
-def test_a_language_model_learns_under_every_scheme(scheme, granularity, tmp_path):
+def test_a_language_model_learns_under_every_scheme(scheme, granularity, seed_to_learn, tmp_path):
     config = load_config(
         "transformer/gpt",
         [
             f"scheme.name={scheme}",
+            f"seed={seed_to_learn}",
             f"scheme.lag={LAGS[scheme]}",
             f"scheme.feedback.granularity={granularity}",
             "train.epochs=1",
