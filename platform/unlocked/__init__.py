@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from unlocked.engine.group import Group, WorkerFailed
     from unlocked.engines import Engine, register_engine
     from unlocked.loop.train import resume, train
+    from unlocked.optim import register_optimizer
     from unlocked.schema.facts import group, key
     from unlocked.schemes import ModuleLearner, register_scheme
     from unlocked.studies import sweep
@@ -34,6 +35,7 @@ _HOMES = {
     "register_engine": "unlocked.engines",
     "Group": "unlocked.engine.group",
     "WorkerFailed": "unlocked.engine.group",
+    "register_optimizer": "unlocked.optim",
     "ModuleLearner": "unlocked.schemes",
     "register_scheme": "unlocked.schemes",
     "Task": "unlocked.tasks",
@@ -57,6 +59,7 @@ __all__ = [
     "register_data",
     "register_engine",
     "register_model",
+    "register_optimizer",
     "register_scheme",
     "register_task",
     "resume",

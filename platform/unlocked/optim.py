@@ -1,27 +1,35 @@
-"""Optimisers by name, and the learning-rate schedules as functions of the step alone."""
+"""Optimisers by name, and the learning-rate schedules as functions of the step alone.
+
+    @register_optimizer("lion")
+    class Lion(torch.optim.Optimizer): ...      # any callable (parameters, lr=..., **options) -> Optimizer
+
+An option of `optimizer.` is passed on if it is set and the optimiser's signature names it.
+"""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from unlocked.blame import place, said
 from unlocked.errors import ConfigError
 from unlocked.schema.keys import OptimizerConfig
 from unlocked_models.contract.registry import Registry
 
 OPTIMIZERS: Registry[Callable[..., torch.optim.Optimizer]] = Registry("optimizer")
+register_optimizer = OPTIMIZERS.register
 for _name, _class in (
     ("adam", torch.optim.Adam),
     ("adamw", torch.optim.AdamW),
     ("sgd", torch.optim.SGD),
     ("rmsprop", torch.optim.RMSprop),
 ):
-    OPTIMIZERS.register(_name)(_class)
+    register_optimizer(_name)(_class)
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -29,6 +37,33 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter])
     factory = OPTIMIZERS.get(config.name)
     fused = {"fused": True} if "fused" in inspect.signature(factory).parameters else {}
     return factory(list(parameters), lr=config.lr, **_given(config), **fused)
+
+
+def state_size(config: OptimizerConfig) -> float:
+    """What the optimiser keeps beside a weight matrix, in multiples of its size; counted after a step on a small one.
+
+    >>> [state_size(OptimizerConfig(name)) for name in ("adam", "rmsprop", "sgd")]
+    [2.0, 1.0, 0.0]
+    """
+    weight = nn.Parameter(torch.zeros(64, 64))
+    weight.grad = torch.zeros_like(weight)
+    try:
+        optimizer = build_optimizer(config, [weight])
+        optimizer.step()
+    except Exception as error:  # a user's optimiser may raise anything
+        at = place(error)
+        raise ConfigError(
+            f"optimizer.name: {config.name} fails on a first step{f', at {at}' if at else ''}: {said(error)}"
+        ) from None
+    return sum(tensor.nbytes for tensor in _tensors(optimizer.state[weight]) if tensor.dim()) / weight.nbytes
+
+
+def _tensors(state: Any) -> Iterator[Tensor]:
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, Mapping | list | tuple):
+        for each in state.values() if isinstance(state, Mapping) else state:
+            yield from _tensors(each)
 
 
 def check_optimizer(config: OptimizerConfig) -> None:

@@ -1,11 +1,15 @@
 """Optimisers by name, and learning rates as functions of the step."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from unlocked import register_optimizer, resume, train
 from unlocked.errors import ConfigError
-from unlocked.optim import build_optimizer, check_optimizer, lr_factor
+from unlocked.optim import OPTIMIZERS, build_optimizer, check_optimizer, lr_factor, state_size
+from unlocked.plan.plan import describe, load_data, make_plan
 from unlocked.schema.keys import OptimizerConfig
 
 
@@ -107,3 +111,64 @@ def test_the_fused_form_follows_the_plain_one(name):
         return weight.detach()
 
     torch.testing.assert_close(run(True), run(False), rtol=0, atol=1e-12)
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """Registers an optimiser `mine` for this test alone."""
+    for kept in ("_entries", "_facts"):
+        monkeypatch.setattr(OPTIMIZERS, kept, dict(getattr(OPTIMIZERS, kept)))
+    return register_optimizer("mine")
+
+
+class Averaged(torch.optim.Optimizer):
+    """Steps along the mean of the latest three gradients, which it keeps in a list."""
+
+    def __init__(self, parameters, lr, momentum=0.0):
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in (p for p in group["params"] if p.grad is not None):
+                latest = self.state[p].setdefault("latest", [torch.zeros_like(p) for _ in range(3)])
+                latest.append(p.grad.clone())
+                del latest[0]
+                p.sub_(group["lr"] * torch.stack(latest).mean(0))
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"name": "adam"}, 2.0),
+        ({"name": "adamw"}, 2.0),
+        ({"name": "rmsprop"}, 1.0),
+        ({"name": "rmsprop", "momentum": 0.9}, 2.0),
+        ({"name": "sgd"}, 0.0),
+        ({"name": "sgd", "momentum": 0.9}, 1.0),
+        ({"name": "mine"}, 3.0),
+    ],
+)
+def test_the_state_of_an_optimiser_is_counted(own, options, size):
+    own(Averaged)
+    assert state_size(OptimizerConfig(**options)) == size
+
+
+def test_an_optimiser_of_ones_own_is_planned_and_trains_and_resumes(own, small, reporter):
+    own(Averaged)
+    config = small("optimizer.name=mine", "optimizer.lr=0.05", "train.epochs=2")
+    rows = describe(make_plan(config, load_data(config)))
+    assert [row["memory_bytes"] > 4 * 5 * row["parameters"] for row in rows] == [True, True]
+    summary = train(config)
+    assert resume(Path(summary["run_dir"]))["metrics"]["test/accuracy"] == summary["metrics"]["test/accuracy"]
+    assert summary["metrics"]["train/loss"] < 2.3
+
+
+def test_an_optimiser_that_cannot_step_is_one_line(own):
+    @own
+    class Broken(Averaged):
+        def step(self):
+            raise ValueError("no gradient suits me")
+
+    with pytest.raises(ConfigError, match=r"optimizer\.name: mine fails on a first step, at .*: ValueError: no gradie"):
+        state_size(OptimizerConfig(name="mine"))

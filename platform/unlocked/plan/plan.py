@@ -17,9 +17,10 @@ from unlocked.config import Config
 from unlocked.data import DataSet, parse_augment
 from unlocked.engines import ENGINES, Engine, engine_name
 from unlocked.errors import ConfigError, RunFailed, UnlockedError, reason
+from unlocked.optim import state_size
 from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
 from unlocked.plan.rehearsal import refuse_added, rehearse, weights_of
-from unlocked.schema.keys import MULTI_STAGE
+from unlocked.schema.keys import MULTI_STAGE, OptimizerConfig
 from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner, ModuleSpec, options_of
 from unlocked.schemes.dni import DNI
 from unlocked.schemes.inputs import make_input_model
@@ -357,7 +358,6 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
     """One row per module: blocks, parameters, share of the cost, memory; what `--dry-run` prints."""
     total = sum(plan.costs)
     width = 8 if plan.config.train.precision == "fp64" else 4
-    moments = {"adam": 2, "adamw": 2, "rmsprop": 1, "sgd": 1 if plan.config.optimizer.momentum else 0}
     batch = plan.config.data.batch_size // plan.config.parallel.replicas
     rows = []
     for spec in plan.specs:
@@ -371,12 +371,13 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
                     inputs = _size(make_input_model(options_of(plan.scheme, plan.config).inputs, spec))
         # weights, gradients, optimiser state
         copied = sum(
-            n * (2 + moments[name])
-            for n, name in (
-                (parameters, plan.config.optimizer.name),
-                (sg, plan.config.scheme.sg.optimizer),
-                (inputs, "adam"),
+            n * (2 + state_size(optimizer))
+            for n, optimizer in (
+                (parameters, plan.config.optimizer),
+                (sg, OptimizerConfig(name=plan.config.scheme.sg.optimizer)),
+                (inputs, OptimizerConfig(name="adam")),
             )
+            if n
         )
         kept = batch * torch.Size(spec.out_shape).numel() * (plan.lag + 1)
         rows.append(
@@ -388,7 +389,7 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
                 "sg_parameters": sg,
                 "input_parameters": inputs,
                 "cost_share": sum(plan.costs[spec.start : spec.stop]) / total,
-                "memory_bytes": width * (copied + kept),
+                "memory_bytes": round(width * (copied + kept)),
                 "out_shape": spec.out_shape,
             }
         )
