@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -73,8 +73,9 @@ class Local(ModuleLearner):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(config.seed, "local", spec.stop))
             head = LocalHead(self.options.local, spec.out_shape, task, spec, encodes(chain[-1]))
-        self.head = head.to(self.device, self.dtype)
-        self.head_optimizer = build_optimizer(config.optimizer, self.head.parameters())
+        self.head = self.holds("head", head)
+        optimizer = build_optimizer(config.optimizer, self.head.parameters())
+        self.head_optimizer = self.holds("head_optimizer", optimizer)
 
     @classmethod
     def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
@@ -120,24 +121,6 @@ class Local(ModuleLearner):
         (h,) = (point.detach().requires_grad_() for point in points)
         with torch.enable_grad():
             return [*torch.autograd.grad(self.head(h, batch), h)]
-
-    def optimizers(self) -> list[torch.optim.Optimizer]:
-        return [*super().optimizers(), *([self.head_optimizer] if self.head_optimizer is not None else [])]
-
-    def inner_modules(self) -> list[nn.Module]:
-        return [*super().inner_modules(), *([self.head] if self.head is not None else [])]
-
-    def state(self) -> dict[str, Any]:
-        state = super().state()
-        if self.head is not None and self.head_optimizer is not None:
-            state["head"], state["head_optimizer"] = self.head.state_dict(), self.head_optimizer.state_dict()
-        return state
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        super().load_state(state)
-        if self.head is not None and self.head_optimizer is not None:
-            self.head.load_state_dict(state["head"])
-            self.head_optimizer.load_state_dict(state["head_optimizer"])
 
 
 class LocalHead(nn.Module):
