@@ -19,7 +19,7 @@ LAYERS = [
     ["config"],
     ["plan"],
     ["engine"],
-    ["launch", "runs", "compare"],
+    ["launch", "runs", "comparing"],
     ["loop", "generate"],
     ["studies"],
     ["jobs", "bench"],

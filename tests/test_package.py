@@ -135,3 +135,9 @@ def test_public_names_are_there_and_a_wrong_one_is_an_attribute_error():
         assert name in unlocked.__all__
     with pytest.raises(AttributeError, match="lod_config"):
         _ = unlocked.lod_config
+
+
+def test_no_room_hides_a_public_name():
+    """`from unlocked import compare` has to give the function, whatever was imported before."""
+    rooms = {path.stem for path in UNLOCKED.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert rooms & set(unlocked.__all__) == set()

@@ -7,7 +7,7 @@ summary = train(load_config("quickstart", ["scheme.name=dfa"]))
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unlocked.compare.rows import compare
+    from unlocked.comparing.rows import compare
     from unlocked.config import Config, load_config
     from unlocked.data import RawData, register_data
     from unlocked.engine.group import Group, WorkerFailed
@@ -27,7 +27,7 @@ _HOMES = {
     "load_config": "unlocked.config",
     "train": "unlocked.loop.train",
     "resume": "unlocked.loop.train",
-    "compare": "unlocked.compare.rows",
+    "compare": "unlocked.comparing.rows",
     "sweep": "unlocked.studies",
     "RawData": "unlocked.data",
     "register_data": "unlocked.data",

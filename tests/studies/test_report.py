@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from unlocked import load_config, sweep, train
-from unlocked.compare.table import render
+from unlocked.comparing.table import render
 
 
 def test_several_metrics_have_a_front(search, hill, drawn):

@@ -42,6 +42,7 @@ FREE = {
     "data.download",
     "train.checkpoint_every",
     "parallel.engine",
+    "parallel.modules_per_worker",
     "parallel.threads",
     "parallel.link",
     "parallel.place",

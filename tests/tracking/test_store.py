@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from unlocked.compare.finished import finished_runs
+from unlocked.comparing.finished import finished_runs
 from unlocked.errors import UnlockedError
 from unlocked.tracking import store
 from unlocked.tracking.store import opening

@@ -13,7 +13,7 @@ from unlocked.cli.common import DRAWN, add_command, check_file, store_address, w
 from unlocked.errors import ConfigError
 
 if TYPE_CHECKING:
-    from unlocked.compare.rows import Row
+    from unlocked.comparing.rows import Row
 
 
 def add_compare(commands: Any) -> None:
@@ -80,8 +80,8 @@ def add_compare(commands: Any) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    from unlocked.compare.rows import sections
-    from unlocked.compare.table import render, to_csv
+    from unlocked.comparing.rows import sections
+    from unlocked.comparing.table import render, to_csv
     from unlocked.drawing.comparisons import comparison, comparison_against
 
     check_file("--csv", arguments.csv)

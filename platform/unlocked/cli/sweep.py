@@ -150,7 +150,7 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
 
 def _show(console: Console, config: Config, summary: dict[str, Any]) -> None:
     """The table, the front of several metrics, and what failed."""
-    from unlocked.compare.table import render
+    from unlocked.comparing.table import render
     from unlocked.studies.report import metrics_of
     from unlocked.studies.search import is_grid
 

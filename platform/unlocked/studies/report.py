@@ -17,8 +17,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from unlocked.compare.rows import CONTROL, Row
-from unlocked.compare.table import to_csv
+from unlocked.comparing.rows import CONTROL, Row
+from unlocked.comparing.table import to_csv
 from unlocked.config import Config
 from unlocked.drawing.comparisons import comparison, comparison_against
 from unlocked.drawing.optuna import draw_search

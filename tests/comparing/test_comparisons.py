@@ -7,7 +7,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from unlocked.compare.rows import Row
+from unlocked.comparing.rows import Row
 from unlocked.drawing.comparisons import _bottom, _Line, _lines, _name_lines, comparison, comparison_against
 
 

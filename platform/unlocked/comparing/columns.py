@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from unlocked.compare.finished import FinishedRun
+from unlocked.comparing.finished import FinishedRun
 from unlocked.engines import label_of
 from unlocked.tracking.captions import ABSENT
 from unlocked.tracking.identity import PLACE

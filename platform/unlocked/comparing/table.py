@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlocked.compare.rows import Row, superseded_words
-from unlocked.compare.statistics import Summary
+from unlocked.comparing.rows import Row, superseded_words
+from unlocked.comparing.statistics import Summary
 from unlocked.metrics import heading, is_share, limits
 from unlocked.tracking.captions import brief, short_names
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from unlocked.compare.rows import Row, compare
-from unlocked.compare.table import render, to_csv
+from unlocked.comparing.rows import Row, compare
+from unlocked.comparing.table import render, to_csv
 from unlocked.errors import ConfigError, UnlockedError
 
 ACCURACY = {

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unlocked.compare.columns import differing, place_names, shown_value
-from unlocked.compare.finished import FinishedRun, finished_runs, key_of, named, where
-from unlocked.compare.statistics import Summary, paired, summarise
+from unlocked.comparing.columns import differing, place_names, shown_value
+from unlocked.comparing.finished import FinishedRun, finished_runs, key_of, named, where
+from unlocked.comparing.statistics import Summary, paired, summarise
 from unlocked.errors import ConfigError
 from unlocked.metrics import AT, higher_is_better, is_timing
 from unlocked.tracking.captions import ABSENT, is_named

@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from unlocked.cli.main import main
-from unlocked.compare.finished import FinishedRun
-from unlocked.compare.rows import compare, sections
-from unlocked.compare.table import render, to_csv
+from unlocked.comparing.finished import FinishedRun
+from unlocked.comparing.rows import compare, sections
+from unlocked.comparing.table import render, to_csv
 from unlocked.errors import ConfigError
 
 CLOCK = count()
@@ -56,7 +56,7 @@ def run(metrics: dict[str, float] | float, params=(), folder="run", **tags: str)
 def store(monkeypatch):
     """The runs that are found, whatever store is asked for."""
     found: list[FinishedRun] = []
-    module = importlib.import_module("unlocked.compare.rows")  # the package's attribute is the function
+    module = importlib.import_module("unlocked.comparing.rows")  # the package's attribute is the function
     monkeypatch.setattr(module, "finished_runs", lambda source, experiment: found)
     return found
 
