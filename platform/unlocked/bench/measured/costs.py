@@ -170,7 +170,7 @@ class _Blocks:
                     continue
                 if learner.sg is not None:
                     c = self._timed(f"{name} predict", k, _predict, learner, h, batch)
-                    learner.kept.append((h, c, None))
+                    learner.kept.append((h, c, batch if learner.sees_batch else None, None))
                     self._timed(f"{name} learn", k, learner.absorb, 0, gradient, self.module)
                 if learner.inputs is not None and name == "cdni":
                     self._timed("inputs predict", k, _guess, learner, x)
@@ -260,7 +260,7 @@ def _predict(learner: DNI, h: Tensor, batch: Batch) -> Tensor | None:
     """What `DNI.step` does between the forward and the backward pass."""
     c = learner._context(batch, h)
     with torch.no_grad():
-        learner._predict(h, c) / len(h)
+        learner._predict(h, c, batch) / len(h)
     return c
 
 
