@@ -44,7 +44,7 @@ def example(tmp_path, monkeypatch):
     return write
 
 
-@pytest.mark.parametrize("name", ["tiny", "my_model", "my_data", "my_scheme"])
+@pytest.mark.parametrize("name", ["tiny", "my_model", "my_data", "my_scheme", "my_transform"])
 def test_each_example_is_about_thirty_lines(name):
     assert len(EXAMPLES[name].strip().splitlines()) < 40
 
@@ -59,6 +59,7 @@ def test_each_example_is_about_thirty_lines(name):
         ("my_scheme", "scheme.name=drtp"),
         ("my_scheme", "scheme.name=drtp scheme.density=0.5"),
         ("my_engine", "parallel.engine=loud"),
+        ("my_transform", "data.transforms=[mixup]"),
     ],
 )
 def test_each_example_trains_by_the_command_beside_it(example, name, override, capsys):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unlocked.comparing.rows import compare
     from unlocked.config import Config, load_config
-    from unlocked.data import RawData, register_data
+    from unlocked.data import PerExample, RawData, Transform, register_data, register_transform
     from unlocked.engine.group import Group, WorkerFailed
     from unlocked.engines import Engine, register_engine
     from unlocked.loop.train import resume, train
@@ -36,6 +36,9 @@ _HOMES = {
     "Group": "unlocked.engine.group",
     "WorkerFailed": "unlocked.engine.group",
     "register_optimizer": "unlocked.optim",
+    "Transform": "unlocked.data",
+    "PerExample": "unlocked.data",
+    "register_transform": "unlocked.data",
     "ModuleLearner": "unlocked.schemes",
     "register_scheme": "unlocked.schemes",
     "Task": "unlocked.tasks",
@@ -49,8 +52,10 @@ __all__ = [
     "Engine",
     "Group",
     "ModuleLearner",
+    "PerExample",
     "RawData",
     "Task",
+    "Transform",
     "WorkerFailed",
     "compare",
     "group",
@@ -62,6 +67,7 @@ __all__ = [
     "register_optimizer",
     "register_scheme",
     "register_task",
+    "register_transform",
     "resume",
     "sweep",
     "train",

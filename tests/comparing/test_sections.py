@@ -22,7 +22,7 @@ CLOCK = count()
 PARAMS = {
     "optimizer.lr": "0.001",
     "train.epochs": "30",
-    "data.augment": "[]",
+    "data.transforms": "[]",
     "parallel.threads": "null",
     "scheme.sg.lr": "null",
     "model.hidden": "[32, 32]",
@@ -69,14 +69,14 @@ def text(section, **options) -> str:
 
 def test_runs_that_differ_in_more_than_their_seed_are_two_rows_told_apart_by_columns(store):
     """30 epochs and 1 epoch with flips were averaged to 51.7 ± 57.7 once."""
-    store += [run(0.925), run(0.109, {"train.epochs": "1", "data.augment": "[flip]"})]
+    store += [run(0.925), run(0.109, {"train.epochs": "1", "data.transforms": "[flip]"})]
     (found,) = sections("runs")
     assert [
-        (row.group["train.epochs"], row.group["data.augment"], row.values("test/accuracy")) for row in found.rows
+        (row.group["train.epochs"], row.group["data.transforms"], row.values("test/accuracy")) for row in found.rows
     ] == [("30", "[]", [0.925]), ("1", "[flip]", [0.109])]
     shown = text(found)
-    assert "augment" in shown
-    assert "data.augment" not in shown
+    assert "transforms" in shown
+    assert "data.transforms" not in shown
     assert shown.count("(1 seed)") == 2
     assert "±" not in shown
 
@@ -455,7 +455,7 @@ def test_the_csv_of_several_tables_holds_every_key_interval_and_difference(store
 
 def test_the_command_shows_writes_and_draws_the_two_rows(store, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    store += [run(0.925), run(0.109, {"train.epochs": "1", "data.augment": "[flip]"})]
+    store += [run(0.925), run(0.109, {"train.epochs": "1", "data.transforms": "[flip]"})]
     assert main(["compare", "--csv", "t.csv", "--plot", "p.png", "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [[cell.strip() for cell in line.split("│")[3:7]] for line in lines if "│" in line] == [

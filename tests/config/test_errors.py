@@ -309,7 +309,6 @@ def own_models(monkeypatch):
         ({"parallel": {"modules": 2, "partition": [1, 1]}}, "parallel.partition: [1, 1] covers 2 blocks, mlp has 3"),
         ({"parallel": {"modules": 2, "partition": [2, 2]}}, "parallel.partition: [2, 2] covers 4 blocks, mlp has 3"),
         ({"data": {"batch_size": 49}}, "data.batch_size: 49 is larger than the 48 training examples of made"),
-        ({"data": {"augment": ["filp"]}}, "data.augment: unknown augmentation 'filp'; did you mean 'flip'?"),
         ({"model": {"name": "mlp", "norm": "bach"}}, "model.norm: unknown norm 'bach'; did you mean 'batch'?"),
         ({"model": {"name": "alexnet"}}, "model.name: alexnet takes images of at least 63 x 63 pixels"),
         ({"model": {"name": "mlp", "hidden": [10**18, 8]}}, "model: Storage size calculation overflowed"),

@@ -95,7 +95,7 @@ def test_a_text_key_keeps_its_text_and_other_keys_have_values():
         assert tree == {"name": word, "schemes": {"dfa": {"tracking": {"experiment": word}}}}
     assert parse_overrides(["name='1e3'", 'task="0x1F"']) == {"name": "1e3", "task": "0x1F"}
     tree = read_tree(
-        "name: 0x1F\nseed: 0x1F\ndata: {root: 0755, augment: [010, flip]}\n"
+        "name: 0x1F\nseed: 0x1F\ndata: {root: 0755, transforms: [010, flip]}\n"
         "model: {width: 0x1F, to: '1e3'}\n"
         "extends: 2024\nschemes: {dfa: {optimizer.name: 1e3, optimizer: {lr: 1e3}}}\n",
         "a.yaml",
@@ -103,7 +103,7 @@ def test_a_text_key_keeps_its_text_and_other_keys_have_values():
     assert tree == {
         "name": "0x1F",
         "seed": 31,
-        "data": {"root": "0755", "augment": ["010", "flip"]},
+        "data": {"root": "0755", "transforms": [10, "flip"]},
         "model": {"width": 31, "to": "1e3"},
         "extends": "2024",
         "schemes": {"dfa": {"optimizer.name": "1e3", "optimizer": {"lr": 1000.0}}},

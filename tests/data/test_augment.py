@@ -1,15 +1,20 @@
 import pytest
 import torch
 
-from unlocked.data import parse_augment
+from unlocked.data.transforms import build_transforms, example_after, transformed
 from unlocked.errors import DataError
+from unlocked_models import Batch, Example
 
 SHAPE = (3, 8, 10)
 X = torch.randn(64, *SHAPE, generator=torch.Generator().manual_seed(0)) + 10  # no zeros of its own
 
 
-def augmented(*names, x=X, seed=1):
-    return parse_augment(list(names), x.shape[1:])(x, seed)
+def augmented(*entries, x=X, seed=1):
+    return transformed(build_transforms(entries), Batch(x, torch.zeros(len(x))), lambda purpose: seed).x
+
+
+def sized(name, size):
+    return {"name": name, "size": size}
 
 
 def test_flip_mirrors_about_half_of_the_images_and_nothing_else():
@@ -20,7 +25,7 @@ def test_flip_mirrors_about_half_of_the_images_and_nothing_else():
     assert 16 < sum(mirrored) < 48  # 64 fair coins leave this range once in 20,000 seeds
 
 
-@pytest.mark.parametrize(("name", "mode"), [("crop:2", "constant"), ("shift:2", "replicate")])
+@pytest.mark.parametrize(("name", "mode"), [(sized("crop", 2), "constant"), (sized("shift", 2), "replicate")])
 def test_crop_and_shift_are_windows_of_the_padded_image(name, mode):
     out = augmented(name)
     padded = torch.nn.functional.pad(X, [2] * 4, mode=mode)
@@ -34,7 +39,7 @@ def test_crop_and_shift_are_windows_of_the_padded_image(name, mode):
 
 
 def test_cutout_zeroes_one_square_in_all_channels_alike():
-    out = augmented("cutout:3")
+    out = augmented(sized("cutout", 3))
     hole = out == 0
     assert (hole[:, 0] == hole[:, 1]).all()
     assert torch.equal(out[~hole], X[~hole])
@@ -45,7 +50,7 @@ def test_cutout_zeroes_one_square_in_all_channels_alike():
 
 def test_the_outcome_depends_on_the_seed_alone_and_leaves_torch_and_the_input_as_they_were():
     before, state = X.clone(), torch.get_rng_state()
-    first, again, other = (augmented("flip", "crop", "shift", "cutout:4", seed=seed) for seed in (7, 7, 8))
+    first, again, other = (augmented("flip", "crop", "shift", sized("cutout", 4), seed=seed) for seed in (7, 7, 8))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(X, before)
@@ -53,27 +58,23 @@ def test_the_outcome_depends_on_the_seed_alone_and_leaves_torch_and_the_input_as
     assert first.shape == X.shape
 
 
-def test_an_empty_list_is_no_augmentation():
-    assert parse_augment([], SHAPE) is None
-
-
 @pytest.mark.parametrize(
-    ("names", "shape", "said"),
+    ("entries", "shape", "said"),
     [
-        (["flpi"], SHAPE, "unknown augmentation 'flpi'; did you mean 'flip'"),
-        (["crop"], (40,), "needs images (channels, height, width), but an example of"),
-        (["crop:9"], SHAPE, "crop:9 is larger than the 8 x 10 images"),
-        (["crop:0"], SHAPE, "whole number"),
-        (["crop:-1"], SHAPE, "whole number"),
-        (["crop:two"], SHAPE, "whole number"),
-        (["crop:"], SHAPE, "whole number"),
-        (["flip:2"], SHAPE, "takes no size"),
-        ("flip", SHAPE, "not a list"),
-        ([{"crop": 2}], SHAPE, "is not a name"),
+        (["flpi"], SHAPE, "data.transforms[0]: unknown transform 'flpi'; did you mean 'flip'"),
+        (["flip", "crop"], (40,), "data.transforms: flip needs images (channels, height, width), but an example has"),
+        ([sized("crop", 9)], SHAPE, "crop of size 9 is larger than the 8 x 10 images"),
+        ([sized("crop", 0)], SHAPE, "data.transforms[0]: crop: size must be at least 1 pixel, got 0"),
+        ([sized("crop", "two")], SHAPE, "data.transforms[0].size: 'two' is not of type int"),
+        ([{"name": "crop", "sise": 2}], SHAPE, "data.transforms[0].sise: unknown option of crop 'sise'; did you mean"),
+        ([sized("flip", 2)], SHAPE, "unknown option of flip 'size'"),
+        (["crop:2"], SHAPE, "unknown transform 'crop:2'; did you mean 'crop'"),
+        ("flip", SHAPE, "not a list; write [flip]"),
+        ([{"crop": 2}], SHAPE, "is not a name such as flip"),
     ],
 )
-def test_a_list_that_cannot_be_used_is_refused(names, shape, said):
+def test_a_list_that_cannot_be_used_is_refused(entries, shape, said):
     with pytest.raises(DataError) as caught:
-        parse_augment(names, shape)
-    assert str(caught.value).startswith("data.augment: ")
+        example_after(build_transforms(entries), Batch(torch.zeros(2, *shape), torch.zeros(2)), Example(shape, 2))
     assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn.model_selection import train_test_split
 
-from unlocked.data import DATA, RawData, augment, check_data_options, dataset, register_data, sampler
+from unlocked.data import DATA, RawData, check_data_options, dataset, register_data, sampler, transforms
+from unlocked.data.transforms import TRANSFORMS
 from unlocked.errors import DataError
 from unlocked.tasks import load
 
@@ -270,12 +271,13 @@ def test_a_data_set_moves_with_all_its_splits(add):
     assert load(add(X, Y)).to("cpu").validation is None
 
 
-@pytest.mark.parametrize("module", [dataset, sampler, augment])
+@pytest.mark.parametrize("module", [dataset, sampler, transforms])
 def test_the_examples_in_the_docstrings_run(module):
     try:
         outcome = doctest.testmod(module)
     finally:
         DATA._entries.pop("moons_doc", None)
+        TRANSFORMS._entries.pop("noise_doc", None)
     assert outcome.attempted > 0
     assert outcome.failed == 0
 

@@ -6,8 +6,14 @@ import torch
 from unlocked.data import Split, TrainBatches
 from unlocked.data.masking import Masking
 from unlocked.tasks import load
+from unlocked_models import Batch
 
 MASKING = Masking(hidden=4, first=7, vocabulary=50)
+
+
+def masked(x, y, seed=0, shard=(0, 1)):
+    batch = MASKING.of_replica(Batch(x, y), torch.Generator().manual_seed(seed), shard)
+    return batch.x, batch.y
 
 
 def rows(n=400, length=24, seed=0):
@@ -25,7 +31,7 @@ def rows(n=400, length=24, seed=0):
 
 def test_a_seventh_of_the_words_of_every_sequence_is_asked_for_and_signs_stay():
     x, y = rows()
-    shown, asked = MASKING(x, y, seed=3)
+    shown, asked = masked(x, y, seed=3)
     words, chosen = (x >= 7).sum(1), (asked >= 7).sum(1)
     assert torch.equal(chosen, (0.15 * words).round().clamp(min=1).long())
     assert torch.equal(asked[:, 0], y[:, 0])
@@ -36,7 +42,7 @@ def test_a_seventh_of_the_words_of_every_sequence_is_asked_for_and_signs_stay():
 
 def test_eight_of_ten_are_hidden_one_is_replaced_and_one_left():
     x, y = rows(n=4000)
-    shown, asked = MASKING(x, y, seed=3)
+    shown, asked = masked(x, y, seed=3)
     at = asked >= 7
     n = int(at.sum())
     hidden, left = (shown[at] == 4).float().mean().item(), (shown[at] == x[at]).float().mean().item()
@@ -49,25 +55,25 @@ def test_eight_of_ten_are_hidden_one_is_replaced_and_one_left():
 
 def test_it_is_a_function_of_the_seed_and_shows_again_what_was_hidden_before():
     x, y = rows(n=20)
-    once = MASKING(x, y, seed=3)
-    again = MASKING(*once, seed=3)
+    once = masked(x, y, seed=3)
+    again = masked(*once, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
-    assert not torch.equal(MASKING(x, y, seed=4)[0], once[0])
-    other = MASKING(*once, seed=4)
-    assert all(torch.equal(a, b) for a, b in zip(other, MASKING(x, y, seed=4), strict=True))
+    assert not torch.equal(masked(x, y, seed=4)[0], once[0])
+    other = masked(*once, seed=4)
+    assert all(torch.equal(a, b) for a, b in zip(other, masked(x, y, seed=4), strict=True))
 
 
 def test_a_sequence_of_one_word_asks_for_it_and_one_without_asks_for_nothing():
     x = torch.tensor([[1, 9, 2, 0], [1, 2, 0, 0]])
-    shown, asked = MASKING(x, torch.zeros_like(x), seed=0)
+    shown, asked = masked(x, torch.zeros_like(x), seed=0)
     assert asked.tolist() == [[0, 9, 0, 0], [0, 0, 0, 0]]
     assert shown[1].tolist() == x[1].tolist()
 
 
 def test_replicas_together_see_what_one_would():
     x, y = rows(n=12)
-    whole = MASKING(x, y, seed=5)
-    parts = [MASKING(x[r::3], y[r::3], seed=5, shard=(r, 3)) for r in range(3)]
+    whole = masked(x, y, seed=5)
+    parts = [masked(x[r::3], y[r::3], seed=5, shard=(r, 3)) for r in range(3)]
     for r, part in enumerate(parts):
         assert torch.equal(part[0], whole[0][r::3])
         assert torch.equal(part[1], whole[1][r::3])
@@ -75,7 +81,7 @@ def test_replicas_together_see_what_one_would():
 
 def test_minibatches_hide_other_words_at_every_step_and_the_same_when_asked_again():
     x, y = rows(n=20)
-    batches, again = (TrainBatches(Split(x, y), 10, seed=0, masking=MASKING) for _ in range(2))
+    batches, again = (TrainBatches(Split(x, y), 10, seed=0, transforms=[MASKING]) for _ in range(2))
     seen = [batches.x(step) for step in range(4)]
     for step in (3, 0, 2):  # in any order, inputs or targets first
         asked, shown = again.y(step), again.x(step)
@@ -90,8 +96,8 @@ def test_minibatches_hide_other_words_at_every_step_and_the_same_when_asked_agai
 def test_evaluation_splits_hold_one_draw():
     first, second = (load("manual_pairs", length=32, vocabulary=300, validation=0.1) for _ in range(2))
     for part in ("train", "validation", "test"):
-        one, other = getattr(first, part), getattr(second, part)
+        one, other = (data.train_shown if part == "train" else getattr(data, part) for data in (first, second))
         assert torch.equal(one.x, other.x)
         assert torch.equal(one.y, other.y)
-        assert (one.x == first.masking.hidden).any()
+        assert (one.x == first.transforms[0].hidden).any()
     assert first.example.masked

@@ -3,7 +3,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from unlocked.data import Split, TrainBatches, eval_rows, in_order, parse_augment
+from unlocked.data import Split, TrainBatches, eval_rows, in_order
+from unlocked.data.transforms import build_transforms
 from unlocked.errors import DataError
 
 N = 103
@@ -49,11 +50,11 @@ ORDER_OF_SEED_0 = [42, 12, 92, 85, 40, 72, 78, 94, 49, 11]
 ORDER_OF_EPOCH_1 = [41, 9, 21, 80, 34, 31, 30, 98, 20, 6]
 
 
-@pytest.mark.parametrize("names", [[], ["flip", "crop:2", "shift", "cutout:3"]])
-def test_replicas_together_see_exactly_what_one_process_sees(names):
-    augment = parse_augment(names, (2, 8, 8))
-    whole = TrainBatches(IMAGES, 12, seed=5, augment=augment)
-    parts = [TrainBatches(IMAGES, 12, seed=5, augment=augment, shard=(r, 3)) for r in range(3)]
+@pytest.mark.parametrize("entries", [[], ["flip", {"name": "crop", "size": 2}, "shift", {"name": "cutout", "size": 3}]])
+def test_replicas_together_see_exactly_what_one_process_sees(entries):
+    transforms = build_transforms(entries)
+    whole = TrainBatches(IMAGES, 12, seed=5, transforms=transforms)
+    parts = [TrainBatches(IMAGES, 12, seed=5, transforms=transforms, shard=(r, 3)) for r in range(3)]
     for step in (0, 8, 20):
         x = torch.stack([part.x(step) for part in parts], dim=1).flatten(0, 1)
         y = torch.stack([part.y(step) for part in parts], dim=1).flatten()
@@ -63,7 +64,7 @@ def test_replicas_together_see_exactly_what_one_process_sees(names):
 
 def test_augmentation_changes_x_alone_and_differs_between_steps():
     same = Split(x=torch.randn(1, 1, 8, 8).expand(64, 1, 8, 8).contiguous(), y=torch.arange(64))
-    batches = TrainBatches(same, 64, seed=0, augment=parse_augment(["crop"], (1, 8, 8)))
+    batches = TrainBatches(same, 64, seed=0, transforms=build_transforms(["crop"]))
     assert torch.equal(batches.y(0), TrainBatches(same, 64, seed=0).y(0))
     assert torch.equal(batches.x(3), batches.x(3))
     assert not torch.equal(batches.x(0), batches.x(1))

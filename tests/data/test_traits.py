@@ -26,7 +26,7 @@ X, Y = np.zeros((4, 3)), np.array([0, 1, 0, 1])
         {"ordered": "no"},
         {"symbols": 3},
         {"symbols": [None, 1, 2.5]},
-        {"masking": "x"},
+        {"transforms": "flip"},
         {"tokenizer": "{bad json"},
         {"tokenizer": 3},
     ],

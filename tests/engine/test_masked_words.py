@@ -28,7 +28,7 @@ def words(n=24, length=9, seed=0) -> DataSet:
         x = torch.cat([torch.ones_like(sign), a, sign, b, sign], 1)
         y = torch.zeros_like(x)
         y[:, 0] = torch.where(same, 5, 6)
-        return Split(*MASKING(x, y, seed))
+        return Split(x, y)
 
     names = [str(i) for i in range(20)]
     return DataSet(
@@ -41,7 +41,7 @@ def words(n=24, length=9, seed=0) -> DataSet:
         None,
         split(),
         symbols=names,
-        masking=MASKING,
+        transforms=[MASKING],
     )
 
 
@@ -57,8 +57,10 @@ def test_every_module_sees_the_words_that_one_network_would(lab, modules):
     order = derive_seed(plan.config.seed, "order")
     for t in range(5):
         rows = lab.batches(plan, data).indices(t)
-        x, y = MASKING(data.train.x[rows], data.train.y[rows], step_seed(derive_seed(order, "masking"), t))
-        h, batch = x, Batch(x, y)
+        generator = torch.Generator().manual_seed(step_seed(derive_seed(order, "masking"), t))
+        batch = MASKING(Batch(data.train.x[rows], data.train.y[rows]), generator)
+        x, y = batch.x, batch.y
+        h = x
         for i, block in enumerate(network):
             h = block(h, batch) if 0 < i < 3 else block(h)
         named = cross_entropy(h[:, 1:].flatten(0, 1), y[:, 1:].flatten(), ignore_index=0)

@@ -144,7 +144,7 @@ def _variants() -> Iterable[Cell]:
             "fashion_cnn/cdni", "cdni", 2, "auto", kind, (f"scheme.sg.kind={kind}", f"scheme.sg.hidden={hidden}")
         )
     yield Cell("quickstart", "cdni", 2, "auto", "dropout", ("model.dropout=0.3",))
-    yield Cell("fashion_cnn/dni", "dni", 2, "auto", "augment", ("data.augment=[flip,crop,cutout]",))
+    yield Cell("fashion_cnn/dni", "dni", 2, "auto", "augment", ("data.transforms=[flip,crop,cutout]",))
     yield Cell("autoencoder/pretrained", "cdni", 2, "auto", "begun", ("pretrain.epochs=1", "data.batch_size=64"))
     for name in ("adamw", "rmsprop"):
         yield Cell("quickstart", "cdni", 2, "auto", name, (f"optimizer.name={name}",))

@@ -39,11 +39,20 @@ def masked() -> DataSet:
         x = torch.cat([torch.ones(24, 1, dtype=torch.long), words], 1)
         y = torch.zeros_like(x)
         y[:, 0] = torch.randint(5, 7, (24,), generator=g)
-        return Split(*masking(x, y, 0))
+        return Split(x, y)
 
     names = [str(i) for i in range(20)]
     return DataSet(
-        "made", "masked_language_modelling", (9,), 20, names, split(), None, split(), symbols=names, masking=masking
+        "made",
+        "masked_language_modelling",
+        (9,),
+        20,
+        names,
+        split(),
+        None,
+        split(),
+        symbols=names,
+        transforms=[masking],
     )
 
 

@@ -76,5 +76,5 @@ def test_what_a_key_can_be_passes():
 
 def test_a_default_that_is_a_list_is_one_of_each_configuration():
     first, second = schema()(), schema()()
-    first.data.augment.append("flip")
-    assert second.data.augment == value_of(schema()(), "data.augment") == []
+    first.data.transforms.append("flip")
+    assert second.data.transforms == value_of(schema()(), "data.transforms") == []

@@ -98,7 +98,7 @@ def tags(*overrides, imports=()):
 
 def test_the_two_runs_that_were_once_averaged_have_two_hashes():
     plain = tags("scheme.name=backprop")["config_hash"]
-    odd = tags("scheme.name=backprop", "train.epochs=1", "data.augment=[flip]")["config_hash"]
+    odd = tags("scheme.name=backprop", "train.epochs=1", "data.transforms=[flip]")["config_hash"]
     assert plain != odd
     assert tags("scheme.name=backprop", "seed=1", "name=other", "parallel.threads=2")["config_hash"] == plain
 

@@ -29,7 +29,7 @@ def add_list(commands: Any) -> None:
         commands,
         "list",
         list_,
-        "list families, models, schemes, data sets, tasks, engines, presets, or the matrix",
+        "list families, models, schemes, data sets, transforms, tasks, engines, presets, or the matrix",
         "examples:\n  unlocked list models\n  unlocked list matrix          which family trains under which scheme\n"
         "  unlocked list data --json\n",
     )
@@ -102,6 +102,18 @@ def _data() -> Rows:
     return [{"data": name, "task": DATA.facts(name)["task"], "what": _first_line(DATA.get(name))} for name in DATA]
 
 
+def _transforms() -> Rows:
+    from unlocked.data import TRANSFORMS
+
+    rows = []
+    for name in TRANSFORMS:
+        kind = TRANSFORMS.get(name)
+        options = list(inspect.signature(kind).parameters.values())
+        shown = (o.name if o.default is inspect.Parameter.empty else f"{o.name}={o.default}" for o in options)
+        rows.append({"transform": name, "options": ", ".join(shown), "what": _first_line(kind)})
+    return rows
+
+
 def _tasks() -> Rows:
     from unlocked.generate import options_of
     from unlocked.tasks import TASKS
@@ -170,6 +182,7 @@ _LISTS: dict[str, Callable[[], Rows]] = {
     "models": _models,
     "schemes": _schemes,
     "data": _data,
+    "transforms": _transforms,
     "tasks": _tasks,
     "engines": _engines,
     "presets": _presets,

@@ -18,7 +18,7 @@ from unlocked_models.contract.registry import GIVEN, MODELS, Registry, unknown
 
 def check_values(config: Config) -> None:
     """Everything that can be said without looking at the data. Raises `ConfigError`, one line."""
-    from unlocked.data import check_data_options
+    from unlocked.data import check_data_options, check_transforms
 
     _check_texts(config)
     refuse_name("name", config.name)
@@ -32,6 +32,7 @@ def check_values(config: Config) -> None:
     name, options = config.model["name"], {key: value for key, value in config.model.items() if key != "name"}
     check_options("model", name, MODELS.get(name), options, skip=2, hidden=GIVEN)
     check_data_options(config.data.name, config.data.options, ConfigError)
+    check_transforms(config.data.transforms, ConfigError)
     _check_combinations(config)
     for scheme, metrics in config.expect.items():
         _check_bounds(f"expect.{scheme}", metrics)
@@ -40,10 +41,11 @@ def check_values(config: Config) -> None:
 
 def with_floats(config: Config) -> None:
     """Makes options of the model and the data set, once checked, of the types that their functions name."""
-    from unlocked.data import DATA
+    from unlocked.data import DATA, with_float_options
 
     config.model = as_annotated(MODELS.get(config.model["name"]), config.model)
     config.data.options = as_annotated(DATA.get(config.data.name), config.data.options)
+    config.data.transforms = with_float_options(config.data.transforms)
 
 
 def _check_texts(config: Config) -> None:

@@ -35,6 +35,9 @@ class Plain:
 
     text: str
 
+    def __str__(self) -> str:
+        return self.text
+
 
 def resolve(text: str) -> bool | int | float | str | None:
     """What an unquoted scalar stands for by the core schema. `ValueError` for an integer of more than 64 bits.

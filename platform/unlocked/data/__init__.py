@@ -3,28 +3,40 @@
 A set of your own is one function that returns its arrays; `register_data` shows the whole of it.
 """
 
+from unlocked.data import augment as _augment  # noqa: F401  (registers its transforms)
 from unlocked.data import sets as _sets  # noqa: F401  (registers the built-in sets)
-from unlocked.data.augment import Augment, parse_augment
 from unlocked.data.dataset import DATA, DataSet, RawData, Split, register_data
 from unlocked.data.loading import check_data_options, load_as
 from unlocked.data.sampler import TrainBatches, eval_rows, in_order
 from unlocked.data.source import DataFile, Source
+from unlocked.data.transforms import (
+    TRANSFORMS,
+    PerExample,
+    Transform,
+    check_transforms,
+    register_transform,
+    with_float_options,
+)
 from unlocked_models.contract.batch import Ragged
 
 __all__ = [
     "DATA",
-    "Augment",
+    "TRANSFORMS",
     "DataFile",
     "DataSet",
+    "PerExample",
     "Ragged",
     "RawData",
     "Source",
     "Split",
     "TrainBatches",
+    "Transform",
     "check_data_options",
+    "check_transforms",
     "eval_rows",
     "in_order",
     "load_as",
-    "parse_augment",
     "register_data",
+    "register_transform",
+    "with_float_options",
 ]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unlocked.data.masking import Masking
+from unlocked.data.transforms import Transform, example_after, transformed
+from unlocked.seeding import derive_seed
 from unlocked_models.contract.batch import LENGTHS, Batch, Example, Extra, Ragged, moved, rows_of
 from unlocked_models.contract.registry import Registry
 
 TEST_FRACTION = 0.2  # set aside of a set without a test split of its own
-RESERVED = ("name", "root", "validation", "seed", "download")
+RESERVED = ("name", "root", "validation", "seed", "download", "transforms")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +67,14 @@ class Traits:
             and splits are cut at its end, not drawn.
         stretch: ordered rows of one episode; the next row begins another. None: all rows of a split are one.
         tokenizer: JSON of a `tokenizers.Tokenizer` that turns text into these ids, where one was used.
-        masking: hides words of the inputs which the targets then ask for, for masked language modelling; every split
-            holds one draw, minibatches of the training split have one of their own each.
+        transforms: what every minibatch goes through; those of a data set come before those of a configuration.
     """
 
     symbols: Sequence[str] | None = None
     ordered: bool = False
     stretch: int | None = None
     tokenizer: str | None = None
-    masking: Masking | None = None
+    transforms: Sequence[Transform] = ()
 
     def traits(self) -> dict[str, Any]:
         """As keywords, for another of the same."""
@@ -82,9 +83,11 @@ class Traits:
 
 @dataclass(frozen=True, eq=False)
 class DataSet(Traits):
-    """A loaded set. `validation` is None where no fraction of the training split was asked for.
+    """A loaded set. `validation` is None if no fraction of the training split was asked for.
 
-    `class_names` are the names of what the outputs stand for: classes, values or tokens.
+    The training split is as it was before the transforms, which make every minibatch anew; the other splits hold one
+    draw of those that go for evaluation too. `in_shape` is of what the net sees. `class_names` are the names of what
+    the outputs stand for: classes, values or tokens. `seed`: of the draws of evaluation.
     """
 
     name: str
@@ -95,19 +98,38 @@ class DataSet(Traits):
     train: Split
     validation: Split | None
     test: Split
+    seed: int = 0
 
-    @property
+    @cached_property
     def example(self) -> Example:
+        """What one example looks like to the net. Raises `DataError` for a transform that cannot take it."""
         y = self.train.y
         values = y.is_floating_point()  # their number is n_outputs
-        return Example(
-            self.in_shape,
+        given = Example(
+            tuple(self.train.x.shape[1:]),
             self.n_outputs,
             len(self.symbols) if self.symbols else None,
             tuple(y.shape[1:]),
             values,
-            self.masking is not None,
         ).with_extras(self.train.extras)
+        if not self.transforms:
+            return given
+        return example_after(self.transforms, self.train.batch(torch.arange(min(2, len(self.train)))), given)
+
+    @cached_property
+    def train_shown(self) -> Split:
+        """The training split as an evaluation sees it."""
+        return self.drawn("train", self.train)
+
+    def drawn(self, part: str, split: Split) -> Split:
+        """A split after the transforms that go for evaluation, by one draw."""
+        chosen = [transform for transform in self.transforms if transform.evaluates]
+        if not chosen:
+            return split
+        batch = Batch(split.x, split.y, extras=split.extras)
+        after = transformed(chosen, batch, lambda purpose: derive_seed(self.seed, purpose, part))
+        assert after.x is not None
+        return Split(after.x, after.y, after.extras)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> DataSet:
         validation = self.validation and self.validation.to(device, dtype)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from unlocked.data.checks import Arrays, checked_splits, lengths_of
 from unlocked.data.dataset import DATA, RESERVED, TEST_FRACTION, DataSet, RawData, Split
 from unlocked.data.source import Source
 from unlocked.data.targets import Targets
+from unlocked.data.transforms import build_transforms
 from unlocked.errors import DataError, UnlockedError, reason
 from unlocked.options import check_options
-from unlocked.seeding import derive_seed
-from unlocked_models.contract.batch import rows_of
+from unlocked_models.contract.batch import Batch, rows_of
 from unlocked_models.contract.registry import UnknownName, unknown
 
 
@@ -32,6 +33,7 @@ def load_as(
     validation: float = 0.0,
     seed: int = 0,
     download: bool = False,
+    transforms: Sequence[Any] = (),
     **options: Any,
 ) -> DataSet:
     """The registered data set `name`, split and normalised; the same for the same arguments.
@@ -45,13 +47,14 @@ def load_as(
     Args:
         root: folder searched for files; `$UNLOCKED_DATA`, else `./data`, by default.
         validation: fraction of the training split set aside, in [0, 1); 0 gives `DataSet.validation = None`.
-        seed: of the splits alone.
+        seed: of the splits, and of what transforms draw for evaluation.
         download: fetch missing files from the set's mirror into `root/name`.
+        transforms: what minibatches go through after those that the set brings: names, or names and options.
         options: those of the set itself, e.g. `mirror` of `mnist`.
 
     Raises `DataError`, one line, for everything that can be wrong: names, files, values, shapes, labels.
     """
-    read = _reader(name, options)
+    read, chosen = _reader(name, options), build_transforms(transforms)
     if not 0 <= validation < 1:
         raise DataError(f"data.validation: {validation} is not a fraction from 0 up to, not including, 1")
     raw = _called(name, read, Source(name=name, root=_root(root), download=download), options)
@@ -77,16 +80,15 @@ def load_as(
         statistics = _statistics(name, raw, splits["train"][0], lengths["train"])
         inputs = {part: _as_float32(name, part, x, statistics, lengths[part]) for part, (x, _, _) in splits.items()}
     ready = {part: Split(inputs[part], targets.targets(y), extras) for part, (_, y, extras) in splits.items()}
-    if raw.masking is not None:
-        ready = {
-            part: Split(*raw.masking(split.x, split.y, derive_seed(seed, "masking", part)), split.extras)
-            for part, split in ready.items()
-        }
-    traits = raw.traits() | {"symbols": None if raw.symbols is None else list(raw.symbols)}
-    return DataSet(
+    traits = raw.traits() | {
+        "symbols": None if raw.symbols is None else list(raw.symbols),
+        "transforms": [*raw.transforms, *chosen],
+    }
+    data = DataSet(
         name=name,
         task=task,
         in_shape=tuple(ready["train"].x.shape[1:]),
+        seed=seed,
         n_outputs=len(names),
         class_names=names,
         train=ready["train"],
@@ -94,6 +96,25 @@ def load_as(
         test=ready["test"],
         **traits,
     )
+    return _transformed(data) if data.transforms else data
+
+
+def _transformed(data: DataSet) -> DataSet:
+    """With evaluation splits that went through the transforms. Raises `DataError` if examples would then differ."""
+    everything = Batch(data.train.x, data.train.y, extras=data.train.extras)
+    for transform in data.transforms:
+        transform.prepare(everything)
+    example = data.example
+    validation = None if data.validation is None else data.drawn("validation", data.validation)
+    test = data.drawn("test", data.test)
+    for part, split in (("validation", validation), ("test", test)):
+        if split is not None and split.x.shape[1:] != example.in_shape:
+            raise DataError(
+                f"data.transforms: an input of a minibatch has shape {example.in_shape}, one of the {part} split "
+                f"{tuple(split.x.shape[1:])}; a transform that changes it has to go for evaluation too: "
+                "evaluates = True in its class"
+            )
+    return replace(data, in_shape=example.in_shape, validation=validation, test=test)
 
 
 def _root(root: str | Path | None) -> Path:

@@ -6,15 +6,16 @@ goes on exactly where it stopped.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
-from unlocked.data.augment import Augment
 from unlocked.data.dataset import Split
-from unlocked.data.masking import Masking
+from unlocked.data.transforms import PerExample, Transform, part, transformed
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed, step_seed
-from unlocked_models.contract.batch import Extra, rows_of
+from unlocked_models.contract.batch import Batch, Extra, rows_of
 
 
 class TrainBatches:
@@ -27,13 +28,13 @@ class TrainBatches:
     Args:
         split: the training split, on any device; orders are drawn on the CPU, so they do not depend on it.
         batch_size: of the global batch, over all replicas.
-        seed: of the order and of the augmentation.
-        augment: applied to `x` only.
-        masking: hides other words in every minibatch, of `x` and in `y`.
-        shard: `(r, R)`: replica r of R takes examples r, r + R, ... of each global batch. Augmentation is
+        seed: of the order and of the transforms.
+        transforms: what every minibatch goes through.
+        shard: `(r, R)`: replica r of R takes examples r, r + R, ... of each global batch. Transforms are
             drawn for the global batch, so R replicas together see exactly what one would.
         name: of the data set, for messages.
         begin: the step at which the first epoch of this split begins.
+        steps: of the run, of which a step is so much `progress`; None: not known.
 
     Raises `DataError` for a batch larger than the split, `ValueError` for a shard that does not fit.
     """
@@ -43,13 +44,13 @@ class TrainBatches:
         split: Split,
         batch_size: int,
         seed: int,
-        augment: Augment | None = None,
+        transforms: Sequence[Transform] = (),
         shard: tuple[int, int] = (0, 1),
         name: str = "the data set",
         carried: bool = False,
         stretch: int | None = None,
         begin: int = 0,
-        masking: Masking | None = None,
+        steps: int | None = None,
     ):
         n, (replica, replicas) = len(split), shard
         if batch_size < 1:
@@ -70,45 +71,62 @@ class TrainBatches:
         self.steps_per_epoch = n // self._stretch // batch_size * self._stretch
         self._begin = begin
         self._x, self._y, self._extras = split.x, split.y, split.extras
-        self._seed, self._augment, self._shard, self._carried = seed, augment, shard, carried
-        self._augment_seed = derive_seed(seed, "augment")
-        self._masking, self._masking_seed = masking, derive_seed(seed, "masking")
-        self._masked: tuple[int, tuple[Tensor, Tensor]] | None = None  # latest step: its x and y
+        self._seed, self._transforms, self._shard, self._carried = seed, transforms, shard, carried
+        self._x_alone = all(transform.changes_x_alone for transform in transforms)
+        # transforms of several examples at once see the whole minibatch, of which a replica then takes its part
+        self._whole = shard[1] > 1 and not all(isinstance(transform, PerExample) for transform in transforms)
+        self._seeds: dict[str, int] = {}  # by purpose
+        self._latest: tuple[int, Batch] | None = None  # step, and its batch after the transforms
+        self._steps = steps
         self._epochs: dict[int, tuple[Tensor, ...]] = {}  # a pipeline needs both sides of an epoch's end
 
     def indices(self, step: int) -> Tensor:
         """Rows of the split in this replica's part of batch `step`, `(batch_size / R,)` int64; a view."""
+        replica, replicas = self._shard
+        return self._rows(step)[replica::replicas] if self._whole else self._rows(step)
+
+    def _rows(self, step: int) -> Tensor:
         epoch, position = divmod(step - self._begin, self.steps_per_epoch)
         batches = self._epochs.get(epoch)
         return (batches or self._draw(epoch))[position]
 
     def x(self, step: int) -> Tensor:
-        """Inputs `(batch_size / R, *in_shape)` of batch `step`, augmented or masked; not to be changed in place."""
-        if self._masking is not None:
-            return self._masked_batch(step, self._masking)[0]
-        x = self._x.index_select(0, self.indices(step))
-        if self._augment is None:
-            return x
-        return self._augment(x, step_seed(self._augment_seed, step), self._shard)
+        """Inputs `(batch_size / R, *in_shape)` of batch `step`, transformed; not to be changed in place."""
+        if not self._transforms:
+            return self._x.index_select(0, self.indices(step))
+        x = self._transformed(step).x
+        assert x is not None
+        return x
 
     def y(self, step: int) -> Tensor:
         """Targets `(batch_size / R, ...)` of batch `step`, in the order of `x(step)`."""
-        if self._masking is not None:
-            return self._masked_batch(step, self._masking)[1]
-        return self._y.index_select(0, self.indices(step))
+        return self._y.index_select(0, self.indices(step)) if self._x_alone else self._transformed(step).y
 
-    def extras(self, step: int) -> dict[str, Extra]:
-        """What else the split has of the examples of batch `step`, by name."""
+    def extras(self, step: int) -> Mapping[str, Extra]:
+        """What else there is of the examples of batch `step`, by name."""
+        if not self._x_alone:
+            return self._transformed(step).extras
         return rows_of(self._extras, self.indices(step)) if self._extras else {}
 
-    def _masked_batch(self, step: int, masking: Masking) -> tuple[Tensor, Tensor]:
-        held = self._masked
+    def progress(self, step: int) -> float:
+        """How much of the run lies before batch `step`."""
+        return step / self._steps if self._steps else 1.0
+
+    def _transformed(self, step: int) -> Batch:
+        held = self._latest
         if held is None or held[0] != step:
-            rows = self.indices(step)
+            rows = self._rows(step)
             x, y = self._x.index_select(0, rows), self._y.index_select(0, rows)
-            held = step, masking(x, y, step_seed(self._masking_seed, step), self._shard)
-            self._masked = held
+            batch = Batch(x, y, progress=self.progress(step), extras=rows_of(self._extras, rows))
+            shard = (0, 1) if self._whole else self._shard
+            batch = transformed(self._transforms, batch, lambda purpose: self._seed_of(purpose, step), shard)
+            self._latest = held = step, part(batch, self._shard) if self._whole else batch
         return held[1]
+
+    def _seed_of(self, purpose: str, step: int) -> int:
+        if purpose not in self._seeds:
+            self._seeds[purpose] = derive_seed(self._seed, purpose)
+        return step_seed(self._seeds[purpose], step)
 
     def fresh(self, step: int) -> bool:
         """Whether streams begin with batch `step`; each is one of its own unless `carried`."""
@@ -120,7 +138,7 @@ class TrainBatches:
     def _draw(self, epoch: int) -> tuple[Tensor, ...]:
         if epoch < 0:
             raise IndexError("steps count from 0")
-        replica, replicas = self._shard
+        replica, replicas = (0, 1) if self._whole else self._shard
         used = self.steps_per_epoch * self.batch_size
         if self._carried and not self._episodes:
             order = torch.arange(used).view(self.batch_size, -1).t().flatten()

@@ -10,7 +10,7 @@ import torch
 
 from unlocked.data.arrays import wrong
 from unlocked.data.dataset import RawData
-from unlocked.data.masking import Masking
+from unlocked.data.transforms import Transform
 
 
 def check_traits(name: str, raw: RawData) -> None:
@@ -27,8 +27,10 @@ def check_traits(name: str, raw: RawData) -> None:
         isinstance(raw.stretch, bool) or not isinstance(raw.stretch, int | np.integer) or raw.stretch < 1
     ):
         raise wrong(name, f"stretch is {raw.stretch!r}; it is a whole number of rows, at least 1, or None")
-    if raw.masking is not None and not isinstance(raw.masking, Masking):
-        raise wrong(name, f"masking is {raw.masking!r}; it is a Masking(hidden, first, vocabulary), or None")
+    if not isinstance(raw.transforms, Sequence) or isinstance(raw.transforms, str):
+        raise wrong(name, f"transforms is {raw.transforms!r}; it is a list of transforms")
+    if other := [each for each in raw.transforms if not isinstance(each, Transform)]:
+        raise wrong(name, f"transforms holds {other[0]!r}, which is no Transform")
     if raw.tokenizer is not None and not _is_json_object(raw.tokenizer):
         raise wrong(name, "tokenizer is not the JSON of a tokenizers.Tokenizer, as its to_str() gives it")
     _check_normalise(name, raw.normalise)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unlocked.data import DataSet, TrainBatches, parse_augment
+from unlocked.data import DataSet, TrainBatches
 from unlocked.engine.links import Incoming, Late, Outgoing, Queue
 from unlocked.engine.statistics import averaging, tracking, untouched
 from unlocked.errors import RunFailed, reason
@@ -90,7 +90,6 @@ class ModuleRunner:
     def _read(self, data: DataSet, begin: int = 0) -> None:
         """Minibatches of `data` from step `begin` on."""
         config = self.plan.config
-        augment = parse_augment(config.data.augment, data.in_shape) if config.data.augment else None
         split = self._placed(data.train)
 
         def batches(shard: tuple[int, int]) -> TrainBatches:
@@ -98,13 +97,13 @@ class ModuleRunner:
                 split,
                 config.data.batch_size,
                 derive_seed(config.seed, "order"),
-                augment,
+                data.transforms,
                 shard,
                 data.name,
                 self.plan.carries,
                 data.stretch,
                 begin,
-                data.masking,
+                self.plan.total_steps,
             )
 
         self.batches = batches(self._shard)
@@ -112,7 +111,8 @@ class ModuleRunner:
         # a loss that counts its targets is weighed by those of the whole minibatch, which any worker can draw
         counts = (self.learner.spec.is_last or self.learner.averages_targets) and self.learner.task.masks
         self._whole = batches((0, 1)) if in_parts and counts else None
-        self._splits = {"train": data.train, "validation": data.validation, "test": data.test}
+        self._splits = {"validation": data.validation, "test": data.test}
+        self._data = data
 
     def set_level(self, level: int, begin: int) -> None:
         """The data's next level, of the same shapes, from step `begin` on."""
@@ -175,8 +175,8 @@ class ModuleRunner:
         y = self._real(self.batches.y(t)) if self._takes_y else _NO_LABELS
         whole = self._whole.y(t) if self._whole is not None else None
         extras = moved(self.batches.extras(t), dtype=self.dtype) if x is not None or self._takes_y else {}
-        progress = t / self.plan.total_steps
-        return Batch(x, y, self.batches.fresh(t), self.batches.fresh(t + 1), whole, progress, extras)
+        batches = self.batches
+        return Batch(x, y, batches.fresh(t), batches.fresh(t + 1), whole, batches.progress(t), extras)
 
     def feedback_phase(self, t: int) -> None:
         late = t - self.lag
@@ -318,7 +318,7 @@ class ModuleRunner:
         return self.learner.probe_forward(h_in, batch)
 
     def _batch_of(self, split: str, rows: Tensor, fresh: bool) -> Batch:
-        source = self._splits[split]
+        source = self._data.train_shown if split == "train" else self._splits[split]
         assert source is not None
         x = self._real(source.x[rows].to(self.device)) if self._is_first or self._takes_x else None
         extras = moved(rows_of(source.extras, rows), self.device, self.dtype)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlocked.config import Config
-from unlocked.data import DataSet, Split, TrainBatches, parse_augment
+from unlocked.data import DataSet, Split, TrainBatches
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
 from unlocked.optim import build_optimizer
 from unlocked.plan.plan import Plan, build_blocks
@@ -98,9 +98,8 @@ def _train_block(
     )
     noise = corruption(config.pretrain.noise, config.pretrain.level) or nn.Identity()
     below, one = Chain(list(chain)[:k]) if k else None, Chain([block])
-    augment = parse_augment(config.data.augment, data.in_shape) if config.data.augment else None
     batches = TrainBatches(
-        split, config.data.batch_size, derive_seed(config.seed, "pretrain order", k), augment, name=data.name
+        split, config.data.batch_size, derive_seed(config.seed, "pretrain order", k), data.transforms, name=data.name
     )
     draws = [device.index or 0] if device.type == "cuda" else []
     block.train()

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from unlocked.blame import knowing_of_ctrl_c, place, said
 from unlocked.chain import WRITING, block_costs, partition
 from unlocked.config import Config
-from unlocked.data import DataSet, parse_augment
+from unlocked.data import DataSet
 from unlocked.engines import ENGINES, Engine, engine_name
 from unlocked.errors import ConfigError, RunFailed, UnlockedError, reason
 from unlocked.optim import state_size
@@ -124,7 +124,15 @@ def load_data(config: Config, level: int | None = None) -> DataSet:
     """The configured data set, at another `level` of its curriculum where one is given."""
     d = config.data
     options = d.options if level is None else {**d.options, "level": level}
-    return load(d.name, root=d.root, validation=d.validation, seed=d.seed, download=d.download, **options)
+    return load(
+        d.name,
+        root=d.root,
+        validation=d.validation,
+        seed=d.seed,
+        download=d.download,
+        transforms=d.transforms,
+        **options,
+    )
 
 
 def make_plan(config: Config, data: DataSet) -> Plan:
@@ -134,8 +142,6 @@ def make_plan(config: Config, data: DataSet) -> Plan:
             f"data.batch_size: {config.data.batch_size} is larger than the {len(data.train)} "
             f"training examples of {data.name}"
         )
-    if config.data.augment:
-        parse_augment(config.data.augment, data.in_shape)
     task = config.task or data.task
     example, objective = data.example, TASKS.get(task)()
     misfit = objective.misfit(data.task, example) or objective.unsuited(data.train.x)

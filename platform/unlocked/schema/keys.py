@@ -29,7 +29,9 @@ class DataConfig:
     seed: int = key(0, "of the split alone, so that runs of every seed share one test set", low=0, high=MOST_SEED)
     root: str | None = key(None, "folder of data files; null: $UNLOCKED_DATA or ./data")
     download: bool = key(False, "fetch missing files from their published address")
-    augment: list[str] = key([], "for images: flip, crop, shift, cutout")
+    transforms: list[Any] = key(
+        [], "of minibatches, in order: names, or {name: crop, size: 4}; `unlocked list transforms`"
+    )
     options: dict[str, Any] = key({}, "a data set's own keywords")
 
 

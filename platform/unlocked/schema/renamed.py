@@ -1,7 +1,8 @@
 """Keys that have another name now: the old ones are accepted for one version, with a note that names the new one.
 
 Until 0.1 `parallel.stages` counted workers, each with `parallel.virtual_stages` modules; now `parallel.modules` counts
-modules, of which a worker holds `parallel.modules_per_worker`.
+modules, of which a worker holds `parallel.modules_per_worker`. `data.augment: [crop:2]` listed what is now one kind of
+`data.transforms`: `[{name: crop, size: 2}]`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ NOW = {
     "parallel.stages": "parallel.modules",
     "parallel.virtual_stages": "parallel.modules_per_worker",
     "parallel.launcher": "parallel.engine",
+    "data.augment": "data.transforms",
 }
 TAGS = {"stages": "modules", "launcher": "engine"}  # of runs, under which they are found and compared
 
@@ -36,6 +38,7 @@ def renamed(layer: dict[str, Any], below: Mapping[str, Any], source: str) -> dic
     `below`: the values of `parallel` that hold if the layer does not give them.
     Raises `ConfigError` if a key is given under both names.
     """
+    layer = _transforms(layer, source)
     parallel = layer.get("parallel")
     if not isinstance(parallel, Mapping) or not any(f"parallel.{key}" in NOW for key in parallel):
         return layer
@@ -54,6 +57,27 @@ def renamed(layer: dict[str, Any], below: Mapping[str, Any], source: str) -> dic
         held = held if isinstance(held, int) and held > 0 else 2 if schedule in MULTI_STAGE else 1
         present["modules"] = stages * held
     return {**layer, "parallel": present}
+
+
+def _transforms(layer: dict[str, Any], source: str) -> dict[str, Any]:
+    data = layer.get("data")
+    if not isinstance(data, Mapping) or "augment" not in data:
+        return layer
+    _note("data.augment", source)
+    if "transforms" in data:
+        raise ConfigError(f"{source}: data.transforms is given twice, once by its old name")
+    others = {key: value for key, value in data.items() if key != "augment"}
+    return {**layer, "data": {**others, "transforms": _with_sizes(data["augment"])}}
+
+
+def _with_sizes(augment: Any) -> Any:
+    """`crop:2` as name and option, at any depth; anything else as it is."""
+    if isinstance(augment, list):
+        return [_with_sizes(entry) for entry in augment]
+    if isinstance(augment, Mapping):
+        return {key: _with_sizes(value) for key, value in augment.items()}
+    name, colon, size = (word.strip() for word in str(augment).partition(":"))
+    return {"name": name, "size": int(size)} if colon and size.isascii() and size.isdigit() else augment
 
 
 def renamed_study(layer: dict[str, Any], source: str) -> dict[str, Any]:
@@ -84,7 +108,7 @@ def _names(value: Any, source: str) -> Any:
     for key, inner in value.items():
         if key in NOW:
             _note(key, source)
-        out[NOW.get(key, key)] = _names(inner, source)
+        out[NOW.get(key, key)] = _with_sizes(inner) if key == "data.augment" else _names(inner, source)
     return out
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from unlocked.data import RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays, check_ids
+from unlocked.data.masking import Masking
 from unlocked.data.text import PAD
 from unlocked.decoding.text import written_on
 from unlocked.tasks.base import Rows, Task, Trained, register_task, task_name
@@ -38,9 +39,9 @@ class Tokens(Task):
         """`y (n, positions)` is ids of `class_names`, by default of `symbols`; 0 where there is no target."""
         for part, (x, y, _) in splits.items():
             check_targets(name, part, y, len(x))
-        if (raw.masking is not None) != self.hides:
+        if any(isinstance(each, Masking) for each in raw.transforms) != self.hides:
             needs = task_name(MaskedLanguageModelling)
-            raise wrong(name, f"masking is what {needs} needs, and no other task")
+            raise wrong(name, f"transforms: a Masking is what {needs} needs, and no other task")
         tokens = raw.symbols if raw.class_names is None else raw.class_names
         if tokens is None:
             raise wrong(name, "symbols, the vocabulary, is needed where targets are tokens")

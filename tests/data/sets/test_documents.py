@@ -50,13 +50,13 @@ def test_docstrings_can_be_read_with_the_vocabulary_of_the_manual(pairs):
 def test_pairs_are_two_framed_segments_and_ask_which_follows(pairs):
     data = pairs
     assert data.task == "masked_language_modelling"
-    x = torch.where(data.train.y >= data.masking.first, data.train.y, data.train.x)
+    x = torch.where(data.train.y >= data.transforms[0].first, data.train.y, data.train.x)
     assert (x[:, 0] == BOS).all()
     assert ((x == EOS).sum(1) == 2).all()
     asked = data.train.y[:, 0]
     assert set(asked.tolist()) == {NEXT, OTHER}
     assert 0.45 < (asked == NEXT).float().mean() < 0.55
-    assert ((data.train.y[:, 1:] >= data.masking.first) | (data.train.y[:, 1:] == PAD)).all()
+    assert ((data.train.y[:, 1:] >= data.transforms[0].first) | (data.train.y[:, 1:] == PAD)).all()
 
 
 def test_a_pair_is_what_it_says():
@@ -86,7 +86,9 @@ def test_sentences_are_running_text_alone():
 @pytest.mark.parametrize("share", [0.15, 0.4])
 def test_as_many_words_are_asked_for_as_the_options_say(share):
     data = load("manual_pairs", length=40, vocabulary=500, asked=share)
-    words = (torch.where(data.test.y >= data.masking.first, data.test.y, data.test.x) >= data.masking.first).sum()
+    words = (
+        torch.where(data.test.y >= data.transforms[0].first, data.test.y, data.test.x) >= data.transforms[0].first
+    ).sum()
     assert float((data.test.y[:, 1:] != PAD).sum() / words) == pytest.approx(share, abs=0.02)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
-from unlocked.data import DataSet, TrainBatches, parse_augment
+from unlocked.data import DataSet, TrainBatches
 from unlocked.data.text import PAD
 from unlocked.engine.group import evaluation_rows
 from unlocked.errors import ConfigError
@@ -183,15 +183,13 @@ class PlainRun:
             self.network.load_state_dict(weights)
         self.streams = carrying(self.network)
         self.noise = {spec.start: derive_seed(config.seed, "module", spec.start) for spec in plan.specs}
-        augment = parse_augment(config.data.augment, data.in_shape) if config.data.augment else None
         self.batches = TrainBatches(
             data.train,
             config.data.batch_size,
             derive_seed(config.seed, "order"),
-            augment,
+            data.transforms,
             carried=plan.carries,
             stretch=data.stretch,
-            masking=data.masking,
         )
 
     def complete(self) -> dict[str, float]:

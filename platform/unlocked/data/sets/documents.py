@@ -81,8 +81,9 @@ def manual_pairs(
     Rows are `<s> A </s> B </s>`, filled up with 0: A and B are whole sentences of one topic (longer ones are cut) that
     fill about half a row each. For half of the rows B follows A in the text, for the other half it is drawn from
     another topic; which, is asked for at the first position, as the token `<next>` or `<other>`. Words are hidden anew
-    in every minibatch (`data.masking`), a share of `asked`, and once for all in the validation and test split, which is
-    the last 20 % of the topics. (Devlin et al. ask for 15 %; Wettig et al. 2023, arXiv:2202.08005, argue for more.)
+    in every minibatch (the transform `masking`), a share of `asked`, and once for all in the validation and test split,
+    which is the last 20 % of the topics. (Devlin et al. ask for 15 %; Wettig et al. 2023, arXiv:2202.08005, argue for
+    more.)
     """
     from unlocked.data.tokenize import symbols
 
@@ -103,7 +104,7 @@ def manual_pairs(
         symbols=names,
         ordered=True,
         tokenizer=tokenizer.to_str(),
-        masking=Masking(MASK, len(SPECIAL) + len(SIGNS), len(names), asked),
+        transforms=[Masking(MASK, len(SPECIAL) + len(SIGNS), len(names), asked)],
     )
 
 
