@@ -3,7 +3,8 @@
 `contract` is what every model follows, `layers` what several families share; then one file or folder per family.
 """
 
-from unlocked_models import autoencoder, cnn, mlp, recurrent, seq2seq, transformer  # each registers its models
+# each family registers its models
+from unlocked_models import adversarial, autoencoder, cnn, mlp, recurrent, seq2seq, transformer
 from unlocked_models.contract.batch import Batch, Example, Ragged
 from unlocked_models.contract.chain import Chain, build
 from unlocked_models.contract.registry import MODELS, register_model
@@ -14,6 +15,7 @@ __all__ = [
     "Chain",
     "Example",
     "Ragged",
+    "adversarial",
     "autoencoder",
     "build",
     "cnn",

@@ -28,6 +28,7 @@ class Engine:
     """The first line of an engine's docstring is its line in `unlocked list engines`."""
 
     group: ClassVar[type[Group] | str]  # or "module:Class", imported when a run starts
+    nets_group: ClassVar[type[Group] | str | None] = None  # the same for a model of several nets; None: it takes none
     on_workers: ClassVar[bool] = False  # modules train in processes of their own, with one torch thread by default
     on_ray: ClassVar[bool] = False  # those are Ray actors, which ask the cluster for their CPUs and GPUs
     replicates: ClassVar[bool] = False  # takes parallel.replicas above 1
@@ -52,10 +53,12 @@ class Engine:
         if not self.on_workers and config.parallel.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("parallel.device: cuda, but torch sees no GPU here")
 
-    def group_class(self) -> type[Group]:
-        if not isinstance(self.group, str):
-            return self.group
-        module, _, name = self.group.partition(":")
+    def group_class(self, several_nets: bool = False) -> type[Group]:
+        group = self.nets_group if several_nets else self.group
+        assert group is not None
+        if not isinstance(group, str):
+            return group
+        module, _, name = group.partition(":")
         return cast("type[Group]", getattr(importlib.import_module(module), name))
 
     def place(self, workers: int) -> str:
@@ -72,6 +75,7 @@ class InProcess(Engine):
     """Every module in this process, one tick after the other: the same numbers as over workers, without Ray."""
 
     group = "unlocked.engine.group:InProcessGroup"
+    nets_group = "unlocked.engine.phases:NetsGroup"
     label = "in process"
 
 

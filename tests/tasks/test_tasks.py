@@ -108,7 +108,8 @@ SOURCES = [*Path(unlocked.__file__).parent.rglob("*.py"), *Path(unlocked_models.
 
 
 def names_said(path):
-    """Texts of a file that are a task's name; a data set says its own task, and a key of a mapping is none."""
+    """Texts of a file that are a task's name; a data set says its own task, and a key of a mapping is none, nor is the
+    family of a model or a name that a package exports."""
     tree = ast.parse(path.read_text())
     other = set()
     for node in ast.walk(tree):
@@ -116,6 +117,10 @@ def names_said(path):
             other.add(id(node.slice))
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "register_data":
             other |= {id(word.value) for word in node.keywords if word.arg == "task"}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "register_model":
+            other |= {id(word.value) for word in node.keywords if word.arg == "family"}
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            other |= {id(name) for name in ast.walk(node.value)}
         elif isinstance(node, ast.FunctionDef) and node.name == "register_data":
             other |= {id(default) for default in node.args.kw_defaults}
     return {

@@ -49,10 +49,17 @@ def build(
 
     What a model asks of the data beside shapes (`registry.GIVEN`) is taken from `example`.
     """
+    return as_blocks(call_builder(name, in_shape, n_outputs, example, options))
+
+
+def call_builder(
+    name: str, in_shape: tuple[int, ...], n_outputs: int, example: Example | None, options: dict[str, Any]
+) -> Any:
+    """What the function of the registered model `name` returns."""
     make = MODELS.get(name)
     asked = [key for key in GIVEN if key in inspect.signature(make).parameters and key not in options]
     given = {key: getattr(example, key, None) for key in asked}
-    return as_blocks(make(in_shape, n_outputs, **given, **options))
+    return make(in_shape, n_outputs, **given, **options)
 
 
 def encodes(block: nn.Module) -> bool:

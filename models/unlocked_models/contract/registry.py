@@ -85,10 +85,11 @@ MODELS: Registry[Callable[..., Any]] = Registry("model")
 GIVEN = ("vocabulary", "out_positions", "masked", "has_lengths")
 
 
-def register_model(name: str, *, family: str = "custom") -> Callable[[Any], Any]:
+def register_model(name: str, *, family: str = "custom", nets: Sequence[str] = ()) -> Callable[[Any], Any]:
     """Register a model: a factory or class called as `make(in_shape, n_outputs, **options)`.
 
-    It returns the chain: an `nn.Sequential`, or a list of blocks. `in_shape` is the shape of one example
+    It returns the chain: an `nn.Sequential`, or a list of blocks; or, if it names several `nets`, a dictionary of
+    `contract.nets.Net` by these names. `in_shape` is the shape of one example
     without the batch axis, e.g. `(64,)` or `(1, 28, 28)`; `n_outputs` the number of classes or targets.
     The keyword options, with their annotations and defaults, are what `model:` accepts in a configuration; a keyword
     named in `GIVEN` is filled by the data instead.
@@ -98,4 +99,4 @@ def register_model(name: str, *, family: str = "custom") -> Callable[[Any], Any]
     ... def tiny(in_shape, n_outputs, width: int = 16):
     ...     return nn.Sequential(nn.Linear(in_shape[0], width), nn.Linear(width, n_outputs))
     """
-    return MODELS.register(name, family=family)
+    return MODELS.register(name, family=family, nets=tuple(nets))

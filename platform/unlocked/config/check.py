@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any
 
 from unlocked.config.schema import schema
-from unlocked.config.schemes import DEFAULT
+from unlocked.config.schemes import DEFAULT, flatten
 from unlocked.config.typed import text_keys
 from unlocked.engines import AUTO, ENGINES
 from unlocked.errors import ConfigError
@@ -14,6 +15,8 @@ from unlocked.schema.facts import all_fields, check_facts, fact_of, value_of
 from unlocked.schema.keys import DIMENSION_KEYS, MULTI_STAGE, Config
 from unlocked.security import refuse_cluster, refuse_name, refuse_store
 from unlocked_models.contract.registry import GIVEN, MODELS, Registry, unknown
+
+OF_A_NET = ("optimizer", "scheme", "parallel.modules", "parallel.partition")  # keys that nets may differ in
 
 
 def check_values(config: Config) -> None:
@@ -34,6 +37,7 @@ def check_values(config: Config) -> None:
     check_data_options(config.data.name, config.data.options, ConfigError)
     check_transforms(config.data.transforms, ConfigError)
     _check_combinations(config)
+    _check_nets(config)
     for scheme, metrics in config.expect.items():
         _check_bounds(f"expect.{scheme}", metrics)
     _check_sweep(config)
@@ -122,6 +126,21 @@ def _check_combinations(config: Config) -> None:
         ENGINES.get(config.parallel.engine)().refuse(config)
     if config.parallel.schedule != "locked":
         _check_pipeline(config)
+
+
+def _check_nets(config: Config) -> None:
+    """Names of nets, and keys that can differ between them; their values are checked as the run's are."""
+    known = MODELS.facts(config.model["name"])["nets"]
+    for net, entry in config.nets.items():
+        if not known:
+            raise ConfigError(f"nets.{net}: {config.model['name']} is a model of one net; leave nets out")
+        if net not in known:
+            raise ConfigError(f"nets: {unknown('net', net, known)}")
+        if not isinstance(entry, (dict, NoneType)):
+            raise ConfigError(f"nets.{net}: {entry!r} is not keys and values, such as {{optimizer: {{lr: 1e-3}}}}")
+        for key in flatten(entry or {}):
+            if not key.startswith(OF_A_NET):
+                raise ConfigError(f"nets.{net}.{key}: all nets of a run share it; keys of one: {', '.join(OF_A_NET)}")
 
 
 def _check_start(config: Config) -> None:

@@ -49,7 +49,7 @@ def kind_at(path: str, below: Any = None) -> Any:
     if path in _PRESETS:
         return str
     parts = path.split(".")
-    if parts[0] == "schemes" and len(parts) > 2:  # an entry of it is a part of a configuration
+    if parts[0] in ("schemes", "nets") and len(parts) > 2:  # an entry of it is a part of a configuration
         return kind_at(".".join(parts[2:]))
     kind = below or schema()
     for part in parts:
@@ -132,7 +132,7 @@ def _kind_below(kind: Any, key: str, name: Any) -> Any:
         return kind_at(str(name), kind)
     if key == "sweep.space":
         return _Dimension(str(name))
-    return schema() if key == "schemes" else Any
+    return schema() if key in ("schemes", "nets") else Any
 
 
 def _kind_of_items(kind: Any, key: str) -> Any:

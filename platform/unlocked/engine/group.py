@@ -124,8 +124,11 @@ class InProcessGroup(Group):
             torch.set_num_threads(plan.config.parallel.threads)
         device = device_of(plan)
         self.data = data
-        self.modules = [ModuleRunner(plan, data, k, device) for k in range(plan.modules)]
+        self.modules = self._make_modules(plan, data, device)
         connect_in_process(self.modules)
+
+    def _make_modules(self, plan: Plan, data: DataSet, device: torch.device) -> Sequence[ModuleRunner]:
+        return [ModuleRunner(plan, data, k, device) for k in range(plan.modules)]
 
     def run(self, segments: Iterable[Segment], checkpoint_at: int) -> Iterator[list[SegmentStats]]:
         for start, stop in segments:
@@ -137,11 +140,15 @@ class InProcessGroup(Group):
                     tick(t)
             else:
                 for t in range(start, stop):
-                    for module in self.modules:
-                        module.forward_phase(t)
-                    for module in reversed(self.modules):
-                        module.feedback_phase(t)
+                    self.tick(t)
             yield [module.end(start, stop) for module in self.modules]
+
+    def tick(self, t: int) -> None:
+        """Minibatch t, and what comes back about the one `lag` before it."""
+        for module in self.modules:
+            module.forward_phase(t)
+        for module in reversed(self.modules):
+            module.feedback_phase(t)
 
     def estimate_statistics(self, t: int) -> None:
         last = max((k for k, module in enumerate(self.modules) if module.has_statistics()), default=0)

@@ -63,7 +63,7 @@ class ModuleRunner:
 
     def __init__(self, plan: Plan, data: DataSet, module: int, device: torch.device, shard: tuple[int, int] = (0, 1)):
         self.plan = plan
-        self.learner: ModuleLearner = build_learner(plan, module, device)
+        self.learner = self._make_learner(plan, module, device)
         self.learner.draw_as_replica(shard[0])
         self.device, self.dtype = device, self.learner.dtype
         self.ends = Ends()
@@ -86,6 +86,9 @@ class ModuleRunner:
         self._feedback: Late | None = None
         self._t = self._feedback_t = 0
         self.average_buffers: Callable[[Iterable[Tensor]], None] | None = None  # over replicas
+
+    def _make_learner(self, plan: Plan, module: int, device: torch.device) -> ModuleLearner:
+        return build_learner(plan, module, device)
 
     def _read(self, data: DataSet, begin: int = 0) -> None:
         """Minibatches of `data` from step `begin` on."""

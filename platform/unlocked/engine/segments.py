@@ -16,18 +16,27 @@ _KNOWN = {
     "time": ("sg/time_loss", "the loss of M through time"),
 }
 
+OF_PHASE = "@"  # between the name of a series and the phase that it was recorded in
+
 
 def series_means(stats: Sequence[SegmentStats]) -> dict[str, float]:
     """Means over the segment of all that the modules' learners recorded, by metric: `train/loss` of the last module,
-    for any other series `<metric>/module_k`."""
-    means = {}
+    for any other series `<metric>/module_k`; of several phases `train/loss/<phase>`, and their sum."""
+    means, of_phases = {}, {}
     for k, s in enumerate(stats):
-        for name, values in s.series.items():
-            if values:
-                loss = name == "loss" and k == len(stats) - 1
-                metric = "train/loss" if loss else f"{_KNOWN.get(name, (name,))[0]}/module_{k}"
-                means[metric] = sum(values) / len(values)
-    return means
+        for series, values in s.series.items():
+            name, at, phase = series.partition(OF_PHASE)
+            if not values:
+                continue
+            mean = sum(values) / len(values)
+            if at and name == "loss":
+                of_phases[f"train/loss/{phase}"] = mean
+            elif name == "loss" and k == len(stats) - 1:
+                means["train/loss"] = mean
+            else:
+                metric = _KNOWN.get(name, (name,))[0]
+                means[f"{metric}/{phase}/module_{k}" if at else f"{metric}/module_{k}"] = mean
+    return means | of_phases | ({"train/loss": sum(of_phases.values())} if of_phases else {})
 
 
 def alignments(probed: Mapping[int, Alignment]) -> dict[str, float]:
@@ -65,7 +74,8 @@ def first_nonfinite(stats: Sequence[SegmentStats]) -> tuple[int, int, str] | Non
     if not found:
         return None
     step, module, name = min(found)
+    name, at, phase = name.partition(OF_PHASE)
     if name == "loss":
-        return step, module, "the loss"
+        return step, module, f"the loss of phase {phase}" if at else "the loss"
     metric, words = _KNOWN.get(name, (name, "the series"))
     return step, module, f"{words} {metric}" if words == "the series" else f"{words} ({metric})"

@@ -113,7 +113,7 @@ class _Run:
 
 
 def _complete(run: _Run) -> dict[str, Any]:
-    group_class = run.plan.make_engine().group_class()
+    group_class = run.plan.make_engine().group_class(bool(run.plan.nets))
     if run.study is None:  # which has its own last words
         group_class.last_words(how_to_go_on(run.folder.path))
     try:

@@ -239,7 +239,7 @@ class Trainer:
             self._estimated_at = self.progress.step
 
     def _evaluate(self, group: Group, split: str) -> dict[str, float]:
-        return self.task.metrics(group.outputs(split), self.task.target(getattr(self.data, split)))
+        return self.task.measure(group.outputs(split), self.data, split)
 
     def _probe(self, group: Group) -> dict[str, float]:
         values = alignments(group.probe())
@@ -294,7 +294,7 @@ class Trainer:
         if best is not None:
             group.load_weights(load_weights(best))
         outputs = group.outputs("test")
-        measured = self.task.metrics(outputs, self.task.target(self.data.test))
+        measured = self.task.measure(outputs, self.data, "test")
         network: Chain | None = None
         if self.task.asks_network:
             network, _ = load_chain(self.folder.path, self.config, self.data, weights)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from unlocked.blame import knowing_of_ctrl_c, place, said
@@ -18,6 +18,7 @@ from unlocked.data import DataSet
 from unlocked.engines import ENGINES, Engine, engine_name
 from unlocked.errors import ConfigError, RunFailed, UnlockedError, reason
 from unlocked.optim import state_size
+from unlocked.plan.nets import check_phases, config_of, engine_of_nets, example_of, refuse_nets
 from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
 from unlocked.plan.rehearsal import refuse_added, rehearse, weights_of
 from unlocked.schema.keys import MULTI_STAGE, OptimizerConfig
@@ -29,6 +30,8 @@ from unlocked.seeding import derive_seed
 from unlocked.tasks import TASKS, Task, load
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain, build, carrying, output_shapes
+from unlocked_models.contract.nets import build_nets
+from unlocked_models.contract.registry import MODELS
 
 # Over h_k, beside those of M's layers: scaling a prediction, comparing it with its target, the messages. A ResNet's
 # synthetic gradients take the time of about this many (on maps they are little else).
@@ -50,6 +53,9 @@ class Plan:
     n_train: int
     steps_per_epoch: int
     carries: bool  # layers go on where the last minibatch ended
+    net: str | None = None  # which of several this is the plan of; None: the only one, or all of them
+    phases: tuple[str, ...] = ()  # in which this net learns, if it is one of several
+    nets: Mapping[str, Plan] = field(default_factory=dict)  # by name, if the model has several
 
     @property
     def modules(self) -> int:
@@ -66,7 +72,9 @@ class Plan:
 
     @property
     def learners(self) -> int:
-        """One for every module of every replica: what a checkpoint holds the states of."""
+        """One for every module of every replica, and phase: what a checkpoint holds the states of."""
+        if self.nets:
+            return sum(plan.modules * len(plan.phases) for plan in self.nets.values())
         return self.modules * self.config.parallel.replicas
 
     @property
@@ -147,18 +155,49 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     misfit = objective.misfit(data.task, example) or objective.unsuited(data.train.x)
     if misfit is not None:
         raise ConfigError(f"task: {task} does not fit {data.name}: {misfit}")
+    if refuse_nets(config, task):
+        return _plan_of_nets(config, data, task)
+    return _plan_of(config, data, task)
+
+
+def _plan_of_nets(config: Config, data: DataSet, task: str) -> Plan:
+    """One after the other; the whole has the modules of all of them, in this order."""
+    engine = engine_of_nets(config)
+    plans = {
+        net: _plan_of(config_of(config, net), data, task, net) for net in MODELS.facts(config.model["name"])["nets"]
+    }
+    learns = check_phases(config, data.example, TASKS.get(task)(), {net: plan.specs for net, plan in plans.items()})
+    plans = {net: replace(plan, phases=learns[net]) for net, plan in plans.items()}
+    first, *_ = plans.values()
+    return replace(
+        first,
+        config=config,
+        engine=engine,
+        specs=[spec for plan in plans.values() for spec in plan.specs],
+        costs=[cost for plan in plans.values() for cost in plan.costs],
+        parameters=[n for plan in plans.values() for n in plan.parameters],
+        net=None,
+        phases=(),
+        nets=plans,
+    )
+
+
+def _plan_of(config: Config, data: DataSet, task: str, net: str | None = None) -> Plan:
+    """Of one net: the only one, or one of several."""
+    objective = TASKS.get(task)()
     with torch.device("meta"):
-        blocks = _build(config, data)
+        blocks = _build(config, data, net)
+        example = data.example if net is None else example_of(config, data.example, net)
     _refuse_unready(config, blocks)
     small = sum(p.numel() for block in blocks for p in block.parameters()) < SMALL
     where = torch.device("cpu" if small else "meta")
     with where:
         if small:
-            blocks = _build(config, data)
-        shapes = _shapes(config, data, blocks)
-        costs = block_costs(blocks, data.in_shape, example)
+            blocks = _build(config, data, net)
+        shapes = _shapes(config, data, blocks, example)
+        costs = block_costs(blocks, example.in_shape, example)
     wanted = objective.output_shape(example)
-    if shapes[-1] != wanted:
+    if net is None and shapes[-1] != wanted:
         raise ConfigError(
             f"model.name: {config.model['name']} gives outputs of shape {shapes[-1]}, {task} of "
             f"{data.name} needs {wanted}"
@@ -194,13 +233,15 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         refuse_uncuttable(config.parallel.schedule, blocks)
     stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
     error_shape = SCHEMES.get(config.scheme.name).error_shape(config, blocks, stops, example)
+    if net is not None and error_shape is None:  # the task speaks of the whole
+        error_shape = shapes[-1]
     specs = _specs(sizes, shapes, example, error_shape)
     refused = SCHEMES.get(config.scheme.name).refuse(config, objective, blocks, specs)
     if refused is not None:
         raise ConfigError(f"scheme.name: {config.scheme.name} {refused}")
     _refuse_shared(blocks, specs)
     if config.parallel.schedule in SPLIT_BACKWARD:
-        real = blocks if small else _build(config, data)
+        real = blocks if small else _build(config, data, net)
         refuse_unsplittable(config.parallel.schedule, real, specs, DTYPES[config.train.precision])
     steps_per_epoch = _steps_per_epoch(config, data, carries)
     lag = _lag(config, modules, steps_per_epoch * config.train.epochs)
@@ -211,7 +252,7 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     plan = Plan(
         config=config,
         task=task,
-        example=example,
+        example=data.example,
         specs=specs,
         costs=costs,
         parameters=_parameters(blocks),
@@ -220,11 +261,12 @@ def make_plan(config: Config, data: DataSet) -> Plan:
         n_train=len(data.train),
         steps_per_epoch=steps_per_epoch,
         carries=carries,
+        net=net,
     )
     plan.make_engine().refuse_here(config)
     if small and 2 * sum(map(math.prod, shapes)) > SMALL:  # a pass of two examples would take memory and time
         with torch.device("meta"):
-            blocks = _build(config, data)
+            blocks = _build(config, data, net)
     rehearse(config, blocks, specs)
     return plan
 
@@ -315,23 +357,39 @@ def first_level(config: Config) -> int:
     return int(config.data.options.get("level", 1))
 
 
-def build_blocks(config: Config, example: Example) -> list[nn.Module]:
-    """All blocks of the chain, initialised from the run's seed alone: every worker builds the same."""
+def build_blocks(config: Config, example: Example, net: str | None = None) -> list[nn.Module]:
+    """All blocks of the net, initialised from the run's seed alone: every worker builds the same."""
     options = {key: value for key, value in config.model.items() if key != "name"}
+    given = config.model["name"], example.in_shape, example.n_outputs
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(config.seed, "init"))
-        blocks = build(config.model["name"], example.in_shape, example.n_outputs, example=example, **options)
+        if net is None:
+            blocks = build(*given, example=example, **options)
+        else:
+            blocks = list(build_nets(*given, example=example, **options)[net].blocks)
     for layer in (layer for block in blocks for layer in block.modules()):
         if getattr(layer, "inplace", False) is True:  # it would overwrite what the module below holds
             layer.inplace = False  # type: ignore[assignment]
     return blocks
 
 
-def build_learner(plan: Plan, module: int, device: torch.device) -> ModuleLearner:
-    """The learner of one module, on its device, in training mode."""
+def named_weights(plan: Plan) -> dict[str, Tensor]:
+    """As a checkpoint names them, freshly initialised: of several nets each begins with that of its own."""
+    if plan.nets:
+        return {f"{net}.{key}": x for net, its in plan.nets.items() for key, x in named_weights(its).items()}
+    return Chain(build_blocks(plan.config, plan.example, plan.net)).state_dict()
+
+
+def build_learner(plan: Plan, module: int, device: torch.device, beside: ModuleLearner | None = None) -> ModuleLearner:
+    """The learner of one module, on its device, in training mode; or one more of the same weights, `beside` another."""
     config, spec = plan.config, plan.specs[module]
+    if beside is not None:
+        learner = plan.scheme(spec, beside.chain, plan.make_task(), config, plan.lag)
+        if beside.optimizer is not None:
+            learner.optimizer = learner.holds("optimizer", beside.optimizer)
+        return learner
     try:
-        blocks = build_blocks(config, plan.example)
+        blocks = build_blocks(config, plan.example, plan.net)
         if _parameters(blocks) != plan.parameters:
             raise ConfigError(
                 f"model.name: {config.model['name']} differs from call to call: its builder gave blocks "
@@ -362,6 +420,8 @@ def device_of(plan: Plan) -> torch.device:
 
 def describe(plan: Plan) -> list[dict[str, Any]]:
     """One row per module: blocks, parameters, share of the cost, memory; what `--dry-run` prints."""
+    if plan.nets:
+        return [{"net": net} | row for net, its in plan.nets.items() for row in describe(its)]
     total = sum(plan.costs)
     width = 8 if plan.config.train.precision == "fp64" else 4
     batch = plan.config.data.batch_size // plan.config.parallel.replicas
@@ -406,10 +466,10 @@ def _size(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _build(config: Config, data: DataSet) -> list[nn.Module]:
+def _build(config: Config, data: DataSet, net: str | None = None) -> list[nn.Module]:
     try:
         with knowing_of_ctrl_c() as is_ctrl_c:
-            return build_blocks(config, data.example)
+            return build_blocks(config, data.example, net)
     except UnlockedError:
         raise
     except BaseException as error:  # a user's model may raise anything
@@ -421,11 +481,11 @@ def _build(config: Config, data: DataSet) -> list[nn.Module]:
         raise ConfigError(why if why.startswith("model.") else f"model: {why}") from None
 
 
-def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[tuple[int, ...]]:
+def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module], example: Example) -> list[tuple[int, ...]]:
     try:
         with knowing_of_ctrl_c() as is_ctrl_c:
             weights = [weights_of(block) for block in blocks]
-            shapes = output_shapes(blocks, data.in_shape, data.example)
+            shapes = output_shapes(blocks, example.in_shape, example)
         for i, (block, before) in enumerate(zip(blocks, weights, strict=True)):
             refuse_added(i, block, before)
         return shapes
@@ -436,7 +496,7 @@ def _shapes(config: Config, data: DataSet, blocks: Sequence[nn.Module]) -> list[
             raise
         at = place(error)
         raise ConfigError(
-            f"model.name: {config.model['name']} cannot run on examples of shape {data.in_shape} of "
+            f"model.name: {config.model['name']} cannot run on examples of shape {example.in_shape} of "
             f"{data.name}{f', at {at}' if at else ''}: {said(error) if at else reason(error)}"
         ) from None
 

@@ -11,6 +11,7 @@ import torch
 from unlocked.config import Config, from_tree
 from unlocked.data import DataSet
 from unlocked.engine.group import InProcessGroup
+from unlocked.engine.phases import NetsGroup
 from unlocked.errors import ConfigError
 from unlocked.plan.plan import build_blocks, load_data, make_plan
 from unlocked.runs.checkpoint import Checkpoints, load_weights
@@ -32,14 +33,16 @@ def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> d
     data = load_data(config)
     check_tokens(run_dir, data)
     path = _checkpoint(run_dir, weights)
-    rows = getattr(data, split)
-    if rows is None:
+    if getattr(data, split) is None:
         raise ConfigError(f"--split: {split}; this run had none (data.validation is 0)")
-    plain = replace(config, scheme=type(config.scheme)(), parallel=ParallelConfig())
-    group = InProcessGroup(make_plan(plain, data), data)
-    learner = group.modules[0].learner  # of the whole chain
-    task, chain = learner.task, _load(learner.chain, path)
-    metrics = task.metrics(group.outputs(split), task.target(rows))
+    plain = replace(config, scheme=type(config.scheme)(), parallel=ParallelConfig(), nets={})
+    plan = make_plan(plain, data)
+    group, task = NetsGroup(plan, data) if plan.nets else InProcessGroup(plan, data), plan.make_task()
+    if isinstance(group, InProcessGroup):
+        chain = _load(group.modules[0].learner.chain, path)  # the whole net
+    else:
+        group.load_weights(load_weights(path))
+    metrics = task.measure(group.outputs(split), data, split)
     if task.asks_network:
         metrics |= task.final_metrics(chain.cpu().eval(), data, split)
     return {

@@ -9,10 +9,9 @@ from safetensors import SafetensorError, safe_open
 
 from unlocked.errors import ConfigError
 from unlocked.files import read_regular
-from unlocked.plan.plan import Plan, build_blocks
+from unlocked.plan.plan import Plan, named_weights
 from unlocked.runs.checkpoint import WEIGHTS, Checkpoints
 from unlocked.runs.digests import SUMS
-from unlocked_models.contract.chain import Chain
 
 
 def refuse_misfit(run_dir: Path, plan: Plan) -> None:
@@ -46,8 +45,7 @@ def _misfit(checkpoint: Path, plan: Plan) -> str | None:
     except (OSError, SafetensorError):
         return None
     with torch.device("meta"):
-        blocks = build_blocks(plan.config, plan.example)
-    wanted = {key: tuple(value.shape) for key, value in Chain(blocks).state_dict().items()}
+        wanted = {key: tuple(value.shape) for key, value in named_weights(plan).items()}
     for key in [*wanted, *stored]:
         there, now = stored.get(key), wanted.get(key)
         if there != now:

@@ -287,6 +287,9 @@ class Config:
     pretrain: PretrainConfig = group(PretrainConfig)
     parallel: ParallelConfig = group(ParallelConfig)
     tracking: TrackingConfig = group(TrackingConfig)
+    nets: dict[str, Any] = key(
+        {}, "of a model of several nets: {NAME: {optimizer: {...}, scheme: {...}}}, over the run's"
+    )
     schemes: dict[str, Any] = key({}, "scheme: {key: value} that it is trained with")
     expect: dict[str, Any] = key({}, "scheme: {metric: {min: ..., max: ...}} that a study checks")
     sweep: SweepConfig = group(SweepConfig)

@@ -152,6 +152,7 @@ class ModuleLearner(Holder, ABC):
     needs_labels: ClassVar[bool] = False  # the task's targets in every module, not only in the last
     averages_targets: ClassVar[bool] = False  # every module's loss is a mean over targets, not only the last one's
     sees_batch: bool = False  # what it learns beside its blocks reads the minibatch too, as a block with `batch` does
+    waits: bool = False  # gradients are kept, and added to those of a later pass; set if a net learns in several phases
     learns_inputs: bool = False  # runs on synthetic inputs: h_{k-1} comes by `absorb_input`, `lag` late
     Options: ClassVar[type] = NoOptions  # a dataclass: its fields are keys under `scheme.`, see `unlocked.key`
     options: Any
@@ -270,6 +271,15 @@ class ModuleLearner(Holder, ABC):
             self.record("local", total)
         return h, total
 
+    def passed(self, t: int, h: Tensor, batch: Batch) -> Tensor:
+        """Output in training mode, with the draws of pass t, for a pass in which the module does not learn."""
+        self.seed_step(t)
+        self._probing = True
+        try:
+            return self.run_chain(h, batch)[0]
+        finally:
+            self._probing = False
+
     def local_loss(self, i: int, h: Tensor, batch: Batch) -> Tensor:
         """What block i adds to the loss, given its output."""
         return self.chain[i].local_loss(h, batch)  # type: ignore[operator]
@@ -297,6 +307,8 @@ class ModuleLearner(Holder, ABC):
 
     def update(self) -> None:
         """One optimiser step on the gradients of this module."""
+        if self.waits:
+            return
         if self.time is not None:
             error = self.time.learn(self.apply)
             if error is not None:

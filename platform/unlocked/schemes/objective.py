@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unlocked.tasks import Task
-from unlocked_models.contract.chain import Batch
+from unlocked_models.contract.batch import Batch
 
 
 class Objective(ABC):

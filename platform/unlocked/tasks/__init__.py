@@ -1,5 +1,6 @@
 """Tasks by name, and data sets as their tasks read them."""
 
+from unlocked.tasks.adversarial import Adversarial
 from unlocked.tasks.base import TASKS, Rows, Task, Trained, register_task, task_name
 from unlocked.tasks.classification import Classification
 from unlocked.tasks.loading import load
@@ -10,6 +11,7 @@ from unlocked.tasks.translation import Translation
 
 __all__ = [
     "TASKS",
+    "Adversarial",
     "BernoulliReconstruction",
     "Classification",
     "LanguageModelling",

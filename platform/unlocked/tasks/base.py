@@ -7,8 +7,8 @@ A task of one's own is a subclass in a file of its own, under `@register_task("n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -20,6 +20,7 @@ from unlocked import metrics
 from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
+from unlocked.tasks.phases import NET, Phase, as_it_is
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain, decoder_start
 from unlocked_models.contract.registry import Registry
@@ -60,6 +61,7 @@ class Task(ABC):
     also: ClassVar[tuple[str, ...]] = ()  # further metrics of every evaluation that a study may be judged by
     learns_input: ClassVar[bool] = False  # the target is the input itself
     masks: ClassVar[bool] = False  # some positions have no target, so equal parts of a minibatch need not count equally
+    nets: ClassVar[tuple[str, ...]] = (NET,)  # by name, if the task needs a model of several
     couples: ClassVar[bool] = False  # an example's loss depends on the others of its minibatch, which stays whole
     asks_network: ClassVar[bool] = False  # `final_metrics` and `figures` need the trained network
     by_class: ClassVar[bool] = False  # splits of its data are drawn class by class
@@ -134,6 +136,10 @@ class Task(ABC):
     def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
         """Metrics of a whole split, `loss` and `monitor` among them, from what was kept of all its examples."""
 
+    def measure(self, kept: Tensor, data: DataSet, split: str) -> dict[str, float]:
+        """The same, for a task whose metrics need more of the data than the targets of the split."""
+        return self.metrics(kept, self.target(getattr(data, split)))
+
     def final_metrics(self, chain: Chain, data: DataSet, split: str) -> dict[str, float]:
         """Metrics of a split that take the trained network itself, at the end of a run that `asks_network`."""
         return {}
@@ -158,6 +164,16 @@ class Task(ABC):
     def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
         """What conditions cdni's M_k, `(batch, *context_shape)`: the target, which no module's forward pass sees
         before the last. Real numbers in the dtype of `like`, or ids."""
+
+    # the phases of a step ------------------------------------------------------------------------------------
+
+    def phases(self, shapes: Mapping[str, tuple[int, ...]]) -> list[Phase]:
+        """In their order; `shapes` of one example of the input of every net."""
+        return [Phase(NET, (NET,), as_it_is, lambda out, batch: self.loss(out, self.target(batch)), (NET,))]
+
+    def outcome(self, shapes: Mapping[str, tuple[int, ...]]) -> Phase:
+        """The pass whose outputs are evaluated; nothing learns by it."""
+        return replace(self.phases(shapes)[-1], learns=())
 
 
 def task_name(task: type[Task]) -> str:

@@ -1,0 +1,291 @@
+"""Several nets in one process: the phases of every step, each a pass of the engine over the modules of one net.
+
+A net has one group of modules for every phase that it learns in. The groups share its weights and its optimiser; what a
+scheme learns beside them, such as M, is each group's own. Between nets the gradient is exact: a group's objective is
+the phase's loss *through* the nets after it. Nets that a phase passes and that do not learn in it stay as they are.
+
+Within a step phase i of P is the pass t * P + i: dropout, latents and noise draw from (seed, net or phase, pass) alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unlocked.data import DataSet, TrainBatches, parse_augment
+from unlocked.engine.group import Group, InProcessGroup, Segment, evaluation_rows
+from unlocked.engine.module import ModuleRunner, SegmentStats
+from unlocked.engine.segments import OF_PHASE
+from unlocked.plan.plan import Plan, build_learner, device_of
+from unlocked.schemes import DTYPES, Alignment, ModuleLearner
+from unlocked.schemes.objective import Loss, Objective, Through, left_alone
+from unlocked.seeding import derive_seed, step_seed
+from unlocked.tasks.phases import Phase
+from unlocked_models.contract.batch import Batch, moved, rows_of
+
+
+class FedModule(ModuleRunner):
+    """A module of one of several nets, which is given its minibatches by a phase."""
+
+    fed: tuple[Tensor, Batch]
+
+    def __init__(
+        self, plan: Plan, data: DataSet, module: int, device: torch.device, phases: int, beside: FedModule | None
+    ):
+        self._phases, self._beside = phases, beside
+        super().__init__(plan, data, module, device)
+
+    def _make_learner(self, plan: Plan, module: int, device: torch.device) -> ModuleLearner:
+        return build_learner(plan, module, device, None if self._beside is None else self._beside.learner)
+
+    def _read(self, data: DataSet, begin: int = 0) -> None: ...
+
+    def _x(self, t: int) -> Tensor:
+        return self.fed[0]
+
+    def _batch(self, t: int, x: Tensor | None) -> Batch:
+        return self.fed[1]
+
+    def _set_lr(self, t: int) -> None:
+        super()._set_lr(t // self._phases)
+
+    def probe_forward(self, h: Tensor | None = None) -> Tensor:
+        return self.learner.probe_forward(self.fed[0] if h is None else h, self.fed[1])
+
+    def weights(self) -> dict[str, Tensor]:
+        return {f"{self.plan.net}.{key}": value for key, value in super().weights().items()}
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        own = f"{self.plan.net}."
+        super().load_weights({key.removeprefix(own): x for key, x in weights.items() if key.startswith(own)})
+
+
+class NetInPhase(InProcessGroup):
+    """The modules of a net, as they learn in one phase; `beside` the group of an earlier phase."""
+
+    modules: Sequence[FedModule]
+
+    def __init__(self, plan: Plan, data: DataSet, phases: int, beside: NetInPhase | None = None):
+        self._phases, self._beside = phases, beside
+        super().__init__(plan, data)
+
+    def _make_modules(self, plan: Plan, data: DataSet, device: torch.device) -> Sequence[ModuleRunner]:
+        def beside(k: int) -> FedModule | None:
+            return None if self._beside is None else self._beside.modules[k]
+
+        return [FedModule(plan, data, k, device, self._phases, beside(k)) for k in range(plan.modules)]
+
+    def update(self) -> None:
+        """By the gradients that wait."""
+        for module in self.modules:
+            module.learner.waits = False
+            module.learner.update()
+            module.learner.waits = True
+
+    def feed(self, h: Tensor, batch: Batch) -> None:
+        for module in self.modules:
+            module.fed = (h, batch)
+
+
+class Passed:
+    """A net that others' outputs pass: `schemes.objective.Net`. `at` is the pass whose draws it makes."""
+
+    at = 0
+
+    def __init__(self, group: NetInPhase):
+        self._learners = [module.learner for module in group.modules]
+
+    def __call__(self, h: Tensor, batch: Batch) -> Tensor:
+        for learner in self._learners:
+            h = learner.passed(self.at, h, batch)
+        return h
+
+    def modules(self) -> Iterable[nn.Module]:
+        return (layer for learner in self._learners for layer in learner.chain.modules())
+
+    def outputs(self, h: Tensor, batch: Batch) -> Tensor:
+        """In evaluation mode."""
+        for learner in self._learners:
+            learner.chain.eval()
+            with torch.inference_mode():
+                h = learner.chain(h, batch)
+            learner.chain.train()
+        return h
+
+
+@dataclass
+class Lesson:
+    """What one net learns in one phase, from a batch that passes the nets `before` it."""
+
+    group: NetInPhase
+    before: list[Passed]
+    after: list[Passed]
+
+    def prepare(self, u: int, batch: Batch) -> None:
+        """Feeds the group what it sees in pass u."""
+        for net in (*self.before, *self.after):
+            net.at = u
+        assert batch.x is not None
+        h = batch.x
+        with torch.no_grad():
+            for net in self.before:
+                with left_alone(net):
+                    h = net(h, batch)
+        self.group.feed(h, batch)
+
+
+class NetsGroup(Group):
+    """All nets of a run in this process."""
+
+    def __init__(self, plan: Plan, data: DataSet, imports: Sequence[str] = (), again: bool = False):
+        config, task = plan.config, plan.make_task()
+        self.plan, self.data, self.device = plan, data, device_of(plan)
+        self._dtype = DTYPES[config.train.precision]
+        shapes = {net: its.specs[0].in_shape for net, its in plan.nets.items()}
+        self.phases, self._outcome = task.phases(shapes), task.outcome(shapes)
+        self.batches = TrainBatches(
+            data.train.to(self.device),
+            config.data.batch_size,
+            derive_seed(config.seed, "order"),
+            parse_augment(config.data.augment, data.in_shape) if config.data.augment else None,
+            name=data.name,
+        )
+        self.groups: dict[str, dict[str, NetInPhase]] = {net: {} for net in plan.nets}  # net, phase
+        for phase in self.phases:
+            for net in phase.learns:
+                beside = next(iter(self.groups[net].values()), None)
+                group = NetInPhase(plan.nets[net], data, len(self.phases), beside)
+                self.groups[net][phase.name] = group
+                for module in group.modules:
+                    module.learner.waits = not phase.update or len(phase.learns) > 1
+        self.nets = {net: Passed(next(iter(groups.values()))) for net, groups in self.groups.items()}
+        self._lessons = [[self._lesson(phase, net) for net in phase.learns] for phase in self.phases]
+        self._seeds = [derive_seed(config.seed, "feed", phase.name) for phase in self.phases]
+
+    def _lesson(self, phase: Phase, net: str) -> Lesson:
+        place, group = phase.path.index(net), self.groups[net][phase.name]
+        before, after = ([self.nets[other] for other in path] for path in (phase.path[:place], phase.path[place + 1 :]))
+        objective: Objective = Loss(phase.loss)
+        for other in reversed(after):
+            objective = Through(other, objective)
+        group.modules[-1].learner.objective = objective
+        return Lesson(group, before, after)
+
+    # training ----------------------------------------------------------------------------------------
+
+    def run(self, segments: Iterable[Segment], checkpoint_at: int) -> Iterator[list[SegmentStats]]:
+        groups, phases = self._all(), len(self.phases)
+        for start, stop in segments:
+            for group in groups:
+                for module in group.modules:
+                    module.begin(start * phases, stop * phases, checkpoint_at * phases)
+            for t in range(start, stop):
+                batch = self._minibatch(t)
+                for i in range(phases):
+                    fed = self._fed(i, t, batch)
+                    for lesson in self._lessons[i]:
+                        lesson.prepare(t * phases + i, fed)
+                        lesson.group.tick(t * phases + i)
+                    if (
+                        self.phases[i].update and len(self._lessons[i]) > 1
+                    ):  # each learned through the others as they were
+                        for lesson in self._lessons[i]:
+                            lesson.group.update()
+            yield [stats for net in self.groups for stats in self._stats(net, start, stop)]
+
+    def _minibatch(self, t: int) -> Batch:
+        extras = moved(self.batches.extras(t), dtype=self._dtype)
+        progress = t / self.plan.total_steps
+        return Batch(self._real(self.batches.x(t)), self._real(self.batches.y(t)), progress=progress, extras=extras)
+
+    def _fed(self, i: int, t: int, batch: Batch) -> Batch:
+        generator = torch.Generator().manual_seed(step_seed(self._seeds[i], t))
+        return self.phases[i].feed(batch, generator)
+
+    def _real(self, values: Tensor) -> Tensor:
+        return values.to(self._dtype) if values.is_floating_point() else values
+
+    def _stats(self, net: str, start: int, stop: int) -> list[SegmentStats]:
+        """One report per module of a net, of all its phases."""
+        by_phase = {
+            phase: [module.end(start, stop) for module in group.modules] for phase, group in self.groups[net].items()
+        }
+        first, *others = by_phase.values()
+        merged = []
+        for k, stats in enumerate(first):
+            of_all = [stats, *(other[k] for other in others)]
+            series = {
+                f"{name}{OF_PHASE}{phase}": values
+                for phase, its in by_phase.items()
+                for name, values in its[k].series.items()
+            }
+            sg, sent, waited = (sum(getattr(s, what) for s in of_all) for what in ("sg", "sent", "waited"))
+            merged.append(replace(stats, sg=sg, sent=sent, waited=waited, series=series))
+        return merged
+
+    def _all(self) -> list[NetInPhase]:
+        return [group for groups in self.groups.values() for group in groups.values()]
+
+    def estimate_statistics(self, t: int) -> None: ...  # no net runs on synthetic inputs
+
+    # evaluation and probe ----------------------------------------------------------------------------
+
+    def outputs(self, split: str) -> Tensor:
+        """Of the task's `outcome`, an entry for each example of the split; drawn from the seed and the split alone."""
+        generator = torch.Generator().manual_seed(derive_seed(self.plan.config.seed, "outcome", split))
+        source, outs = getattr(self.data, split), []
+        for rows, _ in evaluation_rows(self.plan, self.data, split):
+            x, y = (self._real(values[rows].to(self.device)) for values in (source.x, source.y))
+            batch = Batch(x, y, extras=moved(rows_of(source.extras, rows), self.device, self._dtype))
+            fed = self._outcome.feed(batch, generator)
+            assert fed.x is not None
+            h = fed.x
+            for net in self._outcome.path:
+                h = self.nets[net].outputs(h, fed)
+            outs.append(h.cpu())
+        return torch.cat(outs)
+
+    def probe(self) -> dict[int, Alignment]:
+        """Of every net in the last phase that it learns in, on the first minibatch of the run."""
+        found, offset, batch = {}, 0, self._minibatch(0)
+        for net, groups in self.groups.items():
+            name, group = list(groups.items())[-1]
+            i = next(i for i, phase in enumerate(self.phases) if phase.name == name)
+            lesson = next(lesson for lesson in self._lessons[i] if lesson.group is group)
+            lesson.prepare(i, self._fed(i, 0, batch))
+            found |= {offset + k: alignment for k, alignment in group.probe().items()}
+            offset += self.plan.nets[net].modules
+        return found
+
+    # state -------------------------------------------------------------------------------------------
+
+    def states(self, t: int) -> list[dict[str, Any]]:
+        return [state for group in self._all() for state in group.states(t)]
+
+    def load_states(self, states: list[dict[str, Any]]) -> None:
+        rest = iter(states)
+        for group in self._all():
+            group.load_states([next(rest) for _ in group.modules])
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        for groups in self.groups.values():
+            next(iter(groups.values())).load_weights(weights)
+
+    def set_level(self, data: DataSet, level: int, begin: int) -> None:
+        raise AssertionError("a curriculum is of one net")
+
+    def nonfinite(self) -> tuple[int, str] | None:
+        offset = 0
+        for net, groups in self.groups.items():
+            for group in groups.values():
+                found = group.nonfinite()
+                if found is not None:
+                    return offset + found[0], found[1]
+            offset += self.plan.nets[net].modules
+        return None
+
+    def close(self) -> None: ...

@@ -1,0 +1,116 @@
+"""Models of several nets: the configuration and the example of each, and whether the task's phases fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from unlocked.config import Config, with_values
+from unlocked.config.schemes import flatten
+from unlocked.engines import AUTO, ENGINES
+from unlocked.errors import ConfigError, reason
+from unlocked.schemes import ModuleSpec
+from unlocked.seeding import derive_seed
+from unlocked.tasks import TASKS, Task
+from unlocked.tasks.phases import NET, fault
+from unlocked_models.contract.batch import Example
+from unlocked_models.contract.nets import build_nets
+from unlocked_models.contract.registry import MODELS
+
+# What several nets cannot have yet: (holds, what it says). All are of one net, or need its modules to run apart.
+_OF_ONE_NET = (
+    (lambda c: c.parallel.replicas > 1, "parallel.replicas: a model of several nets has one replica"),
+    (lambda c: c.parallel.schedule != "locked", "parallel.schedule: pipelines are of one net"),
+    (lambda c: c.scheme.lag not in ("auto", 0), "scheme.lag: nets of one step run at lag 0"),
+    (lambda c: c.scheme.synthetic_inputs, "scheme.synthetic_inputs: nets feed each other real outputs"),
+    (lambda c: c.scheme.time.synthetic, "scheme.time.synthetic: streams are of one net"),
+    (lambda c: c.train.curriculum is not None, "train.curriculum: levels are of one net"),
+    (lambda c: c.transfer.run is not None, "transfer.run: weights of another run are of one net"),
+    (lambda c: c.pretrain.epochs > 0, "pretrain.epochs: blocks are pre-trained in one net"),
+)
+
+
+def refuse_nets(config: Config, task: str) -> bool:
+    """Whether the model has several nets; `ConfigError` if the task needs others, or a key is of one net alone."""
+    model = config.model["name"]
+    nets, needed = MODELS.facts(model)["nets"], TASKS.get(task).nets
+    if tuple(sorted(nets or (NET,))) != tuple(sorted(needed)):
+        has = f"the nets {', '.join(nets)}" if nets else "one net"
+        needs = f"the nets {', '.join(needed)}" if needed != (NET,) else "a model of one net"
+        raise ConfigError(f"model.name: {model} has {has}; the task {task} needs {needs}")
+    for holds, said in _OF_ONE_NET if nets else ():
+        if holds(config):
+            raise ConfigError(f"{said} (model.name: {model})")
+    return bool(nets)
+
+
+def engine_of_nets(config: Config) -> str:
+    """The engine's name; raises `ConfigError` for one that takes models of one net alone."""
+    name = "inprocess" if config.parallel.engine == AUTO else config.parallel.engine
+    if ENGINES.get(name).nets_group is None:
+        raise ConfigError(f"parallel.engine: {name} takes models of one net; {config.model['name']} runs inprocess")
+    return name
+
+
+def config_of(config: Config, net: str) -> Config:
+    """That of one net: `nets.NAME` laid over the run's, at lag 0 and in process, with a seed of its own."""
+    own, given = flatten(config.nets.get(net) or {}), replace(config, nets={})
+    try:
+        given = with_values(given, own, f"nets.{net}") if own else given
+    except ConfigError as error:
+        raise ConfigError(f"nets.{net}: {str(error).removeprefix(f'nets.{net}: ')}") from None
+    for holds, said in _OF_ONE_NET:
+        if holds(given):
+            raise ConfigError(f"nets.{net}: {said}")
+    return replace(
+        given,
+        seed=derive_seed(config.seed, "net", net),
+        scheme=replace(given.scheme, lag=0),
+        parallel=replace(given.parallel, engine="inprocess"),
+    )
+
+
+def example_of(config: Config, example: Example, net: str) -> Example:
+    """One example of the input of a net; its targets are those of the data."""
+    options = {key: value for key, value in config.model.items() if key != "name"}
+    nets = build_nets(config.model["name"], example.in_shape, example.n_outputs, example=example, **options)
+    return replace(example, in_shape=nets[net].in_shape, vocabulary=None)
+
+
+def check_phases(
+    config: Config, example: Example, task: Task, specs: Mapping[str, Sequence[ModuleSpec]]
+) -> dict[str, tuple[str, ...]]:
+    """Names of the phases in which each net learns.
+
+    Raises `ConfigError` for phases that cannot be run, or whose nets do not fit each other.
+    """
+    shapes = {net: its[0].in_shape for net, its in specs.items()}
+    given, model = {net: its[-1].out_shape for net, its in specs.items()}, config.model["name"]
+    phases, outcome = task.phases(shapes), task.outcome(shapes)
+    wrong = fault(phases, tuple(specs))
+    if wrong is not None:
+        raise ConfigError(f"task: {wrong}")
+    for phase in [*phases, outcome]:
+        try:
+            batch = phase.feed(example.batch(2), torch.Generator())
+            assert batch.x is not None
+            came, source = tuple(batch.x.shape[1:]), "the minibatch"
+            for net in phase.path:
+                if came != shapes[net]:
+                    raise ConfigError(
+                        f"model.name: {net} of {model} takes inputs of shape {shapes[net]}; in phase {phase.name!r} "
+                        f"{source} gives {came}"
+                    )
+                came, source = given[net], net
+            output: Any = torch.zeros(2, *came, requires_grad=True)
+            loss = phase.loss(output, batch)
+            if loss.dim() or not loss.requires_grad:
+                raise ValueError(f"its loss is of shape {tuple(loss.shape)}, not one number that depends on the output")
+        except ConfigError:
+            raise
+        except Exception as error:  # a user's task may raise anything
+            raise ConfigError(f"task: phase {phase.name!r} fails on two examples of zeros: {reason(error)}") from None
+    return {net: tuple(phase.name for phase in phases if net in phase.learns) for net in specs}

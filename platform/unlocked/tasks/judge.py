@@ -1,0 +1,101 @@
+"""A judge of made images: a small classifier of the real ones, and how made images compare with real ones through it.
+
+The Frechet distance of Heusel et al. 2017 (arXiv:1706.08500) between Gaussians of features,
+
+    |m_1 - m_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2))
+
+on the features of this judge in place of Inception's: comparable between runs on one data set alone.
+"""
+
+from __future__ import annotations
+
+import math
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlocked.data import DataSet
+from unlocked.seeding import derive_seed
+
+FEATURES, STEPS, BATCH = 32, 600, 64
+
+_judges: WeakKeyDictionary[DataSet, Judge] = WeakKeyDictionary()
+
+
+class Judge(nn.Module):
+    """`(batch, *in_shape)` to features `(batch, 32)` and logits; convolutional on maps."""
+
+    def __init__(self, in_shape: tuple[int, ...], classes: int):
+        super().__init__()
+        if len(in_shape) == 3:
+            body: list[nn.Module] = [
+                nn.Conv2d(in_shape[0], 16, 3, padding=1),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+                nn.Conv2d(16, 32, 3, padding=1),
+                nn.ReLU(),
+                nn.AdaptiveAvgPool2d(4),
+                nn.Flatten(),
+                nn.Linear(512, FEATURES),
+            ]
+        else:
+            body = [nn.Flatten(), nn.Linear(math.prod(in_shape), 128), nn.ReLU(), nn.Linear(128, FEATURES)]
+        self.features = nn.Sequential(*body, nn.ReLU())
+        self.head = nn.Linear(FEATURES, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+def judge_of(data: DataSet) -> Judge:
+    """Trained on the training split, from a seed of its own: the same for every run on these data."""
+    if data not in _judges:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.default_generator.manual_seed(derive_seed(0, "judge"))
+            judge, split = Judge(data.in_shape, data.n_outputs), data.train.to("cpu", torch.float32)
+            optimizer = torch.optim.Adam(judge.parameters(), lr=2e-3)
+            for _ in range(STEPS):
+                rows = torch.randint(len(split), (BATCH,))
+                F.cross_entropy(judge(split.x[rows]), split.y[rows]).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        _judges[data] = judge.eval().requires_grad_(False)
+    return _judges[data]
+
+
+def likeness(judge: Judge, made: Tensor, real: Tensor, asked: Tensor) -> dict[str, float]:
+    """How made images `(n, *in_shape)` of the `asked` classes `(n,)` compare with `real` ones of the same classes.
+
+    `frechet`, also as `loss`; `asked`, the share that the judge takes for the class that was asked for; `classes`, how
+    many it sees in all; `variance` of the features within the classes, as a share of the real images' (0: one image for
+    each class).
+    """
+    made, real, asked = made.float().cpu(), real.float().cpu(), asked.cpu()
+    with torch.no_grad():
+        seen = judge(made).argmax(1)
+        features, wanted = judge.features(made).double(), judge.features(real).double()
+    distance = frechet(features, wanted)
+    return {
+        "loss": distance,
+        "frechet": distance,
+        "asked": float((seen == asked).double().mean()),
+        "classes": float(len(seen.unique())),
+        "variance": within(features, asked) / within(wanted, asked),
+    }
+
+
+def frechet(one: Tensor, other: Tensor) -> float:
+    """Between Gaussians fitted to features `(n, width)`, float64."""
+    means, covariances = [x.mean(0) for x in (one, other)], [torch.cov(x.t()) for x in (one, other)]
+    # tr (C_1 C_2)^(1/2): the eigenvalues of a product of two covariances are real and not negative, up to rounding
+    root = torch.linalg.eigvals(covariances[0] @ covariances[1]).real.clamp(min=0).sqrt().sum()
+    apart = (means[0] - means[1]).square().sum()
+    return float(apart + covariances[0].trace() + covariances[1].trace() - 2 * root)
+
+
+def within(x: Tensor, classes: Tensor) -> float:
+    """The mean squared distance of a row of `x` from the mean of its class."""
+    total = sum(float((each - each.mean(0)).square().sum()) for each in (x[classes == c] for c in classes.unique()))
+    return total / len(x)

@@ -1,0 +1,72 @@
+"""Phases: the passes of one training step over named nets. Most tasks have one, over one net.
+
+A phase feeds a minibatch to the first net of its `path`; each further net reads the output of the one before it, and
+`loss` is that of the last one's output. The nets in `learns` learn by it, each under its own scheme, which is given the
+exact gradient at that net's output, through the nets after it. Every other net of the path is left as it is.
+
+Two phases of a GAN, one of which has two nets in its path:
+
+    Phase("real", path=("discriminator",), feed=images, loss=..., learns=("discriminator",), update=False)
+    Phase("fake", path=("generator", "discriminator"), feed=noise, loss=..., learns=("discriminator",))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unlocked_models.contract.batch import Batch
+
+NET = "net"  # the name of the only one
+
+
+def as_it_is(batch: Batch, generator: torch.Generator) -> Batch:
+    """The feed of a phase that reads the minibatch itself."""
+    return batch
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One pass; `name` is in its metrics, and the synthetic-gradient models of a net are those of one phase.
+
+    Args:
+        path: names of nets, in the order of the pass.
+        feed: the batch of this pass, made of the minibatch; draws from the generator alone, which is seeded by the
+            run's seed, the phase and the step.
+        loss: `(output, batch) -> scalar`, of the last net's output and the batch that was fed.
+        learns: names of nets of the path.
+        update: False if the gradients wait, and are added to those of the next phase in which the same nets learn.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    feed: Callable[[Batch, torch.Generator], Batch]
+    loss: Callable[[Tensor, Batch], Tensor]
+    learns: tuple[str, ...] = ()
+    update: bool = True
+
+
+def fault(phases: list[Phase], nets: tuple[str, ...]) -> str | None:
+    """What is wrong with the phases of a step over these nets; None if they can be run."""
+    names = [phase.name for phase in phases]
+    waiting: dict[str, str] = {}
+    for phase in phases:
+        if names.count(phase.name) > 1:
+            return f"two phases are named {phase.name!r}"
+        if strange := [net for net in phase.path if net not in nets]:
+            return f"the path of phase {phase.name!r} has the net {strange[0]!r} (known: {', '.join(nets)})"
+        if outside := [net for net in phase.learns if net not in phase.path]:
+            return f"{outside[0]!r} learns in phase {phase.name!r} and is not in its path"
+        for net in phase.learns:
+            waiting.pop(net, None)
+            if not phase.update:
+                waiting[net] = phase.name
+    if waiting:
+        net, name = next(iter(waiting.items()))
+        return f"the gradients of {net!r} in phase {name!r} wait for a later phase of the step, and none updates it"
+    if idle := [net for net in nets if not any(net in phase.learns for phase in phases)]:
+        return f"no phase trains the net {idle[0]!r}"
+    return None
