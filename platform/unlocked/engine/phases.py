@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unlocked.data import DataSet, TrainBatches, parse_augment
+from unlocked.data import DataSet, TrainBatches
 from unlocked.engine.group import Group, InProcessGroup, Segment, evaluation_rows
 from unlocked.engine.module import ModuleRunner, SegmentStats
 from unlocked.engine.segments import OF_PHASE
@@ -151,8 +151,9 @@ class NetsGroup(Group):
             data.train.to(self.device),
             config.data.batch_size,
             derive_seed(config.seed, "order"),
-            parse_augment(config.data.augment, data.in_shape) if config.data.augment else None,
+            data.transforms,
             name=data.name,
+            steps=plan.total_steps,
         )
         self.groups: dict[str, dict[str, NetInPhase]] = {net: {} for net in plan.nets}  # net, phase
         for phase in self.phases:
@@ -199,7 +200,7 @@ class NetsGroup(Group):
 
     def _minibatch(self, t: int) -> Batch:
         extras = moved(self.batches.extras(t), dtype=self._dtype)
-        progress = t / self.plan.total_steps
+        progress = self.batches.progress(t)
         return Batch(self._real(self.batches.x(t)), self._real(self.batches.y(t)), progress=progress, extras=extras)
 
     def _fed(self, i: int, t: int, batch: Batch) -> Batch:
@@ -237,7 +238,7 @@ class NetsGroup(Group):
     def outputs(self, split: str) -> Tensor:
         """Of the task's `outcome`, an entry for each example of the split; drawn from the seed and the split alone."""
         generator = torch.Generator().manual_seed(derive_seed(self.plan.config.seed, "outcome", split))
-        source, outs = getattr(self.data, split), []
+        source, outs = self.data.train_shown if split == "train" else getattr(self.data, split), []
         for rows, _ in evaluation_rows(self.plan, self.data, split):
             x, y = (self._real(values[rows].to(self.device)) for values in (source.x, source.y))
             batch = Batch(x, y, extras=moved(rows_of(source.extras, rows), self.device, self._dtype))
