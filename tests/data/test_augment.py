@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unlocked.data.transforms import build_transforms, example_after, transformed
+from unlocked.data.transform import build_transforms, example_after, transformed
 from unlocked.errors import DataError
 from unlocked_models import Batch, Example
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.model_selection import train_test_split
 
-from unlocked.data import DATA, RawData, check_data_options, dataset, register_data, sampler, transforms
-from unlocked.data.transforms import TRANSFORMS
+from unlocked.data import DATA, RawData, check_data_options, dataset, register_data, sampler, transform
+from unlocked.data.transform import TRANSFORMS
 from unlocked.errors import DataError
 from unlocked.tasks import load
 
@@ -271,7 +271,7 @@ def test_a_data_set_moves_with_all_its_splits(add):
     assert load(add(X, Y)).to("cpu").validation is None
 
 
-@pytest.mark.parametrize("module", [dataset, sampler, transforms])
+@pytest.mark.parametrize("module", [dataset, sampler, transform])
 def test_the_examples_in_the_docstrings_run(module):
     try:
         outcome = doctest.testmod(module)

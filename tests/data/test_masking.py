@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unlocked.data import Split, TrainBatches
-from unlocked.data.masking import Masking
+from unlocked.data.transforms.masking import Masking
 from unlocked.tasks import load
 from unlocked_models import Batch
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unlocked.data import Split, TrainBatches, eval_rows, in_order
-from unlocked.data.transforms import build_transforms
+from unlocked.data.transform import build_transforms
 from unlocked.errors import DataError
 
 N = 103

@@ -11,7 +11,7 @@ import torch
 from unlocked.config import load_config
 from unlocked.data import RawData, Split, TrainBatches
 from unlocked.data.digest import digest
-from unlocked.data.transforms import TRANSFORMS, PerExample, Transform, build_transforms, register_transform
+from unlocked.data.transform import TRANSFORMS, PerExample, Transform, build_transforms, register_transform
 from unlocked.errors import ConfigError, DataError
 from unlocked.schema.renamed import RenamedKey
 from unlocked.tasks import load

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from unlocked.data import DataSet, Split
-from unlocked.data.masking import Masking
+from unlocked.data.transforms.masking import Masking
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import MaskedLanguageModelling
 from unlocked_models import Batch

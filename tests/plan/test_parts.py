@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from unlocked.data import DataSet, Split
-from unlocked.data.masking import Masking
+from unlocked.data.transforms.masking import Masking
 from unlocked.engine.module import ModuleRunner, connect_in_process
 from unlocked.tasks import TASKS
 

@@ -3,13 +3,13 @@
 A set of your own is one function that returns its arrays; `register_data` shows the whole of it.
 """
 
-from unlocked.data import augment as _augment  # noqa: F401  (registers its transforms)
 from unlocked.data import sets as _sets  # noqa: F401  (registers the built-in sets)
+from unlocked.data import transforms as _transforms  # noqa: F401  (and transforms)
 from unlocked.data.dataset import DATA, DataSet, RawData, Split, register_data
 from unlocked.data.loading import check_data_options, load_as
 from unlocked.data.sampler import TrainBatches, eval_rows, in_order
 from unlocked.data.source import DataFile, Source
-from unlocked.data.transforms import (
+from unlocked.data.transform import (
     TRANSFORMS,
     PerExample,
     Transform,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlocked.data.transforms import Transform, example_after, transformed
+from unlocked.data.transform import Transform, example_after, transformed
 from unlocked.seeding import derive_seed
 from unlocked_models.contract.batch import LENGTHS, Batch, Example, Extra, Ragged, moved, rows_of
 from unlocked_models.contract.registry import Registry

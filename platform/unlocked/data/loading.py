@@ -18,7 +18,7 @@ from unlocked.data.checks import Arrays, checked_splits, lengths_of
 from unlocked.data.dataset import DATA, RESERVED, TEST_FRACTION, DataSet, RawData, Split
 from unlocked.data.source import Source
 from unlocked.data.targets import Targets
-from unlocked.data.transforms import build_transforms
+from unlocked.data.transform import build_transforms
 from unlocked.errors import DataError, UnlockedError, reason
 from unlocked.options import check_options
 from unlocked_models.contract.batch import Batch, rows_of

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unlocked.data.dataset import Split
-from unlocked.data.transforms import PerExample, Transform, part, transformed
+from unlocked.data.transform import PerExample, Transform, part, transformed
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed, step_seed
 from unlocked_models.contract.batch import Batch, Extra, rows_of

@@ -10,7 +10,7 @@ import torch
 
 from unlocked.data.arrays import wrong
 from unlocked.data.dataset import RawData
-from unlocked.data.transforms import Transform
+from unlocked.data.transform import Transform
 
 
 def check_traits(name: str, raw: RawData) -> None:

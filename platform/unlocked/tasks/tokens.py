@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from unlocked.data import RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays, check_ids
-from unlocked.data.masking import Masking
 from unlocked.data.text import PAD
+from unlocked.data.transforms.masking import Masking
 from unlocked.decoding.text import written_on
 from unlocked.tasks.base import Rows, Task, Trained, register_task, task_name
 from unlocked_models.contract.batch import Example

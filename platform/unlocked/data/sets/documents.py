@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from unlocked.data.dataset import TEST_FRACTION, RawData, register_data
-from unlocked.data.masking import Masking
 from unlocked.data.sets.texts import manual
 from unlocked.data.source import Source
 from unlocked.data.text import SPECIAL
+from unlocked.data.transforms.masking import Masking
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed
 from unlocked_models.contract.registry import unknown

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from unlocked.data.transforms import PerExample, register_transform
+from unlocked.data.transform import PerExample, register_transform
 from unlocked_models.contract.batch import Batch, Example
 
 

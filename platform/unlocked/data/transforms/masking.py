@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from unlocked.data.text import PAD
-from unlocked.data.transforms import PerExample, register_transform
+from unlocked.data.transform import PerExample, register_transform
 from unlocked_models.contract.batch import Batch, Example
 
 
