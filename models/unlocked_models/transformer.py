@@ -303,7 +303,8 @@ class SegmentedEmbedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         ends = ids == self.SEPARATOR
         before = (ends.cumsum(1) - ends.long()).clamp(max=self.SEGMENTS - 1)  # a [SEP] is of the segment that it ends
-        return self.dropout(self.norm(self.positions(self.read(ids) + self.segment(before))))
+        out: Tensor = self.dropout(self.norm(self.positions(self.read(ids) + self.segment(before))))
+        return out
 
 
 class WordHead(nn.Module):
@@ -321,7 +322,8 @@ class WordHead(nn.Module):
         return self.linear
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.linear(self.transform(h))
+        out: Tensor = self.linear(self.transform(h))
+        return out
 
 
 def draw_tokens(read: nn.Embedding, std: float) -> None:

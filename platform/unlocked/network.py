@@ -13,7 +13,8 @@ def free_port(host: str = "127.0.0.1") -> int:
     """One that nobody listens on at `host`, now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
-        return probe.getsockname()[1]
+        out: int = probe.getsockname()[1]
+        return out
 
 
 def listens(host: str, port: int, timeout: float = 3.0) -> bool:
@@ -32,7 +33,8 @@ def own_address() -> str:
             probe.connect(("192.0.2.1", 9))  # nothing is sent; the kernel chooses the interface
         except OSError:  # no network at all
             return "127.0.0.1"
-        return probe.getsockname()[0]
+        out: str = probe.getsockname()[0]
+        return out
 
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -77,7 +79,7 @@ def open_store(host: str, members: int, timeout: float) -> Any:
 
     listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     port = listener.getsockname()[1]
-    return dist.TCPStore(
+    return dist.TCPStore(  # type: ignore[attr-defined]
         host,
         port,
         members,

@@ -130,7 +130,8 @@ def decode(blocks: list[nn.Module], code: Tensor, batch: Batch) -> Tensor:
     assert at is not None
     block = blocks[at]
     h = block.output_of(code) if isinstance(block, Posterior) else code
-    return Chain(blocks[at + 1 :])(h, batch)
+    out: Tensor = Chain(blocks[at + 1 :])(h, batch)
+    return out
 
 
 class Posterior(nn.Module, ABC):

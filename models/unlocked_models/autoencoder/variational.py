@@ -90,7 +90,8 @@ class Gaussian(Posterior):
     def forward(self, h: Tensor) -> Tensor:
         if self.training:
             self.steps += 1
-        return self.linear(h)
+        out: Tensor = self.linear(h)
+        return out
 
     def local_loss(self, h: Tensor, batch: Batch) -> Tensor:
         kl = kl_to_standard_normal(h).mean()
@@ -134,7 +135,8 @@ class BesideLabel(nn.Module):
         if batch.y.is_floating_point() or batch.y.dim() != 1:
             raise ValueError("model.name: cvae is conditioned on one class label per example, which this data has not")
         h = self.before(h)
-        return self.after(torch.cat([h, F.one_hot(batch.y, self.classes).to(h.dtype)], 1))
+        out: Tensor = self.after(torch.cat([h, F.one_hot(batch.y, self.classes).to(h.dtype)], 1))
+        return out
 
 
 def _variational(

@@ -151,7 +151,8 @@ class WithAuxiliary(nn.Module):
         self.body, self.classifier, self.weight = body, classifier, weight
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.body(h)
+        out: Tensor = self.body(h)
+        return out
 
     def local_loss(self, h: Tensor, batch: Batch) -> Tensor:
         """`weight` times the classifier's cross entropy, from this block's own output `h` in the graph."""

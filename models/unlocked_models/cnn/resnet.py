@@ -99,7 +99,8 @@ class Residual(nn.Module):
         self.activation = activation_layer(activation)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.activation(self.skip(h) + self.body(h))
+        out: Tensor = self.activation(self.skip(h) + self.body(h))
+        return out
 
 
 class Projection(nn.Sequential):

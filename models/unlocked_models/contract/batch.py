@@ -115,7 +115,8 @@ class Batch:
     @property
     def lengths(self) -> Tensor | None:
         """Positions of each sequence that are no padding, `(batch,)`, if the data says so."""
-        return self.get(LENGTHS)
+        out: Tensor | None = self.get(LENGTHS)
+        return out
 
     def state(self) -> dict[str, Any]:
         """Of tensors and plain values alone, for a checkpoint; `whole` is not kept."""

@@ -125,16 +125,16 @@ class Chain(nn.Sequential):
     def forward(
         self,
         h: Tensor,
-        batch: Batch | None = None,  # type: ignore[override]
+        batch: Batch | None = None,
         after: Callable[[int, Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Output of the last block. `after(i, h)` sees the output of block i and gives what passes on."""
         if after is None and not self._any_with_batch:  # most models, once per training step
             for block in self._modules.values():
-                h = block(h)  # type: ignore[misc]
+                h = block(h)
             return h
         for i, (block, with_batch) in enumerate(zip(self._modules.values(), self._with_batch, strict=True)):
-            h = block(h, batch) if with_batch else block(h)  # type: ignore[misc]
+            h = block(h, batch) if with_batch else block(h)
             if after is not None:
                 h = after(i, h)
         return h
@@ -206,7 +206,8 @@ def dry_run(
             nonlocal last
             last = block(last, batch) if takes_batch(block) else block(last)
             _refuse_other_than_h(i, block, last)
-            return last
+            out: Tensor = last
+            return out
 
         try:
             visit(block, run)

@@ -57,7 +57,8 @@ class Bilinear(Score):
         self.W = nn.Linear(width, width, bias=False)
 
     def keys(self, memory: Tensor) -> Tensor:
-        return self.W(memory)
+        out: Tensor = self.W(memory)
+        return out
 
 
 class Additive(Score):
@@ -70,10 +71,13 @@ class Additive(Score):
         self.v = nn.Linear(width, 1, bias=False)
 
     def keys(self, memory: Tensor) -> Tensor:
-        return self.U(memory)
+        out: Tensor = self.U(memory)
+        return out
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
-        return self.v(torch.tanh(self.W(query)[:, :, None] + keys[:, None])).squeeze(-1)  # of (batch, t, S, width)
+        beside = torch.tanh(self.W(query)[:, :, None] + keys[:, None])  # (batch, t, S, width)
+        out: Tensor = self.v(beside).squeeze(-1)
+        return out
 
 
 SCORES: dict[str, type[Dot] | type[Bilinear] | type[Additive]] = {"dot": Dot, "bilinear": Bilinear, "mlp": Additive}

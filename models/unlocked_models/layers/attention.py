@@ -76,7 +76,8 @@ class MultiHeadAttention(Stepping):
         else:
             mask = self._mask(q.shape[2], k.shape[2], start, there, q.device)
             seen = functional.scaled_dot_product_attention(q, k, v, mask, dropout_p=weights)
-        return self.out(seen.transpose(1, 2).flatten(2))  # (B, heads, T, d) -> (B, T, width)
+        out: Tensor = self.out(seen.transpose(1, 2).flatten(2))  # (B, heads, T, d) -> (B, T, width)
+        return out
 
     def weights(self, h: Tensor, there: Tensor | None = None, memory: Tensor | None = None) -> Tensor:
         """softmax(Q K^T / sqrt(d_k)) that a call with these arguments weighs values by, `(batch, heads, queries,
@@ -84,7 +85,8 @@ class MultiHeadAttention(Stepping):
         q, k, _ = self._over(h, memory) if self.cross else self._own(h, 0)
         scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
         mask = self._mask(q.shape[2], k.shape[2], 0, there, q.device)
-        return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1)
+        out: Tensor = (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1)
+        return out
 
     def _own(self, h: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = (self._split(part) for part in self.qkv(h).chunk(3, -1))
@@ -113,7 +115,8 @@ class MultiHeadAttention(Stepping):
         return q, k, v
 
     def _split(self, h: Tensor) -> Tensor:
-        return h.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, T, width) -> (B, heads, T, d)
+        out: Tensor = h.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, T, width) -> (B, heads, T, d)
+        return out
 
     def _mask(self, queries: int, keys: int, start: int, there: Tensor | None, device: torch.device) -> Tensor | None:
         """What each query sees, to be spread over `(batch, heads, queries, keys)`; None: everything."""
@@ -167,9 +170,12 @@ class Residual(nn.Module):
 
     def forward(self, h: Tensor, *beside: Tensor | None) -> Tensor:
         """`beside`: what f takes beside h, such as masks and a memory."""
+        out: Tensor
         if self.pre:
-            return h + self.dropout(self.f(self.norm(h), *beside))
-        return self.norm(h + self.dropout(self.f(h, *beside)))
+            out = h + self.dropout(self.f(self.norm(h), *beside))
+        else:
+            out = self.norm(h + self.dropout(self.f(h, *beside)))
+        return out
 
 
 class TransformerLayer(nn.Module):
@@ -223,7 +229,8 @@ class TransformerLayer(nn.Module):
         h = self.attention(h, there)
         if self.cross is not None:
             h = self.cross(h, memory_there, memory)
-        return self.feedforward(h)
+        out: Tensor = self.feedforward(h)
+        return out
 
 
 class PaddedLayer(TransformerLayer):

@@ -175,7 +175,8 @@ class Head(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         h = self._normed(h)
-        return self.linear(h if self.pool is None else self.pool(h))
+        out: Tensor = self.linear(h if self.pool is None else self.pool(h))
+        return out
 
     def _normed(self, h: Tensor) -> Tensor:
         return h if self.norm is None else self.norm(h)
@@ -186,4 +187,5 @@ class PaddedHead(Head):
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:  # type: ignore[override]
         assert self.pool is not None
-        return self.linear(self.pool(self._normed(h), present(batch)))
+        out: Tensor = self.linear(self.pool(self._normed(h), present(batch)))
+        return out

@@ -216,7 +216,8 @@ class DecoderLayer(DecoderPart):
         return 0
 
     def begin(self, memory: Tensor, there: Tensor) -> State:
-        return self.bridge(memory, there)
+        out: dict[str, Tensor] = self.bridge(memory, there)
+        return out
 
     def advance(self, inputs: Tensor, memory: Tensor, there: Tensor, state: State) -> tuple[Tensor, State]:
         states, last = run_from(self.cell, inputs, state)
@@ -292,7 +293,8 @@ class Head(nn.Module):
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:
         states = memory_and_states(h, batch)[1]
-        return self.linear(states if self.norm is None else self.norm(states))
+        out: Tensor = self.linear(states if self.norm is None else self.norm(states))
+        return out
 
 
 class ScheduledSampling(nn.Module):
@@ -325,7 +327,8 @@ class ScheduledSampling(nn.Module):
             h = memory
             for part in self.parts:
                 h = part(h, batch)
-            return self.head(h, batch)
+            out: Tensor = self.head(h, batch)
+            return out
         there, p = present(batch), self.probability()
         self.seen += 1
         words = self.parts[0].words

@@ -98,7 +98,8 @@ class SourceEmbedding(nn.Module):
         self.words, self.positions, self.dropout = words, positions, nn.Dropout(dropout)
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        return self.dropout(self.positions(self.words(x))) * present(batch)[:, :, None]
+        out: Tensor = self.dropout(self.positions(self.words(x))) * present(batch)[:, :, None]
+        return out
 
 
 class EncoderLayer(TransformerLayer):

@@ -29,7 +29,7 @@ def block_costs(blocks: Sequence[nn.Module], in_shape: tuple[int, ...], example:
     costs: list[float] = []
 
     def count(block: nn.Module, run: Callable[[], Tensor]) -> None:
-        with FlopCounterMode(display=False) as counter, _Written() as written:
+        with FlopCounterMode(display=False) as counter, _Written() as written:  # type: ignore[no-untyped-call]
             h = run()
         forward = (counter.get_total_flops() + WRITING * written.numbers) / len(h)
         costs.append(forward * (3 if costs else 2))

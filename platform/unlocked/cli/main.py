@@ -54,7 +54,7 @@ def _end_without_last_words() -> None:
 
 def _command(argv: Sequence[str] | None, started: float) -> int:
     if "UNLOCKED_JOB" in os.environ:  # a job's log is shown to everybody on the cluster
-        sys.stdout, sys.stderr = RedactingStream(sys.stdout), RedactingStream(sys.stderr)  # type: ignore[assignment]
+        sys.stdout, sys.stderr = RedactingStream(sys.stdout), RedactingStream(sys.stderr)
     spare_loopback()
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
@@ -88,7 +88,8 @@ def _call(arguments: argparse.Namespace) -> int:
     """The command; a mistake in a user's own code ends it in one line, one of ours in its traceback."""
     try:
         with knowing_of_ctrl_c() as is_ctrl_c, _old_keys_in_one_line():
-            return arguments.command(arguments)
+            out: int = arguments.command(arguments)
+            return out
     except BaseException as error:
         if not is_ctrl_c(error):
             refuse_users_fault(error)

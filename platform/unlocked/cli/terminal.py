@@ -88,7 +88,7 @@ def standard_streams() -> Iterator[None]:
     for stream in before:
         with contextlib.suppress(AttributeError, ValueError):  # not a file: captured
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    sys.stdout, sys.stderr = Output(before[0]), Lossy(before[1])  # type: ignore[assignment]
+    sys.stdout, sys.stderr = Output(before[0]), Lossy(before[1])
     try:
         yield
     finally:

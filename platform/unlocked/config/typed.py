@@ -53,7 +53,7 @@ def kind_at(path: str, below: Any = None) -> Any:
         return kind_at(".".join(parts[2:]))
     kind = below or schema()
     for part in parts:
-        kind = _kinds(kind).get(part, Any) if is_dataclass(kind) else Any  # type: ignore[arg-type]
+        kind = _kinds(kind).get(part, Any) if is_dataclass(kind) else Any
     return kind
 
 

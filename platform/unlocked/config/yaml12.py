@@ -106,7 +106,8 @@ def read_value(text: str, source: str) -> Any:
 
 def write_yaml(tree: Any) -> str:
     """The text from which `read_yaml` and the schema make the same tree."""
-    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, default_flow_style=None)
+    out: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, default_flow_style=None)
+    return out
 
 
 def clipped(text: str, most: int = 100) -> str:
@@ -201,7 +202,7 @@ class _Reader:
             raise self._error(event, str(error)) from None
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise self._error(event, f"{clipped(event.value)!r} is not what its tag says")
-        return float(value) if event.tag == f"{_CORE}float" else value  # type: ignore[arg-type]
+        return float(value) if event.tag == f"{_CORE}float" else value
 
     def _alias(self, event: yaml.AliasEvent) -> Any:
         if event.anchor not in self._anchors:
@@ -222,7 +223,7 @@ class _Reader:
         return ConfigError(f"{self._source}: line {event.start_mark.line + 1}: {problem}")
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # yaml has no annotations
     """Quotes every text that YAML 1.1 or 1.2 would take for something else."""
 
     def ignore_aliases(self, data: Any) -> bool:

@@ -94,7 +94,8 @@ def next_token(chain: Chain, positions: int) -> Iterator[Logits]:
     read = 0  # tokens of which something is kept
 
     def run(ids: Tensor) -> Tensor:
-        return chain(ids, Batch(ids, ids))[:, -1].clone()
+        out: Tensor = chain(ids, Batch(ids, ids))[:, -1].clone()
+        return out
 
     with contextlib.ExitStack() as stack:
 

@@ -85,7 +85,7 @@ def tokens_of(ids: Tensor, symbols: Sequence[str]) -> list[str]:
 def bleu(written: Sequence[str], wanted: Sequence[str], tokens: str = "13a") -> float:
     """Corpus BLEU, 0 to 100 (Papineni et al. 2002), with sacrebleu's exponential smoothing and tokens: 13a of texts,
     none of sentences whose tokens have spaces between them."""
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     return float(BLEU(tokenize=tokens, force=True).corpus_score(list(written), [list(wanted)]).score)
 

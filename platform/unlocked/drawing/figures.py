@@ -198,7 +198,7 @@ def drawing(
         yield figure, list(figure.subplots(rows, columns, squeeze=False).flat)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         if Path(path).suffix == ".png":
-            canvas.print_png(path)  # savefig lays everything out twice
+            canvas.print_png(path)  # type: ignore[no-untyped-call]  # savefig lays everything out twice
         else:
             figure.savefig(path)
 

@@ -75,7 +75,7 @@ def planes(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: S
             if not 0 < len(classes) <= 10:
                 dots = panel.scatter(xy[:, 0], xy[:, 1], s=14, c=labels, cmap="viridis", alpha=0.8, linewidths=0)
                 if panel is panels[-1]:
-                    figure.colorbar(dots, ax=panel, fraction=0.046, pad=0.03).outline.set_visible(False)  # type: ignore
+                    figure.colorbar(dots, ax=panel, fraction=0.046, pad=0.03).outline.set_visible(False)
                 continue
             colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
             for place, label in enumerate(classes):

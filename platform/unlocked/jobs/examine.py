@@ -58,7 +58,8 @@ def examine(cluster: Cluster, runs: str | None, uri: str | None) -> dict[str, An
     lines = [line for line in log.splitlines() if line.strip()]
     for line in reversed(lines):
         if line.startswith(MARK):
-            return json.loads(line.removeprefix(MARK))
+            out: dict[str, Any] = json.loads(line.removeprefix(MARK))
+            return out
     raise UnlockedError(
         f"{cluster.address}: the examination {status.lower()} (is unlocked installed on the "
         f"cluster?): {lines[-1] if lines else 'no word of it'}"
@@ -173,7 +174,8 @@ class _Peer:
 
     def open_store(self, host: str) -> int:
         self._store = open_store(host, 2, 60.0)
-        return self._store.port
+        out: int = self._store.port
+        return out
 
     def where(self) -> tuple[str, str]:
         import ray
@@ -187,7 +189,9 @@ class _Peer:
 
         talk_from(self.where()[0])
         timeout = timedelta(seconds=60)
-        store = self._store if rank == 0 else dist.TCPStore(host, port, 2, timeout=timeout)
+        store = self._store
+        if rank != 0:
+            store = dist.TCPStore(host, port, 2, timeout=timeout)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=rank, world_size=2, timeout=timeout)
         device = "cuda" if backend == "nccl" else "cpu"
         message, took = torch.ones(SIZE // 4, device=device), []

@@ -138,7 +138,7 @@ def ensure() -> None:
     ray.init(address="auto", namespace=KEEPER, logging_level=logging.ERROR)
     with contextlib.suppress(ValueError):  # there is none
         old = ray.get_actor(KEEPER)
-        if ray.get(old.version.remote(), timeout=60) == __version__:
+        if str(ray.get(old.version.remote(), timeout=60)) == __version__:
             return
         ray.kill(old)
         time.sleep(PERIOD)

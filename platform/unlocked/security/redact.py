@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TextIO
+from typing import Any, TextIO
 
 from unlocked.errors import ConfigError
 
@@ -87,5 +87,5 @@ class RedactingStream:
     def write(self, text: str) -> int:
         return self._stream.write(redact(text))
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

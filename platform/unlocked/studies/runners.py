@@ -62,7 +62,8 @@ def most_workers(space: Space) -> int:
     if not any(map(may_be_on_ray, space.values_of("parallel.engine"))):
         return 1
     held = min(each or 1 for each in space.values_of("parallel.modules_per_worker"))
-    return max(space.values_of("parallel.modules")) // held * max(space.values_of("parallel.replicas"))
+    out: int = max(space.values_of("parallel.modules")) // held * max(space.values_of("parallel.replicas"))
+    return out
 
 
 class Here:
@@ -168,7 +169,8 @@ class _FarJudge:
 
     def epoch(self, number: int, epoch: int, epochs: int, value: float | None) -> bool:
         if self._prunes and value is not None:
-            return self._get(self._mailbox.ask.remote("epoch", (number, epoch, epochs, value)))
+            out: bool = self._get(self._mailbox.ask.remote("epoch", (number, epoch, epochs, value)))
+            return out
         if time.monotonic() - self._told > SELDOM:  # for the display alone
             self._told = time.monotonic()
             self._mailbox.tell.remote("epoch", (number, epoch, epochs, value))

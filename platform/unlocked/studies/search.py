@@ -83,7 +83,8 @@ def make_sampler(config: Config, number: int) -> BaseSampler:
         given = {"warn_independent_sampling": False} | given  # conditional dimensions are drawn alone
     if "constant_liar" in known:
         given = {"constant_liar": config.sweep.concurrent > 1} | given
-    return _made("sampler", name, cls, given)
+    out: BaseSampler = _made("sampler", name, cls, given)
+    return out
 
 
 def make_pruner(config: Config) -> BasePruner:
@@ -102,7 +103,8 @@ def _pruner(value: Any, epochs: int) -> BasePruner:
         given = {"max_resource": epochs} | given
     if given.get("wrapped_pruner") is not None:
         given["wrapped_pruner"] = _pruner(given["wrapped_pruner"], epochs)
-    return _made("pruner", name, cls, given)
+    out: BasePruner = _made("pruner", name, cls, given)
+    return out
 
 
 def check_search(config: Config) -> None:
@@ -159,7 +161,7 @@ def _class(kind: str, name: str, short: dict[str, str]) -> tuple[Callable[..., A
 
 
 def _made(kind: str, name: str, cls: Callable[..., Any], options: dict[str, Any]) -> Any:
-    known = list(inspect.signature(cls.__init__).parameters)[1:]  # type: ignore[misc]
+    known = list(inspect.signature(cls.__init__).parameters)[1:]
     for key in options:
         if key not in known:
             raise ConfigError(f"sweep.{kind}.{key}: {unknown('option', key, known)} of {name}")

@@ -290,7 +290,8 @@ def _mean(summaries: Sequence[Mapping[str, Any]], metric: str) -> float:
 
 
 def _point(trial: FrozenTrial) -> Point:
-    return trial.user_attrs.get("point", trial.params)
+    out: dict[str, Any] = trial.user_attrs.get("point", trial.params)
+    return out
 
 
 def _refuse_another_storage(folder: Path, config: Config) -> None:

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from unlocked.config import Config
 from unlocked.errors import RunInterrupted, RunPruned, UnlockedError, reason
 from unlocked.launch.interrupt import StopSignal
-from unlocked.loop.train import Silent, resume, train
+from unlocked.loop.reporter import Silent
+from unlocked.loop.train import resume, train
 from unlocked.plan.plan import Plan
 from unlocked.strict_json import numbers
 from unlocked.tracking.spawn import StudyTracking

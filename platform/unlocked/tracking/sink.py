@@ -142,9 +142,9 @@ class Sink:
             place = None if root is None else (root / _entity_key(self.experiment).replace("/", "_")).as_uri()
             try:
                 # the kind says that these are training runs, not language-model traces
-                return self._client.create_experiment(
-                    self.experiment, artifact_location=place, tags={"mlflow.experimentKind": "custom_model_development"}
-                )
+                kind = {"mlflow.experimentKind": "custom_model_development"}
+                made: str = self._client.create_experiment(self.experiment, artifact_location=place, tags=kind)
+                return made
             except MlflowException:  # another machine created it between the two calls
                 experiment = self._client.get_experiment_by_name(self.experiment)
                 if experiment is None:
@@ -152,7 +152,8 @@ class Sink:
         if experiment.lifecycle_stage == "deleted":
             warn(f"experiment '{self.experiment}' was deleted in MLflow: restored, to take this run")
             self._client.restore_experiment(experiment.experiment_id)
-        return experiment.experiment_id
+        out: str = experiment.experiment_id
+        return out
 
     def _search(self, experiment_id: str, spool_id: str) -> str | None:
         """A run made just before a crash, its id not yet on disk; the spool's id makes the name unique."""
@@ -165,7 +166,8 @@ class Sink:
         name = self.run_dir.name
         tags = {"unlocked.run": _cut(name, TAG_LENGTH).replace("'", ""), "unlocked.spool": spool_id}
         run = self._client.create_run(experiment_id, start.get("time"), tags=tags, run_name=name)
-        return run.info.run_id
+        out: str = run.info.run_id
+        return out
 
     def _parent(self, wait: float) -> dict[str, str]:
         """`unlocked.parent`: the parent's run folder, whose own writer knows the MLflow id."""
@@ -184,7 +186,8 @@ class Sink:
         from mlflow.exceptions import MlflowException
 
         try:
-            return self._client.get_run(self.run_id).info.lifecycle_stage
+            out: str | None = self._client.get_run(self.run_id).info.lifecycle_stage
+            return out
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None

@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -55,7 +55,7 @@ class KeptWriter:
     """A writer of one run that is started again if it is killed."""
 
     def __init__(self, run_dir: Path, options: Sequence[str], uri: str) -> None:
-        self._start = lambda: spawn_writer([run_dir], options, uri)
+        self._start: Callable[[], subprocess.Popen[bytes]] = lambda: spawn_writer([run_dir], options, uri)
         self.process, self._restarts = self._start(), 0
 
     def tend(self) -> bool:

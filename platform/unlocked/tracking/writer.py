@@ -260,7 +260,7 @@ def main(arguments: Sequence[str] | None = None, nice: Callable[[int], int] = os
     add("--give-up", type=float, default=20.0, help="seconds after the end to wait for a dead server")
     options = parser.parse_args(arguments)
     os.environ.update(MLFLOW_ENVIRONMENT, MLFLOW_LOGGING_LEVEL="CRITICAL", OMP_NUM_THREADS="1")
-    sys.stderr = RedactingStream(sys.stderr)  # type: ignore[assignment]
+    sys.stderr = RedactingStream(sys.stderr)
     nice(5)  # training comes first
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Ray stops a job with all its children: how it ended must be sent
     code, gave_up = ALL_SENT, False

@@ -22,6 +22,7 @@ from typing import Any
 from unlocked.bench.measured.measure import Spread, paired
 from unlocked.config import Config, load_config
 from unlocked.launch.cluster import start_ray
+from unlocked.loop.train import train
 from unlocked.studies import sweep
 from unlocked.studies import trial as trial_module
 from unlocked.studies.driver import Progress, Unwatched
@@ -179,12 +180,13 @@ def train_point(point: dict[str, float], folder: Path, seed: int) -> float:
             *(f"optimizer.{key}={value!r}" for key, value in point.items()),
         ],
     )
-    return trial_module.train(config)["metrics"]["val/accuracy"]
+    out: float = train(config)["metrics"]["val/accuracy"]
+    return out
 
 
 def _overhead(sampler: str, trials: int) -> float:
     """Seconds of the driver per trial, of trials that do nothing but report."""
-    real = trial_module.train
+    real = train
 
     def nothing(config: Config, **_: Any) -> dict[str, Any]:
         return {
@@ -193,14 +195,14 @@ def _overhead(sampler: str, trials: int) -> float:
             "metrics": {"val/accuracy": config.optimizer.lr, "time/steps_per_second": 1.0},
         }
 
-    trial_module.train = nothing  # type: ignore[assignment]
+    trial_module.train = nothing  # type: ignore[attr-defined]
     try:
         with _folder() as folder:
             clock = _TrialsOnly()
             sweep(_config(folder, 0, trials, f"sweep.sampler={sampler}"), watcher=clock)
             return clock.seconds / (trials - 1)
     finally:
-        trial_module.train = real
+        trial_module.train = real  # type: ignore[attr-defined]
 
 
 class _TrialsOnly(Unwatched):

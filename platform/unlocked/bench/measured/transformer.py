@@ -37,7 +37,8 @@ class _Embedding(nn.Module):
         self.position = nn.Parameter(0.02 * torch.randn(positions, width))
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.features(h) + self.position
+        out: Tensor = self.features(h) + self.position
+        return out
 
 
 class _MeanOverPositions(nn.Module):

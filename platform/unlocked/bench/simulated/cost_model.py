@@ -92,7 +92,8 @@ def cut(costs: Costs, sizes: list[int]) -> Costs:
     def of(name: str) -> Array:
         values = cast(Array, getattr(costs, name))
         if name in AT_START:
-            return values[starts]
+            out: Array = values[starts]
+            return out
         return values[stops - 1] if name in AT_END else np.add.reduceat(values, starts)
 
     changed: dict[str, Any] = {name: of(name) for name in _per_unit(costs)}

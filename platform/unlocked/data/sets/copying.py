@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
+from unlocked.data.source import Source
 from unlocked.data.text import EOS, PAD, SPECIAL
 from unlocked.errors import DataError
 
@@ -25,13 +26,15 @@ TEST_EPISODES = 256
 
 
 @register_data("copy", task="language_modelling", family="made")
-def copy(source, level: int = 1, window: int | None = None, symbols: int = 8, episodes: int = 2048) -> RawData:
+def copy(source: Source, level: int = 1, window: int | None = None, symbols: int = 8, episodes: int = 2048) -> RawData:
     """N = `level` symbols out of `symbols`, once. `window` null: an episode is one row."""
     return _episodes(level, 1, window, symbols, episodes, ends=False)
 
 
 @register_data("repeat_copy", task="language_modelling", family="made")
-def repeat_copy(source, level: int = 1, window: int | None = None, symbols: int = 8, episodes: int = 2048) -> RawData:
+def repeat_copy(
+    source: Source, level: int = 1, window: int | None = None, symbols: int = 8, episodes: int = 2048
+) -> RawData:
     """N symbols R times, then an end; N and R grow in turn with the level: 1 x 1, 2 x 1, 2 x 2, 3 x 2, 3 x 3, ..."""
     if level < 1:
         raise DataError(f"data.options.level: {level} is not at least 1")
