@@ -26,6 +26,7 @@ BY_FIXTURE = {
     "private_ray": ["ray"],
     "shell": ["ray", "live"],
     "hosts": ["ray", "live"],
+    "prepared": ["live"],
     "drive": ["live"],
     "seed_to_learn": ["learns"],
 }
@@ -47,6 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for fixture in getattr(item, "fixturenames", []):
             for mark in BY_FIXTURE.get(fixture, []):
                 item.add_marker(mark)
+        if (slow := item.get_closest_marker("slow")) and not slow.args:
+            raise pytest.UsageError(f"{item.nodeid}: say why: pytest.mark.slow('starts a server')")
         if spread:  # one process, and so one Ray, for all that needs it; a file's fixtures are made once
             group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
             item.add_marker(pytest.mark.xdist_group(group))

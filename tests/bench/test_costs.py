@@ -226,7 +226,7 @@ def private_ray():
 @pytest.mark.ray
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(cores() < 2, reason="needs a core for each worker")
-@pytest.mark.slow
+@pytest.mark.slow("measures for a minute")
 def test_two_workers_are_as_fast_as_predicted(private_ray, monkeypatch):
     """cdni over locked, within 25 % of what is predicted; a model that lets one of them overlap as the other does, or
     forgets half of the backward pass, is further off: it predicts 1 where 1.5 to 1.9 is true."""

@@ -35,7 +35,7 @@ def test_backprop_of_the_platform_is_that_of_the_plain_loop_to_rounding(preset):
     assert [found.difference(name) for name in found.names] == pytest.approx([0] * len(found.names), abs=ROUNDING)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("two epochs in each of two loops, twice")
 def test_a_plain_loop_at_another_learning_rate_fails_the_comparison(monkeypatch, capsys):
     build = plain.build_schedule
 

@@ -132,7 +132,7 @@ def test_bytes_count_outputs_and_what_comes_back():
     assert scaling.bytes_per_step(plan) == (16 + 10) * 16 * 4  # h_1 up and the error down
 
 
-@pytest.mark.slow
+@pytest.mark.slow("starts two workers, measures in rounds")
 @pytest.mark.ray
 def test_a_config_of_the_users_is_measured_over_two_workers(tmp_path, capsys):
     config, plot = tmp_path / "tiny.yaml", tmp_path / "tiny.png"

@@ -11,7 +11,8 @@ from unlocked.bench.report import sweep_json, sweep_table
 from unlocked.studies import trial as trial_module
 
 
-@pytest.mark.slow
+@pytest.mark.slow("studies over Ray, in rounds")
+@pytest.mark.ray
 @pytest.mark.timeout(120)
 def test_rates_are_of_whole_calls_and_ratios_paired(monkeypatch):
     monkeypatch.setattr(sweeps, "BASE", [*sweeps.BASE, "train.epochs=1", "train.checkpoint_every=1"])

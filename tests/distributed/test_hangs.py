@@ -126,7 +126,7 @@ def test_workers_that_all_stop_at_once_are_found_by_the_driver(start, modules):
     assert seconds < 25
 
 
-@pytest.mark.slow
+@pytest.mark.slow("waits until a worker counts as hanging")
 @pytest.mark.ray
 @pytest.mark.parametrize("module", [0, 1])
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_worker_that_is_caught_in_its_own_code_is_named_with_its_stack(start, 
     assert time.monotonic() - began < 25
 
 
-@pytest.mark.slow
+@pytest.mark.slow("messages are delayed on purpose")
 @pytest.mark.ray
 @pytest.mark.parametrize("link", ["auto", "group"])
 @pytest.mark.parametrize(("modules", "slow"), [(2, 0), (3, 1), (3, 2)])

@@ -104,7 +104,7 @@ def hosts() -> Iterator[Hosts]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("a link is cut for 30 seconds")
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_a_link_that_is_cut_for_30_seconds_changes_no_number(hosts, small, tmp_path, unbroken):

@@ -18,7 +18,7 @@ from unlocked.config import to_yaml
 from unlocked.loop.train import train
 from unlocked.tracking import sync_leftovers
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow("kills at every place of a run"), pytest.mark.timeout(900)]
 
 RUN = [
     "scheme.name=cdni",

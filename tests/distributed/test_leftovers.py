@@ -15,7 +15,7 @@ import pytest
 from unlocked.runs.checkpoint import Checkpoints
 from unlocked.security import is_loopback
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow("each run starts a Ray of its own"), pytest.mark.timeout(180)]
 
 RUN = ["scheme.name=cdni", "parallel.modules=2"]
 

@@ -86,7 +86,8 @@ def weights(summary):
     return load_file(last / "model.safetensors")
 
 
-@pytest.mark.slow
+@pytest.mark.slow("four nodes start, one is killed")
+@pytest.mark.live
 @pytest.mark.ray
 @pytest.mark.timeout(300)
 def test_a_node_that_is_killed_in_the_middle_changes_no_number(small, tmp_path, unbroken):

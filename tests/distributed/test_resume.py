@@ -19,9 +19,13 @@ CDNI = ["scheme.name=cdni", "scheme.lag=3"]
 DFA = ["scheme.name=dfa", "scheme.lag=2"]
 IN_PROCESS = ["parallel.modules=2", "parallel.engine=inprocess", "train.epochs=30"]
 ON_RAY = ["parallel.modules=2", "parallel.engine=ray", "train.epochs=20"]
-ray_run = pytest.param(CDNI, ON_RAY, marks=[pytest.mark.ray, pytest.mark.slow], id="cdni-ray")
+ray_run = pytest.param(
+    CDNI, ON_RAY, marks=[pytest.mark.ray, pytest.mark.slow("a Ray of its own, twice")], id="cdni-ray"
+)
 in_process = [
-    pytest.param(CDNI, IN_PROCESS, marks=pytest.mark.slow, id="cdni-inprocess"),
+    pytest.param(
+        CDNI, IN_PROCESS, marks=pytest.mark.slow("one of two schemes is enough for make test"), id="cdni-inprocess"
+    ),
     pytest.param(DFA, IN_PROCESS, id="dfa-inprocess"),
 ]
 

@@ -55,7 +55,8 @@ def run(group, start, stop):
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.live
+@pytest.mark.slow("twenty thousand steps")
 @pytest.mark.timeout(240)
 def test_two_workers_keep_their_memory_over_twenty_thousand_steps(warm):
     memory, steps = meter(), 20_000
@@ -73,7 +74,8 @@ def test_two_workers_keep_their_memory_over_twenty_thousand_steps(warm):
     assert max(grown) < 2, f"MB grown by the driver and the workers: {grown} ({rate:.0f} steps/s)"
 
 
-@pytest.mark.slow
+@pytest.mark.live
+@pytest.mark.slow("three thousand steps")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("scheme", ["backprop", "dni", "cdni", "dfa", "frozen"])
 def test_one_process_keeps_its_memory_over_many_steps(scheme):

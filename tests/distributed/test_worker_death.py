@@ -33,7 +33,7 @@ class Notes(Silent):
 @pytest.fixture(
     params=[
         pytest.param(signal.SIGKILL, id="killed"),
-        pytest.param(signal.SIGSTOP, id="stopped", marks=pytest.mark.slow),
+        pytest.param(signal.SIGSTOP, id="stopped", marks=pytest.mark.slow("a stopped worker is waited for")),
     ]
 )
 def how(request):
@@ -84,7 +84,7 @@ def test_a_lost_worker_is_restarted_from_the_last_checkpoint_to_the_same_weights
     processes.until(lambda: not processes.alive(lose_a_worker), 20, "the killed group's processes ended")
 
 
-@pytest.mark.slow
+@pytest.mark.slow("a group starts and ends")
 @pytest.mark.parametrize("how", [signal.SIGKILL])
 def test_without_restarts_left_the_whole_group_ends_and_the_run_says_how_to_go_on(
     small, lose_a_worker, unbroken, last_weights, processes
@@ -103,7 +103,7 @@ def test_without_restarts_left_the_whole_group_ends_and_the_run_says_how_to_go_o
         torch.testing.assert_close(found[name], weight, rtol=0, atol=0)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("four deaths, four restarts")
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_any_worker_may_be_killed_at_any_moment(small, warm, unbroken, last_weights, monkeypatch, first):
     """Four deaths in one run: while it trains, takes a checkpoint, evaluates, probes; each another module's worker."""

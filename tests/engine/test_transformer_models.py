@@ -29,10 +29,10 @@ def test_a_vision_transformer_learns_under_every_scheme(scheme, seed_to_learn, t
 @pytest.mark.parametrize(
     ("scheme", "granularity"),
     [
-        pytest.param("backprop", "block", marks=pytest.mark.slow),
-        pytest.param("cdni", "block", marks=pytest.mark.slow),
+        pytest.param("backprop", "block", marks=pytest.mark.slow("an epoch of a real text")),
+        pytest.param("cdni", "block", marks=pytest.mark.slow("an epoch of a real text")),
         ("dfa", "block"),
-        pytest.param("dfa", "layer", marks=pytest.mark.slow),
+        pytest.param("dfa", "layer", marks=pytest.mark.slow("an epoch of a real text")),
     ],
 )
 def test_a_language_model_learns_under_every_scheme(scheme, granularity, seed_to_learn, tmp_path):

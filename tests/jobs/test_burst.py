@@ -31,7 +31,7 @@ while not looks or any(state in ("waiting", "starting", "running") for _, state,
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow("fifty jobs")
 @pytest.mark.ray
 @pytest.mark.timeout(900)
 def test_fifty_jobs_run_in_order_four_at_once_and_none_is_lost_though_the_keeper_is_killed(shell):

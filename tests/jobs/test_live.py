@@ -52,7 +52,7 @@ def test_a_run_is_submitted_followed_and_listed(shell):
     assert job in shell("jobs").stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow("a job with workers")
 def test_a_run_with_workers_takes_its_places_in_the_cluster(shell):
     done = shell("submit", "train", "quickstart", "train.epochs=1", "tracking.uri=off", "--name", "two", "--follow")
     assert re.search(r"queued two-\w+: needs 2 CPU", done.stdout)
@@ -63,7 +63,7 @@ def test_each_node_unpacks_projects_in_a_folder_of_its_own(shell):
     assert all((node / "session_latest" / "runtime_resources").is_dir() for node in map(folder.joinpath, "123"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow("a job that is stopped and goes on")
 def test_a_stopped_run_is_saved_says_so_in_mlflow_and_can_go_on(shell):
     done = shell("submit", "train", "quickstart", *SHORT[:2], "train.epochs=800", "name=long")
     (job,) = re.findall(r"queued (long-\w+)", done.stdout)
@@ -89,7 +89,7 @@ def test_a_stopped_run_is_saved_says_so_in_mlflow_and_can_go_on(shell):
         assert database.execute("select status from runs where run_uuid = ?", (tracked,)).fetchall() == [("FINISHED",)]
 
 
-@pytest.mark.slow
+@pytest.mark.slow("two jobs, one after the other")
 def test_a_job_taken_out_of_the_queue_never_runs(shell):
     first = shell(
         "submit",
@@ -170,7 +170,7 @@ def test_a_gigabyte_is_not_submitted(shell):
     assert "a job may bring 100 MiB" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.slow("examines four nodes")
 def test_doctor_examines_every_node_and_the_way_between_two(shell):
     address, runs = shell.environment["RAY_API_SERVER_ADDRESS"], shell.project / "runs"
     done = shell("doctor", "--address", address, "--runs", str(runs), "--json")
@@ -210,7 +210,7 @@ def test_without_its_token_the_dashboard_answers_nobody(shell, path):
     assert status_of(address + path, token) not in (401, 403)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("two commands that wait for Ray to refuse them")
 def test_without_its_token_no_driver_joins_and_no_command_works(shell):
     gcs = json.loads((shell.home / ".unlocked" / "cluster.json").read_text())["gcs"]
     join = (

@@ -130,7 +130,7 @@ def test_blocks_that_do_not_fit_are_named(small, encoder, model, overrides, mess
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.slow
+@pytest.mark.slow("starts a Ray of its own")
 @pytest.mark.ray
 def test_workers_on_ray_begin_with_the_same_weights(small, encoder):
     common = [*CLASSIFIER, f"transfer.run={encoder}", "transfer.freeze=true", "scheme.lag=2", "train.epochs=2"]

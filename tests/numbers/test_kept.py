@@ -41,7 +41,16 @@ def test_every_cell_is_kept_and_nothing_else():
 
 @pytest.mark.parametrize(
     "cell",
-    [pytest.param(cell, id=cell.name, marks=[] if cell.name in SAMPLE else pytest.mark.slow) for cell in CELLS],
+    [
+        pytest.param(
+            cell,
+            id=cell.name,
+            marks=[]
+            if cell.name in SAMPLE
+            else pytest.mark.slow("all presets under all schemes; make test has a sample"),
+        )
+        for cell in CELLS
+    ],
 )
 def test_losses_and_weights_are_those_that_were_kept(cell):
     if cell.config().data.name in kept.OF_THIS_PYTHON and platform.python_version() != KEPT["python"]:

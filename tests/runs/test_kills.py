@@ -22,7 +22,7 @@ from unlocked.loop.train import resume, train
 from unlocked.runs.checkpoint import Checkpoints
 from unlocked.tracking import read
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.live, pytest.mark.slow("kills at every file that a run touches"), pytest.mark.timeout(900)]
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 RUN = [

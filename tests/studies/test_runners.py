@@ -88,7 +88,7 @@ def test_a_trial_elsewhere_is_pruned_within_one_evaluation(study):
 
 @pytest.mark.ray
 @pytest.mark.timeout(180)
-@pytest.mark.slow
+@pytest.mark.slow("trials that start workers")
 def test_trials_may_have_workers_of_their_own(study):
     summary = sweep(study(*SEARCH, "sweep.trials=2", "parallel.engine=ray", "scheme.name=cdni"))
     assert summary["complete"] == 2, summary["failed"]
@@ -97,7 +97,7 @@ def test_trials_may_have_workers_of_their_own(study):
 
 @pytest.mark.ray
 @pytest.mark.timeout(180)
-@pytest.mark.slow
+@pytest.mark.slow("sixty epochs, some of them twice")
 def test_a_trial_whose_process_is_killed_is_tried_again_from_where_it_was(study, tmp_path):
     words = [*SEARCH, "sweep.trials=2", "train.epochs=30", "sweep.retries=1"]
 
@@ -125,7 +125,7 @@ def test_a_trial_whose_process_is_killed_is_tried_again_from_where_it_was(study,
 
 @pytest.mark.ray
 @pytest.mark.timeout(120)
-@pytest.mark.slow
+@pytest.mark.slow("a study in a process of its own, and again")
 def test_ctrl_c_saves_the_trials_under_way_and_the_same_command_goes_on(study, small):
     words = [*small, *SEARCH, "sweep.trials=3", "train.epochs=25", "train.log_every=5"]
     command = [sys.executable, "-m", "unlocked", "sweep", "quickstart", *words]
@@ -147,7 +147,7 @@ def test_ctrl_c_saves_the_trials_under_way_and_the_same_command_goes_on(study, s
 
 @pytest.mark.ray
 @pytest.mark.timeout(400)
-@pytest.mark.slow
+@pytest.mark.slow("ten kills, sixty trials")
 def test_a_driver_killed_ten_times_ends_with_thirty_trials_none_of_them_twice(study, small, prepared):
     words = [*small, *SEARCH, "sweep.trials=30", "sweep.concurrent=1", "train.epochs=2"]
     moments = random.Random(0)

@@ -28,7 +28,8 @@ def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path, seconds:
             time.sleep(0.2)
 
 
-@pytest.mark.slow
+@pytest.mark.live
+@pytest.mark.slow("a server starts")
 def test_a_run_without_its_server_is_kept_and_sent_by_a_later_command(
     tmp_path: Path, empty_database: Path, start, stored, free_port: int
 ):

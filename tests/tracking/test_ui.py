@@ -91,7 +91,8 @@ def status_of(url: str, password: str | None = None) -> int:
         return error.code
 
 
-@pytest.mark.slow
+@pytest.mark.live
+@pytest.mark.slow("a server with a login starts")
 def test_beyond_loopback_nobody_sees_a_run_without_the_password(tmp_path: Path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mlflow.db").touch()

@@ -120,7 +120,7 @@ def test_a_killed_training_is_marked_killed_and_goes_on_in_the_same_run(runs: Pa
     assert tags["changed.epochs"] == "2"
 
 
-@pytest.mark.slow
+@pytest.mark.slow("three writers make one database")
 def test_writers_that_start_together_on_a_fresh_database_all_succeed(tmp_path: Path, write: Write, stored):
     names = [f"run-{number}" for number in range(3)]
     for name in names:
