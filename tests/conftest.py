@@ -22,7 +22,8 @@ from unlocked.config import Config, from_tree, load_config
 from unlocked.data import DataSet, Split, TrainBatches
 from unlocked.engine.group import InProcessGroup
 from unlocked.loop.train import Silent
-from unlocked.plan.plan import build_blocks, make_plan
+from unlocked.plan.blocks import build_blocks
+from unlocked.plan.make import make_plan
 from unlocked.seeding import derive_seed
 from unlocked_models import Batch
 from unlocked_models.autoencoder.plain import code_block

@@ -13,7 +13,8 @@ from unlocked.cli.main import main
 from unlocked.config import from_tree, with_values
 from unlocked.engine.module import ModuleRunner
 from unlocked.errors import ConfigError
-from unlocked.plan.plan import load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 
 TINY = """
 name: tiny

@@ -10,7 +10,7 @@ from torch import nn
 
 from unlocked.chain import block_costs, partition
 from unlocked.chain.partition import WRITING
-from unlocked.plan.plan import make_plan
+from unlocked.plan.make import make_plan
 
 
 def all_cuts(n, modules):

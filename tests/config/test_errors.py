@@ -6,7 +6,7 @@ from torch import nn
 
 from unlocked.config import from_tree, load_config
 from unlocked.errors import ConfigError, DataError
-from unlocked.plan.plan import make_plan
+from unlocked.plan.make import make_plan
 from unlocked_models import MODELS, register_model
 
 GOOD = "data: {name: digits}\nmodel: {name: mlp, hidden: [8, 8]}\n"

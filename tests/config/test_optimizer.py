@@ -9,7 +9,9 @@ from torch import nn
 from unlocked import register_optimizer, resume, train
 from unlocked.errors import ConfigError
 from unlocked.optim import OPTIMIZERS, build_optimizer, check_optimizer, lr_factor, state_size
-from unlocked.plan.plan import describe, load_data, make_plan
+from unlocked.plan.describe import describe
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 from unlocked.schema.keys import OptimizerConfig
 
 

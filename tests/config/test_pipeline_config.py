@@ -10,7 +10,9 @@ from unlocked.cli.main import main
 from unlocked.config import load_config, schema
 from unlocked.errors import ConfigError
 from unlocked.launch.cluster import resources
-from unlocked.plan.plan import describe, load_data, make_plan
+from unlocked.plan.describe import describe
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 from unlocked.schema.describe import describe_schema
 from unlocked_models import MODELS, register_model
 

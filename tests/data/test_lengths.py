@@ -12,7 +12,7 @@ from unlocked.data import DATA, RawData, register_data
 from unlocked.data.digest import digest
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import ConfigError, DataError
-from unlocked.plan.plan import make_plan
+from unlocked.plan.make import make_plan
 from unlocked.tasks import load
 from unlocked_models import Batch, Chain, build
 

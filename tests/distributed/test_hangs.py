@@ -17,7 +17,8 @@ from unlocked.config import load_config
 from unlocked.engine.group import InProcessGroup
 from unlocked.launch.pulse import Pulse, PulseServer, Watch, take_pulse
 from unlocked.launch.ray_group import WorkerFailed
-from unlocked.plan.plan import load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 
 pytestmark = pytest.mark.timeout(120)
 

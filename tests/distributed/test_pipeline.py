@@ -16,7 +16,8 @@ from unlocked.engine.group import InProcessGroup
 from unlocked.engine.pipelined import _Slice
 from unlocked.launch import ray_group
 from unlocked.loop import train as loop
-from unlocked.plan.plan import load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 from unlocked.runs.evaluate import evaluate_run
 from unlocked.schema.keys import MULTI_STAGE
 from unlocked_models import MODELS

@@ -7,7 +7,8 @@ import torch
 
 from unlocked.config import load_config
 from unlocked.engine.group import InProcessGroup
-from unlocked.plan.plan import load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 

@@ -11,7 +11,9 @@ from unlocked.config import load_config
 from unlocked.data import TrainBatches
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import ConfigError
-from unlocked.plan.plan import build_blocks, load_data, make_plan
+from unlocked.plan.blocks import build_blocks
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 from unlocked.seeding import derive_seed
 
 pytestmark = pytest.mark.timeout(120)

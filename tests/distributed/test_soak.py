@@ -10,7 +10,8 @@ import pytest
 
 from unlocked.config import load_config
 from unlocked.engine.group import InProcessGroup
-from unlocked.plan.plan import load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 
 TINY = [
     "model.hidden=[8]",

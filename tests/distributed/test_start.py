@@ -10,7 +10,8 @@ from unlocked.config import load_config
 from unlocked.errors import ConfigError, RunFailed
 from unlocked.launch.cluster import given_address, start_ray
 from unlocked.launch.ray_group import RayGroup
-from unlocked.plan.plan import load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 
 
 def start(*overrides: str) -> RayGroup:

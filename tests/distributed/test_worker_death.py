@@ -179,7 +179,8 @@ def test_a_failure_on_the_way_up_is_not_hidden_by_the_probe_before_it(small, war
     """A module above the one that raised holds what it was probed with last."""
     import ray
 
-    from unlocked.plan.plan import load_data, make_plan
+    from unlocked.plan.make import make_plan
+    from unlocked.plan.plan import load_data
 
     config = small("scheme.name=cdni", "parallel.modules=2", "parallel.engine=ray")
     data = load_data(config)

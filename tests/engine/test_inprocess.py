@@ -9,7 +9,7 @@ import torch
 
 from unlocked.engine.links import Queue
 from unlocked.errors import RunFailed
-from unlocked.plan.plan import build_learner
+from unlocked.plan.blocks import build_learner
 from unlocked.schemes.base import _align
 
 MODEL = {"name": "mlp", "hidden": [16, 14, 12, 10], "norm": "batch", "dropout": 0.3}

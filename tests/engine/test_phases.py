@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from unlocked.engine.group import InProcessGroup
 from unlocked.engine.phases import NetsGroup
 from unlocked.errors import ConfigError
-from unlocked.plan.plan import make_plan
+from unlocked.plan.make import make_plan
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import TASKS, Task, register_task
 from unlocked.tasks.adversarial import latents, says

@@ -9,7 +9,8 @@ import torch
 
 from unlocked import load_config, train
 from unlocked.errors import ConfigError
-from unlocked.plan.plan import load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 
 LAGS = {"backprop": 0, "frozen": 0, "dni": 2, "cdni": 2, "dfa": 2}
 SMALL = ["data.options.pairs=400", "data.batch_size=32", "train.epochs=1", "tracking.uri=off", "train.log_every=5"]

@@ -13,7 +13,8 @@ from unlocked.data import TrainBatches
 from unlocked.engine import statistics
 from unlocked.errors import RunInterrupted
 from unlocked.loop.train import resume, train
-from unlocked.plan.plan import build_blocks, load_data
+from unlocked.plan.blocks import build_blocks
+from unlocked.plan.plan import load_data
 from unlocked.runs.checkpoint import Checkpoints
 from unlocked.runs.evaluate import evaluate_run
 from unlocked.seeding import derive_seed

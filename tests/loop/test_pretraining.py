@@ -10,7 +10,8 @@ from unlocked.errors import ConfigError, RunInterrupted
 from unlocked.loop.pretraining import inverse, pretrain
 from unlocked.loop.train import train
 from unlocked.loop.transfer import plan_run
-from unlocked.plan.plan import build_blocks, load_data
+from unlocked.plan.blocks import build_blocks
+from unlocked.plan.plan import load_data
 from unlocked.tracking import read
 
 MLP = "model={name: mlp, hidden: [24, 16], norm: none}"

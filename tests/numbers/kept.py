@@ -34,7 +34,8 @@ from unlocked import load_config
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import ConfigError
 from unlocked.loop.pretraining import pretrain
-from unlocked.plan.plan import load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 
 MODULES = "parallel.modules"
 

@@ -103,7 +103,7 @@ def test_data_changed_in_place_by_the_first_block_is_refused(lab, monkeypatch):
 
 def test_large_maps_are_rehearsed_without_their_memory(lab, monkeypatch):
     monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
-    monkeypatch.setattr("unlocked.plan.plan.SMALL", 100)  # more than its 33 parameters, less than its 1,034 numbers
+    monkeypatch.setattr("unlocked.plan.net.SMALL", 100)  # more than its 33 parameters, less than its 1,034 numbers
     trained_on = set()
 
     class Halves(HalvesItsInput):

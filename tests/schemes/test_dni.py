@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from unlocked.errors import ConfigError
-from unlocked.plan.plan import build_learner
+from unlocked.plan.blocks import build_learner
 from unlocked.schemes.sg import SGConfig, SyntheticGradient
 from unlocked_models import MODELS, Batch, register_model
 

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from unlocked import load_config
 from unlocked.errors import ConfigError
-from unlocked.plan.plan import load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 from unlocked.schemes.base import ModuleSpec
 from unlocked.schemes.local import LocalConfig, LocalHead, similarity
 from unlocked.tasks import Classification

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unlocked.errors import ConfigError
-from unlocked.plan.plan import describe
+from unlocked.plan.describe import describe
 from unlocked.schemes.inputs import InputModelConfig, SyntheticInput
 
 MODEL = {"name": "mlp", "hidden": [16, 14, 12], "norm": "batch", "dropout": 0.2}

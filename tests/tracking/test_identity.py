@@ -8,7 +8,8 @@ import pytest
 
 from unlocked.config import load_config, to_dict
 from unlocked.loop.report import run_tags
-from unlocked.plan.plan import load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 from unlocked.schema.keys import Config
 from unlocked.tracking import flatten
 from unlocked.tracking.identity import CHANGES_NO_NUMBER, PLACE, TAG_OF, config_hash, identity

@@ -132,7 +132,8 @@ def _had_finished(folder: Path, epochs: int) -> str:
 def _look(arguments: argparse.Namespace, folder: Path, changes: Sequence[str]) -> int:
     """What --resume would go on with, or the longer run that it would make; nothing is trained, held or written."""
     from unlocked.config import from_tree, to_yaml
-    from unlocked.plan.plan import load_data, make_plan
+    from unlocked.plan.make import make_plan
+    from unlocked.plan.plan import load_data
     from unlocked.runs.fit import refuse_misfit
     from unlocked.runs.folder import read_config
     from unlocked.runs.longer import lengthened_config
@@ -164,7 +165,7 @@ def _dry_run(config: Any) -> int:
 
 
 def _show(plan: Plan) -> int:
-    from unlocked.plan.plan import describe
+    from unlocked.plan.describe import describe
     from unlocked.rich_text import PlainTable, plain_console
 
     config, replicas = plan.config, plan.config.parallel.replicas

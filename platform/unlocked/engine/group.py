@@ -18,7 +18,8 @@ from unlocked.data import DataSet, eval_rows, in_order
 from unlocked.engine.module import ModuleRunner, SegmentStats, connect_in_process
 from unlocked.engine.statistics import passes
 from unlocked.errors import RunFailed
-from unlocked.plan.plan import Plan, device_of
+from unlocked.plan.blocks import build_net, device_of
+from unlocked.plan.plan import Plan
 from unlocked.schemes import Alignment
 
 EVALUATION_BATCH = 1000  # examples at once, at most
@@ -128,7 +129,8 @@ class InProcessGroup(Group):
         connect_in_process(self.modules)
 
     def _make_modules(self, plan: Plan, data: DataSet, device: torch.device) -> Sequence[ModuleRunner]:
-        return [ModuleRunner(plan, data, k, device) for k in range(plan.modules)]
+        blocks = build_net(plan, range(plan.modules))
+        return [ModuleRunner(plan, data, k, device, blocks=blocks) for k in range(plan.modules)]
 
     def run(self, segments: Iterable[Segment], checkpoint_at: int) -> Iterator[list[SegmentStats]]:
         for start, stop in segments:

@@ -15,14 +15,15 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlocked.data import DataSet, TrainBatches
 from unlocked.engine.links import Incoming, Late, Outgoing, Queue
 from unlocked.engine.statistics import averaging, tracking, untouched
 from unlocked.errors import RunFailed, reason
 from unlocked.optim import lr_factor
-from unlocked.plan.plan import Plan, build_learner, load_data
+from unlocked.plan.blocks import build_learner
+from unlocked.plan.plan import Plan, load_data
 from unlocked.plan.rehearsal import CHANGED_KEPT, CHANGED_LEAF
 from unlocked.schemes import Alignment, ModuleLearner
 from unlocked.seeding import derive_seed
@@ -61,9 +62,18 @@ class Ends:
 class ModuleRunner:
     """Module `learner.spec.index` of the chain, for one replica."""
 
-    def __init__(self, plan: Plan, data: DataSet, module: int, device: torch.device, shard: tuple[int, int] = (0, 1)):
+    def __init__(
+        self,
+        plan: Plan,
+        data: DataSet,
+        module: int,
+        device: torch.device,
+        shard: tuple[int, int] = (0, 1),
+        blocks: Sequence[nn.Module] | None = None,
+    ):
+        """`shard`: this replica, and of how many; `blocks`: of the whole net, if they are built already."""
         self.plan = plan
-        self.learner = self._make_learner(plan, module, device)
+        self.learner = self._make_learner(plan, module, device, blocks)
         self.learner.draw_as_replica(shard[0])
         self.device, self.dtype = device, self.learner.dtype
         self.ends = Ends()
@@ -87,8 +97,10 @@ class ModuleRunner:
         self._t = self._feedback_t = 0
         self.average_buffers: Callable[[Iterable[Tensor]], None] | None = None  # over replicas
 
-    def _make_learner(self, plan: Plan, module: int, device: torch.device) -> ModuleLearner:
-        return build_learner(plan, module, device)
+    def _make_learner(
+        self, plan: Plan, module: int, device: torch.device, blocks: Sequence[nn.Module] | None
+    ) -> ModuleLearner:
+        return build_learner(plan, module, device, blocks)
 
     def _read(self, data: DataSet, begin: int = 0) -> None:
         """Minibatches of `data` from step `begin` on."""

@@ -20,7 +20,8 @@ from unlocked.data import DataSet, TrainBatches
 from unlocked.engine.group import Group, InProcessGroup, Segment, evaluation_rows
 from unlocked.engine.module import ModuleRunner, SegmentStats
 from unlocked.engine.segments import OF_PHASE
-from unlocked.plan.plan import Plan, build_learner, device_of
+from unlocked.plan.blocks import build_beside, build_learner, device_of
+from unlocked.plan.plan import Plan
 from unlocked.schemes import DTYPES, Alignment, ModuleLearner
 from unlocked.schemes.objective import Loss, Objective, Through, left_alone
 from unlocked.seeding import derive_seed, step_seed
@@ -39,8 +40,12 @@ class FedModule(ModuleRunner):
         self._phases, self._beside = phases, beside
         super().__init__(plan, data, module, device)
 
-    def _make_learner(self, plan: Plan, module: int, device: torch.device) -> ModuleLearner:
-        return build_learner(plan, module, device, None if self._beside is None else self._beside.learner)
+    def _make_learner(
+        self, plan: Plan, module: int, device: torch.device, blocks: Sequence[nn.Module] | None
+    ) -> ModuleLearner:
+        if self._beside is not None:
+            return build_beside(plan, self._beside.learner)
+        return build_learner(plan, module, device, blocks)
 
     def _read(self, data: DataSet, begin: int = 0) -> None: ...
 

@@ -23,6 +23,7 @@ differs only with the cut.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -65,9 +66,16 @@ class PipelinedModule(ModuleRunner):
     """
 
     def __init__(
-        self, plan: Plan, data: DataSet, module: int, device: torch.device, shard: tuple[int, int], group: Any
+        self,
+        plan: Plan,
+        data: DataSet,
+        module: int,
+        device: torch.device,
+        shard: tuple[int, int],
+        group: Any,
+        blocks: Sequence[nn.Module] | None = None,
     ):
-        super().__init__(plan, data, module, device, shard)
+        super().__init__(plan, data, module, device, shard, blocks)
         parallel, spec = plan.config.parallel, self.learner.spec
         self._microbatches = parallel.microbatch_count()
         rows = plan.config.data.batch_size // parallel.replicas // self._microbatches

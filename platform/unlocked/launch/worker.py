@@ -21,7 +21,8 @@ from unlocked.data import DataSet
 from unlocked.engine.module import ModuleRunner, SegmentStats, run_together
 from unlocked.launch.pulse import Address, Pulse, PulseServer, take_pulse
 from unlocked.network import open_store, talk_from
-from unlocked.plan.plan import Plan, device_of, load_data
+from unlocked.plan.blocks import build_net, device_of
+from unlocked.plan.plan import Plan, load_data
 from unlocked.plugins import enter
 
 if TYPE_CHECKING:
@@ -97,12 +98,13 @@ class Worker:
         store = self._store or dist.TCPStore(*address, plan.workers, timeout=timeout)
         dist.init_process_group(backend, store=store, rank=rank, world_size=plan.workers, timeout=timeout)
         data, device, shard = data or load_data(config), device_of(plan), (replica, replicas)
+        blocks = build_net(plan, held)
         if config.parallel.schedule == "locked":
             from unlocked.engine.wiring import wire
 
             if len(held) > 1:
                 data = replace(data, train=data.train.to(device))  # once for all modules
-            self._modules = [ModuleRunner(plan, data, module, device, shard) for module in held]
+            self._modules = [ModuleRunner(plan, data, module, device, shard, blocks) for module in held]
             store.set(f"node/{rank}", ray.get_runtime_context().get_node_id())
             nodes = [store.get(f"node/{peer}").decode() for peer in range(plan.workers)]
             ends = wire(plan, rank, device, backend, nodes, store)
@@ -116,7 +118,9 @@ class Worker:
                 for r in range(replicas)
             ]
             data = replace(data, train=data.train.to(device))
-            pipelined = [PipelinedModule(plan, data, module, device, shard, columns[replica]) for module in held]
+            pipelined = [
+                PipelinedModule(plan, data, module, device, shard, columns[replica], blocks) for module in held
+            ]
             self._modules, self._pipeline = [*pipelined], Pipeline(plan, pipelined)
         if replicas > 1:
             groups = [

@@ -22,7 +22,8 @@ from unlocked.config import Config
 from unlocked.data import DataSet, Split, TrainBatches
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
 from unlocked.optim import build_optimizer
-from unlocked.plan.plan import Plan, build_blocks
+from unlocked.plan.blocks import build_blocks
+from unlocked.plan.plan import Plan
 from unlocked.schemes import DTYPES
 from unlocked.schemes.layout import Layout
 from unlocked.seeding import derive_seed, step_seed

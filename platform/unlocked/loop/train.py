@@ -24,7 +24,8 @@ from unlocked.loop.summary import summarise
 from unlocked.loop.supervisor import Supervisor
 from unlocked.loop.trainer import Tested, Trainer
 from unlocked.loop.transfer import initial_weights, plan_run
-from unlocked.plan.plan import Plan, load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import Plan, load_data
 from unlocked.runs.begun import going_on, refuse_edited
 from unlocked.runs.fit import refuse_misfit
 from unlocked.runs.folder import RunFolder, check_tokens, how_to_go_on, keep_tokens, one_line_when_full

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -17,12 +18,15 @@ from unlocked.config import Config
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError
 from unlocked.loop.pretraining import check_pretraining, pretrain
-from unlocked.plan.plan import Plan, build_blocks, make_plan
+from unlocked.plan.blocks import build_blocks
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import Plan
 from unlocked.runs.checkpoint import Checkpoints, load_weights, read_weights, write_weights
-from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain
 
 Weights = dict[str, Tensor]
+Shape = tuple[int, ...]
+Each = TypeVar("Each")
 
 
 def plan_run(config: Config, data: DataSet) -> Plan:
@@ -32,20 +36,21 @@ def plan_run(config: Config, data: DataSet) -> Plan:
     Raises `ConfigError` where the other run has no weights, or too few of its blocks fit.
     """
     plan = make_plan(config, data)
-    return replace(plan, config=_resolved(config, data.example))
+    return replace(plan, config=_resolved(plan))
 
 
-def _resolved(config: Config, example: Example) -> Config:
+def _resolved(plan: Plan) -> Config:
+    config = plan.config
     if config.pretrain.epochs:
-        return replace(config, pretrain=replace(config.pretrain, blocks=check_pretraining(config, example)))
+        return replace(config, pretrain=replace(config.pretrain, blocks=check_pretraining(config, plan.example)))
     if config.transfer.run is None:
         return config
     source, theirs = _source(config)
-    mine = _by_block(Chain(build_blocks(config, example)).state_dict())
-    n, asked = len(build_blocks(config, example)), config.transfer.blocks
+    mine = _by_block(plan.weights)
+    n, asked = len(plan.parameters), config.transfer.blocks
     if asked is not None and asked > n:
         raise ConfigError(f"transfer.blocks: {asked} is more than the {n} blocks of {config.model['name']}")
-    found = _by_block(theirs)
+    found = _by_block({key: tuple(value.shape) for key, value in theirs.items()})
     for i in range(n - 1 if asked is None else asked):
         why = _misfit(mine.get(i, {}), found.get(i, {}))
         if why is None:
@@ -121,14 +126,14 @@ def _with_blocks(config: Config, blocks: int) -> Config:
     return replace(config, transfer=replace(config.transfer, run=run, blocks=blocks))
 
 
-def _by_block(weights: Weights) -> dict[int, Weights]:
-    blocks: dict[int, Weights] = {}
+def _by_block(weights: dict[str, Each]) -> dict[int, dict[str, Each]]:
+    blocks: dict[int, dict[str, Each]] = {}
     for key, value in weights.items():
         blocks.setdefault(int(key.partition(".")[0]), {})[key] = value
     return blocks
 
 
-def _in_order(block: Weights) -> list[tuple[str, Tensor]]:
+def _in_order(block: dict[str, Each]) -> list[tuple[str, Each]]:
     """By the numbers in their names, so that a layer more without weights, such as noise, changes nothing."""
     return sorted(
         block.items(),
@@ -136,11 +141,11 @@ def _in_order(block: Weights) -> list[tuple[str, Tensor]]:
     )
 
 
-def _misfit(mine: Weights, theirs: Weights) -> str | None:
+def _misfit(mine: dict[str, Shape], theirs: dict[str, Shape]) -> str | None:
     """Why the tensors of one block cannot become those of the other."""
 
-    def kinds(block: Weights) -> list[str]:
-        return [f"{key.rpartition('.')[2]} {tuple(value.shape)}" for key, value in _in_order(block)]
+    def kinds(block: dict[str, Shape]) -> list[str]:
+        return [f"{key.rpartition('.')[2]} {shape}" for key, shape in _in_order(block)]
 
     here, there = kinds(mine), kinds(theirs)
     if here == there:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ from unlocked.data import DataSet
 from unlocked.engine.group import InProcessGroup
 from unlocked.engine.phases import NetsGroup
 from unlocked.errors import ConfigError
-from unlocked.plan.plan import build_blocks, load_data, make_plan
+from unlocked.plan.blocks import build_blocks
+from unlocked.plan.make import plan_evaluation
+from unlocked.plan.plan import load_data
 from unlocked.runs.checkpoint import Checkpoints, load_weights
 from unlocked.runs.folder import check_tokens, read_config
-from unlocked.schema.keys import ParallelConfig
 from unlocked_models.contract.chain import Chain
 
 
@@ -35,8 +35,7 @@ def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> d
     path = _checkpoint(run_dir, weights)
     if getattr(data, split) is None:
         raise ConfigError(f"--split: {split}; this run had none (data.validation is 0)")
-    plain = replace(config, scheme=type(config.scheme)(), parallel=ParallelConfig(), nets={})
-    plan = make_plan(plain, data)
+    plan = plan_evaluation(config, data)
     group, task = NetsGroup(plan, data) if plan.nets else InProcessGroup(plan, data), plan.make_task()
     if isinstance(group, InProcessGroup):
         chain = _load(group.modules[0].learner.chain, path)  # the whole net

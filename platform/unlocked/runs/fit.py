@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from unlocked.errors import ConfigError
 from unlocked.files import read_regular
-from unlocked.plan.plan import Plan, named_weights
+from unlocked.plan.plan import Plan
 from unlocked.runs.checkpoint import WEIGHTS, Checkpoints
 from unlocked.runs.digests import SUMS
 
@@ -44,10 +43,8 @@ def _misfit(checkpoint: Path, plan: Plan) -> str | None:
             stored = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError):
         return None
-    with torch.device("meta"):
-        wanted = {key: tuple(value.shape) for key, value in named_weights(plan).items()}
-    for key in [*wanted, *stored]:
-        there, now = stored.get(key), wanted.get(key)
+    for key in [*plan.weights, *stored]:
+        there, now = stored.get(key), plan.weights.get(key)
         if there != now:
             return f"weight {key} {_has(there)} there and {_has(now)} now"
     return None

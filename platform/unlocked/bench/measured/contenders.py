@@ -22,7 +22,8 @@ from unlocked.bench.measured.measure import cores
 from unlocked.config import Config, with_values
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError
-from unlocked.plan.plan import Plan, load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import Plan, load_data
 from unlocked.schema.keys import MULTI_STAGE
 from unlocked.schemes import SCHEMES
 from unlocked_models.contract.registry import unknown

@@ -28,7 +28,8 @@ from unlocked.config import Config, with_values
 from unlocked.data import DataSet
 from unlocked.engine.module import ModuleRunner
 from unlocked.errors import ConfigError
-from unlocked.plan.plan import load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner
 from unlocked.schemes.dfa import DFA
 from unlocked.schemes.dni import DNI

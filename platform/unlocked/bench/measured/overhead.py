@@ -32,7 +32,9 @@ from unlocked.launch.interrupt import StopSignal
 from unlocked.loop.reporter import Silent
 from unlocked.loop.trainer import Trainer
 from unlocked.optim import build_optimizer
-from unlocked.plan.plan import Plan, build_blocks, load_data, make_plan
+from unlocked.plan.blocks import build_blocks
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import Plan, load_data
 from unlocked.runs.folder import RunFolder
 from unlocked.schema.keys import OptimizerConfig
 from unlocked.schemes import DNI

@@ -22,7 +22,8 @@ from unlocked.data import DataSet, TrainBatches
 from unlocked.data.text import PAD
 from unlocked.engine.group import evaluation_rows
 from unlocked.errors import ConfigError
-from unlocked.plan.plan import Plan, build_blocks
+from unlocked.plan.blocks import build_blocks
+from unlocked.plan.plan import Plan
 from unlocked.schema.keys import OptimizerConfig
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import (

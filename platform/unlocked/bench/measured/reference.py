@@ -23,7 +23,8 @@ from unlocked.bench.measured.plain import OBJECTIVES, PlainRun
 from unlocked.config import Config, load_config
 from unlocked.errors import ConfigError
 from unlocked.loop.train import train
-from unlocked.plan.plan import load_data, make_plan
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 from unlocked.schema.facts import value_of
 
 TOLERANCE = 0.01  # relative

@@ -1,0 +1,117 @@
+"""The blocks of a plan's net, and the learner of one of its modules."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from unlocked.config import Config
+from unlocked.errors import ConfigError, RunFailed, reason
+from unlocked.plan.plan import Plan
+from unlocked.schemes import DTYPES, ModuleLearner, ModuleSpec
+from unlocked.seeding import derive_seed
+from unlocked_models.contract.batch import Example
+from unlocked_models.contract.chain import Chain, build
+from unlocked_models.contract.nets import build_nets
+
+
+def build_blocks(config: Config, example: Example, net: str | None = None) -> list[nn.Module]:
+    """All blocks of the net, initialised from the run's seed alone: every worker builds the same."""
+    options = {key: value for key, value in config.model.items() if key != "name"}
+    given = config.model["name"], example.in_shape, example.n_outputs
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(config.seed, "init"))
+        if net is None:
+            blocks = build(*given, example=example, **options)
+        else:
+            blocks = list(build_nets(*given, example=example, **options)[net].blocks)
+    for layer in (layer for block in blocks for layer in block.modules()):
+        if getattr(layer, "inplace", False) is True:  # it would overwrite what the module below holds
+            layer.inplace = False  # type: ignore[assignment]
+    return blocks
+
+
+def named_weights(plan: Plan) -> dict[str, Tensor]:
+    """As a checkpoint names them, freshly initialised: of several nets each begins with that of its own."""
+    if plan.nets:
+        return {f"{net}.{key}": x for net, its in plan.nets.items() for key, x in named_weights(its).items()}
+    return Chain(build_blocks(plan.config, plan.example, plan.net)).state_dict()
+
+
+def count_parameters(blocks: Sequence[nn.Module]) -> list[int]:
+    """Of each block; one that several share counts for the first."""
+    counted: set[int] = set()
+    numbers = []
+    for block in blocks:
+        own = {id(p): p.numel() for p in block.parameters() if id(p) not in counted}
+        counted |= own.keys()
+        numbers.append(sum(own.values()))
+    return numbers
+
+
+def build_net(plan: Plan, modules: Sequence[int]) -> list[nn.Module]:
+    """The blocks of the net, for the learners of these modules in one process."""
+    with _in_memory(plan, modules[0]):
+        blocks = build_blocks(plan.config, plan.example, plan.net)
+    if count_parameters(blocks) != plan.parameters:
+        raise ConfigError(
+            f"model.name: {plan.config.model['name']} differs from call to call: its builder gave blocks "
+            f"of {plan.parameters} parameters, and now of {count_parameters(blocks)}; it has to depend on "
+            f"its arguments alone"
+        )
+    return blocks
+
+
+def build_beside(plan: Plan, other: ModuleLearner) -> ModuleLearner:
+    """One more learner of the weights of another, with its optimiser."""
+    learner = plan.scheme(other.spec, other.chain, plan.make_task(), plan.config, plan.lag)
+    if other.optimizer is not None:
+        learner.optimizer = learner.holds("optimizer", other.optimizer)
+    return learner
+
+
+def build_learner(
+    plan: Plan, module: int, device: torch.device, blocks: Sequence[nn.Module] | None = None
+) -> ModuleLearner:
+    """The learner of one module, on its device, in training mode; `blocks`: of `build_net`, if several share them."""
+    config, spec = plan.config, plan.specs[module]
+    mine = _apart(build_net(plan, [module]) if blocks is None else blocks, spec)
+    with _in_memory(plan, module):
+        chain = Chain(mine).to(device, DTYPES[config.train.precision]).train()
+        chain.freeze(min(max(plan.frozen - spec.start, 0), len(mine)))
+        return plan.scheme(spec, chain, plan.make_task(), config, plan.lag)
+
+
+@contextmanager
+def _in_memory(plan: Plan, module: int) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise RunFailed(
+            f"module {module} of {plan.config.model['name']} does not fit into the memory of its worker: "
+            f"{reason(error)}"
+        ) from None
+
+
+def _apart(blocks: Sequence[nn.Module], spec: ModuleSpec) -> Sequence[nn.Module]:
+    """Those of one module; a copy, if they share a layer with another's."""
+    mine, others = blocks[spec.start : spec.stop], [*blocks[: spec.start], *blocks[spec.stop :]]
+    theirs = {id(layer) for block in others for layer in block.modules()}
+    shared = any(id(layer) in theirs for block in mine for layer in block.modules())
+    return copy.deepcopy(mine) if shared else mine
+
+
+def device_of(plan: Plan) -> torch.device:
+    """The device of the worker that asks."""
+    wanted = plan.config.parallel.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("parallel.device: cuda, but this worker sees no GPU")
+    return torch.device("cuda", 0) if wanted == "cuda" else torch.device("cpu")

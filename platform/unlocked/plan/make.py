@@ -1,0 +1,195 @@
+"""From a configuration to its plan, in one pass: blocks, shapes, cuts, lag; what does not fit together is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from unlocked.chain import block_costs, partition
+from unlocked.config import Config
+from unlocked.data import DataSet
+from unlocked.engines import engine_name
+from unlocked.errors import ConfigError
+from unlocked.plan.blocks import count_parameters
+from unlocked.plan.cut import sg_costs, shapes_of, specs_of
+from unlocked.plan.net import Net
+from unlocked.plan.nets import check_phases, config_of, engine_of_nets, example_of, refuse_nets
+from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
+from unlocked.plan.plan import Plan
+from unlocked.plan.refusals import refuse_curriculum, refuse_shared, refuse_unready
+from unlocked.plan.rehearsal import rehearse
+from unlocked.schema.keys import ParallelConfig
+from unlocked.schemes import DTYPES, SCHEMES
+from unlocked.schemes.dni import DNI
+from unlocked.schemes.sg import SyntheticGradient
+from unlocked.tasks import TASKS
+from unlocked_models.contract.chain import carrying
+from unlocked_models.contract.registry import MODELS
+
+PlanNet = Callable[[Config, DataSet, str, str | None], Plan]  # the last: which of several nets
+
+
+def make_plan(config: Config, data: DataSet) -> Plan:
+    """Of a run that trains. Raises `ConfigError`, one line, for whatever does not fit together."""
+    return _plan(config, data, _rehearsed)
+
+
+def plan_evaluation(config: Config, data: DataSet) -> Plan:
+    """Of trained nets, each as one module in this process; nothing that concerns training is looked at."""
+    plain = replace(config, scheme=type(config.scheme)(), parallel=ParallelConfig(), nets={})
+    return _plan(plain, data, lambda *of: _worked_out(*of)[0])
+
+
+def _plan(config: Config, data: DataSet, plan_net: PlanNet) -> Plan:
+    task = _task_of(config, data)
+    if refuse_nets(config, task):
+        return _plan_of_nets(config, data, task, plan_net)
+    return plan_net(config, data, task, None)
+
+
+def _task_of(config: Config, data: DataSet) -> str:
+    """Raises `ConfigError` if it does not fit the data, whatever the model."""
+    if config.data.batch_size > len(data.train):
+        raise ConfigError(
+            f"data.batch_size: {config.data.batch_size} is larger than the {len(data.train)} "
+            f"training examples of {data.name}"
+        )
+    task = config.task or data.task
+    objective = TASKS.get(task)()
+    misfit = objective.misfit(data.task, data.example) or objective.unsuited(data.train.x)
+    if misfit is not None:
+        raise ConfigError(f"task: {task} does not fit {data.name}: {misfit}")
+    return task
+
+
+def _plan_of_nets(config: Config, data: DataSet, task: str, plan_net: PlanNet) -> Plan:
+    """One after the other; the whole has the modules of all of them, in this order."""
+    engine = engine_of_nets(config)
+    names = MODELS.facts(config.model["name"])["nets"]
+    plans = {net: plan_net(config_of(config, net), data, task, net) for net in names}
+    learns = check_phases(config, data.example, TASKS.get(task)(), {net: plan.specs for net, plan in plans.items()})
+    plans = {net: replace(plan, phases=learns[net]) for net, plan in plans.items()}
+    first, *_ = plans.values()
+    return replace(
+        first,
+        config=config,
+        engine=engine,
+        specs=[spec for plan in plans.values() for spec in plan.specs],
+        costs=[cost for plan in plans.values() for cost in plan.costs],
+        parameters=[n for plan in plans.values() for n in plan.parameters],
+        weights={f"{net}.{key}": shape for net, plan in plans.items() for key, shape in plan.weights.items()},
+        net=None,
+        phases=(),
+        nets=plans,
+    )
+
+
+def _rehearsed(config: Config, data: DataSet, task: str, name: str | None) -> Plan:
+    plan, blocks = _worked_out(config, data, task, name)
+    plan.make_engine().refuse_here(config)
+    rehearse(config, blocks, plan.specs)
+    return plan
+
+
+def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> tuple[Plan, list[nn.Module]]:
+    """The plan of one net (`name`: of several), and blocks for passes in training mode."""
+    objective, example = TASKS.get(task)(), data.example
+    if name is not None:
+        with torch.device("meta"):
+            example = example_of(config, example, name)
+    net = Net(config, data.example, name)
+    refuse_unready(config, net.meta)
+    blocks = net.blocks
+    with net.device:
+        shapes = shapes_of(config, data, blocks, example)
+        costs = block_costs(blocks, example.in_shape, example)
+    wanted = objective.output_shape(example)
+    if name is None and shapes[-1] != wanted:
+        raise ConfigError(
+            f"model.name: {config.model['name']} gives outputs of shape {shapes[-1]}, {task} of "
+            f"{data.name} needs {wanted}"
+        )
+    unfit = objective.unfit(blocks)
+    if unfit is not None:
+        raise ConfigError(f"model.name: {config.model['name']} {unfit}")
+    carries = bool(carrying(blocks))
+    if carries and not data.ordered:
+        raise ConfigError(
+            f"model.carry: {config.model['name']} goes on where the last minibatch ended, but the "
+            f"examples of {data.name} do not follow each other"
+        )
+    if config.train.curriculum is not None:
+        refuse_curriculum(config, data)
+    if config.scheme.time.synthetic and not carries:
+        raise ConfigError(
+            f"scheme.time.synthetic: true, but no layer of {config.model['name']} goes on where the last "
+            f"minibatch ended (recurrent models: model.carry=true)"
+        )
+    modules = config.parallel.modules
+    if modules > len(blocks):
+        raise ConfigError(
+            f"parallel.modules: {modules} is more than the {len(blocks)} blocks of {config.model['name']} as configured"
+        )
+    # balanced over modules; the sums of workers that hold several are not looked at
+    sizes = config.parallel.partition or partition(costs, modules, sg_costs(config, shapes, net.device))
+    if sum(sizes) != len(blocks):
+        raise ConfigError(
+            f"parallel.partition: {sizes} covers {sum(sizes)} blocks, {config.model['name']} has {len(blocks)}"
+        )
+    if config.parallel.schedule != "locked":
+        refuse_uncuttable(config.parallel.schedule, blocks)
+    stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
+    error_shape = SCHEMES.get(config.scheme.name).error_shape(config, blocks, stops, example)
+    if name is not None and error_shape is None:  # the task speaks of the whole
+        error_shape = shapes[-1]
+    specs = specs_of(sizes, shapes, example, error_shape)
+    refused = SCHEMES.get(config.scheme.name).refuse(config, objective, blocks, specs)
+    if refused is not None:
+        raise ConfigError(f"scheme.name: {config.scheme.name} {refused}")
+    refuse_shared(blocks, specs)
+    if config.parallel.schedule in SPLIT_BACKWARD:
+        refuse_unsplittable(config.parallel.schedule, net.real, specs, DTYPES[config.train.precision])
+    steps_per_epoch = _steps_per_epoch(config, data, carries)
+    lag = _lag(config, modules, steps_per_epoch * config.train.epochs)
+    if issubclass(SCHEMES.get(config.scheme.name), DNI):
+        for spec in specs[:-1]:
+            with torch.device("meta"):
+                SyntheticGradient(config.scheme.sg, spec.out_shape)  # raises where it does not fit
+    plan = Plan(
+        config=config,
+        task=task,
+        example=data.example,
+        specs=specs,
+        costs=costs,
+        parameters=count_parameters(blocks),
+        weights=net.weights(),
+        lag=lag,
+        engine=engine_name(config.parallel),
+        n_train=len(data.train),
+        steps_per_epoch=steps_per_epoch,
+        carries=carries,
+        net=name,
+    )
+    return plan, net.for_training(shapes)
+
+
+def _lag(config: Config, modules: int, steps: int) -> int:
+    """In minibatches, of a run of as many steps."""
+    given = config.scheme.lag
+    lag = SCHEMES.get(config.scheme.name).auto_lag(modules) if given == "auto" else int(given)
+    if lag and lag >= steps:
+        here = f" (here {lag})" if given == "auto" else ""
+        raise ConfigError(
+            f"scheme.lag: {given}{here} is not below the {steps} steps of the run, in which no late "
+            f"message would ever be consumed; train for longer, or set a smaller lag"
+        )
+    return lag
+
+
+def _steps_per_epoch(config: Config, data: DataSet, carries: bool) -> int:
+    """Minibatches of a pass over the data (of the first level of a curriculum)."""
+    each = data.stretch if carries and data.stretch is not None else 1  # rows of an episode follow each other
+    return len(data.train) // each // config.data.batch_size * each

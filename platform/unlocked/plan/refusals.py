@@ -1,0 +1,66 @@
+"""Nets and data that no plan can be made of, each refused in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from unlocked.config import Config
+from unlocked.data import DataSet
+from unlocked.errors import ConfigError
+from unlocked.plan.plan import first_level, load_data
+from unlocked.schemes import ModuleSpec
+from unlocked.tasks import TASKS
+
+
+def refuse_unready(config: Config, blocks: Sequence[nn.Module]) -> None:
+    """Weights that have no shape yet, and models of which none may learn."""
+    for i, block in enumerate(blocks):
+        for name, value in (*block.named_parameters(), *block.named_buffers()):
+            if is_lazy(value):
+                raise ConfigError(
+                    f"model.name: {name} of block {i} ({type(block).__name__}) of "
+                    f"{config.model['name']} has no shape before its first pass; a builder knows "
+                    f"in_shape, so use nn.Linear in place of nn.LazyLinear, say"
+                )
+    weights = [p for block in blocks for p in block.parameters()]
+    if weights and not any(p.requires_grad for p in weights):
+        raise ConfigError(
+            f"model.name: every weight of {config.model['name']} has requires_grad=False: there is nothing to train"
+        )
+
+
+def refuse_shared(blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> None:
+    """A weight of two modules would be two: each would move its own by the gradient of its own use."""
+    held: dict[int, int] = {}
+    for spec in specs:
+        for i, block in enumerate(blocks[spec.start : spec.stop], spec.start):
+            for name, p in block.named_parameters():
+                if held.setdefault(id(p), spec.index) != spec.index:
+                    raise ConfigError(
+                        f"parallel.modules: modules {held[id(p)]} and {spec.index} share the weight "
+                        f"{i}.{name}, whose gradient is the sum over both: a weight that is tied needs "
+                        f"parallel.modules=1 or a cut elsewhere, or model.tied=false"
+                    )
+
+
+def refuse_curriculum(config: Config, data: DataSet) -> None:
+    """A later level must be the same kind of data, and late messages about the one before it must need no data."""
+    if "bits" not in TASKS.get(data.task).also:
+        raise ConfigError(f"train.curriculum: it follows val/bits, which {data.task} does not have")
+    if data.validation is None:
+        raise ConfigError("train.curriculum: it follows val/bits, and data.validation is 0")
+    if config.scheme.synthetic_inputs:
+        raise ConfigError(
+            "train.curriculum: with scheme.synthetic_inputs minibatches are read again, late, when "
+            "another level may have begun"
+        )
+    level = first_level(config)
+    following = load_data(config, level + 1).example
+    if following != data.example:
+        raise ConfigError(
+            f"train.curriculum: examples of {data.name} at level {level + 1} are not of the shape of "
+            f"those at {level}; data.options.window cuts them into rows of one length"
+        )
