@@ -68,6 +68,12 @@ def test_each_example_trains_by_the_command_beside_it(example, name, override, c
     assert "test/accuracy" in capsys.readouterr().out
 
 
+def test_the_model_of_two_nets_trains(example, capsys):
+    words = ["train", "adversarial/gan", "--import", example("my_gan"), "model.name=tiny_gan", "parallel.modules=2"]
+    assert main([*words, *TRAIN[2:]]) == 0
+    assert "test/frechet" in capsys.readouterr().out
+
+
 def test_the_model_and_the_data_set_train_together(example, capsys):
     words = ["--import", example("my_model"), "--import", example("my_data"), "model.name=my_net", "data.name=rings"]
     assert main([*TRAIN, *words]) == 0

@@ -7,6 +7,7 @@
 from unlocked_models import adversarial, autoencoder, cnn, mlp, recurrent, seq2seq, transformer
 from unlocked_models.contract.batch import Batch, Example, Ragged
 from unlocked_models.contract.chain import Chain, build
+from unlocked_models.contract.nets import Net
 from unlocked_models.contract.registry import MODELS, register_model
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Batch",
     "Chain",
     "Example",
+    "Net",
     "Ragged",
     "adversarial",
     "autoencoder",
