@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from operator import index
 
 _MASK = (1 << 64) - 1
@@ -33,6 +35,16 @@ def step_seed(base: int, step: int) -> int:
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
     return (z ^ (z >> 31)) >> 1
+
+
+@contextlib.contextmanager
+def drawn(seed: int, *parts: int | str) -> Iterator[None]:
+    """What torch draws inside, on the CPU, is of `derive_seed(seed, *parts)`; outside nothing has moved."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(seed, *parts))
+        yield
 
 
 def _tagged(part: int | str) -> bytes:

@@ -87,8 +87,8 @@ def test_a_dry_run_names_m_and_i_and_counts_one_as_one(unlocked):
     done = unlocked("train", "quickstart", "scheme.name=dni", "scheme.synthetic_inputs=true", "--dry-run")
     assert done.code == 0, done.err
     assert "2 modules x 1 replica, " in done.out
-    assert "M params" in done.out
-    assert "I params" in done.out
+    assert "sg params" in done.out
+    assert "inputs params" in done.out
 
 
 def test_json_ends_with_one_line_that_holds_the_run(unlocked, tmp_path):

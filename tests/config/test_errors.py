@@ -191,10 +191,16 @@ def test_a_bad_value_is_refused_in_one_line(refusal, override, parts):
             ["parallel.replicas=2", "parallel.engine=inprocess"],
             ["parallel.replicas: 2", "engine is inprocess"],
         ),
-        (["scheme.sg.kind=mlp", "scheme.sg.hidden=[]"], ["scheme.sg.hidden", "at least one hidden width"]),
-        (["scheme.sg.kind=linear", "scheme.sg.hidden=[8]"], ["scheme.sg.hidden: [8] with kind linear"]),
         (
-            ["scheme.sg.kind=mlp", "scheme.sg.hidden=[8]", "scheme.sg.rank=2"],
+            ["scheme.name=dni", "scheme.sg.kind=mlp", "scheme.sg.hidden=[]"],
+            ["scheme.sg.hidden", "at least one hidden width"],
+        ),
+        (
+            ["scheme.name=dni", "scheme.sg.kind=linear", "scheme.sg.hidden=[8]"],
+            ["scheme.sg.hidden: [8] with kind linear"],
+        ),
+        (
+            ["scheme.name=cdni", "scheme.sg.kind=mlp", "scheme.sg.hidden=[8]", "scheme.sg.rank=2"],
             ["scheme.sg.rank: 2 needs", "linear", "mlp"],
         ),
         (["sweep.resources.cpu=0", "sweep.concurrent=1000"], ["sweep.resources.cpu: 0", "all 1000 trials"]),

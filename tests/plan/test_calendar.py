@@ -12,7 +12,7 @@ from unlocked.engine.segments import alignments, first_nonfinite, module_times, 
 from unlocked.launch.ray_group import _merge
 from unlocked.plan.calendar import Calendar
 from unlocked.schema.keys import Config, TrainConfig
-from unlocked.schemes import Alignment
+from unlocked.schemes import CDNI, Alignment
 
 
 def calendar(validates=True, lag=0, **train):
@@ -45,15 +45,18 @@ def test_a_checkpoint_out_of_turn_waits_for_the_messages_that_are_under_way(lag,
     assert calendar(log_every=4, lag=lag).next_checkpoint(8, stop=30) == expected
 
 
+WORDS = CDNI.series_words
+
+
 def report(**series):
     return SegmentStats(4, 6, 1.0, 0.25, 0.25, series=series)
 
 
 def test_the_first_number_that_is_none_is_the_earliest_step_s_and_then_the_lowest_module_s():
     nan, inf = math.nan, math.inf
-    assert first_nonfinite([report(sg=[0.0, 1.0]), report(loss=[1.0, 2.0])]) is None
-    assert first_nonfinite([report(sg=[0.0, inf]), report(loss=[nan, nan])]) == (4, 1, "the loss")
-    assert first_nonfinite([report(sg=[0.0, inf]), report(loss=[1.0, nan])]) == (
+    assert first_nonfinite([report(**{"sg/loss": [0.0, 1.0]}), report(loss=[1.0, 2.0])], WORDS) is None
+    assert first_nonfinite([report(**{"sg/loss": [0.0, inf]}), report(loss=[nan, nan])], WORDS) == (4, 1, "the loss")
+    assert first_nonfinite([report(**{"sg/loss": [0.0, inf]}), report(loss=[1.0, nan])], WORDS) == (
         5,
         0,
         "the synthetic-gradient loss (sg/loss)",
@@ -63,25 +66,25 @@ def test_the_first_number_that_is_none_is_the_earliest_step_s_and_then_the_lowes
 @pytest.mark.parametrize(
     ("series", "words"),
     [
-        ("inputs", r"the input model's loss (inputs/loss)"),
-        ("local", "a block's own loss (local/loss)"),
-        ("time", "the loss of M through time (sg/time_loss)"),
+        ("inputs/loss", r"the input model's loss (inputs/loss)"),
+        ("local/loss", "a block's own loss (local/loss)"),
+        ("sg/time_loss", "the loss of M through time (sg/time_loss)"),
         ("spread", "the series spread"),
         ("loss", "the loss"),
     ],
 )
 def test_a_number_that_is_none_is_reported_under_its_own_name(series, words):
-    assert first_nonfinite([report(**{series: [1.0, math.nan]})]) == (5, 0, words)
+    assert first_nonfinite([report(**{series: [1.0, math.nan]})], WORDS) == (5, 0, words)
 
 
 def test_a_series_with_several_numbers_a_step_is_placed_in_its_segment():
-    assert first_nonfinite([report(spread=[math.nan, *[1.0] * 7])]) == (4, 0, "the series spread")
+    assert first_nonfinite([report(spread=[math.nan, *[1.0] * 7])], {}) == (4, 0, "the series spread")
 
 
 def test_reports_of_modules_are_means_of_losses_and_milliseconds_of_a_step():
     stats = [
-        report(sg=[1.0, 2.0], local=[3.0, 5.0], loss=[7.0, 7.0], late=[]),
-        report(loss=[0.5, 1.5], inputs=[2.0, 2.0], time=[3.0], **{"my/spread": [0.0, 1.0]}),
+        report(loss=[7.0, 7.0], late=[], **{"sg/loss": [1.0, 2.0], "local/loss": [3.0, 5.0]}),
+        report(loss=[0.5, 1.5], **{"inputs/loss": [2.0, 2.0], "sg/time_loss": [3.0], "my/spread": [0.0, 1.0]}),
     ]
     assert series_means(stats) == {
         "sg/loss/module_0": 1.5,

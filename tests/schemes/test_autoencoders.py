@@ -79,11 +79,11 @@ def test_the_warm_up_of_the_kl_term_is_counted_once_a_step_through_a_checkpoint(
 def test_own_losses_are_recorded_step_by_step_and_not_when_a_checkpoint_repeats_a_pass(lab):
     group = start(lab, {"name": "vae", "hidden": [12], "code": 3}, scheme={"name": "dfa", "lag": 2})
     (stats,) = group.run([(0, 5)], 5)
-    assert [len(s.series.get("local", [])) for s in stats] == [5, 0]
+    assert [len(s.series.get("local/loss", [])) for s in stats] == [5, 0]
     other = start(lab, {"name": "vae", "hidden": [12], "code": 3}, scheme={"name": "dfa", "lag": 2})
     other.load_states(group.states(5))
     (stats,) = other.run([(5, 8)], 8)
-    assert len(stats[0].series["local"]) == 3
+    assert len(stats[0].series["local/loss"]) == 3
 
 
 @pytest.mark.parametrize("penalty", [{"sparsity": "l1"}, {"contractive": 0.1}])

@@ -213,7 +213,7 @@ def test_the_target_of_m_is_what_the_module_above_finds_at_its_input(lab):
         wanted = torch.autograd.grad(expected, list(learner.sg.parameters()))
         given = gradients_of(learner.sg_optimizer)
         learner.absorb(0, ports[k + 1].downs[0], ports[k])
-        assert learner.series["sg"][0].item() == pytest.approx(expected.item(), rel=1e-12)
+        assert learner.series["sg/loss"][0].item() == pytest.approx(expected.item(), rel=1e-12)
         for one, other in zip(given[0], wanted, strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
@@ -249,7 +249,7 @@ def test_m_learns_late_at_the_h_it_was_asked_about_and_with_the_weights_it_then_
     target = torch.randn_like(ports.ups[0])
     expected = (learner.sg(ports.ups[0]) - target * 8).square().sum() / 8
     learner.absorb(0, target, ports)
-    assert learner.series["sg"][0].item() == pytest.approx(expected.item(), rel=1e-12)
+    assert learner.series["sg/loss"][0].item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_the_label_reaches_m_and_the_gradient_but_never_h(lab):

@@ -102,7 +102,7 @@ def test_m_learns_from_the_gradient_at_the_start_of_the_next_window(lab):
         for p in M.parameters():
             p.copy_(torch.randn_like(p))
     (stats,) = group.run([(0, 1)], 100)
-    assert "time" not in stats[0].series  # a stream began: there is no window before it
+    assert "sg/time_loss" not in stats[0].series  # a stream began: there is no window before it
     s = layer.carried.detach().clone()
     guess = M(s).detach()
     (stats,) = group.run([(1, 2)], 100)
@@ -112,7 +112,7 @@ def test_m_learns_from_the_gradient_at_the_start_of_the_next_window(lab):
     injected = (M(end).detach() * end).sum() / (3 * 4)
     (target,) = torch.autograd.grad(loss + injected, leaf)
     expected = float((guess - 3 * 4 * target).square().sum() / 3)
-    assert stats[0].series["time"] == pytest.approx([expected], rel=1e-6)
+    assert stats[0].series["sg/time_loss"] == pytest.approx([expected], rel=1e-6)
 
 
 def test_nothing_is_injected_behind_the_end_of_a_stream(lab):
@@ -251,7 +251,7 @@ def test_targets_are_no_longer_than_clip(lab):
         (target,) = torch.autograd.grad(3 * 4 * loss_of(chain, module.batches, 1), leaf)
         layer.carried = leaf.detach()
         (stats,) = group.run([(1, 2)], 100)
-        return stats[0].series["time"], target  # M is still zero: the error is the mean square of the targets
+        return stats[0].series["sg/time_loss"], target  # M is still zero: the error is the mean square of the targets
 
     _, target = learned(None)
     lengths = target.norm(dim=1)
@@ -287,7 +287,7 @@ def test_m_with_a_context_learns_from_both_ends_of_the_window_before(lab):
     injected = (M(end, leaf.detach()).detach() * end).sum() / (3 * 4)
     (target,) = torch.autograd.grad(loss + injected, leaf)
     expected = float((M(states[2], states[1]).detach() - 3 * 4 * target).square().sum() / 3)
-    assert stats[0].series["time"] == pytest.approx([expected], rel=1e-6)
+    assert stats[0].series["sg/time_loss"] == pytest.approx([expected], rel=1e-6)
 
 
 def test_what_is_injected_grows_over_the_ramp(lab):

@@ -169,29 +169,32 @@ def _show(plan: Plan) -> int:
     from unlocked.rich_text import PlainTable, plain_console
 
     config, replicas = plan.config, plan.config.parallel.replicas
-    table = PlainTable(
-        title=f"{config.model['name']} under {config.scheme.name}: {plan.modules} "
+    title = (
+        f"{config.model['name']} under {config.scheme.name}: {plan.modules} "
         f"module{'s' * (plan.modules > 1)} x "
         f"{replicas} replica{'s' * (replicas > 1)}, {plan.schedule}"
     )
-    guesses = ["I params"] if config.scheme.synthetic_inputs else []
-    for heading in ("module", "blocks", "params", "M params", *guesses, "cost", "memory", "sends", "place"):
+    table = PlainTable()
+    rows = describe(plan)
+    beside = list(dict.fromkeys(name for row in rows for name in row["beside"]))  # models of the scheme's own
+    headings = [f"{name} params" for name in beside]
+    for heading in ("module", "blocks", "params", *headings, "cost", "memory", "sends", "place"):
         table.add_column(heading, justify="right")
-    for row in describe(plan):
+    for row in rows:
         ranks = [row["worker"] * replicas + r for r in range(replicas)]
         place = "here" if not plan.make_engine().on_workers else f"worker {', '.join(map(str, ranks))}"
         table.add_row(
             str(row["module"]),
             row["blocks"],
             f"{row['parameters']:,}",
-            f"{row['sg_parameters']:,}",
-            *(f"{row['input_parameters']:,}" for _ in guesses),
+            *(f"{row['beside'].get(name, 0):,}" for name in beside),
             f"{row['cost_share']:.0%}",
             f"{row['memory_bytes'] / 2**20:.1f} MiB",
             "x".join(map(str, row["out_shape"])),
             place,
         )
     console = plain_console()
+    console.print(title)
     console.print(table)
     console.print(
         f"{plan.n_train:,} training examples, {plan.steps_per_epoch} steps per epoch, {plan.total_steps:,} "

@@ -11,7 +11,7 @@ from unlocked.config.typed import text_keys
 from unlocked.engines import AUTO, ENGINES
 from unlocked.errors import ConfigError
 from unlocked.options import as_annotated, check_options, fits
-from unlocked.schema.facts import all_fields, check_facts, fact_of, value_of
+from unlocked.schema.facts import all_fields, check_facts, default_of, fact_of, value_of
 from unlocked.schema.keys import DIMENSION_KEYS, MULTI_STAGE, Config
 from unlocked.security import refuse_cluster, refuse_name, refuse_store
 from unlocked_models.contract.registry import GIVEN, MODELS, Registry, unknown
@@ -91,7 +91,7 @@ def _check_names(config: Config) -> None:
 
 def _check_combinations(config: Config) -> None:
     from unlocked.optim import check_optimizer
-    from unlocked.schemes import DNI, SCHEMES
+    from unlocked.schemes import SCHEMES, declared
 
     lag, scheme = config.scheme.lag, config.scheme
     kind = SCHEMES.get(scheme.name)
@@ -100,16 +100,17 @@ def _check_combinations(config: Config) -> None:
     family = MODELS.facts(config.model["name"])["family"]
     if family in kind.refuses:
         raise ConfigError(f"scheme.name: {scheme.name} cannot train the {family} family: {kind.refuses[family]}")
-    if scheme.synthetic_inputs and not issubclass(kind, DNI):
-        raise ConfigError(
-            f"scheme.synthetic_inputs: true needs a scheme of synthetic gradients (dni, cdni), not {scheme.name}"
-        )
-    if scheme.sg.rank is not None and scheme.sg.kind != "linear":
-        raise ConfigError(f"scheme.sg.rank: {scheme.sg.rank} needs scheme.sg.kind=linear, not {scheme.sg.kind!r}")
-    if scheme.sg.kind == "linear" and scheme.sg.hidden:
-        raise ConfigError(f"scheme.sg.hidden: {scheme.sg.hidden} with kind linear; use kind mlp or conv")
-    if scheme.sg.kind == "mlp" and not scheme.sg.hidden:
-        raise ConfigError("scheme.sg.hidden: kind mlp needs at least one hidden width, such as [128]")
+    for key, option in declared().items():
+        fact, value = fact_of(option.field), getattr(scheme, key)
+        if (
+            fact is not None
+            and fact.binding
+            and scheme.name not in option.schemes
+            and value != default_of(option.field)
+        ):
+            shown = str(value).lower() if isinstance(value, bool) else value
+            raise ConfigError(f"scheme.{key}: {shown} needs {' or '.join(option.schemes)}, not {scheme.name}")
+    kind.check(config)
     check_optimizer(config.optimizer)
     _check_cut(config)
     _check_start(config)
@@ -194,10 +195,14 @@ def _check_cut(config: Config) -> None:
 
 
 def _check_pipeline(config: Config) -> None:
+    from unlocked.schemes import SCHEMES
+
     parallel = config.parallel
     schedule, workers, microbatches = parallel.schedule, parallel.workers_per_replica(), parallel.microbatch_count()
-    if config.scheme.name != "backprop":
-        raise ConfigError(f"parallel.schedule: {schedule} pipelines backprop; scheme.name is {config.scheme.name}")
+    if config.scheme.name not in (able := [name for name in SCHEMES if vars(SCHEMES.get(name)).get("pipelines")]):
+        raise ConfigError(
+            f"parallel.schedule: {schedule} pipelines {' and '.join(able)}; scheme.name is {config.scheme.name}"
+        )
     if workers == 1:
         raise ConfigError(
             f"parallel.schedule: {schedule} needs at least 2 workers with {parallel.held()} "

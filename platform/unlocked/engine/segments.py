@@ -8,20 +8,12 @@ from collections.abc import Mapping, Sequence
 from unlocked.engine.module import SegmentStats
 from unlocked.schemes import Alignment
 
-# Series of a module's learner: the metric, and the words for it. Any other keeps its name: it is a scheme's own.
-_KNOWN = {
-    "sg": ("sg/loss", "the synthetic-gradient loss"),
-    "inputs": ("inputs/loss", "the input model's loss"),
-    "local": ("local/loss", "a block's own loss"),
-    "time": ("sg/time_loss", "the loss of M through time"),
-}
-
 OF_PHASE = "@"  # between the name of a series and the phase that it was recorded in
 
 
 def series_means(stats: Sequence[SegmentStats]) -> dict[str, float]:
     """Means over the segment of all that the modules' learners recorded, by metric: `train/loss` of the last module,
-    for any other series `<metric>/module_k`; of several phases `train/loss/<phase>`, and their sum."""
+    for any other series `<its name>/module_k`; of several phases `train/loss/<phase>`, and their sum."""
     means, of_phases = {}, {}
     for k, s in enumerate(stats):
         for series, values in s.series.items():
@@ -34,8 +26,7 @@ def series_means(stats: Sequence[SegmentStats]) -> dict[str, float]:
             elif name == "loss" and k == len(stats) - 1:
                 means["train/loss"] = mean
             else:
-                metric = _KNOWN.get(name, (name,))[0]
-                means[f"{metric}/{phase}/module_{k}" if at else f"{metric}/module_{k}"] = mean
+                means[f"{name}/{phase}/module_{k}" if at else f"{name}/module_{k}"] = mean
     return means | of_phases | ({"train/loss": sum(of_phases.values())} if of_phases else {})
 
 
@@ -62,8 +53,9 @@ def module_times(stats: Sequence[SegmentStats], waited: Sequence[float], seconds
     return values
 
 
-def first_nonfinite(stats: Sequence[SegmentStats]) -> tuple[int, int, str] | None:
-    """Step, module and what it is of the first number that is not finite; the lowest module's, of one step."""
+def first_nonfinite(stats: Sequence[SegmentStats], words: Mapping[str, str]) -> tuple[int, int, str] | None:
+    """Step, module and name of the first number that is not finite; the lowest module's, of one step. `words`: for
+    series by name, as their scheme has them."""
     found = [
         (max(s.start, s.stop - len(values) + i), k, name)
         for k, s in enumerate(stats)
@@ -77,5 +69,4 @@ def first_nonfinite(stats: Sequence[SegmentStats]) -> tuple[int, int, str] | Non
     name, at, phase = name.partition(OF_PHASE)
     if name == "loss":
         return step, module, f"the loss of phase {phase}" if at else "the loss"
-    metric, words = _KNOWN.get(name, (name, "the series"))
-    return step, module, f"{words} {metric}" if words == "the series" else f"{words} ({metric})"
+    return step, module, f"{words[name]} ({name})" if name in words else f"the series {name}"

@@ -271,7 +271,7 @@ class Trainer:
             self.tracker.metrics(self.progress.step, values)
 
     def _refuse_nonfinite(self, group: Group, stats: list[SegmentStats]) -> None:
-        first = first_nonfinite(stats)
+        first = first_nonfinite(stats, self.plan.scheme.series_words)
         if first is None:
             return
         step, module, what = first

@@ -14,7 +14,7 @@ from unlocked.data import DataSet
 from unlocked.engines import engine_name
 from unlocked.errors import ConfigError
 from unlocked.plan.blocks import count_parameters
-from unlocked.plan.cut import sg_costs, shapes_of, specs_of
+from unlocked.plan.cut import costs_of_scheme, shapes_of, specs_of
 from unlocked.plan.net import Net
 from unlocked.plan.nets import check_phases, config_of, engine_of_nets, example_of, refuse_nets
 from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
@@ -23,8 +23,6 @@ from unlocked.plan.refusals import refuse_curriculum, refuse_shared, refuse_unre
 from unlocked.plan.rehearsal import rehearse
 from unlocked.schema.keys import ParallelConfig
 from unlocked.schemes import DTYPES, SCHEMES
-from unlocked.schemes.dni import DNI
-from unlocked.schemes.sg import SyntheticGradient
 from unlocked.tasks import TASKS
 from unlocked_models.contract.chain import carrying
 from unlocked_models.contract.registry import MODELS
@@ -134,7 +132,7 @@ def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> t
             f"parallel.modules: {modules} is more than the {len(blocks)} blocks of {config.model['name']} as configured"
         )
     # balanced over modules; the sums of workers that hold several are not looked at
-    sizes = config.parallel.partition or partition(costs, modules, sg_costs(config, shapes, net.device))
+    sizes = config.parallel.partition or partition(costs, modules, costs_of_scheme(config, shapes, net.device))
     if sum(sizes) != len(blocks):
         raise ConfigError(
             f"parallel.partition: {sizes} covers {sum(sizes)} blocks, {config.model['name']} has {len(blocks)}"
@@ -145,7 +143,7 @@ def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> t
     error_shape = SCHEMES.get(config.scheme.name).error_shape(config, blocks, stops, example)
     if name is not None and error_shape is None:  # the task speaks of the whole
         error_shape = shapes[-1]
-    specs = specs_of(sizes, shapes, example, error_shape)
+    specs = specs_of(sizes, blocks, shapes, example, error_shape)
     refused = SCHEMES.get(config.scheme.name).refuse(config, objective, blocks, specs)
     if refused is not None:
         raise ConfigError(f"scheme.name: {config.scheme.name} {refused}")
@@ -154,10 +152,6 @@ def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> t
         refuse_unsplittable(config.parallel.schedule, net.real, specs, DTYPES[config.train.precision])
     steps_per_epoch = _steps_per_epoch(config, data, carries)
     lag = _lag(config, modules, steps_per_epoch * config.train.epochs)
-    if issubclass(SCHEMES.get(config.scheme.name), DNI):
-        for spec in specs[:-1]:
-            with torch.device("meta"):
-                SyntheticGradient(config.scheme.sg, spec.out_shape)  # raises where it does not fit
     plan = Plan(
         config=config,
         task=task,

@@ -12,7 +12,7 @@ from unlocked.config import Config, with_values
 from unlocked.config.schemes import flatten
 from unlocked.engines import AUTO, ENGINES
 from unlocked.errors import ConfigError, reason
-from unlocked.schemes import ModuleSpec
+from unlocked.schemes import SCHEMES, ModuleSpec
 from unlocked.seeding import derive_seed
 from unlocked.tasks import TASKS, Task
 from unlocked.tasks.phases import NET, fault
@@ -25,7 +25,7 @@ _OF_ONE_NET = (
     (lambda c: c.parallel.replicas > 1, "parallel.replicas: a model of several nets has one replica"),
     (lambda c: c.parallel.schedule != "locked", "parallel.schedule: pipelines are of one net"),
     (lambda c: c.scheme.lag not in ("auto", 0), "scheme.lag: nets of one step run at lag 0"),
-    (lambda c: c.scheme.synthetic_inputs, "scheme.synthetic_inputs: nets feed each other real outputs"),
+    (lambda c: SCHEMES.get(c.scheme.name).late_inputs(c), "scheme.synthetic_inputs: nets feed each other real outputs"),
     (lambda c: c.scheme.time.synthetic, "scheme.time.synthetic: streams are of one net"),
     (lambda c: c.train.curriculum is not None, "train.curriculum: levels are of one net"),
     (lambda c: c.transfer.run is not None, "transfer.run: weights of another run are of one net"),

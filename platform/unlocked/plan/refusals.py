@@ -11,7 +11,7 @@ from unlocked.config import Config
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError
 from unlocked.plan.plan import first_level, load_data
-from unlocked.schemes import ModuleSpec
+from unlocked.schemes import SCHEMES, ModuleSpec
 from unlocked.tasks import TASKS
 
 
@@ -52,7 +52,7 @@ def refuse_curriculum(config: Config, data: DataSet) -> None:
         raise ConfigError(f"train.curriculum: it follows val/bits, which {data.task} does not have")
     if data.validation is None:
         raise ConfigError("train.curriculum: it follows val/bits, and data.validation is 0")
-    if config.scheme.synthetic_inputs:
+    if SCHEMES.get(config.scheme.name).late_inputs(config):
         raise ConfigError(
             "train.curriculum: with scheme.synthetic_inputs minibatches are read again, late, when "
             "another level may have begun"

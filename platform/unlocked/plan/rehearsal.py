@@ -25,10 +25,8 @@ from torch import Tensor, nn
 from unlocked.blame import knowing_of_ctrl_c
 from unlocked.config import Config
 from unlocked.errors import ConfigError, reason
-from unlocked.schemes import DTYPES, SCHEMES, ModuleSpec, options_of
-from unlocked.schemes.dni import DNI
-from unlocked.schemes.inputs import SyntheticInput
-from unlocked.schemes.sg import SyntheticGradient
+from unlocked.schema.passes import examples_per_pass, one_example
+from unlocked.schemes import DTYPES, SCHEMES, ModuleSpec
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain, carrying, takes_batch
 
@@ -49,51 +47,9 @@ def rehearse(config: Config, blocks: Sequence[nn.Module], specs: Sequence[Module
         failed = _failure(config, chain, spec, device, min(rows, 2))
         if failed is not None and rows == 1 and _failure(config, chain, spec, device, 2) is None:
             raise ConfigError(
-                f"{_one_example(config)}, which {failed}; take a larger minibatch, or a model without "
+                f"{one_example(config)}, which {failed}; take a larger minibatch, or a model without "
                 f"batch norm (model.norm)"
             )
-    if rows == 1 and issubclass(SCHEMES.get(config.scheme.name), DNI):
-        _rehearse_predictors(config, specs)
-
-
-def examples_per_pass(config: Config) -> int:
-    """Of a minibatch, in one replica and one microbatch of a pipeline."""
-    parallel = config.parallel
-    microbatches = parallel.microbatch_count() if parallel.schedule != "locked" else 1
-    return config.data.batch_size // parallel.replicas // microbatches
-
-
-def _one_example(config: Config) -> str:
-    parallel = config.parallel
-    over = f" over parallel.replicas={parallel.replicas}" if parallel.replicas > 1 else ""
-    if parallel.schedule != "locked":
-        over += f" in parallel.microbatches={parallel.microbatch_count()}"
-    return f"data.batch_size: {config.data.batch_size}{over} leaves a single example to every pass"
-
-
-def _rehearse_predictors(config: Config, specs: Sequence[ModuleSpec]) -> None:
-    """The models of synthetic gradients and inputs, on one example; they cost nothing here."""
-    options = options_of(DNI, config)
-    with torch.device("meta"):
-        for spec in specs:
-            example, ids = spec.example, spec.example.vocabulary is not None
-            x = torch.zeros(1, *example.in_shape, dtype=torch.long if ids else torch.float32)
-            if not spec.is_last:
-                M, h = SyntheticGradient(options.sg, spec.out_shape), torch.zeros(1, *spec.out_shape)
-                _refuse_one(config, M, h, f"module {spec.index}'s synthetic gradients", "scheme.sg.norm=none")
-            if options.synthetic_inputs and not spec.is_first:
-                guess = SyntheticInput(options.inputs, example.in_shape, spec.in_shape, example.vocabulary)
-                _refuse_one(config, guess, x, f"module {spec.index}'s synthetic inputs", "scheme.inputs.hidden=[]")
-
-
-def _refuse_one(config: Config, model: nn.Module, x: Tensor, what: str, remedy: str) -> None:
-    try:
-        model(x)
-    except ValueError as error:
-        raise ConfigError(
-            f"{_one_example(config)}, on which the model of {what} cannot train: {reason(error)}; take a "
-            f"larger minibatch, or {remedy}"
-        ) from None
 
 
 def _failure(config: Config, chain: Chain, spec: ModuleSpec, device: torch.device, rows: int) -> str | None:

@@ -44,6 +44,7 @@ class Fact:
     odd: bool = False
     or_zero: bool = False  # 0 is allowed below `low`
     entries: int | None = None  # of a list: exactly as many
+    binding: bool = False  # of a scheme's option: refused, if set, under a scheme that does not have it
 
     def problem(self, value: Any) -> str | None:
         """Why the value cannot be: `must be at least 1, got 0`; None: it can."""
@@ -100,6 +101,7 @@ def key(
     odd: bool = False,
     or_zero: bool = False,
     entries: int | None = None,
+    binding: bool = False,
 ) -> Any:
     """A field of a dataclass of options, with the facts about it; see `Fact`.
 
@@ -109,7 +111,7 @@ def key(
     >>> Options().steps, fact_of(fields(Options)[0]).problem(0)
     (1, 'must be at least 1, got 0')
     """
-    fact = Fact(meaning, tuple(choices), named, low, high, above, below, odd, or_zero, entries)
+    fact = Fact(meaning, tuple(choices), named, low, high, above, below, odd, or_zero, entries, binding)
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: copy.deepcopy(default), metadata={"fact": fact})
     return field(default=default, metadata={"fact": fact})

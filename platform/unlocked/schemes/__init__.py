@@ -1,12 +1,12 @@
 """The schemes: each answers which gradient g_k is injected at the output h_k of module k."""
 
 from unlocked.schemes.backprop import Backprop
-from unlocked.schemes.base import DTYPES, Alignment, ModuleLearner, ModuleSpec, Ports
+from unlocked.schemes.base import DTYPES, Alignment, Beside, ModuleLearner, ModuleSpec, Ports
 from unlocked.schemes.dfa import DFA
 from unlocked.schemes.dni import CDNI, DNI
 from unlocked.schemes.frozen import Frozen
 from unlocked.schemes.local import Local
-from unlocked.schemes.registry import SCHEMES, options_of, register_scheme
+from unlocked.schemes.registry import SCHEMES, declared, options_of, register_scheme
 
 __all__ = [
     "CDNI",
@@ -16,11 +16,13 @@ __all__ = [
     "SCHEMES",
     "Alignment",
     "Backprop",
+    "Beside",
     "Frozen",
     "Local",
     "ModuleLearner",
     "ModuleSpec",
     "Ports",
+    "declared",
     "options_of",
     "register_scheme",
 ]

@@ -13,9 +13,10 @@ over K workers.
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from unlocked.errors import RunFailed
 from unlocked.optim import build_optimizer
-from unlocked.schema.keys import Config
+from unlocked.schema.keys import Config, OptimizerConfig
 from unlocked.schemes.objective import Objective, OfTask
 from unlocked.schemes.registry import NoOptions, options_of
 from unlocked.schemes.state import Holder, T
@@ -80,6 +81,7 @@ class ModuleSpec:
     out_shape: tuple[int, ...]
     example: Example  # of the data
     error_shape: tuple[int, ...] | None = None  # of what the last module sends to all others; None: of its output
+    apart: bool = False  # positions of its output are not those of the targets: it ends inside an encoder
 
     @property
     def n_outputs(self) -> int:
@@ -92,6 +94,13 @@ class ModuleSpec:
     @property
     def is_last(self) -> bool:
         return self.index == self.modules - 1
+
+
+class Beside(NamedTuple):
+    """A model that a learner trains beside the blocks of its module."""
+
+    model: nn.Module
+    optimizer: OptimizerConfig
 
 
 class Alignment(NamedTuple):
@@ -156,6 +165,12 @@ class ModuleLearner(Holder, ABC):
     learns_inputs: bool = False  # runs on synthetic inputs: h_{k-1} comes by `absorb_input`, `lag` late
     Options: ClassVar[type] = NoOptions  # a dataclass: its fields are keys under `scheme.`, see `unlocked.key`
     options: Any
+    pipelines: ClassVar[bool] = False  # exact gradients, which parallel.schedule may also get from a pipeline
+    # what it records, in words; a series that is not here is named by its metric alone
+    series_words: ClassVar[Mapping[str, str]] = {
+        "local/loss": "a block's own loss",
+        "sg/time_loss": "the loss of M through time",
+    }
     refuses: ClassVar[dict[str, str]] = {}  # family -> the mathematical reason why it cannot train under this
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
@@ -184,6 +199,41 @@ class ModuleLearner(Holder, ABC):
         self._bf16 = config.train.precision == "bf16"
         self._probe: _Probe | None = None
         self._probing = False
+        for name, (model, own) in self.beside(config, spec, task).items():
+            setattr(self, name, self.holds(name, model))
+            optimizer = build_optimizer(own, model.parameters())
+            setattr(self, f"{name}_optimizer", self.holds(f"{name}_optimizer", optimizer))
+
+    # of the scheme, before a learner is made ----------------------------------------------------------
+
+    @classmethod
+    def check(cls, config: Config) -> None:
+        """Raises `ConfigError` for options that cannot go together, or not with the rest of the configuration."""
+
+    @classmethod
+    def beside(cls, config: Config, spec: ModuleSpec, task: Task) -> dict[str, Beside]:
+        """The models that a learner of this module trains beside its blocks, drawn from the seed of the run.
+
+        The learner holds each under its name, as an attribute, and its optimiser as `<name>_optimizer`; a dry run
+        counts their parameters, on the device "meta".
+        """
+        return {}
+
+    @classmethod
+    def cost(cls, config: Config, shape: tuple[int, ...]) -> float:
+        """What it computes for one example beside a module whose output has this shape and that is not the last, in
+        floating-point operations: a cut counts it. `math.inf`: no module can end there."""
+        return 0.0
+
+    @classmethod
+    def memory(cls, config: Config, spec: ModuleSpec, rows: int, lag: int) -> int:
+        """Numbers kept from step to step beside weights, gradients and optimiser state, of minibatches of `rows`."""
+        return rows * math.prod(spec.out_shape) * (lag + 1)
+
+    @classmethod
+    def late_inputs(cls, config: Config) -> bool:
+        """Whether modules run before the activations below arrive, and read the minibatch again when they do."""
+        return False
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:
@@ -202,7 +252,10 @@ class ModuleLearner(Holder, ABC):
 
     @classmethod
     def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
-        """Why it cannot train these blocks for this task, mathematically: `cannot train ...`; None: it can."""
+        """Why it cannot train these blocks for this task, mathematically: `cannot train ...`; None: it can.
+
+        Raises `ConfigError` if another option, or another cut, would do.
+        """
         return None
 
     @abstractmethod
@@ -216,6 +269,15 @@ class ModuleLearner(Holder, ABC):
     def absorb_input(self, t: int, h_in: Tensor, x: Tensor) -> None:
         """The true h_{k-1} of minibatch t, for a learner that ran on a synthetic one; `x` is the network's input."""
         raise AssertionError(f"{type(self).__name__} takes no late inputs")
+
+    def work_beside(
+        self, h_in: Tensor, h: Tensor, gradient: Tensor, e: Tensor, batch: Batch, ports: Ports
+    ) -> Iterator[tuple[str, Callable[[], object]]]:
+        """What it computes for a minibatch beside its blocks, by part, to be called in this order and timed.
+
+        `h_in` and `h`: input and output of the module; `gradient`: at h; `e`: of the error, at the net's output.
+        """
+        yield from ()
 
     def draw_as_replica(self, replica: int) -> None:
         """Dropout and the like differ between replicas; the first draws what a run without replicas draws."""
@@ -268,7 +330,7 @@ class ModuleLearner(Holder, ABC):
             return h, None
         total = torch.stack(local).sum().float() if self._bf16 else torch.stack(local).sum()
         if not self._probing:
-            self.record("local", total)
+            self.record("local/loss", total)
         return h, total
 
     def passed(self, t: int, h: Tensor, batch: Batch) -> Tensor:
@@ -312,7 +374,7 @@ class ModuleLearner(Holder, ABC):
         if self.time is not None:
             error = self.time.learn(self.apply)
             if error is not None:
-                self.record("time", error)
+                self.record("sg/time_loss", error)
         if self.optimizer is not None:
             self.apply(self.optimizer, self.config.optimizer.clip_norm)
 
@@ -329,7 +391,8 @@ class ModuleLearner(Holder, ABC):
         optimizer.zero_grad()
 
     def record(self, name: str, value: Tensor) -> None:
-        """A number of this step, `()`. Its mean over a segment is logged as `<name>/module_k`."""
+        """A number of this step, `()`. Its mean over a segment is logged as the metric `<name>/module_k`; `loss` of the
+        last module as `train/loss`."""
         values = self.series.get(name)
         if values is None:
             if not isinstance(value, Tensor) or value.dim() > 0:

@@ -44,7 +44,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -217,6 +217,12 @@ class DFA(ModuleLearner):
             return layout.at_positions(e, e.sum(1, keepdim=True)) @ B
 
         return [one(B, layout, h) for B, layout, h in zip(self.feedback, self._layouts, points, strict=True)]
+
+    def work_beside(
+        self, h_in: Tensor, h: Tensor, gradient: Tensor, e: Tensor, batch: Batch, ports: Ports
+    ) -> Iterator[tuple[str, Callable[[], object]]]:
+        _, _, points = self._forward(h_in, batch)
+        yield "project", lambda: self.project(e, points)
 
     def _forward(self, h_in: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         with self.taps.cutting() as (after, points):

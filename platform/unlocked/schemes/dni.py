@@ -25,32 +25,39 @@ of minibatch t-D, at the kept h_k and with M as it then is; at lag 0 from the ve
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from unlocked.optim import build_optimizer
+from unlocked.chain import WRITING, block_costs
+from unlocked.errors import ConfigError, reason
 from unlocked.schema.facts import group, key
 from unlocked.schema.keys import Config, OptimizerConfig
-from unlocked.schemes.base import ModuleLearner, ModuleSpec, Ports, backward
+from unlocked.schema.passes import examples_per_pass, one_example
+from unlocked.schemes.base import Beside, ModuleLearner, ModuleSpec, Ports, backward
 from unlocked.schemes.inputs import InputModelConfig, make_input_model
 from unlocked.schemes.registry import options_of, register_scheme
 from unlocked.schemes.sg import SGConfig, SyntheticGradient
-from unlocked.seeding import derive_seed
+from unlocked.seeding import drawn
 from unlocked.tasks import Task
 from unlocked_models.contract.batch import Batch, Example
-from unlocked_models.contract.chain import Chain, encodes
+from unlocked_models.contract.chain import Chain
+
+# Over h_k, beside those of M's layers: scaling a prediction, comparing it with its target, the messages. A ResNet's
+# synthetic gradients take the time of about this many (on maps they are little else).
+SG_PASSES = 12
 
 
 @dataclass
 class DNIOptions:
     sg: SGConfig = group(SGConfig)
-    synthetic_inputs: bool = key(False, "modules also run without waiting for the activations below")
+    synthetic_inputs: bool = key(False, "modules also run without waiting for the activations below", binding=True)
     inputs: InputModelConfig = group(InputModelConfig)
 
 
@@ -62,33 +69,83 @@ class DNI(ModuleLearner):
     passes_gradients = True
     conditional: ClassVar[bool] = False
 
+    series_words: ClassVar[Mapping[str, str]] = {
+        **ModuleLearner.series_words,
+        "sg/loss": "the synthetic-gradient loss",
+        "inputs/loss": "the input model's loss",
+    }
+    sg: nn.Module | None = None
+    sg_optimizer: torch.optim.Optimizer | None = None
+    inputs: nn.Module | None = None
+    inputs_optimizer: torch.optim.Optimizer | None = None
+
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         super().__init__(spec, chain, task, config, lag)
         self._terms = task.terms(spec.example)
-        self.sg: nn.Module | None = None
-        self.sg_optimizer: torch.optim.Optimizer | None = None
+        self.learns_inputs = self.inputs is not None
         # per minibatch whose target has not come: h_k, context, the minibatch if M reads it, and at lag 0 the
         # prediction with its graph
         self.kept: deque[tuple[Tensor, Tensor | None, Batch | None, Tensor | None]] = deque()
-        self.inputs: nn.Module | None = None
-        self.inputs_optimizer: torch.optim.Optimizer | None = None
-        if not spec.is_last:
-            sg = self.options.sg
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(derive_seed(config.seed, "sg", spec.stop))
-                model = self.make_sg(config, spec.out_shape, task, spec.example, encodes(chain[-1]))
-            self.sg = self.holds("sg", model)
-            self.sees_batch = "batch" in inspect.signature(model.forward).parameters
-            optimizer = OptimizerConfig(name=sg.optimizer, lr=sg.lr or config.optimizer.lr)
-            self.sg_optimizer = self.holds("sg_optimizer", build_optimizer(optimizer, self.sg.parameters()))
+        if self.sg is not None:
+            self.sees_batch = "batch" in inspect.signature(self.sg.forward).parameters
             self.holds("kept", self.kept)
-        if self.options.synthetic_inputs and not spec.is_first:
-            self.learns_inputs = True
+
+    @classmethod
+    def beside(cls, config: Config, spec: ModuleSpec, task: Task) -> dict[str, Beside]:
+        options, found = options_of(cls, config), dict[str, Beside]()
+        if not spec.is_last:
+            sg = options.sg
+            with drawn(config.seed, "sg", spec.stop):
+                model = cls.make_sg(config, spec.out_shape, task, spec.example, spec.apart)
+            found["sg"] = Beside(model, OptimizerConfig(name=sg.optimizer, lr=sg.lr or config.optimizer.lr))
+        if options.synthetic_inputs and not spec.is_first:
+            with drawn(config.seed, "inputs", spec.start):
+                guess = make_input_model(options.inputs, spec)
+            found["inputs"] = Beside(guess, OptimizerConfig(lr=options.inputs.lr or config.optimizer.lr))
+        return found
+
+    @classmethod
+    def check(cls, config: Config) -> None:
+        sg = options_of(cls, config).sg
+        if sg.rank is not None and sg.kind != "linear":
+            raise ConfigError(f"scheme.sg.rank: {sg.rank} needs scheme.sg.kind=linear, not {sg.kind!r}")
+        if sg.kind == "linear" and sg.hidden:
+            raise ConfigError(f"scheme.sg.hidden: {sg.hidden} with kind linear; use kind mlp or conv")
+        if sg.kind == "mlp" and not sg.hidden:
+            raise ConfigError("scheme.sg.hidden: kind mlp needs at least one hidden width, such as [128]")
+
+    @classmethod
+    def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
+        """Of models M and I that do not fit a boundary, or need more examples than a pass has: they cost nothing here,
+        on the device "meta"."""
+        options, alone = options_of(cls, config), examples_per_pass(config) == 1
+        with torch.device("meta"):
+            for spec in specs:
+                if not spec.is_last:
+                    M, h = SyntheticGradient(options.sg, spec.out_shape), torch.zeros(1, *spec.out_shape)
+                    if alone:
+                        _refuse_one(config, M, h, f"module {spec.index}'s synthetic gradients", "scheme.sg.norm=none")
+                if alone and options.synthetic_inputs and not spec.is_first:
+                    example = spec.example
+                    x = torch.zeros(1, *example.in_shape, dtype=torch.long if example.vocabulary else torch.float32)
+                    guess = make_input_model(options.inputs, spec)
+                    _refuse_one(config, guess, x, f"module {spec.index}'s synthetic inputs", "scheme.inputs.hidden=[]")
+        return None
+
+    @classmethod
+    def cost(cls, config: Config, shape: tuple[int, ...]) -> float:
+        try:
             with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(derive_seed(config.seed, "inputs", spec.start))
-                self.inputs = self.holds("inputs", make_input_model(self.options.inputs, spec))
-            optimizer = OptimizerConfig(lr=self.options.inputs.lr or config.optimizer.lr)
-            self.inputs_optimizer = self.holds("inputs_optimizer", build_optimizer(optimizer, self.inputs.parameters()))
+                model = SyntheticGradient(options_of(cls, config).sg, shape)
+        except ConfigError:  # this kind of M does not fit here; if no cut avoids it, that is said
+            return math.inf
+        (cost,) = block_costs([model], shape)
+        # forward to predict, then forward and backward to learn; and what the numbers of h_k are written for
+        return 1.5 * cost + SG_PASSES * WRITING * math.prod(shape)
+
+    @classmethod
+    def late_inputs(cls, config: Config) -> bool:
+        return bool(options_of(cls, config).synthetic_inputs)
 
     @classmethod
     def make_sg(
@@ -114,8 +171,7 @@ class DNI(ModuleLearner):
         self.seed_step(t)
         if self.inputs is not None:
             begin = time.perf_counter()
-            with torch.no_grad():
-                h_in = self.inputs(h_in)  # what came in is x
+            h_in = self._guess(h_in)  # what came in is x
             self.sg_seconds += time.perf_counter() - begin
         if not self.spec.is_first:
             h_in = h_in.detach().requires_grad_()
@@ -148,7 +204,7 @@ class DNI(ModuleLearner):
         # that autograd would make for them cost more than M itself
         error = (message * (len(h_k) * self._terms)).sub_(prediction.detach())
         gradient = error * (-2 / len(h_k))
-        self.record("sg", error.square_().sum() / len(h_k))
+        self.record("sg/loss", error.square_().sum() / len(h_k))
         if not prediction.requires_grad:  # an M without parameters, such as an oracle
             return
         prediction.backward(gradient)
@@ -162,9 +218,26 @@ class DNI(ModuleLearner):
         guess = self.inputs(x)
         error = h_in - guess.detach()
         guess.backward(error * (-2 / len(x)))
-        self.record("inputs", error.square_().sum() / len(x))
+        self.record("inputs/loss", error.square_().sum() / len(x))
         self.apply(self.inputs_optimizer)
         self.sg_seconds += self._clock() - begin
+
+    def work_beside(
+        self, h_in: Tensor, h: Tensor, gradient: Tensor, e: Tensor, batch: Batch, ports: Ports
+    ) -> Iterator[tuple[str, Callable[[], object]]]:
+        if self.sg is not None:
+            yield "predict", torch.no_grad()(lambda: self.injected([h], batch, e))
+            self.kept.append((h, self._context(batch, h), batch, None))
+            yield "learn", lambda: self.absorb(0, gradient, ports)
+        if self.inputs is not None and batch.x is not None:
+            x = batch.x
+            yield "inputs predict", lambda: self._guess(x)
+            yield "inputs learn", lambda: self.absorb_input(0, h_in, x)
+
+    def _guess(self, x: Tensor) -> Tensor:
+        assert self.inputs is not None
+        with torch.no_grad():
+            return self.inputs(x)
 
     def _clock(self) -> float:
         """Seconds that stand still while gradients are averaged over replicas."""
@@ -198,3 +271,13 @@ class CDNI(DNI):
 
     def _context(self, batch: Batch, like: Tensor) -> Tensor:
         return self.task.context(batch, self.spec.example, like)
+
+
+def _refuse_one(config: Config, model: nn.Module, x: Tensor, what: str, remedy: str) -> None:
+    try:
+        model(x)
+    except ValueError as error:
+        raise ConfigError(
+            f"{one_example(config)}, on which the model of {what} cannot train: {reason(error)}; take a "
+            f"larger minibatch, or {remedy}"
+        ) from None

@@ -27,16 +27,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlocked.errors import ConfigError
-from unlocked.optim import build_optimizer
 from unlocked.schema.facts import group, key
 from unlocked.schema.keys import Config
-from unlocked.schemes.base import ModuleLearner, ModuleSpec, Ports
+from unlocked.schemes.base import Beside, ModuleLearner, ModuleSpec, Ports
 from unlocked.schemes.layout import Layout
 from unlocked.schemes.objective import OfTask
 from unlocked.schemes.registry import options_of, register_scheme
-from unlocked.seeding import derive_seed
+from unlocked.seeding import drawn
 from unlocked.tasks import Task
-from unlocked_models.contract.chain import Batch, Chain, encodes
+from unlocked_models.contract.chain import Batch, Chain
 
 NO_CLASSES = "each module learns as a classifier, and its targets are not classes"
 
@@ -63,19 +62,21 @@ class Local(ModuleLearner):
     averages_targets = True
     refuses: ClassVar[dict[str, str]] = {"autoencoder": NO_CLASSES}
 
+    head: LocalHead | None = None
+    head_optimizer: torch.optim.Optimizer | None = None
+
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         super().__init__(spec, chain, task, config, lag)
-        self.head: LocalHead | None = None
-        self.head_optimizer: torch.optim.Optimizer | None = None
+        # the head pools over what is no padding
+        self.sees_batch = self.head is not None and spec.example.has_lengths
+
+    @classmethod
+    def beside(cls, config: Config, spec: ModuleSpec, task: Task) -> dict[str, Beside]:
         if spec.is_last:
-            return
-        self.sees_batch = spec.example.has_lengths  # the head pools over what is no padding
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(derive_seed(config.seed, "local", spec.stop))
-            head = LocalHead(self.options.local, spec.out_shape, task, spec, encodes(chain[-1]))
-        self.head = self.holds("head", head)
-        optimizer = build_optimizer(config.optimizer, self.head.parameters())
-        self.head_optimizer = self.holds("head_optimizer", optimizer)
+            return {}
+        with drawn(config.seed, "local", spec.stop):
+            head = LocalHead(options_of(cls, config).local, spec.out_shape, task, spec, spec.apart)
+        return {"head": Beside(head, config.optimizer)}
 
     @classmethod
     def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
@@ -93,7 +94,7 @@ class Local(ModuleLearner):
                 f"{config.parallel.replicas} would share out; use pred, or one replica"
             )
         for spec in specs[:-1]:
-            if Layout(spec.out_shape, task.output_shape(example), encodes(blocks[spec.stop - 1])).relation == "apart":
+            if Layout(spec.out_shape, task.output_shape(example), spec.apart).relation == "apart":
                 return (
                     f"cannot train module {spec.index}, which ends inside an encoder: there are no targets at its "
                     f"positions; a parallel.partition that ends every module behind the encoder can be trained"

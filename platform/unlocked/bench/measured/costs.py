@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlocked.bench.measured import noise as _noise  # noqa: F401  (registers the data)
 from unlocked.bench.measured import transformer as _transformer  # noqa: F401  (registers the model)
@@ -31,8 +31,6 @@ from unlocked.errors import ConfigError
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
 from unlocked.schemes import DTYPES, SCHEMES, ModuleLearner
-from unlocked.schemes.dfa import DFA
-from unlocked.schemes.dni import DNI
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain
 
@@ -162,21 +160,11 @@ class _Blocks:
         for k in range(self.n):
             h_in, h = h_ins[k].detach(), hs[k].detach()
             gradient = gradients[k] if gradients[k] is not None else torch.zeros_like(h)
-            dfa = self.dfa[k]
-            if isinstance(dfa, DFA):
-                _, _, points = dfa._forward(h_in, batch)
-                self._timed("project", k, dfa.project, error, points)
-            for name, learner in (("dni", self.dni[k]), ("cdni", self.cdni[k])):
-                if not isinstance(learner, DNI):
-                    continue
-                if learner.sg is not None:
-                    c = self._timed(f"{name} predict", k, _predict, learner, h, batch)
-                    learner.kept.append((h, c, batch if learner.sees_batch else None, None))
-                    self._timed(f"{name} learn", k, learner.absorb, 0, gradient, self.module)
-                if learner.inputs is not None and name == "cdni":
-                    self._timed("inputs predict", k, _guess, learner, x)
-                    self._timed("inputs learn", k, learner.absorb_input, 0, h_in, x)
-                learner.series.clear()
+            for name, learner in (("dfa", self.dfa[k]), ("dni", self.dni[k]), ("cdni", self.cdni[k])):
+                if learner is not None:
+                    for part, run in learner.work_beside(h_in, h, gradient, error, batch, self.module):
+                        self._timed(f"{name} {part}", k, run)
+                    learner.series.clear()
 
     def _forward(self, k: int, h_in: Tensor, x: Tensor, y: Tensor) -> _End:
         batch, task = Batch(x, y), self.own[k].task
@@ -222,10 +210,10 @@ class _Blocks:
             forward_call=call("forward"),
             backward_input_call=call("input"),
             backward_weight_call=call("weight"),
-            project=self._beside_block("project", self.dfa),
+            project=self._beside_block("dfa project", self.dfa),
             entry_input=whole["input"],
-            inputs_predict=self._beside_block("inputs predict", self.cdni),
-            inputs_learn=self._beside_block("inputs learn", self.cdni),
+            inputs_predict=self._beside_block("cdni inputs predict", self.cdni),
+            inputs_learn=self._beside_block("cdni inputs learn", self.cdni),
             dni_predict=self._beside_block("dni predict", self.dni),
             dni_learn=self._beside_block("dni learn", self.dni),
             cdni_predict=self._beside_block("cdni predict", self.cdni),
@@ -255,16 +243,3 @@ class _End:
         given = [(end, g) for end, g in pairs if end is not None and end.requires_grad]
         if given:
             torch.autograd.backward([end for end, _ in given], [g for _, g in given])
-
-
-def _predict(learner: DNI, h: Tensor, batch: Batch) -> Tensor | None:
-    """What `DNI.step` does between the forward and the backward pass."""
-    c = learner._context(batch, h)
-    with torch.no_grad():
-        learner._predict(h, c, batch) / len(h)
-    return c
-
-
-def _guess(learner: DNI, x: Tensor) -> None:
-    with torch.no_grad():
-        cast(nn.Module, learner.inputs)(x)
