@@ -54,6 +54,7 @@ def gan(
     checks.not_negative("noise", noise)
     pixels = math.prod(in_shape)
     makes: list[nn.Module] = []
+    layers: tuple[nn.Module | None, ...]
     for k, (n_in, width) in enumerate(zip([latent + n_outputs, *generator], generator, strict=False)):
         layers = nn.Linear(n_in, width), vector_norm(norm, width), activation("relu")
         makes.append(OfClass(n_outputs, *layers) if k == 0 else sequence(*layers))

@@ -118,11 +118,12 @@ class Template:
 
 def _defaults() -> DictConfig:
     """The configuration that nobody has said anything about."""
-    return copy.deepcopy(_made(schema()))  # making one takes longer
+    whole: Any = schema()
+    return copy.deepcopy(_made(whole))  # making one takes longer
 
 
 @cache
-def _made(whole: type[Config]) -> DictConfig:
+def _made(whole: Any) -> DictConfig:
     return OmegaConf.structured(whole)
 
 

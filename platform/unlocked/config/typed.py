@@ -69,7 +69,8 @@ def is_text(kind: Any) -> bool:
 
 def text_keys(below: Any = None, prefix: str = "") -> Iterator[tuple[str, bool]]:
     """Every key of the schema that is a text, and whether it may be null."""
-    for name, kind in _kinds(below or schema()).items():
+    whole: Any = below or schema()
+    for name, kind in _kinds(whole).items():
         if is_dataclass(kind):
             yield from text_keys(kind, f"{prefix}{name}.")
         elif is_text(kind):

@@ -24,7 +24,7 @@ def digest(data: DataSet) -> str:
             continue
         for tensor in (split.x, split.y, *_tensors(split.extras)):
             found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()[:16]
 
 

@@ -423,7 +423,7 @@ def run_together(modules: Sequence[ModuleRunner], start: int, stop: int, checkpo
     return [replace(module.end(start, stop), others=total - mine) for module, mine in zip(modules, busy, strict=True)]
 
 
-def connect_in_process(modules: list[ModuleRunner]) -> None:
+def connect_in_process(modules: Sequence[ModuleRunner]) -> None:
     """Queues between the modules of one process."""
     feedback_from = modules[0].learner.feedback_from
     ends = [Ends() for _ in modules]

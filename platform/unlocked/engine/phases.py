@@ -257,7 +257,8 @@ class NetsGroup(Group):
 
     def probe(self) -> dict[int, Alignment]:
         """Of every net in the last phase that it learns in, on the first minibatch of the run."""
-        found, offset, batch = {}, 0, self._minibatch(0)
+        found: dict[int, Alignment] = {}
+        offset, batch = 0, self._minibatch(0)
         for net, groups in self.groups.items():
             name, group = list(groups.items())[-1]
             i = next(i for i, phase in enumerate(self.phases) if phase.name == name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
 
@@ -72,6 +72,10 @@ class SchemeConfig:
         low=0,
     )
     time: TimeConfig = group(TimeConfig)
+
+    if TYPE_CHECKING:  # an option of a registered scheme
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 @dataclass

@@ -56,7 +56,8 @@ def register_scheme(name: str, **facts: Any) -> Callable[[Learner], Learner]:
                     f"scheme {name}: option {key} is another one than scheme.{key} of {other.schemes[0]}; rename it, "
                     f"or put it into a group, a field that is a dataclass of its own"
                 )
-        return SCHEMES.register(name, **facts)(learner)
+        SCHEMES.register(name, **facts)(learner)
+        return learner
 
     return add
 

@@ -159,7 +159,7 @@ class _Blocks:
         batch, error = Batch(x, y), torch.zeros(len(x), *self.plan.specs[-1].out_shape, dtype=self.module.dtype)
         for k in range(self.n):
             h_in, h = h_ins[k].detach(), hs[k].detach()
-            gradient = gradients[k] if gradients[k] is not None else torch.zeros_like(h)
+            gradient = torch.zeros_like(h) if (found := gradients[k]) is None else found
             for name, learner in (("dfa", self.dfa[k]), ("dni", self.dni[k]), ("cdni", self.cdni[k])):
                 if learner is not None:
                     for part, run in learner.work_beside(h_in, h, gradient, error, batch, self.module):
