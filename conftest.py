@@ -115,7 +115,9 @@ def pytest_configure(config: pytest.Config) -> None:
         watchdog.send_signal(number)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    # a test may send itself SIGINT; from a terminal the watchdog has it as well
+    numbers = [signal.SIGTERM, signal.SIGINT] if config.getoption("numprocesses", None) else [signal.SIGTERM]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
 
     def end() -> None:
         for number, handler in before.items():
