@@ -32,7 +32,9 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from itertools import count
 from typing import Any
 
 import torch
@@ -41,15 +43,27 @@ from torch import Tensor, nn
 from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.registry import GIVEN, MODELS
 
+_END = object()
+
+
+Each = Callable[[int], AbstractContextManager[object]]  # in which block i is made
+
 
 def build(
-    name: str, in_shape: tuple[int, ...], n_outputs: int, *, example: Example | None = None, **options: Any
+    name: str,
+    in_shape: tuple[int, ...],
+    n_outputs: int,
+    *,
+    example: Example | None = None,
+    each: Each | None = None,
+    **options: Any,
 ) -> list[nn.Module]:
     """The blocks of the registered model `name`, freshly initialised from torch's global generator.
 
-    What a model asks of the data beside shapes (`registry.GIVEN`) is taken from `example`.
+    What a model asks of the data beside shapes (`registry.GIVEN`) is taken from `example`. `each`: of a model that
+    yields its blocks, for example to seed every one of them.
     """
-    return as_blocks(call_builder(name, in_shape, n_outputs, example, options))
+    return as_blocks(call_builder(name, in_shape, n_outputs, example, options), each)
 
 
 def call_builder(
@@ -77,12 +91,15 @@ def carrying(blocks: Iterable[nn.Module]) -> list[nn.Module]:
     return [layer for block in blocks for layer in block.modules() if hasattr(layer, "carried")]
 
 
-def as_blocks(model: Any) -> list[nn.Module]:
-    """Blocks of an `nn.Sequential` or of a list of modules; any other module is a chain of one block.
+def as_blocks(model: Any, each: Each | None = None) -> list[nn.Module]:
+    """Blocks of an `nn.Sequential`, of a list of modules, or of a generator of them, whose block i is made in
+    `each(i)`; any other module is a chain of one block.
 
     A subclass of `nn.Sequential` with a `forward` of its own is one block: taken apart it would compute
     something else.
     """
+    if inspect.isgenerator(model) and each is not None:
+        model = list(_one_by_one(model, each))
     if isinstance(model, nn.Sequential):
         in_order = type(model).forward in (nn.Sequential.forward, Chain.forward)
     else:
@@ -93,6 +110,15 @@ def as_blocks(model: Any) -> list[nn.Module]:
         given = ", ".join(sorted({type(block).__name__ for block in blocks})) or "nothing"
         raise TypeError(f"a model gives an nn.Sequential or a list of nn.Module blocks, not {given}")
     return blocks
+
+
+def _one_by_one(blocks: Iterator[Any], each: Each) -> Iterator[Any]:
+    for i in count():
+        with each(i):
+            block = next(blocks, _END)
+        if block is _END:
+            return
+        yield block
 
 
 def takes_batch(block: nn.Module) -> bool:

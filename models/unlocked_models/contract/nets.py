@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from unlocked_models.contract.batch import Example
-from unlocked_models.contract.chain import as_blocks, call_builder
+from unlocked_models.contract.chain import Each, as_blocks, call_builder
 from unlocked_models.contract.registry import MODELS
 
 
@@ -29,7 +29,13 @@ class Net:
 
 
 def build_nets(
-    name: str, in_shape: tuple[int, ...], n_outputs: int, *, example: Example | None = None, **options: Any
+    name: str,
+    in_shape: tuple[int, ...],
+    n_outputs: int,
+    *,
+    example: Example | None = None,
+    each: Each | None = None,
+    **options: Any,
 ) -> dict[str, Net]:
     """The nets of the registered model `name`, freshly initialised from torch's global generator, in the order in which
     it registered their names. Raises `TypeError` if its function returns others."""
@@ -38,4 +44,4 @@ def build_nets(
     if not isinstance(made, dict) or set(made) != set(names) or not all(isinstance(net, Net) for net in made.values()):
         given = f"a dictionary of {', '.join(map(repr, made))}" if isinstance(made, dict) else type(made).__name__
         raise TypeError(f"a model of the nets {', '.join(names)} returns a dictionary of a Net for each, not {given}")
-    return {net: Net(as_blocks(made[net].blocks), tuple(made[net].in_shape)) for net in names}
+    return {net: Net(as_blocks(made[net].blocks, each), tuple(made[net].in_shape)) for net in names}

@@ -88,7 +88,8 @@ GIVEN = ("vocabulary", "out_positions", "masked", "has_lengths")
 def register_model(name: str, *, family: str = "custom", nets: Sequence[str] = ()) -> Callable[[Any], Any]:
     """Register a model: a factory or class called as `make(in_shape, n_outputs, **options)`.
 
-    It returns the chain: an `nn.Sequential`, or a list of blocks; or, if it names several `nets`, a dictionary of
+    It returns the chain: an `nn.Sequential`, or a list of blocks; or it yields one block after the other, of which a
+    worker then makes only its own; or, if it names several `nets`, a dictionary of
     `contract.nets.Net` by these names. `in_shape` is the shape of one example
     without the batch axis, e.g. `(64,)` or `(1, 28, 28)`; `n_outputs` the number of classes or targets.
     The keyword options, with their annotations and defaults, are what `model:` accepts in a configuration; a keyword

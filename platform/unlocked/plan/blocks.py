@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -14,21 +14,35 @@ from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.plan.plan import Plan
 from unlocked.schemes import DTYPES, ModuleLearner, ModuleSpec
 from unlocked.seeding import derive_seed
+from unlocked.tasks.phases import NET
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain, build
 from unlocked_models.contract.nets import build_nets
 
 
-def build_blocks(config: Config, example: Example, net: str | None = None) -> list[nn.Module]:
-    """All blocks of the net, initialised from the run's seed alone: every worker builds the same."""
+def build_blocks(
+    config: Config, example: Example, net: str | None = None, only: Collection[int] | None = None
+) -> list[nn.Module]:
+    """All blocks of the net, initialised from the run's seed alone: every worker builds the same.
+
+    A builder that yields its blocks has each drawn from a seed of its own, and of those that are not in `only` shapes
+    alone, on "meta". Blocks that come as a list are drawn one after the other, whatever `only` says.
+    """
+
+    @contextmanager
+    def each(i: int) -> Iterator[None]:
+        torch.default_generator.manual_seed(derive_seed(config.seed, "init", net or NET, i))
+        with nullcontext() if only is None or i in only else torch.device("meta"):
+            yield
+
     options = {key: value for key, value in config.model.items() if key != "name"}
     given = config.model["name"], example.in_shape, example.n_outputs
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(config.seed, "init"))
         if net is None:
-            blocks = build(*given, example=example, **options)
+            blocks = build(*given, example=example, each=each, **options)
         else:
-            blocks = list(build_nets(*given, example=example, **options)[net].blocks)
+            blocks = list(build_nets(*given, example=example, each=each, **options)[net].blocks)
     for layer in (layer for block in blocks for layer in block.modules()):
         if getattr(layer, "inplace", False) is True:  # it would overwrite what the module below holds
             layer.inplace = False  # type: ignore[assignment]
@@ -54,9 +68,11 @@ def count_parameters(blocks: Sequence[nn.Module]) -> list[int]:
 
 
 def build_net(plan: Plan, modules: Sequence[int]) -> list[nn.Module]:
-    """The blocks of the net, for the learners of these modules in one process."""
+    """The blocks of the net, for the learners of these modules in one process; of the others perhaps shapes alone."""
+    mine = [i for k in modules for i in range(plan.specs[k].start, plan.specs[k].stop)]
     with _in_memory(plan, modules[0]):
-        blocks = build_blocks(plan.config, plan.example, plan.net)
+        blocks = _build_only(plan, mine) if len(mine) < len(plan.parameters) else None
+        blocks = blocks or build_blocks(plan.config, plan.example, plan.net)
     if count_parameters(blocks) != plan.parameters:
         raise ConfigError(
             f"model.name: {plan.config.model['name']} differs from call to call: its builder gave blocks "
@@ -64,6 +80,16 @@ def build_net(plan: Plan, modules: Sequence[int]) -> list[nn.Module]:
             f"its arguments alone"
         )
     return blocks
+
+
+def _build_only(plan: Plan, mine: Sequence[int]) -> list[nn.Module] | None:
+    """None if one of these blocks cannot be made without the values of another module's."""
+    try:
+        blocks = build_blocks(plan.config, plan.example, plan.net, mine)
+    except NotImplementedError:  # torch's word for a tensor without values
+        return None
+    held = (tensor for i in mine for tensor in (*blocks[i].parameters(), *blocks[i].buffers()))
+    return None if any(tensor.is_meta for tensor in held) else blocks
 
 
 def build_beside(plan: Plan, other: ModuleLearner) -> ModuleLearner:
