@@ -13,6 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCHEMES := cdni backprop dni dfa frozen
 WORKERS ?= 2
+unexport PYTHONDONTWRITEBYTECODE  # or each of the suite's many processes compiles all that it imports
 # one process has all tests that need Ray, the others take the rest file by file
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
