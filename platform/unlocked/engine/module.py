@@ -85,7 +85,7 @@ class ModuleRunner:
         self._is_first = spec.is_first
         takes_target = self.learner.needs_labels or spec.is_last
         looks = self.learner.sees_batch or self.learner.chain.takes_batch() or self.learner.chain.has_local_loss()
-        self._takes_y = takes_target or looks
+        self._takes_y = takes_target or looks or self.learner.task.counts_terms
         # what it runs on, too, where another module's output is not
         self._takes_x = looks or (takes_target and self.learner.task.learns_input)
         self._evaluated: list[Tensor | None] = []  # carried from one call of `evaluate` to the next
@@ -124,7 +124,9 @@ class ModuleRunner:
         self.batches = batches(self._shard)
         in_parts = self._shard[1] > 1 or config.parallel.schedule != "locked"
         # a loss that counts its targets is weighed by those of the whole minibatch, which any worker can draw
-        counts = (self.learner.spec.is_last or self.learner.averages_targets) and self.learner.task.masks
+        task = self.learner.task
+        averages = self.learner.spec.is_last or self.learner.averages_targets
+        counts = (averages and task.masks) or task.counts_terms
         self._whole = batches((0, 1)) if in_parts and counts else None
         self._splits = {"validation": data.validation, "test": data.test}
         self._data = data

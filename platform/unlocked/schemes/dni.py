@@ -53,6 +53,8 @@ from unlocked_models.contract.chain import Chain
 # synthetic gradients take the time of about this many (on maps they are little else).
 SG_PASSES = 12
 
+Terms = int | Tensor
+
 
 @dataclass
 class DNIOptions:
@@ -81,11 +83,10 @@ class DNI(ModuleLearner):
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         super().__init__(spec, chain, task, config, lag)
-        self._terms = task.terms(spec.example)
         self.learns_inputs = self.inputs is not None
-        # per minibatch whose target has not come: h_k, context, the minibatch if M reads it, and at lag 0 the
-        # prediction with its graph
-        self.kept: deque[tuple[Tensor, Tensor | None, Batch | None, Tensor | None]] = deque()
+        # per minibatch whose target has not come: h_k, context, the minibatch if M reads it, its terms, and at lag 0
+        # the prediction with its graph
+        self.kept: deque[tuple[Tensor, Tensor | None, Batch | None, Terms, Tensor | None]] = deque()
         if self.sg is not None:
             self.sees_batch = "batch" in inspect.signature(self.sg.forward).parameters
             self.holds("kept", self.kept)
@@ -186,23 +187,27 @@ class DNI(ModuleLearner):
         with torch.set_grad_enabled(self.lag == 0):
             prediction = self._predict(h_k, c, batch)
         self.sg_seconds += time.perf_counter() - begin
-        g = prediction.detach() / (len(h_k) * self._terms)  # M speaks per example; the loss is a mean
+        g = prediction.detach() / self._terms(batch, h_k)  # M speaks per example; the loss is a mean
         backward([h, local], [g, None])
         self.pass_down(h_in, ports)
         self.update()
-        self.kept.append((h_k, c, batch if self.sees_batch else None, prediction if self.lag == 0 else None))
+        self.keep(h_k, c, batch, prediction if self.lag == 0 else None)
+
+    def keep(self, h: Tensor, c: Tensor | None, batch: Batch, prediction: Tensor | None = None) -> None:
+        """Until the target of this minibatch comes."""
+        self.kept.append((h, c, batch if self.sees_batch else None, self._terms(batch, h), prediction))
 
     def absorb(self, t: int, message: Tensor, ports: Ports) -> None:
         """`message` is the gradient that module k+1 found at its input on minibatch t: M's target."""
         assert self.sg is not None
         assert self.sg_optimizer is not None
         begin = self._clock()
-        h_k, c, batch, prediction = self.kept.popleft()
+        h_k, c, batch, terms, prediction = self.kept.popleft()
         if prediction is None:
             prediction = self._predict(h_k, c, batch)
         # the squared error per example and its gradient in two buffers: on feature maps the passes over memory
         # that autograd would make for them cost more than M itself
-        error = (message * (len(h_k) * self._terms)).sub_(prediction.detach())
+        error = (message * terms).sub_(prediction.detach())
         gradient = error * (-2 / len(h_k))
         self.record("sg/loss", error.square_().sum() / len(h_k))
         if not prediction.requires_grad:  # an M without parameters, such as an oracle
@@ -227,7 +232,7 @@ class DNI(ModuleLearner):
     ) -> Iterator[tuple[str, Callable[[], object]]]:
         if self.sg is not None:
             yield "predict", torch.no_grad()(lambda: self.injected([h], batch, e))
-            self.kept.append((h, self._context(batch, h), batch, None))
+            self.keep(h, self._context(batch, h), batch)
             yield "learn", lambda: self.absorb(0, gradient, ports)
         if self.inputs is not None and batch.x is not None:
             x = batch.x
@@ -238,6 +243,10 @@ class DNI(ModuleLearner):
         assert self.inputs is not None
         with torch.no_grad():
             return self.inputs(x)
+
+    def _terms(self, batch: Batch, h: Tensor) -> Terms:
+        """Of how many the loss of a minibatch is the mean: its examples, or their positions."""
+        return len(h) * self.task.terms_of(batch, batch.whole, self.spec.example)
 
     def _clock(self) -> float:
         """Seconds that stand still while gradients are averaged over replicas."""
@@ -253,13 +262,15 @@ class DNI(ModuleLearner):
 
     def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:
         # M speaks per example; the loss is a mean
-        return [self._predict(h, self._context(batch, h), batch) / (len(h) * self._terms) for h in points]
+        return [self._predict(h, self._context(batch, h), batch) / self._terms(batch, h) for h in points]
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        if "kept" in state:  # checkpoints of version 0.1 have no minibatch and no prediction there
-            kept = [entry if len(entry) == 4 else (*entry[:2], None, None) for entry in state["kept"]]
-            state = {**state, "kept": kept}
+        if "kept" in state:  # checkpoints of version 0.1 have no minibatch, no terms and no prediction there
+            state = {**state, "kept": [self._of_now(*entry) for entry in state["kept"]]}
         super().load_state(state)
+
+    def _of_now(self, h: Tensor, c: Tensor | None, *more: Any) -> tuple[Any, ...]:
+        return (h, c, *more) if len(more) == 3 else (h, c, None, len(h) * self.task.terms(self.spec.example), None)
 
 
 @register_scheme("cdni")

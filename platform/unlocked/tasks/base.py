@@ -62,6 +62,7 @@ class Task(ABC):
     learns_input: ClassVar[bool] = False  # the target is the input itself
     masks: ClassVar[bool] = False  # some positions have no target, so equal parts of a minibatch need not count equally
     nets: ClassVar[tuple[str, ...]] = (NET,)  # by name, if the task needs a model of several
+    counts_terms: ClassVar[bool] = False  # `terms_of` needs the targets of the minibatch
     couples: ClassVar[bool] = False  # an example's loss depends on the others of its minibatch, which stays whole
     asks_network: ClassVar[bool] = False  # `final_metrics` and `figures` need the trained network
     by_class: ClassVar[bool] = False  # splits of its data are drawn class by class
@@ -125,6 +126,13 @@ class Task(ABC):
     def terms(self, example: Example) -> int:
         """Of how many terms per example the loss is the mean: its positions, else 1."""
         return 1
+
+    def terms_of(self, rows: Rows, whole: Tensor | None, example: Example) -> int | Tensor:
+        """Of how many terms per example the loss of this minibatch is the mean, the scale in which M speaks. A task
+        that `counts_terms` gives the number of real targets, of the `whole` minibatch if `rows` are a part of it;
+        tasks of tokens do not, and count padding too.
+        """
+        return self.terms(example)
 
     # the metrics ---------------------------------------------------------------------------------------------
 
