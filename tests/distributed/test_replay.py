@@ -123,6 +123,27 @@ def test_two_workers_of_two_modules_give_what_the_replay_gives(warm, scheme, lag
         torch.testing.assert_close(weights[name], weight, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("scheme", ["backprop", "dfa", "cdni", "dni", "frozen"])
+def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
+    config = load_config(
+        "graph/gcn",
+        [
+            f"scheme.name={scheme}",
+            "scheme.lag=auto",
+            "data.options={nodes: 120, classes: 3, words: 30}",
+            "parallel.engine=auto",
+            "parallel.timeout=60",
+        ],
+    )
+    data = load_data(config)
+    plan = make_plan(config, data)
+    replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
+    measured, weights = losses_and_weights(warm, plan, data)
+    assert measured == replayed
+    for name, weight in replayed_weights.items():
+        torch.testing.assert_close(weights[name], weight, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("scheme", "partition", "options"),
     [

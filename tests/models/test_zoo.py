@@ -36,9 +36,11 @@ SMALL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # name: (in_shape,
     "vae": ((1, 8, 8), {"hidden": [24], "beta": 0.01}),
     "cvae": ((1, 8, 8), {"hidden": [24], "beta": 0.01}),
     "sparse_coding": ((1, 8, 8), {"atoms": 24}),
+    "gcn": ((9, 60), {"hidden": [64], "dropout": 0.0}),
 }
 # models of tokens, with a target at every position; whether inputs are hidden
 WORDS = {"gpt": False, "bert": True, "seq2seq": False, "transformer_seq2seq": False}
+GRAPHS = {"gcn": {"edge_index": torch.tensor([[[0, 1, 5], [1, 0, 6]]] * 6)}}  # with a target at every node
 ORIGINAL: dict[str, dict[str, Any]] = {  # at full size, on the meta device
     "alexnet": {"towers": 2, "lrn": True},
     "vgg": {"norm": "batch"},
@@ -54,6 +56,8 @@ class Inputs(Batch):
 
 def example(name: str) -> Example:
     in_shape, _ = SMALL[name]
+    if name in GRAPHS:
+        return Example(in_shape, 5, y_shape=in_shape[:1]).with_extras(GRAPHS[name])
     return Example(in_shape, 5, 7, in_shape, masked=WORDS[name]) if name in WORDS else Example(in_shape, 5)
 
 
@@ -63,7 +67,7 @@ def small(name: str, **options) -> tuple[Chain, Inputs]:
     like = example(name)
     chain = Chain(build(name, in_shape, 5, example=like, **{**small_options, **options}))
     x = torch.randint(1, like.vocabulary, (6, *in_shape)) if like.vocabulary else torch.randn(6, *in_shape)
-    return chain, Inputs(x=x, y=torch.randint(5, (6, *like.y_shape)))
+    return chain, Inputs(x=x, y=torch.randint(5, (6, *like.y_shape)), extras=GRAPHS.get(name, {}))
 
 
 def original(name: str, n_outputs: int = 1000, **options) -> Chain:
@@ -97,7 +101,7 @@ def run(block: nn.Module, h: Tensor, batch: Batch) -> Tensor:
 
 def given(batch: Inputs) -> Batch:
     """In float64 where it is real."""
-    return Batch(batch.x.double() if batch.x.is_floating_point() else batch.x, batch.y)
+    return Batch(batch.x.double() if batch.x.is_floating_point() else batch.x, batch.y, extras=batch.extras)
 
 
 def test_these_tests_cover_the_whole_zoo():
@@ -164,7 +168,7 @@ def test_the_seed_decides_the_weights(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_learns_a_few_examples(name):
     chain, batch = small(name, **({"dropout": 0.0} if name == "alexnet_small" else {}))
-    fast = MODELS.facts(name)["family"] in ("recurrent", "transformer", "seq2seq", "autoencoder")
+    fast = MODELS.facts(name)["family"] in ("recurrent", "transformer", "seq2seq", "autoencoder", "graph")
     optimizer = torch.optim.Adam(chain.parameters(), lr=3e-2 if fast else 3e-3)
     before = loss_with_local_terms(chain, batch).item()
     for _ in range(40 if reconstructs(chain) else 25):

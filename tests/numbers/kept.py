@@ -94,7 +94,9 @@ PRESETS = [
     *(f"seq2seq/{name}" for name in ("rnn", "bahdanau", "luong", "transformer", "verses")),
     *(f"autoencoder/{name}" for name in ("autoencoder", "denoising", "contractive", "sparse", "sparse_coding")),
     *(f"autoencoder/{name}" for name in ("conv_autoencoder", "recurrent_autoencoder", "vae", "cvae", "pretrained")),
+    "graph/gcn",
 ]
+ONE_EXAMPLE = ("graph/gcn",)  # is the whole set
 # Data sets read from this Python's own library: another Python has other texts.
 OF_THIS_PYTHON = ("docstrings", "python_manual", "manual_pairs")
 LARGE = ("python_manual",)  # an evaluation takes up to ten seconds
@@ -121,6 +123,7 @@ class Cell(NamedTuple):
     def config(self) -> Any:
         data = INSTEAD.get(self.preset) or INSTEAD.get(self.preset.partition("/")[0])
         given = [f"data.name={data}"] if data else []
+        given += ["data.batch_size=1"] if self.preset in ONE_EXAMPLE else []
         chosen = [f"scheme.name={self.scheme}", f"{MODULES}={self.modules}", f"scheme.lag={self.lag}"]
         return load_config(self.preset, [*ALWAYS, *given, *chosen, *self.more])
 

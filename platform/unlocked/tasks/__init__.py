@@ -4,6 +4,7 @@ from unlocked.tasks.adversarial import Adversarial
 from unlocked.tasks.base import TASKS, Rows, Task, Trained, register_task, task_name
 from unlocked.tasks.classification import Classification
 from unlocked.tasks.loading import load
+from unlocked.tasks.nodes import NodeClassification
 from unlocked.tasks.reconstruction import BernoulliReconstruction, Reconstruction
 from unlocked.tasks.regression import Regression
 from unlocked.tasks.tokens import LanguageModelling, MaskedLanguageModelling
@@ -16,6 +17,7 @@ __all__ = [
     "Classification",
     "LanguageModelling",
     "MaskedLanguageModelling",
+    "NodeClassification",
     "Reconstruction",
     "Regression",
     "Rows",

@@ -1,0 +1,108 @@
+"""One graph whose nodes are to be classified, a few of them labelled: citations in a file, and a made one.
+
+Every split has the whole graph, and asks for the classes of other nodes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unlocked.data.arrays import wrong
+from unlocked.data.dataset import RawData, register_data
+from unlocked.data.source import DataFile, Source
+from unlocked.errors import DataError
+from unlocked.seeding import derive_seed
+
+NONE = -1  # the class id of a node that a split does not ask for
+FIELDS = ("x_row", "x_col", "x_val", "shape", "y", "edge_index", "train", "val", "test")
+
+
+@register_data("citations", task="node_classification", family="graphs")
+def citations(source: Source, graph: str = "cora") -> RawData:
+    """A citation network with the public split of Planetoid (Yang et al. 2016): 20 labels a class, 500 and 1,000 nodes.
+
+    Read from `<graph>.npz` in the data folder; Cora has 2,708 papers of 7 classes with 1,433 words, and 10,556 edges in
+    both directions. Papers are rows of words divided by their sum (Kipf and Welling 2017, section 5.1). The arrays of
+    the file: words as triples `x_row`, `x_col`, `x_val` of a matrix of that `shape`, `y (nodes,)`, `edge_index (2,
+    edges)`, and the nodes `train`, `val`, `test`. `torch_geometric.datasets.Planetoid` downloads both graphs.
+    """
+    found = source.find([DataFile(f"{graph}.npz")], ["", source.name])
+    if found is None:
+        raise DataError(
+            f"data.options.graph: {graph}.npz is not in {source.root}; set data.root to the folder that holds it, or "
+            f"write it from torch_geometric.datasets.Planetoid with the arrays {', '.join(FIELDS)}"
+        )
+    with np.load(found[0], allow_pickle=False) as file:
+        lacking = [field for field in FIELDS if field not in file.files]
+        if lacking:
+            raise wrong(source.name, f"{found[0]} has no array {lacking[0]}; it needs {', '.join(FIELDS)}")
+        arrays = {field: file[field] for field in FIELDS}
+    x = np.zeros(tuple(arrays["shape"]), np.float32)
+    x[arrays["x_row"], arrays["x_col"]] = arrays["x_val"]
+    x /= np.maximum(x.sum(1, keepdims=True), 1)
+    return one_graph(x, arrays["y"], arrays["edge_index"], arrays["train"], arrays["val"], arrays["test"])
+
+
+@register_data("communities", task="node_classification", family="made")
+def communities(
+    source: Source,
+    nodes: int = 600,
+    classes: int = 6,
+    words: int = 120,
+    inside: float = 0.02,
+    across: float = 0.002,
+    topical: float = 0.2,
+    common: float = 0.05,
+    labels: int = 10,
+    draw: int = 0,
+) -> RawData:
+    """A graph with communities and words, made as citation networks are: neighbours are mostly of one class.
+
+    Edges are drawn by a stochastic block model (Holland et al. 1983): with probability `inside` between two nodes of
+    one class, `across` between others. Each class has a share of the `words`, which its nodes hold with probability
+    `topical`, other nodes with `common`. `labels` nodes of each class are training, half of the others validation.
+    """
+    import networkx
+
+    if classes < 2 or nodes < classes * (labels + 2):
+        raise DataError(
+            f"data.options.nodes: {nodes} nodes of {classes} classes leave none beside {labels} labels of each; give "
+            f"at least 2 classes, and {max(classes, 2) * (labels + 2)} nodes"
+        )
+    rng = np.random.default_rng(derive_seed(draw, "communities"))
+    y = np.sort(np.arange(nodes) % classes)  # the model numbers its blocks one after the other
+    links = np.full((classes, classes), across) + (inside - across) * np.eye(classes)
+    graph = networkx.stochastic_block_model(np.bincount(y).tolist(), links.tolist(), seed=derive_seed(draw, "edges"))
+    edges = np.array(graph.edges, dtype=np.int64).reshape(-1, 2).T
+    chance = np.where(np.arange(words) % classes == y[:, None], topical, common)
+    x = (rng.random((nodes, words)) < chance).astype(np.float32)
+    x /= np.maximum(x.sum(1, keepdims=True), 1)
+    order = rng.permutation(nodes)
+    train = np.concatenate([order[y[order] == c][:labels] for c in range(classes)])
+    others = order[~np.isin(order, train)]
+    middle = len(others) // 2
+    return one_graph(x, y, np.concatenate([edges, edges[::-1]], 1), train, others[:middle], others[middle:])
+
+
+def one_graph(
+    x: np.ndarray, y: np.ndarray, edges: np.ndarray, train: np.ndarray, validation: np.ndarray, test: np.ndarray
+) -> RawData:
+    """`x (nodes, features)`, classes `y (nodes,)`, `edges (2, edges)`, and the nodes that each split asks for."""
+
+    def asked(nodes: np.ndarray) -> np.ndarray:
+        ids = np.full(len(y), NONE, np.int64)
+        ids[nodes] = y[nodes]
+        return ids[None]
+
+    extras = {"edge_index": edges.astype(np.int64)[None]}
+    return RawData(
+        x[None],
+        asked(train),
+        x[None],
+        asked(test),
+        x_validation=x[None],
+        y_validation=asked(validation),
+        extras_train=extras,
+        extras_test=extras,
+        extras_validation=extras,
+    )

@@ -1,0 +1,95 @@
+"""Classification of the nodes of a graph, of which only some have a label: cross entropy, accuracy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from unlocked.data import DataSet, RawData
+from unlocked.data.arrays import wrong
+from unlocked.data.checks import Arrays
+from unlocked.drawing import figures
+from unlocked.tasks.base import Rows, Task, register_task
+from unlocked.tasks.classification import class_names
+from unlocked_models.contract.batch import Example
+from unlocked_models.contract.chain import Chain
+
+NONE = -1  # in the place of a class id: this node's class is not asked for
+
+
+@register_task("node_classification")
+class NodeClassification(Task):
+    """A class for every node of a graph. Outputs are logits `(batch, nodes, classes)`, targets class ids
+    `(batch, nodes)`, -1 for nodes whose class is not asked for.
+
+    An example is a whole graph, so every split has the same nodes and edges and asks for the classes of others. The
+    loss is the mean over the nodes of a minibatch that are asked for.
+    """
+
+    monitor = "accuracy"
+    higher_is_better = True
+    also = ("macro_f1",)
+    masks = True
+    counts_terms = True
+
+    def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
+        """`x (n, nodes, features)`; `y (n, nodes)` is integer class ids from 0, and -1 where a split does not ask."""
+        for part, (x, y, _) in splits.items():
+            if x.ndim != 3 or y.shape != x.shape[:2] or y.dtype.kind not in "iu":
+                raise wrong(
+                    name,
+                    f"x_{part} has shape {x.shape} and y_{part} is {y.dtype} of shape {y.shape}; a graph has features "
+                    f"(n, nodes, features) and integer class ids (n, nodes), {NONE} for nodes that are not asked for",
+                )
+            if (y == NONE).all():
+                raise wrong(name, f"y_{part} asks for no node: every class id is {NONE}")
+        return class_names(name, raw, {part: y[y != NONE] for part, (_, y, _) in splits.items()})
+
+    def output_shape(self, example: Example) -> tuple[int, ...]:
+        return (*example.y_shape, example.n_outputs)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.part_loss(output, target, target)
+
+    def part_loss(self, output: Tensor, target: Tensor, whole: Tensor) -> Tensor:
+        nats = F.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=NONE, reduction="sum")
+        return nats / (_asked(whole) * (len(target) / len(whole)))
+
+    def terms(self, example: Example) -> int:
+        return example.y_shape[0]
+
+    def terms_of(self, rows: Rows, whole: Tensor | None, example: Example) -> Tensor:
+        target = rows.y if whole is None else whole
+        return _asked(target) / len(target)
+
+    def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
+        from sklearn.metrics import accuracy_score, f1_score
+
+        asked = (target != NONE).cpu()
+        logits, wanted = kept.double().cpu()[asked], target.cpu()[asked]
+        given = logits.argmax(1)
+        return {
+            "loss": float(F.cross_entropy(logits, wanted)),
+            "accuracy": float(accuracy_score(wanted, given)),
+            "macro_f1": float(f1_score(wanted, given, average="macro")),
+        }
+
+    def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
+        asked = data.test.y != NONE
+        wanted, given = data.test.y[asked].tolist(), outputs.argmax(-1)[asked].tolist()
+        return [figures.confusion_matrix(wanted, given, data.class_names, folder / "confusion_matrix.png")]
+
+    def context_shape(self, example: Example) -> tuple[int, ...]:
+        return (*example.y_shape, example.n_outputs)
+
+    def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
+        """One-hot classes; zeros for nodes that are not asked for."""
+        asked = rows.y != NONE
+        return F.one_hot(rows.y.clamp(min=0), example.n_outputs).to(like.dtype) * asked[..., None]
+
+
+def _asked(target: Tensor) -> Tensor:
+    """How many nodes, at least 1."""
+    return (target != NONE).sum().clamp(min=1)
