@@ -36,7 +36,7 @@ DISK_ERRORS = {
 def written_whole(target: Path) -> Iterator[Path]:
     """A path beside `target` to write to; flushed and renamed to it when the block ends well, removed when not.
 
-    Makes the folder. Raises `OSError` where that or the rename fails, with the name of the file where it has none.
+    Makes the folder. Raises `OSError` if that or the rename fails, with the name of the file if it has none.
     """
     part = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
@@ -53,7 +53,7 @@ def written_whole(target: Path) -> Iterator[Path]:
 
 
 def clear_parts(folder: Path) -> None:
-    """Removes what processes that were killed had begun to write in `folder`, where nobody writes now."""
+    """Removes what processes that were killed had begun to write in `folder`, to which nobody writes now."""
     for part in folder.glob(".*.part"):
         with suppress(OSError):
             part.unlink()

@@ -33,7 +33,7 @@ for _name, _class in (
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The configured optimiser over one module's parameters, in its fused form where torch has one."""
+    """The configured optimiser over one module's parameters, in its fused form if torch has one."""
     factory = OPTIMIZERS.get(config.name)
     fused = {"fused": True} if "fused" in inspect.signature(factory).parameters else {}
     return factory(list(parameters), lr=config.lr, **_given(config), **fused)
@@ -79,7 +79,7 @@ def check_optimizer(config: OptimizerConfig) -> None:
 def lr_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float] | None:
     """What the learning rate is multiplied by at each step; None when it never changes.
 
-    `linear` and `cosine` fall from 1 at the end of the warm-up to 0 behind the last of `steps` steps.
+    `linear` and `cosine` fall from 1 at the end of the warm-up to 0 after the last of `steps` steps.
     """
     if config.schedule == "constant" and config.warmup == 0:
         return None

@@ -33,7 +33,7 @@ def import_modules(words: Sequence[str]) -> list[str]:
 
 
 def import_module(word: str, source: str) -> str:
-    """One module; `source` opens the line of the `ConfigError` where it cannot be imported."""
+    """One module; `source` opens the line of the `ConfigError` if it cannot be imported."""
     if word.endswith(".py") or os.sep in word:
         return _import_file(Path(word).expanduser().absolute(), source)
     if not all(part.isidentifier() for part in word.split(".")):
@@ -68,7 +68,7 @@ def folder_of(name: str) -> str | None:
 
 
 def reach(folder: str) -> None:
-    """Has this process find modules in `folder`, behind all other places."""
+    """Has this process find modules in `folder`, after all other places."""
     if folder not in sys.path:
         sys.path.append(folder)
 

@@ -11,7 +11,7 @@ _here: str | None = None  # what `find_here_last` added
 
 
 def find_here_last() -> None:
-    """Has this process find modules in the working directory too, behind all other places."""
+    """Has this process find modules in the working directory too, after all other places."""
     global _here
     left, _here = _here, os.getcwd()
     sys.path[:] = [*(entry for entry in sys.path if entry not in ("", left, _here)), _here]

@@ -19,7 +19,7 @@ _OURS = ("unlocked", "unlocked_models", "builtins")
 def code_digest(names: Iterable[str]) -> str | None:
     """SHA-256 over the source of these modules and of what they import from beside them; 16 hex digits.
 
-    Names of the platform's own modules do not count: its version speaks for them. None where none is left.
+    Names of the platform's own modules do not count: its version speaks for them. None if none is left.
     """
     sources: dict[str, Path] = {}
     for name in sorted(set(names)):

@@ -101,10 +101,10 @@ def what_if(
 
 
 def modules_of(blocks: Costs, modules: int, each: int = 1, given: list[int] | None = None) -> tuple[list[int], Costs]:
-    """Blocks per module and the modules: a cut of the measured blocks, the `given` one where it makes K; or, where K is
+    """Blocks per module and the modules: a cut of the measured blocks, the `given` one if it makes K; or, where K is
     more than the blocks, balanced modules of `each` copies.
 
-    Raises `ConfigError` for more modules than blocks where no block can be copied.
+    Raises `ConfigError` for more modules than blocks if no block can be copied.
     """
     if modules <= len(blocks):
         fits = given is not None and len(given) == modules

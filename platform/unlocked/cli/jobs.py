@@ -218,7 +218,7 @@ def _say(text: str) -> None:
 
 
 def _there(arguments: argparse.Namespace) -> list[str]:
-    """What the next command must say of the cluster: nothing where the environment names it."""
+    """What the next command must say of the cluster: nothing if the environment names it."""
     return ["--address", redact(arguments.address)] if arguments.address else []
 
 

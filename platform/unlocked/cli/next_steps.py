@@ -21,7 +21,7 @@ def command(*words: str | Path) -> str:
 
 
 def looking(tracking: TrackingConfig, *compare: str) -> str:
-    """How to look at runs that are tracked there; empty where nothing is. A password is left out of an address.
+    """How to look at runs that are tracked there; empty if nothing is. A password is left out of an address.
 
     `compare`: more words for that command.
     """

@@ -103,7 +103,7 @@ def print_summary(summary: dict[str, Any], tracking: TrackingConfig) -> None:
     tests = "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items() if name.startswith("test/"))
     waits = [f"{w:.0%}" for w in summary["wait_fraction"] or []]
     waited = f", waiting {' '.join(waits)}" if len(waits) > 1 and ENGINES.get(summary["engine"]).on_workers else ""
-    rate = summary["steps_per_second"]  # None where a finished run was resumed
+    rate = summary["steps_per_second"]  # None if a finished run was resumed
     speed = f"{rate:.0f} steps/s{waited}, " if rate is not None else ""
     console.print(
         Text.assemble(

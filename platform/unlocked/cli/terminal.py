@@ -22,7 +22,7 @@ class OutputLost(UnlockedError):
 
 
 class Output:
-    """A text stream whose `write` and `flush` raise `OutputLost` where the stream's raise `OSError`."""
+    """A text stream whose `write` and `flush` raise `OutputLost` if the stream's raise `OSError`."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream

@@ -42,7 +42,7 @@ class FinishedRun:
         self.place = tuple(self.word(key) for key in PLACE)
 
     def word(self, key: str) -> str:
-        """The value of a tag or a configuration key, by either name; empty where it has none."""
+        """The value of a tag or a configuration key, by either name; empty if it has none."""
         names = (TAG_OF.get(key, key), f"changed.{key}")
         return next((found for name in names if (found := self.tags.get(name))), "") or self.params.get(key, "")
 
@@ -74,7 +74,7 @@ def _is_named(run: FinishedRun, name: str, presets: Collection[tuple[str, str | 
 
 
 def _presets(name: str) -> set[tuple[str, str | None]]:
-    """The `name` that runs of the matching presets have, and their scheme where the preset is one of a scheme."""
+    """The `name` that runs of the matching presets have, and their scheme if the preset is one of a scheme."""
     from unlocked.config import load_config, presets
 
     found: set[tuple[str, str | None]] = set()

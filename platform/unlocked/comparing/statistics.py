@@ -42,7 +42,7 @@ def summarise(values: Sequence[float]) -> Summary | None:
 
 
 def paired(values: Mapping[str, float], baseline: Mapping[str, float]) -> Summary | None:
-    """Of the differences to a baseline over the seeds that both have; None where they have none in common.
+    """Of the differences to a baseline over the seeds that both have; None if they have none in common.
 
     >>> paired({"0": 0.5, "1": 0.75, "2": 0.1}, {"0": 0.25, "1": 0.5}).mean
     0.25

@@ -73,7 +73,7 @@ def render(
 
 def to_csv(rows: Sequence[Row], path: Path, metrics: Sequence[str] | None = None) -> Path:
     """One line per group: keys, seeds, superseded runs, then of each metric n, mean, std, min, max, the 95 % interval,
-    and where there is a baseline the paired difference with its n and interval."""
+    and if there is a baseline the paired difference with its n and interval."""
     path.parent.mkdir(parents=True, exist_ok=True)
     metrics = metrics_of(rows, metrics)
     compared = [metric for metric in metrics if any(metric in row.differences for row in rows)]
@@ -151,7 +151,7 @@ def _interval(summary: Summary, metric: str, least: float, most: float) -> str:
 
 
 def _decimals(summary: Summary, metric: str) -> int | None:
-    """Of the mean and what belongs to it, so that two digits of the deviation are seen (of a share one); None where
+    """Of the mean and what belongs to it, so that two digits of the deviation are seen (of a share one); None if
     nothing deviates."""
     share = is_share(metric)
     std = 100 * summary.std if share else summary.std

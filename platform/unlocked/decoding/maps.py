@@ -16,7 +16,7 @@ from unlocked_models.layers.attention import MultiHeadAttention
 
 def attention_maps(chain: Chain, x: Tensor, y: Tensor) -> Tensor | None:
     """Weights `(n, T, S)` of sources `(n, S)` for each position of the targets `(n, T)`: those of the last layer that
-    attends to the source, the mean over its heads. None where no layer does."""
+    attends to the source, the mean over its heads. None if no layer does."""
     with torch.inference_mode(), _watched(chain) as seen:
         chain.eval()(x, Batch(x, y))
     if not seen:

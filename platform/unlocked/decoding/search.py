@@ -84,7 +84,7 @@ def _allowed(logits: Tensor) -> Tensor:
 
 
 def greedy(decoder: Decoder, longest: int) -> Tensor:
-    """The likeliest token, one after the other: ids `(n, <= longest)`, </s> and padding behind it. A sequence that has
+    """The likeliest token, one after the other: ids `(n, <= longest)`, </s> and padding after it. A sequence that has
     not ended after `longest` tokens is cut there."""
     return _one_by_one(decoder, longest, lambda log_p: log_p.argmax(-1))
 

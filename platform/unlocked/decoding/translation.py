@@ -21,7 +21,7 @@ NUMBERS = 20_000_000  # of logits at once
 
 
 def source_ids(sentences: Sequence[str], data: DataSet) -> Tensor:
-    """`(n, S)`: sentences in the vocabulary of the data's sources, cut by its tokeniser; where it has none they are
+    """`(n, S)`: sentences in the vocabulary of the data's sources, cut by its tokeniser; if it has none they are
     written in its tokens, with spaces between them. They begin and end as those of the training split do, with <s> and
     </s> or without."""
     assert data.symbols is not None

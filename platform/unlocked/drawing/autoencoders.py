@@ -93,7 +93,7 @@ def arrays(x: Tensor) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def reconstructions(subject: Subject, path: Path) -> Path:
-    """Examples, what noise made of them where the model was trained with noise, and their reconstructions."""
+    """Examples, what noise made of them if the model was trained with noise, and their reconstructions."""
     batch = subject.drawn()
     assert batch.x is not None
     rows, names, given = [arrays(batch.x)], ["input"], batch.x
@@ -156,7 +156,7 @@ def arithmetic(subject: Subject, path: Path) -> Path:
 
 
 def samples(subject: Subject, path: Path) -> Path:
-    """Codes from the prior, decoded; where the model is conditioned on a class, a row of each."""
+    """Codes from the prior, decoded; if the model is conditioned on a class, a row of each."""
     assert subject.code is not None
     generator, n = subject.generator(), subject.n
     if not subject.conditional:
@@ -201,7 +201,7 @@ def _plane(subject: Subject, path: Path, kinds: list[str]) -> Path:
 
 
 def _partners(subject: Subject, batch: Batch) -> Tensor:
-    """For each of some examples another; of another class where there are classes, of the same where a label is part of
+    """For each of some examples another; of another class if there are classes, of the same if a label is part of
     the code."""
     n = len(batch.y)
     partners = (torch.arange(n) + 1) % n

@@ -118,7 +118,7 @@ def comparison_against(table: Sequence[Comparable], x: str, path: Path, metric: 
 
 @dataclass
 class _Line:
-    """One group over x: `points` maps x to the seeds' values, `level` holds them where there is no x."""
+    """One group over x: `points` maps x to the seeds' values, `level` holds them if there is no x."""
 
     name: str
     look: dict[str, Any]

@@ -55,7 +55,7 @@ def examples(
 
 
 def planes(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: Sequence[str], path: Path) -> Path:
-    """Scatter plots of `(n, 2)` points, one for each title, coloured by class, or by value where labels are real.
+    """Scatter plots of `(n, 2)` points, one for each title, coloured by class, or by value if labels are real.
 
     Up to ten classes have colours of their own and their name at their middle; more share a scale.
     """

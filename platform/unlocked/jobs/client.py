@@ -75,7 +75,7 @@ class Cluster:
             return read_table(self.client.list_jobs())
 
     def job(self, job_id: str) -> Job:
-        """Raises `ConfigError` where there is none of this id, with the nearest."""
+        """Raises `ConfigError` if there is none of this id, with the nearest."""
         jobs = {job.id: job for job in self.jobs()}
         if job_id not in jobs:
             import difflib
@@ -86,7 +86,7 @@ class Cluster:
         return jobs[job_id]
 
     def wait(self, submission_id: str, seconds: float) -> str | None:
-        """The status in which a job of Ray's ended; None where it has not within `seconds`."""
+        """The status in which a job of Ray's ended; None if it has not within `seconds`."""
         deadline = time.monotonic() + seconds
         with self.readable():
             while not (status := self.client.get_job_status(submission_id)).is_terminal():

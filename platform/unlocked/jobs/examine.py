@@ -38,7 +38,7 @@ Check = tuple[str, bool, str]  # name, whether all is well, what was found
 
 
 def examine(cluster: Cluster, runs: str | None, uri: str | None) -> dict[str, Any]:
-    """The report of a cluster, see `report`. Raises `UnlockedError` where the job fails or takes too long."""
+    """The report of a cluster, see `report`. Raises `UnlockedError` if the job fails or takes too long."""
     if uri is not None and redact(uri) != uri:
         raise ConfigError(
             "--uri: holds a password, which the cluster's list of jobs would show; leave it out, as no node logs in"
@@ -144,7 +144,7 @@ def report(runs: str | None, uri: str | None) -> dict[str, Any]:
 
 
 def _leave_mark(runs: str | None) -> str | None:
-    """A file that every node must see; the path alone where it cannot be written, for the nodes to say so."""
+    """A file that every node must see; the path alone if it cannot be written, for the nodes to say so."""
     if runs is None:
         return None
     mark = Path(runs) / f".doctor-{secrets.token_hex(4)}"

@@ -56,8 +56,8 @@ def up(
 ) -> LocalCluster:
     """A head node and `workers` more nodes, each of `cpus` CPUs (None: those of this machine).
 
-    Raises `ConfigError` for a host beyond loopback without authentication, `UnlockedError` where one is running or the
-    port is taken, `RunFailed` with Ray's own words where it did not start.
+    Raises `ConfigError` for a host beyond loopback without authentication, `UnlockedError` if one is running or the
+    port is taken, `RunFailed` with Ray's own words if it did not start.
     """
     if (other := running()) is not None:
         raise UnlockedError(f"a cluster is running here: {other.address} (unlocked cluster status)")
@@ -111,7 +111,7 @@ def up(
 
 
 def down() -> LocalCluster | None:
-    """Ends the cluster that was started here, with all its jobs; None where there is none."""
+    """Ends the cluster that was started here, with all its jobs; None if there is none."""
     known = read_json(record())
     if not known:
         return None

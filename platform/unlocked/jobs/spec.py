@@ -55,7 +55,7 @@ def new_id(name: str) -> str:
 
 
 def train_needs(config: Config, gpus: float | None, cluster_gpus: float) -> tuple[Resources, Resources]:
-    """(needs, driver) of one run; `gpus` None: one for each worker where the cluster has GPUs."""
+    """(needs, driver) of one run; `gpus` None: one for each worker if the cluster has GPUs."""
     parallel = config.parallel
     engine = engine_of(parallel)
     workers = parallel.workers_per_replica() * parallel.replicas if engine.on_workers else 1

@@ -57,10 +57,10 @@ def submit(
     """Queues `unlocked train` or `sweep` on the cluster; returns what was queued.
 
     The configuration is checked here first; the project - the working directory - is packed and sent along. Relative
-    paths of runs and data mean this machine's where the cluster is on it, and are refused where it is not.
+    paths of runs and data mean this machine's if the cluster is on it, and are refused if it is not.
     `imports`: the full names of imported modules, which travel with what they import from beside them. A run that is
     gone on with brings its own, and the project it was begun in.
-    Raises `ConfigError` before anything is sent, `UnlockedError` where the cluster does not take it.
+    Raises `ConfigError` before anything is sent, `UnlockedError` if the cluster does not take it.
     """
     project, here = Path.cwd(), _is_here(cluster)
     if resume is not None:
@@ -224,7 +224,7 @@ def follow(cluster: Cluster, job_id: str, write: Callable[[str], object], say: C
 def stop(cluster: Cluster, job_id: str, say: Callable[[str], object]) -> Job:
     """Takes a waiting job out of the queue, or has a running one save itself and stop; returns it as it then is.
 
-    Raises `RunFailed` where it did not end in time.
+    Raises `RunFailed` if it did not end in time.
     """
     job = cluster.job(job_id)
     if job.state == WAITING:

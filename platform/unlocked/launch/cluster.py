@@ -59,13 +59,13 @@ def _import_ray() -> None:
 
 
 def given_address() -> str | None:
-    """That of $RAY_ADDRESS; None where it asks for a private Ray."""
+    """That of $RAY_ADDRESS; None if it asks for a private Ray."""
     address = os.environ.get("RAY_ADDRESS")
     return None if address in (None, "", "local") else address
 
 
 def refuse_silent(key: str, address: str) -> None:
-    """Raises `ConfigError` for no address of a cluster, `RunFailed` where nobody listens: Ray would try for minutes."""
+    """Raises `ConfigError` for no address of a cluster, `RunFailed` if nobody listens: Ray would try for minutes."""
     refuse_cluster(key, address)
     if address == "auto":
         _refuse_nothing_here(key)
@@ -79,7 +79,7 @@ def refuse_silent(key: str, address: str) -> None:
 
 def _refuse_nothing_here(key: str) -> None:
     """`auto`: the cluster that `ray start` wrote down on this machine, else any that runs here; Ray would try the first
-    for minutes also where it has long ended."""
+    for minutes also if it has long ended."""
     from ray._private import services
 
     written = services.find_bootstrap_address(None)
@@ -109,7 +109,7 @@ def _keep_stdout() -> None:
 
 
 def resources(plan: Plan) -> tuple[dict[str, float], str]:
-    """What each worker asks for, and the backend: a GPU each and nccl where there are enough."""
+    """What each worker asks for, and the backend: a GPU each and nccl if there are enough."""
     import ray
 
     have = ray.cluster_resources()
@@ -148,7 +148,7 @@ def bundles(plan: Plan, worker: dict[str, float]) -> tuple[list[dict[str, float]
 def resources_again(plan: Plan) -> tuple[dict[str, float], str]:
     """As `resources`, for a group that ran before: waits for what a lost node had, up to `parallel.timeout` seconds.
 
-    A node may come back, or another take its place. Raises `RunFailed` where none does.
+    A node may come back, or another take its place. Raises `RunFailed` if none does.
     """
     deadline = time.monotonic() + plan.config.parallel.timeout
     while True:

@@ -92,7 +92,7 @@ def _words(what_to_do: str) -> str:
 
 
 def end() -> None:
-    """Ends it, within a limit of time even where its processes are dead or hang; nothing where there is none."""
+    """Ends it, within a limit of time even if its processes are dead or hang; nothing if there is none."""
     global _private
     if _private is None or _private.pid != os.getpid():
         return
@@ -118,7 +118,7 @@ def _end_with_this_process() -> None:
 
 
 def lost() -> str | None:
-    """Which of the processes that nothing works without has died; None while all live, or where there is none."""
+    """Which of the processes that nothing works without has died; None while all live, or if there is none."""
     if _private is None or _private.pid != os.getpid():
         return None
     import ray

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 Address = tuple[str, int]
 
 _NONCE, _PROOF = 16, 32  # bytes
-_PATIENCE = 5.0  # seconds in which an asker must prove itself: others wait behind it
+_PATIENCE = 5.0  # seconds in which an asker must prove itself: others queue behind it
 
 # where a worker waits for another one, within a time limit of its own: the other one is to blame
 _WAITING = ("unlocked.engine.links", "unlocked.engine.shared", "torch.distributed")

@@ -130,7 +130,7 @@ class Checkpoints:
 
     def newest(self, learners: int, note: Callable[[str], None]) -> tuple[Progress, list[dict[str, Any]]] | None:
         """What to go on with: of the newest checkpoint that is whole, as are the best weights until then, which will be
-        tested. None where none was taken; `note` is told of every damaged file. Raises `RunFailed` if none is whole.
+        tested. None if none was taken; `note` is told of every damaged file. Raises `RunFailed` if none is whole.
         """
         taken, chosen = self.all(), None
         problems: list[str] = []

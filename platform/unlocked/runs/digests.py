@@ -21,7 +21,7 @@ def write_sums(files: Mapping[str, Path], sums: Path) -> Path:
 
 
 def named(sums: Path) -> list[Path]:
-    """The files whose digests were written down; none where that cannot be read."""
+    """The files whose digests were written down; none if that cannot be read."""
     try:
         return [sums.with_name(line.partition("  ")[2]) for line in read_regular(sums).splitlines()]
     except (OSError, ValueError):

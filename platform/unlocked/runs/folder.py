@@ -41,7 +41,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, config: Config) -> RunFolder:
-        """A new folder under `tracking.runs`; raises `ConfigError` where none can be made."""
+        """A new folder under `tracking.runs`; raises `ConfigError` if none can be made."""
         root = Path(config.tracking.runs)
         stem = f"{plain(config.name)}-{config.scheme.name}-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         try:
@@ -124,7 +124,7 @@ def write_config(config: Config, path: Path) -> Path:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The configuration that a run folder was made from; `ConfigError` where it is none."""
+    """The configuration that a run folder was made from; `ConfigError` if it is none."""
     file = path / "config.yaml"
     try:
         text = read_file(file)
@@ -134,7 +134,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def parse_config(text: str, run: str) -> dict[str, Any]:
-    """What the config.yaml of a `run` holds; `ConfigError` where it holds no configuration."""
+    """What the config.yaml of a `run` holds; `ConfigError` if it holds no configuration."""
     tree = read_tree(text, f"{run}/config.yaml")
     if not tree:
         raise ConfigError(f"{run}/config.yaml: expected keys and values, found none")
@@ -148,7 +148,7 @@ def keep_tokens(run_dir: Path, data: DataSet) -> None:
 
 
 def check_tokens(run_dir: Path, data: DataSet) -> None:
-    """Raises `DataError` where ids stand for something else than they did in training."""
+    """Raises `DataError` if ids stand for something else than they did in training."""
     kept = run_dir / TOKENS
     if kept.exists() and kept.read_bytes() != (data.tokenizer or "").encode():
         raise DataError(
@@ -158,7 +158,7 @@ def check_tokens(run_dir: Path, data: DataSet) -> None:
 
 @contextmanager
 def one_line_when_full(run_dir: Path) -> Iterator[None]:
-    """`RunFailed`, one line, where the disk takes no more, whatever was being written."""
+    """`RunFailed`, one line, if the disk takes no more, whatever was being written."""
     try:
         yield
     except OSError as error:

@@ -42,7 +42,7 @@ class Mirror:
 
     @staticmethod
     def check(address: str) -> None:
-        """Raises `ConfigError`, one line, where nothing can be written."""
+        """Raises `ConfigError`, one line, if nothing can be written."""
         files, root = _open("tracking.mirror", address)
         probe = f"{root}/.unlocked"
         try:
@@ -96,7 +96,7 @@ class Mirror:
 def fetch(address: str, into: Path) -> Path:
     """Brings a mirrored run into the folder `into`, to go on with; its path there.
 
-    Raises `ConfigError` where the address names no mirrored run, its name or files lead out of their folder, or a run
+    Raises `ConfigError` if the address names no mirrored run, its name or files lead out of their folder, or a run
     of that name is here already.
     """
     parent, _, name = address.rstrip("/").rpartition("/")
@@ -134,7 +134,7 @@ def fetch(address: str, into: Path) -> Path:
 
 
 def mirrored_config(address: str) -> dict[str, Any]:
-    """The configuration of a mirrored run; `ConfigError` where the address names none."""
+    """The configuration of a mirrored run; `ConfigError` if the address names none."""
     files, place = _open("--resume", address.rstrip("/"))
     try:
         with files.open_input_stream(f"{place}/config.yaml") as config:

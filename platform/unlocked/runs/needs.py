@@ -109,7 +109,7 @@ def bring(place: Path, given: Sequence[str] = ()) -> list[str]:
 
 
 def began_in(place: Path) -> Path | None:
-    """The folder in which the run or study in `place` was begun; None where nobody can know, or it has been moved."""
+    """The folder in which the run or study in `place` was begun; None if nobody can know, or it has been moved."""
     value = _read(place)
     if not value or not is_signed(value) or value.get("place") != str(place.resolve()):
         return None

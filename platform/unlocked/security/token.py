@@ -27,9 +27,9 @@ def token_path() -> Path:
 def authenticate(create: bool = False) -> None:
     """Has Ray ask for and show its token in this process and those it starts; to be called before Ray is imported.
 
-    `create`: make a token where there is none: this process is about to start a cluster. Without one, a cluster that
+    `create`: make a token if there is none: this process is about to start a cluster. Without one, a cluster that
     asks for a token will refuse, and that is reported by whoever asks it. Whoever set $RAY_AUTH_MODE has decided.
-    Raises `UnlockedError` where the token's file cannot be kept to its owner.
+    Raises `UnlockedError` if the token's file cannot be kept to its owner.
     """
     if is_disabled():
         return
@@ -49,9 +49,9 @@ def is_disabled() -> bool:
 
 
 def ensure_secret(path: Path) -> str:
-    """The secret in `path`, made where there is none; nobody but its owner may read the file.
+    """The secret in `path`, made if there is none; nobody but its owner may read the file.
 
-    Raises `UnlockedError`, one line, where it cannot be written or is somebody else's.
+    Raises `UnlockedError`, one line, if it cannot be written or is somebody else's.
     """
     try:
         if not path.exists() or not path.stat().st_size:

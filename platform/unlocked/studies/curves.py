@@ -26,7 +26,7 @@ class Search:
     """One study: after each trial, the best value so far and the training steps spent so far."""
 
     name: str
-    label: str  # sampler, and pruner where there is one
+    label: str  # sampler, and pruner if there is one
     metric: str
     maximize: bool
     best: list[float]
@@ -49,7 +49,7 @@ class Search:
 
 
 def read(name: str, runs: Path) -> tuple[str, Config, list[Record]]:
-    """The finished trials of a search. Raises `ConfigError` where there is none of this name."""
+    """The finished trials of a search. Raises `ConfigError` if there is none of this name."""
     folder = find_study(name, runs)
     config = load_config(folder / "study.yaml")
     if is_grid(config):

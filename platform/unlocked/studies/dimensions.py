@@ -20,7 +20,7 @@ _EXACT = 2**53  # up to which samplers, which reckon in float64, know every whol
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; whole ones where both are whole."""
+    """Numbers from `low` to `high`, both included; whole ones if both are whole."""
 
     low: int | float
     high: int | float
@@ -33,15 +33,15 @@ class Range:
 
     @property
     def spacing(self) -> int | float | None:
-        """Between neighbours; None where there is no end of numbers."""
+        """Between neighbours; None if there is no end of numbers."""
         return self.step or (1 if self.is_whole else None)
 
     def grid(self) -> list[int | float] | None:
-        """Every number in it; None where there is no end of them."""
+        """Every number in it; None if there is no end of them."""
         return None if self.spacing is None else [self.low + i * self.spacing for i in range(self.count())]
 
     def count(self) -> int:
-        """How many numbers its steps reach, where there are steps."""
+        """How many numbers its steps reach, if there are steps."""
         return self._steps() + 1
 
     def ends(self) -> list[int | float]:

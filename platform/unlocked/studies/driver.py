@@ -138,7 +138,7 @@ def folder_of(config: Config) -> Path:
 
 
 def _make_folder(config: Config) -> Path:
-    """The study's folder, made where it is missing; `ConfigError` where something else lies there."""
+    """The study's folder, made if it is missing; `ConfigError` if something else lies there."""
     folder = folder_of(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ TRIALS, TABLE, PLOT, BEST, PARETO, PLOTS = "trials.csv", "results.csv", "results
 
 
 def group_keys(config: Config, space: Space) -> list[str]:
-    """The keys that make a group: those of the plot, or where it names none all dimensions; never the seed."""
+    """The keys that make a group: those of the plot, or if it names none all dimensions; never the seed."""
     plot = config.sweep.plot
     keys = plot.lines or [dimension.name for dimension in space.dimensions if dimension.keys != {"seed"}]
     return [*(key for key in keys if key != plot.x), *([plot.x] if plot.x is not None else [])]
@@ -166,7 +166,7 @@ def _summary(
 
 
 def write_report(config: Config, space: Space, study: Study, folder: Path) -> dict[str, Any]:
-    """Writes all files; the summary, with their paths, by name where they have one, and all of them as `files`."""
+    """Writes all files; the summary, with their paths, by name if they have one, and all of them as `files`."""
     records = list(study.records())
     cells = _cells(config, space, records)
     summary = _summary(config, space, study, folder, records, cells)

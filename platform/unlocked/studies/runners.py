@@ -50,7 +50,7 @@ class Runner(Protocol):
 
 
 def make_runner(config: Config, space: Space, runs: StudyRuns, stop: StopSignal, imports: Sequence[str]) -> Runner:
-    """In this process for one trial at a time, else on Ray. Raises `ConfigError` where no trial could ever start."""
+    """In this process for one trial at a time, else on Ray. Raises `ConfigError` if no trial could ever start."""
     several, workers = config.sweep.concurrent > 1, most_workers(space)
     if several or workers > 1:  # a private Ray is made for the largest trial: it cannot grow
         start_ray(workers, config.parallel.address)
@@ -67,7 +67,7 @@ def most_workers(space: Space) -> int:
 
 
 class Here:
-    """One trial at a time, in this process (its workers, where it has some, on Ray)."""
+    """One trial at a time, in this process (its workers, if it has some, on Ray)."""
 
     limit = 1
 
@@ -318,7 +318,7 @@ class OnRay:
         )
 
     def _holds(self, job: Job) -> tuple[float, float]:
-        """CPUs and GPUs of the actor itself: nothing where the trial has workers, which ask for themselves."""
+        """CPUs and GPUs of the actor itself: nothing if the trial has workers, which ask for themselves."""
         given = self._config.sweep.resources
         return (0.0, 0.0) if engine_of(job.config.parallel).on_ray else (given.cpu, given.gpu)
 

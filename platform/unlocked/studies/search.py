@@ -88,7 +88,7 @@ def make_sampler(config: Config, number: int) -> BaseSampler:
 
 
 def make_pruner(config: Config) -> BasePruner:
-    """The pruner, over epochs; Optuna's that never prunes where none is configured."""
+    """The pruner, over epochs; Optuna's that never prunes if none is configured."""
     from optuna.pruners import NopPruner
 
     return NopPruner() if config.sweep.pruner is None else _pruner(config.sweep.pruner, config.train.epochs)

@@ -9,7 +9,7 @@ A dimension named like a configuration key gives that key its values: those of a
 whole ones if both ends are and the key is not a float, in steps if there is a `step`. A choice that is a mapping sets
 all the keys it names; such a dimension may have any name, and its choices may be named: `{choice: {two:
 {parallel.modules: 2}}}`. A dimension with `when` is in the space only where the keys have these values, in the
-dimensions above it or, where none of them sets the key, in the configuration itself.
+dimensions above it or, if none of them sets the key, in the configuration itself.
 
     preset:        [recurrent/lstm, transformer/gpt]
 
@@ -156,7 +156,7 @@ class Space:
         return template.with_values(values, "sweep.space")
 
     def shown(self, point: Point, key: str) -> str:
-        """The value of a configuration key or a dimension at a point, as text; `-` where it is not in the space."""
+        """The value of a configuration key or a dimension at a point, as text; `-` if it is not in the space."""
         values = self.values(point)
         if key in values or key in point:
             return text(values[key] if key in values else point[key])

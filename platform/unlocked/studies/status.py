@@ -38,7 +38,7 @@ class Status:
 
 
 def find_study(name: str, runs: Path) -> Path:
-    """The folder of the study of this name under `runs`, or that folder itself; `ConfigError` where there is none."""
+    """The folder of the study of this name under `runs`, or that folder itself; `ConfigError` if there is none."""
     folder = next((path for path in (Path(name), runs / name) if (path / "study.yaml").is_file()), None)
     if folder is None:
         known = sorted(path.parent.name for path in runs.glob("*/study.yaml"))
@@ -50,7 +50,7 @@ def find_study(name: str, runs: Path) -> Path:
 
 
 def status(name: str, runs: Path = Path("runs")) -> Status:
-    """Of the study of this name under `runs`, or in a folder. Raises `ConfigError` where there is none."""
+    """Of the study of this name under `runs`, or in a folder. Raises `ConfigError` if there is none."""
     folder = find_study(name, runs)
     config = load_config(folder / "study.yaml")
     space = Space(config)

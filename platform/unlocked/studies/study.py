@@ -50,7 +50,7 @@ _MAY_CHANGE = (
 
 @dataclass(frozen=True)
 class Record:
-    """A finished trial: `summaries` are those of its runs, one per seed; `failure` one line where it has none."""
+    """A finished trial: `summaries` are those of its runs, one per seed; `failure` one line if it has none."""
 
     number: int
     point: Point
@@ -67,7 +67,7 @@ class Study:
     """The trials of one study, told and asked for through Optuna. One process at a time: hold the folder's lock."""
 
     def __init__(self, folder: Path, config: Config, space: Space, writes: bool = True):
-        """Opens the study of a folder, or starts it there; `ConfigError` where it was started otherwise.
+        """Opens the study of a folder, or starts it there; `ConfigError` if it was started otherwise.
 
         `writes=False` only reads: nothing is started, and what runs elsewhere is left as it is.
         """
@@ -126,7 +126,7 @@ class Study:
         )
 
     def ask(self) -> tuple[Trial, Point]:
-        """The next trial of the queue, or where it is empty one that the sampler chooses; marked as running."""
+        """The next trial of the queue, or if it is empty one that the sampler chooses; marked as running."""
         waiting = self.trials(self._states.WAITING)
         self._study.sampler = make_sampler(self._config, waiting[0].number if waiting else len(self.trials()))
         trial = self._study.ask()
@@ -135,7 +135,7 @@ class Study:
     def complete(self, trial: Trial, summaries: Sequence[Mapping[str, Any]]) -> tuple[list[float] | None, str | None]:
         """Records the summaries of a trial's runs, and the means of its metrics; returns these, or why it failed.
 
-        Raises `ConfigError` where no trial has reported such a metric yet: it may be one that none can.
+        Raises `ConfigError` if no trial has reported such a metric yet: it may be one that none can.
         """
         bounds = self._config.sweep.constraints
         means = {metric: _mean(summaries, metric) for metric in [*self._metrics, *bounds]}

@@ -62,7 +62,7 @@ _GROUPS = ("data", "model", "scheme", "optimizer", "train", "transfer", "pretrai
 
 
 def identity(params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
-    """What a run is, from its params and tags: by tag where a key has one, else by configuration key."""
+    """What a run is, from its params and tags: by tag if a key has one, else by configuration key."""
     given = dict(params)
     given |= {key: value for key, value in tags.items() if "." in key and key.partition(".")[0] in _GROUPS}
     given |= {key.removeprefix("changed."): value for key, value in tags.items() if key.startswith("changed.")}

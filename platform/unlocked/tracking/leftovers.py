@@ -93,7 +93,7 @@ def sync_leftovers(
 def adopt(run_dir: Path, uri: str | None, runs_root: Path) -> None:
     """Signs a run folder of somebody else, so that its records are sent to this user's store, as a run of its own.
 
-    Raises `ConfigError` where there is nothing to send, or its files lead out of the folder.
+    Raises `ConfigError` if there is nothing to send, or its files lead out of the folder.
     """
     files, address = TrackingFolder(run_dir), resolve_uri(uri, runs_root)
     if not files.size():

@@ -221,7 +221,7 @@ class Sink:
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
-    """Whether a file, or a directory with all it holds, lies in `folder`, also behind every link."""
+    """Whether a file, or a directory with all it holds, lies in `folder`, with every link followed."""
     home = folder.resolve()
     try:
         return all(

@@ -104,7 +104,7 @@ def server_command(address: str, host: str, port: int, allowed_hosts: Sequence[s
 
 
 def login(folder: Path) -> dict[str, str]:
-    """Variables for MLflow's basic-auth app, whose secrets and users are kept in `folder`; made where missing."""
+    """Variables for MLflow's basic-auth app, whose secrets and users are kept in `folder`; made if missing."""
     password, key = ensure_secret(folder / "password"), ensure_secret(folder / "session-key")
     folder.chmod(0o700)  # its users' database is MLflow's to create
     settings = folder / "basic_auth.ini"

@@ -92,7 +92,7 @@ class _Blocks:
         self.seconds: dict[tuple[str, int], list[float]] = defaultdict(list)
 
     def _learners(self, scheme: str, values: dict[str, Any]) -> list[ModuleLearner | None]:
-        """One per block; None where the scheme does not fit."""
+        """One per block; None if the scheme does not fit."""
         try:
             config = with_values(self.plan.config, {"scheme.name": scheme, **values}, "bench scaling --simulate")
         except ConfigError:  # no cut of this network trains under it
@@ -222,11 +222,11 @@ class _Blocks:
         )
 
     def _medians(self, part: str) -> Array:
-        """Seconds `(blocks,)`; 0 where the part was never run."""
+        """Seconds `(blocks,)`; 0 if the part was never run."""
         return np.array([median(self.seconds[part, k][WARM_UP:] or [0.0]) for k in range(self.n)])
 
     def _beside_block(self, part: str, learners: Sequence[ModuleLearner | None]) -> Array:
-        """The same, and inf where the scheme does not fit."""
+        """The same, and inf if the scheme does not fit."""
         return np.where([learner is None for learner in learners], np.inf, self._medians(part))
 
 

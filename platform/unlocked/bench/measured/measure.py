@@ -65,7 +65,7 @@ class Rounds(Generic[T]):
     """What the kept rounds gave."""
 
     results: list[T]
-    foreign: list[float | None]  # share of the CPU that others took in each; None where that is unknown
+    foreign: list[float | None]  # share of the CPU that others took in each; None if that is unknown
     measured: int  # the spoilt ones too
 
 
@@ -98,7 +98,7 @@ class ForeignCPU:
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """So many in here; as many as before behind it."""
+    """Sets the number of torch threads inside; restores it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -143,7 +143,7 @@ def _contenders(case: Case, folder: str) -> Iterator[tuple[_Ours, _Plain]]:
 
 
 class _Ours(Silent):
-    """The training loop itself, with what it does behind every segment; its spool is written, not sent."""
+    """The training loop itself, with what it does after every segment; its spool is written, not sent."""
 
     def __init__(self, plan: Plan, data: DataSet):
         self.losses: list[tuple[int, int, float]] = []  # start, stop and mean loss of the segments of a turn

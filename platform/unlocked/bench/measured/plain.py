@@ -130,7 +130,7 @@ def build_optimizer(given: OptimizerConfig, parameters: Iterable[nn.Parameter]) 
 
 
 def build_schedule(given: OptimizerConfig, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
-    """Stepped once per minibatch: a linear warm-up, then constant, or falling to zero behind the last of `steps`."""
+    """Stepped once per minibatch: a linear warm-up, then constant, or falling to zero after the last of `steps`."""
     left = max(1, steps - given.warmup)
     after: lr_scheduler.LRScheduler
     if given.schedule == "linear":
@@ -171,7 +171,7 @@ def losses(
 class PlainRun:
     """The network of a plan and its training, from the first step to the test split.
 
-    Noise, such as that of dropout, is drawn as the platform draws it: anew from a seed of the step where one of its
+    Noise, such as that of dropout, is drawn as the platform draws it: anew from a seed of the step at which one of its
     modules begins. The loop knows no modules otherwise; where nothing draws, no seed matters.
     """
 

@@ -28,7 +28,7 @@ from unlocked.plan.plan import load_data
 from unlocked.schema.facts import value_of
 
 TOLERANCE = 0.01  # relative
-MATRIX = "studies/matrix"  # whose presets are compared where none are named
+MATRIX = "studies/matrix"  # whose presets are compared if none are named
 # what the plain loop does not do
 _PLAIN = {
     "train.precision": "fp32",
@@ -73,7 +73,7 @@ class Comparison:
 
 
 def relative(value: float, reference: float) -> float:
-    """|value - reference| / |reference|; infinite where one is no number.
+    """|value - reference| / |reference|; infinite if one is no number.
 
     >>> relative(1.01, 1.0) < 0.0101, relative(0.0, 0.0), relative(float("nan"), 1.0)
     (True, 0.0, inf)

@@ -4,7 +4,7 @@ Every contender trains the same trials, a random search over two rates of a smal
 tracking off; the time is that of the whole call, with the start of every process that it needs. `steady` is the pace
 of several at once over that of one, from the first ends of trials to the last. The driver's own time per trial is
 measured apart, on trials that do nothing. Ray Tune runs the same function over the same space with its OptunaSearch; it
-needs `ray[tune]`, and is left out where that is missing.
+needs `ray[tune]`, and is left out if that is missing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Throughput:
     trials: int  # of each contender and round
     rates: dict[str, Spread]  # trials per minute, with all that a command does before and after them
     ratios: dict[str, Spread]  # of several at once over one, and over Ray Tune; paired
-    steady: Spread  # of several at once over one, without what comes before and behind the trials; paired
+    steady: Spread  # of several at once over one, without what comes before and after the trials; paired
     left_out: dict[str, str]
     overhead: dict[str, float]  # sampler -> seconds of the driver per trial
     overhead_trials: int
@@ -134,7 +134,7 @@ def _ours(folder: Path, seed: int, trials: int, concurrent: int) -> float:
 
 
 def _tune(concurrent: int) -> Callable[[Path, int, int], None]:
-    """The same under Ray Tune; raises `ImportError` where it is not installed."""
+    """The same under Ray Tune; raises `ImportError` if it is not installed."""
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     from ray import tune

@@ -51,7 +51,7 @@ class Costs:
     entry_input: Array  # `backward_input` of the unit's first block: not computed where no unit below wants it
     inputs_predict: Array  # I_k(x)
     inputs_learn: Array
-    dni_predict: Array  # M_k(h_k); inf where no such model fits
+    dni_predict: Array  # M_k(h_k); inf if no such model fits
     dni_learn: Array
     cdni_predict: Array
     cdni_learn: Array

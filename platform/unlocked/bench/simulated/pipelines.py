@@ -7,7 +7,7 @@
   is two tasks, the gradient of the input and that of the weights, and the second waits where a bubble would be.
 
 The orders are those of torch.distributed.pipelining, which the engine runs. A worker does its tasks in its order, each
-when what it needs is there; behind the last it takes its optimiser step and goes on to the next minibatch.
+when what it needs is there; after the last it takes its optimiser step and goes on to the next minibatch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from unlocked.bench.simulated.cost_model import Array, Costs, Link
 
 FORWARD, BACKWARD, WEIGHT = 0, 1, 2  # a backward is of input and weights, or of the input alone where WEIGHT follows
-MINIBATCHES = 6  # simulated, one behind the other; from the second to the last they come at one pace
+MINIBATCHES = 6  # simulated, one after the other; from the second to the last they come at one pace
 
 Order = Callable[[int, int, int], NDArray[np.int32]]  # worker, workers, microbatches -> its tasks `(n, 3)`
 
@@ -192,7 +192,7 @@ def _one_minibatch(
     """When each worker, free from `free` on, has done its row of `task (K, n)`.
 
     Longest paths, by rounds in which every worker whose next task has all it needs does it: the order in which the
-    rounds visit tasks has no part in the result. Raises `RuntimeError` where all wait for each other.
+    rounds visit tasks has no part in the result. Raises `RuntimeError` if all wait for each other.
     """
     done = np.full(len(needs) * microbatches + 1, np.inf)
     done[-1] = 0.0  # what needs nothing needs this

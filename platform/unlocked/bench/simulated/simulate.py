@@ -8,7 +8,7 @@ modules, minibatch after minibatch, because whatever one waits for lies in an ea
 before.
 
 What is followed: the order of `Stage.run` and of the learners' `step` and `absorb`; the lags; rings of shared memory,
-whose sender waits where nobody took the message `lag + AHEAD` before; the copy, which the sender pays; dfa's error,
+whose sender waits if nobody took the message `lag + AHEAD` before; the copy, which the sender pays; dfa's error,
 which the last module sends to the others one after the other; and the microbatches of pipelined backprop. What is not:
 the interpreter's time between tasks, other programs, and that no two steps take the same time.
 """

@@ -71,7 +71,7 @@ def run_ticks(s: Ticks, link: Link, count: int) -> Iterator[Array]:
         sent_up[now] = end[:-1]
         free = end + s.after
 
-        if s.relays:  # from the top down, each behind the one above
+        if s.relays:  # from the top down, each after the one above
             free[:-1] += s.learn[:-1]
             free[1:] += down
             free = _along(free[::-1], (latency + s.learn + np.append(0.0, down))[::-1])[::-1] + s.update
