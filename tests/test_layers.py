@@ -22,7 +22,7 @@ LAYERS = [
     ["launch", "runs", "comparing"],
     ["loop", "generate"],
     ["studies"],
-    ["jobs", "bench"],
+    ["jobs", "bench", "testing"],
     ["cli"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

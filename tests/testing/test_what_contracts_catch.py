@@ -1,0 +1,125 @@
+"""A scheme, model, task or transform with a usual mistake fails its contract."""
+
+from collections import deque
+
+import pytest
+import torch
+from torch import nn
+
+from unlocked.data.transform import TRANSFORMS, Transform, register_transform
+from unlocked.schemes import SCHEMES, Backprop, Frozen, register_scheme
+from unlocked.tasks import TASKS, register_task
+from unlocked.tasks.classification import Classification
+from unlocked.testing import ModelContract, SchemeContract, TaskContract, TransformContract
+from unlocked_models import register_model
+from unlocked_models.contract.registry import MODELS
+
+
+@pytest.fixture(autouse=True)
+def registries(monkeypatch):
+    """As they were, after each test."""
+    for registry in (SCHEMES, TASKS, TRANSFORMS, MODELS):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+        monkeypatch.setattr(registry, "_facts", dict(registry._facts))
+
+
+def contract(base, **attributes):
+    return type("TestMine", (base,), attributes)()
+
+
+class _Average(Frozen):
+    """Inputs shrink with a count that it keeps."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.steps = deque(maxlen=1000)
+
+    def step(self, t, h_in, batch, ports):
+        self.steps.append(t)
+        super().step(t, h_in / len(self.steps), batch, ports)
+
+
+def test_state_that_is_not_registered_is_caught():
+    register_scheme("mine")(_Average)
+    with pytest.raises(AssertionError, match=r"register what a learner keeps with self.holds\(...\)"):
+        contract(SchemeContract, scheme="mine").test_a_resumed_run_equals_an_unbroken_one()
+
+
+def test_the_same_state_registered_passes():
+    class Registered(_Average):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.holds("steps", self.steps)
+
+    register_scheme("mine")(Registered)
+    mine = contract(SchemeContract, scheme="mine")
+    mine.test_a_resumed_run_equals_an_unbroken_one()
+    mine.test_a_state_that_is_loaded_is_the_state()
+
+
+def test_draws_from_anywhere_but_the_seed_are_caught():
+    class Noisy(Backprop):
+        def step(self, t, h_in, batch, ports):
+            super().step(t, h_in + torch.rand(1, generator=self.generator).item(), batch, ports)
+
+        generator = torch.Generator()
+
+    register_scheme("mine")(Noisy)
+    with pytest.raises(AssertionError):
+        contract(SchemeContract, scheme="mine").test_the_same_run_gives_the_same_numbers()
+
+
+def test_models_beside_the_blocks_that_no_dry_run_counts_are_caught():
+    class Hidden(Frozen):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.holds("more", nn.Linear(2, 2))
+
+    register_scheme("mine")(Hidden)
+    with pytest.raises(AssertionError, match="declare models in `beside`"):
+        contract(SchemeContract, scheme="mine").test_a_dry_run_counts_what_it_trains()
+
+
+def test_a_weight_that_never_learns_is_caught():
+    class Idle(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.used, self.idle = nn.Linear(width, width), nn.Linear(width, width)
+
+        def forward(self, h):
+            return self.used(h)
+
+    @register_model("mine")
+    def mine(in_shape, n_outputs, width=8):
+        return [nn.Flatten(), nn.Linear(64, width), Idle(width), nn.Linear(width, n_outputs)]
+
+    model = contract(ModelContract, model={"name": "mine"})
+    with pytest.raises(AssertionError, match=r"never learn: 2\.idle\.weight, 2\.idle\.bias"):
+        model.test_every_weight_has_a_gradient()
+    with pytest.raises(AssertionError, match=r"annotate width"):
+        model.test_options_have_types_and_defaults()
+    model.test_a_cut_changes_no_number_under_backprop()
+
+
+def test_a_loss_that_is_a_sum_is_caught():
+    @register_task("mine")
+    class Summed(Classification):
+        def loss(self, output, target):
+            return nn.functional.cross_entropy(output, target, reduction="sum")
+
+    with pytest.raises(AssertionError):
+        contract(TaskContract, task="mine").test_the_loss_is_a_mean_over_examples()
+
+
+def test_a_transform_that_draws_from_torch_or_writes_into_its_input_is_caught():
+    @register_transform("mine")
+    class Mine(Transform):
+        def __call__(self, batch, generator):
+            batch.x.add_(torch.rand(1))
+            return batch
+
+    mine = contract(TransformContract, transform="mine")
+    with pytest.raises(AssertionError):
+        mine.test_the_same_generator_gives_the_same_batch()
+    with pytest.raises(AssertionError, match="make a new tensor"):
+        mine.test_what_it_is_given_is_as_it_was()
