@@ -4,7 +4,7 @@
 """
 
 # each family registers its models
-from unlocked_models import adversarial, autoencoder, cnn, graph, mlp, recurrent, seq2seq, transformer
+from unlocked_models import adversarial, autoencoder, boltzmann, cnn, graph, mlp, recurrent, seq2seq, transformer
 from unlocked_models.contract.batch import Batch, Example, Ragged
 from unlocked_models.contract.chain import Chain, build
 from unlocked_models.contract.nets import Net
@@ -19,6 +19,7 @@ __all__ = [
     "Ragged",
     "adversarial",
     "autoencoder",
+    "boltzmann",
     "build",
     "cnn",
     "graph",

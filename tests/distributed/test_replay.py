@@ -197,3 +197,25 @@ def test_feedback_of_the_error_before_the_vocabulary_is_the_same_over_workers(wa
     assert measured == replayed
     for name in replayed_weights:
         torch.testing.assert_close(weights[name], replayed_weights[name], rtol=0, atol=0)
+
+
+def test_machines_that_sample_give_what_the_replay_in_process_gives(warm):
+    config = load_config(
+        "boltzmann/rbm",
+        [
+            "scheme.name=pcd",
+            "model.hidden=[12,8]",
+            "parallel.modules=2",
+            "parallel.engine=ray",
+            "parallel.threads=1",
+            "parallel.timeout=60",
+        ],
+    )
+    data = load_data(config)
+    plan = make_plan(config, data)
+    replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
+    measured, weights = losses_and_weights(warm, plan, data)
+    assert len(replayed["unit_error of module 1"]) == STEPS
+    assert measured == replayed
+    for name in replayed_weights:
+        torch.testing.assert_close(weights[name], replayed_weights[name], rtol=0, atol=0)

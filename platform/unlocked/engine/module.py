@@ -291,7 +291,7 @@ class ModuleRunner:
         with torch.inference_mode():
             out = learner.chain(h_in, batch)
             if learner.spec.is_last:
-                out = learner.task.keep(out, learner.task.target(batch))
+                out = learner.task.observe(learner.chain, h_in, out, batch)
         learner.chain.train()
         self._evaluated = learner.carried()
         learner.carry(training)

@@ -105,7 +105,7 @@ def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> t
         shapes = shapes_of(config, data, blocks, example)
         costs = block_costs(blocks, example.in_shape, example)
     wanted = objective.output_shape(example)
-    if name is None and shapes[-1] != wanted:
+    if name is None and not objective.takes_output(shapes[-1], example):
         raise ConfigError(
             f"model.name: {config.model['name']} gives outputs of shape {shapes[-1]}, {task} of "
             f"{data.name} needs {wanted}"
@@ -145,6 +145,8 @@ def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> t
         error_shape = shapes[-1]
     specs = specs_of(sizes, blocks, shapes, example, error_shape)
     refused = SCHEMES.get(config.scheme.name).refuse(config, objective, blocks, specs)
+    if config.scheme.name in objective.refuses:
+        refused = f"cannot train for {task}: {objective.refuses[config.scheme.name]}"
     if refused is not None:
         raise ConfigError(f"scheme.name: {config.scheme.name} {refused}")
     refuse_shared(blocks, specs)

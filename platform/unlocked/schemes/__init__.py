@@ -3,16 +3,19 @@
 from unlocked.schemes.backprop import Backprop
 from unlocked.schemes.base import DTYPES, Alignment, Beside, ModuleLearner, ModuleSpec, Ports
 from unlocked.schemes.dfa import DFA
+from unlocked.schemes.divergence import CD, PCD
 from unlocked.schemes.dni import CDNI, DNI
 from unlocked.schemes.frozen import Frozen
 from unlocked.schemes.local import Local
 from unlocked.schemes.registry import SCHEMES, declared, options_of, register_scheme
 
 __all__ = [
+    "CD",
     "CDNI",
     "DFA",
     "DNI",
     "DTYPES",
+    "PCD",
     "SCHEMES",
     "Alignment",
     "Backprop",

@@ -35,6 +35,11 @@ from unlocked.tasks import Task
 from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain, carrying
 
+# Why a scheme that begins with the gradient of a loss at the output trains no Boltzmann machine.
+NO_OUTPUT_ERROR = (
+    "the gradient of its likelihood holds an expectation under the machine itself, not an error at its output that "
+    "could be propagated, predicted or projected; cd and pcd sample it"
+)
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of weights and messages
 
 # Layers of torch that draw nothing: a chain of them alone needs no seed. Exact types; a subclass may draw.
@@ -171,7 +176,8 @@ class ModuleLearner(Holder, ABC):
         "local/loss": "a block's own loss",
         "sg/time_loss": "the loss of M through time",
     }
-    refuses: ClassVar[dict[str, str]] = {}  # family -> the mathematical reason why it cannot train under this
+    # family -> the mathematical reason why it cannot train under this
+    refuses: ClassVar[Mapping[str, str]] = {"boltzmann": NO_OUTPUT_ERROR}
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         self.spec, self.chain, self.task, self.config, self.lag = spec, chain, task, config, lag

@@ -18,7 +18,7 @@ over each map's pixels); `predsim` both, (1 - weight) pred + weight sim.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,7 +60,7 @@ class Local(ModuleLearner):
     why_no_lag: ClassVar[str | None] = "it sends nothing back"
     needs_labels = True
     averages_targets = True
-    refuses: ClassVar[dict[str, str]] = {"autoencoder": NO_CLASSES}
+    refuses: ClassVar[Mapping[str, str]] = {**ModuleLearner.refuses, "autoencoder": NO_CLASSES}
 
     head: LocalHead | None = None
     head_optimizer: torch.optim.Optimizer | None = None

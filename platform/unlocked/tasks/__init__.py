@@ -3,6 +3,7 @@
 from unlocked.tasks.adversarial import Adversarial
 from unlocked.tasks.base import TASKS, Rows, Task, Trained, register_task, task_name
 from unlocked.tasks.classification import Classification
+from unlocked.tasks.density import Density
 from unlocked.tasks.loading import load
 from unlocked.tasks.nodes import NodeClassification
 from unlocked.tasks.reconstruction import BernoulliReconstruction, Reconstruction
@@ -15,6 +16,7 @@ __all__ = [
     "Adversarial",
     "BernoulliReconstruction",
     "Classification",
+    "Density",
     "LanguageModelling",
     "MaskedLanguageModelling",
     "NodeClassification",

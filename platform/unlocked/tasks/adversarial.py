@@ -35,6 +35,9 @@ class Adversarial(Task):
     higher_is_better = False
     nets = (GENERATOR, DISCRIMINATOR)
     also: ClassVar[tuple[str, ...]] = ("asked", "classes", "variance")
+    refuses: ClassVar[dict[str, str]] = {
+        "local": "a generator's targets are what a discriminator says, and a discriminator's are not the classes"
+    }
 
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:

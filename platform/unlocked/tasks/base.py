@@ -21,7 +21,7 @@ from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
 from unlocked.tasks.phases import NET, Phase, as_it_is
-from unlocked_models.contract.batch import Example
+from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain, decoder_start
 from unlocked_models.contract.registry import Registry
 
@@ -110,6 +110,10 @@ class Task(ABC):
     def output_shape(self, example: Example) -> tuple[int, ...]:
         """Of the chain's output for one example, without the batch axis."""
 
+    def takes_output(self, shape: tuple[int, ...], example: Example) -> bool:
+        """Whether a chain's output of this shape is the task's."""
+        return shape == self.output_shape(example)
+
     def target(self, rows: Rows) -> Tensor:
         """What the output is held against."""
         return rows.y
@@ -139,6 +143,10 @@ class Task(ABC):
     def keep(self, output: Tensor, target: Tensor) -> Tensor:
         """What the metrics need of some examples' outputs, an entry per example: the outputs, or less than them."""
         return output
+
+    def observe(self, chain: Chain, h_in: Tensor, output: Tensor, batch: Batch) -> Tensor:
+        """As `keep`, of the last module's blocks, the input that they were given, and their output."""
+        return self.keep(output, self.target(batch))
 
     @abstractmethod
     def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:

@@ -7,12 +7,15 @@ from unlocked.data.source import Source
 
 
 @register_data("digits", task="classification", family="images")
-def digits(source: Source) -> RawData:
+def digits(source: Source, threshold: float | None = None) -> RawData:
     """Images `(1, 8, 8)`, values 0 to 16 divided by 16: in [0, 1], not centred. No test split of its own.
+
+    With a `threshold` pixels above it are 1 and all others 0, as models of binary data take them.
 
     Logistic regression reaches 0.967 and an RBF SVM 0.986 on a 20 % test split.
     """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    return RawData(bunch.images[:, None] / 16, bunch.target)
+    images = bunch.images[:, None] / 16
+    return RawData(images if threshold is None else (images > threshold) * 1.0, bunch.target)

@@ -1,0 +1,154 @@
+"""Contrastive divergence: Boltzmann machines learn from samples of their own, block by block, with no feedback.
+
+Hinton 2002, "Training Products of Experts by Minimizing Contrastive Divergence" (cd); Tieleman 2008, "Training
+Restricted Boltzmann Machines using Approximations to the Likelihood Gradient" (pcd). The likelihood's gradient
+
+    -d log p(v) / d theta = dF(v)/d theta - E[dF(v')/d theta],    v' from the model itself
+
+holds an expectation that nobody can compute for many units. Its place takes
+
+    cd:   v' after `steps` of Gibbs sampling that begin at the data
+    pcd:  v' of chains that go on where the last minibatch left them, `steps` more; a checkpoint keeps them
+
+Every block of a module is such a machine and learns on its own input, p(h | v) of the block below; what it draws
+follows from (seed, block, step), however the net is cut. Nothing comes back, so every block may have a worker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from unlocked.schema.facts import MOST, group, key
+from unlocked.schema.keys import Config
+from unlocked.schemes.base import Alignment, ModuleLearner, ModuleSpec, Ports
+from unlocked.schemes.registry import register_scheme
+from unlocked.seeding import derive_seed, step_seed
+from unlocked.tasks import Task
+from unlocked_models.boltzmann import BoltzmannBlock
+from unlocked_models.contract.batch import Batch
+from unlocked_models.contract.chain import Chain
+
+NO_ENERGY = "it samples from a block's own energy, which only Boltzmann machines have"
+
+
+class _AllBut(Mapping[str, str]):
+    """The same reason for every family but one."""
+
+    def __init__(self, family: str, reason: str):
+        self._family, self._reason = family, reason
+
+    def __getitem__(self, family: str) -> str:
+        if family == self._family:
+            raise KeyError(family)
+        return self._reason
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+@dataclass
+class GibbsConfig:
+    """The samples of cd and pcd."""
+
+    steps: int = key(1, "of Gibbs sampling per update", low=1, high=MOST)
+
+
+@dataclass
+class CDOptions:
+    gibbs: GibbsConfig = group(GibbsConfig)
+
+
+@register_scheme("cd")
+class CD(ModuleLearner):
+    """Contrastive divergence (Hinton 2002): Boltzmann machines learn from samples that begin at the data."""
+
+    Options = CDOptions
+    options: CDOptions
+    why_no_lag: ClassVar[str | None] = "it sends nothing back"
+    refuses: ClassVar[Mapping[str, str]] = _AllBut("boltzmann", NO_ENERGY)
+
+    def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
+        super().__init__(spec, chain, task, config, lag)
+        self._generator = torch.Generator(self.device)
+
+    @classmethod
+    def memory(cls, config: Config, spec: ModuleSpec, rows: int, lag: int) -> int:
+        return 0
+
+    @classmethod
+    def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
+        for i, block in enumerate(blocks):
+            if not isinstance(block, BoltzmannBlock):
+                return f"cannot train block {i} ({type(block).__name__}) of {config.model['name']}: {NO_ENERGY}"
+        return None
+
+    def draw_as_replica(self, replica: int) -> None:
+        super().draw_as_replica(replica)
+        own = ("replica", replica) if replica else ()
+        places = range(self.spec.start, self.spec.stop)
+        self._bases = [derive_seed(self.config.seed, "gibbs", place, *own) for place in places]
+
+    def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
+        h, errors = h_in, []
+        for i, block in enumerate(self.chain):
+            assert isinstance(block, BoltzmannBlock)
+            self._generator.manual_seed(step_seed(self._bases[i], t))
+            with torch.no_grad():
+                v, above = block.visible(h), block(h)
+                sample = self._sample(i, block, v)
+                errors.append((block.reconstruction(v) - v).square().mean())
+            (block.free_energy(v).mean() - block.free_energy(sample).mean()).backward()
+            h = above
+        if not self.spec.is_last:
+            ports.up(h)
+        self.record("unit_error", torch.stack(errors).mean())
+        self.update()
+
+    def _sample(self, i: int, block: BoltzmannBlock, v: Tensor) -> Tensor:
+        """v' for block i of the module, given its data."""
+        return self._walk(block, v)
+
+    def _walk(self, block: BoltzmannBlock, v: Tensor) -> Tensor:
+        for _ in range(self.options.gibbs.steps):
+            v = block.gibbs(v, self._generator)
+        return v
+
+    def probe_loss(self) -> tuple[Tensor, Tensor]:
+        """Zero: no error arrives at the output, so there is no true gradient to compare with."""
+        assert self._probe is not None
+        zero = torch.zeros_like(self._probe.out)
+        return zero, zero
+
+    def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, Alignment | None]:
+        below, _ = super().probe_backward(delta, e)
+        return below, None
+
+
+@register_scheme("pcd")
+class PCD(CD):
+    """Persistent contrastive divergence (Tieleman 2008): samples go on where the last minibatch left them."""
+
+    def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
+        super().__init__(spec, chain, task, config, lag)
+        self.particles: deque[Tensor] = self.holds("particles", deque())  # of each block, `(batch, visible)`
+
+    @classmethod
+    def memory(cls, config: Config, spec: ModuleSpec, rows: int, lag: int) -> int:
+        """The samples, of the first block; those above are smaller, as a rule."""
+        return rows * math.prod(spec.in_shape)
+
+    def _sample(self, i: int, block: BoltzmannBlock, v: Tensor) -> Tensor:
+        if i == len(self.particles):  # at the first minibatch
+            self.particles.append(torch.bernoulli(torch.full_like(v, 0.5), generator=self._generator))
+        self.particles[i] = self._walk(block, self.particles[i])
+        return self.particles[i]

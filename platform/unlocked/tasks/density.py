@@ -1,0 +1,88 @@
+"""Density of binary data: how likely a model finds it. What Boltzmann machines learn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unlocked.data import DataSet
+from unlocked.tasks.base import Rows, Task, register_task
+from unlocked_models.boltzmann import RBM
+from unlocked_models.contract.batch import Batch, Example
+from unlocked_models.contract.chain import Chain
+
+
+@register_task("density")
+class Density(Task):
+    """Of any data set whose inputs are zeros and ones, by a chain of RBMs; labels are not looked at.
+
+    One RBM whose partition function can be summed has `log_likelihood`, in nats, the mean over examples, and its
+    negative is the `loss`. Of more units, and of several RBMs, the loss is `unit_error`: the squared error of a
+    unit of the last RBM's input, down from its own hidden units. `mse` is that of a pixel, down from the top.
+    """
+
+    monitor = "loss"
+    higher_is_better = False
+    also = ("log_likelihood", "unit_error")
+    asks_network = True
+
+    @classmethod
+    def misfit(cls, data_task: str, example: Example) -> str | None:
+        return "its inputs are ids, not zeros and ones" if example.vocabulary else None
+
+    @classmethod
+    def unsuited(cls, x: Tensor) -> str | None:
+        if ((x == 0) | (x == 1)).all():
+            return None
+        return "its inputs are not all 0 or 1; of digits, data.options.threshold=0.5 makes them so"
+
+    def unfit(self, blocks: Sequence[nn.Module]) -> str | None:
+        if all(isinstance(block, RBM) for block in blocks):
+            return None
+        return "says nothing of how likely its input is; density needs a chain of RBMs (model.name=rbm)"
+
+    def takes_output(self, shape: tuple[int, ...], example: Example) -> bool:
+        return True
+
+    def output_shape(self, example: Example) -> tuple[int, ...]:
+        return ()
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        raise AssertionError("no loss of a Boltzmann machine's output exists; schemes that need one are refused")
+
+    def observe(self, chain: Chain, h_in: Tensor, output: Tensor, batch: Batch) -> Tensor:
+        """`(batch, 3)`: free energy, squared error of a unit, and log Z, NaN unless the RBM's input is the data."""
+        *below, top = chain
+        assert isinstance(top, RBM)
+        v = top.visible(Chain(below)(h_in) if below else h_in)
+        log_z = top.log_z() if not below and h_in is batch.x else None
+        error = (top.reconstruction(v) - v).square().mean(1).double()
+        return torch.stack([top.free_energy(v).double(), error, torch.full_like(error, _number(log_z))], 1)
+
+    def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
+        energy, error, log_z = kept.double().mean(0).tolist()
+        if math.isnan(log_z):
+            return {"loss": error, "unit_error": error}
+        return {"loss": energy + log_z, "log_likelihood": -energy - log_z, "unit_error": error}
+
+    def final_metrics(self, chain: Chain, data: DataSet, split: str) -> dict[str, float]:
+        x = getattr(data, split).x.to(next(chain.parameters()))
+        with torch.no_grad():
+            h = chain(x)
+            for block in reversed(list(chain)):
+                assert isinstance(block, RBM)
+                h = block.down(h)
+        return {"mse": float((h - x.flatten(1)).square().mean())}
+
+    def context_shape(self, example: Example) -> tuple[int, ...]:
+        return ()
+
+    def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
+        raise AssertionError("no scheme that conditions on a target trains a Boltzmann machine")
+
+
+def _number(log_z: Tensor | None) -> float:
+    return math.nan if log_z is None else float(log_z)
