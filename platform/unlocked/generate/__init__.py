@@ -14,9 +14,9 @@ from unlocked.config import from_tree
 from unlocked.errors import ConfigError
 from unlocked.options import fits, type_name
 from unlocked.plan.plan import load_data
-from unlocked.runs.evaluate import load_chain
+from unlocked.runs.evaluate import load_trained
 from unlocked.runs.folder import read_config
-from unlocked.tasks import TASKS, Trained
+from unlocked.tasks import TASKS
 from unlocked_models.contract.registry import unknown
 
 
@@ -48,8 +48,7 @@ def generate(
         raise ConfigError(f"weights: {unknown('choice', weights, ['best', 'last'])}")
     given = _given(task, takes, inputs)
     data = load_data(config)
-    chain, _ = load_chain(run_dir, config, data, weights)
-    made = make(Trained(chain, data, run_dir / "generated"), *given, **options)
+    made = make(load_trained(run_dir, config, data, weights, run_dir / "generated"), *given, **options)
     return [made] if isinstance(made, (str, Path)) else list(made)
 
 

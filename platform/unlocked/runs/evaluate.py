@@ -14,10 +14,14 @@ from unlocked.engine.phases import NetsGroup
 from unlocked.errors import ConfigError
 from unlocked.plan.blocks import build_blocks
 from unlocked.plan.make import plan_evaluation
+from unlocked.plan.nets import config_of, example_of
 from unlocked.plan.plan import load_data
 from unlocked.runs.checkpoint import Checkpoints, load_weights
 from unlocked.runs.folder import check_tokens, read_config
+from unlocked.tasks import Trained
+from unlocked.tasks.phases import NET
 from unlocked_models.contract.chain import Chain
+from unlocked_models.contract.registry import MODELS
 
 
 def load_chain(run_dir: Path, config: Config, data: DataSet, weights: str = "best") -> tuple[Chain, Path]:
@@ -25,6 +29,21 @@ def load_chain(run_dir: Path, config: Config, data: DataSet, weights: str = "bes
     check_tokens(run_dir, data)
     path = _checkpoint(run_dir, weights)
     return _load(Chain(build_blocks(config, data.example)), path).eval(), path
+
+
+def load_trained(run_dir: Path, config: Config, data: DataSet, weights: str, folder: Path) -> Trained:
+    """All nets of a run, one or several, for what its task makes of them in `folder`."""
+    names = MODELS.facts(config.model["name"])["nets"]
+    if not names:
+        return Trained({NET: load_chain(run_dir, config, data, weights)[0]}, data, folder, {NET: data.example.in_shape})
+    check_tokens(run_dir, data)
+    stored, nets, shapes = load_weights(_checkpoint(run_dir, weights)), {}, {}
+    for net in names:
+        own, of_net = config_of(config, net), {k: x for k, x in stored.items() if k.startswith(f"{net}.")}
+        chain = Chain(build_blocks(own, data.example, net))
+        chain.load_state_dict({key.removeprefix(f"{net}."): x for key, x in of_net.items()})
+        nets[net], shapes[net] = chain.eval(), example_of(config, data.example, net).in_shape
+    return Trained(nets, data, folder, shapes)
 
 
 def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -18,12 +19,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlocked.data import DataSet
-from unlocked.tasks.base import TASKS, Rows, Task, register_task
+from unlocked.drawing import pictures
+from unlocked.errors import ConfigError
+from unlocked.tasks.base import TASKS, Rows, Task, Trained, register_task
 from unlocked.tasks.judge import judge_of, likeness
 from unlocked.tasks.phases import Phase, as_it_is
 from unlocked_models.contract.batch import Batch, Example
+from unlocked_models.contract.chain import Chain
+from unlocked_models.contract.registry import unknown
 
 SMOOTHED = 0.9
+SHOWN, MOST_CLASSES = 6, 10  # of the figure
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
 
@@ -69,11 +75,65 @@ class Adversarial(Task):
         real: Any = getattr(data, split)
         return likeness(judge_of(data), kept, real.x, real.y)
 
+    def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
+        """Real images of every class, and made ones under them."""
+        if len(data.in_shape) != 3:
+            return []
+        rows, names = [], []
+        for c in range(min(data.n_outputs, MOST_CLASSES)):
+            of_class = data.test.y == c
+            for what, images in (("", data.test.x), ("made", outputs)):
+                rows.append([*images[of_class][:SHOWN].float().numpy()])
+                names.append(what or data.class_names[c])
+        return [pictures.examples(rows, folder / "samples.png", "Real images and made ones", scale_of(data), names)]
+
+    def generate(
+        self,
+        trained: Trained,
+        *,
+        classes: list[str] = [],  # noqa: B006
+        n: int = 10,
+        seed: int = 0,
+        out: str | None = None,
+    ) -> list[Path]:
+        """Images of asked classes, `samples.png`.
+
+        Args:
+            classes: by name; empty: all.
+            n: images of each class.
+            seed: of the latents.
+            out: folder; null: `generated` in the run folder.
+        """
+        data, folder = trained.data, Path(out) if out is not None else trained.folder
+        if n < 1:
+            raise ConfigError(f"n: must be at least 1, got {n}")
+        if len(data.in_shape) != 3:
+            raise ConfigError(f"what is made of {data.name} has the shape {data.in_shape}, which is no image")
+        for name in classes:
+            if name not in data.class_names:
+                raise ConfigError(f"classes: {unknown('class', name, data.class_names)}")
+        names, generator = classes or data.class_names, torch.Generator().manual_seed(seed)
+        phase, net, rows = self.outcome(trained.shapes), trained.nets[GENERATOR], []
+        for name in names:
+            like = next(net.parameters())
+            batch = Batch(torch.zeros(n, *data.in_shape).to(like), torch.full((n,), data.class_names.index(name)))
+            fed = phase.feed(batch, generator)
+            assert fed.x is not None
+            with torch.inference_mode():
+                rows.append([*net(fed.x, fed).float().numpy()])
+        folder.mkdir(parents=True, exist_ok=True)
+        return [pictures.examples(rows, folder / "samples.png", "Made images", scale_of(data), names)]
+
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return (example.n_outputs,)
 
     def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
         return F.one_hot(rows.y, example.n_outputs).to(like.dtype)
+
+
+def scale_of(data: DataSet) -> tuple[float, float]:
+    """The values between which the images lie."""
+    return float(data.train.x.min()), float(data.train.x.max())
 
 
 def says(real: float) -> Callable[[Tensor, Batch], Tensor]:

@@ -41,11 +41,17 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network in evaluation mode, the data of its run, and a folder for files that are made of it."""
+    """The trained nets of a run in evaluation mode, its data, and a folder for files that are made of them."""
 
-    chain: Chain
+    nets: Mapping[str, Chain]  # by name
     data: DataSet
     folder: Path
+    shapes: Mapping[str, tuple[int, ...]]  # of one example of the input of each net
+
+    @property
+    def chain(self) -> Chain:
+        """The net of a task that has one."""
+        return self.nets[NET]
 
 
 class Task(ABC):

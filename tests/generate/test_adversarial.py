@@ -1,0 +1,122 @@
+"""A GAN from the command line to its pictures: metrics, figures, evaluation, resumption, generation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from unlocked.config import load_config
+from unlocked.data import DataSet, Split
+from unlocked.errors import ConfigError
+from unlocked.generate import generate
+from unlocked.loop.train import resume, train
+from unlocked.runs.checkpoint import Checkpoints, load_weights
+from unlocked.runs.evaluate import evaluate_run
+from unlocked.tasks import judge
+from unlocked.tasks.judge import frechet, judge_of, likeness, within
+
+COMMON = [
+    "tracking.uri=off",
+    "parallel.threads=1",
+    "data.validation=0",
+    "train.epochs=2",
+    "scheme.name=cdni",
+    "model.generator=[16]",
+    "model.discriminator=[16]",
+    "parallel.modules=2",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "STEPS", 20)
+        folder = tmp_path_factory.mktemp("runs")
+        return Path(train(load_config("adversarial/gan", [*COMMON, f"tracking.runs={folder}"]))["run_dir"])
+
+
+@pytest.fixture(autouse=True)
+def _short_judge(monkeypatch):
+    monkeypatch.setattr(judge, "STEPS", 20)
+
+
+def test_a_run_leaves_metrics_of_its_phases_and_a_picture(run):
+    metrics = json.loads((run / "summary.json").read_text())["metrics"]
+    assert {"test/frechet", "test/asked", "test/classes", "test/variance"} <= metrics.keys()
+    losses = [metrics[f"train/loss/{phase}"] for phase in ("real", "fake", "generator")]
+    assert metrics["train/loss"] == pytest.approx(sum(losses))
+    assert {"sg/loss/fake/module_2", "sg/loss/real/module_2", "sg/loss/generator/module_0"} <= metrics.keys()
+    assert (run / "figures" / "samples.png").stat().st_size > 3000
+
+
+def test_evaluation_repeats_what_the_run_measured(run):
+    metrics = json.loads((run / "summary.json").read_text())["metrics"]
+    found = evaluate_run(run)["metrics"]
+    assert found == {name: pytest.approx(metrics[name], rel=1e-5) for name in found}
+
+
+def test_weights_are_named_by_their_net(run):
+    path = Checkpoints(run).last()
+    assert path is not None
+    assert {name.partition(".")[0] for name in load_weights(path)} == {"generator", "discriminator"}
+
+
+def test_pictures_of_asked_classes(run, tmp_path):
+    (path,) = generate(run, classes=["3", "7"], n=4, out=str(tmp_path))
+    assert path == tmp_path / "samples.png"
+    with pytest.raises(ConfigError, match=r"^classes: unknown class 'x'"):
+        generate(run, classes=["x"])
+    with pytest.raises(ConfigError, match=r"^n: must be at least 1"):
+        generate(run, n=0)
+
+
+def test_a_run_that_was_stopped_ends_where_an_unbroken_one_does(run, tmp_path):
+    class Stop:
+        asked = False
+
+        def __enter__(self): ...
+
+        def __exit__(self, *_): ...
+
+    from unlocked.errors import RunInterrupted
+    from unlocked.loop.train import Silent
+
+    stop = Stop()
+
+    class AfterOneEpoch(Silent):
+        def epoch(self, epoch, values):
+            stop.asked = epoch == 1
+
+    with pytest.raises(RunInterrupted):
+        train(
+            load_config("adversarial/gan", [*COMMON, f"tracking.runs={tmp_path}"]), reporter=AfterOneEpoch(), stop=stop
+        )
+    (broken,) = tmp_path.glob("gan-*")
+    resume(broken)
+    one, other = (load_weights(Checkpoints(each).last()) for each in (run, broken))
+    assert all(torch.equal(x, other[name]) for name, x in one.items())
+
+
+def test_the_frechet_distance_is_that_of_gaussians():
+    torch.manual_seed(0)
+    x = torch.randn(4000, 3, dtype=torch.float64)
+    assert frechet(x, x) == pytest.approx(0, abs=1e-9)
+    assert frechet(x, x + 2.0) == pytest.approx(12, abs=1e-9)
+    assert frechet(x, 3.0 * x) == pytest.approx(
+        4 * float(torch.cov(x.t()).trace() + x.mean(0).square().sum()), rel=1e-9
+    )
+
+
+def test_one_image_for_each_class_has_no_variance():
+    torch.manual_seed(0)
+    y = torch.arange(40) % 4
+    x = torch.randn(40, 1, 8, 8)
+    data = DataSet("made", "classification", (1, 8, 8), 4, list("abcd"), Split(x, y), None, Split(x, y))
+    found = likeness(judge_of(data), x[y], x, y)
+    assert found["variance"] == 0
+    assert likeness(judge_of(data), x, x, y)["variance"] == 1
+    assert within(torch.tensor([[0.0], [2.0], [5.0]]), torch.tensor([0, 0, 1])) == pytest.approx(2 / 3)
+    assert judge_of(data) is judge_of(data)
