@@ -1,10 +1,12 @@
 """The zoo: architectures as chains of plain torch blocks. Knows nothing of schemes, Ray or MLflow.
 
-`contract` is what every model follows, `layers` what several families share; then one file or folder per family.
+`contract` is what every model follows, `layers` what several families share; then one file or folder per family, which
+is registered by lying here.
 """
 
-# each family registers its models
-from unlocked_models import adversarial, autoencoder, boltzmann, cnn, graph, mlp, recurrent, seq2seq, transformer
+from importlib import import_module
+from pkgutil import iter_modules
+
 from unlocked_models.contract.batch import Batch, Example, Ragged
 from unlocked_models.contract.chain import Chain, build
 from unlocked_models.contract.nets import Net
@@ -17,15 +19,9 @@ __all__ = [
     "Example",
     "Net",
     "Ragged",
-    "adversarial",
-    "autoencoder",
-    "boltzmann",
     "build",
-    "cnn",
-    "graph",
-    "mlp",
-    "recurrent",
     "register_model",
-    "seq2seq",
-    "transformer",
 ]
+
+for _family in iter_modules(__path__):
+    import_module(f"{__name__}.{_family.name}")

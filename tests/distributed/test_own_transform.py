@@ -64,7 +64,7 @@ def run(tmp_path, monkeypatch, capsys):
     return go
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.ray
 def test_a_transform_of_ones_own_is_the_same_over_workers_and_in_a_resumed_run(run, cluster):
     whole = run("mine.yaml", "parallel.engine=inprocess")
@@ -72,3 +72,18 @@ def test_a_transform_of_ones_own_is_the_same_over_workers_and_in_a_resumed_run(r
     resumed = run("--resume", first["run_dir"], "train.epochs=2")
     assert resumed["metrics"]["test/loss"] == whole["metrics"]["test/loss"]
     assert main(["evaluate", resumed["run_dir"], "--import", "own_pairs"]) == 0
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.ray
+def test_pairs_and_negatives_are_the_same_over_workers(run, cluster):
+    more = [
+        "train.epochs=1",
+        "train.probe_every=0",
+        "parallel.timeout=60",
+        "tracking.uri=off",
+        "tracking.figures=false",
+    ]
+    small = [*more, "data.options={length: 16, tokens: word, vocabulary: 200}", "model.width=8"]
+    one, two = (run("embedding/skipgram", *small, f"parallel.engine={engine}") for engine in ("inprocess", "ray"))
+    assert one["metrics"]["test/loss"] == two["metrics"]["test/loss"]

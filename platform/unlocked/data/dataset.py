@@ -103,6 +103,10 @@ class DataSet(Traits):
     @cached_property
     def example(self) -> Example:
         """What one example looks like to the net. Raises `DataError` for a transform that cannot take it."""
+        return self.with_transforms()
+
+    def with_transforms(self, train: Batch | None = None) -> Example:
+        """`example`, after the transforms have been prepared on all of `train`, if it is given."""
         y = self.train.y
         values = y.is_floating_point()  # their number is n_outputs
         given = Example(
@@ -114,7 +118,7 @@ class DataSet(Traits):
         ).with_extras(self.train.extras)
         if not self.transforms:
             return given
-        return example_after(self.transforms, self.train.batch(torch.arange(min(2, len(self.train)))), given)
+        return example_after(self.transforms, self.train.batch(torch.arange(min(2, len(self.train)))), given, train)
 
     @cached_property
     def train_shown(self) -> Split:

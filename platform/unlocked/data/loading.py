@@ -101,10 +101,7 @@ def load_as(
 
 def _transformed(data: DataSet) -> DataSet:
     """With evaluation splits that went through the transforms. Raises `DataError` if examples would then differ."""
-    everything = Batch(data.train.x, data.train.y, extras=data.train.extras)
-    for transform in data.transforms:
-        transform.prepare(everything)
-    example = data.example
+    example = data.with_transforms(Batch(data.train.x, data.train.y, extras=data.train.extras))
     validation = None if data.validation is None else data.drawn("validation", data.validation)
     test = data.drawn("test", data.test)
     for part, split in (("validation", validation), ("test", test)):

@@ -166,8 +166,11 @@ def part(batch: Batch, shard: tuple[int, int]) -> Batch:
     return replace(batch, x=x, y=batch.y.index_select(0, rows), extras=rows_of(batch.extras, rows))
 
 
-def example_after(transforms: Sequence[Transform], some: Batch, example: Example) -> Example:
-    """What the net sees of examples like `example`, of which `some` are given: by making them.
+def example_after(
+    transforms: Sequence[Transform], some: Batch, example: Example, train: Batch | None = None
+) -> Example:
+    """What the net sees of examples like `example`, of which `some` are given: by making them. Each transform is
+    prepared on all examples `train` first, if they are given.
 
     Raises `DataError`, one line, for a transform that cannot take them or gives anything but a batch of as many.
     """
@@ -176,6 +179,8 @@ def example_after(transforms: Sequence[Transform], some: Batch, example: Example
         why = transform.refuse(example)
         if why is not None:
             raise DataError(f"data.transforms: {name} {why}")
+        if train is not None:
+            transform.prepare(train)
         after = _run(transform, name, some)
         assert after.x is not None
         real = after.y.is_floating_point()

@@ -1,0 +1,78 @@
+"""Word pairs and negative samples, drawn anew in every minibatch: skip-gram (Mikolov et al. 2013, arXiv:1310.4546).
+
+Every word of a row is the centre of one pair. Its context is a word of the same row at most `window` away: as the
+authors' program draws the window's width from 1 to `window`, a word at distance d has weight window + 1 - d. Frequent
+words are left out, as centres and as contexts, by their equation 5: a word of relative frequency f is kept with
+probability sqrt(sample / f). Negatives are words by their frequency to the power 3/4 (section 2.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Generator, Tensor
+
+from unlocked.data.text import PAD, SPECIAL
+from unlocked.data.transform import PerExample, register_transform
+from unlocked_models.contract.batch import Batch, Example
+
+
+@register_transform("skipgram")
+class SkipGram(PerExample):
+    """Asks every word for one near it: `y` is that word, `candidates` that word and `negatives` others.
+
+    Of texts `x (batch, positions)`: `y (batch, positions)`, 0 if a word is left out or alone in its window, and the
+    extra `candidates (batch, positions, 1 + negatives)`, the true word first. A negative that is the true word is
+    replaced by another draw.
+    """
+
+    evaluates = True
+
+    def __init__(self, window: int = 5, negatives: int = 5, sample: float = 1e-3):
+        for name, value in (("window", window), ("negatives", negatives)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if sample <= 0:
+            raise ValueError(f"sample must be above 0, got {sample}")
+        self.window, self.negatives, self.sample = window, negatives, sample
+        self.kept = self.cumulative = torch.empty(0)
+
+    def refuse(self, example: Example) -> str | None:
+        if example.vocabulary and len(example.in_shape) == 1 and example.in_shape[0] > 1:
+            return None
+        return "pairs words of a text, and an example here is no sequence of ids"
+
+    def prepare(self, train: Batch) -> None:
+        assert train.x is not None
+        count = torch.bincount(train.x.flatten().cpu()).double()
+        count[: len(SPECIAL)] = 0  # padding and unknown words are in no pair
+        frequency = count / count.sum().clamp(min=1)
+        self.kept = (self.sample / frequency.clamp(min=1e-12)).sqrt().clamp(max=1) * (count > 0)
+        self.cumulative = count.pow(0.75).cumsum(0) / count.pow(0.75).sum().clamp(min=1e-12)
+
+    def draw(self, n: int, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
+        positions = batch.y.shape[1]
+        stays, near = (torch.rand(n, positions, generator=generator, dtype=torch.float64) for _ in range(2))
+        others = torch.rand(n, positions, 2 * self.negatives, generator=generator, dtype=torch.float64)
+        return stays, near, others
+
+    def apply(self, batch: Batch, *choices: Tensor) -> Batch:
+        (stays, near, others), x = choices, batch.x
+        assert x is not None
+        kept = self.kept.to(x.device)[x.clamp(max=len(self.kept) - 1)] * (x < len(self.kept))  # (batch, positions)
+        place = torch.arange(x.shape[1], device=x.device)
+        distance = (place - place[:, None]).abs()
+        weight = (self.window + 1 - distance).clamp(min=0) * (distance > 0)  # (positions, positions)
+        chance = (weight * kept[:, None, :]).cumsum(-1)
+        total = chance[..., -1:]
+        at = (chance <= near[..., None] * total).sum(-1).clamp(max=x.shape[1] - 1)
+        true = x.gather(1, at).masked_fill((stays >= kept) | (total[..., 0] == 0), PAD)
+
+        drawn = torch.searchsorted(self.cumulative.to(x.device), others.contiguous()).clamp(
+            max=len(self.cumulative) - 1
+        )
+        first, spare = drawn.chunk(2, -1)
+        negatives = torch.where(first == true[..., None], spare, first)
+        candidates = torch.cat([true[..., None], negatives], -1)
+        return replace(batch, y=true, extras={**batch.extras, "candidates": candidates})
