@@ -89,7 +89,20 @@ def _check_names(config: Config) -> None:
             raise ConfigError(f"{key}: {unknown(registry.kind, name, [*others, *registry.names()])}")
 
 
+def refusal(scheme: str, family: str, task: str | None = None) -> str | None:
+    """What a scheme cannot train, and the mathematical reason: nets of a family, or for a task."""
+    from unlocked.schemes import SCHEMES
+    from unlocked.tasks import TASKS
+
+    of_family = SCHEMES.get(scheme).refuses.get(family)
+    if of_family is not None:
+        return f"the {family} family: {of_family}"
+    of_task = TASKS.get(task).refuses.get(scheme) if task in TASKS else None
+    return None if of_task is None else f"for {task}: {of_task}"
+
+
 def _check_combinations(config: Config) -> None:
+    from unlocked.data import DATA
     from unlocked.optim import check_optimizer
     from unlocked.schemes import SCHEMES, declared
 
@@ -97,9 +110,10 @@ def _check_combinations(config: Config) -> None:
     kind = SCHEMES.get(scheme.name)
     if lag not in ("auto", 0) and kind.why_no_lag is not None:
         raise ConfigError(f"scheme.lag: {lag} cannot be used with {scheme.name}: {kind.why_no_lag}")
-    family = MODELS.facts(config.model["name"])["family"]
-    if family in kind.refuses:
-        raise ConfigError(f"scheme.name: {scheme.name} cannot train the {family} family: {kind.refuses[family]}")
+    family, task = MODELS.facts(config.model["name"])["family"], config.task or DATA.facts(config.data.name)["task"]
+    why = refusal(scheme.name, family, task)
+    if why is not None:
+        raise ConfigError(f"scheme.name: {scheme.name} cannot train {why}")
     for key, option in declared().items():
         fact, value = fact_of(option.field), getattr(scheme, key)
         if (

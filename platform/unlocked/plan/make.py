@@ -19,7 +19,7 @@ from unlocked.plan.net import Net
 from unlocked.plan.nets import check_phases, config_of, engine_of_nets, example_of, refuse_nets
 from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
 from unlocked.plan.plan import Plan
-from unlocked.plan.refusals import refuse_curriculum, refuse_shared, refuse_unready
+from unlocked.plan.refusals import refuse_curriculum, refuse_parts, refuse_shared, refuse_unready
 from unlocked.plan.rehearsal import rehearse
 from unlocked.schema.keys import ParallelConfig
 from unlocked.schemes import DTYPES, SCHEMES
@@ -60,6 +60,8 @@ def _task_of(config: Config, data: DataSet) -> str:
     misfit = objective.misfit(data.task, data.example) or objective.unsuited(data.train.x)
     if misfit is not None:
         raise ConfigError(f"task: {task} does not fit {data.name}: {misfit}")
+    if objective.couples:
+        refuse_parts(config, task)
     return task
 
 

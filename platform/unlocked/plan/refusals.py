@@ -46,6 +46,15 @@ def refuse_shared(blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> N
                     )
 
 
+def refuse_parts(config: Config, task: str) -> None:
+    """Of a task whose loss couples examples: it is of no part of a minibatch."""
+    parallel, why = config.parallel, f"would share out a minibatch, whose examples the loss of {task} couples"
+    if parallel.replicas > 1:
+        raise ConfigError(f"parallel.replicas: {parallel.replicas} {why}; set it to 1")
+    if parallel.schedule != "locked":
+        raise ConfigError(f"parallel.schedule: {parallel.schedule} {why}; set it to locked")
+
+
 def refuse_curriculum(config: Config, data: DataSet) -> None:
     """A later level must be the same kind of data, and late messages about the one before it must need no data."""
     if "bits" not in TASKS.get(data.task).also:
