@@ -10,7 +10,10 @@ from torch.nn import functional as F
 
 from unlocked.engine.group import InProcessGroup
 from unlocked.engine.phases import NetsGroup
+from unlocked.engines import engine_of
 from unlocked.errors import ConfigError
+from unlocked.optim import lr_factor
+from unlocked.plan.describe import describe
 from unlocked.plan.make import make_plan
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import TASKS, Task, register_task
@@ -181,6 +184,33 @@ def test_one_net_and_its_one_phase_are_the_run_of_one_net(lab):
     assert series[f"loss@{NET}"] == losses
     general_weights = {name.removeprefix("None."): x for name, x in weights(general).items()}
     lab.assert_equal(lab.weights(one), general_weights)
+
+
+def test_schedules_count_steps_and_not_passes(lab):
+    group = start(lab, optimizer={**GAN["optimizer"], "schedule": "linear", "warmup": 2})
+    train(group, 0, 4)
+    factor = lr_factor(group.plan.config.optimizer, group.plan.total_steps)
+    for groups in group.groups.values():
+        for its in groups.values():
+            assert its.modules[0].learner.optimizer.param_groups[0]["lr"] == pytest.approx(0.05 * factor(3))
+
+
+def test_each_phase_counts_the_models_that_it_has(lab):
+    plan = lab.plan(lab.data(n=30), **{**GAN, "scheme": {"name": "cdni"}})
+    rows = describe(plan)
+    assert [row["net"] for row in rows] == ["generator"] * 3 + ["discriminator"] * 3
+    group = NetsGroup(plan, lab.data(n=30))
+    for row in rows:
+        learners = [its.modules[row["module"]].learner for its in group.groups[row["net"]].values()]
+        held = sum(p.numel() for each in learners for model in each.inner_modules()[1:] for p in model.parameters())
+        assert sum(row["beside"].values()) == held
+        assert row["parameters"] == sum(p.numel() for p in learners[0].chain.parameters())
+
+
+def test_several_nets_run_in_one_process_whatever_their_modules(lab):
+    config = lab.config(**GAN)
+    assert config.parallel.engine == "inprocess"
+    assert engine_of(config.parallel).on_ray is False
 
 
 # four nets: the thought test of the contract --------------------------------------------------------------------

@@ -184,7 +184,7 @@ def _show(plan: Plan) -> int:
         ranks = [row["worker"] * replicas + r for r in range(replicas)]
         place = "here" if not plan.make_engine().on_workers else f"worker {', '.join(map(str, ranks))}"
         table.add_row(
-            str(row["module"]),
+            str(row["module"]) if row["net"] is None else f"{row['net']} {row['module']}",
             row["blocks"],
             f"{row['parameters']:,}",
             *(f"{row['beside'].get(name, 0):,}" for name in beside),

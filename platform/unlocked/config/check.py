@@ -52,6 +52,12 @@ def with_floats(config: Config) -> None:
     config.data.transforms = with_float_options(config.data.transforms)
 
 
+def settle_engine(config: Config) -> None:
+    """`auto` counts workers for one net; several nets of a step run in one process."""
+    if MODELS.facts(config.model["name"])["nets"] and config.parallel.engine == AUTO:
+        config.parallel.engine = "inprocess"
+
+
 def _check_texts(config: Config) -> None:
     """Python's word for null is no file and no address, and no system call takes a NUL."""
     for key, may_be_null in text_keys():

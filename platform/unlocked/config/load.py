@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unlocked.config.check import check_values, with_floats
+from unlocked.config.check import check_values, settle_engine, with_floats
 from unlocked.config.schema import schema, to_tree
 from unlocked.config.schemes import NOT_OF_A_SCHEME, completed, entry_of, flatten
 from unlocked.config.typed import is_text, kind_at, refuse_references, typed
@@ -205,6 +205,7 @@ def from_tree(tree: Any) -> Config:
     assert isinstance(config, Config)
     check_values(config)
     with_floats(config)
+    settle_engine(config)
     return config
 
 

@@ -13,7 +13,7 @@ from unlocked.plan.plan import Plan
 def describe(plan: Plan) -> list[dict[str, Any]]:
     """One row per module: blocks, parameters, share of the cost, memory; what `--dry-run` prints."""
     if plan.nets:
-        return [{"net": net} | row for net, its in plan.nets.items() for row in describe(its)]
+        return [row | {"net": net} for net, its in plan.nets.items() for row in describe(its)]
     total = sum(plan.costs)
     width = 8 if plan.config.train.precision == "fp64" else 4
     batch = plan.config.data.batch_size // plan.config.parallel.replicas
@@ -22,13 +22,15 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
         parameters = sum(plan.parameters[spec.start : spec.stop])
         with torch.device("meta"):
             beside = plan.scheme.beside(plan.config, spec, task)
-        sizes = {name: sum(p.numel() for p in each.model.parameters()) for name, each in beside.items()}
+        each_phase = len(plan.phases) or 1  # has models of its own
+        sizes = {name: each_phase * sum(p.numel() for p in each.model.parameters()) for name, each in beside.items()}
         # weights, gradients, optimiser state
         copied = parameters * (2 + state_size(plan.config.optimizer)) if parameters else 0.0
         copied += sum(sizes[name] * (2 + state_size(each.optimizer)) for name, each in beside.items())
         kept = plan.scheme.memory(plan.config, spec, batch, plan.lag)
         rows.append(
             {
+                "net": None,
                 "module": spec.index,
                 "worker": plan.placement[spec.index],
                 "blocks": f"{spec.start}-{spec.stop - 1}",
