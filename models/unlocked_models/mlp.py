@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import nn
 
@@ -43,7 +43,7 @@ def mlp(
         if width < 1 or depth < 1:
             raise ValueError(f"model.width: {width} with model.depth {depth}; expected both at least 1, or neither")
         hidden = [width] * depth
-    blocks = fully_connected(in_shape, hidden, n_outputs, activation, norm, dropout)
+    blocks = list(fully_connected(in_shape, hidden, n_outputs, activation, norm, dropout))
     initialise(blocks, init, activation)
     return blocks
 
@@ -55,7 +55,7 @@ def fully_connected(
     activation: str,
     norm: str = "none",
     dropout: float = 0.0,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """A block per hidden layer (linear, norm, activation, dropout), and the linear head: `mlp`'s chain,
     and the last layers of the convolutional models. More than one axis is flattened by the first block."""
     checks.sizes("hidden", hidden)
@@ -63,16 +63,14 @@ def fully_connected(
     activation_layer(activation)  # a wrong name is an error without hidden layers too
     vector_norm(norm, 1)
 
-    blocks: list[nn.Module] = []
     n_in = math.prod(in_shape)
     for k, width in enumerate([*hidden, n_outputs]):
         flatten = nn.Flatten() if k == 0 and len(in_shape) > 1 else None
         linear = nn.Linear(n_in, width)
         if k == len(hidden):
-            blocks.append(linear if flatten is None else sequence(flatten, linear))
+            yield linear if flatten is None else sequence(flatten, linear)
         else:
             drop = nn.Dropout(dropout) if dropout else None
             layer = linear, vector_norm(norm, width), activation_layer(activation), drop
-            blocks.append(sequence(flatten, *layer))
+            yield sequence(flatten, *layer)
         n_in = width
-    return blocks

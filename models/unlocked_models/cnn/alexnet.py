@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
-from unlocked_models.layers.basic import convolution, initialise, scaled
+from unlocked_models.layers.basic import convolution, initialised, scaled
 from unlocked_models.mlp import fully_connected
 
 # Maps of the five convolutional layers, by number of towers.
@@ -26,7 +28,7 @@ def alexnet(
     norm: str = "none",
     dropout: float = 0.5,
     init: str = "default",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """AlexNet for images around 224 x 224 (Krizhevsky et al. 2012): five convolutions, linear 4096 and 4096.
 
     One tower has the widths of Krizhevsky 2014 (61,100,840 parameters at 1000 classes), two towers those
@@ -50,18 +52,16 @@ def alexnet(
     def conv(n_in: int, n_out: int, groups: int, *after: nn.Module | None) -> nn.Module:
         return convolution(n_in, n_out, 3, *after, norm=norm, act=activation, padding=1, groups=groups)
 
-    blocks = [
-        convolution(channels, c1, 11, lrn1, _pool(), norm=norm, act=activation, stride=4, padding=2),
-        convolution(c1, c2, 5, lrn2, _pool(), norm=norm, act=activation, padding=2, groups=towers),
-        conv(c2, c3, 1),
-        conv(c3, c4, towers),
-        conv(c4, c5, towers, _pool()),
-    ]
-    features = (c5, _side(height), _side(columns))  # 224: 6 x 6
-    hidden = [scaled(4096, width)] * 2
-    blocks += fully_connected(features, hidden, n_outputs, activation, dropout=dropout)
-    initialise(blocks, init, activation)
-    return blocks
+    def layers() -> Iterator[nn.Module]:
+        yield convolution(channels, c1, 11, lrn1, _pool(), norm=norm, act=activation, stride=4, padding=2)
+        yield convolution(c1, c2, 5, lrn2, _pool(), norm=norm, act=activation, padding=2, groups=towers)
+        yield conv(c2, c3, 1)
+        yield conv(c3, c4, towers)
+        yield conv(c4, c5, towers, _pool())
+        features = (c5, _side(height), _side(columns))  # 224: 6 x 6
+        yield from fully_connected(features, [scaled(4096, width)] * 2, n_outputs, activation, dropout=dropout)
+
+    yield from initialised(layers(), 8, init, activation)
 
 
 @register_model("alexnet_small", family="cnn")
@@ -74,7 +74,7 @@ def alexnet_small(
     hidden: list[int] = [1024, 1024],  # noqa: B006  (read, never changed)
     dropout: float = 0.5,
     init: str = "default",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """AlexNet for small images (8 x 8 to about 64 x 64): its layers, with a 5x5 first kernel of stride 1.
 
     Each of the three 3x3 pools halves the resolution, rounding up: 32 pixels a side end as 4, 28 as 4.
@@ -88,17 +88,17 @@ def alexnet_small(
     checks.outputs("alexnet_small", n_outputs)
     checks.positive("width", width)
 
-    blocks: list[nn.Module] = []
-    n_in = channels
-    for kernel, maps, halve in SMALL:
-        n_out = scaled(maps, width)
-        pool = nn.MaxPool2d(3, stride=2, padding=1) if halve else None
-        blocks.append(convolution(n_in, n_out, kernel, pool, norm=norm, act=activation, padding=kernel // 2))
-        n_in = n_out
-    features = (n_in, (height + 7) // 8, (columns + 7) // 8)
-    blocks += fully_connected(features, hidden, n_outputs, activation, dropout=dropout)
-    initialise(blocks, init, activation)
-    return blocks
+    def layers() -> Iterator[nn.Module]:
+        n_in = channels
+        for kernel, maps, halve in SMALL:
+            n_out = scaled(maps, width)
+            pool = nn.MaxPool2d(3, stride=2, padding=1) if halve else None
+            yield convolution(n_in, n_out, kernel, pool, norm=norm, act=activation, padding=kernel // 2)
+            n_in = n_out
+        features = (n_in, (height + 7) // 8, (columns + 7) // 8)
+        yield from fully_connected(features, hidden, n_outputs, activation, dropout=dropout)
+
+    yield from initialised(layers(), len(SMALL) + len(hidden) + 1, init, activation)
 
 
 def _pool() -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,7 +12,7 @@ from unlocked_models.contract import checks
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.registry import register_model
 from unlocked_models.layers.basic import activation as activation_layer
-from unlocked_models.layers.basic import convolution, initialise, scaled
+from unlocked_models.layers.basic import convolution, initialised, scaled
 
 # Table 1 of the paper: maps of 1x1; reduced, 3x3; reduced, 5x5; 1x1 after the pool.
 GOOGLENET = {
@@ -40,7 +42,7 @@ def inception(
     auxiliary: bool = True,
     aux_weight: float = 0.3,
     init: str = "kaiming",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """GoogLeNet for images around 224 x 224 (Szegedy et al. 2014): a stem, nine inception modules, head.
 
     Two auxiliary classifiers, on modules 4a and 4d, each add `aux_weight` times their cross entropy to the
@@ -61,26 +63,26 @@ def inception(
 
     c1, c2 = scaled(64, width), scaled(192, width)
     lrn1, lrn2 = (nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) if lrn else None for _ in range(2))
-    blocks: list[nn.Module] = [
-        convolution(channels, c1, 7, _halve(), lrn1, norm=norm, act=activation, stride=2, padding=3),
-        convolution(c1, c1, 1, norm=norm, act=activation),
-        convolution(c1, c2, 3, lrn2, _halve(), norm=norm, act=activation, padding=1),
-    ]
-    n_in = c2
-    for name, maps in GOOGLENET.items():
-        module = inception_module(n_in, [scaled(m, width) for m in maps], activation, norm)
-        n_in = module.n_out
-        if auxiliary and name in ("4a", "4d"):
-            pool = nn.AvgPool2d(5, stride=3)
-            positions = _tapped(height) * _tapped(columns)  # 224: 14 x 14 pooled to 4 x 4
-            sizes = n_in, scaled(128, width), positions, scaled(1024, width)
-            classifier = auxiliary_classifier(pool, *sizes, n_outputs, 0.7, activation, norm)
-            blocks.append(WithAuxiliary(module, classifier, aux_weight))
-        else:
-            blocks.append(nn.Sequential(module, _halve()) if name in ("3b", "4e") else module)
-    blocks.append(_head(n_in, n_outputs, dropout))
-    initialise(blocks, init, activation)
-    return blocks
+
+    def blocks() -> Iterator[nn.Module]:
+        yield convolution(channels, c1, 7, _halve(), lrn1, norm=norm, act=activation, stride=2, padding=3)
+        yield convolution(c1, c1, 1, norm=norm, act=activation)
+        yield convolution(c1, c2, 3, lrn2, _halve(), norm=norm, act=activation, padding=1)
+        n_in = c2
+        for name, maps in GOOGLENET.items():
+            module = inception_module(n_in, [scaled(m, width) for m in maps], activation, norm)
+            n_in = module.n_out
+            if auxiliary and name in ("4a", "4d"):
+                pool = nn.AvgPool2d(5, stride=3)
+                positions = _tapped(height) * _tapped(columns)  # 224: 14 x 14 pooled to 4 x 4
+                sizes = n_in, scaled(128, width), positions, scaled(1024, width)
+                classifier = auxiliary_classifier(pool, *sizes, n_outputs, 0.7, activation, norm)
+                yield WithAuxiliary(module, classifier, aux_weight)
+            else:
+                yield nn.Sequential(module, _halve()) if name in ("3b", "4e") else module
+        yield _head(n_in, n_outputs, dropout)
+
+    yield from initialised(blocks(), len(GOOGLENET) + 4, init, activation)
 
 
 @register_model("inception_small", family="cnn")
@@ -94,7 +96,7 @@ def inception_small(
     auxiliary: bool = True,
     aux_weight: float = 0.3,
     init: str = "kaiming",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Inception for small images (Zhang et al. 2017, arXiv 1611.03530, figure 3): modules of 1x1 and 3x3.
 
     One auxiliary classifier, after the last module before the second halving; it is an addition of ours to
@@ -111,24 +113,25 @@ def inception_small(
     checks.fraction("dropout", dropout)
     checks.not_negative("aux_weight", aux_weight)
 
-    n_in = scaled(96, width)
-    blocks: list[nn.Module] = [convolution(channels, n_in, 3, norm=norm, act=activation, padding=1)]
-    for maps in SMALL:
-        if isinstance(maps, int):
-            module = halving_module(n_in, scaled(maps, width), activation, norm)
-        else:
-            module = small_module(n_in, scaled(maps[0], width), scaled(maps[1], width), activation, norm)
-        n_in = module.n_out
-        if auxiliary and maps == (48, 96):
-            sizes = n_in, scaled(64, width), 16, scaled(256, width)
-            pool = nn.AdaptiveAvgPool2d(4)
-            classifier = auxiliary_classifier(pool, *sizes, n_outputs, 0.0, activation, norm)
-            blocks.append(WithAuxiliary(module, classifier, aux_weight))
-        else:
-            blocks.append(module)
-    blocks.append(_head(n_in, n_outputs, dropout))
-    initialise(blocks, init, activation)
-    return blocks
+    def blocks() -> Iterator[nn.Module]:
+        n_in = scaled(96, width)
+        yield convolution(channels, n_in, 3, norm=norm, act=activation, padding=1)
+        for maps in SMALL:
+            if isinstance(maps, int):
+                module = halving_module(n_in, scaled(maps, width), activation, norm)
+            else:
+                module = small_module(n_in, scaled(maps[0], width), scaled(maps[1], width), activation, norm)
+            n_in = module.n_out
+            if auxiliary and maps == (48, 96):
+                sizes = n_in, scaled(64, width), 16, scaled(256, width)
+                pool = nn.AdaptiveAvgPool2d(4)
+                classifier = auxiliary_classifier(pool, *sizes, n_outputs, 0.0, activation, norm)
+                yield WithAuxiliary(module, classifier, aux_weight)
+            else:
+                yield module
+        yield _head(n_in, n_outputs, dropout)
+
+    yield from initialised(blocks(), len(SMALL) + 2, init, activation)
 
 
 class Branches(nn.Module):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
 from unlocked_models.layers.basic import activation as activation_layer
-from unlocked_models.layers.basic import image_norm, initialise, scaled, sequence
+from unlocked_models.layers.basic import image_norm, initialised, scaled, sequence
 
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # residual blocks per stage, table 1
 CHANNELS = (64, 128, 256, 512)
@@ -25,7 +27,7 @@ def resnet(
     activation: str = "relu",
     norm: str = "batch",
     init: str = "kaiming",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """ResNet-18 and 34 for images around 224 x 224 (He et al. 2015): 7x7 stem, four stages, global pool.
 
     Shapes: `(batch, channels, height, width)` of at least 32 x 32 to `(batch, n_outputs)`. Blocks: the
@@ -40,14 +42,13 @@ def resnet(
     checks.positive("width", width)
     checks.one_of("depth", depth, list(STAGES))
 
-    n_stem = scaled(CHANNELS[0], width)
-    stem = sequence(
-        _conv(channels, n_stem, 7, 2, norm),
-        image_norm(norm, n_stem),
-        activation_layer(activation),
-        nn.MaxPool2d(3, stride=2, padding=1),
-    )
-    return _chain(stem, STAGES[depth], CHANNELS, n_outputs, width, activation, norm, init, Projection)
+    def stem(n_out: int) -> nn.Module:
+        pool = nn.MaxPool2d(3, stride=2, padding=1)
+        return sequence(_conv(channels, n_out, 7, 2, norm), image_norm(norm, n_out), activation_layer(activation), pool)
+
+    stages = STAGES[depth]
+    blocks = _blocks(stem, stages, CHANNELS, n_outputs, width, activation, norm, Projection)
+    yield from initialised(blocks, sum(stages) + 2, init, activation)
 
 
 @register_model("resnet_small", family="cnn")
@@ -59,7 +60,7 @@ def resnet_small(
     activation: str = "relu",
     norm: str = "batch",
     init: str = "kaiming",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """ResNet for small images (He et al. 2015, section 4.2): 3x3 stem without pool, full resolution first.
 
     `depth` 20, 32, 44, 56 and 110 are the paper's CIFAR networks, three stages of 16, 32 and 64 maps whose
@@ -76,10 +77,12 @@ def resnet_small(
     cifar = depth in CIFAR_DEPTHS
     stages: tuple[int, ...] = ((depth - 2) // 6,) * 3 if cifar else STAGES[depth]
     maps: tuple[int, ...] = CIFAR_CHANNELS if cifar else CHANNELS
-    n_stem = scaled(maps[0], width)
-    stem = sequence(_conv(channels, n_stem, 3, 1, norm), image_norm(norm, n_stem), activation_layer(activation))
-    skip = ZeroPadded if cifar else Projection
-    return _chain(stem, stages, maps, n_outputs, width, activation, norm, init, skip)
+
+    def stem(n_out: int) -> nn.Module:
+        return sequence(_conv(channels, n_out, 3, 1, norm), image_norm(norm, n_out), activation_layer(activation))
+
+    blocks = _blocks(stem, stages, maps, n_outputs, width, activation, norm, ZeroPadded if cifar else Projection)
+    yield from initialised(blocks, sum(stages) + 2, init, activation)
 
 
 class Residual(nn.Module):
@@ -123,28 +126,25 @@ class ZeroPadded(nn.Module):
         return functional.pad(strided, (0, 0, 0, 0, self.before, self.after))
 
 
-def _chain(
-    stem: nn.Module,
+def _blocks(
+    stem: Callable[[int], nn.Module],
     stages: tuple[int, ...],
     channels: tuple[int, ...],
     n_outputs: int,
     width: float,
     activation: str,
     norm: str,
-    init: str,
     skip: type[nn.Module],
-) -> list[nn.Module]:
-    blocks = [stem]
+) -> Iterator[nn.Module]:
     n_in = scaled(channels[0], width)
+    yield stem(n_in)
     for stage, (repeats, maps) in enumerate(zip(stages, channels, strict=True)):
         n_out = scaled(maps, width)
         for repeat in range(repeats):
             stride = 2 if stage > 0 and repeat == 0 else 1
-            blocks.append(Residual(n_in, n_out, stride, activation, norm, skip))
+            yield Residual(n_in, n_out, stride, activation, norm, skip)
             n_in = n_out
-    blocks.append(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(n_in, n_outputs)))
-    initialise(blocks, init, activation)
-    return blocks
+    yield nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(n_in, n_outputs))
 
 
 def _conv(n_in: int, n_out: int, kernel: int, stride: int, norm: str) -> nn.Conv2d:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+
 from torch import nn
 
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
-from unlocked_models.layers.basic import convolution, initialise, scaled
+from unlocked_models.layers.basic import convolution, initialised, scaled
 from unlocked_models.mlp import fully_connected
 
 # Layers per stage, configurations A, B, D and E of table 1.
@@ -24,7 +27,7 @@ def vgg(
     norm: str = "none",
     dropout: float = 0.5,
     init: str = "kaiming",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """VGG for images around 224 x 224 (Simonyan and Zisserman 2014): linear 4096 and 4096 before the head.
 
     Shapes: `(batch, channels, height, width)` of at least 32 x 32 to `(batch, n_outputs)`. `depth` blocks,
@@ -38,12 +41,13 @@ def vgg(
     checks.outputs("vgg", n_outputs)
     checks.positive("width", width)
 
-    blocks = _stages(channels, depth, width, activation, norm)
     features = (scaled(CHANNELS[-1], width), (height + 31) // 32, (columns + 31) // 32)
     hidden = [scaled(4096, width)] * 2
-    blocks += fully_connected(features, hidden, n_outputs, activation, dropout=dropout)
-    initialise(blocks, init, activation)
-    return blocks
+    blocks = chain(
+        _stages(channels, depth, width, activation, norm),
+        fully_connected(features, hidden, n_outputs, activation, dropout=dropout),
+    )
+    yield from initialised(blocks, depth, init, activation)
 
 
 @register_model("vgg_small", family="cnn")
@@ -55,7 +59,7 @@ def vgg_small(
     activation: str = "relu",
     norm: str = "batch",
     init: str = "kaiming",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """VGG for small images (8 x 8 to about 64 x 64): batch norm, one linear layer, as is usual for CIFAR.
 
     Shapes: `(batch, channels, height, width)` to `(batch, n_outputs)`. `depth - 2` blocks, one per layer
@@ -67,21 +71,19 @@ def vgg_small(
     checks.outputs("vgg_small", n_outputs)
     checks.positive("width", width)
 
-    blocks = _stages(channels, depth, width, activation, norm)
     features = (scaled(CHANNELS[-1], width), (height + 31) // 32, (columns + 31) // 32)
-    blocks += fully_connected(features, [], n_outputs, activation)
-    initialise(blocks, init, activation)
-    return blocks
+    blocks = chain(
+        _stages(channels, depth, width, activation, norm), fully_connected(features, [], n_outputs, activation)
+    )
+    yield from initialised(blocks, depth - 2, init, activation)
 
 
-def _stages(n_in: int, depth: int, width: float, activation: str, norm: str) -> list[nn.Module]:
+def _stages(n_in: int, depth: int, width: float, activation: str, norm: str) -> Iterator[nn.Module]:
     checks.one_of("depth", depth, list(STAGES))
-    blocks: list[nn.Module] = []
     for layers, maps in zip(STAGES[depth], CHANNELS, strict=True):
         n_out = scaled(maps, width)
         for layer in range(layers):
             # Rounding up changes nothing for 224 x 224, and lets 28 x 28 through five pools.
             pool = nn.MaxPool2d(2, ceil_mode=True) if layer == layers - 1 else None
-            blocks.append(convolution(n_in, n_out, 3, pool, norm=norm, act=activation, padding=1))
+            yield convolution(n_in, n_out, 3, pool, norm=norm, act=activation, padding=1)
             n_in = n_out
-    return blocks

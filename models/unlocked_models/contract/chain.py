@@ -73,7 +73,7 @@ def call_builder(
     make = MODELS.get(name)
     asked = [key for key in GIVEN if key in inspect.signature(make).parameters and key not in options]
     given = {key: getattr(example, key, None) for key in asked}
-    return make(in_shape, n_outputs, **given, **options)
+    return getattr(make, "one_by_one", make)(in_shape, n_outputs, **given, **options)
 
 
 def encodes(block: nn.Module) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -100,4 +102,20 @@ def register_model(name: str, *, family: str = "custom", nets: Sequence[str] = (
     ... def tiny(in_shape, n_outputs, width: int = 16):
     ...     return nn.Sequential(nn.Linear(in_shape[0], width), nn.Linear(width, n_outputs))
     """
-    return MODELS.register(name, family=family, nets=tuple(nets))
+
+    def add(make: Any) -> Any:
+        entry = _as_list(make) if inspect.isgeneratorfunction(make) else make
+        return MODELS.register(name, family=family, nets=tuple(nets))(entry)
+
+    return add
+
+
+def _as_list(steps: Callable[..., Iterator[Any]]) -> Callable[..., list[Any]]:
+    """A function that yields blocks, as one that returns them all; `one_by_one` yields them still."""
+
+    @functools.wraps(steps)
+    def make(*arguments: Any, **options: Any) -> list[Any]:
+        return list(steps(*arguments, **options))
+
+    make.one_by_one = steps  # type: ignore[attr-defined]
+    return make

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -94,10 +94,11 @@ INITS: dict[str, Fill | None] = {
 }
 
 
-def initialise(blocks: Iterable[nn.Module], init: str, act: str) -> None:
+def initialise(blocks: Iterable[nn.Module], init: str, act: str, whole: bool = True) -> None:
     """Fill the weights of all linear and convolutional layers by the rule `init`, for the activation `act`.
 
-    The last layer is followed by no activation: its gain is 1. Biases start at zero, except with "default".
+    The last layer of a net is followed by no activation: its gain is 1; `whole`: these blocks end with it. Biases start
+    at zero, except with "default".
     """
     fill = pick(INITS, "init", init)
     if fill is None:
@@ -105,9 +106,16 @@ def initialise(blocks: Iterable[nn.Module], init: str, act: str) -> None:
     layers = [m for block in blocks for m in block.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     with torch.no_grad():
         for layer in layers:
-            fill(layer.weight, 1.0 if layer is layers[-1] else _gain(act))
+            fill(layer.weight, 1.0 if whole and layer is layers[-1] else _gain(act))
             if layer.bias is not None:
                 layer.bias.zero_()
+
+
+def initialised(blocks: Iterable[nn.Module], of: int, init: str, act: str) -> Iterator[nn.Module]:
+    """The `of` blocks of a net, each filled by `initialise` as it comes."""
+    for i, block in enumerate(blocks, 1):
+        initialise([block], init, act, whole=i == of)
+        yield block
 
 
 def _gain(act: str) -> float:
