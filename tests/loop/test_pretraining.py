@@ -1,6 +1,7 @@
 """Greedy layer-wise pre-training: blocks learn to give their inputs back before the run begins."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -14,20 +15,23 @@ from unlocked.plan.blocks import build_blocks
 from unlocked.plan.plan import load_data
 from unlocked.tracking import read
 
+NOTES: list[str] = []
 MLP = "model={name: mlp, hidden: [24, 16], norm: none}"
 
 
-def pretrained(config, stopped=lambda: False):
+def pretrained(config, stopped=lambda: False, folder=None):
     """Weights, and the losses of each block."""
     data = load_data(config)
     losses: dict[str, list[float]] = {}
 
     def log(epoch: int, values: dict[str, float]) -> None:
         for key, value in values.items():
-            assert len(losses.setdefault(key, [])) == epoch - 1
-            losses[key].append(value)
+            assert folder is not None or len(losses.setdefault(key, [])) == epoch - 1
+            losses.setdefault(key, []).append(value)
 
-    return pretrain(plan_run(config, data), data, log, stopped), losses
+    with TemporaryDirectory() as empty:
+        weights = pretrain(plan_run(config, data), data, folder or Path(empty), log, NOTES.append, stopped)
+    return weights, losses
 
 
 def test_every_block_but_the_head_learns_to_give_its_input_back(small):
@@ -59,6 +63,7 @@ def test_a_run_begins_with_it_and_logs_it(small):
     run_dir = Path(summary["run_dir"])
     weights, losses = pretrained(small(MLP, "pretrain.epochs=2"))
     begun = load_file(run_dir / "initial.safetensors")
+    assert list(run_dir.glob("pretraining*")) == []
     assert all(torch.equal(begun[key], weights[key]) for key in weights)
     history = read(run_dir)
     assert history["pretrain/loss/block_1"] == list(enumerate(losses["pretrain/loss/block_1"], 1))
@@ -79,9 +84,54 @@ def test_an_autoencoder_is_pre_trained_up_to_its_code(small):
     assert len(losses) == 3
 
 
-def test_it_can_be_interrupted(small):
-    with pytest.raises(RunInterrupted, match="block 0 was pre-trained, which was not saved"):
-        pretrained(small(MLP, "pretrain.epochs=2"), stopped=lambda: True)
+@pytest.mark.parametrize("left_after", [1, 2, 3, 4])
+def test_interrupted_it_goes_on_to_the_same_numbers(small, tmp_path, left_after):
+    config = small(MLP, "model.dropout=0.2", "pretrain.epochs=3", "train.checkpoint_every=5")
+    weights, losses = pretrained(config)
+    asked = []
+
+    def stopped():
+        asked.append(None)
+        return len(asked) == left_after
+
+    k, epoch = divmod(left_after - 1, 3)
+    with pytest.raises(RunInterrupted, match=rf"after epoch {epoch + 1} of 3 in which block {k} .*--resume"):
+        pretrained(config, stopped, tmp_path)
+    again, rest = pretrained(config, folder=tmp_path)
+    assert all(torch.equal(again[key], weights[key]) for key in weights)
+    assert [*rest.values()] == [curve[epoch + 1 :] if i == k else curve for i, curve in enumerate(losses.values())][
+        k if epoch < 2 else k + 1 :
+    ]
+
+
+def test_killed_it_goes_on_from_the_last_epoch_that_was_saved(small, tmp_path):
+    config = small(MLP, "pretrain.epochs=3", "train.checkpoint_every=2")
+    weights, _ = pretrained(config)
+
+    def killed():
+        epochs.append(None)
+        if len(epochs) == 3:
+            raise KeyboardInterrupt
+        return False
+
+    epochs = []
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(config, killed, tmp_path)
+    again, rest = pretrained(config, folder=tmp_path)
+    assert all(torch.equal(again[key], weights[key]) for key in weights)
+    assert len(rest["pretrain/loss/block_0"]) == 1
+
+
+def test_a_damaged_state_is_said_and_begun_again(small, tmp_path):
+    config = small(MLP, "pretrain.epochs=2")
+    with pytest.raises(RunInterrupted):
+        pretrained(config, lambda: True, tmp_path)
+    (tmp_path / "pretraining.pt").write_bytes(b"nothing")
+    NOTES.clear()
+    _, losses = pretrained(config, folder=tmp_path)
+    assert len(losses["pretrain/loss/block_0"]) == 2
+    assert "pretraining.pt: damaged" in NOTES[0]
+    assert NOTES[0].endswith("; pre-training begins again")
 
 
 @pytest.mark.parametrize(

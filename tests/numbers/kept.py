@@ -23,6 +23,7 @@ import platform
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +45,12 @@ def run(group: Any, steps: int) -> list[float]:
     """Losses of the first steps."""
     (reports,) = group.run([(0, steps)], checkpoint_at=steps)
     return reports[-1].series["loss"]
+
+
+def begun(plan: Any, data: Any) -> dict[str, Tensor]:
+    """Pre-trained weights."""
+    with TemporaryDirectory() as folder:
+        return pretrain(plan, data, Path(folder), lambda epoch, values: None, lambda text: None, lambda: False)
 
 
 def weights(group: Any, steps: int) -> dict[str, Tensor]:
@@ -181,7 +188,7 @@ def measure(cell: Cell) -> dict[str, Any] | str:
     except ConfigError:
         return "refused"
     if cell.variant == "begun":
-        group.load_weights(pretrain(plan, data, lambda epoch, values: None, lambda: False))
+        group.load_weights(begun(plan, data))
     losses = run(group, STEPS)
     blocks: dict[str, dict[str, Tensor]] = {}
     for key, value in weights(group, STEPS).items():

@@ -17,7 +17,7 @@ from torch import Tensor
 from unlocked.config import Config
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError
-from unlocked.loop.pretraining import check_pretraining, pretrain
+from unlocked.loop.pretraining import Kept, check_pretraining, pretrain
 from unlocked.plan.blocks import build_blocks
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import Plan
@@ -81,7 +81,7 @@ def initial_weights(
     Args:
         log: takes the epoch and the metrics of pre-training.
         note: takes a line for the person who watches.
-        stopped: whether to end pre-training; it then starts again with the next command.
+        stopped: whether to end pre-training; the next command goes on with it.
     """
     config = plan.config
     if config.transfer.run is None and not config.pretrain.epochs:
@@ -90,7 +90,7 @@ def initial_weights(
     if path.exists():
         return read_weights(path, sums)
     if config.pretrain.epochs:
-        weights = pretrain(plan, data, log, stopped)
+        weights = pretrain(plan, data, run_dir, log, note, stopped)
         note(f"pre-trained {config.pretrain.blocks} blocks, {config.pretrain.epochs} epochs each")
     else:
         weights = _transferred(plan)
@@ -99,6 +99,7 @@ def initial_weights(
             + (", frozen" if config.transfer.freeze else "")
         )
     write_weights(weights, path, sums)
+    Kept(run_dir).remove()
     return weights
 
 
