@@ -136,13 +136,24 @@ def test_a_finished_run_is_trained_longer_as_a_new_run(unlocked, tmp_path):
     assert (refused.code, refused.err.count("\n")) == (2, 1)
 
 
-@pytest.mark.parametrize("what", ["families", "models", "schemes", "data", "tasks", "presets", "matrix"])
+@pytest.mark.parametrize("what", ["families", "models", "schemes", "data", "transforms", "tasks", "presets"])
 def test_list_shows_every_kind_as_a_table_and_as_json(unlocked, what):
     rows = json.loads(unlocked("list", what, "--json").out)
     assert rows
     table = unlocked("list", what)
     assert table.code == 0
     assert all(str(next(iter(row.values())))[:12] in table.out for row in rows)
+
+
+def test_the_matrix_has_the_promised_figure_or_the_reason_of_every_cell(unlocked, monkeypatch):
+    found = json.loads(unlocked("list", "matrix", "--json").out)
+    rows = {row["family"]: row for row in found}
+    assert (rows["embedding"]["backprop"], rows["embedding"]["frozen"]) == ("≥ 0.37", "≤ 0.245")
+    assert "every minibatch draws anew" in rows["embedding"]["dfa"]
+    monkeypatch.setattr("unlocked.cli.matrix.matrix", lambda: found)  # making it again takes seconds
+    shown = unlocked("list", "matrix").out
+    assert shown.count("every minibatch draws anew") == 2  # dfa and local, each reason once
+    assert "embedding: test/accuracy of embedding/skipgram" in shown
 
 
 @pytest.mark.parametrize("width", [40, 80])

@@ -30,7 +30,8 @@ def add_list(commands: Any) -> None:
         "list",
         list_,
         "list families, models, schemes, data sets, transforms, tasks, engines, presets, or the matrix",
-        "examples:\n  unlocked list models\n  unlocked list matrix          which family trains under which scheme\n"
+        "examples:\n  unlocked list models\n"
+        "  unlocked list matrix          how well each family trains under each scheme, or why not\n"
         "  unlocked list data --json\n",
     )
     parser.add_argument("what", choices=sorted(_LISTS))
@@ -46,6 +47,11 @@ def list_(arguments: argparse.Namespace) -> int:
         return 0
     from unlocked.rich_text import PlainTable, plain_console
 
+    notes: list[str] = []
+    if arguments.what == "matrix":
+        from unlocked.cli.matrix import with_notes
+
+        rows, notes = with_notes(rows)
     table, console = PlainTable(), plain_console()
     names = [len(str(next(iter(row.values())))) for row in rows]
     for number, heading in enumerate(rows[0] if rows else ()):  # a name is copied from here: whole, in one line
@@ -54,6 +60,8 @@ def list_(arguments: argparse.Namespace) -> int:
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     console.print(table)
+    for note in notes:
+        print(note)
     return 0
 
 
@@ -166,15 +174,9 @@ def _presets() -> Rows:
 
 
 def _matrix() -> Rows:
-    """Family x scheme, from the registry that also refuses: `trains`, or the mathematical reason why not."""
-    from unlocked.schemes import SCHEMES
-    from unlocked_models import MODELS
+    from unlocked.cli.matrix import matrix
 
-    families = sorted({MODELS.facts(name)["family"] for name in MODELS})
-    return [
-        {"family": family} | {name: SCHEMES.get(name).refuses.get(family, "trains") for name in SCHEMES}
-        for family in families
-    ]
+    return matrix()
 
 
 _LISTS: dict[str, Callable[[], Rows]] = {

@@ -115,9 +115,6 @@ def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> t
     unfit = objective.unfit(blocks)
     if unfit is not None:
         raise ConfigError(f"model.name: {config.model['name']} {unfit}")
-    why = objective.refuses.get(config.scheme.name)
-    if why is not None:
-        raise ConfigError(f"scheme.name: {config.scheme.name} cannot train for {task}: {why}")
     carries = bool(carrying(blocks))
     if carries and not data.ordered:
         raise ConfigError(
