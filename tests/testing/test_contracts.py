@@ -1,10 +1,32 @@
 """Every scheme, and small models, tasks and transforms of ours pass the contracts that users' own inherit."""
 
+from dataclasses import replace
+
+import torch
+
 from unlocked.schemes import SCHEMES
 from unlocked.testing import DataContract, ModelContract, SchemeContract, TaskContract, TransformContract
+from unlocked.testing.runs import made
+
+
+class OfBoltzmannMachines(SchemeContract):
+    model = {"name": "rbm", "hidden": [9, 7, 5]}
+    more = {"task": "density"}
+
+    def data(self):
+        return changed(made(), lambda x: (x > 0).float())
+
+
+def changed(data, values):
+    """The data set with other inputs."""
+    return replace(
+        data, **{name: replace(s, x=values(s.x)) for name in ("train", "test") if (s := getattr(data, name))}
+    )
+
 
 for _name in SCHEMES:
-    globals()[f"Test_{_name}"] = type(f"Test_{_name}", (SchemeContract,), {"scheme": _name})
+    _base = OfBoltzmannMachines if "mlp" in SCHEMES.get(_name).refuses else SchemeContract
+    globals()[f"Test_{_name}"] = type(f"Test_{_name}", (_base,), {"scheme": _name})
 
 
 class TestSyntheticInputs(SchemeContract):
@@ -33,16 +55,7 @@ class TestReconstruction(TaskContract):
     task = "reconstruction"
 
     def data(self):
-        return self.unit_data()
-
-    def unit_data(self):
-        from dataclasses import replace
-
-        from unlocked.testing.runs import made
-
-        data = made()
-        squashed = {name: replace(s, x=s.x.sigmoid()) for name, s in (("train", data.train), ("test", data.test))}
-        return replace(data, **squashed)
+        return changed(made(), torch.sigmoid)
 
 
 class TestDigits(DataContract):

@@ -49,7 +49,7 @@ class Holder:
         and `load` are for what needs more: they give its state, of tensors and plain values, and take it back; things
         are loaded in the order in which they were registered.
         """
-        known = nn.Module | torch.optim.Optimizer | deque | Holder
+        known = (nn.Module, torch.optim.Optimizer, deque, Holder)
         if (save is None or load is None) and not isinstance(thing, known):
             raise TypeError(
                 f"{type(self).__name__}: holds({name!r}, ...) takes a module, an optimizer, a deque or a Holder, not "
@@ -115,7 +115,8 @@ class Holder:
 
     @property
     def _registered(self) -> dict[str, _Held]:
-        return self.__dict__.setdefault("_holds", {})
+        found: dict[str, _Held] = self.__dict__.setdefault("_holds", {})
+        return found
 
 
 def _plain(value: Any, owner: str) -> Any:
