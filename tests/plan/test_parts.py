@@ -11,7 +11,8 @@ import torch
 
 from unlocked.data import DataSet, Split
 from unlocked.data.transforms.masking import Masking
-from unlocked.engine.module import ModuleRunner, connect_in_process
+from unlocked.engine.module import ModuleRunner
+from unlocked.engine.together import connect_in_process
 from unlocked.tasks import TASKS
 
 BATCH = 12

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from unlocked.data import DataSet, eval_rows, in_order
-from unlocked.engine.module import ModuleRunner, SegmentStats, connect_in_process
+from unlocked.engine.module import ModuleRunner, SegmentStats
 from unlocked.engine.statistics import passes
+from unlocked.engine.together import connect_in_process
 from unlocked.errors import RunFailed
 from unlocked.plan.blocks import build_net, device_of
 from unlocked.plan.plan import Plan
