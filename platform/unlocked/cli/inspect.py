@@ -45,13 +45,10 @@ def list_(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(strict_json.dumps(rows))
         return 0
+    from unlocked.cli.matrix import with_notes
     from unlocked.rich_text import PlainTable, plain_console
 
-    notes: list[str] = []
-    if arguments.what == "matrix":
-        from unlocked.cli.matrix import with_notes
-
-        rows, notes = with_notes(rows)
+    rows, notes = with_notes(rows) if arguments.what == "matrix" else (rows, [])
     table, console = PlainTable(), plain_console()
     names = [len(str(next(iter(row.values())))) for row in rows]
     for number, heading in enumerate(rows[0] if rows else ()):  # a name is copied from here: whole, in one line

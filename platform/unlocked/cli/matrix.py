@@ -1,77 +1,101 @@
-"""`unlocked list matrix`: per family and scheme what a preset promises of the test split, or why the cell cannot be.
-
-A promise is a preset's `expect`, the bar that means over three seeds have to pass (`unlocked sweep studies/matrix`).
-Reasons are those by which a run would be refused: the scheme's for a family, and the task's for a scheme.
-"""
+"""`unlocked list matrix`: per family and scheme the measured figure, or the mathematical reason why there is none."""
 
 from __future__ import annotations
 
+import csv
 from typing import Any
 
 from unlocked.config import Config, load_config, presets
+from unlocked.config.check import refusal
+from unlocked.config.load import preset_folders
 
 Rows = list[dict[str, Any]]
-TRAINS = "trains"  # and no preset says how well
+MEASURED = "measured.csv"  # beside the presets
+ON, REFUSED, UNKNOWN = "measured on", "refused: ", "not measured"
 
 
 def matrix() -> Rows:
-    """A row per family, of the preset of it that promises the most."""
+    """Family x scheme. Reasons are those by which a run is refused (`config.check.refusal`); figures those of
+    `experiments/measured.csv`, of a family without any the bars of the preset that promises the most (`expect`)."""
     from unlocked.schemes import SCHEMES
     from unlocked_models import MODELS
 
-    promising: dict[str, tuple[str, Config]] = {}
+    figures, promising = {row["family"]: row for row in measured()}, _promising()
+    rows = []
+    for family in sorted({MODELS.facts(name)["family"] for name in MODELS}):
+        preset, config = promising.get(family, ("", None))
+        own = figures.get(family) or {"preset": preset, **_promises(config)}
+        on = ", ".join(own[key] for key in ("preset", "metric") if own.get(key))
+        task = None if config is None else _task(config)
+        cells = {scheme: _cell(scheme, family, task, own.get(scheme)) for scheme in SCHEMES}
+        rows.append({"family": family, ON: on or UNKNOWN, **cells})
+    return rows
+
+
+def measured() -> list[dict[str, str]]:
+    """The rows of `experiments/measured.csv`."""
+    path = next((folder / MEASURED for folder in reversed(preset_folders()) if (folder / MEASURED).is_file()), None)
+    if path is None:
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(line for line in file if not line.startswith("#")))
+
+
+def with_notes(rows: Rows) -> tuple[Rows, list[str]]:
+    """For a table: means without their spread, and as lines below it what they are of, and the reasons."""
+    reasons: list[str] = []
+
+    def short(value: str) -> str:
+        if value == UNKNOWN:
+            return "—"
+        if not value.startswith(REFUSED):
+            return value.partition(" [")[0]
+        reason = value.removeprefix(REFUSED).partition(": ")[2]  # without what it is that cannot be trained
+        if reason not in reasons:
+            reasons.append(reason)
+        return f"no ({reasons.index(reason) + 1})"
+
+    shown = [{key: short(value) for key, value in row.items() if key != ON} for row in rows]
+    of = [f"{row['family']}: {row[ON]}" for row in rows if row[ON] != UNKNOWN]
+    why = [f"({i}) {reason}" for i, reason in enumerate(reasons, 1)]
+    return shown, [*of, f"—: {UNKNOWN}", *why]
+
+
+def _cell(scheme: str, family: str, task: str | None, figure: str | None) -> str:
+    why = refusal(scheme, family, task)
+    return figure or UNKNOWN if why is None else f"{REFUSED}cannot train {why}"
+
+
+def _promising() -> dict[str, tuple[str, Config]]:
+    """Of each family the preset with the most bars."""
+    from unlocked_models import MODELS
+
+    found: dict[str, tuple[str, Config]] = {}
     for name in presets():
         if name.endswith("base"):  # what the others of its folder extend
             continue
         config = load_config(name)
         family = MODELS.facts(config.model["name"])["family"]
-        if family not in promising or len(config.expect) > len(promising[family][1].expect):
-            promising[family] = name, config
-    rows = []
-    for family in sorted({MODELS.facts(name)["family"] for name in MODELS}):
-        preset, config = promising.get(family, ("", None))
-        of_task = {} if config is None else _refused_by_task(config)
-        metric, promises = _promises(config)
-        cells = {
-            scheme: SCHEMES.get(scheme).refuses.get(family) or of_task.get(scheme) or promises.get(scheme, TRAINS)
-            for scheme in SCHEMES
-        }
-        rows.append({"family": family, "preset": preset, "metric": metric} | cells)
-    return rows
+        if family not in found or len(config.expect) > len(found[family][1].expect):
+            found[family] = name, config
+    return found
 
 
-def with_notes(rows: Rows) -> tuple[Rows, list[str]]:
-    """The rows with a number in place of each reason, the reasons by number, and what the figures are of."""
-    reasons: list[str] = []
-    measured = [f"{row['family']}: test/{row['metric']} of {row['preset']}" for row in rows if row["metric"]]
-    short = []
-    for row in rows:
-        cells = {"family": row["family"]}
-        for scheme in list(row)[3:]:
-            cells[scheme] = text = row[scheme]
-            if text == TRAINS or text[0] in "≥≤":
-                continue
-            if text not in reasons:
-                reasons.append(text)
-            cells[scheme] = f"[{reasons.index(text) + 1}]"
-        short.append(cells)
-    return short, [f"[{i}] {text}" for i, text in enumerate(reasons, 1)] + measured
-
-
-def _refused_by_task(config: Config) -> dict[str, str]:
-    from unlocked.data import DATA
-    from unlocked.tasks import TASKS
-
-    return TASKS.get(config.task or DATA.facts(config.data.name)["task"]).refuses
-
-
-def _promises(config: Config | None) -> tuple[str, dict[str, str]]:
-    """The metric that all its promises are of, and the bar of each scheme."""
+def _promises(config: Config | None) -> dict[str, str]:
+    """The metric that all its bars are of, and the bar of each scheme."""
     if config is None or not config.expect:
-        return "", {}
+        return {}
     metric = next(name for name in next(iter(config.expect.values())) if name.startswith("test/"))
-    bars = {scheme: bounds[metric] for scheme, bounds in config.expect.items() if metric in bounds}
-    return metric.removeprefix("test/"), {
-        scheme: ", ".join(f"{'≥' if bound == 'min' else '≤'} {value:g}" for bound, value in bar.items())
-        for scheme, bar in bars.items()
+    signs = {"min": "≥", "max": "≤"}
+    bars = {
+        scheme: ", ".join(f"{signs[bound]} {value:g}" for bound, value in bounds[metric].items())
+        for scheme, bounds in config.expect.items()
+        if metric in bounds
     }
+    return {"metric": f"bar of {metric}", **bars}
+
+
+def _task(config: Config) -> str:
+    from unlocked.data import DATA
+
+    return config.task or str(DATA.facts(config.data.name)["task"])

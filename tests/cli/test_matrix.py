@@ -1,0 +1,67 @@
+"""`unlocked list matrix`: a figure has one home, a reason comes from the function that refuses."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from unlocked.cli.matrix import matrix, measured, with_notes
+from unlocked.config import load_config
+from unlocked.errors import ConfigError
+from unlocked.schemes import SCHEMES
+from unlocked_models import MODELS
+
+ROOT = Path(__file__).parents[2]
+OURS = [name for name in SCHEMES if SCHEMES.get(name).__module__.startswith("unlocked.")]
+ROWS = {row["family"]: row for row in matrix()}
+
+
+def test_no_cell_says_that_a_family_trains_without_a_figure():
+    for row in ROWS.values():
+        for scheme in OURS:
+            assert re.match(r"−?\d+\.\d|[≥≤] |not measured$|refused: cannot train .+: .+", row[scheme]), row
+    assert sum(row[scheme][0].isdigit() for row in ROWS.values() for scheme in OURS) > 30
+
+
+def test_figures_are_those_of_the_results():
+    """Every figure stands in a row of the pages that say how it was measured."""
+    pages = [*(ROOT / "docs" / "results").glob("*.md"), *(ROOT / "docs" / "schemes").glob("*.md")]
+    lines = [line.replace("*", "") for page in pages for line in page.read_text().splitlines() if line[:1] == "|"]
+    for row in measured():
+        cells = [row[scheme] for scheme in OURS if row.get(scheme)]
+        assert any(all(f"| {cell} " in line for cell in cells) for line in lines), row
+
+
+def test_what_is_measured_is_a_preset_of_that_family():
+    for row in measured():
+        name = row["preset"]
+        folder = (ROOT / "experiments" / name).is_dir()
+        config = load_config(f"{name}/backprop" if folder else name)
+        assert MODELS.facts(config.model["name"])["family"] == row["family"]
+        assert set(row) >= set(OURS)
+
+
+@pytest.mark.parametrize(
+    ("preset", "scheme", "family"),
+    [("autoencoder/autoencoder", "local", "autoencoder"), ("embedding/skipgram", "dfa", "embedding")],
+)
+def test_a_reason_is_what_a_run_is_told(preset, scheme, family):
+    with pytest.raises(ConfigError) as refused:
+        load_config(preset, [f"scheme.name={scheme}"])
+    assert ROWS[family][scheme].removeprefix("refused: ") in str(refused.value)
+
+
+def test_a_family_without_figures_shows_the_bars_of_its_preset(monkeypatch):
+    monkeypatch.setattr("unlocked.cli.matrix.measured", list)
+    (row,) = (row for row in matrix() if row["family"] == "embedding")
+    assert (row["backprop"], row["frozen"]) == ("≥ 0.37", "≤ 0.245")
+    assert row["measured on"] == "embedding/skipgram, bar of test/accuracy"
+
+
+def test_the_table_has_means_and_each_reason_once():
+    rows, notes = with_notes(list(ROWS.values()))
+    (mlp,) = (row for row in rows if row["family"] == "mlp")
+    assert mlp["backprop"] == "73.5"
+    reasons = [note for note in notes if note.startswith("(")]
+    assert len(reasons) == len({note.partition(") ")[2] for note in reasons})
+    assert "mlp: mnist1d, accuracy, %" in notes
