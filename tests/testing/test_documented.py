@@ -1,0 +1,50 @@
+"""The examples of docs/ pass the contracts that their pages tell a reader to inherit."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from unlocked.data.dataset import DATA
+from unlocked.schemes import SCHEMES
+from unlocked.tasks import TASKS, load
+from unlocked.testing import DataContract, ModelContract, SchemeContract, TaskContract
+from unlocked_models import MODELS
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="class", autouse=True)
+def registered(request):
+    """The example of the class, as its page has it."""
+    page, name, *entries = request.cls.example
+    code = re.search(rf"<!-- example: {name}.py -->\n```python\n(.*?)```", (DOCS / page).read_text(), re.S)[1]
+    exec(code, {"__name__": name})
+    yield
+    for registry, entry in entries:
+        registry._entries.pop(entry, None)
+        registry._facts.pop(entry, None)
+
+
+class TestDRTP(SchemeContract):
+    example = ("own-scheme.md", "my_scheme", (SCHEMES, "drtp"))
+    scheme = "drtp"
+    options = {"density": 0.5}
+
+
+class TestMultilabel(TaskContract):
+    example = ("own-task.md", "my_task", (TASKS, "multilabel"), (DATA, "bits"))
+    task = "multilabel"
+
+    def data(self):
+        return load("bits", validation=0.2, seed=0)
+
+
+class TestBits(DataContract):
+    example = ("own-task.md", "my_task", (TASKS, "multilabel"), (DATA, "bits"))
+    data = "bits"
+
+
+class TestMyNet(ModelContract):
+    example = ("own-model.md", "my_model", (MODELS, "my_net"))
+    model = {"name": "my_net", "width": 16}
