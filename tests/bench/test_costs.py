@@ -192,10 +192,10 @@ def test_no_more_modules_than_blocks_are_the_blocks_over_this_machines_own_link(
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--simulate", "1"], "--simulate: 1 is out of range; expected 2 to 10000"),
+        (["--simulate", "1"], "--simulate: must be at least 2, got 1"),
         (["--simulate", "4", "--microbatches", "17"], "--microbatches: 17 is more than the 16 examples"),
-        (["--simulate", "4", "--latency-us", "-1"], "--latency-us: -1.0 is out of range"),
-        (["--simulate", "4", "--bandwidth-gb", "0"], "--bandwidth-gb: 0.0 is out of range"),
+        (["--simulate", "4", "--latency-us", "-1"], "--latency-us: must be at least 0, got -1.0"),
+        (["--simulate", "4", "--bandwidth-gb", "0"], "--bandwidth-gb: must be at least 1e-09, got 0.0"),
         (["--microbatches", "4"], "--microbatches: belongs to --simulate K"),
         (["--latency-us", "4"], "--latency-us: belongs to --simulate K"),
         (["--simulate", "9", "model.hidden=[8]"], "no inner block to copy"),

@@ -52,4 +52,4 @@ def test_the_command_ends_with_the_json_line(monkeypatch, capsys):
 
 def test_no_rounds_are_refused(capsys):
     assert main(["bench", "overhead", "--rounds", "0"]) == 2
-    assert "--rounds: 0 is out of range" in capsys.readouterr().err
+    assert "--rounds: must be at least 1, got 0" in capsys.readouterr().err

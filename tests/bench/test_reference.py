@@ -131,7 +131,7 @@ def test_without_names_the_presets_of_the_matrix_are_compared():
     [
         (["recurrent/gru", "train.precision=bf16"], "train.precision: bf16 in recurrent/gru, but the plain loop"),
         (["recurrent/gru", "--seeds", "0,x"], "--seeds: '0,x' is no list of seeds"),
-        (["recurrent/gru", "--epochs", "0"], "--epochs: 0 is out of range"),
+        (["recurrent/gru", "--epochs", "0"], "--epochs: must be at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_trains(words, message, capsys):

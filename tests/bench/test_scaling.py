@@ -72,8 +72,8 @@ def test_an_unknown_case_is_refused_with_the_nearest(capsys):
     [
         (["mlp", "cnn"], "one case or one --config at a time"),
         (["mlp", "--config", "quickstart"], "one case or one --config at a time"),
-        (["mlp", "--modules", "1"], "--modules: 1 is out of range"),
-        (["mlp", "--rounds", "0"], "--rounds: 0 is out of range"),
+        (["mlp", "--modules", "1"], "--modules: must be at least 2, got 1"),
+        (["mlp", "--rounds", "0"], "--rounds: must be at least 1, got 0"),
         (["mlp", "--schemes", "cdnii"], "unknown decoupled scheme 'cdnii'; did you mean 'cdni'?"),
         (["mlp", "--schedules", "gpip"], "unknown schedule 'gpip'; did you mean 'gpipe'?"),
         (["mlp", "--variant", "scheme.sg.rnk=3"], "did you mean 'rank'?"),

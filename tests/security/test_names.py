@@ -135,9 +135,9 @@ def test_what_is_no_address_of_a_cluster_is_one_line(address):
 @pytest.mark.parametrize(
     ("host", "port", "said"),
     [
-        ("127.0.0.1", 99999, "--port: 99999 is out of range; expected 1 to 65535"),
-        ("::", 0, "--port: 0 is out of range"),
-        ("h", -1, "--port: -1"),
+        ("127.0.0.1", 99999, "--port: must be from 1 to 65535, got 99999"),
+        ("::", 0, "--port: must be from 1 to 65535, got 0"),
+        ("h", -1, "--port: must be from 1 to 65535, got -1"),
         ("two words", 80, "--host: 'two words' is no host"),
         ("", 80, "--host: '' is no host"),
     ],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlocked.errors import ConfigError
 from unlocked.plugins import import_modules
+from unlocked.schema.facts import Fact
 from unlocked.search_path import find_here_last
 from unlocked.security import refuse_store
 
@@ -70,8 +71,8 @@ def check_ranges(arguments: argparse.Namespace, **ranges: tuple[float, float]) -
     """Raises `ConfigError` for an option of numbers that is not from the least to the most that it may be."""
     for name, (least, most) in ranges.items():
         value = getattr(arguments, name)
-        if value is not None and not least <= value <= most:  # nan is nowhere
-            raise ConfigError(f"--{name.replace('_', '-')}: {value} is out of range; expected {least} to {most}")
+        if value is not None and (problem := Fact("", low=least, high=most).problem(value)) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')}: {problem}")
 
 
 def store_address(text: str) -> str:

@@ -87,6 +87,8 @@ def _models() -> Rows:
 
 
 def _schemes() -> Rows:
+    from dataclasses import fields
+
     from unlocked.schemes import SCHEMES
 
     kinds = {name: SCHEMES.get(name) for name in SCHEMES}
@@ -95,6 +97,7 @@ def _schemes() -> Rows:
             "scheme": name,
             "feedback": kind.feedback_from or "none",
             "lag": kind.why_no_lag or "any",
+            "options": ", ".join(f"scheme.{field.name}" for field in fields(kind.Options)),
             "what": _first_line(kind) if kind.__doc__ else _first_line(sys.modules[kind.__module__]),
         }
         for name, kind in kinds.items()

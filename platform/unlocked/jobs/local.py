@@ -68,7 +68,7 @@ def up(
         )
     for key, value, least in (("--workers", workers, 0), ("--cpus", cpus, 1), ("--gpus", gpus, 0)):
         if value is not None and value < least:
-            raise ConfigError(f"{key}: {value} is out of range; expected at least {least}")
+            raise ConfigError(f"{key}: must be at least {least}, got {value}")
     authenticate(create=True)
     node_ip = _node_ip(host)
     _refuse_taken(host, port)

@@ -122,7 +122,7 @@ def put(cluster: Cluster, spec: Spec, env: dict[str, Any]) -> None:
 
 def _needs(kind: str, config: Config, gpus: float | None, capacity: Resources) -> tuple[Resources, Resources]:
     if gpus is not None and not (gpus >= 0 and math.isfinite(gpus)):
-        raise ConfigError(f"--gpus: {gpus:g} is out of range; expected a number of at least 0")
+        raise ConfigError(f"--gpus: must be a number of at least 0, got {gpus:g}")
     if gpus is not None and gpus > 0 and config.parallel.device == "cpu":
         raise ConfigError("--gpus: the configuration says parallel.device=cpu")
     count = sweep_needs if kind == "sweep" else train_needs

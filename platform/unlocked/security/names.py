@@ -98,7 +98,7 @@ def refuse_place(host_key: str, host: str, port_key: str, port: int) -> None:
             f"{host_key}: {_shown(host)!r} is no host; expected a name such as head.example or an IP address"
         )
     if port not in PORTS:
-        raise ConfigError(f"{port_key}: {_shown(str(port))} is out of range; expected {PORTS[0]} to {PORTS[-1]}")
+        raise ConfigError(f"{port_key}: must be from {PORTS[0]} to {PORTS[-1]}, got {_shown(str(port))}")
 
 
 def _shown(given: str) -> str:

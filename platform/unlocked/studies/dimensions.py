@@ -164,7 +164,7 @@ def _range(name: str, low: Any, high: Any, step: Any = None, log: bool = False) 
     if low > high:
         raise ConfigError(f"{key}: low is {low}, above high, which is {high}")
     if step is not None and step <= 0:
-        raise ConfigError(f"{key}.step: {step} is out of range; expected more than 0")
+        raise ConfigError(f"{key}.step: must be greater than 0, got {step}")
     if log and low <= 0:
         raise ConfigError(f"{key}: log needs numbers above 0; low is {low}")
     if log and step is not None:
@@ -176,7 +176,7 @@ def _range(name: str, low: Any, high: Any, step: Any = None, log: bool = False) 
             f"{key}: {low} to {high} is more than floats can tell apart; choose nearer ends or a larger step"
         )
     if found.is_whole and max(abs(low), abs(high)) > _EXACT:
-        raise ConfigError(f"{key}: {low} to {high} is out of range; expected whole numbers from -2**53 to 2**53")
+        raise ConfigError(f"{key}: must be whole numbers from -2**53 to 2**53, got {low} to {high}")
     return found
 
 

@@ -102,7 +102,7 @@ def test_as_many_words_are_asked_for_as_the_options_say(share):
             "data.options.vocabulary_of: unknown text 'manuel'; did you mean 'man",
         ),
         ("manual_pairs", {"length": 7}, "data.options.length: 7 is not at least 8"),
-        ("manual_pairs", {"asked": 0.0}, "data.options.asked: 0.0 is out of range; expected a share in (0, 1]"),
+        ("manual_pairs", {"asked": 0.0}, "data.options.asked: must be a share greater than 0 and at most 1, got 0.0"),
         ("manual_pairs", {"vocabulary": 7}, "data.options.vocabulary: 7 is too small for word: 7 special tokens"),
     ],
 )

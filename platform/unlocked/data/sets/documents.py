@@ -90,7 +90,7 @@ def manual_pairs(
     if length < 8:
         raise DataError(f"data.options.length: {length} is not at least 8: two sentences and three signs")
     if not 0 < asked <= 1:
-        raise DataError(f"data.options.asked: {asked} is out of range; expected a share in (0, 1]")
+        raise DataError(f"data.options.asked: must be a share greater than 0 and at most 1, got {asked}")
     tokenizer = _manual_tokenizer(source.name, tokens, vocabulary)
     train, test = _topics()
     x, y = _rows(tokenizer, train, length, "train")
