@@ -19,6 +19,7 @@ from typing import Any
 PRELOADED = (
     "mlflow.store.tracking.sqlalchemy_store",
     "sklearn.datasets",
+    "torch._dynamo",  # optimisers import it
     "unlocked.cli.main",
     "unlocked.loop.train",
     "unlocked.tracking.writer",
