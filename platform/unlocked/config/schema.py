@@ -13,6 +13,7 @@ from unlocked.schemes.registry import SCHEMES, declared
 # Options that every run's record has, whichever its scheme: runs are grouped by what is recorded of them. Those of
 # later schemes are recorded only under the scheme itself, or if they are set.
 ALWAYS_RECORDED = ("sg", "synthetic_inputs", "inputs", "feedback")
+RECORDED_IF_SET = (("sg", "hops"),)  # of these groups, younger than the runs that have no such key
 
 
 def schema() -> type[Config]:
@@ -53,6 +54,9 @@ def to_tree(config: Config) -> dict[str, Any]:
         default = default_of(option.field)
         if tree["scheme"][name] == (asdict(default) if is_dataclass(default) else default):  # type: ignore[arg-type]
             del tree["scheme"][name]
+    for name, newer in RECORDED_IF_SET:
+        if tree["scheme"][name][newer] == getattr(default_of(declared()[name].field), newer):
+            del tree["scheme"][name][newer]
     return tree
 
 

@@ -43,11 +43,12 @@ from unlocked.schema.passes import examples_per_pass, one_example
 from unlocked.schemes.base import Beside, ModuleLearner, ModuleSpec, Ports, backward
 from unlocked.schemes.inputs import InputModelConfig, make_input_model
 from unlocked.schemes.registry import options_of, register_scheme
-from unlocked.schemes.sg import SGConfig, SyntheticGradient
+from unlocked.schemes.sg import GraphGradient, SGConfig, SyntheticGradient
 from unlocked.seeding import drawn
 from unlocked.tasks import Task
 from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain
+from unlocked_models.graph import has_edges
 
 # Over h_k, beside those of M's layers: scaling a prediction, comparing it with its target, the messages. A ResNet's
 # synthetic gradients take the time of about this many (on maps they are little else).
@@ -120,6 +121,10 @@ class DNI(ModuleLearner):
         """Of models M and I that do not fit a boundary, or need more examples than a pass has: they cost nothing here,
         on the device "meta"."""
         options, alone = options_of(cls, config), examples_per_pass(config) == 1
+        if options.sg.hops and not has_edges(specs[0].example):
+            raise ConfigError(
+                f"scheme.sg.hops: {options.sg.hops} follows edges of a graph, and {config.data.name} has none; set 0"
+            )
         with torch.device("meta"):
             for spec in specs:
                 if not spec.is_last:
@@ -158,10 +163,10 @@ class DNI(ModuleLearner):
         the minibatch: what its data adds (the edges of a graph) tells which places of h are neighbours.
         """
         sg = options_of(cls, config).sg
+        kind = GraphGradient if sg.hops else SyntheticGradient
         if not cls.conditional:
-            return SyntheticGradient(sg, shape)
-        context = task.context_shape(example)
-        return SyntheticGradient(sg, shape, context, task.context_ids(example), apart)
+            return kind(sg, shape)
+        return kind(sg, shape, task.context_shape(example), task.context_ids(example), apart)
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:

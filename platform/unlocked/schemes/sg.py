@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from unlocked.errors import ConfigError
 from unlocked.schema.facts import MOST_WIDTH, key
 from unlocked.schemes.layout import Layout
+from unlocked_models.contract.batch import Batch
+from unlocked_models.graph import Neighbours
 
 
 @dataclass
@@ -31,6 +33,7 @@ class SGConfig:
     kernel: int = key(3, "conv only; the resolution is kept", low=1, high=99, odd=True)
     norm: str = key("batch", "in the hidden layers", choices=("batch", "none"))
     embedding: int = key(32, "width in which cdni's M sees a target that is a token", low=1, high=MOST_WIDTH)
+    hops: int = key(0, "of graphs: M also sees its neighbours' h and context, up to so many edges away", low=0, high=99)
     lr: float | None = key(None, "null: optimizer.lr", above=0)
     optimizer: str = key("adam", "SGD with momentum does not train M", named="optimizer")
 
@@ -53,7 +56,9 @@ class SyntheticGradient(nn.Module):
         context: tuple[int, ...] = (),
         vocabulary: int | None = None,
         apart: bool = False,
+        views: int = 1,
     ):
+        """`views`: how many times what M sees stands beside itself, each from elsewhere."""
         super().__init__()
         self.shape = shape
         self.embedding = None
@@ -74,14 +79,17 @@ class SyntheticGradient(nn.Module):
                 width = self.layout.other_features
             else:
                 width = math.prod(context) if self.embedding is None else self.embedding.embedding_dim
-        self.net = _stack(config, self.layout.features + width, self.layout.features, self.layout.kind == "maps")
+        n_in, n_out = views * (self.layout.features + width), self.layout.features
+        self.net = _stack(config, n_in, n_out, self.layout.kind == "maps")
 
     def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.net(self._seen(h, context)).view_as(h)
+
+    def _seen(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """h and the context as `net` takes them: `(batch, features)`, `(batch x positions, features)`, or maps."""
         positions = self.layout.kind == "positions"
         z = h if self.layout.kind == "maps" else h.flatten(0, 1) if positions else h.flatten(1)  # (B T, F) of positions
-        if context is not None:
-            z = torch.cat([z, self._spread(context, h)], 1)
-        return self.net(z).view_as(h)
+        return z if context is None else torch.cat([z, self._spread(context, h)], 1)
 
     def _spread(self, context: Tensor, h: Tensor) -> Tensor:
         """The context, in the layout of h."""
@@ -96,6 +104,29 @@ class SyntheticGradient(nn.Module):
         if kind == "maps":
             return context[:, :, None, None].expand(-1, -1, *h.shape[2:])
         return context.repeat_interleave(h.shape[1], 0) if kind == "positions" else context
+
+
+class GraphGradient(SyntheticGradient):
+    """M of a graph's nodes: `M(z, A' z, A'^2 z, ...)` for z = [h, context], up to `hops` times A', a hop along the
+    edges (`unlocked_models.graph`). The layers above mix neighbours, so a node's gradient depends on their labels.
+    """
+
+    def __init__(
+        self,
+        config: SGConfig,
+        shape: tuple[int, ...],
+        context: tuple[int, ...] = (),
+        vocabulary: int | None = None,
+        apart: bool = False,
+    ):
+        super().__init__(config, shape, context, vocabulary, apart, views=1 + config.hops)
+        self._hops, self._neighbours = config.hops, Neighbours()
+
+    def forward(self, h: Tensor, context: Tensor | None = None, *, batch: Batch) -> Tensor:  # type: ignore[override]
+        views = [self._seen(h, context).view(*h.shape[:2], -1)]
+        for _ in range(self._hops):
+            views.append(self._neighbours(views[-1], batch))
+        return self.net(torch.cat(views, 2).flatten(0, 1)).view_as(h)
 
 
 def _stack(config: SGConfig, n_in: int, n_out: int, maps: bool) -> nn.Sequential:
