@@ -84,6 +84,7 @@ class OnRay(Engine):
     """Ray actors in one placement group, on this machine or over a cluster, tied by a process group."""
 
     group = "unlocked.launch.ray_group:RayGroup"
+    nets_group = "unlocked.launch.ray_nets:RayNetsGroup"
     on_workers = on_ray = replicates = pipelines = True
     kind_of_workers = "Ray workers"
 

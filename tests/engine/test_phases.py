@@ -59,7 +59,7 @@ def chains(group) -> dict[str, Chain]:
 def z_of(group, phase, t):
     i = [each.name for each in group.phases].index(phase)
     generator = torch.Generator().manual_seed(step_seed(derive_seed(group.plan.config.seed, "feed", phase), t))
-    return group.phases[i].feed(group._minibatch(t), generator)
+    return group.phases[i].feed(group.feeds.minibatch(t), generator)
 
 
 def test_under_backprop_a_step_is_that_of_the_loop_anybody_would_write(lab):
@@ -70,7 +70,7 @@ def test_under_backprop_a_step_is_that_of_the_loop_anybody_would_write(lab):
     of_G, of_D = (torch.optim.SGD(net.parameters(), lr=0.05) for net in (G, D))
     expected = []
     for t in range(3):
-        batch, fake = group._minibatch(t), z_of(group, "fake", t)
+        batch, fake = group.feeds.minibatch(t), z_of(group, "fake", t)
         before = {name: x.clone() for name, x in G.named_buffers()}
         with torch.no_grad():
             made = G(fake.x, fake)
@@ -154,6 +154,10 @@ def test_a_run_that_goes_on_from_a_checkpoint_equals_an_unbroken_one(lab, scheme
     train(resumed, 3, 7)
     lab.assert_equal(weights(unbroken), weights(resumed))
     assert torch.equal(unbroken.outputs("test"), resumed.outputs("test"))
+    before = weights(resumed)
+    assert resumed.probe() == unbroken.probe()
+    assert set(resumed.probe()) == ({0, 1, 3, 4} if scheme in ("dfa", "cdni", "dni") else set())
+    lab.assert_equal(before, weights(resumed))
 
 
 def test_nets_that_do_not_learn_in_a_phase_stay_as_they_are(lab):
@@ -286,7 +290,7 @@ def test_four_nets_over_ten_paths_move_by_the_sum_of_their_gradients(lab):
     data = lab.data((1, 2, 4), n=24)
     group = start(lab, data, model={"name": "tiny_cycle"}, task="cycle", parallel={"modules": 2})
     nets, before = chains(group), weights(group)
-    batch = group._minibatch(0)
+    batch = group.feeds.minibatch(0)
     A, B = batch.x.flatten(1)[:, :4], batch.x.flatten(1)[:, 4:]
     G, back, DA, DB = (nets[name] for name in ("G", "F", "DA", "DB"))
     total = (
@@ -356,7 +360,10 @@ def test_phases_that_cannot_be_run_are_named():
             {"nets": {"generator": {"optimizer": {"lr": -1}}}},
             "nets.generator: optimizer.lr: must be greater than 0, got -1.0",
         ),
-        ({"parallel": {"engine": "ray"}}, "parallel.engine: ray takes models of one net; gan runs inprocess"),
+        (
+            {"parallel": {"modules": 3, "modules_per_worker": 3}},
+            "parallel.modules_per_worker: 1 for several nets (model.name: gan)",
+        ),
         ({"scheme": {"name": "dfa", "lag": 2}}, "scheme.lag: nets of one step run at lag 0 (model.name: gan)"),
     ],
 )
@@ -373,4 +380,4 @@ def test_latents_draw_from_their_generator_alone(lab):
     assert one.shape == (6, 4)
     assert not torch.equal(one, z_of(group, "fake", 1).x)
     assert not torch.equal(one, z_of(group, "generator", 0).x)
-    assert latents((4,))(group._minibatch(0), torch.Generator()).y.equal(group._minibatch(0).y)
+    assert latents((4,))(group.feeds.minibatch(0), torch.Generator()).y.equal(group.feeds.minibatch(0).y)

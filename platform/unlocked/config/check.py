@@ -53,7 +53,7 @@ def with_floats(config: Config) -> None:
 
 
 def settle_engine(config: Config) -> None:
-    """`auto` counts workers for one net; several nets of a step run in one process."""
+    """`auto`: in one process for several nets, which wait for each other in every step."""
     if MODELS.facts(config.model["name"])["nets"] and config.parallel.engine == AUTO:
         config.parallel.engine = "inprocess"
 

@@ -9,7 +9,7 @@ Within a step phase i of P is the pass t * P + i: dropout, latents and noise dra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,6 +58,12 @@ class FedModule(ModuleRunner):
     def _set_lr(self, t: int) -> None:
         super()._set_lr(t // self._phases)
 
+    def update(self) -> None:
+        """By the gradients that wait."""
+        self.learner.waits = False
+        self.learner.update()
+        self.learner.waits = True
+
     def probe_forward(self, h: Tensor | None = None) -> Tensor:
         return self.learner.probe_forward(self.fed[0] if h is None else h, self.fed[1])
 
@@ -85,11 +91,8 @@ class NetInPhase(InProcessGroup):
         return [FedModule(plan, data, k, device, self._phases, beside(k)) for k in range(plan.modules)]
 
     def update(self) -> None:
-        """By the gradients that wait."""
         for module in self.modules:
-            module.learner.waits = False
-            module.learner.update()
-            module.learner.waits = True
+            module.update()
 
     def feed(self, h: Tensor, batch: Batch) -> None:
         for module in self.modules:
@@ -122,6 +125,58 @@ class Passed:
         return h
 
 
+class Feeds:
+    """The minibatches of a run, and what each phase is fed of them: a function of the seed and the step alone."""
+
+    def __init__(self, plan: Plan, data: DataSet, device: torch.device):
+        config, task = plan.config, plan.make_task()
+        self._data, self._device, self._seed = data, device, config.seed
+        self._dtype = DTYPES[config.train.precision]
+        shapes = {net: its.specs[0].in_shape for net, its in plan.nets.items()}
+        self.phases, self.outcome = task.phases(shapes), task.outcome(shapes)
+        self.batches = TrainBatches(
+            data.train.to(device),
+            config.data.batch_size,
+            derive_seed(config.seed, "order"),
+            data.transforms,
+            name=data.name,
+            steps=plan.total_steps,
+        )
+        self._seeds = [derive_seed(config.seed, "feed", phase.name) for phase in self.phases]
+        self._plan = plan
+
+    def minibatch(self, t: int) -> Batch:
+        extras = moved(self.batches.extras(t), dtype=self._dtype)
+        x, y = self._real(self.batches.x(t)), self._real(self.batches.y(t))
+        return Batch(x, y, progress=self.batches.progress(t), extras=extras)
+
+    def of_phase(self, i: int, t: int, batch: Batch) -> Batch:
+        """What phase i is fed at step t."""
+        generator = torch.Generator().manual_seed(step_seed(self._seeds[i], t))
+        return self.phases[i].feed(batch, generator)
+
+    def of_outcome(self, split: str) -> Iterator[Batch]:
+        """What the task's `outcome` is fed of a split, in its order."""
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, "outcome", split))
+        source = self._data.train_shown if split == "train" else getattr(self._data, split)
+        for rows, _ in evaluation_rows(self._plan, self._data, split):
+            x, y = (self._real(values[rows].to(self._device)) for values in (source.x, source.y))
+            batch = Batch(x, y, extras=moved(rows_of(source.extras, rows), self._device, self._dtype))
+            yield self.outcome.feed(batch, generator)
+
+    def _real(self, values: Tensor) -> Tensor:
+        return values.to(self._dtype) if values.is_floating_point() else values
+
+
+def of_all_phases(by_phase: Mapping[str, SegmentStats]) -> SegmentStats:
+    """One report of a module, of all phases that it learns in."""
+    series = {
+        f"{name}{OF_PHASE}{phase}": values for phase, stats in by_phase.items() for name, values in stats.series.items()
+    }
+    sg, sent, waited = (sum(getattr(stats, what) for stats in by_phase.values()) for what in ("sg", "sent", "waited"))
+    return replace(next(iter(by_phase.values())), sg=sg, sent=sent, waited=waited, series=series)
+
+
 @dataclass
 class Lesson:
     """What one net learns in one phase, from a batch that passes the nets `before` it."""
@@ -147,19 +202,8 @@ class NetsGroup(Group):
     """All nets of a run in this process."""
 
     def __init__(self, plan: Plan, data: DataSet, imports: Sequence[str] = (), again: bool = False):
-        config, task = plan.config, plan.make_task()
-        self.plan, self.data, self.device = plan, data, device_of(plan)
-        self._dtype = DTYPES[config.train.precision]
-        shapes = {net: its.specs[0].in_shape for net, its in plan.nets.items()}
-        self.phases, self._outcome = task.phases(shapes), task.outcome(shapes)
-        self.batches = TrainBatches(
-            data.train.to(self.device),
-            config.data.batch_size,
-            derive_seed(config.seed, "order"),
-            data.transforms,
-            name=data.name,
-            steps=plan.total_steps,
-        )
+        self.plan, self.feeds = plan, Feeds(plan, data, device_of(plan))
+        self.phases = self.feeds.phases
         self.groups: dict[str, dict[str, NetInPhase]] = {net: {} for net in plan.nets}  # net, phase
         for phase in self.phases:
             for net in phase.learns:
@@ -170,7 +214,6 @@ class NetsGroup(Group):
                     module.learner.waits = not phase.update or len(phase.learns) > 1
         self.nets = {net: Passed(next(iter(groups.values()))) for net, groups in self.groups.items()}
         self._lessons = [[self._lesson(phase, net) for net in phase.learns] for phase in self.phases]
-        self._seeds = [derive_seed(config.seed, "feed", phase.name) for phase in self.phases]
 
     def _lesson(self, phase: Phase, net: str) -> Lesson:
         place, group = phase.path.index(net), self.groups[net][phase.name]
@@ -190,48 +233,23 @@ class NetsGroup(Group):
                 for module in group.modules:
                     module.begin(start * phases, stop * phases, checkpoint_at * phases)
             for t in range(start, stop):
-                batch = self._minibatch(t)
+                batch = self.feeds.minibatch(t)
                 for i in range(phases):
-                    fed = self._fed(i, t, batch)
+                    fed = self.feeds.of_phase(i, t, batch)
                     for lesson in self._lessons[i]:
                         lesson.prepare(t * phases + i, fed)
                         lesson.group.tick(t * phases + i)
-                    if (
-                        self.phases[i].update and len(self._lessons[i]) > 1
-                    ):  # each learned through the others as they were
-                        for lesson in self._lessons[i]:
+                    if self.phases[i].update and len(self._lessons[i]) > 1:
+                        for lesson in self._lessons[i]:  # each learned through the others as they were
                             lesson.group.update()
             yield [stats for net in self.groups for stats in self._stats(net, start, stop)]
 
-    def _minibatch(self, t: int) -> Batch:
-        extras = moved(self.batches.extras(t), dtype=self._dtype)
-        progress = self.batches.progress(t)
-        return Batch(self._real(self.batches.x(t)), self._real(self.batches.y(t)), progress=progress, extras=extras)
-
-    def _fed(self, i: int, t: int, batch: Batch) -> Batch:
-        generator = torch.Generator().manual_seed(step_seed(self._seeds[i], t))
-        return self.phases[i].feed(batch, generator)
-
-    def _real(self, values: Tensor) -> Tensor:
-        return values.to(self._dtype) if values.is_floating_point() else values
-
     def _stats(self, net: str, start: int, stop: int) -> list[SegmentStats]:
-        """One report per module of a net, of all its phases."""
         by_phase = {
             phase: [module.end(start, stop) for module in group.modules] for phase, group in self.groups[net].items()
         }
-        first, *others = by_phase.values()
-        merged = []
-        for k, stats in enumerate(first):
-            of_all = [stats, *(other[k] for other in others)]
-            series = {
-                f"{name}{OF_PHASE}{phase}": values
-                for phase, its in by_phase.items()
-                for name, values in its[k].series.items()
-            }
-            sg, sent, waited = (sum(getattr(s, what) for s in of_all) for what in ("sg", "sent", "waited"))
-            merged.append(replace(stats, sg=sg, sent=sent, waited=waited, series=series))
-        return merged
+        modules = range(self.plan.nets[net].modules)
+        return [of_all_phases({phase: stats[k] for phase, stats in by_phase.items()}) for k in modules]
 
     def _all(self) -> list[NetInPhase]:
         return [group for groups in self.groups.values() for group in groups.values()]
@@ -242,15 +260,11 @@ class NetsGroup(Group):
 
     def outputs(self, split: str) -> Tensor:
         """Of the task's `outcome`, an entry for each example of the split; drawn from the seed and the split alone."""
-        generator = torch.Generator().manual_seed(derive_seed(self.plan.config.seed, "outcome", split))
-        source, outs = self.data.train_shown if split == "train" else getattr(self.data, split), []
-        for rows, _ in evaluation_rows(self.plan, self.data, split):
-            x, y = (self._real(values[rows].to(self.device)) for values in (source.x, source.y))
-            batch = Batch(x, y, extras=moved(rows_of(source.extras, rows), self.device, self._dtype))
-            fed = self._outcome.feed(batch, generator)
+        outs = []
+        for fed in self.feeds.of_outcome(split):
             assert fed.x is not None
             h = fed.x
-            for net in self._outcome.path:
+            for net in self.feeds.outcome.path:
                 h = self.nets[net].outputs(h, fed)
             outs.append(h.cpu())
         return torch.cat(outs)
@@ -258,12 +272,12 @@ class NetsGroup(Group):
     def probe(self) -> dict[int, Alignment]:
         """Of every net in the last phase that it learns in, on the first minibatch of the run."""
         found: dict[int, Alignment] = {}
-        offset, batch = 0, self._minibatch(0)
+        offset, batch = 0, self.feeds.minibatch(0)
         for net, groups in self.groups.items():
             name, group = list(groups.items())[-1]
             i = next(i for i, phase in enumerate(self.phases) if phase.name == name)
             lesson = next(lesson for lesson in self._lessons[i] if lesson.group is group)
-            lesson.prepare(i, self._fed(i, 0, batch))
+            lesson.prepare(i, self.feeds.of_phase(i, 0, batch))
             found |= {offset + k: alignment for k, alignment in group.probe().items()}
             offset += self.plan.nets[net].modules
         return found

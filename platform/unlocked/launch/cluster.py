@@ -140,7 +140,7 @@ def bundles(plan: Plan, worker: dict[str, float]) -> tuple[list[dict[str, float]
     """
     parallel = plan.config.parallel
     if parallel.place == "replicas":
-        replica = {kind: each * parallel.workers_per_replica() for kind, each in worker.items()}
+        replica = {kind: each * plan.workers_per_replica for kind, each in worker.items()}
         return [replica] * parallel.replicas, [rank % parallel.replicas for rank in range(plan.workers)], "SPREAD"
     return [worker] * plan.workers, list(range(plan.workers)), parallel.place.upper()
 

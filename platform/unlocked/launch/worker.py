@@ -46,7 +46,7 @@ class Worker:
         enter(folder, path, imports)
         torch.set_num_threads(threads)
         self._store: Any = None
-        self._modules: list[ModuleRunner] = []  # one, or those that a pipeline placed here, from the input up
+        self._modules: list[Any] = []  # one, or those that a pipeline placed here, from the input up
         self._pipeline: Pipeline | None = None
         self._calls = 0  # begun and ended: odd while one runs
         self._pulse_server: PulseServer | None = None
@@ -99,6 +99,11 @@ class Worker:
         store = self._store or dist.TCPStore(*address, plan.workers, timeout=timeout)
         dist.init_process_group(backend, store=store, rank=rank, world_size=plan.workers, timeout=timeout)
         data, device, shard = data or load_data(config), device_of(plan), (replica, replicas)
+        if plan.nets:
+            from unlocked.engine.apart import ModuleApart
+
+            self._modules = [ModuleApart(plan, data, rank, device)]
+            return
         blocks = build_net(plan, held)
         if config.parallel.schedule == "locked":
             from unlocked.engine.wiring import wire

@@ -24,6 +24,7 @@ from unlocked_models.contract.registry import MODELS
 _OF_ONE_NET = (
     (lambda c: c.parallel.replicas > 1, "parallel.replicas: a model of several nets has one replica"),
     (lambda c: c.parallel.schedule != "locked", "parallel.schedule: pipelines are of one net"),
+    (lambda c: c.parallel.modules_per_worker not in (None, 1), "parallel.modules_per_worker: 1 for several nets"),
     (lambda c: c.scheme.lag not in ("auto", 0), "scheme.lag: nets of one step run at lag 0"),
     (lambda c: SCHEMES.get(c.scheme.name).late_inputs(c), "scheme.synthetic_inputs: nets feed each other real outputs"),
     (lambda c: c.scheme.time.synthetic, "scheme.time.synthetic: streams are of one net"),
@@ -51,7 +52,7 @@ def engine_of_nets(config: Config) -> str:
     """The engine's name; raises `ConfigError` for one that takes models of one net alone."""
     name = "inprocess" if config.parallel.engine == AUTO else config.parallel.engine
     if ENGINES.get(name).nets_group is None:
-        raise ConfigError(f"parallel.engine: {name} takes models of one net; {config.model['name']} runs inprocess")
+        raise ConfigError(f"parallel.engine: {name} takes models of one net; inprocess and ray take several")
     return name
 
 

@@ -40,7 +40,9 @@ class Plan:
 
     @property
     def workers_per_replica(self) -> int:
-        """Workers along the net; fewer than modules if each holds several."""
+        """Workers along the net; fewer than modules if each holds several. Of several nets one for every module."""
+        if self.nets:
+            return self.modules
         return self.config.parallel.workers_per_replica()
 
     @property
