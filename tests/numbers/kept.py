@@ -102,6 +102,7 @@ PRESETS = [
     *(f"autoencoder/{name}" for name in ("autoencoder", "denoising", "contractive", "sparse", "sparse_coding")),
     *(f"autoencoder/{name}" for name in ("conv_autoencoder", "recurrent_autoencoder", "vae", "cvae", "pretrained")),
     "graph/gcn",
+    "embedding/skipgram",
 ]
 ONE_EXAMPLE = ("graph/gcn",)  # is the whole set
 # Data sets read from this Python's own library: another Python has other texts.
