@@ -103,7 +103,7 @@ def refusal(scheme: str, family: str, task: str | None = None) -> str | None:
     of_family = SCHEMES.get(scheme).refuses.get(family)
     if of_family is not None:
         return f"the {family} family: {of_family}"
-    of_task = TASKS.get(task).refuses.get(scheme) if task in TASKS else None
+    of_task = TASKS.get(task).refuses.get(scheme) if task is not None and task in TASKS else None
     return None if of_task is None else f"for {task}: {of_task}"
 
 
