@@ -10,13 +10,14 @@ from unlocked.studies.space import Space
 
 ONE = """
 extends: quickstart
+parallel: {engine: inprocess}
 optimizer: {lr: 1.0e-3}
 schemes: {dfa: {optimizer: {lr: 3.0e-4}}}
 expect:
   cdni: {test/accuracy: {min: 0.9}}
   dfa: {test/accuracy: {min: 0.85, max: 0.9}}
 """
-TWO = "extends: mnist1d/base\noptimizer: {lr: 2.0e-3}\n"
+TWO = "extends: mnist1d/base\nparallel: {engine: inprocess}\noptimizer: {lr: 2.0e-3}\n"
 
 
 @pytest.fixture
