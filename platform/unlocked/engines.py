@@ -66,11 +66,12 @@ class Engine:
         return f"{workers} {self.kind_of_workers}" if self.on_workers else "this process"
 
 
+AUTO, HERE, APART = "auto", "inprocess", "ray"  # auto: here for one worker, apart for more
 ENGINES: Registry[type[Engine]] = Registry("engine")
 register_engine = ENGINES.register
 
 
-@register_engine("inprocess")
+@register_engine(HERE)
 class InProcess(Engine):
     """Every module in this process, one tick after the other: the same numbers as over workers, without Ray."""
 
@@ -79,7 +80,7 @@ class InProcess(Engine):
     label = "in process"
 
 
-@register_engine("ray")
+@register_engine(APART)
 class OnRay(Engine):
     """Ray actors in one placement group, on this machine or over a cluster, tied by a process group."""
 
@@ -89,13 +90,10 @@ class OnRay(Engine):
     kind_of_workers = "Ray workers"
 
 
-AUTO = "auto"  # in process for one worker, Ray for more
-
-
 def engine_name(parallel: ParallelConfig) -> str:
     if parallel.engine != AUTO:
         return parallel.engine
-    return "ray" if parallel.workers_per_replica() * parallel.replicas > 1 else "inprocess"
+    return APART if parallel.workers_per_replica() * parallel.replicas > 1 else HERE
 
 
 def engine_of(parallel: ParallelConfig) -> Engine:

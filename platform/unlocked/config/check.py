@@ -8,7 +8,7 @@ from typing import Any
 from unlocked.config.schema import schema
 from unlocked.config.schemes import DEFAULT, flatten
 from unlocked.config.typed import text_keys
-from unlocked.engines import AUTO, ENGINES
+from unlocked.engines import AUTO, ENGINES, HERE
 from unlocked.errors import ConfigError
 from unlocked.options import as_annotated, check_options, fits
 from unlocked.schema.facts import all_fields, check_facts, default_of, fact_of, value_of
@@ -55,7 +55,7 @@ def with_floats(config: Config) -> None:
 def settle_engine(config: Config) -> None:
     """`auto`: in one process for several nets, which wait for each other in every step."""
     if MODELS.facts(config.model["name"])["nets"] and config.parallel.engine == AUTO:
-        config.parallel.engine = "inprocess"
+        config.parallel.engine = HERE
 
 
 def _check_texts(config: Config) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from unlocked.config import Config, with_values
 from unlocked.config.schemes import flatten
-from unlocked.engines import AUTO, ENGINES
+from unlocked.engines import AUTO, ENGINES, HERE
 from unlocked.errors import ConfigError, reason
 from unlocked.schemes import SCHEMES, ModuleSpec
 from unlocked.seeding import derive_seed
@@ -50,9 +50,10 @@ def refuse_nets(config: Config, task: str) -> bool:
 
 def engine_of_nets(config: Config) -> str:
     """The engine's name; raises `ConfigError` for one that takes models of one net alone."""
-    name = "inprocess" if config.parallel.engine == AUTO else config.parallel.engine
+    name = HERE if config.parallel.engine == AUTO else config.parallel.engine
     if ENGINES.get(name).nets_group is None:
-        raise ConfigError(f"parallel.engine: {name} takes models of one net; inprocess and ray take several")
+        several = " and ".join(each for each in ENGINES if ENGINES.get(each).nets_group is not None)
+        raise ConfigError(f"parallel.engine: {name} takes models of one net; {several} take several")
     return name
 
 
@@ -70,7 +71,7 @@ def config_of(config: Config, net: str) -> Config:
         given,
         seed=derive_seed(config.seed, "net", net),
         scheme=replace(given.scheme, lag=0),
-        parallel=replace(given.parallel, engine="inprocess"),
+        parallel=replace(given.parallel, engine=HERE),
     )
 
 
