@@ -1,11 +1,21 @@
 """Every scheme, and small models, tasks and transforms of ours pass the contracts that users' own inherit."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
+from unlocked.engines import ENGINES
+from unlocked.plugins import import_module
 from unlocked.schemes import SCHEMES
-from unlocked.testing import DataContract, ModelContract, SchemeContract, TaskContract, TransformContract
+from unlocked.testing import (
+    DataContract,
+    EngineContract,
+    ModelContract,
+    SchemeContract,
+    TaskContract,
+    TransformContract,
+)
 from unlocked.testing.runs import made
 
 
@@ -60,6 +70,25 @@ class TestReconstruction(TaskContract):
 
 class TestDigits(DataContract):
     data = "digits"
+
+
+class TestInProcess(EngineContract):
+    engine = "inprocess"
+
+
+class TestThread(EngineContract):
+    """An engine of a user's own, in a file of its own."""
+
+    engine = "thread"
+
+    @classmethod
+    def setup_class(cls):
+        import_module(str(Path(__file__).parents[1] / "loop" / "own_engine.py"), "test")
+
+    @classmethod
+    def teardown_class(cls):
+        ENGINES._entries.pop("thread")
+        ENGINES._facts.pop("thread")
 
 
 class TestFlip(TransformContract):
