@@ -17,6 +17,7 @@ from unlocked.testing import (
     TransformContract,
 )
 from unlocked.testing.runs import made
+from unlocked_models import Batch
 
 
 class OfBoltzmannMachines(SchemeContract):
@@ -93,3 +94,23 @@ class TestThread(EngineContract):
 
 class TestFlip(TransformContract):
     transform = "flip"
+
+
+class TestCutout(TransformContract):
+    transform = "cutout"
+    options = {"size": 3}
+
+
+class OfWords(TransformContract):
+    def batch(self):
+        x = torch.randint(4, 20, (12, 9), generator=torch.Generator().manual_seed(0))
+        return Batch(x, torch.zeros_like(x))
+
+
+class TestMasking(OfWords):
+    transform = "masking"
+    options = {"hidden": 4, "first": 5, "vocabulary": 20}
+
+
+class TestSkipGram(OfWords):
+    transform = "skipgram"

@@ -1,12 +1,13 @@
 """A scheme, model, task or transform with a usual mistake fails its contract."""
 
 from collections import deque
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from unlocked.data.transform import TRANSFORMS, Transform, register_transform
+from unlocked.data.transform import TRANSFORMS, PerExample, Transform, register_transform
 from unlocked.schemes import SCHEMES, Backprop, Frozen, register_scheme
 from unlocked.tasks import TASKS, register_task
 from unlocked.tasks.classification import Classification
@@ -123,3 +124,17 @@ def test_a_transform_that_draws_from_torch_or_writes_into_its_input_is_caught():
         mine.test_the_same_generator_gives_the_same_batch()
     with pytest.raises(AssertionError, match="make a new tensor"):
         mine.test_what_it_is_given_is_as_it_was()
+
+
+def test_a_transform_whose_choices_are_of_one_replica_alone_is_caught():
+    @register_transform("mine")
+    class Mine(PerExample):
+        def draw(self, n, batch, generator):
+            return (torch.rand(len(batch.y), generator=generator),)
+
+        def apply(self, batch, *choices):
+            x = batch.x[: len(choices[0])] * choices[0].view(-1, 1, 1, 1)
+            return replace(batch, x=x)
+
+    with pytest.raises(AssertionError, match="for all of the minibatch"):
+        contract(TransformContract, transform="mine").test_replicas_together_see_what_one_process_sees()

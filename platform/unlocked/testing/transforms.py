@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from unlocked.data.transform import TRANSFORMS, Transform
+from unlocked.data.transform import TRANSFORMS, PerExample, Transform, part
 from unlocked.testing.runs import difference, made
 from unlocked_models import Batch
 
@@ -27,7 +27,10 @@ class TransformContract:
         return made().train.batch(torch.arange(12))
 
     def made_transform(self) -> Transform:
-        return TRANSFORMS.get(self.transform)(**self.options)
+        """As a run has it: it has seen the training examples."""
+        transform = TRANSFORMS.get(self.transform)(**self.options)
+        transform.prepare(self.batch())
+        return transform
 
     def _called(self, batch: Batch, seed: int = 0) -> Any:
         return self.made_transform()(batch, torch.Generator().manual_seed(seed)).state()
@@ -49,3 +52,15 @@ class TransformContract:
         found = self.made_transform()(given, torch.Generator().manual_seed(0))
         assert len(found.y) == len(given.y)
         assert found.x is None or len(found.x) == len(given.y)
+
+    def test_replicas_together_see_what_one_process_sees(self) -> None:
+        transform, batch = self.made_transform(), self.batch()
+        if not isinstance(transform, PerExample):
+            return  # it sees whole minibatches
+        whole = transform(batch, torch.Generator().manual_seed(0))
+        for replica in range(3):
+            shard = (replica, 3)
+            own = transform.of_replica(part(batch, shard), torch.Generator().manual_seed(0), shard)
+            assert difference(own.state(), part(whole, shard).state()) is None, (
+                "draw() gives every choice with an axis of examples first, for all of the minibatch"
+            )
