@@ -1,5 +1,7 @@
 """Contrastive divergence: its update, its samples, and what it is refused for."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,6 +9,8 @@ from unlocked import load_config
 from unlocked.data import DataSet, Split
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import ConfigError
+from unlocked.generate import generate
+from unlocked.loop.train import train
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
 from unlocked.tasks import Density
@@ -161,3 +165,16 @@ def test_digits_become_likelier_than_of_independent_pixels(scheme, bar, seed_to_
     independent = float((t * p.log() + (1 - t) * (1 - p).log()).sum(1).mean())
     assert independent == pytest.approx(-24.58, abs=0.01)
     assert found >= bar
+
+
+def test_a_run_shows_its_samples_and_weights_and_dreams_on_request(tmp_path):
+    config = load_config(
+        "boltzmann/rbm",
+        ["train.epochs=1", "model.hidden=[8,4]", f"tracking.runs={tmp_path}", "tracking.uri=off"],
+    )
+    run = Path(train(config)["run_dir"])
+    assert {"samples.png", "weights.png"} <= {path.name for path in (run / "figures").iterdir()}
+    made = generate(run, rows=1, steps=3)
+    assert [path.name for path in made] == ["samples.png", "weights.png"]
+    with pytest.raises(ConfigError, match="steps: must be from 1 to 100000, got 0"):
+        generate(run, steps=0)

@@ -147,8 +147,6 @@ def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> t
         error_shape = shapes[-1]
     specs = specs_of(sizes, blocks, shapes, example, error_shape)
     refused = SCHEMES.get(config.scheme.name).refuse(config, objective, blocks, specs)
-    if config.scheme.name in objective.refuses:
-        refused = f"cannot train for {task}: {objective.refuses[config.scheme.name]}"
     if refused is not None:
         raise ConfigError(f"scheme.name: {config.scheme.name} {refused}")
     refuse_shared(blocks, specs)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from unlocked.data import DataSet
-from unlocked.tasks.base import Rows, Task, register_task
+from unlocked.drawing.boltzmann import fields, samples
+from unlocked.errors import ConfigError
+from unlocked.tasks.base import Rows, Task, Trained, register_task
 from unlocked_models.boltzmann import RBM
 from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain
@@ -76,6 +79,30 @@ class Density(Task):
                 assert isinstance(block, RBM)
                 h = block.down(h)
         return {"mse": float((h - x.flatten(1)).square().mean())}
+
+    def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
+        if chain is None:
+            return []
+        sampled = samples(chain, data.in_shape, folder / "samples.png", rows=2, steps=1000, seed=0)
+        return [sampled, fields(chain, data.in_shape, folder / "weights.png")]
+
+    def generate(
+        self, trained: Trained, *, rows: int = 5, steps: int = 1000, seed: int = 0, out: str | None = None
+    ) -> list[Path]:
+        """Pictures of what the machines dream of, ten a row, and of their weights.
+
+        Args:
+            rows: of samples.
+            steps: of Gibbs sampling, from noise on.
+            seed: of what is drawn.
+            out: folder; null: `generated` in the run folder.
+        """
+        for name, value in (("rows", rows), ("steps", steps)):
+            if not 1 <= value <= 100_000:
+                raise ConfigError(f"{name}: must be from 1 to 100000, got {value}")
+        folder, shape = Path(out) if out is not None else trained.folder, trained.data.in_shape
+        sampled = samples(trained.chain, shape, folder / "samples.png", rows, steps, seed)
+        return [sampled, fields(trained.chain, shape, folder / "weights.png")]
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return ()
