@@ -115,7 +115,7 @@ def names_said(path):
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript):
             other.add(id(node.slice))
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "register_data":
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("register_data", "DataSet"):
             other |= {id(word.value) for word in node.keywords if word.arg == "task"}
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "register_model":
             other |= {id(word.value) for word in node.keywords if word.arg == "family"}
