@@ -38,7 +38,8 @@ class FinishedRun:
         self.is_study = self.tags.get("unlocked.kind") == "study"  # the parent of its trials, which trained nothing
         self.seed = self.word("seed") or "-"
         self.identity = identity(self.params, self.tags)
-        self.hash = self.tags.get("config_hash") or config_hash(self.params, self.tags)
+        renamed = any(now(key) != key for key in run.data.params)  # its tag is a hash of the old names
+        self.hash = (None if renamed else self.tags.get("config_hash")) or config_hash(self.params, self.tags)
         self.place = tuple(self.word(key) for key in PLACE)
 
     def word(self, key: str) -> str:

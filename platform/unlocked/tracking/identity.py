@@ -57,6 +57,9 @@ TAG_OF = {
     "parallel.partition": "partition",
     "parallel.engine": "engine",
 }
+# keys that not all runs have, with the value at which they change nothing: left out at it, so that runs from before
+# (or after) them are of one group with those that have them
+ABSENT_AT = {"nets": "{}", "data.transforms": "[]", "data.augment": "[]"}
 BESIDE = ("version.unlocked", "data_digest", "code_digest", "lengthened", "mixed")  # tags that are no configuration
 _GROUPS = ("data", "model", "scheme", "optimizer", "train", "transfer", "pretrain", "parallel")
 
@@ -72,6 +75,7 @@ def identity(params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, st
         kept = {"parallel.modules_per_worker": held}
     else:
         kept = {}
+    found = {key: value for key, value in found.items() if ABSENT_AT.get(key) != value}
     return {key: value for key, value in sorted(found.items()) if not _is_left_out(key)} | kept
 
 
