@@ -63,7 +63,7 @@ class Registry(Generic[T]):
 
     def facts(self, name: str) -> dict[str, Any]:
         self.get(name)
-        return self._facts[name]
+        return self._facts.get(name, {})
 
     def names(self) -> list[str]:
         return sorted(self._entries)

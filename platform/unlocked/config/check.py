@@ -116,7 +116,7 @@ def _check_combinations(config: Config) -> None:
     kind = SCHEMES.get(scheme.name)
     if lag not in ("auto", 0) and kind.why_no_lag is not None:
         raise ConfigError(f"scheme.lag: {lag} cannot be used with {scheme.name}: {kind.why_no_lag}")
-    family, task = MODELS.facts(config.model["name"])["family"], config.task or DATA.facts(config.data.name)["task"]
+    family, task = MODELS.facts(config.model["name"])["family"], config.task or DATA.facts(config.data.name).get("task")
     why = refusal(scheme.name, family, task)
     if why is not None:
         raise ConfigError(f"scheme.name: {scheme.name} cannot train {why}")
