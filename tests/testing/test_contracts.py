@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from unlocked.data import DataSet, Split
 from unlocked.engines import ENGINES
 from unlocked.plugins import import_module
 from unlocked.schemes import SCHEMES
@@ -60,6 +61,20 @@ class TestCNN(ModelContract):
 
 class TestClassification(TaskContract):
     task = "classification"
+
+
+class TestNodeClassification(TaskContract):
+    task = "node_classification"
+
+    def data(self):
+        """Graphs of five nodes, some without a label."""
+
+        def split(n: int) -> Split:
+            generator = torch.Generator().manual_seed(n)
+            y = torch.randint(-1, 3, (n, 5), generator=generator)
+            return Split(torch.randn(n, 5, 4, generator=generator), y)
+
+        return DataSet("made", self.task, (5, 4), 3, ["a", "b", "c"], split(24), None, split(12))
 
 
 class TestReconstruction(TaskContract):
