@@ -19,7 +19,14 @@ from unlocked.plan.net import Net
 from unlocked.plan.nets import check_phases, config_of, engine_of_nets, example_of, refuse_nets
 from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
 from unlocked.plan.plan import Plan
-from unlocked.plan.refusals import refuse_curriculum, refuse_parts, refuse_shared, refuse_unready
+from unlocked.plan.refusals import (
+    refuse_blocks,
+    refuse_output,
+    refuse_parts,
+    refuse_shared,
+    refuse_sizes,
+    refuse_unready,
+)
 from unlocked.plan.rehearsal import rehearse
 from unlocked.schema.keys import ParallelConfig
 from unlocked.schemes import DTYPES, SCHEMES
@@ -106,39 +113,13 @@ def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> t
     with net.device:
         shapes = shapes_of(config, data, blocks, example)
         costs = block_costs(blocks, example.in_shape, example)
-    wanted = objective.output_shape(example)
-    if name is None and not objective.takes_output(shapes[-1], example):
-        raise ConfigError(
-            f"model.name: {config.model['name']} gives outputs of shape {shapes[-1]}, {task} of "
-            f"{data.name} needs {wanted}"
-        )
-    unfit = objective.unfit(blocks)
-    if unfit is not None:
-        raise ConfigError(f"model.name: {config.model['name']} {unfit}")
-    carries = bool(carrying(blocks))
-    if carries and not data.ordered:
-        raise ConfigError(
-            f"model.carry: {config.model['name']} goes on where the last minibatch ended, but the "
-            f"examples of {data.name} do not follow each other"
-        )
-    if config.train.curriculum is not None:
-        refuse_curriculum(config, data)
-    if config.scheme.time.synthetic and not carries:
-        raise ConfigError(
-            f"scheme.time.synthetic: true, but no layer of {config.model['name']} goes on where the last "
-            f"minibatch ended (recurrent models: model.carry=true)"
-        )
-    modules = config.parallel.modules
-    if modules > len(blocks):
-        raise ConfigError(
-            f"parallel.modules: {modules} is more than the {len(blocks)} blocks of {config.model['name']} as configured"
-        )
+    refuse_output(config, data, task, shapes[-1], example, whole=name is None)
+    refuse_blocks(config, data, task, blocks)
     # balanced over modules; the sums of workers that hold several are not looked at
-    sizes = config.parallel.partition or partition(costs, modules, costs_of_scheme(config, shapes, net.device))
-    if sum(sizes) != len(blocks):
-        raise ConfigError(
-            f"parallel.partition: {sizes} covers {sum(sizes)} blocks, {config.model['name']} has {len(blocks)}"
-        )
+    sizes = config.parallel.partition or partition(
+        costs, config.parallel.modules, costs_of_scheme(config, shapes, net.device)
+    )
+    refuse_sizes(config, blocks, sizes)
     if config.parallel.schedule != "locked":
         refuse_uncuttable(config.parallel.schedule, blocks)
     stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
@@ -152,8 +133,9 @@ def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> t
     refuse_shared(blocks, specs)
     if config.parallel.schedule in SPLIT_BACKWARD:
         refuse_unsplittable(config.parallel.schedule, net.real, specs, DTYPES[config.train.precision])
+    carries = bool(carrying(blocks))
     steps_per_epoch = _steps_per_epoch(config, data, carries)
-    lag = _lag(config, modules, steps_per_epoch * config.train.epochs)
+    lag = _lag(config, len(specs), steps_per_epoch * config.train.epochs)
     plan = Plan(
         config=config,
         task=task,

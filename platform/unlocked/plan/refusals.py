@@ -13,6 +13,8 @@ from unlocked.errors import ConfigError
 from unlocked.plan.plan import first_level, load_data
 from unlocked.schemes import SCHEMES, ModuleSpec
 from unlocked.tasks import TASKS
+from unlocked_models.contract.batch import Example
+from unlocked_models.contract.chain import carrying
 
 
 def refuse_unready(config: Config, blocks: Sequence[nn.Module]) -> None:
@@ -29,6 +31,51 @@ def refuse_unready(config: Config, blocks: Sequence[nn.Module]) -> None:
     if weights and not any(p.requires_grad for p in weights):
         raise ConfigError(
             f"model.name: every weight of {config.model['name']} has requires_grad=False: there is nothing to train"
+        )
+
+
+def refuse_output(
+    config: Config, data: DataSet, task: str, shape: tuple[int, ...], example: Example, whole: bool
+) -> None:
+    """Outputs that the task does not take; of one of several nets (not the `whole`) its phases speak."""
+    objective = TASKS.get(task)()
+    if whole and not objective.takes_output(shape, example):
+        raise ConfigError(
+            f"model.name: {config.model['name']} gives outputs of shape {shape}, {task} of "
+            f"{data.name} needs {objective.output_shape(example)}"
+        )
+
+
+def refuse_blocks(config: Config, data: DataSet, task: str, blocks: Sequence[nn.Module]) -> None:
+    """Blocks that fit neither the task, nor the order of the data, nor the number of modules."""
+    model = config.model["name"]
+    unfit = TASKS.get(task)().unfit(blocks)
+    if unfit is not None:
+        raise ConfigError(f"model.name: {model} {unfit}")
+    carries = bool(carrying(blocks))
+    if carries and not data.ordered:
+        raise ConfigError(
+            f"model.carry: {model} goes on where the last minibatch ended, but the "
+            f"examples of {data.name} do not follow each other"
+        )
+    if config.train.curriculum is not None:
+        _refuse_curriculum(config, data)
+    if config.scheme.time.synthetic and not carries:
+        raise ConfigError(
+            f"scheme.time.synthetic: true, but no layer of {model} goes on where the last "
+            f"minibatch ended (recurrent models: model.carry=true)"
+        )
+    if config.parallel.modules > len(blocks):
+        raise ConfigError(
+            f"parallel.modules: {config.parallel.modules} is more than the {len(blocks)} blocks of {model} "
+            f"as configured"
+        )
+
+
+def refuse_sizes(config: Config, blocks: Sequence[nn.Module], sizes: Sequence[int]) -> None:
+    if sum(sizes) != len(blocks):
+        raise ConfigError(
+            f"parallel.partition: {list(sizes)} covers {sum(sizes)} blocks, {config.model['name']} has {len(blocks)}"
         )
 
 
@@ -55,7 +102,7 @@ def refuse_parts(config: Config, task: str) -> None:
         raise ConfigError(f"parallel.schedule: {parallel.schedule} {why}; set it to locked")
 
 
-def refuse_curriculum(config: Config, data: DataSet) -> None:
+def _refuse_curriculum(config: Config, data: DataSet) -> None:
     """A later level must be the same kind of data, and late messages about the one before it must need no data."""
     if "bits" not in TASKS.get(data.task).also:
         raise ConfigError(f"train.curriculum: it follows val/bits, which {data.task} does not have")
