@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from unlocked import group, key
-from unlocked.config import load_config, schema, to_dict, to_yaml
+from unlocked.config import from_tree, load_config, schema, to_dict, to_yaml
 from unlocked.config.schemes import flatten
 from unlocked.config.typed import kind_at
 from unlocked.errors import ConfigError
@@ -85,6 +85,17 @@ def test_a_preset_with_the_options_of_one_scheme_trains_under_another(mine, tmp_
     other = load_config(preset, ["scheme.name=backprop"])
     assert (other.scheme.name, other.scheme.pace) == ("backprop", "fast")
     assert to_dict(other)["scheme"]["share"] == 0.25  # set, so a study may go back to `mine`
+
+
+def test_options_of_a_scheme_that_is_not_imported_are_told_by_its_name(mine, tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: quickstart\nscheme: {name: mine, teacher: {hidden: [4]}}\n")
+    tree = to_dict(load_config(tmp_path / "mine.yaml"))
+    del SCHEMES._entries["mine"]
+    for read, given in ((load_config, tmp_path / "mine.yaml"), (from_tree, tree)):
+        with pytest.raises(
+            ConfigError, match=r"scheme\.name: unknown scheme 'mine'.*; --import brings in one of your own"
+        ):
+            read(given)
 
 
 def test_options_are_in_the_help_with_the_scheme_that_has_them(mine):

@@ -24,7 +24,9 @@ from unlocked.errors import ConfigError, reason
 from unlocked.options import type_name
 from unlocked.schema.keys import DIMENSION_KEYS, Config, SweepConfig
 from unlocked.schema.renamed import renamed, renamed_study
+from unlocked.schemes.registry import SCHEMES
 from unlocked.security import redact
+from unlocked_models.contract.registry import unknown
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -201,7 +203,7 @@ def from_tree(tree: Any) -> Config:
         refuse_references(OmegaConf.to_container(tree))
         config = OmegaConf.to_object(tree)
     except OmegaConfBaseException as error:
-        raise ConfigError(_one_line(error, {})) from None
+        raise ConfigError(_one_line(error, tree if isinstance(tree, dict) else {})) from None
     assert isinstance(config, Config)
     check_values(config)
     with_floats(config)
@@ -336,6 +338,9 @@ def _one_line(error: OmegaConfBaseException, layer: dict[str, Any]) -> str:
     key = error.full_key or "?"
     if type(error).__name__ in ("ConfigKeyError", "ConfigAttributeError"):
         parent, _, leaf = str(key).rpartition(".")
+        scheme = (layer.get("scheme") or {}).get("name")
+        if parent.partition(".")[0] == "scheme" and isinstance(scheme, str) and scheme not in SCHEMES:
+            return f"scheme.name: {unknown('scheme', scheme, SCHEMES.names())}; --import brings in one of your own"
         known = _known_keys(parent)
         near = difflib.get_close_matches(leaf, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
