@@ -42,9 +42,10 @@ MODULES = "parallel.modules"
 
 
 def run(group: Any, steps: int) -> list[float]:
-    """Losses of the first steps."""
+    """Losses of the first steps; of a machine without one, errors of its reconstructions."""
     (reports,) = group.run([(0, steps)], checkpoint_at=steps)
-    return reports[-1].series["loss"]
+    series = reports[-1].series
+    return series["loss"] if "loss" in series else series["unit_error"]
 
 
 def begun(plan: Any, data: Any) -> dict[str, Tensor]:
@@ -158,6 +159,11 @@ def _variants() -> Iterable[Cell]:
     yield Cell("quickstart", "cdni", 2, "auto", "dropout", ("model.dropout=0.3",))
     yield Cell("fashion_cnn/dni", "dni", 2, "auto", "augment", ("data.transforms=[flip,crop,cutout]",))
     yield Cell("autoencoder/pretrained", "cdni", 2, "auto", "begun", ("pretrain.epochs=1", "data.batch_size=64"))
+    yield Cell("quickstart", "local", 3)
+    yield Cell("fashion_cnn/cdni", "local", 2, "auto", "predsim", ("scheme.local.kind=predsim",))
+    for scheme in ("cd", "pcd"):
+        yield Cell("boltzmann/rbm", scheme, 2, "auto", "stack", ("model.hidden=[12,8]",))
+    yield Cell("graph/gcn", "cdni", 2, "auto", "hops", ("scheme.sg.hops=1", "data.batch_size=1"))
     for name in ("adamw", "rmsprop"):
         yield Cell("quickstart", "cdni", 2, "auto", name, (f"optimizer.name={name}",))
     for scheme in SCHEMES:  # a gradient of another size leaves Adam's steps nearly as they are, but not these
