@@ -51,7 +51,7 @@ def test_messages_come_in_order_and_hold_for_keep_later_ones(pair):
 
         from unlocked.engine.links import SendLink
 
-        link = SendLink(1, 0, in_flight=4)
+        link = SendLink(1, (0, 3), in_flight=4)
         for t in range(20):
             link.send(t, torch.full((3, 2), float(t)))
         return [work.wait() for work, _ in link._works]  # what is in flight goes when its link goes
@@ -61,7 +61,7 @@ def test_messages_come_in_order_and_hold_for_keep_later_ones(pair):
 
         from unlocked.engine.links import ReceiveLink
 
-        link = ReceiveLink(0, 0, (3, 2), torch.float32, torch.device("cpu"), keep=3)
+        link = ReceiveLink(0, (0, 3), (3, 2), torch.float32, torch.device("cpu"), keep=3)
         link.expect(0, 7)
         kept, seen = [], []
         for t in range(20):
@@ -83,7 +83,7 @@ def test_a_slow_receiver_holds_the_sender_back(pair):
 
         from unlocked.engine.links import SendLink
 
-        link, moments = SendLink(1, 0, in_flight=3), []
+        link, moments = SendLink(1, (0, 3), in_flight=3), []
         for t in range(12):
             link.send(t, torch.zeros(1000))
             moments.append(time.time())
@@ -98,7 +98,7 @@ def test_a_slow_receiver_holds_the_sender_back(pair):
 
         from unlocked.engine.links import ReceiveLink
 
-        link = ReceiveLink(0, 0, (1000,), torch.float32, torch.device("cpu"), keep=0)
+        link = ReceiveLink(0, (0, 3), (1000,), torch.float32, torch.device("cpu"), keep=0)
         link.expect(0, 12)
         time.sleep(2.0)
         begin = time.time()
@@ -124,7 +124,7 @@ def test_a_wait_beyond_the_time_limit_is_an_error(pair):
 
         from unlocked.engine.links import ReceiveLink
 
-        link = ReceiveLink(0, 0, (2,), torch.float32, torch.device("cpu"), keep=0)
+        link = ReceiveLink(0, (0, 3), (2,), torch.float32, torch.device("cpu"), keep=0)
         link.expect(0, 1)
         begin = time.time()
         try:
@@ -147,7 +147,7 @@ def test_a_message_of_another_minibatch_or_channel_never_matches(pair):
 
         from unlocked.engine.links import SendLink
 
-        other, wanted = SendLink(1, channel=0), SendLink(1, channel=2)
+        other, wanted = SendLink(1, channel=(0, 3)), SendLink(1, channel=(2, 3))
         other.send(5, torch.ones(2))  # channel 0 is asked for minibatch 4 only
         wanted.send(5, torch.full((2,), 2.0))
         time.sleep(5.0)
@@ -159,7 +159,7 @@ def test_a_message_of_another_minibatch_or_channel_never_matches(pair):
 
         outcomes = []
         for t, channel in ((5, 2), (4, 0)):
-            link = ReceiveLink(0, channel, (2,), torch.float32, torch.device("cpu"), keep=0)
+            link = ReceiveLink(0, (channel, 3), (2,), torch.float32, torch.device("cpu"), keep=0)
             link.expect(t, t + 1)
             try:
                 outcomes.append(link.receive(t).tolist())
