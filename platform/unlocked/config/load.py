@@ -24,7 +24,6 @@ from unlocked.errors import ConfigError, reason
 from unlocked.options import type_name
 from unlocked.schema.keys import DIMENSION_KEYS, Config, SweepConfig
 from unlocked.schema.renamed import renamed, renamed_study
-from unlocked.schemes.registry import SCHEMES
 from unlocked.security import redact
 from unlocked_models.contract.registry import unknown
 
@@ -335,6 +334,8 @@ def _refuse_values_for_groups(layer: dict[str, Any], known: Any, where: str, key
 
 
 def _one_line(error: OmegaConfBaseException, layer: dict[str, Any]) -> str:
+    from unlocked.schemes import SCHEMES
+
     key = error.full_key or "?"
     if type(error).__name__ in ("ConfigKeyError", "ConfigAttributeError"):
         parent, _, leaf = str(key).rpartition(".")

@@ -8,7 +8,6 @@ from typing import Any
 
 from unlocked.schema.facts import default_of, group
 from unlocked.schema.keys import Config, SchemeConfig
-from unlocked.schemes.registry import SCHEMES, declared
 
 # Options that every run's record has, whichever its scheme: runs are grouped by what is recorded of them. Those of
 # later schemes are recorded only under the scheme itself, or if they are set.
@@ -18,11 +17,17 @@ RECORDED_IF_SET = (("sg", "hops"),)  # of these groups, younger than the runs th
 
 def schema() -> type[Config]:
     """`Config` with `scheme` as the registered schemes declare it; another class after another is registered."""
+    from unlocked.schemes import (
+        SCHEMES,
+    )  # when it is first asked for: a command that reads no configuration starts sooner
+
     return _schema(tuple((name, SCHEMES.get(name).Options) for name in SCHEMES))
 
 
 @cache
 def _schema(schemes: tuple[tuple[str, type], ...]) -> type[Config]:
+    from unlocked.schemes import declared
+
     options = [
         (
             name,
@@ -47,6 +52,8 @@ def _schema(schemes: tuple[tuple[str, type], ...]) -> type[Config]:
 def to_tree(config: Config) -> dict[str, Any]:
     """All keys and values but the options of other schemes, unless they are set: it reads as the same configuration
     where their plug-ins are not imported."""
+    from unlocked.schemes import declared
+
     tree = asdict(config)
     for name, option in declared().items():
         if config.scheme.name in option.schemes or name in ALWAYS_RECORDED or name not in tree["scheme"]:
