@@ -22,9 +22,11 @@ from unlocked_models.contract.registry import register_model
 def skipgram(
     in_shape: tuple[int, ...], n_outputs: int, width: int = 64, vocabulary: int | None = None
 ) -> list[nn.Module]:
-    """Words `(batch, positions)` to scores `(batch, positions, candidates)` of `batch["candidates"]`.
+    """Skip-gram: every word's scores of words that may stand near it.
 
-    `width`: of a word's vector. The centres' vectors are those to use: `model[0].weight`.
+    Shapes: ids `(batch, positions)` to `(batch, positions, candidates)`, of the words of `batch["candidates"]`.
+
+    Options: `width` of a word's vector. The centres' vectors are those to use: `model[0].weight`.
     """
     if vocabulary is None or len(in_shape) != 1:
         raise ValueError("model.name: skipgram reads token ids (positions,); the data set has none")
