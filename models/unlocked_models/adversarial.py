@@ -78,4 +78,5 @@ class OfClass(nn.Module):
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:
         h = h if self.before is None else self.before(h)
-        return self.layers(torch.cat([h.flatten(1), F.one_hot(batch.y, self.classes).to(h)], 1))
+        out: Tensor = self.layers(torch.cat([h.flatten(1), F.one_hot(batch.y, self.classes).to(h)], 1))
+        return out

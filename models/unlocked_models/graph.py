@@ -61,7 +61,8 @@ class GraphConvolution(nn.Module):
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:
         rows = self.convolution(self.dropout(h).flatten(0, 1), as_one_graph(batch[EDGES], h.shape[1]))
-        return self.phi(rows.view(*h.shape[:2], -1))
+        out: Tensor = self.phi(rows.view(*h.shape[:2], -1))
+        return out
 
 
 def as_one_graph(edges: Tensor, nodes: int) -> Tensor:

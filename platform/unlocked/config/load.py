@@ -125,7 +125,8 @@ def _defaults() -> DictConfig:
 
 @cache
 def _made(whole: Any) -> DictConfig:
-    return OmegaConf.structured(whole)
+    out: DictConfig = OmegaConf.structured(whole)
+    return out
 
 
 def _merge(layers: Sequence[tuple[str, dict[str, Any]]], below: DictConfig | None = None) -> DictConfig:
@@ -239,7 +240,8 @@ def read_tree(text: str, source: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         kind = {Plain: "text", str: "text"}.get(type(tree), type(tree).__name__)
         raise ConfigError(f"{source}: expected keys and values, found {kind}")
-    return typed(tree, source)
+    out: dict[str, Any] = typed(tree, source)
+    return out
 
 
 def _find(config: str) -> Path:
@@ -298,7 +300,8 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         if key.count(".") > DEEPEST:
             raise ConfigError(f"{clipped(key)}: unknown key")
         _place(tree, key, _text_as_typed(key, text) or read_value(text, key), repr(override))
-    return typed(tree, "command line")
+    out: dict[str, Any] = typed(tree, "command line")
+    return out
 
 
 def _text_as_typed(key: str, text: str) -> Plain | None:

@@ -80,12 +80,12 @@ class _Given(torch.autograd.Function):
     """A loss that was computed elsewhere, whose gradient at the output is e."""
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, loss: Tensor, e: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, output: Tensor, loss: Tensor, e: Tensor) -> Tensor:
         ctx.save_for_backward(e)
         return loss.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (e,) = ctx.saved_tensors
         return gradient * e, None, None
 
@@ -99,7 +99,10 @@ class Elsewhere(Objective):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         self._mail.send(self._first, output)
         e = self._mail.receive(self._first, tuple(output.shape))
-        return _Given.apply(output, self._mail.receive(self._last, ()), e)
+        out: Tensor = _Given.apply(  # type: ignore[no-untyped-call]
+            output, self._mail.receive(self._last, ()), e
+        )
+        return out
 
 
 @dataclass(frozen=True)

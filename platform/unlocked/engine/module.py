@@ -294,7 +294,8 @@ class ModuleRunner:
         learner.chain.train()
         self._evaluated = learner.carried()
         learner.carry(training)
-        return out
+        found: Tensor = out
+        return found
 
     def has_statistics(self) -> bool:
         """Whether it trains on synthetic inputs and has running statistics, which then need `estimate`."""

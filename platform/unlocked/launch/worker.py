@@ -81,7 +81,8 @@ class Worker:
     def open_store(self, host: str, workers: int, timeout: float) -> int:
         """Opens the meeting point of the group; gives its port."""
         self._store = open_store(host, workers, timeout)
-        return self._store.port
+        out: int = self._store.port
+        return out
 
     def prepare(
         self, tree: dict[str, Any], plan: Plan, rank: int, address: tuple[str, int], backend: str, data: DataSet | None
@@ -96,7 +97,7 @@ class Worker:
         held = plan.held_by(place)
         timeout = timedelta(seconds=config.parallel.timeout)
         talk_from(ray.util.get_node_ip_address())
-        store = self._store or dist.TCPStore(*address, plan.workers, timeout=timeout)
+        store = self._store or dist.TCPStore(*address, plan.workers, timeout=timeout)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=rank, world_size=plan.workers, timeout=timeout)
         data, device, shard = data or load_data(config), device_of(plan), (replica, replicas)
         if plan.nets:

@@ -75,7 +75,7 @@ class Trainer:
         self._estimated_at: int | None = None  # the step to which the modules' running statistics belong
         self._calendar = Calendar(plan, data.validation is not None)
         factor = lr_factor(self.config.optimizer, plan.total_steps)
-        self._lr = lambda step: self.config.optimizer.lr * (factor(step) if factor else 1.0)
+        self._lr_factor = factor
         self._waits = plan.make_engine().on_workers  # in one process nothing does
         self._stop = stop
         mirror = self.config.tracking.mirror
@@ -255,7 +255,7 @@ class Trainer:
         self.rates += [(s.stop - s.start) / max(s.seconds, 1e-9) for s in stats[-1:]]
         rate = median(self.rates)  # the first segments compete with everything that starts
         values = {
-            "lr": self._lr(stop - 1),
+            "lr": self.config.optimizer.lr * (self._lr_factor(stop - 1) if self._lr_factor else 1.0),
             "time/steps_per_second": rate,
             "time/examples_per_second": rate * self.config.data.batch_size,
         }

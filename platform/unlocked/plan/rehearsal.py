@@ -196,7 +196,8 @@ def _backward_alone(block: nn.Module, h: Tensor, batch: Batch) -> tuple[bool, bo
 
 
 def _run(block: nn.Module, h: Tensor, batch: Batch) -> Tensor:
-    return block(h, batch) if takes_batch(block) else block(h)
+    out: Tensor = block(h, batch) if takes_batch(block) else block(h)
+    return out
 
 
 def _differ(before: Tensor, after: Tensor) -> bool:

@@ -140,7 +140,7 @@ def backward(tensors: Sequence[Tensor | None], gradients: Sequence[Tensor | None
     weight has a part in, as of frozen blocks, are left out."""
     live = [(h, g) for h, g in zip(tensors, gradients, strict=True) if h is not None and h.requires_grad]
     if live:
-        torch.autograd.backward([h for h, _ in live], [g for _, g in live])  # type: ignore[arg-type]
+        torch.autograd.backward([h for h, _ in live], [g for _, g in live])
 
 
 def _align(g: Tensor, d: Tensor) -> Alignment:
@@ -350,7 +350,8 @@ class ModuleLearner(Holder, ABC):
 
     def local_loss(self, i: int, h: Tensor, batch: Batch) -> Tensor:
         """What block i adds to the loss, given its output."""
-        return self.chain[i].local_loss(h, batch)  # type: ignore[operator]
+        out: Tensor = self.chain[i].local_loss(h, batch)  # type: ignore[operator]
+        return out
 
     def learn_from_loss(self, h_in: Tensor, batch: Batch, ports: Ports) -> None:
         """The last module: the true gradient of the loss, at once; dL/dh_{K-1} goes down."""

@@ -247,7 +247,8 @@ class DNI(ModuleLearner):
     def _guess(self, x: Tensor) -> Tensor:
         assert self.inputs is not None
         with torch.no_grad():
-            return self.inputs(x)
+            out: Tensor = self.inputs(x)
+            return out
 
     def _terms(self, batch: Batch, h: Tensor) -> Terms:
         """Of how many the loss of a minibatch is the mean: its examples, or their positions."""
@@ -263,7 +264,8 @@ class DNI(ModuleLearner):
     def _predict(self, h: Tensor, c: Tensor | None, batch: Batch | None) -> Tensor:
         assert self.sg is not None
         seen = {"batch": batch} if self.sees_batch else {}
-        return self.sg(h, **seen) if c is None else self.sg(h, c, **seen)
+        out: Tensor = self.sg(h, **seen) if c is None else self.sg(h, c, **seen)
+        return out
 
     def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:
         # M speaks per example; the loss is a mean

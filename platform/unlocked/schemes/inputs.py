@@ -74,4 +74,5 @@ class SyntheticInput(nn.Module):
         z = self.hidden(x)
         if self.maps:
             z = self.layout.at_resolution(z)
-        return self.last(z).view(-1, *self.shape)
+        out: Tensor = self.last(z).view(-1, *self.shape)
+        return out

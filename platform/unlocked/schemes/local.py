@@ -35,7 +35,8 @@ from unlocked.schemes.objective import OfTask
 from unlocked.schemes.registry import options_of, register_scheme
 from unlocked.seeding import drawn
 from unlocked.tasks import Task
-from unlocked_models.contract.chain import Batch, Chain
+from unlocked_models.contract.batch import Batch
+from unlocked_models.contract.chain import Chain
 
 NO_CLASSES = "each module learns as a classifier, and its targets are not classes"
 
@@ -155,17 +156,23 @@ class LocalHead(nn.Module):
 
     def _logits(self, h: Tensor, batch: Batch) -> Tensor:
         assert self.classifier is not None
+        out: Tensor
         if self.layout.by_place:
-            return self.classifier(h[:, -self._out_shape[0] :])
-        return self.classifier(self.layout.pool(h, batch.lengths)).view(-1, *self._out_shape)
+            out = self.classifier(h[:, -self._out_shape[0] :])
+        else:
+            out = self.classifier(self.layout.pool(h, batch.lengths)).view(-1, *self._out_shape)
+        return out
 
     def _seen(self, h: Tensor, batch: Batch) -> Tensor:
         """What similarities are of, `(batch, features)`."""
         assert self.similar is not None
+        out: Tensor
         if self.layout.kind == "maps":
             z = self.similar(h).flatten(2)
-            return (z.var(2) + 1e-8).sqrt() if z.shape[2] > 1 else z.squeeze(2)
-        return self.similar(self.layout.pool(h, batch.lengths))
+            out = (z.var(2) + 1e-8).sqrt() if z.shape[2] > 1 else z.squeeze(2)
+        else:
+            out = self.similar(self.layout.pool(h, batch.lengths))
+        return out
 
 
 def similarity(z: Tensor) -> Tensor:

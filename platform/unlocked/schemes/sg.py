@@ -83,7 +83,8 @@ class SyntheticGradient(nn.Module):
         self.net = _stack(config, n_in, n_out, self.layout.kind == "maps")
 
     def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.net(self._seen(h, context)).view_as(h)
+        out: Tensor = self.net(self._seen(h, context)).view_as(h)
+        return out
 
     def _seen(self, h: Tensor, context: Tensor | None) -> Tensor:
         """h and the context as `net` takes them: `(batch, features)`, `(batch x positions, features)`, or maps."""
@@ -126,7 +127,8 @@ class GraphGradient(SyntheticGradient):
         views = [self._seen(h, context).view(*h.shape[:2], -1)]
         for _ in range(self._hops):
             views.append(self._neighbours(views[-1], batch))
-        return self.net(torch.cat(views, 2).flatten(0, 1)).view_as(h)
+        out: Tensor = self.net(torch.cat(views, 2).flatten(0, 1)).view_as(h)
+        return out
 
 
 def _stack(config: SGConfig, n_in: int, n_out: int, maps: bool) -> nn.Sequential:

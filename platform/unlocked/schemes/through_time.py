@@ -136,9 +136,9 @@ class TimeGradients(Holder):
 
     def _predict(self, i: int, s: Tensor, start: Tensor | None) -> Tensor:
         """What the M of layer i says of a window that ended in s and began in `start`, None where a stream began."""
-        if not self._sees_start:
-            return self.models[i](s)
-        return self.models[i](s, torch.zeros_like(s) if start is None else start)
+        beside = ((torch.zeros_like(s) if start is None else start),) if self._sees_start else ()
+        out: Tensor = self.models[i](s, *beside)
+        return out
 
     def state(self) -> dict[str, Any]:
         return {
@@ -171,4 +171,5 @@ class _Model(nn.Module):
         self.net = SyntheticGradient(SGConfig(hidden=time.hidden, norm="none"), (size,), context)
 
     def forward(self, *states: Tensor) -> Tensor:
-        return self.net(*self.norm(torch.cat(states, 1)).chunk(len(states), 1))
+        out: Tensor = self.net(*self.norm(torch.cat(states, 1)).chunk(len(states), 1))
+        return out

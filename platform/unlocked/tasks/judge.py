@@ -46,7 +46,8 @@ class Judge(nn.Module):
         self.head = nn.Linear(FEATURES, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
+        out: Tensor = self.head(self.features(x))
+        return out
 
 
 def judge_of(data: DataSet) -> Judge:
