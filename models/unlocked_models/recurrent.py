@@ -57,7 +57,7 @@ def rnn(
     Options: `hidden` widths of the layers; `activation` tanh or relu; `bidirectional`: every layer reads both ways and
     passes both on (Schuster & Paliwal 1997), `hidden` is the width of each; `dropout` in [0, 1), after each layer;
     `pool` what the head sees: last, the state in which each direction ends; mean or max over the positions; `padded`:
-    sequences of features are filled up to one length, which the data has to say of each (of itself where it does; those
+    sequences of features are filled up to one length, which the data has to say of each (of itself if it does; those
     of tokens always may be); `embedding` width of a token; `carry`: truncated backpropagation through time over windows
     of a long text, each going on in the state in which the one before it ended.
 
@@ -216,7 +216,7 @@ class Layer(Stepping):
 
 
 class PaddedLayer(Layer):
-    """A layer that reads each sequence as long as it is; states behind its end are zero."""
+    """A layer that reads each sequence as long as it is; states after its end are zero."""
 
     def __init__(self, *given: Any):
         super().__init__(*given)

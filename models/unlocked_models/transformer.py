@@ -106,7 +106,7 @@ def transformer(
     `(batch, n_outputs)`.
 
     Options: those of every Transformer; `pool` what the head sees: mean, last or max over the positions; `padded`:
-    sequences of features are filled up to one length, which the data has to say of each (of itself where it does; those
+    sequences of features are filled up to one length, which the data has to say of each (of itself if it does; those
     of tokens always may be).
 
     >>> len(transformer((40,), 10, depth=3))

@@ -29,7 +29,7 @@ def conv_autoencoder(
 
     Shapes: `(batch, channels, height, width)` to `(batch, code)` and back; each layer of the encoder halves the
     resolution, rounding down, each of the decoder doubles it to what it was. One block per convolution, one each for
-    the code and for the layer behind it: 2 (len(channels) + 1) of them. The convolutions have the parameters of a `cnn`
+    the code and for the layer after it: 2 (len(channels) + 1) of them. The convolutions have the parameters of a `cnn`
     with the same `channels`, so a classifier can begin with them. `n_outputs` is not used: there is no label.
 
     Options: `channels` maps of the encoder's layers; `kernel` odd, of its convolutions (those of the decoder are 4x4 of

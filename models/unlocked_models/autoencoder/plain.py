@@ -111,7 +111,7 @@ def autoencoder(
 
 
 def code_block(blocks: Iterable[nn.Module]) -> int | None:
-    """Which block's output holds the code; None where the model has none."""
+    """Which block's output holds the code; None if the model has none."""
     return next((i for i, block in enumerate(blocks) if getattr(block, "gives_code", False)), None)
 
 
@@ -212,7 +212,7 @@ def corruption(kind: str, level: float) -> Corruption | None:
 
 
 def output_layers(output: str, in_shape: tuple[int, ...]) -> list[nn.Module | None]:
-    """What stands behind the last linear layer: the squashing, and the input's shape."""
+    """What stands after the last linear layer: the squashing, and the input's shape."""
     squash = checks.pick(OUTPUTS, "output", output)
     return [squash and squash(), nn.Unflatten(1, in_shape) if len(in_shape) > 1 else None]
 

@@ -76,7 +76,7 @@ class Gaussian(Posterior):
     """q(z|h) = N(mu, diag(exp(v))): `(batch, features)` to `(batch, 2 code)`, mu beside v; its KL to N(0, I) is a loss.
 
     `steps` counts the training passes, so that the warm-up goes on where a checkpoint was taken: the weight of the KL
-    divergence is 0 in the first of them and `beta` from the one behind `warmup` on.
+    divergence is 0 in the first of them and `beta` from the one after `warmup` on.
     """
 
     steps: Tensor
@@ -125,7 +125,7 @@ class Sample(nn.Module):
 
 
 class BesideLabel(nn.Module):
-    """A layer that is given the label, one-hot, behind its features."""
+    """A layer that is given the label, one-hot, after its features."""
 
     def __init__(self, before: nn.Module, classes: int, after: nn.Module):
         super().__init__()

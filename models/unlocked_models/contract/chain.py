@@ -24,7 +24,7 @@ A block that can be given a sequence piece by piece, and goes on where the last 
 
 A layer inside a block whose class has `feedback_point = True` is a layer of its own for schemes that reach into blocks:
 direct feedback alignment at layer granularity. Nonlinearities of torch are such layers anyway. A layer of a Transformer
-says by a method `feedback_taps(granularity)` behind which of its layers Launay et al. 2020 put feedback, and the last
+says by a method `feedback_taps(granularity)` after which of its layers Launay et al. 2020 put feedback, and the last
 block by an attribute `projection` which of its layers makes the outputs of the last hidden state.
 """
 
@@ -82,7 +82,7 @@ def encodes(block: nn.Module) -> bool:
 
 
 def decoder_start(blocks: Iterable[nn.Module]) -> int | None:
-    """Place of the first block of the decoder; None where there is none."""
+    """Place of the first block of the decoder; None if there is none."""
     return next((i for i, block in enumerate(blocks) if getattr(block, "starts_decoder", False)), None)
 
 
@@ -202,7 +202,7 @@ def output_shapes(
 
 
 def _refuse_other_than_h(i: int, block: nn.Module, given: Any) -> None:
-    """`TypeError` where a block gives anything but a tensor of two examples."""
+    """`TypeError` if a block gives anything but a tensor of two examples."""
     name = f"block {i} ({type(block).__name__})"
     if not isinstance(given, Tensor):
         raise TypeError(f"{name} gives a {type(given).__name__}; one tensor passes from a block to the next")

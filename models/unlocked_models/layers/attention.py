@@ -3,8 +3,8 @@
     Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V                      Vaswani et al. 2017, arXiv:1706.03762, eq. 1
     head_i = Attention(h W_i^Q, m W_i^K, m W_i^V)                          section 3.2.2; m = h, or the memory
 
-A layer is attention over its own positions, attention over a memory where it has one (a decoder's), and a feed-forward
-network at every position, each behind a residual connection. Masks are Boolean, True where something is to be seen.
+A layer is attention over its own positions, attention over a memory if it has one (a decoder's), and a feed-forward
+network at every position, each inside a residual connection. Masks are Boolean, True at positions that are seen.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class MultiHeadAttention(Stepping):
     It keeps (`stepping`) keys and values, `(batch, heads, positions, width / heads)` each. Those of a memory are made
     at the first call; later ones need no memory.
 
-    Raises `ValueError` where heads and width do not fit.
+    Raises `ValueError` if heads and width do not fit.
     """
 
     feedback_point = True  # of direct feedback alignment at layer granularity
@@ -187,7 +187,7 @@ class TransformerLayer(nn.Module):
     Args:
         inner: width of the feed-forward network.
         norm: pre or post (`Residual`).
-        dropout: of attention weights, inside the feed-forward network, and behind every sublayer.
+        dropout: of attention weights, inside the feed-forward network, and after every sublayer.
         cross: a second attention, over a memory.
     """
 
@@ -211,8 +211,8 @@ class TransformerLayer(nn.Module):
         self.takes_pieces = causal
 
     def feedback_taps(self, granularity: str) -> list[nn.Module]:
-        """Layers behind which Launay et al. 2020 (arXiv:2006.12878) put the feedback of direct feedback alignment:
-        `macro` behind the whole, `micro` behind its first norm, its activation (and dropout) and its second norm.
+        """Layers after which Launay et al. 2020 (arXiv:2006.12878) put the feedback of direct feedback alignment:
+        `macro` after the whole, `micro` after its first norm, its activation (and dropout) and its second norm.
 
         Raises `ValueError` for pre norm, whose norms do not end the sublayers.
         """

@@ -80,7 +80,7 @@ def is_padded(padded: bool, has_lengths: bool | None) -> bool:
     """Whether sequences of features are filled up: as the model is told, or as the data says.
 
     Padding cannot be told from values: rows of zeros are other rows once they are normalised, and a sequence may hold
-    zeros of its own. Raises `ValueError` where the data is known to give no lengths.
+    zeros of its own. Raises `ValueError` if the data is known to give no lengths.
     """
     if padded and has_lengths is False:
         raise ValueError(
@@ -140,7 +140,7 @@ class Positions(Stepping):
 class Pool(nn.Module):
     """`(batch, positions, features)` to `(batch, features)`: their mean, the last one, or the greatest of each.
 
-    Of the positions that are there, `(batch, positions)`, where some are padding.
+    Of the positions that are there, `(batch, positions)`, if some are padding.
     """
 
     def __init__(self, kind: str):

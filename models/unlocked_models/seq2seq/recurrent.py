@@ -110,7 +110,7 @@ def seq2seq(
 
 
 def refuse_other_data(model: str, vocabulary: int | None, out_positions: int | None) -> None:
-    """`ValueError` where examples are not pairs of token sequences."""
+    """`ValueError` if examples are not pairs of token sequences."""
     if vocabulary is None or out_positions is None:
         what = "inputs are real numbers" if vocabulary is None else "targets have no positions"
         raise ValueError(f"model.name: {model} makes a sequence of tokens of a sequence of tokens; the data's {what}")
@@ -134,7 +134,7 @@ def memory_and_states(h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 class EncoderLayer(PaddedLayer):
-    """A recurrent layer over the source, as long as each sentence is; memory behind its end is zero."""
+    """A recurrent layer over the source, as long as each sentence is; memory after its end is zero."""
 
     encodes = True
 
@@ -263,7 +263,7 @@ class BahdanauLayer(DecoderLayer):
 
 
 class LuongAttention(DecoderPart):
-    """Attention behind the step (Luong et al. 2015, section 3.1, global):
+    """Attention after the step (Luong et al. 2015, section 3.1, global):
 
     out_i = tanh(W [c_i; s_i])      c_i the context of s_i
     """

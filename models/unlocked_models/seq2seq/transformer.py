@@ -47,9 +47,9 @@ def transformer_seq2seq(
     Shapes: source ids `(batch, S)`, with the targets `(batch, T)` of the batch, to logits `(batch, T, n_outputs)`.
 
     Options: `encoder`, `decoder` layers of each; `width` of every position, which the `heads` share; `inner` width of
-    the feed-forward networks; `norm` post (the paper's) or pre, with a last normalisation behind either stack (trains
+    the feed-forward networks; `norm` post (the paper's) or pre, with a last normalisation after either stack (trains
     without warm-up); `activation` of the feed-forward networks; `positions` sinusoidal or learned; `dropout` in [0, 1):
-    of embeddings, of attention weights, inside the feed-forward networks and behind every sublayer.
+    of embeddings, of attention weights, inside the feed-forward networks and after every sublayer.
 
     Embeddings start at variance 1, the paper's scale after its multiplication with sqrt(width). The output layer does
     not share their weights: it may stand in another module.

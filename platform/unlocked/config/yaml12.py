@@ -91,7 +91,7 @@ def read_yaml(text: str, source: str) -> Any:
 
 
 def read_value(text: str, source: str) -> Any:
-    """As `read_yaml`, of one value on a command line, where nobody means a comment by `#`."""
+    """As `read_yaml`, of one value on a command line, if nobody means a comment by `#`."""
     try:
         tree, end = _read(text, source)
     except yaml.YAMLError as error:

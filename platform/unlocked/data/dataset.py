@@ -61,7 +61,7 @@ class Traits:
     """What the raw arrays and the loaded set alike say of their examples.
 
     Args:
-        symbols: the vocabulary of the inputs: by id, the token that it stands for; id 0 is padding. None where inputs
+        symbols: the vocabulary of the inputs: by id, the token that it stands for; id 0 is padding. None if inputs
             are real numbers.
         ordered: rows are windows of one long series or text, in its order: each goes on where the one before it ended,
             and splits are cut at its end, not drawn.

@@ -40,7 +40,7 @@ def load_as(
 
     `task_of` gives its task by name: `unlocked.tasks.load` knows them.
 
-    Splits are stratified by class where there are classes, and the end of an ordered set, such as a text. A set
+    Splits are stratified by class if there are classes, and the end of an ordered set, such as a text. A set
     without a test split of its own gives up 20 % for it, where drawn exactly the rows that sklearn's
     `train_test_split(rows, test_size=0.2, stratify=y, random_state=seed)` takes.
 

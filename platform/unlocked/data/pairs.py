@@ -53,7 +53,7 @@ def made_of(
 
     Both sides share one tokeniser (Vaswani et al. 2017, section 5.1), fitted on the training pairs: `tokens` and
     `vocabulary` as `unlocked.data.tokenize.fit` takes them. Pairs with a side that is empty or of more than `length`
-    tokens, </s> among them, are left out. Raises `DataError` where an option leaves nothing.
+    tokens, </s> among them, are left out. Raises `DataError` if an option leaves nothing.
     """
     if length < 2:
         raise DataError(f"data.options.length: {length} is not at least 2, a token and the end")

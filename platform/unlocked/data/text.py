@@ -13,7 +13,7 @@ SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 def windows(name: str, ids: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """A long text in rows of `length` tokens, and for every token the next one: `x, y (n, length)`, in order.
 
-    What is left at the end, less than a row, is dropped. Raises `DataError` where not one row can be filled.
+    What is left at the end, less than a row, is dropped. Raises `DataError` if not one row can be filled.
     """
     if length < 1:
         raise DataError(f"data.options.length: {length} is not at least 1")

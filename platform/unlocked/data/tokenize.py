@@ -29,7 +29,7 @@ def fit(name: str, kind: str, text: str, vocabulary: int | None = None, extra: S
     Args:
         name: of the data set, for messages.
         vocabulary: ids in all; null: every character of the text, 4000 for words, 1000 for byte pairs.
-        extra: special tokens behind the four that every vocabulary has.
+        extra: special tokens after the four that every vocabulary has.
 
     Raises `DataError` for a kind that is not known, an empty text, and a vocabulary that leaves no room.
     """

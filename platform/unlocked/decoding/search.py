@@ -50,7 +50,7 @@ class Decoder:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Step]:
-        """`step(tokens (m,), parents (m,))`: log p of the next token, `(m, vocabulary)`, behind prefixes that end in
+        """`step(tokens (m,), parents (m,))`: log p of the next token, `(m, vocabulary)`, after prefixes that end in
         `tokens`, each of which goes on from row `parents` of the call before. At the first call the tokens are <s>, the
         parents the sources."""
         x, memory, read = self.x, self.memory, self.x.new_zeros(len(self.x), 0)

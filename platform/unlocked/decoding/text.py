@@ -77,7 +77,7 @@ def written_on(
 
 
 def continued(logits: Logits, begun: list[int], length: int, choose: Callable[[Tensor], int]) -> list[int]:
-    """`length` ids that go on behind those `begun`, none of them a special one."""
+    """`length` ids that go on after those `begun`, none of them a special one."""
     ids = list(begun)
     for _ in range(length):
         scores = logits(torch.tensor([ids]))

@@ -69,7 +69,7 @@ class Group(ABC):
     def run(self, segments: Iterable[Segment], checkpoint_at: int) -> Iterator[list[SegmentStats]]:
         """Trains the segments in order and gives the modules' reports of each as it ends.
 
-        `checkpoint_at`: the step behind which `states` may be called next; no earlier than the next one.
+        `checkpoint_at`: the step after which `states` may be called next; no earlier than the next one.
         """
 
     @abstractmethod

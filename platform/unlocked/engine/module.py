@@ -50,7 +50,7 @@ class SegmentStats:
 
 @dataclass
 class Ends:
-    """The ends of a stage's links; None where there is no neighbour or nothing is sent."""
+    """The ends of a module's links; None if there is no neighbour or nothing is sent."""
 
     h_in: Incoming | None = None
     h_out: Outgoing | None = None
@@ -158,7 +158,7 @@ class ModuleRunner:
     # training ----------------------------------------------------------------------------------------
 
     def begin(self, start: int, stop: int, checkpoint_at: int) -> None:
-        """Announces steps start..stop-1, and the step behind which the next checkpoint may be taken."""
+        """Announces steps start..stop-1, and the step after which the next checkpoint may be taken."""
         self.learner.prepare_checkpoint(checkpoint_at)
         if self.ends.h_in is not None and self._late_inputs is None:
             self.ends.h_in.expect(start, stop)
@@ -323,7 +323,7 @@ class ModuleRunner:
         return outs
 
     def average_statistics(self) -> None:
-        """Over the replicas, as behind a segment."""
+        """Over the replicas, as after a segment."""
         if self.average_buffers is not None:
             self.average_buffers(self.learner.chain.buffers())
 

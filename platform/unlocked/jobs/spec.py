@@ -31,7 +31,7 @@ class Spec:
 
     id: str
     kind: str  # train | sweep
-    words: list[str]  # behind `unlocked`
+    words: list[str]  # after `unlocked`
     needs: Resources
     driver: Resources
 

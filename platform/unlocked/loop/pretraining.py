@@ -38,7 +38,7 @@ from unlocked_models.contract.chain import Chain, carrying, output_shapes
 
 
 def check_pretraining(config: Config, example: Example) -> int:
-    """How many blocks are pre-trained; `ConfigError` where they cannot be."""
+    """How many blocks are pre-trained; `ConfigError` if they cannot be."""
     blocks, name = build_blocks(config, example), config.model["name"]
     if example.vocabulary is not None:
         raise ConfigError(
@@ -192,7 +192,7 @@ class Denoiser(Holder):
 
 def inverse(shape: tuple[int, ...], in_shape: tuple[int, ...]) -> nn.Module:
     """A linear map from `(batch, *shape)` to `(batch, *in_shape)`: of maps a convolution, of positions the same at each
-    where there are as many, of anything else a matrix."""
+    if there are as many, of anything else a matrix."""
     layout = Layout(in_shape, shape)
     if layout.relation != "same":
         return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), math.prod(in_shape)), nn.Unflatten(1, in_shape))

@@ -33,7 +33,7 @@ def plan_run(config: Config, data: DataSet) -> Plan:
     """The plan of a new run, whose configuration says how many blocks it begins with, checked against where they come
     from: what is written into the run folder, so that a resumed run needs nothing else.
 
-    Raises `ConfigError` where the other run has no weights, or too few of its blocks fit.
+    Raises `ConfigError` if the other run has no weights, or too few of its blocks fit.
     """
     plan = make_plan(config, data)
     return replace(plan, config=_resolved(plan))
@@ -76,7 +76,7 @@ def initial_weights(
     note: Callable[[str], None],
     stopped: Callable[[], bool],
 ) -> Weights | None:
-    """Of the whole chain; None where the run begins with weights drawn from its seed.
+    """Of the whole chain; None if the run begins with weights drawn from its seed.
 
     Args:
         log: takes the epoch and the metrics of pre-training.

@@ -34,7 +34,7 @@ class Calendar:
         return step
 
     def evaluates(self, epoch: int) -> bool:
-        """Whether behind this epoch, counted from 1, the validation split is due."""
+        """Whether after this epoch, counted from 1, the validation split is due."""
         return self._validates and self._due(epoch, self._every.evaluate_every)
 
     def probes(self, epoch: int) -> bool:

@@ -113,7 +113,7 @@ def weights_of(block: nn.Module) -> set[str]:
 
 
 def refuse_added(i: int, block: nn.Module, before: set[str]) -> None:
-    """Raises `ConfigError` where a pass changed which weights the block has."""
+    """Raises `ConfigError` if a pass changed which weights the block has."""
     if changed := sorted(weights_of(block) ^ before):
         raise ConfigError(
             f"model.name: {_name(i, block)} adds or removes the weight {changed[0]} in its forward, "

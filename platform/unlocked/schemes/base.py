@@ -303,7 +303,7 @@ class ModuleLearner(Holder, ABC):
     def run_chain(
         self, h: Tensor, batch: Batch, after: Callable[[int, Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Output of the module and the sum of its blocks' own losses (None where there are none)."""
+        """Output of the module and the sum of its blocks' own losses (None if there are none)."""
         self.carry([None] * len(self.carrying) if batch.fresh else self.carried())
         if self.time is None or not torch.is_grad_enabled() or self._probing:
             return self._run_blocks(h, batch, after)
@@ -386,7 +386,7 @@ class ModuleLearner(Holder, ABC):
             self.apply(self.optimizer, self.config.optimizer.clip_norm)
 
     def apply(self, optimizer: torch.optim.Optimizer, clip_norm: float | None = None) -> None:
-        """Averages the gradients over the replicas, clips them where asked, and steps."""
+        """Averages the gradients over the replicas, clips them if asked, and steps."""
         parameters = optimizer.param_groups[0]["params"]
         if self.reduce is not None:
             begin = time.perf_counter()
@@ -430,7 +430,7 @@ class ModuleLearner(Holder, ABC):
         return out, local, [] if self.spec.is_last else [out]
 
     def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:
-        """The gradient that the scheme would inject at each point, at its scale; None where it injects nothing."""
+        """The gradient that the scheme would inject at each point, at its scale; None if it injects nothing."""
         return [None] * len(points)
 
     def probe_forward(self, h_in: Tensor, batch: Batch) -> Tensor:
@@ -456,7 +456,7 @@ class ModuleLearner(Holder, ABC):
 
     def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, Alignment | None]:
         """Given the true dL/dh_k and e = dL/dh_K: dL/dh_{k-1}, and how the injected gradients stand to the true ones;
-        None where nothing is injected, or no true gradient is other than zero."""
+        None if nothing is injected, or no true gradient is other than zero."""
         assert self._probe is not None
         probe, self._probe = self._probe, None
         wanted = [probe.h, *probe.points] if probe.h.requires_grad else probe.points

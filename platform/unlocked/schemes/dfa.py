@@ -9,16 +9,16 @@ inside the block autograd applies phi', so any layer type may stand there. The o
 its update is backprop's. No gradient passes from a block to the one below, so those products are not
 computed.
 
-Where feedback arrives (`granularity`; `taps` has the details). Ours are `block`, behind every block; `module`, behind
-modules alone, where dni's gradients arrive too, with autograd through the blocks of each; and `layer`, also behind
+Where feedback arrives (`granularity`; `taps` has the details). Ours are `block`, after every block; `module`, after
+modules alone, where dni's gradients arrive too, with autograd through the blocks of each; and `layer`, also after
 every nonlinearity inside a block and every layer with `feedback_point = True`: of a Transformer's layer then
-attention, the inner layer of the feed-forward network and the sum behind it each learn from a feedback of their own.
-Under `module` a chain of two modules has one random feedback, behind the lower one; the upper module is trained by
+attention, the inner layer of the feed-forward network and the sum after it each learn from a feedback of their own.
+Under `module` a chain of two modules has one random feedback, after the lower one; the upper module is trained by
 exact backprop.
 
 Launay et al. 2020 (arXiv:2006.12878) did something else with Transformers, here `macro` and `micro`: e is the gradient
-at the last hidden state, before the projection to the vocabulary; nothing arrives behind the embedding, which learns
-with the first layer; and feedback arrives behind each layer, or behind its first norm, its activation and its second
+at the last hidden state, before the projection to the vocabulary; nothing arrives after the embedding, which learns
+with the first layer; and feedback arrives after each layer, or after its first norm, its activation and its second
 norm. Their B are slices of one matrix (`shared_layers`).
 
 Where B_l acts (`layout` has the words): if outputs and hidden states have places in common, at each place; so per
@@ -74,7 +74,7 @@ class _Kept(NamedTuple):
 
 
 def _unpack(kept: _Kept) -> Tensor:
-    """As autograd does itself where nothing is packed."""
+    """As autograd does itself if nothing is packed."""
     if kept.version is not None and kept.x._version != kept.version:
         raise RunFailed(
             f"block {kept.block}: a tensor that its backward pass needs was changed in place before the "
@@ -157,7 +157,7 @@ class DFA(ModuleLearner):
         return launay_error(granularity, blocks, stops, example) if granularity in LAUNAY else None
 
     def _draw(self, block: int, nth: int, layout: Layout) -> Tensor:
-        """B_l, `(outputs, size of layer l)`, both at one place where they have places in common: of the seed and the
+        """B_l, `(outputs, size of layer l)`, both at one place if they have places in common: of the seed and the
         block's place in the chain, however it is cut."""
         config = self.options.feedback
         seed = config.seed if config.seed is not None else self.config.seed

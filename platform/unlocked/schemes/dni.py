@@ -9,7 +9,7 @@ Jaderberg et al. 2017, "Decoupled Neural Interfaces using Synthetic Gradients", 
 where t_k is what module k+1 finds at its own input when it applies its g_{k+1}: bootstrapped, and the true
 gradient for k = K-1. cdni conditions M_k on the label too: M_k(h_k, c).
 
-M speaks per example (per position where the loss is a mean over positions): what is injected is M_k(h_k) / B, or
+M speaks per example (per position if the loss is a mean over positions): what is injected is M_k(h_k) / B, or
 / (B T), and t_k is as many times what is found. M's last layer starts at zero: the first update of a module below the
 last is zero, but for weight decay and for its blocks' own losses. Schedules and warm-up of the optimiser scale the
 rates of M and I as they scale the module's; clipping is of the module alone.

@@ -1,10 +1,10 @@
 """Where direct feedback alignment injects: the feedback points inside one module, found once and cut in every pass.
 
-`granularity` says where they lie: behind every hidden block (`block`), behind the module alone (`module`), or also
-behind every nonlinearity and every layer with a `feedback_point` inside a block (`layer`).
+`granularity` says where they lie: after every hidden block (`block`), after the module alone (`module`), or also
+after every nonlinearity and every layer with a `feedback_point` inside a block (`layer`).
 
 Those of Launay et al. 2020 (arXiv:2006.12878; their code's `simple` and `full`) for Transformers with post norm are
-`macro`, behind every layer of the Transformer, and `micro`, behind its first norm, its feed-forward network's
+`macro`, after every layer of the Transformer, and `micro`, after its first norm, its feed-forward network's
 activation (and dropout) and its second norm. The embedding has no feedback of its own: it learns with the first layer,
 by autograd. The error is the gradient at the last hidden state, before the projection to the vocabulary, which learns
 by its own true gradient. Blocks say where their points are (`feedback_taps`), the last block what its `projection` is.
@@ -143,7 +143,7 @@ class Taps:
         return shapes
 
     def cutting(self) -> contextlib.AbstractContextManager[tuple[Callable[[int, Tensor], Tensor], list[Tensor]]]:
-        """A pass whose graph is cut behind every point."""
+        """A pass whose graph is cut after every point."""
         return self._tapping(cut=True)
 
     def watching(self) -> contextlib.AbstractContextManager[tuple[Callable[[int, Tensor], Tensor], list[Tensor]]]:

@@ -41,7 +41,7 @@ from unlocked.schemes.sg import SGConfig, SyntheticGradient
 from unlocked.schemes.state import Holder
 from unlocked.seeding import derive_seed
 
-States = list[Tensor | None]  # of every carrying layer; None where a stream begins
+States = list[Tensor | None]  # of every carrying layer; None if a stream begins
 
 
 class TimeGradients(Holder):
@@ -92,7 +92,7 @@ class TimeGradients(Holder):
 
     def leave(self, starts: States, last: bool) -> Tensor | None:
         """What stands for all later windows in the loss of this one: its gradient at s_T is the injected one. None
-        behind the last window of a stream: nothing follows, and that is known."""
+        after the last window of a stream: nothing follows, and that is known."""
         scale = self._scale * (min(1.0, self._left / self._ramp) if self._ramp else 1.0)
         before, self._before = self._before, [None if s is None else s.detach() for s in starts]
         self._left += 1
@@ -119,7 +119,7 @@ class TimeGradients(Holder):
 
     def learn(self, step: Callable[[torch.optim.Optimizer], None]) -> Tensor | None:
         """After the backward pass of the oldest window: M learns from the gradients at its start. The squared error per
-        example, None where the window began a stream."""
+        example, None if the window began a stream."""
         starts, before, _ = self._windows.popleft()
         errors = []
         for i, (s, start) in enumerate(zip(starts, before, strict=True)):
@@ -135,7 +135,7 @@ class TimeGradients(Holder):
         return loss
 
     def _predict(self, i: int, s: Tensor, start: Tensor | None) -> Tensor:
-        """What the M of layer i says of a window that ended in s and began in `start`, None where a stream began."""
+        """What the M of layer i says of a window that ended in s and began in `start`, None if a stream began."""
         beside = ((torch.zeros_like(s) if start is None else start),) if self._sees_start else ()
         out: Tensor = self.models[i](s, *beside)
         return out

@@ -96,16 +96,16 @@ class Task(ABC):
 
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:
-        """Why this task cannot be made of a data set whose own task is `data_task`; None where it can."""
+        """Why this task cannot be made of a data set whose own task is `data_task`; None if it can."""
         return None if TASKS.get(data_task) is cls else f"its targets are for {data_task}"
 
     @classmethod
     def unsuited(cls, x: Tensor) -> str | None:
-        """Why inputs of these values cannot be its own; None where they can."""
+        """Why inputs of these values cannot be its own; None if they can."""
         return None
 
     def unfit(self, blocks: Sequence[nn.Module]) -> str | None:
-        """Why this chain cannot do the task; None where it can, and where its shapes say so anyway."""
+        """Why this chain cannot do the task; None if it can; shapes that do not match are reported elsewhere."""
         if decoder_start(blocks) is None:
             return None
         return "is an encoder-decoder, which reads the targets: its task is translation"
@@ -121,7 +121,7 @@ class Task(ABC):
         return shape == self.output_shape(example)
 
     def target(self, rows: Rows) -> Tensor:
-        """What the output is held against."""
+        """What the output is compared with."""
         return rows.y
 
     @abstractmethod

@@ -23,7 +23,7 @@ REDRAWN = "a coordinate of the output is the score of a word that every minibatc
 class NegativeSampling(Task):
     """Tells the word that stood near from others: scores `(batch, positions, candidates)`, the true one first.
 
-    Targets are the true words `(batch, positions)`, 0 where there is no pair. `accuracy` is the share of pairs whose
+    Targets are the true words `(batch, positions)`, 0 at positions without one. `accuracy` is the share of pairs whose
     true word has the highest score. Of any text, by the transform `skipgram`.
     """
 

@@ -36,7 +36,7 @@ class Tokens(Task):
     hides: ClassVar[bool] = False  # words of the inputs, which the targets ask for
 
     def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
-        """`y (n, positions)` is ids of `class_names`, by default of `symbols`; 0 where there is no target."""
+        """`y (n, positions)` is ids of `class_names`, by default of `symbols`; 0 at positions without a target."""
         for part, (x, y, _) in splits.items():
             check_targets(name, part, y, len(x))
         if any(isinstance(each, Masking) for each in raw.transforms) != self.hides:
@@ -109,7 +109,7 @@ class MaskedLanguageModelling(Tokens):
     """BERT's two tasks (Devlin et al. 2019, section 3.1): the words that were hidden, and, at the first position,
     whether the second sentence followed the first.
 
-    Outputs and targets as for `Tokens`, 0 where nothing is asked. The loss is the mean over the hidden words
+    Outputs and targets as for `Tokens`, 0 at positions that are not asked. The loss is the mean over the hidden words
     of a minibatch plus that over its first positions, in nats; `perplexity`, `bits` and `accuracy` are of the words,
     `pairs` is the accuracy at the first position.
     """

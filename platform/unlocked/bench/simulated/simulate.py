@@ -2,7 +2,7 @@
 
 The engine's schedules are static. A worker does a fixed list of tasks in a fixed order; which tasks of other workers
 each of them waits for is fixed too, and none is ever dropped, chosen or overtaken. So a task ends its own duration
-behind the latest end of those it follows: the longest path to it in a graph without circles. An event queue would visit
+after the latest end of those it follows: the longest path to it in a graph without circles. An event queue would visit
 the same ends in the order of time and give each the same value; here they are sums and maxima over arrays of all
 modules, minibatch after minibatch, because whatever one waits for lies in an earlier minibatch or in a module passed
 before.

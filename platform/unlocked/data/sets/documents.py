@@ -29,7 +29,7 @@ from unlocked.seeding import derive_seed
 from unlocked_models.contract.registry import unknown
 
 PACKAGES = ("asyncio", "email", "http", "importlib", "logging", "multiprocessing", "unittest", "xml")
-SIGNS = ("<mask>", "<next>", "<other>")  # of BERT's pre-training, behind the special tokens of every vocabulary
+SIGNS = ("<mask>", "<next>", "<other>")  # of BERT's pre-training, after the special tokens of every vocabulary
 MASK, NEXT, OTHER = range(len(SPECIAL), len(SPECIAL) + len(SIGNS))
 
 

@@ -31,7 +31,7 @@ YEARLY = np.fromstring(
 
 @register_data("sunspots", task="regression", family="series")
 def sunspots(source: Source, length: int = 32, horizon: int = 1) -> RawData:
-    """Windows `(length,)` of years and the `horizon` years behind each, in hundreds of sunspots; the last 20 % of the
+    """Windows `(length,)` of years and the `horizon` years after each, in hundreds of sunspots; the last 20 % of the
     windows are the test split. A year ahead, the last
     value as the forecast has an RMSE of 0.33 on it and a linear autoregression on 32 years one of 0.21."""
     for key, value in (("length", length), ("horizon", horizon)):
