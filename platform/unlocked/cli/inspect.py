@@ -45,11 +45,15 @@ def list_(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(strict_json.dumps(rows))
         return 0
+    from rich import box
+
     from unlocked.cli.matrix import with_notes
     from unlocked.rich_text import PlainTable, plain_console
 
     rows, notes = with_notes(rows) if arguments.what == "matrix" else (rows, [])
-    table, console = PlainTable(), plain_console()
+    # a column per scheme: without frames all of them fit 80 characters
+    table = PlainTable(box=box.SIMPLE_HEAD, padding=0) if arguments.what == "matrix" else PlainTable()
+    console = plain_console()
     names = [len(str(next(iter(row.values())))) for row in rows]
     for number, heading in enumerate(rows[0] if rows else ()):  # a name is copied from here: whole, in one line
         fits = max(names) + LEAST_COLUMN * (len(rows[0]) - 1) <= console.width
