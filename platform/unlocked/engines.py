@@ -14,9 +14,11 @@ Everything else asks an engine for its facts, never for its name.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from unlocked.errors import ConfigError
+from unlocked.entries import check_entry
+from unlocked.errors import ConfigError, reason
 from unlocked_models.contract.registry import Registry
 
 if TYPE_CHECKING:
@@ -56,19 +58,41 @@ class Engine:
     def group_class(self, several_nets: bool = False) -> type[Group]:
         group = self.nets_group if several_nets else self.group
         assert group is not None
-        if not isinstance(group, str):
-            return group
-        module, _, name = group.partition(":")
-        return cast("type[Group]", getattr(importlib.import_module(module), name))
+        found = _named(group) if isinstance(group, str) else group
+        if not (isinstance(found, type) and all(hasattr(found, method) for method in ("run", "outputs", "last_words"))):
+            raise ConfigError(f"parallel.engine: the group of {type(self).__name__}, {group!r}, is no unlocked.Group")
+        return found
 
     def place(self, workers: int) -> str:
         """Where a run of as many workers trains, in words."""
         return f"{workers} {self.kind_of_workers}" if self.on_workers else "this process"
 
 
+def _named(group: str) -> Any:
+    """`module:Class`; `ConfigError` if there is none."""
+    module, _, name = group.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ConfigError(f"parallel.engine: no group {group!r} can be imported: {reason(error)}") from None
+
+
 AUTO, HERE, APART = "auto", "inprocess", "ray"  # auto: here for one worker, apart for more
 ENGINES: Registry[type[Engine]] = Registry("engine")
-register_engine = ENGINES.register
+E = TypeVar("E", bound=type[Engine])
+
+
+def register_engine(name: str, **facts: Any) -> Callable[[E], E]:
+    """Register an engine, a subclass of `Engine` with a `group`; `TypeError`, one line, for anything else."""
+
+    def add(entry: E) -> E:
+        check_entry("engine", name, entry, Engine, needs=("group",))
+        if name == AUTO:
+            raise ValueError(f"engine {name!r}: this name leaves the choice to the platform; give yours another")
+        ENGINES.register(name, **facts)(entry)
+        return entry
+
+    return add
 
 
 @register_engine(HERE)

@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from unlocked.blame import knowing_of_ctrl_c, place, said
+from unlocked.entries import check_entry
 from unlocked.errors import DataError, UnlockedError, reason
 from unlocked.options import as_annotated, check_options
 from unlocked_models.contract.batch import Batch, Example, rows_of
@@ -91,8 +92,7 @@ def register_transform(name: str) -> Callable[[T], T]:
     """
 
     def add(entry: T) -> T:
-        if not (isinstance(entry, type) and issubclass(entry, Transform)):
-            raise TypeError(f"transform {name!r}: {entry!r} is not a subclass of unlocked.Transform")
+        check_entry("transform", name, entry, Transform)
         entry.purpose = entry.purpose or name
         TRANSFORMS.register(name)(entry)
         return entry

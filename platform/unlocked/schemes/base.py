@@ -27,7 +27,7 @@ from unlocked.errors import RunFailed
 from unlocked.optim import build_optimizer
 from unlocked.schema.keys import Config, OptimizerConfig
 from unlocked.schemes.objective import Objective, OfTask
-from unlocked.schemes.registry import NoOptions, options_of
+from unlocked.schemes.registry import BASE, NoOptions, options_of
 from unlocked.schemes.state import Holder, T
 from unlocked.schemes.through_time import TimeGradients
 from unlocked.seeding import derive_seed, step_seed
@@ -500,3 +500,6 @@ class ModuleLearner(Holder, ABC):
 
     def prepare_checkpoint(self, at: int) -> None:
         """Told before a segment that the next checkpoint follows step `at - 1`."""
+
+
+BASE.append(ModuleLearner)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from unlocked.entries import check_entry
 from unlocked.errors import reason
 from unlocked.schema.facts import default_of, fact_of
 from unlocked.schema.keys import SchemeConfig
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Learner = TypeVar("Learner", bound="type[ModuleLearner]")
 
 SCHEMES: Registry[type[ModuleLearner]] = Registry("scheme")
+BASE: list[type] = []  # ModuleLearner, which its own file puts here: that file needs this one
 OF_EVERY_SCHEME = tuple(field.name for field in fields(SchemeConfig))
 
 
@@ -48,6 +50,7 @@ def register_scheme(name: str, **facts: Any) -> Callable[[Learner], Learner]:
     """
 
     def add(learner: Learner) -> Learner:
+        check_entry("scheme", name, learner, BASE[0])
         found = _checked(name, learner.Options)
         for key, (field, kind) in found.items():
             other = declared().get(key)

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,13 +20,13 @@ from unlocked import metrics
 from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
+from unlocked.entries import check_entry
 from unlocked.tasks.phases import NET, Phase, as_it_is
 from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain, decoder_start
 from unlocked_models.contract.registry import Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
-register_task = TASKS.register
 
 
 class Rows(Protocol):
@@ -200,3 +200,17 @@ class Task(ABC):
 
 def task_name(task: type[Task]) -> str:
     return next((name for name in TASKS if TASKS.get(name) is task), task.__name__)
+
+
+T = TypeVar("T", bound=type[Task])
+
+
+def register_task(name: str, **facts: Any) -> Callable[[T], T]:
+    """Register a task, a whole subclass of `Task`; `TypeError`, one line, for anything else."""
+
+    def add(entry: T) -> T:
+        check_entry("task", name, entry, Task, needs=("monitor", "higher_is_better"))
+        TASKS.register(name, **facts)(entry)
+        return entry
+
+    return add
