@@ -38,6 +38,10 @@ from unlocked.schema.renamed import RenamedKey
             ],
         ),
         (
+            ["scheme.name=dfa", "parallel.virtual_stages=2"],  # of the preset's two workers
+            ["scheme.name=dfa", "parallel.modules=4", "parallel.modules_per_worker=2"],
+        ),
+        (
             ["sweep.space={modules: {choice: {two: {parallel.stages: 2}, four: {parallel.stages: 4}}}}"],
             ["sweep.space={modules: {choice: {two: {parallel.modules: 2}, four: {parallel.modules: 4}}}}"],
         ),
@@ -72,7 +76,8 @@ def test_the_configuration_of_an_old_run_folder_is_read():
     parallel = tree["parallel"]
     parallel |= {"stages": parallel.pop("modules"), "virtual_stages": parallel.pop("modules_per_worker")}
     parallel["launcher"] = parallel.pop("engine")
-    with pytest.warns(RenamedKey):
+    with warnings.catch_warnings():  # nobody is to change that file
+        warnings.simplefilter("error", RenamedKey)
         assert from_tree(tree) == load_config("quickstart")
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
 
 from unlocked import sweep
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
+from unlocked.schema.renamed import RenamedKey
 from unlocked.studies import trial as trial_module
+from unlocked.studies.status import status
 from unlocked.studies.study import Study
 
 
@@ -129,3 +133,43 @@ def test_a_study_does_not_begin_anew_in_another_storage(search, hill, first, the
     with pytest.raises(ConfigError, match=f"sweep.storage: the study runs/small was started with {first}, not {then}"):
         sweep(search("sweep.trials=2", f"sweep.storage={then}"))
     assert len(hill) == 1
+
+
+def _as_an_earlier_version_wrote(folder):
+    old = {
+        "parallel.modules": "parallel.stages",
+        "data.transforms": "data.augment",
+        "parallel.engine": "parallel.launcher",
+    }
+    for file in (folder / "study.journal", folder / "study.yaml"):
+        text = re.sub(r',"crc":\d+', "", file.read_text())  # nor did it protect its lines
+        for now, before in old.items():
+            text = text.replace(now, before)
+            text = re.sub(rf"\b{now.partition('.')[2]}:", f"{before.partition('.')[2]}:", text)
+        file.write_text(text)
+
+
+def test_a_study_of_an_earlier_version_goes_on_under_the_present_names(study, trained, monkeypatch):
+    config = study("sweep.space.parallel.modules=[1,2,4]", "sweep.plot.x=parallel.modules")
+    pretend = trial_module.train
+
+    def first_alone(config, **options):
+        if trained:
+            raise KeyboardInterrupt
+        return pretend(config, **options)
+
+    monkeypatch.setattr(trial_module, "train", first_alone)
+    with pytest.raises((KeyboardInterrupt, RunInterrupted)):
+        sweep(config)
+    folder = Path("runs/small")
+    _as_an_earlier_version_wrote(folder)
+    assert "parallel.modules" not in (folder / "study.journal").read_text()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RenamedKey)
+        assert [row.group["modules"] for row in status("small").summary["rows"]] == ["1"]
+        monkeypatch.setattr(trial_module, "train", pretend)
+        summary = sweep(config)
+    assert [seen.parallel.modules for seen in trained] == [1, 2, 4]
+    assert [row.group["modules"] for row in summary["rows"]] == ["1", "2", "4"]
+    assert sweep(config)["trials"] == 3  # and again

@@ -23,7 +23,7 @@ from unlocked.config.yaml12 import DEEPEST, Plain, clipped, is_null, read_file, 
 from unlocked.errors import ConfigError, reason
 from unlocked.options import type_name
 from unlocked.schema.keys import DIMENSION_KEYS, Config, SweepConfig
-from unlocked.schema.renamed import renamed, renamed_study
+from unlocked.schema.renamed import renamed, renamed_study, unsaid
 from unlocked.security import redact
 from unlocked_models.contract.registry import unknown
 
@@ -195,7 +195,8 @@ def from_tree(tree: Any) -> Config:
     try:
         if not isinstance(tree, DictConfig):
             if isinstance(tree, dict):
-                tree = renamed_study(renamed(tree, {}, "configuration"), "configuration")
+                with unsaid():  # an earlier version wrote it
+                    tree = renamed_study(renamed(tree, {}, "configuration"), "configuration")
             tree = typed(tree)
             _refuse_values_for_groups(tree, schema()(), "")
             tree = OmegaConf.merge(_defaults(), OmegaConf.create(tree))

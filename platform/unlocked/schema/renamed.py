@@ -8,7 +8,8 @@ modules, of which a worker holds `parallel.modules_per_worker`. `data.augment: [
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from unlocked.errors import ConfigError
@@ -32,6 +33,19 @@ def now(key: str) -> str:
     return NOW.get(key) or TAGS.get(key) or key
 
 
+@contextmanager
+def unsaid() -> Iterator[None]:
+    """Without the notes: while a file is read that an earlier version wrote and nobody is to change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RenamedKey)
+        yield
+
+
+def present(point: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a study's dimensions by their present names."""
+    return {NOW.get(key, key): _with_sizes(value) if key == "data.augment" else value for key, value in point.items()}
+
+
 def renamed(layer: dict[str, Any], below: Mapping[str, Any], source: str) -> dict[str, Any]:
     """A layer of a configuration with the present names, but for those in its study.
 
@@ -51,12 +65,21 @@ def renamed(layer: dict[str, Any], below: Mapping[str, Any], source: str) -> dic
             raise ConfigError(f"{source}: parallel.{name} is given twice, once by its old name")
         present[name] = value
     stages = parallel.get("stages")
+    if stages is None and "virtual_stages" in parallel and "modules" not in parallel:  # as many workers as before
+        stages = _workers(below)
     if isinstance(stages, int) and not isinstance(stages, bool):
         schedule = present.get("schedule", below.get("schedule"))
         held = present.get("modules_per_worker", below.get("modules_per_worker"))
         held = held if isinstance(held, int) and held > 0 else 2 if schedule in MULTI_STAGE else 1
         present["modules"] = stages * held
     return {**layer, "parallel": present}
+
+
+def _workers(below: Mapping[str, Any]) -> int | None:
+    """Of one replica; None if no layer has named modules, or they cannot be shared out."""
+    modules, held = below.get("modules"), below.get("modules_per_worker")
+    held = held or (2 if below.get("schedule") in MULTI_STAGE else 1)
+    return modules // held if isinstance(modules, int) and modules % held == 0 else None
 
 
 def _transforms(layer: dict[str, Any], source: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from statistics import median
 
 from rich import box
 
-from unlocked.config import Config, load_config
+from unlocked.config import Config
 from unlocked.drawing.comparisons import COLOURS
 from unlocked.drawing.figures import drawing
 from unlocked.errors import ConfigError
@@ -18,7 +18,7 @@ from unlocked.rich_text import PlainTable
 from unlocked.studies.search import is_grid, words_of
 from unlocked.studies.space import Space
 from unlocked.studies.status import find_study
-from unlocked.studies.study import Record, Study, directions_of
+from unlocked.studies.study import Record, Study, directions_of, stored_config
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Search:
 def read(name: str, runs: Path) -> tuple[str, Config, list[Record]]:
     """The finished trials of a search. Raises `ConfigError` if there is none of this name."""
     folder = find_study(name, runs)
-    config = load_config(folder / "study.yaml")
+    config = stored_config(folder)
     if is_grid(config):
         raise ConfigError(f"--compare: {name} is a grid, which has no order to compare")
     records = list(Study(folder, config, Space(config), writes=False).records())

@@ -7,13 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from unlocked.config import Config, load_config
+from unlocked.config import Config
 from unlocked.errors import ConfigError
 from unlocked.files import locked
+from unlocked.schema.renamed import present
 from unlocked.studies.report import summary_of
 from unlocked.studies.search import is_grid
 from unlocked.studies.space import Space, name_of
-from unlocked.studies.study import Study
+from unlocked.studies.study import Study, stored_config
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def find_study(name: str, runs: Path) -> Path:
 def status(name: str, runs: Path = Path("runs")) -> Status:
     """Of the study of this name under `runs`, or in a folder. Raises `ConfigError` if there is none."""
     folder = find_study(name, runs)
-    config = load_config(folder / "study.yaml")
+    config = stored_config(folder)
     space = Space(config)
     study = Study(folder, config, space, writes=False)
     running = []
@@ -62,7 +63,7 @@ def status(name: str, runs: Path = Path("runs")) -> Status:
         running.append(
             Running(
                 trial.number,
-                name_of(trial.params),
+                name_of(present(trial.params)),
                 (datetime.now() - began).total_seconds(),
                 epoch,
                 None if epoch is None else trial.intermediate_values[epoch],

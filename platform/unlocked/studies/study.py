@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unlocked.config import Config, load_config, to_dict
 from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.metrics import higher_is_better
+from unlocked.schema.renamed import NOW, present, unsaid
 from unlocked.security import redact, unmask
 from unlocked.studies.search import make_pruner, make_sampler
 from unlocked.studies.space import Point, Space
@@ -93,7 +94,7 @@ class Study:
         if config.sweep.storage is not None:  # the lock is the folder's, and several folders may share a database
             self._keep_to(folder.absolute())
         if "config" in self._study.user_attrs:
-            _refuse_another(folder, self._study.user_attrs["config"], _settled(config))
+            self._go_on(folder, self._study.user_attrs["config"], _settled(config))
         else:
             self._study.set_user_attr("config", _settled(config))
             with warnings.catch_warnings():
@@ -101,6 +102,18 @@ class Study:
                 self._study.set_metric_names(self._metrics)
         for trial in self.under_way():  # of a process that is gone
             self.wait_again(trial)
+
+    def _go_on(self, folder: Path, stored: dict[str, str], given: dict[str, str]) -> None:
+        """Refuses another study; one of an earlier version gets the present names of its keys."""
+        if not any(key in NOW for key in stored) or not (folder / "study.yaml").exists():
+            _refuse_another(folder, stored, given)
+            return
+        _refuse_another(folder, _settled(stored_config(folder)), given)
+        for trial in self.trials(self._states.WAITING, self._states.RUNNING):
+            point = trial.params | trial.system_attrs.get("fixed_params", {})
+            if present(point) != point:
+                self._storage.set_trial_system_attr(trial._trial_id, "fixed_params", present(point))
+        self._study.set_user_attr("config", given)
 
     @property
     def optuna(self) -> Any:
@@ -239,7 +252,7 @@ def _record(trial: FrozenTrial) -> Record:
     values = trial.values if pruned is None else None if last is None else [last]
     return Record(
         trial.number,
-        trial.params or _point(trial),
+        present(trial.params) or _point(trial),
         [runs[seed] for seed in sorted(runs, key=int)],
         attrs.get("summaries", []),
         attrs.get("failure", "unknown") if trial.state.name == "FAIL" else None,
@@ -257,6 +270,12 @@ def directions_of(config: Config) -> list[Literal["minimize", "maximize"]]:
         down = not higher_is_better(metric) if direction == "auto" else direction == "minimize"
         found.append("minimize" if down else "maximize")
     return found
+
+
+def stored_config(folder: Path) -> Config:
+    """The study's own, of this version or an earlier one."""
+    with unsaid():
+        return load_config(folder / "study.yaml")
 
 
 def known_study(folder: Path) -> bool:
@@ -290,8 +309,7 @@ def _mean(summaries: Sequence[Mapping[str, Any]], metric: str) -> float:
 
 
 def _point(trial: FrozenTrial) -> Point:
-    out: dict[str, Any] = trial.user_attrs.get("point", trial.params)
-    return out
+    return present(trial.user_attrs.get("point", trial.params))
 
 
 def _refuse_another_storage(folder: Path, config: Config) -> None:
@@ -300,7 +318,7 @@ def _refuse_another_storage(folder: Path, config: Config) -> None:
         return
     stored, given = (
         "null" if storage is None else redact(storage)
-        for storage in (load_config(folder / "study.yaml").sweep.storage, config.sweep.storage)
+        for storage in (stored_config(folder).sweep.storage, config.sweep.storage)
     )
     if stored != given:  # but for credentials, which may change
         raise ConfigError(
