@@ -39,6 +39,11 @@ class RunPruned(RunInterrupted):
         self.epoch = epoch
 
 
+def in_one_line(text: str) -> str:
+    """What a user's code says, of as many lines as it likes."""
+    return " ".join(text.split())
+
+
 def reason(error: BaseException) -> str:
     """What an exception says, in one line; its type where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

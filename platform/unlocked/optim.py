@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from unlocked.blame import place, said
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, reason
 from unlocked.schema.keys import OptimizerConfig
 from unlocked_models.contract.registry import Registry
 
@@ -36,7 +36,10 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter])
     """The configured optimiser over one module's parameters, in its fused form if torch has one."""
     factory = OPTIMIZERS.get(config.name)
     fused = {"fused": True} if "fused" in inspect.signature(factory).parameters else {}
-    return factory(list(parameters), lr=config.lr, **_given(config), **fused)
+    made = factory(list(parameters), lr=config.lr, **_given(config), **fused)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise ConfigError(f"optimizer.name: {config.name} gives a {type(made).__name__}, not a torch.optim.Optimizer")
+    return made
 
 
 def state_size(config: OptimizerConfig) -> float:
@@ -50,6 +53,8 @@ def state_size(config: OptimizerConfig) -> float:
     try:
         optimizer = build_optimizer(config, [weight])
         optimizer.step()
+    except ConfigError:
+        raise
     except Exception as error:  # a user's optimiser may raise anything
         at = place(error)
         raise ConfigError(
@@ -68,7 +73,14 @@ def _tensors(state: Any) -> Iterator[Tensor]:
 
 def check_optimizer(config: OptimizerConfig) -> None:
     """Raises `ConfigError` when an option is set that the named optimiser does not have."""
-    accepted = inspect.signature(OPTIMIZERS.get(config.name)).parameters
+    signature = inspect.signature(OPTIMIZERS.get(config.name))
+    try:
+        signature.bind([], lr=config.lr)
+    except TypeError as error:
+        raise ConfigError(
+            f"optimizer.name: {config.name} is called as {config.name}(parameters, lr=...): {reason(error)}"
+        ) from None
+    accepted = signature.parameters
     for name in _given(config):
         if name not in accepted:
             raise ConfigError(f"optimizer.{name}: {config.name} has no such option")

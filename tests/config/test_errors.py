@@ -363,3 +363,9 @@ def test_a_model_that_gives_no_blocks_is_refused(lab, own_models):
     with pytest.raises(ConfigError) as e:
         make_plan(lab.config(model={"name": "empty"}), lab.data())
     assert checked(e.value).startswith("model: a model gives an nn.Sequential or a list")
+
+
+@pytest.mark.parametrize("given", ["flip", "{name: crop}", "null", "3"])
+def test_transforms_that_are_no_list_are_told_how_to_write_one(given):
+    with pytest.raises(ConfigError, match=r"^command line: data\.transforms: .* is not a list; write \[flip\]"):
+        load_config("quickstart", [f"data.transforms={given}"])

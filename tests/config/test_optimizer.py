@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from unlocked import register_optimizer, resume, train
+from unlocked.config import load_config
 from unlocked.errors import ConfigError
 from unlocked.optim import OPTIMIZERS, build_optimizer, check_optimizer, lr_factor, state_size
 from unlocked.plan.describe import describe
@@ -174,3 +175,16 @@ def test_an_optimiser_that_cannot_step_is_one_line(own):
 
     with pytest.raises(ConfigError, match=r"optimizer\.name: mine fails on a first step, at .*: ValueError: no gradie"):
         state_size(OptimizerConfig(name="mine"))
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda: None, r"mine is called as mine\(parameters, lr=\.\.\.\): too many positional arguments$"),
+        (lambda parameters, lr: None, r"mine gives a NoneType, not a torch.optim.Optimizer$"),
+    ],
+)
+def test_an_optimiser_that_cannot_be_made_is_refused_by_its_name(monkeypatch, made, told):
+    monkeypatch.setitem(OPTIMIZERS._entries, "mine", made)
+    with pytest.raises(ConfigError, match=rf"^optimizer\.name: {told}"):
+        state_size(load_config("quickstart", ["optimizer.name=mine"]).optimizer)

@@ -9,7 +9,7 @@ from unlocked.config.schema import schema
 from unlocked.config.schemes import DEFAULT, flatten
 from unlocked.config.typed import text_keys
 from unlocked.engines import AUTO, ENGINES, HERE
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, in_one_line
 from unlocked.options import as_annotated, check_options, fits
 from unlocked.schema.facts import all_fields, check_facts, default_of, fact_of, value_of
 from unlocked.schema.keys import DIMENSION_KEYS, MULTI_STAGE, Config
@@ -102,9 +102,9 @@ def refusal(scheme: str, family: str, task: str | None = None) -> str | None:
 
     of_family = SCHEMES.get(scheme).refuses.get(family)
     if of_family is not None:
-        return f"the {family} family: {of_family}"
+        return f"the {family} family: {in_one_line(of_family)}"
     of_task = TASKS.get(task).refuses.get(scheme) if task is not None and task in TASKS else None
-    return None if of_task is None else f"for {task}: {of_task}"
+    return None if of_task is None else f"for {task}: {in_one_line(of_task)}"
 
 
 def _check_combinations(config: Config) -> None:

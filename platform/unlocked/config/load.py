@@ -135,6 +135,7 @@ def _merge(layers: Sequence[tuple[str, dict[str, Any]]], below: DictConfig | Non
     for source, layer in layers:
         layer = typed(renamed(layer, merged.parallel, source), source)
         _refuse_values_for_groups(layer, schema()(), f"{source}: ")
+        _refuse_no_list(layer, f"{source}: ")
         _flatten_space(layer, source)
         layer = renamed_study(layer, source)
         _drop_outdated(merged, layer)
@@ -335,6 +336,14 @@ def _refuse_values_for_groups(layer: dict[str, Any], known: Any, where: str, key
             hint = f"; did you mean {name}.name?" if "name" in names else ""
             raise ConfigError(f"{where}{name}: {value!r} is not keys and values{hint} (known here: {', '.join(names)})")
         _refuse_values_for_groups(value, group, where, f"{name}.")
+
+
+def _refuse_no_list(layer: dict[str, Any], where: str) -> None:
+    """`data.transforms=flip`."""
+    data = layer.get("data")
+    given = data.get("transforms", []) if isinstance(data, dict) else []
+    if not isinstance(given, list | tuple) and not str(given).startswith("${"):
+        raise ConfigError(f"{where}data.transforms: {given!r} is not a list; write [flip], or [] for none")
 
 
 def _one_line(error: OmegaConfBaseException, layer: dict[str, Any]) -> str:

@@ -62,6 +62,9 @@ def load_as(
     targets = task_of(task)
     splits = checked_splits(name, raw)
     names = targets.check(name, raw, splits)
+    if not isinstance(names, list | tuple):
+        kind, task_class = type(names).__name__, type(targets).__name__
+        raise DataError(f"{name}: check of its task, {task_class}, gives a {kind}, not a list of the outputs' names")
     if raw.channels == "last":
         splits = {part: (np.moveaxis(x, -1, 1), y, extras) for part, (x, y, extras) in splits.items()}
     order = "kept" if raw.ordered else "by class" if targets.by_class else "drawn"

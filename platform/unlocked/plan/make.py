@@ -12,7 +12,7 @@ from unlocked.chain import block_costs, partition
 from unlocked.config import Config
 from unlocked.data import DataSet
 from unlocked.engines import engine_name
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, in_one_line
 from unlocked.plan.blocks import count_parameters
 from unlocked.plan.cut import costs_of_scheme, shapes_of, specs_of
 from unlocked.plan.net import Net
@@ -127,9 +127,12 @@ def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> t
     if name is not None and error_shape is None:  # the task speaks of the whole
         error_shape = shapes[-1]
     specs = specs_of(sizes, blocks, shapes, example, error_shape)
-    refused = SCHEMES.get(config.scheme.name).refuse(config, objective, blocks, specs)
+    try:
+        refused = SCHEMES.get(config.scheme.name).refuse(config, objective, blocks, specs)
+    except ConfigError as error:
+        raise ConfigError(in_one_line(str(error))) from None
     if refused is not None:
-        raise ConfigError(f"scheme.name: {config.scheme.name} {refused}")
+        raise ConfigError(f"scheme.name: {config.scheme.name} {in_one_line(refused)}")
     refuse_shared(blocks, specs)
     if config.parallel.schedule in SPLIT_BACKWARD:
         refuse_unsplittable(config.parallel.schedule, net.real, specs, DTYPES[config.train.precision])

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from unlocked.blame import place, said
 from unlocked.config import Config, with_values
 from unlocked.config.schemes import flatten
 from unlocked.engines import AUTO, ENGINES, HERE
@@ -42,9 +43,9 @@ def refuse_nets(config: Config, task: str) -> bool:
         has = f"the nets {', '.join(nets)}" if nets else "one net"
         needs = f"the nets {', '.join(needed)}" if needed != (NET,) else "a model of one net"
         raise ConfigError(f"model.name: {model} has {has}; the task {task} needs {needs}")
-    for holds, said in _OF_ONE_NET if nets else ():
+    for holds, words in _OF_ONE_NET if nets else ():
         if holds(config):
-            raise ConfigError(f"{said} (model.name: {model})")
+            raise ConfigError(f"{words} (model.name: {model})")
     return bool(nets)
 
 
@@ -64,9 +65,9 @@ def config_of(config: Config, net: str) -> Config:
         given = with_values(given, own, f"nets.{net}") if own else given
     except ConfigError as error:
         raise ConfigError(f"nets.{net}: {str(error).removeprefix(f'nets.{net}: ')}") from None
-    for holds, said in _OF_ONE_NET:
+    for holds, words in _OF_ONE_NET:
         if holds(given):
-            raise ConfigError(f"nets.{net}: {said}")
+            raise ConfigError(f"nets.{net}: {words}")
     return replace(
         given,
         seed=derive_seed(config.seed, "net", net),
@@ -78,7 +79,14 @@ def config_of(config: Config, net: str) -> Config:
 def example_of(config: Config, example: Example, net: str) -> Example:
     """One example of the input of a net; its targets are those of the data."""
     options = {key: value for key, value in config.model.items() if key != "name"}
-    nets = build_nets(config.model["name"], example.in_shape, example.n_outputs, example=example, **options)
+    name = config.model["name"]
+    try:
+        nets = build_nets(name, example.in_shape, example.n_outputs, example=example, **options)
+    except Exception as error:  # a user's model may raise anything
+        at = place(error)
+        raise ConfigError(
+            f"model.name: {name} failed at {at}: {said(error)}" if at else f"model.name: {name}: {reason(error)}"
+        ) from None
     return replace(example, in_shape=nets[net].in_shape, vocabulary=None)
 
 

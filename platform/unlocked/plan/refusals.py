@@ -75,7 +75,8 @@ def refuse_blocks(config: Config, data: DataSet, task: str, blocks: Sequence[nn.
 def refuse_sizes(config: Config, blocks: Sequence[nn.Module], sizes: Sequence[int]) -> None:
     if sum(sizes) != len(blocks):
         raise ConfigError(
-            f"parallel.partition: {list(sizes)} covers {sum(sizes)} blocks, {config.model['name']} has {len(blocks)}"
+            f"parallel.partition: {list(sizes)} covers {sum(sizes)} blocks, {config.model['name']} has "
+            f"{len(blocks)}; null balances them"
         )
 
 
