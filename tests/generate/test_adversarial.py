@@ -67,6 +67,9 @@ def test_weights_are_named_by_their_net(run):
 def test_pictures_of_asked_classes(run, tmp_path):
     (path,) = generate(run, classes=["3", "7"], n=4, out=str(tmp_path))
     assert path == tmp_path / "samples.png"
+    assert generate(run, classes=[3, 7], n=4, out=str(tmp_path)) == [path]  # as a command line reads them
+    with pytest.raises(ConfigError, match=r"^classes: unknown class '99'"):
+        generate(run, classes=[3, 99])
     with pytest.raises(ConfigError, match=r"^classes: unknown class 'x'"):
         generate(run, classes=["x"])
     with pytest.raises(ConfigError, match=r"^n: must be at least 1"):

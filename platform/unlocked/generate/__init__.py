@@ -39,9 +39,10 @@ def generate(
         those = ", ".join(name for name in TASKS if TASKS.get(name).generate is not None)
         raise ConfigError(f"{run_dir}: a run of {task} generates nothing (those of {those} do)")
     takes, keywords = _parameters(make)
-    for name, value in options.items():
+    for name, value in list(options.items()):
         if name not in keywords:
             raise ConfigError(f"{name}: {unknown(f'option of {task}', name, [*keywords, 'weights'])}")
+        options[name] = value = _as_names(value, keywords[name].annotation)
         if not fits(value, keywords[name].annotation):
             raise ConfigError(f"{name}: {value!r} is not of type {type_name(keywords[name].annotation)}")
     if weights not in ("best", "last"):
@@ -50,6 +51,13 @@ def generate(
     data = load_data(config)
     made = make(load_trained(run_dir, config, data, weights, run_dir / "generated"), *given, **options)
     return [made] if isinstance(made, (str, Path)) else list(made)
+
+
+def _as_names(value: Any, hint: Any) -> Any:
+    """`classes=[3, 7]`: names that a command line reads as numbers."""
+    if hint != list[str] or not isinstance(value, list):
+        return value
+    return [str(entry) if isinstance(entry, int) and not isinstance(entry, bool) else entry for entry in value]
 
 
 def options_of(task: str) -> list[str]:
