@@ -29,7 +29,7 @@ def add_list(commands: Any) -> None:
         commands,
         "list",
         list_,
-        "list families, models, schemes, data sets, transforms, tasks, engines, presets, or the matrix",
+        "list families, models, schemes, data sets, transforms, tasks, engines, optimizers, presets, or the matrix",
         "examples:\n  unlocked list models\n"
         "  unlocked list matrix          how well each family trains under each scheme, or why not\n"
         "  unlocked list data --json\n",
@@ -102,7 +102,7 @@ def _schemes() -> Rows:
             "feedback": kind.feedback_from or "none",
             "lag": kind.why_no_lag or "any",
             "options": ", ".join(f"scheme.{field.name}" for field in fields(kind.Options)),
-            "what": _first_line(kind) if kind.__doc__ else _first_line(sys.modules[kind.__module__]),
+            "what": _first_lines(kind) if kind.__doc__ else _first_lines(sys.modules[kind.__module__]),
         }
         for name, kind in kinds.items()
     ]
@@ -111,7 +111,7 @@ def _schemes() -> Rows:
 def _data() -> Rows:
     from unlocked.data import DATA
 
-    return [{"data": name, "task": DATA.facts(name)["task"], "what": _first_line(DATA.get(name))} for name in DATA]
+    return [{"data": name, "task": DATA.facts(name)["task"], "what": _first_lines(DATA.get(name))} for name in DATA]
 
 
 def _transforms() -> Rows:
@@ -122,7 +122,7 @@ def _transforms() -> Rows:
         kind = TRANSFORMS.get(name)
         options = list(inspect.signature(kind).parameters.values())
         shown = (o.name if o.default is inspect.Parameter.empty else f"{o.name}={o.default}" for o in options)
-        rows.append({"transform": name, "options": ", ".join(shown), "what": _first_line(kind)})
+        rows.append({"transform": name, "options": ", ".join(shown), "what": _first_lines(kind)})
     return rows
 
 
@@ -134,7 +134,7 @@ def _tasks() -> Rows:
         {
             "task": name,
             "monitor": f"val/{TASKS.get(name).monitor}",
-            "what": _first_line(TASKS.get(name)),
+            "what": _first_lines(TASKS.get(name)),
             "generates, with": ", ".join(options_of(name)),
         }
         for name in TASKS
@@ -151,9 +151,23 @@ def _engines() -> Rows:
             "modules": kind.kind_of_workers if kind.on_workers else "one process",
             "replicas": "any" if kind.replicates else "1",
             "schedules": "all" if kind.pipelines else "locked",
-            "what": _first_line(kind),
+            "what": _first_lines(kind),
         }
         for name, kind in kinds.items()
+    ]
+
+
+def _optimizers() -> Rows:
+    from dataclasses import fields
+
+    from unlocked.optim import OPTIMIZERS
+    from unlocked.schema.keys import OptimizerConfig
+
+    keys = [field.name for field in fields(OptimizerConfig) if field.name not in ("name", "lr")]
+    takes = {name: inspect.signature(OPTIMIZERS.get(name)).parameters for name in OPTIMIZERS}
+    return [
+        {"optimizer": name, "options": ", ".join(f"optimizer.{key}" for key in keys if key in takes[name])}
+        for name in OPTIMIZERS
     ]
 
 
@@ -191,13 +205,22 @@ _LISTS: dict[str, Callable[[], Rows]] = {
     "transforms": _transforms,
     "tasks": _tasks,
     "engines": _engines,
+    "optimizers": _optimizers,
     "presets": _presets,
     "matrix": _matrix,
 }
 
 
-def _first_line(thing: Any) -> str:
-    return (inspect.getdoc(thing) or "").partition("\n")[0]
+def _first_lines(thing: Any) -> str:
+    """Of its own docstring, up to the first that ends a sentence, or a paragraph."""
+    said: list[str] = []
+    for line in inspect.cleandoc(thing.__doc__ or "").splitlines():
+        if not line.strip():
+            break
+        said.append(line.strip())
+        if line.rstrip().endswith("."):
+            break
+    return " ".join(said)
 
 
 # doctor --------------------------------------------------------------------------------------------------

@@ -1,0 +1,31 @@
+"""`unlocked list`: what is there, each with whole sentences of its own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from unlocked.cli.inspect import _first_lines
+from unlocked.cli.main import main
+
+
+@pytest.mark.parametrize("what", ["data", "tasks", "transforms", "engines", "schemes"])
+def test_each_is_described_in_whole_sentences(what, capsys):
+    assert main(["list", what, "--json"]) == 0
+    for row in json.loads(capsys.readouterr().out):
+        assert row["what"][-1:] == ".", row
+
+
+def test_what_says_nothing_does_not_repeat_its_base():
+    class Base:
+        """What it derives from."""
+
+    assert _first_lines(Base) == "What it derives from."
+    assert _first_lines(type("Silent", (Base,), {})) == ""
+
+
+def test_optimisers_are_listed_with_their_options(capsys):
+    assert main(["list", "optimizers", "--json"]) == 0
+    found = {row["optimizer"]: row["options"] for row in json.loads(capsys.readouterr().out)}
+    assert found["sgd"] == "optimizer.weight_decay, optimizer.momentum, optimizer.nesterov"
