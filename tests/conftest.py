@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import sysconfig
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,17 +20,23 @@ from torch import nn
 
 from unlocked.bench.measured.plain import OBJECTIVES, losses
 from unlocked.config import Config, from_tree, load_config
-from unlocked.data import DataSet, Split, TrainBatches
+from unlocked.data import DATA, DataSet, Split, TrainBatches
+from unlocked.data.transform import TRANSFORMS
 from unlocked.engine.group import InProcessGroup
+from unlocked.engines import ENGINES
 from unlocked.loop.train import Silent
+from unlocked.optim import OPTIMIZERS
 from unlocked.plan.blocks import build_blocks
 from unlocked.plan.make import make_plan
+from unlocked.schemes import SCHEMES
 from unlocked.seeding import derive_seed
-from unlocked_models import Batch
+from unlocked.tasks import TASKS
+from unlocked_models import MODELS, Batch
 from unlocked_models.autoencoder.plain import code_block
 
 torch.set_num_threads(1)  # one order of additions: runs compare bit for bit
 
+ROOT = Path(__file__).parents[1]
 BASE = {
     "data": {"name": "digits", "batch_size": 8, "validation": 0.0},
     "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
@@ -195,6 +202,25 @@ class Lab:
     def differ(self, one, other) -> list[str]:
         """Names of what is not bit for bit the same."""
         return [key for key, value in one.items() if not torch.equal(value, other[key])]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plug_ins_leave_with_their_tests():
+    """What a file's tests register or import as a user's own is gone after it: files share a process in any order."""
+    registries = (MODELS, DATA, TASKS, SCHEMES, TRANSFORMS, ENGINES, OPTIMIZERS)
+    before = [(dict(registry._entries), dict(registry._facts)) for registry in registries]
+    modules = set(sys.modules)
+    yield
+    for registry, (entries, facts) in zip(registries, before, strict=True):
+        registry._entries.clear()
+        registry._entries.update(entries)
+        registry._facts.clear()
+        registry._facts.update(facts)
+    installed = (sysconfig.get_paths()["stdlib"], "site-packages", str(ROOT / "platform"), str(ROOT / "models"))
+    for name in set(sys.modules) - modules:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and not any(place in file for place in installed):
+            del sys.modules[name]
 
 
 @pytest.fixture
