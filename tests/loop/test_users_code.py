@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from unlocked import train
+from unlocked import load_config, train
 from unlocked.blame import refuse_users_fault
 from unlocked.cli import inspect
 from unlocked.cli.main import main
 from unlocked.errors import ConfigError, RunFailed
 from unlocked.network import free_port
 from unlocked.seeding import derive_seed
+from unlocked.tasks.classification import Classification
 from unlocked_models import MODELS, register_model
 
 
@@ -161,3 +162,13 @@ def test_every_command_tells_a_user_s_mistake_in_one_line(monkeypatch, capsys):
     monkeypatch.setitem(inspect._LISTS, "models", mistaken)
     assert main(["list", "models"]) == 1
     assert re.fullmatch(r"unlocked: \S*test_users_code.py:\d+: KeyError: 'mine'\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "told"), [({"loss": 1.0}, "no accuracy, which is needed; given: loss"), (None, "no loss, .*NoneType")]
+)
+def test_metrics_without_the_one_that_is_followed_are_told(tmp_path, monkeypatch, metrics, told):
+    monkeypatch.setattr(Classification, "metrics", lambda self, kept, target: metrics)
+    small = ["parallel.engine=inprocess", "train.epochs=1", "train.probe_every=0", "tracking.uri=off"]
+    with pytest.raises(RunFailed, match=rf"^task: metrics of classification have {told}"):
+        train(load_config("quickstart", [*small, f"tracking.runs={tmp_path}"]))

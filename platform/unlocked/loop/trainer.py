@@ -239,7 +239,12 @@ class Trainer:
             self._estimated_at = self.progress.step
 
     def _evaluate(self, group: Group, split: str) -> dict[str, float]:
-        return self.task.measure(group.outputs(split), self.data, split)
+        measured = self.task.measure(group.outputs(split), self.data, split)
+        for name in ("loss", self.task.monitor):
+            if not isinstance(measured, dict) or name not in measured:
+                given = ", ".join(map(str, measured)) if isinstance(measured, dict) else type(measured).__name__
+                raise RunFailed(f"task: metrics of {self.plan.task} have no {name}, which is needed; given: {given}")
+        return measured
 
     def _probe(self, group: Group) -> dict[str, float]:
         values = alignments(group.probe())
