@@ -189,9 +189,7 @@ class _Peer:
 
         talk_from(self.where()[0])
         timeout = timedelta(seconds=60)
-        store = self._store
-        if rank != 0:
-            store = dist.TCPStore(host, port, 2, timeout=timeout)  # type: ignore[attr-defined]
+        store = self._store if rank == 0 else dist.TCPStore(host, port, 2, timeout=timeout)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=rank, world_size=2, timeout=timeout)
         device = "cuda" if backend == "nccl" else "cpu"
         message, took = torch.ones(SIZE // 4, device=device), []
