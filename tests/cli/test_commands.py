@@ -12,24 +12,24 @@ import yaml
 IN_PROCESS = ["parallel.engine=inprocess", "parallel.threads=1", "tracking.uri=off", "train.epochs=2"]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "train",
-        "sweep",
-        "evaluate",
-        "compare",
-        "list",
-        "ui",
-        "doctor",
-        "cluster",
-        "submit",
-        "jobs",
-        "queue",
-        "logs",
-        "stop",
-    ],
-)
+COMMANDS = [
+    "train",
+    "sweep",
+    "evaluate",
+    "compare",
+    "list",
+    "ui",
+    "doctor",
+    "cluster",
+    "submit",
+    "jobs",
+    "queue",
+    "logs",
+    "stop",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_an_example(unlocked, command):
     done = unlocked(command, "--help")
     assert done.code == 0
@@ -40,21 +40,7 @@ def test_help_shows_an_example(unlocked, command):
 def test_help_lists_every_command_and_every_configuration_key(unlocked):
     top, train = unlocked("--help"), unlocked("train", "--help")
     assert top.code == train.code == 0
-    for command in (
-        "train",
-        "sweep",
-        "evaluate",
-        "compare",
-        "list",
-        "ui",
-        "doctor",
-        "cluster",
-        "submit",
-        "jobs",
-        "queue",
-        "logs",
-        "stop",
-    ):
+    for command in COMMANDS:
         assert command in top.out
     for key in ("batch_size", "granularity", "max_failures", "probe_every", "experiment"):
         assert f"{key}: " in train.out

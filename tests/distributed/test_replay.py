@@ -36,6 +36,16 @@ def losses_and_weights(group_class, plan, data):
     return series, {key: value for state in states for key, value in state["weights"].items()}
 
 
+def assert_replayed(warm, plan, data) -> dict[str, list[float]]:
+    """Workers give the series and weights of one process, exactly; the series."""
+    replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
+    measured, weights = losses_and_weights(warm, plan, data)
+    assert measured == replayed
+    for name, weight in replayed_weights.items():
+        torch.testing.assert_close(weights[name], weight, rtol=0, atol=0)
+    return replayed
+
+
 @pytest.mark.parametrize(
     ("modules", "scheme", "lag", "model", "link"),
     [
@@ -116,11 +126,7 @@ def test_two_workers_of_two_modules_give_what_the_replay_gives(warm, scheme, lag
     data = load_data(config)
     plan = make_plan(config, data)
     assert plan.workers == 2
-    replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
-    measured, weights = losses_and_weights(warm, plan, data)
-    assert measured == replayed
-    for name, weight in replayed_weights.items():
-        torch.testing.assert_close(weights[name], weight, rtol=0, atol=0)
+    assert_replayed(warm, plan, data)
 
 
 @pytest.mark.parametrize("scheme", ["backprop", "dfa", "cdni", "dni", "frozen"])
@@ -137,11 +143,7 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
     )
     data = load_data(config)
     plan = make_plan(config, data)
-    replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
-    measured, weights = losses_and_weights(warm, plan, data)
-    assert measured == replayed
-    for name, weight in replayed_weights.items():
-        torch.testing.assert_close(weights[name], weight, rtol=0, atol=0)
+    assert_replayed(warm, plan, data)
 
 
 @pytest.mark.parametrize(
@@ -167,11 +169,7 @@ def test_an_encoder_decoder_s_workers_give_what_the_replay_gives(warm, scheme, p
     )
     data = load_data(config)
     plan = make_plan(config, data)
-    replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
-    measured, weights = losses_and_weights(warm, plan, data)
-    assert measured == replayed
-    for name in replayed_weights:
-        torch.testing.assert_close(weights[name], replayed_weights[name], rtol=0, atol=0)
+    assert_replayed(warm, plan, data)
 
 
 def test_feedback_of_the_error_before_the_vocabulary_is_the_same_over_workers(warm):
@@ -192,11 +190,7 @@ def test_feedback_of_the_error_before_the_vocabulary_is_the_same_over_workers(wa
     data = load_data(config)
     plan = make_plan(config, data)
     assert plan.specs[0].error_shape == (8, 16)  # of the message, whose outputs are as wide as the vocabulary
-    replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
-    measured, weights = losses_and_weights(warm, plan, data)
-    assert measured == replayed
-    for name in replayed_weights:
-        torch.testing.assert_close(weights[name], replayed_weights[name], rtol=0, atol=0)
+    assert_replayed(warm, plan, data)
 
 
 def test_machines_that_sample_give_what_the_replay_in_process_gives(warm):
@@ -213,9 +207,5 @@ def test_machines_that_sample_give_what_the_replay_in_process_gives(warm):
     )
     data = load_data(config)
     plan = make_plan(config, data)
-    replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
-    measured, weights = losses_and_weights(warm, plan, data)
+    replayed = assert_replayed(warm, plan, data)
     assert len(replayed["unit_error of module 1"]) == STEPS
-    assert measured == replayed
-    for name in replayed_weights:
-        torch.testing.assert_close(weights[name], replayed_weights[name], rtol=0, atol=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, gelu
 
-from unlocked.engine.wiring import edges
+from unlocked.engine.edges import edges
 from unlocked.errors import ConfigError
 
 FLAT = {"name": "sgd", "lr": 1.0, "momentum": 0.0}  # weights move by exactly minus the gradient

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from unlocked.data import DataSet
+from unlocked.engine.edges import edges, ends_of
 from unlocked.engine.module import Ends, SegmentStats
 from unlocked.engine.phases import FedModule, Feeds, of_all_phases
 from unlocked.plan.plan import Plan
@@ -124,11 +125,11 @@ class ModuleApart:
     def __init__(self, plan: Plan, data: DataSet, rank: int, device: torch.device):
         self._feeds = Feeds(plan, data, device)
         self._mail = Mail(DTYPES[plan.config.train.precision], device)
-        nets = list(plan.nets)
-        ranks = [(net, k) for net in nets for k in range(plan.nets[net].modules)]
-        self._ranks = {place: i for i, place in enumerate(ranks)}
-        self.net, self.index = ranks[rank]
-        self._plan, self._of_net = plan, plan.nets[self.net]
+        self._plan = plan
+        places = self._along(list(plan.nets))
+        self._ranks = {place: i for i, place in enumerate(places)}
+        self.net, self.index = places[rank]
+        self._of_net = plan.nets[self.net]
         spec = self._of_net.specs[self.index]
         self._rows = plan.config.data.batch_size
         self._in_shape, self._out_shape = spec.in_shape, spec.out_shape
@@ -138,12 +139,15 @@ class ModuleApart:
             if self.net in phase.learns:
                 beside = next(iter(self.modules.values()), None)
                 module = FedModule(self._of_net, data, self.index, device, len(phases), beside)
-                module.learner.waits = not phase.update or len(phase.learns) > 1
-                module.connect(self._ends(module))
+                module.learner.waits = phase.waits
+                module.connect(self._ends())
                 self.modules[phase.name] = module
         self._home = next(iter(self.modules.values())).learner
         self._parts = [
-            part for i, phase in enumerate(phases) for net in phase.learns for part in self._part(i, phase, net)
+            self._part(i, phase, net)
+            for i, phase in enumerate(phases)
+            if self.net in phase.path
+            for net in phase.learns
         ]
         for part in self._parts:
             if part.role == "learns" and self.index == self._of_net.modules - 1:
@@ -153,39 +157,32 @@ class ModuleApart:
                     objective = Elsewhere(self._mail, part.above, self._ranks[last, plan.nets[last].modules - 1])
                 self.modules[part.phase.name].learner.objective = objective
 
-    def _ends(self, module: FedModule) -> Ends:
+    def _ends(self) -> Ends:
         """Links to the other modules of this net."""
-        k, last, specs, mine = self.index, self._of_net.modules - 1, self._of_net.specs, self._ranks
-        ends, learner = Ends(), module.learner
-        if k > 0:
-            ends.h_in = _Line(self._mail, mine[self.net, k - 1], (self._rows, *specs[k].in_shape))
-        if k < last:
-            ends.h_out = _Line(self._mail, mine[self.net, k + 1])
-        if learner.feedback_from == "above":
-            if k < last:
-                ends.feedback_in = _Line(self._mail, mine[self.net, k + 1], (self._rows, *specs[k].out_shape))
-            ends.feedback_out = [_Line(self._mail, mine[self.net, k - 1])] if k > 0 else []
-        elif learner.feedback_from == "last":
-            error = specs[last].error_shape or specs[last].out_shape
-            if k < last:
-                ends.feedback_in = _Line(self._mail, mine[self.net, last], (self._rows, *error))
-            else:
-                ends.feedback_out = [_Line(self._mail, mine[self.net, other]) for other in range(last)]
-        return ends
+        all_edges, mine = edges(self._of_net), self._ranks
+        incoming = {
+            edge: _Line(self._mail, mine[self.net, edge.source], (self._rows, *edge.shape)) for edge in all_edges
+        }
+        outgoing = {edge: _Line(self._mail, mine[self.net, edge.target]) for edge in all_edges}
+        return ends_of(self.index, incoming, outgoing)
 
-    def _part(self, i: int, phase: Phase, learns: str) -> Iterator[Part]:
-        if self.net not in phase.path:
-            return
-        chain = [(net, k) for net in phase.path for k in range(self._plan.nets[net].modules)]
-        at, place = chain.index((self.net, self.index)), phase.path.index(self.net)
-        learner = phase.path.index(learns)
-        role = "before" if place < learner else "learns" if place == learner else "after"
-        below = self._ranks[chain[at - 1]] if at > 0 else None
-        above = self._ranks[chain[at + 1]] if at + 1 < len(chain) else None
-        if role == "before" or role == "learns":
-            yield Part(i, phase, learns, role, below, above, 0)
-            return
-        yield Part(i, phase, learns, role, below, above, self._ranks[learns, self._plan.nets[learns].modules - 1])
+    def _along(self, path: Sequence[str]) -> list[tuple[str, int]]:
+        """The modules of these nets, one after the other: net and index."""
+        return [(net, k) for net in path for k in range(self._plan.nets[net].modules)]
+
+    def _part(self, i: int, phase: Phase, learns: str) -> Part:
+        """Of a phase whose path this net is in."""
+        chain, place, learner = self._along(phase.path), phase.path.index(self.net), phase.path.index(learns)
+        at = chain.index((self.net, self.index))
+        return Part(
+            i,
+            phase,
+            learns,
+            role="before" if place < learner else "learns" if place == learner else "after",
+            below=self._ranks[chain[at - 1]] if at > 0 else None,
+            above=self._ranks[chain[at + 1]] if at + 1 < len(chain) else None,
+            teacher=self._ranks[learns, self._plan.nets[learns].modules - 1],
+        )
 
     # training ----------------------------------------------------------------------------------------
 
@@ -212,7 +209,7 @@ class ModuleApart:
     def _update_together(self, i: int) -> None:
         """At the end of a phase in which several nets learn, each through the others as they were."""
         phase = self._feeds.phases[i] if i >= 0 else None
-        if phase is not None and phase.update and len(phase.learns) > 1 and self.net in phase.learns:
+        if phase is not None and phase.updates_together and self.net in phase.learns:
             self.modules[phase.name].update()
 
     def _do(self, part: Part, u: int, fed: Batch) -> None:
@@ -256,10 +253,10 @@ class ModuleApart:
     def outputs(self, split: str) -> Tensor | None:
         """Of the task's `outcome`, from the worker of its last module; None from the others."""
         path = self._feeds.outcome.path
-        chain = [(net, k) for net in path for k in range(self._plan.nets[net].modules)]
         if self.net not in path:
             return None
-        at, outs = chain.index((self.net, self.index)), list[Tensor]()
+        chain, outs = self._along(path), list[Tensor]()
+        at = chain.index((self.net, self.index))
         for fed in self._feeds.of_outcome(split):
             assert fed.x is not None
             h = fed.x

@@ -211,7 +211,7 @@ class NetsGroup(Group):
                 group = NetInPhase(plan.nets[net], data, len(self.phases), beside)
                 self.groups[net][phase.name] = group
                 for module in group.modules:
-                    module.learner.waits = not phase.update or len(phase.learns) > 1
+                    module.learner.waits = phase.waits
         self.nets = {net: Passed(next(iter(groups.values()))) for net, groups in self.groups.items()}
         self._lessons = [[self._lesson(phase, net) for net in phase.learns] for phase in self.phases]
 
@@ -239,7 +239,7 @@ class NetsGroup(Group):
                     for lesson in self._lessons[i]:
                         lesson.prepare(t * phases + i, fed)
                         lesson.group.tick(t * phases + i)
-                    if self.phases[i].update and len(self._lessons[i]) > 1:
+                    if self.phases[i].updates_together:
                         for lesson in self._lessons[i]:  # each learned through the others as they were
                             lesson.group.update()
             yield [stats for net in self.groups for stats in self._stats(net, start, stop)]

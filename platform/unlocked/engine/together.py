@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
+from unlocked.engine.edges import edges, ends_of
 from unlocked.engine.links import Queue
-from unlocked.engine.module import Ends, ModuleRunner, SegmentStats
+from unlocked.engine.module import ModuleRunner, SegmentStats
 
 
 def run_together(modules: Sequence[ModuleRunner], start: int, stop: int, checkpoint_at: int) -> list[SegmentStats]:
@@ -34,13 +34,7 @@ def run_together(modules: Sequence[ModuleRunner], start: int, stop: int, checkpo
 
 
 def connect_in_process(modules: Sequence[ModuleRunner]) -> None:
-    """Queues between the modules of one process."""
-    feedback_from = modules[0].learner.feedback_from
-    ends = [Ends() for _ in modules]
-    for below, above in pairwise(ends):
-        below.h_out = above.h_in = Queue()
-        if feedback_from is not None:
-            below.feedback_in = link = Queue()
-            (above if feedback_from == "above" else ends[-1]).feedback_out.append(link)
-    for module, its in zip(modules, ends, strict=True):
-        module.connect(its)
+    """Queues between the modules of one process, which are all of their net."""
+    queues = {edge: Queue() for edge in edges(modules[0].plan)}
+    for k, module in enumerate(modules):
+        module.connect(ends_of(k, queues, queues))

@@ -1,41 +1,18 @@
-"""Which links a scheme needs between the modules, and their ends on each worker."""
+"""The ends of the links between modules on each worker."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import torch
 
+from unlocked.engine.edges import UP, Edge, edges, ends_of
 from unlocked.engine.links import AHEAD, Incoming, Outgoing, Queue, ReceiveLink, SendLink
 from unlocked.engine.module import Ends
 from unlocked.engine.shared import SharedReceiver, SharedSender
 from unlocked.plan.plan import Plan
 from unlocked.schemes import DTYPES
-
-UP, DOWN, ERROR = 0, 1, 2  # channels between a pair of modules
-
-
-@dataclass(frozen=True)
-class Edge:
-    """Tensors of one kind, one per minibatch, from module `source` to module `target`."""
-
-    source: int
-    target: int
-    channel: int
-    shape: tuple[int, ...]  # of one example
-
-
-def edges(plan: Plan) -> list[Edge]:
-    """Activations up every boundary; feedback down every boundary, or from the last module to all others."""
-    specs, last = plan.specs, plan.modules - 1
-    found = [Edge(k, k + 1, UP, specs[k].out_shape) for k in range(last)]
-    if plan.scheme.feedback_from == "above":
-        found += [Edge(k + 1, k, DOWN, specs[k].out_shape) for k in range(last)]
-    elif plan.scheme.feedback_from == "last":
-        found += [Edge(last, k, ERROR, specs[last].error_shape or specs[last].out_shape) for k in range(last)]
-    return found
 
 
 def wire(plan: Plan, rank: int, device: torch.device, backend: str, nodes: list[str], store: Any) -> dict[int, Ends]:
@@ -93,18 +70,7 @@ def wire(plan: Plan, rank: int, device: torch.device, backend: str, nodes: list[
         receiver.accept()
     for sender in connected:
         sender.map()
-    return {module: _ends(module, incoming, outgoing) for module in plan.held_by(here)}
-
-
-def _ends(module: int, incoming: dict[Edge, Incoming], outgoing: dict[Edge, Outgoing]) -> Ends:
-    to = {edge: link for edge, link in incoming.items() if edge.target == module}
-    away = {edge: link for edge, link in outgoing.items() if edge.source == module}
-    return Ends(
-        h_in=next((link for edge, link in to.items() if edge.channel == UP), None),
-        h_out=next((link for edge, link in away.items() if edge.channel == UP), None),
-        feedback_in=next((link for edge, link in to.items() if edge.channel != UP), None),
-        feedback_out=[link for edge, link in away.items() if edge.channel != UP],
-    )
+    return {module: ends_of(module, incoming, outgoing) for module in plan.held_by(here)}
 
 
 def _nccl_groups(plan: Plan) -> dict[tuple[Edge, int], Any]:

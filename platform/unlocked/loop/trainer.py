@@ -74,8 +74,7 @@ class Trainer:
         self.to_first_step: float | None = None  # seconds
         self._estimated_at: int | None = None  # the step to which the modules' running statistics belong
         self._calendar = Calendar(plan, data.validation is not None)
-        factor = lr_factor(self.config.optimizer, plan.total_steps)
-        self._lr_factor = factor
+        self._lr_factor = lr_factor(self.config.optimizer, plan.total_steps)
         self._waits = plan.make_engine().on_workers  # in one process nothing does
         self._stop = stop
         mirror = self.config.tracking.mirror

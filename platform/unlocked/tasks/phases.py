@@ -48,6 +48,16 @@ class Phase:
     learns: tuple[str, ...] = ()
     update: bool = True
 
+    @property
+    def updates_together(self) -> bool:
+        """Whether its nets are updated at its end alone: each learns through the others as they were."""
+        return self.update and len(self.learns) > 1
+
+    @property
+    def waits(self) -> bool:
+        """Whether the gradients of a net are kept when it has learned."""
+        return not self.update or self.updates_together
+
 
 def fault(phases: list[Phase], nets: tuple[str, ...]) -> str | None:
     """What is wrong with the phases of a step over these nets; None if they can be run."""
