@@ -10,7 +10,7 @@ import torch
 from unlocked.engine.links import Queue
 from unlocked.errors import RunFailed
 from unlocked.plan.blocks import build_learner
-from unlocked.schemes.base import _align
+from unlocked.schemes.alignment import align
 
 MODEL = {"name": "mlp", "hidden": [16, 14, 12, 10], "norm": "batch", "dropout": 0.3}
 ADAM = {"name": "adam", "lr": 0.01, "momentum": None, "schedule": "cosine", "warmup": 3}
@@ -195,12 +195,12 @@ def test_a_probe_s_cosines_and_norms_are_those_computed_by_hand(lab):
 
 def test_the_norm_ratio_and_the_mean_over_examples_see_what_the_cosine_is_blind_to():
     d = torch.tensor([[3.0, 0.0], [0.0, 1e-11], [0.0, 0.0]], dtype=torch.float64)
-    same = _align(d, d)
+    same = align(d, d)
     assert same == pytest.approx((1.0, 1.0, 1.0), abs=1e-15)  # however small a gradient is; one that is zero has none
-    assert _align(4 * d, d) == pytest.approx((1.0, 1.0, 4.0), abs=1e-15)
+    assert align(4 * d, d) == pytest.approx((1.0, 1.0, 4.0), abs=1e-15)
     turned = d * torch.tensor([[1.0], [-1.0], [1.0]], dtype=torch.float64)
-    assert _align(turned, d) == pytest.approx((1.0, 0.0, 1.0), abs=1e-15)  # the small example counts the same
-    assert _align(torch.zeros_like(d), d) == (0.0, 0.0, 0.0)
+    assert align(turned, d) == pytest.approx((1.0, 0.0, 1.0), abs=1e-15)  # the small example counts the same
+    assert align(torch.zeros_like(d), d) == (0.0, 0.0, 0.0)
 
 
 def test_outputs_are_those_of_the_plain_chain_in_evaluation_mode(lab):

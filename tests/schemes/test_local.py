@@ -8,8 +8,8 @@ from unlocked import load_config
 from unlocked.errors import ConfigError
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
-from unlocked.schemes.base import ModuleSpec
 from unlocked.schemes.local import LocalConfig, LocalHead, similarity
+from unlocked.schemes.spec import ModuleSpec
 from unlocked.tasks import Classification
 from unlocked_models import Batch, Example
 

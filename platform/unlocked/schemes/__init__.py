@@ -1,13 +1,15 @@
 """The schemes: each answers which gradient g_k is injected at the output h_k of module k."""
 
+from unlocked.schemes.alignment import Alignment
 from unlocked.schemes.backprop import Backprop
-from unlocked.schemes.base import DTYPES, Alignment, Beside, ModuleLearner, ModuleSpec, Ports
+from unlocked.schemes.base import DTYPES, Beside, ModuleLearner, Ports
 from unlocked.schemes.dfa import DFA
 from unlocked.schemes.divergence import CD, PCD
 from unlocked.schemes.dni import CDNI, DNI
 from unlocked.schemes.frozen import Frozen
 from unlocked.schemes.local import Local
 from unlocked.schemes.registry import SCHEMES, declared, options_of, register_scheme
+from unlocked.schemes.spec import ModuleSpec
 
 __all__ = [
     "CD",

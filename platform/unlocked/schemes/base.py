@@ -26,8 +26,10 @@ from torch import Tensor, nn
 from unlocked.errors import RunFailed
 from unlocked.optim import build_optimizer
 from unlocked.schema.keys import Config, OptimizerConfig
+from unlocked.schemes.alignment import Alignment, align
 from unlocked.schemes.objective import Objective, OfTask
 from unlocked.schemes.registry import BASE, NoOptions, options_of
+from unlocked.schemes.spec import ModuleSpec
 from unlocked.schemes.state import Holder, T
 from unlocked.schemes.through_time import TimeGradients
 from unlocked.seeding import derive_seed, step_seed
@@ -73,47 +75,11 @@ DRAWS_NOTHING = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class ModuleSpec:
-    """Module `index` of `modules`: blocks `start..stop-1` of a chain of `n_blocks`."""
-
-    index: int
-    modules: int
-    start: int
-    stop: int
-    n_blocks: int
-    in_shape: tuple[int, ...]  # of one example of the module's own input, without the batch axis
-    out_shape: tuple[int, ...]
-    example: Example  # of the data
-    error_shape: tuple[int, ...] | None = None  # of what the last module sends to all others; None: of its output
-    apart: bool = False  # positions of its output are not those of the targets: it ends inside an encoder
-
-    @property
-    def n_outputs(self) -> int:
-        return self.example.n_outputs
-
-    @property
-    def is_first(self) -> bool:
-        return self.index == 0
-
-    @property
-    def is_last(self) -> bool:
-        return self.index == self.modules - 1
-
-
 class Beside(NamedTuple):
     """A model that a learner trains beside the blocks of its module."""
 
     model: nn.Module
     optimizer: OptimizerConfig
-
-
-class Alignment(NamedTuple):
-    """Injected gradients g against the true ones d at the same points, means over the points of a module."""
-
-    cosine: float  # of the whole minibatch flattened: examples count by the size of their gradients
-    per_example: float  # the mean over examples whose true gradient is not zero: each counts the same
-    norm_ratio: float  # |g| / |d| of the whole minibatch: a cosine is blind to scale
 
 
 @dataclass
@@ -141,20 +107,6 @@ def backward(tensors: Sequence[Tensor | None], gradients: Sequence[Tensor | None
     live = [(h, g) for h, g in zip(tensors, gradients, strict=True) if h is not None and h.requires_grad]
     if live:
         torch.autograd.backward([h for h, _ in live], [g for _, g in live])
-
-
-def _align(g: Tensor, d: Tensor) -> Alignment:
-    """Of one point, `(batch, ...)`; d is not zero."""
-
-    def cosine(a: Tensor, b: Tensor) -> Tensor:  # torch's takes norms below 1e-8 as that: gradients may be smaller
-        norms = a.norm(dim=-1) * b.norm(dim=-1)
-        return torch.where(norms > 0, (a * b).sum(-1) / norms, 0.0)
-
-    g, d = g.flatten(1).double(), d.flatten(1).double()
-    learns = d.any(1)
-    return Alignment(
-        float(cosine(g.flatten(), d.flatten())), float(cosine(g[learns], d[learns]).mean()), float(g.norm() / d.norm())
-    )
 
 
 class ModuleLearner(Holder, ABC):
@@ -471,7 +423,7 @@ class ModuleLearner(Holder, ABC):
                 buffer.copy_(saved)
             given = self.injected(probe.points, probe.batch, e)
             found = [
-                _align(g, d)
+                align(g, d)
                 for g, d in zip(given, true, strict=True)
                 if g is not None and d is not None and bool(d.any())
             ]

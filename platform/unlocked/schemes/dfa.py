@@ -55,9 +55,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from unlocked.errors import RunFailed
 from unlocked.schema.facts import MOST_SEED, group, key
 from unlocked.schema.keys import Config
-from unlocked.schemes.base import ModuleLearner, ModuleSpec, Ports, backward
+from unlocked.schemes.base import ModuleLearner, Ports, backward
 from unlocked.schemes.layout import Layout
 from unlocked.schemes.registry import options_of, register_scheme
+from unlocked.schemes.spec import ModuleSpec
 from unlocked.schemes.taps import LAUNAY, Taps, launay_error
 from unlocked.seeding import derive_seed
 from unlocked.tasks import Task

@@ -27,8 +27,10 @@ from torch import Tensor, nn
 
 from unlocked.schema.facts import MOST, group, key
 from unlocked.schema.keys import Config
-from unlocked.schemes.base import Alignment, ModuleLearner, ModuleSpec, Ports
+from unlocked.schemes.alignment import Alignment
+from unlocked.schemes.base import ModuleLearner, Ports
 from unlocked.schemes.registry import register_scheme
+from unlocked.schemes.spec import ModuleSpec
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import Task
 from unlocked_models.boltzmann import BoltzmannBlock

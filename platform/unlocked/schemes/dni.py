@@ -40,10 +40,11 @@ from unlocked.errors import ConfigError, reason
 from unlocked.schema.facts import group, key
 from unlocked.schema.keys import Config, OptimizerConfig
 from unlocked.schema.passes import examples_per_pass, one_example
-from unlocked.schemes.base import Beside, ModuleLearner, ModuleSpec, Ports, backward
+from unlocked.schemes.base import Beside, ModuleLearner, Ports, backward
 from unlocked.schemes.inputs import InputModelConfig, make_input_model
 from unlocked.schemes.registry import options_of, register_scheme
 from unlocked.schemes.sg import GraphGradient, SGConfig, SyntheticGradient
+from unlocked.schemes.spec import ModuleSpec
 from unlocked.seeding import drawn
 from unlocked.tasks import Task
 from unlocked_models.contract.batch import Batch, Example

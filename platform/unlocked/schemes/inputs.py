@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from unlocked.schema.facts import MOST_WIDTH, key
-from unlocked.schemes.base import ModuleSpec
 from unlocked.schemes.layout import Layout
+from unlocked.schemes.spec import ModuleSpec
 
 
 @dataclass

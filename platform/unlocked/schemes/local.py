@@ -29,10 +29,11 @@ from torch.nn import functional as F
 from unlocked.errors import ConfigError
 from unlocked.schema.facts import group, key
 from unlocked.schema.keys import Config
-from unlocked.schemes.base import Beside, ModuleLearner, ModuleSpec, Ports
+from unlocked.schemes.base import Beside, ModuleLearner, Ports
 from unlocked.schemes.layout import Layout
 from unlocked.schemes.objective import OfTask
 from unlocked.schemes.registry import options_of, register_scheme
+from unlocked.schemes.spec import ModuleSpec
 from unlocked.seeding import drawn
 from unlocked.tasks import Task
 from unlocked_models.contract.batch import Batch

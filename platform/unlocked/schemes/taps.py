@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from unlocked.errors import ConfigError
-from unlocked.schemes.base import ModuleSpec
+from unlocked.schemes.spec import ModuleSpec
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain, carrying, dry_run
 
