@@ -33,6 +33,8 @@ def check_options(
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     known = {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in hidden}
     for name, value in given.items():
+        if not known and not takes_any:
+            raise error(f"{key}.{name}: {owner} has no options")
         if name not in known and not takes_any:
             raise error(f"{key}.{name}: {unknown(f'option of {owner}', name, list(known))}")
         if name in known and not fits(value, kind := kinds.get(name, Any)):

@@ -135,10 +135,15 @@ def _tasks() -> Rows:
             "task": name,
             "monitor": f"val/{TASKS.get(name).monitor}",
             "what": _first_lines(TASKS.get(name)),
+            "options": ", ".join(f"objective.{o.name}={o.default}" for o in _options_of_task(TASKS.get(name))),
             "generates, with": ", ".join(options_of(name)),
         }
         for name in TASKS
     ]
+
+
+def _options_of_task(task: type) -> list[inspect.Parameter]:
+    return [*inspect.signature(task.__init__).parameters.values()][1:]  # type: ignore[misc]
 
 
 def _engines() -> Rows:

@@ -6,7 +6,7 @@ import csv
 from typing import Any
 
 from unlocked.config import Config, load_config, presets
-from unlocked.config.check import refusal
+from unlocked.config.check import refusal, task_of
 from unlocked.config.load import preset_folders
 
 Rows = list[dict[str, Any]]
@@ -26,7 +26,7 @@ def matrix() -> Rows:
         preset, config = promising.get(family, ("", None))
         own = figures.get(family) or {"preset": preset, **_promises(config)}
         on = ", ".join(own[key] for key in ("preset", "metric") if own.get(key))
-        task = None if config is None else _task(config)
+        task = None if config is None else task_of(config)
         cells = {scheme: _cell(scheme, family, task, own.get(scheme)) for scheme in SCHEMES}
         rows.append({"family": family, ON: on or UNKNOWN, **cells})
     return rows
@@ -93,9 +93,3 @@ def _promises(config: Config | None) -> dict[str, str]:
         if metric in bounds
     }
     return {"metric": f"bar of {metric}", **bars}
-
-
-def _task(config: Config) -> str:
-    from unlocked.data import DATA
-
-    return config.task or str(DATA.facts(config.data.name)["task"])

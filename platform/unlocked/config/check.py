@@ -9,7 +9,7 @@ from unlocked.config.schema import schema
 from unlocked.config.schemes import DEFAULT, flatten
 from unlocked.config.typed import text_keys
 from unlocked.engines import AUTO, ENGINES, HERE
-from unlocked.errors import ConfigError, in_one_line
+from unlocked.errors import ConfigError, in_one_line, reason
 from unlocked.options import as_annotated, check_options, fits
 from unlocked.schema.facts import all_fields, check_facts, default_of, fact_of, value_of
 from unlocked.schema.keys import DIMENSION_KEYS, MULTI_STAGE, Config
@@ -34,6 +34,7 @@ def check_values(config: Config) -> None:
     _check_names(config)
     name, options = config.model["name"], {key: value for key, value in config.model.items() if key != "name"}
     check_options("model", name, MODELS.get(name), options, skip=2, hidden=GIVEN)
+    _check_objective(config)
     check_data_options(config.data.name, config.data.options, ConfigError)
     check_transforms(config.data.transforms, ConfigError)
     _check_combinations(config)
@@ -43,10 +44,20 @@ def check_values(config: Config) -> None:
     _check_sweep(config)
 
 
-def with_floats(config: Config) -> None:
-    """Makes options of the model and the data set, once checked, of the types that their functions name."""
-    from unlocked.data import DATA, with_float_options
+def task_of(config: Config) -> str:
+    """The configured task, else the data's own."""
+    from unlocked.data import DATA
 
+    return config.task or str(DATA.facts(config.data.name)["task"])
+
+
+def with_floats(config: Config) -> None:
+    """Makes options of the model, the task and the data set, once checked, of the types that their functions name."""
+    from unlocked.data import DATA, with_float_options
+    from unlocked.tasks import TASKS
+
+    if (task := task_of(config)) in TASKS:
+        config.objective = as_annotated(TASKS.get(task), config.objective)
     config.model = as_annotated(MODELS.get(config.model["name"]), config.model)
     config.data.options = as_annotated(DATA.get(config.data.name), config.data.options)
     config.data.transforms = with_float_options(config.data.transforms)
@@ -107,8 +118,22 @@ def refusal(scheme: str, family: str, task: str | None = None) -> str | None:
     return None if of_task is None else f"for {task}: {in_one_line(of_task)}"
 
 
+def _check_objective(config: Config) -> None:
+    from unlocked.tasks import TASKS
+
+    task = task_of(config)
+    if task not in TASKS:  # of a data set of a user's, which says so when it is loaded
+        return
+    check_options("objective", task, TASKS.get(task), config.objective, skip=0)
+    try:
+        TASKS.get(task)(**as_annotated(TASKS.get(task), config.objective))
+    except ConfigError:
+        raise
+    except Exception as error:  # a user's task may raise anything
+        raise ConfigError(f"objective: {task} failed: {reason(error)}") from None
+
+
 def _check_combinations(config: Config) -> None:
-    from unlocked.data import DATA
     from unlocked.optim import check_optimizer
     from unlocked.schemes import SCHEMES, declared
 
@@ -116,8 +141,7 @@ def _check_combinations(config: Config) -> None:
     kind = SCHEMES.get(scheme.name)
     if lag not in ("auto", 0) and kind.why_no_lag is not None:
         raise ConfigError(f"scheme.lag: {lag} cannot be used with {scheme.name}: {kind.why_no_lag}")
-    family, task = MODELS.facts(config.model["name"])["family"], config.task or DATA.facts(config.data.name).get("task")
-    why = refusal(scheme.name, family, task)
+    why = refusal(scheme.name, MODELS.facts(config.model["name"])["family"], task_of(config))
     if why is not None:
         raise ConfigError(f"scheme.name: {scheme.name} cannot train {why}")
     for key, option in declared().items():

@@ -182,6 +182,8 @@ def _drop_outdated(merged: DictConfig, layer: dict[str, Any]) -> None:
     before_it = None if OmegaConf.is_missing(merged.data, "name") else merged.data.name
     if isinstance(data, dict) and data.get("name", before_it) != before_it:
         merged.data.options = {}
+    if layer.get("task", merged.task) != merged.task:
+        merged.objective = {}
     model, parallel = layer.get("model"), layer.get("parallel")
     name = model.get("name", merged.model.get("name")) if isinstance(model, dict) else merged.model.get("name")
     if name != merged.model.get("name"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.config import from_tree
+from unlocked.config.check import task_of
 from unlocked.errors import ConfigError
 from unlocked.options import fits, type_name
 from unlocked.plan.plan import load_data
@@ -33,8 +34,8 @@ def generate(
     """
     run_dir = Path(run_dir)
     config = from_tree(read_config(run_dir))
-    task = config.task or _task_of(config.data.name)
-    make = TASKS.get(task)().generate
+    task = task_of(config)
+    make = TASKS.get(task)(**config.objective).generate
     if make is None:
         those = ", ".join(name for name in TASKS if TASKS.get(name).generate is not None)
         raise ConfigError(f"{run_dir}: a run of {task} generates nothing (those of {those} do)")
@@ -64,12 +65,6 @@ def options_of(task: str) -> list[str]:
     """Of what runs of a task generate, as `name=default`; those of no file and text are none."""
     make = TASKS.get(task).generate
     return [] if make is None else [f"{p.name}={p.default}" for p in _parameters(make, skip=2)[1].values()]
-
-
-def _task_of(data: str) -> str:
-    from unlocked.data import DATA
-
-    return str(DATA.facts(data)["task"])
 
 
 def _given(task: str, takes: inspect.Parameter | None, inputs: Sequence[str]) -> list[Any]:

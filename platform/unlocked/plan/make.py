@@ -63,7 +63,7 @@ def _task_of(config: Config, data: DataSet) -> str:
             f"training examples of {data.name}"
         )
     task = config.task or data.task
-    objective = TASKS.get(task)()
+    objective = TASKS.get(task)(**config.objective)
     misfit = objective.misfit(data.task, data.example) or objective.unsuited(data.train.x)
     if misfit is not None:
         raise ConfigError(f"task: {task} does not fit {data.name}: {misfit}")
@@ -77,7 +77,8 @@ def _plan_of_nets(config: Config, data: DataSet, task: str, plan_net: PlanNet) -
     engine = engine_of_nets(config)
     names = MODELS.facts(config.model["name"])["nets"]
     plans = {net: plan_net(config_of(config, net), data, task, net) for net in names}
-    learns = check_phases(config, data.example, TASKS.get(task)(), {net: plan.specs for net, plan in plans.items()})
+    objective = TASKS.get(task)(**config.objective)
+    learns = check_phases(config, data.example, objective, {net: plan.specs for net, plan in plans.items()})
     plans = {net: replace(plan, phases=learns[net]) for net, plan in plans.items()}
     first, *_ = plans.values()
     return replace(
@@ -103,7 +104,7 @@ def _rehearsed(config: Config, data: DataSet, task: str, name: str | None) -> Pl
 
 def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> tuple[Plan, list[nn.Module]]:
     """The plan of one net (`name`: of several), and blocks for passes in training mode."""
-    objective, example = TASKS.get(task)(), data.example
+    objective, example = TASKS.get(task)(**config.objective), data.example
     if name is not None:
         with torch.device("meta"):
             example = example_of(config, example, name)

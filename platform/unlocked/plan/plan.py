@@ -95,7 +95,7 @@ class Plan:
         return f"{parallel.schedule} with {parallel.microbatch_count()} microbatches{each}"
 
     def make_task(self) -> Task:
-        return TASKS.get(self.task)()
+        return TASKS.get(self.task)(**self.config.objective)
 
     def make_engine(self) -> Engine:
         return ENGINES.get(self.engine)()

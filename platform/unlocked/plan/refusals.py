@@ -38,7 +38,7 @@ def refuse_output(
     config: Config, data: DataSet, task: str, shape: tuple[int, ...], example: Example, whole: bool
 ) -> None:
     """Outputs that the task does not take; of one of several nets (not the `whole`) its phases speak."""
-    objective = TASKS.get(task)()
+    objective = TASKS.get(task)(**config.objective)
     if whole and not objective.takes_output(shape, example):
         raise ConfigError(
             f"model.name: {config.model['name']} gives outputs of shape {shape}, {task} of "
@@ -49,7 +49,7 @@ def refuse_output(
 def refuse_blocks(config: Config, data: DataSet, task: str, blocks: Sequence[nn.Module]) -> None:
     """Blocks that fit neither the task, nor the order of the data, nor the number of modules."""
     model = config.model["name"]
-    unfit = TASKS.get(task)().unfit(blocks)
+    unfit = TASKS.get(task)(**config.objective).unfit(blocks)
     if unfit is not None:
         raise ConfigError(f"model.name: {model} {unfit}")
     carries = bool(carrying(blocks))

@@ -282,6 +282,7 @@ class Config:
     name: str = key("run", "of the run: its folder begins with it")
     seed: int = key(0, "all that is drawn follows from it, but the data's split", low=0, high=MOST_SEED)
     task: str | None = key(None, "null: the data's own", named="task")
+    objective: dict[str, Any] = key({}, "that task's own keywords: a loss, a temperature")
     data: DataConfig = group(DataConfig)
     model: dict[str, Any] = key({}, "name, and that model's own keywords")
     scheme: SchemeConfig = group(SchemeConfig)

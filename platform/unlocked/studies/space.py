@@ -31,8 +31,9 @@ from unlocked.errors import ConfigError
 from unlocked.options import option_kinds
 from unlocked.schema.keys import SweepConfig
 from unlocked.studies.dimensions import Dimension, Label, dimension_of, text
+from unlocked.tasks import TASKS
 from unlocked.tracking.captions import ABSENT
-from unlocked_models.contract.registry import MODELS, unknown
+from unlocked_models.contract.registry import MODELS, Registry, unknown
 
 Point = dict[str, Label]  # dimension -> choice, of the dimensions that are in the space there
 LARGEST_GRID = 10_000  # points: each is planned before the first is trained
@@ -109,7 +110,12 @@ class Space:
     def _is_float(self, key: str) -> bool:
         """Of the schema's key, or of an option of one of the models or data sets in the space."""
         kinds = [kind_at(key)]
-        for prefix, chosen_by, registry in (("model.", "model.name", MODELS), ("data.options.", "data.name", DATA)):
+        takers_of: list[tuple[str, str, Registry[Any]]] = [
+            ("model.", "model.name", MODELS),
+            ("objective.", "task", TASKS),
+            ("data.options.", "data.name", DATA),
+        ]
+        for prefix, chosen_by, registry in takers_of:
             if key.startswith(prefix):
                 takers = [registry.get(name) for name in self.values_of(chosen_by) if name in registry]
                 kinds = [option_kinds(taker).get(key.removeprefix(prefix), Any) for taker in takers]

@@ -1,10 +1,11 @@
 """Adversarial training of a generator and a discriminator on images with classes (Goodfellow et al. 2014).
 
-    discriminator:  minimise  -s log D(x, c) - (1 - s) log(1 - D(x, c)) - log(1 - D(G(z, c), c)),   s = 0.9
-    generator:      minimise  -log D(G(z, c), c)                             (the non-saturating loss)
+    discriminator:  minimise  -s log D(x, c) - (1 - s) log(1 - D(x, c)) - log(1 - D(G(z, c), c))
+    generator:      minimise  -log D(G(z, c), c)       (nonsaturating), or  log(1 - D(G(z, c), c))  (minimax)
 
-with one-sided label smoothing s (Salimans et al. 2016, arXiv:1606.03498). dL/dG(z, c) is exact under every scheme: the
-error of D is one number per example, and random feedback of it at the image would push all images along one direction.
+with one-sided label smoothing 1 - s (Salimans et al. 2016, arXiv:1606.03498). dL/dG(z, c) is exact under every scheme:
+the error of D is one number per example, and random feedback of it at the image would push all images along one
+direction.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import unknown
 
-SMOOTHED = 0.9
+LOSSES = ("nonsaturating", "minimax")
 SHOWN, MOST_CLASSES = 6, 10  # of the figure
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
@@ -45,6 +46,16 @@ class Adversarial(Task):
         "local": "a generator's targets are what a discriminator says, and a discriminator's are not the classes"
     }
 
+    def __init__(self, loss: str = "nonsaturating", smoothing: float = 0.1):
+        """`loss` of the generator: nonsaturating or minimax; `smoothing` in [0, 1): real images are to be told with
+        probability 1 - smoothing."""
+        if loss not in LOSSES:
+            raise ConfigError(f"objective.loss: {unknown('loss', loss, LOSSES)}")
+        if not 0 <= smoothing < 1:
+            raise ConfigError(f"objective.smoothing: must be at least 0 and less than 1, got {smoothing}")
+        self._fooled = says(1.0) if loss == "nonsaturating" else not_caught
+        self._real = says(1 - smoothing)
+
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:
         if TASKS.get(data_task).by_class and example.vocabulary is None:
@@ -57,9 +68,9 @@ class Adversarial(Task):
     def phases(self, shapes: Mapping[str, tuple[int, ...]]) -> list[Phase]:
         makes, both = latents(shapes[GENERATOR]), (GENERATOR, DISCRIMINATOR)
         return [
-            Phase("real", (DISCRIMINATOR,), as_it_is, says(SMOOTHED), (DISCRIMINATOR,), update=False),
+            Phase("real", (DISCRIMINATOR,), as_it_is, self._real, (DISCRIMINATOR,), update=False),
             Phase("fake", both, makes, says(0.0), (DISCRIMINATOR,)),
-            Phase("generator", both, makes, says(1.0), (GENERATOR,)),
+            Phase("generator", both, makes, self._fooled, (GENERATOR,)),
         ]
 
     def outcome(self, shapes: Mapping[str, tuple[int, ...]]) -> Phase:
@@ -139,6 +150,11 @@ def scale_of(data: DataSet) -> tuple[float, float]:
 def says(real: float) -> Callable[[Tensor, Batch], Tensor]:
     """The cross entropy of the discriminator's logits `(batch, 1)`, if its images are real with this probability."""
     return lambda logits, batch: F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, real))
+
+
+def not_caught(logits: Tensor, batch: Batch) -> Tensor:
+    """The mean of log(1 - D) over made images, which the minimax generator lowers; flat where D is sure of itself."""
+    return -says(0.0)(logits, batch)
 
 
 def latents(shape: tuple[int, ...]) -> Callable[[Batch, torch.Generator], Batch]:

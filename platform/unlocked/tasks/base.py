@@ -55,7 +55,7 @@ class Trained:
 
 
 class Task(ABC):
-    """One kind of problem; stateless, made without arguments.
+    """One kind of problem; stateless, made of its keywords, which are those of `objective` in a configuration.
 
     `generate`, for tasks whose networks make something, is a method `(trained: Trained[, inputs], **options)` that
     gives paths of what it wrote, or texts. `inputs` is one text if it is annotated `str`, else a list of them; the
@@ -74,6 +74,9 @@ class Task(ABC):
     by_class: ClassVar[bool] = False  # splits of its data are drawn class by class
     refuses: ClassVar[dict[str, str]] = {}  # scheme -> the mathematical reason why it cannot train for this task
     generate: ClassVar[Callable[..., Any] | None] = None
+
+    def __init__(self) -> None:  # noqa: B027  (what it takes is read from its signature)
+        """A task with options names them here, each with a default: data are loaded by a task made without."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

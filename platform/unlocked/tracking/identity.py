@@ -59,9 +59,9 @@ TAG_OF = {
 }
 # keys that not all runs have, with the value at which they change nothing: left out at it, so that runs from before
 # (or after) them are of one group with those that have them
-ABSENT_AT = {"nets": "{}", "data.transforms": "[]", "data.augment": "[]"}
+ABSENT_AT = {"nets": "{}", "objective": "{}", "data.transforms": "[]", "data.augment": "[]"}
 BESIDE = ("version.unlocked", "data_digest", "code_digest", "lengthened", "mixed")  # tags that are no configuration
-_GROUPS = ("data", "model", "scheme", "optimizer", "train", "transfer", "pretrain", "parallel")
+_GROUPS = ("objective", "data", "model", "scheme", "optimizer", "train", "transfer", "pretrain", "parallel")
 
 
 def identity(params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
