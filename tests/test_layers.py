@@ -20,7 +20,7 @@ LAYERS = [
     ["plan"],
     ["engine"],
     ["launch", "runs", "comparing"],
-    ["loop", "generate"],
+    ["loop", "generate", "insight"],
     ["studies"],
     ["jobs", "bench", "testing"],
     ["cli"],

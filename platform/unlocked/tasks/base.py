@@ -72,6 +72,9 @@ class Task(ABC):
     couples: ClassVar[bool] = False  # an example's loss depends on the others of its minibatch, which stays whole
     asks_network: ClassVar[bool] = False  # `final_metrics` and `figures` need the trained network
     by_class: ClassVar[bool] = False  # splits of its data are drawn class by class
+    classifies: ClassVar[bool] = (
+        False  # outputs are one logit per class, targets class ids: `unlocked inspect` takes it
+    )
     refuses: ClassVar[dict[str, str]] = {}  # scheme -> the mathematical reason why it cannot train for this task
     generate: ClassVar[Callable[..., Any] | None] = None
 

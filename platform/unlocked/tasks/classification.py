@@ -24,6 +24,7 @@ class Classification(Task):
     monitor = "accuracy"
     higher_is_better = True
     by_class = True
+    classifies = True
 
     def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
         """`y (n,)` is integer class ids from 0; `class_names`, if given, says how many there are."""

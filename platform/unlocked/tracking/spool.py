@@ -94,6 +94,11 @@ class Recorder:
         self._append({"t": "finish", "time": _now_ms(), **last})
         os.fsync(self._file.fileno())
 
+    def end_again(self, last: Mapping[str, Any]) -> None:
+        """Repeats the `finish` of a run that is over, after something was added to it."""
+        self._append({key: value for key, value in last.items() if key != "crc"})
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         self._file.close()
 
