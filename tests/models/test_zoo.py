@@ -11,6 +11,7 @@ from unlocked_models import MODELS, Batch, Chain, Example, build
 from unlocked_models.autoencoder.plain import code_block
 from unlocked_models.cnn.inception import WithAuxiliary
 from unlocked_models.cnn.resnet import ZeroPadded
+from unlocked_models.contract.batch import moved
 from unlocked_models.contract.chain import output_shapes, takes_batch
 
 SMALL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # name: (in_shape, options) that run in milliseconds
@@ -37,10 +38,19 @@ SMALL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # name: (in_shape,
     "cvae": ((1, 8, 8), {"hidden": [24], "beta": 0.01}),
     "sparse_coding": ((1, 8, 8), {"atoms": 24}),
     "gcn": ((9, 60), {"hidden": [64], "dropout": 0.0}),
+    "gat": ((9, 60), {"hidden": [16], "heads": 4, "dropout": 0.0}),
+    "sage": ((9, 60), {"hidden": [16], "dropout": 0.0}),
+    "gin": ((9, 60), {"hidden": [16, 8]}),
+    "mpnn": ((9, 60), {"width": 8, "depth": 2, "readout": "attention", "norm": "layer"}),
+    "deepsets": ((9, 60), {"hidden": [16], "head": [8]}),
 }
 # models of tokens, with a target at every position; whether inputs are hidden
 WORDS = {"gpt": False, "bert": True, "seq2seq": False, "transformer_seq2seq": False}
-GRAPHS = {"gcn": {"edge_index": torch.tensor([[[0, 1, 5], [1, 0, 6]]] * 6)}}  # with a target at every node
+PAIRS = torch.tensor([[[0, 1, 5], [1, 0, 6]]] * 6)
+GRAPHS = {name: {"edge_index": PAIRS} for name in ("gcn", "gat", "sage", "gin")}  # with a target at every node
+GRAPHS["mpnn"] = {"edge_index": PAIRS, "edge_attr": torch.rand(6, 3, 2, generator=torch.Generator().manual_seed(0))}
+GRAPHS["deepsets"] = {}
+OF_GRAPHS = ("mpnn", "deepsets")  # with one target for each
 ORIGINAL: dict[str, dict[str, Any]] = {  # at full size, on the meta device
     "alexnet": {"towers": 2, "lrn": True},
     "vgg": {"norm": "batch"},
@@ -57,7 +67,7 @@ class Inputs(Batch):
 def example(name: str) -> Example:
     in_shape, _ = SMALL[name]
     if name in GRAPHS:
-        return Example(in_shape, 5, y_shape=in_shape[:1]).with_extras(GRAPHS[name])
+        return Example(in_shape, 5, y_shape=() if name in OF_GRAPHS else in_shape[:1]).with_extras(GRAPHS[name])
     return Example(in_shape, 5, 7, in_shape, masked=WORDS[name]) if name in WORDS else Example(in_shape, 5)
 
 
@@ -101,7 +111,8 @@ def run(block: nn.Module, h: Tensor, batch: Batch) -> Tensor:
 
 def given(batch: Inputs) -> Batch:
     """In float64 where it is real."""
-    return Batch(batch.x.double() if batch.x.is_floating_point() else batch.x, batch.y, extras=batch.extras)
+    x = batch.x.double() if batch.x.is_floating_point() else batch.x
+    return Batch(x, batch.y, extras=moved(batch.extras, dtype=torch.float64))
 
 
 def test_these_tests_cover_the_whole_zoo():

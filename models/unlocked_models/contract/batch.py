@@ -16,6 +16,7 @@ from torch import Tensor
 from unlocked_models.contract.registry import UnknownName, unknown
 
 LENGTHS = "lengths"
+EDGES, EDGE_FEATURES = "edge_index", "edge_attr"  # of graphs; unlocked_models.graph says how they lie
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +198,11 @@ class Example:
     def has_lengths(self) -> bool:
         """Whether the batch says how long each sequence is."""
         return any(extra.name == LENGTHS for extra in self.extras)
+
+    @property
+    def edge_features(self) -> int | None:
+        """Features of each edge of a graph; None if edges have none."""
+        return next((extra.shape[-1] for extra in self.extras if extra.name == EDGE_FEATURES and extra.shape), None)
 
     def with_extras(self, extras: Mapping[str, Extra]) -> Example:
         """The same example with these extras, in place of those of the same names."""

@@ -83,8 +83,9 @@ MODELS: Registry[Callable[..., Any]] = Registry("model")
 
 # Keywords of a model that the data fills, and no configuration: how many ids its inputs are drawn from (None: real
 # numbers), at how many positions there is a target (None: one for the whole example), whether inputs are hidden where a
-# target asks for them, and whether each sequence has a length of its own (None: nothing is known of the data).
-GIVEN = ("vocabulary", "out_positions", "masked", "has_lengths")
+# target asks for them, whether each sequence has a length of its own, and how many features each edge of a graph has
+# (None: nothing is known of the data).
+GIVEN = ("vocabulary", "out_positions", "masked", "has_lengths", "edge_features")
 
 
 def register_model(name: str, *, family: str = "custom", nets: Sequence[str] = ()) -> Callable[[Any], Any]:
