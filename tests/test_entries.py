@@ -14,6 +14,7 @@ from unlocked import (
     register_task,
     register_transform,
 )
+from unlocked.blame import defined
 from unlocked.engines import ENGINES
 from unlocked.errors import ConfigError
 from unlocked.schemes import SCHEMES, Frozen
@@ -57,11 +58,11 @@ def test_a_method_of_other_arguments_is_refused_at_its_line():
         def step(self, t, h_in):
             pass
 
-    line = Late.step.__code__.co_firstlineno
+    place = defined(Late.step)
     with pytest.raises(TypeError) as told:
         register_scheme("mine")(Late)
     assert str(told.value) == (
-        f"scheme 'mine': step(self, t, h_in) at {__file__}:{line} is called as step(t, h_in, batch, ports)"
+        f"scheme 'mine': step(self, t, h_in) at {place} is called as step(t, h_in, batch, ports)"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import signal
 import sys
 import sysconfig
@@ -28,6 +29,12 @@ def said(error: BaseException) -> str:
 def named(thing: Any) -> str:
     """The name of a function or class; of anything else that of its type."""
     return getattr(thing, "__name__", type(thing).__name__)
+
+
+def defined(function: Any) -> str | None:
+    """`my_task.py:24`, where a function or method begins; None if it has no source."""
+    code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
+    return f"{_shown(code.co_filename)}:{code.co_firstlineno}" if code is not None else None
 
 
 def place(error: BaseException, function: Callable[..., Any] | None = None) -> str | None:

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from unlocked.blame import defined
+
 _OWN = ("__init__", "__new__")  # their parameters may be anybody's own options
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -30,7 +32,7 @@ def check_entry(kind: str, name: str, entry: Any, base: type, needs: Sequence[st
             inspect.Signature(_parameters(entry, method, given)).bind(*needed)
         except TypeError:
             raise TypeError(
-                f"{kind} {name!r}: {method}{inspect.signature(given)}{_place(given)} is called as "
+                f"{kind} {name!r}: {method}{inspect.signature(given)}{_at(given)} is called as "
                 f"{method}({', '.join(needed)})"
             ) from None
 
@@ -41,9 +43,9 @@ def _parameters(owner: type, method: str, function: Callable[..., Any]) -> list[
     return found[1:] if inspect.isfunction(inspect.getattr_static(owner, method)) else found
 
 
-def _place(function: Any) -> str:
-    code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
-    return f" at {code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+def _at(function: Any) -> str:
+    found = defined(function)
+    return f" at {found}" if found is not None else ""
 
 
 def _named(entry: Any) -> str:

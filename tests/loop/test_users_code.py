@@ -165,10 +165,11 @@ def test_every_command_tells_a_user_s_mistake_in_one_line(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("metrics", "told"), [({"loss": 1.0}, "no accuracy, which is needed; given: loss"), (None, "no loss, .*NoneType")]
+    ("metrics", "told"), [({"loss": 1.0}, "no accuracy, which is needed; given: loss"), (None, "None, not a dict")]
 )
-def test_metrics_without_the_one_that_is_followed_are_told(tmp_path, monkeypatch, metrics, told):
-    monkeypatch.setattr(Classification, "metrics", lambda self, kept, target: metrics)
+def test_metrics_of_a_whole_split_without_the_one_that_is_followed_are_told(tmp_path, monkeypatch, metrics, told):
+    whole = {"loss": 1.0, "accuracy": 0.5}
+    monkeypatch.setattr(Classification, "metrics", lambda self, kept, y: whole if len(kept) == 64 else metrics)
     small = ["parallel.engine=inprocess", "train.epochs=1", "train.probe_every=0", "tracking.uri=off"]
-    with pytest.raises(RunFailed, match=rf"^task: metrics of classification have {told}"):
+    with pytest.raises(RunFailed, match=rf"^task: metrics of classification \(.*:\d+\) gives {told}"):
         train(load_config("quickstart", [*small, f"tracking.runs={tmp_path}"]))

@@ -34,6 +34,7 @@ from unlocked.runs.checkpoint import Checkpoints, Progress, load_weights
 from unlocked.runs.evaluate import load_chain
 from unlocked.runs.folder import RunFolder, how_to_go_on
 from unlocked.runs.mirror import Mirror
+from unlocked.tasks.faults import checked_metrics
 from unlocked.tracking import Tracker
 from unlocked_models.contract.chain import Chain
 
@@ -238,12 +239,7 @@ class Trainer:
             self._estimated_at = self.progress.step
 
     def _evaluate(self, group: Group, split: str) -> dict[str, float]:
-        measured = self.task.measure(group.outputs(split), self.data, split)
-        for name in ("loss", self.task.monitor):
-            if not isinstance(measured, dict) or name not in measured:
-                given = ", ".join(map(str, measured)) if isinstance(measured, dict) else type(measured).__name__
-                raise RunFailed(f"task: metrics of {self.plan.task} have no {name}, which is needed; given: {given}")
-        return measured
+        return checked_metrics(self.task, self.task.measure(group.outputs(split), self.data, split))
 
     def _probe(self, group: Group) -> dict[str, float]:
         values = alignments(group.probe())
@@ -298,10 +294,11 @@ class Trainer:
         if best is not None:
             group.load_weights(load_weights(best))
         outputs = group.outputs("test")
-        measured = self.task.measure(outputs, self.data, "test")
+        measured = checked_metrics(self.task, self.task.measure(outputs, self.data, "test"))
         network: Chain | None = None
         if self.task.asks_network:
             network, _ = load_chain(self.folder.path, self.config, self.data, weights)
-            measured |= self.task.final_metrics(network, self.data, "test")
+            final = self.task.final_metrics(network, self.data, "test")
+            measured |= checked_metrics(self.task, final, "final_metrics")
         self._log({f"test/{k}": v for k, v in measured.items()})
         return Tested(weights, outputs, network)

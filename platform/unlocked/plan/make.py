@@ -28,6 +28,7 @@ from unlocked.plan.refusals import (
     refuse_unready,
 )
 from unlocked.plan.rehearsal import rehearse
+from unlocked.plan.task_rehearsal import rehearse_task
 from unlocked.schema.keys import ParallelConfig
 from unlocked.schemes import DTYPES, SCHEMES
 from unlocked.tasks import TASKS
@@ -99,6 +100,8 @@ def _rehearsed(config: Config, data: DataSet, task: str, name: str | None) -> Pl
     plan, blocks = _worked_out(config, data, task, name)
     plan.make_engine().refuse_here(config)
     rehearse(config, blocks, plan.specs)
+    if name is None:  # the losses of several nets are those of phases, which are tried when these are checked
+        rehearse_task(plan, data, blocks)
     return plan
 
 

@@ -122,5 +122,7 @@ def check_phases(
         except ConfigError:
             raise
         except Exception as error:  # a user's task may raise anything
-            raise ConfigError(f"task: phase {phase.name!r} fails on two examples of zeros: {reason(error)}") from None
+            at = place(error)
+            problem = f"fails on two examples of zeros{f' at {at}' if at else ''}: {reason(error)}"
+            raise ConfigError(f"task: phase {phase.name!r} {problem}") from None
     return {net: tuple(phase.name for phase in phases if net in phase.learns) for net in specs}
