@@ -29,9 +29,10 @@ def add_list(commands: Any) -> None:
         commands,
         "list",
         list_,
-        "list families, models, schemes, data sets, transforms, tasks, engines, optimizers, presets, or the matrix",
+        "list families, models, schemes, data sets, transforms, tasks, engines, optimizers, presets or figures",
         "examples:\n  unlocked list models\n"
         "  unlocked list matrix          how well each family trains under each scheme, or why not\n"
+        "  unlocked list measured        the same for every preset that was measured\n"
         "  unlocked list data --json\n",
     )
     parser.add_argument("what", choices=sorted(_LISTS))
@@ -47,12 +48,13 @@ def list_(arguments: argparse.Namespace) -> int:
         return 0
     from rich import box
 
-    from unlocked.cli.matrix import with_notes
+    from unlocked.cli.matrix import SHOWN
     from unlocked.rich_text import PlainTable, plain_console
 
-    rows, notes = with_notes(rows) if arguments.what == "matrix" else (rows, [])
+    per_scheme = SHOWN.get(arguments.what)
+    rows, notes = per_scheme(rows) if per_scheme else (rows, [])
     # a column per scheme: without frames all of them fit 80 characters
-    table = PlainTable(box=box.SIMPLE_HEAD, padding=0) if arguments.what == "matrix" else PlainTable()
+    table = PlainTable(box=box.SIMPLE_HEAD, padding=0) if per_scheme else PlainTable()
     console = plain_console()
     names = [len(str(next(iter(row.values())))) for row in rows]
     for number, heading in enumerate(rows[0] if rows else ()):  # a name is copied from here: whole, in one line
@@ -202,6 +204,12 @@ def _matrix() -> Rows:
     return matrix()
 
 
+def _measured() -> Rows:
+    from unlocked.cli.matrix import measured
+
+    return list(measured())
+
+
 _LISTS: dict[str, Callable[[], Rows]] = {
     "families": _families,
     "models": _models,
@@ -213,6 +221,7 @@ _LISTS: dict[str, Callable[[], Rows]] = {
     "optimizers": _optimizers,
     "presets": _presets,
     "matrix": _matrix,
+    "measured": _measured,
 }
 
 

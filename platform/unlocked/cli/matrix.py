@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from typing import Any
 
 from unlocked.config import Config, load_config, presets
@@ -11,16 +12,18 @@ from unlocked.config.load import preset_folders
 
 Rows = list[dict[str, Any]]
 MEASURED = "measured.csv"  # beside the presets
+FOLDERS = ("digits", "mnist1d", "fashion_mlp", "fashion_cnn")  # a preset per scheme in each
 ON, REFUSED, UNKNOWN = "measured on", "refused: ", "not measured"
 
 
 def matrix() -> Rows:
-    """Family x scheme. Reasons are those by which a run is refused (`config.check.refusal`); figures those of
-    `experiments/measured.csv`, of a family without any the bars of the preset that promises the most (`expect`)."""
+    """Family x scheme. Reasons are those by which a run is refused (`config.check.refusal`); figures those of the
+    family's first row in `experiments/measured.csv`, of a family without any the bars of the preset that promises the
+    most (`expect`)."""
     from unlocked.schemes import SCHEMES
     from unlocked_models import MODELS
 
-    figures, promising = {row["family"]: row for row in measured()}, _promising()
+    figures, promising = {row["family"]: row for row in reversed(measured())}, _promising()
     rows = []
     for family in sorted({MODELS.facts(name)["family"] for name in MODELS}):
         preset, config = promising.get(family, ("", None))
@@ -45,20 +48,36 @@ def with_notes(rows: Rows) -> tuple[Rows, list[str]]:
     """For a table: means without their spread, and as lines below it what they are of, and the reasons."""
     reasons: list[str] = []
 
-    def short(value: str) -> str:
+    def cell(value: str) -> str:
         if value == UNKNOWN:
             return "—"
         if not value.startswith(REFUSED):
-            return value.partition(" [")[0]
+            return short(value)
         reason = value.removeprefix(REFUSED).partition(": ")[2]  # without what it is that cannot be trained
         if reason not in reasons:
             reasons.append(reason)
         return f"no ({reasons.index(reason) + 1})"
 
-    shown = [{key: short(value) for key, value in row.items() if key != ON} for row in rows]
+    shown = [{key: cell(value) for key, value in row.items() if key != ON} for row in rows]
     of = [f"{row['family']}: {row[ON]}" for row in rows if row[ON] != UNKNOWN]
     why = [f"({i}) {reason}" for i, reason in enumerate(reasons, 1)]
     return shown, [*of, f"—: {UNKNOWN}", *why]
+
+
+def means(rows: Rows) -> tuple[Rows, list[str]]:
+    """For a table: of measured presets the means without their spread."""
+    shown = [{key: short(value) for key, value in row.items() if key not in ("family", "metric")} for row in rows]
+    metrics: dict[str, list[str]] = {}
+    for row in rows:
+        metrics.setdefault(row["metric"], []).append(row["preset"])
+    return shown, [f"{metric}: {', '.join(presets)}" for metric, presets in metrics.items()]
+
+
+def short(value: str) -> str:
+    return value.partition(" [")[0] or "—"
+
+
+SHOWN: dict[str, Callable[[Rows], tuple[Rows, list[str]]]] = {"matrix": with_notes, "measured": means}
 
 
 def _cell(scheme: str, family: str, task: str | None, figure: str | None) -> str:
