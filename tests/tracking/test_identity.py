@@ -83,6 +83,13 @@ def test_a_param_that_was_changed_later_counts_as_it_is_now():
     assert identity(TREE, {"changed.train.epochs": "40"})["train.epochs"] == "40"
 
 
+@pytest.mark.parametrize(("schedule", "same"), [("locked", True), ("interleaved", False)])
+def test_modules_per_worker_count_in_pipelines_alone(schedule, same):
+    one, other = (TREE | {"parallel.schedule": schedule, "parallel.modules_per_worker": n} for n in ("2", "4"))
+    assert (config_hash(one, TAGS) == config_hash(other, TAGS)) == same
+    assert ("parallel.modules_per_worker" in identity(one, TAGS)) != same
+
+
 def test_every_key_of_the_tables_is_one_of_the_schema():
     groups = {field.name for field in dataclasses.fields(Config)}
     known = {".".join(key.split(".")[:n]) for key in TREE for n in (1, 2, 3)} | groups

@@ -10,9 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class While(NamedTuple):
+    """A reason that holds while another key has this value."""
+
+    key: str
+    value: str
+    reason: str
+
 
 # keys, and groups of keys, that no number of a run depends on; each with the reason
-CHANGES_NO_NUMBER: dict[str, str] = {
+CHANGES_NO_NUMBER: dict[str, str | While] = {
     "seed": "what the runs of a group differ in",
     "name": "a label",
     "tracking": "where what was measured is kept and drawn",
@@ -23,7 +33,9 @@ CHANGES_NO_NUMBER: dict[str, str] = {
     "data.download": "whether missing files are fetched",
     "train.checkpoint_every": "how often state is saved; the best weights are saved whenever there are better ones",
     "parallel.engine": "in process and over workers a lag is replayed to the same numbers",
-    "parallel.modules_per_worker": "where a module is trained; it counts in pipelines, whose microbatches follow it",
+    "parallel.modules_per_worker": While(
+        "parallel.schedule", "locked", "where a module is trained; the microbatches of a pipeline follow it"
+    ),
     "parallel.threads": "another order of additions: rounding",
     "parallel.link": "how a message travels, not what it says",
     "parallel.place": "on which nodes the workers are",
@@ -71,12 +83,8 @@ def identity(params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, st
     given |= {key.removeprefix("changed."): value for key, value in tags.items() if key.startswith("changed.")}
     found = {TAG_OF.get(key, key): tags.get(TAG_OF.get(key, key), value) for key, value in given.items()}
     found |= {tag: tags[tag] for tag in (*TAG_OF.values(), *BESIDE) if tag in tags}
-    if given.get("parallel.schedule", "locked") != "locked" and (held := given.get("parallel.modules_per_worker")):
-        kept = {"parallel.modules_per_worker": held}
-    else:
-        kept = {}
     found = {key: value for key, value in found.items() if ABSENT_AT.get(key) != value}
-    return {key: value for key, value in sorted(found.items()) if not _is_left_out(key)} | kept
+    return {key: value for key, value in sorted(found.items()) if not _is_left_out(key, given)}
 
 
 def config_hash(params: Mapping[str, str], tags: Mapping[str, str]) -> str:
@@ -92,8 +100,11 @@ def config_hash(params: Mapping[str, str], tags: Mapping[str, str]) -> str:
     return hashlib.sha256(entries.encode()).hexdigest()[:16]
 
 
-def _is_left_out(key: str) -> bool:
+def _is_left_out(key: str, given: Mapping[str, str]) -> bool:
     if key == "engine":
         return True
     parts = key.split(".")
-    return any(".".join(parts[:n]) in CHANGES_NO_NUMBER for n in range(1, len(parts) + 1))
+    why = (CHANGES_NO_NUMBER.get(".".join(parts[:n])) for n in range(1, len(parts) + 1))
+    return any(
+        given.get(each.key, each.value) == each.value if isinstance(each, While) else each is not None for each in why
+    )
