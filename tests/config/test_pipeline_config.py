@@ -49,8 +49,8 @@ def refusal(*overrides: str) -> str:
             ["parallel.microbatches=32", "parallel.replicas=2"],
             ["parallel.microbatches: 32 does not divide the 16 examples", "in each replica"],
         ),
-        (["data.batch_size=30"], ["parallel.microbatches: 4 does not divide the 30"]),  # the default of 1f1b
-        (["data.batch_size=36", "parallel.schedule=gpipe"], ["parallel.microbatches: 8 does not divide the 36"]),
+        (["data.batch_size=30"], ["microbatches: null is 4 for 1f1b over 4 workers, which does not divide the 30"]),
+        (["data.batch_size=36", "parallel.schedule=gpipe"], ["parallel.microbatches: null is 8 for gpipe", "the 36"]),
         (["parallel.microbatches=2"], ["parallel.microbatches: 2 is fewer than the 4 workers", "1f1b", "gpipe"]),
         (["parallel.microbatches=0"], ["parallel.microbatches: must be at least 1, got 0"]),
         (["parallel.schedule=1f2b"], ["parallel.schedule", "did you mean '1f1b'?", "interleaved", "zero_bubble"]),
@@ -231,3 +231,10 @@ def test_a_presets_partition_does_not_outlive_its_number_of_modules(override):
 def test_the_schema_says_what_becomes_of_batch_norm():
     line = next(line for line in describe_schema(schema()).splitlines() if line.strip().startswith("microbatches:"))
     assert "batch norm and dropout then per microbatch" in line
+
+
+@pytest.mark.parametrize("modules", [2, 3])
+def test_a_pipeline_of_several_nets_is_refused_before_its_microbatches_are_counted(modules):
+    words = ["parallel.schedule=gpipe", f"parallel.modules={modules}"]
+    with pytest.raises(ConfigError, match=r"^parallel\.schedule: pipelines are of one net \(model\.name: gan\)$"):
+        load_config("adversarial/gan", words)

@@ -241,7 +241,9 @@ def _check_cut(config: Config) -> None:
 def _check_pipeline(config: Config) -> None:
     from unlocked.schemes import SCHEMES
 
-    parallel = config.parallel
+    parallel, model = config.parallel, config.model["name"]
+    if MODELS.facts(model)["nets"]:
+        raise ConfigError(f"parallel.schedule: pipelines are of one net (model.name: {model})")
     schedule, workers, microbatches = parallel.schedule, parallel.workers_per_replica(), parallel.microbatch_count()
     if config.scheme.name not in (able := [name for name in SCHEMES if vars(SCHEMES.get(name)).get("pipelines")]):
         raise ConfigError(
@@ -264,10 +266,13 @@ def _check_pipeline(config: Config) -> None:
         )
     rows = config.data.batch_size // parallel.replicas
     if rows % microbatches:
-        raise ConfigError(
-            f"parallel.microbatches: {microbatches} does not divide the {rows} examples of a minibatch"
-            + (" in each replica" if parallel.replicas > 1 else "")
-        )
+        of = f"the {rows} examples of a minibatch{' in each replica' if parallel.replicas > 1 else ''}"
+        if parallel.microbatches is None:
+            raise ConfigError(
+                f"parallel.microbatches: null is {microbatches} for {schedule} over {workers} workers, which does not "
+                f"divide {of}; set it to a number that does"
+            )
+        raise ConfigError(f"parallel.microbatches: {microbatches} does not divide {of}")
 
 
 def _check_sweep(config: Config) -> None:

@@ -24,7 +24,6 @@ from unlocked_models.contract.registry import MODELS
 # What several nets cannot have yet: (holds, what it says). All are of one net, or need its modules to run apart.
 _OF_ONE_NET = (
     (lambda c: c.parallel.replicas > 1, "parallel.replicas: a model of several nets has one replica"),
-    (lambda c: c.parallel.schedule != "locked", "parallel.schedule: pipelines are of one net"),
     (lambda c: c.parallel.modules_per_worker not in (None, 1), "parallel.modules_per_worker: 1 for several nets"),
     (lambda c: c.scheme.lag not in ("auto", 0), "scheme.lag: nets of one step run at lag 0"),
     (lambda c: SCHEMES.get(c.scheme.name).late_inputs(c), "scheme.synthetic_inputs: nets feed each other real outputs"),
