@@ -133,7 +133,7 @@ def test_what_a_study_prints_can_be_pasted_anywhere(unlocked, project, tmp_path)
     project.elsewhere()
     status = unlocked("sweep", "--status", str(project.folder / "runs" / "found"))
     assert status.code == 0, status.err
-    assert "2 of 2 trials behind it" in status.out
+    assert "2 of 2 trials done" in status.out
     project.elsewhere()
     more = unlocked("sweep", str(project.folder / "runs" / "found" / "study.yaml"), "sweep.trials=3", "--plot", "p.png")
     assert more.code == 0, more.err

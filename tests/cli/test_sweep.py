@@ -108,7 +108,7 @@ def test_a_search_shows_its_best_and_how_to_train_it_again(unlocked, tmp_path):
 
     status = unlocked("sweep", "--status", "small")
     assert status.code == 0
-    assert "small: 3 of 3 trials behind it: 3 complete, 0 pruned, 0 failed; 0 running, 0 waiting" in status.out
+    assert "small: 3 of 3 trials done: 3 complete, 0 pruned, 0 failed; 0 running, 0 waiting" in status.out
     more = unlocked(*SEARCH[:-2], "sweep.trials=5", SEARCH[-1], "name=small", "--resume", "--quiet")
     assert more.code == 0, more.err
     assert "of 5 trials" in unlocked("sweep", "--status", "runs/small").out

@@ -155,7 +155,7 @@ def test_after_ctrl_c_the_interrupted_trial_goes_on_from_its_checkpoint_to_the_s
     monkeypatch.setattr(trial_module, "resume", lambda run, **options: resumed.append(run) or resume(run, **options))
     with monkeypatch.context() as impatient:
         impatient.setattr(trial_module, "_Reporter", Impatient)
-        with pytest.raises(RunInterrupted, match="2 of 4 trials are behind it; go on with: unlocked sweep /"):
+        with pytest.raises(RunInterrupted, match="2 of 4 trials are done; go on with: unlocked sweep /"):
             sweep(study(*SPACE))
     assert sorted(Path("runs/small").glob("failures/*")) == []
     broken = sweep(study(*SPACE))

@@ -138,7 +138,7 @@ def test_ctrl_c_saves_the_trials_under_way_and_the_same_command_goes_on(study, s
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "of 3 trials are behind it; go on with: unlocked sweep /" in err
+    assert "of 3 trials are done; go on with: unlocked sweep /" in err
     assert {trial.state.name for trial in trials()} <= {"WAITING", "COMPLETE"}
     summary = sweep(load_config("quickstart", [*words, "sweep.trials=2"]))
     assert summary["complete"] >= 2

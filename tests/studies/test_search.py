@@ -41,7 +41,7 @@ def test_the_same_seed_repeats_a_search_even_if_it_is_interrupted(search, hill, 
     with monkeypatch.context() as impatient:
         impatient.setattr(trial_module, "train", interrupted)
         for _ in range(2):
-            with pytest.raises(RunInterrupted, match="of 14 trials are behind it"):
+            with pytest.raises(RunInterrupted, match="of 14 trials are done"):
                 sweep(search(*words))
         assert sweep(search(*words))["trials"] == 14
     assert [config.optimizer.lr for config in hill if config is not None] == unbroken

@@ -201,7 +201,7 @@ def _show_status(found: Status, arguments: argparse.Namespace, console: Console)
     console.print(
         Text.assemble(
             (summary["study"], "bold"),
-            f": {summary['trials']}{of} trials behind it: {summary['complete']} complete, "
+            f": {summary['trials']}{of} trials done: {summary['complete']} complete, "
             f"{summary['pruned']} pruned, {len(summary['failed'])} failed; {len(found.running)} running, "
             f"{found.waiting} waiting",
         )
@@ -211,10 +211,10 @@ def _show_status(found: Status, arguments: argparse.Namespace, console: Console)
         console.print(f"  running for {duration(trial.seconds)}: trial {trial.number}  {trial.words}{at}")
     _show(console, found.config, summary)
     if found.held:
-        console.print("a process is at it")
+        console.print("a process works on it")
     elif found.running or found.waiting or (found.total or 0) > summary["trials"]:
         again = command("sweep", Path(summary["study_dir"]) / "study.yaml")
-        console.print(f"nobody is at it; go on with: {again}", style="yellow")
+        console.print(f"no process works on it; go on with: {again}", style="yellow")
     if arguments.json:
         print(
             strict_json.dumps(

@@ -203,9 +203,7 @@ class _Sweep:
         except (RunInterrupted, KeyboardInterrupt):
             status = "KILLED"
             total = f" of {self.total}" if self.total is not None else ""
-            raise RunInterrupted(
-                f"interrupted; {self.done}{total} trials are behind it; {self._where_to_go_on()}"
-            ) from None
+            raise RunInterrupted(f"interrupted; {self.done}{total} trials are done; {self._where_to_go_on()}") from None
         except RunFailed as failure:
             failure.args = (f"{failure}; {self._where_to_go_on()}",)
             raise
