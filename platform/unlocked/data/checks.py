@@ -13,6 +13,7 @@ from torch import Tensor
 from unlocked.data.arrays import as_array, wrong
 from unlocked.data.dataset import RawData
 from unlocked.data.extras import SPLITS, checked_extras
+from unlocked.data.graphs import check_edges
 from unlocked.data.traits import check_traits
 from unlocked_models.contract.batch import LENGTHS, Extra
 
@@ -40,6 +41,7 @@ def checked_splits(name: str, raw: RawData) -> dict[str, Arrays]:
     splits = {part: (without_padding(x, lengths_of(extras[part])), y) for part, (x, y) in splits.items()}
     for part, (x, y) in splits.items():
         _check_inputs(name, part, x)
+        check_edges(name, part, x, extras[part])
         if raw.symbols is None:
             _check_layout(name, part, x, raw.channels)
         else:

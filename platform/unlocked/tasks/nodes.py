@@ -10,13 +10,12 @@ from torch.nn import functional as F
 from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
+from unlocked.data.graphs import NONE
 from unlocked.drawing import figures
 from unlocked.tasks.base import Rows, Task, register_task
 from unlocked.tasks.classification import class_names
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain
-
-NONE = -1  # in the place of a class id: this node's class is not asked for
 
 
 @register_task("node_classification")
@@ -45,7 +44,14 @@ class NodeClassification(Task):
                 )
             if (y == NONE).all():
                 raise wrong(name, f"y_{part} asks for no node: every class id is {NONE}")
-        return class_names(name, raw, {part: y[y != NONE] for part, (_, y, _) in splits.items()})
+        names = class_names(name, raw, {part: y[y != NONE] for part, (_, y, _) in splits.items()})
+        seen = set(splits["train"][1].flatten().tolist())
+        empty = [c for c in range(len(names)) if c not in seen]
+        if empty:
+            raise wrong(
+                name, f"y_train asks for no node of class {empty[0]} ({names[empty[0]]}), which cannot be learned"
+            )
+        return names
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
         return (*example.y_shape, example.n_outputs)

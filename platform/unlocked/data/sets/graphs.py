@@ -9,23 +9,35 @@ import numpy as np
 
 from unlocked.data.arrays import wrong
 from unlocked.data.dataset import RawData, register_data
+from unlocked.data.graphs import NONE
 from unlocked.data.source import DataFile, Source
+from unlocked.data.transforms.neighbours import NODE, Neighbourhoods
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed
 
-NONE = -1  # the class id of a node that a split does not ask for
 FIELDS = ("x_row", "x_col", "x_val", "shape", "y", "edge_index", "train", "val", "test")
 
 
 @register_data("citations", task="node_classification", family="graphs")
-def citations(source: Source, graph: str = "cora") -> RawData:
+def citations(source: Source, graph: str = "cora", neighbours: list[int] = []) -> RawData:  # noqa: B006
     """A citation network with the public split of Planetoid (Yang et al. 2016): 20 labels a class, 500 and 1,000 nodes.
 
     Read from `<graph>.npz` in the data folder; Cora has 2,708 papers of 7 classes with 1,433 words, and 10,556 edges in
     both directions. Papers are rows of words divided by their sum (Kipf and Welling 2017, section 5.1). The arrays of
     the file: words as triples `x_row`, `x_col`, `x_val` of a matrix of that `shape`, `y (nodes,)`, `edge_index (2,
     edges)`, and the nodes `train`, `val`, `test`. `torch_geometric.datasets.Planetoid` downloads both graphs.
+
+    `neighbours`, such as [10, 5]: an example is one paper and a tree of as many drawn neighbours on each level; []: it
+    is the whole graph.
     """
+    arrays = citation_arrays(source, graph)
+    x = word_shares(arrays)
+    splits = (arrays["train"], arrays["val"], arrays["test"])
+    return one_graph(x, arrays["y"], arrays["edge_index"], *splits, neighbours=neighbours)
+
+
+def citation_arrays(source: Source, graph: str) -> dict[str, np.ndarray]:
+    """Of `<graph>.npz`, all `FIELDS`."""
     found = source.find([DataFile(f"{graph}.npz")], ["", source.name])
     if found is None:
         raise DataError(
@@ -36,11 +48,15 @@ def citations(source: Source, graph: str = "cora") -> RawData:
         lacking = [field for field in FIELDS if field not in file.files]
         if lacking:
             raise wrong(source.name, f"{found[0]} has no array {lacking[0]}; it needs {', '.join(FIELDS)}")
-        arrays = {field: file[field] for field in FIELDS}
+        return {field: file[field] for field in FIELDS}
+
+
+def word_shares(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """`(nodes, words)`; each row sums to 1."""
     x = np.zeros(tuple(arrays["shape"]), np.float32)
     x[arrays["x_row"], arrays["x_col"]] = arrays["x_val"]
     x /= np.maximum(x.sum(1, keepdims=True), 1)
-    return one_graph(x, arrays["y"], arrays["edge_index"], arrays["train"], arrays["val"], arrays["test"])
+    return x
 
 
 @register_data("communities", task="node_classification", family="made")
@@ -55,12 +71,14 @@ def communities(
     common: float = 0.05,
     labels: int = 10,
     draw: int = 0,
+    neighbours: list[int] = [],  # noqa: B006
 ) -> RawData:
     """A graph with communities and words, made as citation networks are: neighbours are mostly of one class.
 
     Edges are drawn by a stochastic block model (Holland et al. 1983): with probability `inside` between two nodes of
     one class, `across` between others. Each class has a share of the `words`, which its nodes hold with probability
     `topical`, other nodes with `common`. `labels` nodes of each class are training, half of the others validation.
+    `neighbours`: as of citations.
     """
     import networkx
 
@@ -77,17 +95,33 @@ def communities(
     chance = np.where(np.arange(words) % classes == y[:, None], topical, common)
     x = (rng.random((nodes, words)) < chance).astype(np.float32)
     x /= np.maximum(x.sum(1, keepdims=True), 1)
-    order = rng.permutation(nodes)
-    train = np.concatenate([order[y[order] == c][:labels] for c in range(classes)])
+    splits = drawn_splits(y, labels, rng)
+    return one_graph(x, y, np.concatenate([edges, edges[::-1]], 1), *splits, neighbours=neighbours)
+
+
+def drawn_splits(y: np.ndarray, labels: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`labels` nodes of each class for training, half of the others for validation, the rest for the test."""
+    order = rng.permutation(len(y))
+    order = order[y[order] != NONE]
+    train = np.concatenate([order[y[order] == c][:labels] for c in np.unique(y[order])])
     others = order[~np.isin(order, train)]
     middle = len(others) // 2
-    return one_graph(x, y, np.concatenate([edges, edges[::-1]], 1), train, others[:middle], others[middle:])
+    return train, others[:middle], others[middle:]
 
 
 def one_graph(
-    x: np.ndarray, y: np.ndarray, edges: np.ndarray, train: np.ndarray, validation: np.ndarray, test: np.ndarray
+    x: np.ndarray,
+    y: np.ndarray,
+    edges: np.ndarray,
+    train: np.ndarray,
+    validation: np.ndarray,
+    test: np.ndarray,
+    class_names: list[str] | None = None,
+    neighbours: list[int] = [],  # noqa: B006  (read, never changed)
 ) -> RawData:
     """`x (nodes, features)`, classes `y (nodes,)`, `edges (2, edges)`, and the nodes that each split asks for."""
+    if neighbours:
+        return _neighbourhoods(x, y, edges, (train, validation, test), class_names, neighbours)
 
     def asked(nodes: np.ndarray) -> np.ndarray:
         ids = np.full(len(y), NONE, np.int64)
@@ -105,4 +139,30 @@ def one_graph(
         extras_train=extras,
         extras_test=extras,
         extras_validation=extras,
+        class_names=class_names,
+    )
+
+
+def _neighbourhoods(
+    x: np.ndarray,
+    y: np.ndarray,
+    edges: np.ndarray,
+    splits: tuple[np.ndarray, np.ndarray, np.ndarray],
+    class_names: list[str] | None,
+    neighbours: list[int],
+) -> RawData:
+    """Examples are the nodes of the splits, each alone, until the transform brings its neighbours."""
+    train, validation, test = splits
+    return RawData(
+        x[train][:, None],
+        y[train][:, None],
+        x[test][:, None],
+        y[test][:, None],
+        x_validation=x[validation][:, None],
+        y_validation=y[validation][:, None],
+        extras_train={NODE: train},
+        extras_test={NODE: test},
+        extras_validation={NODE: validation},
+        class_names=class_names,
+        transforms=[Neighbourhoods(x, edges, neighbours, NONE)],
     )

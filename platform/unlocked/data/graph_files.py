@@ -1,0 +1,195 @@
+"""One graph of one's own from files: a table of nodes and a list of edges as CSV, or the arrays of an NPZ file.
+
+Tables. `nodes`: a column `id`, and if they are there `label` (empty: not known) and `split` (train, validation, test or
+empty); every other column is a number, a feature. `edges`: columns `source` and `target` with ids of nodes; every other
+column is a feature of the edge.
+
+Arrays. `edge_index (2, edges)`, and if they are there `x (nodes, features)`, `y (nodes,)` with -1 for nodes without a
+label, `edge_attr (edges, features)`, `class_names`, and `train`, `val` and `test`, the numbers of their nodes.
+
+Files are data and nothing else: nothing in them is unpickled or run.
+"""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unlocked.data.graphs import NONE, Graph, both_ways
+from unlocked.data.source import Source
+from unlocked.errors import DataError, reason
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """A graph, the classes of its nodes `y (nodes,)` if some are known, and the nodes of each split if it says."""
+
+    graph: Graph
+    y: np.ndarray | None
+    class_names: list[str]
+    splits: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+
+
+def read_graph(source: Source, file: str, nodes: str, edges: str, directed: bool) -> GraphFile:
+    """Of `file`, an NPZ, or of the tables `nodes` and `edges`; paths, or names in the data folder.
+
+    Edges go both ways unless they are `directed`. Without features each node is told by its place: one-hot.
+    """
+    if bool(file) == bool(nodes or edges) or bool(nodes) != bool(edges):
+        raise DataError(
+            "data.options.file: give a graph as file=graph.npz, or as nodes=nodes.csv and edges=edges.csv (columns id, "
+            "label, split and features; source and target)"
+        )
+    found = _of_arrays(source, file) if file else _of_tables(source, nodes, edges)
+    graph = found.graph
+    if not len(graph.x):
+        raise DataError(f"data.options.{'file' if file else 'nodes'}: {file or nodes} has no nodes: the graph is empty")
+    links, features = (graph.edges, graph.features) if directed else both_ways(graph.edges, graph.features)
+    x = graph.x if graph.x.shape[1] else np.eye(len(graph.x), dtype=np.float32)
+    return GraphFile(Graph(x, links, features), found.y, found.class_names, found.splits)
+
+
+def located(source: Source, option: str, name: str) -> Path:
+    path = next((place for place in (Path(name).expanduser(), source.root / name) if place.is_file()), None)
+    if path is None:
+        raise DataError(f"data.options.{option}: {name} is no file, here or in {source.root}")
+    return path
+
+
+def arrays_of(path: Path, option: str) -> dict[str, np.ndarray]:
+    """Raises `DataError` if it is no NPZ, or holds pickled objects."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"data.options.{option}: {path} cannot be read as an NPZ file of plain arrays: {reason(error)}"
+        ) from None
+
+
+def _of_arrays(source: Source, file: str) -> GraphFile:
+    path = located(source, "file", file)
+    arrays = arrays_of(path, "file")
+
+    def refuse(what: str) -> DataError:
+        return DataError(f"data.options.file: {path}: {what}")
+
+    if "edge_index" not in arrays:
+        raise refuse(f"has no array edge_index (it has {', '.join(arrays) or 'none'})")
+    edges = arrays["edge_index"]
+    if edges.ndim != 2 or len(edges) != 2 or (edges.size and edges.dtype.kind not in "iu"):
+        raise refuse(f"edge_index is {edges.dtype} of shape {edges.shape}; it needs integers (2, edges)")
+    count = next((len(arrays[key]) for key in ("x", "y") if key in arrays), int(edges.max(initial=-1)) + 1)
+    x = arrays.get("x", np.zeros((count, 0), np.float32))
+    if x.ndim != 2:
+        raise refuse(f"x has shape {x.shape}; it needs (nodes, features)")
+    y = arrays.get("y")
+    if y is not None and (y.shape != (count,) or y.dtype.kind not in "iu"):
+        raise refuse(f"y is {y.dtype} of shape {y.shape}; it needs an integer class id, or {NONE}, of {count} nodes")
+    outside = np.argwhere((edges < 0) | (edges >= count))
+    if len(outside):
+        end, at = outside[0]
+        raise refuse(f"edge {at} leads to node {edges[end, at]}; nodes are 0 to {count - 1}")
+    features = arrays.get("edge_attr")
+    if features is not None and (features.ndim != 2 or len(features) != edges.shape[1]):
+        raise refuse(f"edge_attr has shape {features.shape}; it needs (edges, features) of {edges.shape[1]} edges")
+    splits = None
+    if "train" in arrays or "test" in arrays:
+        parts = [arrays.get(key) for key in ("train", "val", "test")]
+        if parts[0] is None or parts[2] is None:
+            raise refuse("has one of the arrays train and test; it needs both, and val for a validation split")
+        chosen = [_chosen(part, count) for part in parts]
+        bad = next((part for part in chosen if part.size and not 0 <= part.min() <= part.max() < count), None)
+        if bad is not None:
+            raise refuse(f"a split names node {bad.max()}; nodes are 0 to {count - 1}")
+        splits = (chosen[0], chosen[1], chosen[2])
+    names = [str(name) for name in arrays.get("class_names", [])]
+    if y is not None and not names:
+        names = [str(c) for c in range(int(y.max(initial=-1)) + 1)]
+    if y is not None and y.max(initial=-1) >= len(names):
+        raise refuse(f"y holds class {y.max()}; class_names names {len(names)}")
+    whole = Graph(x.astype(np.float32), edges.astype(np.int64), features)
+    return GraphFile(whole, None if y is None else y.astype(np.int64), names, splits)
+
+
+def _chosen(part: np.ndarray | None, count: int) -> np.ndarray:
+    """Numbers of nodes, from numbers or a mask."""
+    if part is None:
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(part) if part.dtype == bool and len(part) == count else part.astype(np.int64)
+
+
+def _of_tables(source: Source, nodes: str, edges: str) -> GraphFile:
+    rows = table(source, "nodes", nodes, ("id",))
+    number = {row["id"]: i for i, row in enumerate(rows)}
+    if len(number) != len(rows):
+        twice = next(row["id"] for i, row in enumerate(rows) if number[row["id"]] != i)
+        raise DataError(f"data.options.nodes: {nodes} has the node {twice!r} twice")
+    x = numbers("nodes", nodes, rows, leaving=("id", "label", "split"))
+    y, names = None, []
+    if rows and "label" in rows[0]:
+        names = sorted({row["label"] for row in rows} - {""})
+        y = np.array([names.index(row["label"]) if row["label"] else NONE for row in rows])
+    splits = None
+    if rows and "split" in rows[0]:
+        for line, row in enumerate(rows, 2):
+            if row["split"] not in (*SPLITS, ""):
+                raise DataError(
+                    f"data.options.nodes: {nodes}, line {line}: split is {row['split']!r}; it is train, validation, "
+                    "test or empty"
+                )
+        parts = [np.array([i for i, row in enumerate(rows) if row["split"] == s], np.int64) for s in SPLITS]
+        splits = (parts[0], parts[1], parts[2])
+    links = table(source, "edges", edges, ("source", "target"))
+    for line, row in enumerate(links, 2):
+        for end in ("source", "target"):
+            if row[end] not in number:
+                raise DataError(
+                    f"data.options.edges: {edges}, line {line}: {end} is {row[end]!r}, which is no id in {nodes}"
+                )
+    pairs = np.array([[number[row[end]] for row in links] for end in ("source", "target")], np.int64).reshape(2, -1)
+    features = numbers("edges", edges, links, leaving=("source", "target"))
+    return GraphFile(Graph(x, pairs, features if features.shape[1] else None), y, names, splits)
+
+
+def table(source: Source, option: str, name: str, needs: tuple[str, ...]) -> list[dict[str, str]]:
+    """The rows of a CSV file by column; `DataError` if a column that it `needs` is not there, or a row is short."""
+    path = located(source, option, name)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            rows = list(reader)
+            columns = list(reader.fieldnames or [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"data.options.{option}: {path} cannot be read as a CSV table: {reason(error)}") from None
+    lacking = [column for column in needs if column not in columns]
+    if lacking:
+        there = ", ".join(map(repr, columns)) or "none"
+        raise DataError(f"data.options.{option}: {path} has no column {lacking[0]} (it has {there})")
+    for line, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise DataError(
+                f"data.options.{option}: {path}, line {line} has not one value for each of its {len(columns)} columns"
+            )
+    return [{column: value.strip() for column, value in row.items()} for row in rows]
+
+
+def numbers(option: str, name: str, rows: list[dict[str, str]], leaving: tuple[str, ...]) -> np.ndarray:
+    """All columns but those, `(rows, columns)`."""
+    columns = [column for column in (rows[0] if rows else {}) if column not in leaving]
+    values = np.zeros((len(rows), len(columns)), np.float32)
+    for line, row in enumerate(rows):
+        for place, column in enumerate(columns):
+            try:
+                values[line, place] = float(row[column])
+            except ValueError:
+                raise DataError(
+                    f"data.options.{option}: {name}, line {line + 2}: {column} is {row[column]!r}, which is no number"
+                ) from None
+    return values
