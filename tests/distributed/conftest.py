@@ -156,7 +156,7 @@ def warm(cluster: None) -> type[RayGroup]:
 
         if dist.is_initialized():
             dist.destroy_process_group()
-        worker._store = worker._pipeline = None
+        worker._store = worker._together = None
         worker._modules = []  # they hold their links
 
     class WarmGroup(RayGroup):

@@ -1,4 +1,4 @@
-"""Several nets over Ray workers, a module each, give the numbers of one process to the last bit, draws included."""
+"""Several nets over Ray workers, give the numbers of one process to the last bit, draws included."""
 
 from __future__ import annotations
 
@@ -29,17 +29,38 @@ def all_of(group, start, stop):
     return [s.series for s in stats], weights, group.outputs("test"), group.probe()
 
 
+ACROSS = ["parallel.modules_per_worker=2", "parallel.modules=3", "model.generator=[16,12]"]  # a worker has both nets
+
+
 @pytest.mark.parametrize(
-    "schemes", [["backprop"], ["dni"], ["cdni"], ["dfa"], ["frozen"], ["cdni", "dfa"]], ids=lambda each: "-".join(each)
+    ("schemes", "more", "workers"),
+    [
+        (["backprop"], [], 4),
+        (["dni"], [], 4),
+        (["cdni"], [], 4),
+        (["dfa"], [], 4),
+        (["frozen"], [], 4),
+        (["cdni", "dfa"], ["scheme.lag=2"], 4),
+        (["dfa", "dni"], ["scheme.lag=2", *ACROSS, "model.discriminator=[14,10]"], 3),
+        (["backprop"], [*ACROSS, "model.discriminator=[14,10]"], 3),
+        (["cdni"], ["nets.generator.scheme.lag=1", "parallel.modules_per_worker=4"], 1),
+    ],
+    ids=lambda each: "-".join(each) if isinstance(each, list) else str(each),
 )
-def test_nets_over_workers_give_what_one_process_gives(over_four_actors, schemes):
+def test_nets_over_workers_give_what_one_process_gives(over_four_actors, schemes, more, workers):
     config = load_config(
         "adversarial/gan",
-        [*SMALL, f"scheme.name={schemes[0]}", f"nets.discriminator.scheme.name={schemes[-1]}", "parallel.timeout=60"],
+        [
+            *SMALL,
+            f"scheme.name={schemes[0]}",
+            f"nets.discriminator.scheme.name={schemes[-1]}",
+            "parallel.timeout=60",
+            *more,
+        ],
     )
     data = load_data(config)
     plan = make_plan(config, data)
-    assert plan.workers == 4
+    assert plan.workers == workers
     one, over = NetsGroup(plan, data), over_four_actors(plan, data)
     try:
         for start, stop in ((0, 3), (3, 8)):
@@ -54,3 +75,26 @@ def test_nets_over_workers_give_what_one_process_gives(over_four_actors, schemes
             over.load_states(one.states(stop))
     finally:
         over.close()
+
+
+def test_two_replicas_learn_by_the_mean_of_their_gradients_in_every_phase(over_four_actors):
+    """Without what depends on the rows of a minibatch together: batch norm, and draws of each replica's own."""
+    plain = ["model.norm=none", "model.dropout=0", "model.noise=0", "train.precision=fp64", "scheme.name=cdni"]
+    words = [*SMALL, *plain, "parallel.modules_per_worker=2", "parallel.timeout=60"]
+    data = load_data(load_config("adversarial/gan", words))
+    one, over = (make_plan(load_config("adversarial/gan", [*words, f"parallel.replicas={n}"]), data) for n in (1, 2))
+    assert (over.workers, over.learners) == (4, 2 * one.learners)
+    alone, group = NetsGroup(one, data), over_four_actors(over, data)
+    try:
+        (series, weights, images, found), (over_series, over_weights, over_images, over_found) = (
+            all_of(each, 0, 8) for each in (alone, group)
+        )
+        for mine, theirs in zip(series, over_series, strict=True):
+            assert theirs == {name: pytest.approx(values, rel=1e-9) for name, values in mine.items()}
+        for key, x in weights.items():
+            torch.testing.assert_close(over_weights[key], x, rtol=0, atol=1e-9)
+        torch.testing.assert_close(over_images, images, rtol=0, atol=1e-9)
+        assert over_found.keys() == found.keys()
+        group.load_states(group.states(8))
+    finally:
+        group.close()

@@ -160,6 +160,48 @@ def test_a_run_that_goes_on_from_a_checkpoint_equals_an_unbroken_one(lab, scheme
     lab.assert_equal(before, weights(resumed))
 
 
+LATE = {"scheme": {"name": "dfa", "lag": 2}}
+
+
+def test_at_a_lag_the_first_update_of_a_lower_module_is_that_of_the_first_step(lab):
+    """Of both phases of the discriminator, at the weights of then; its last module learns at once."""
+    data = lab.data(n=30)
+    now, late = start(lab, data, scheme={"name": "dfa"}), start(lab, data, **LATE)
+    assert (now.plan.lag, late.plan.lag) == (0, 2)
+    begin = now_weights(late)
+    train(now, 0, 1)
+    train(late, 0, 1)
+    first = now_weights(now)
+    lower = [key for key in begin if key.startswith(("discriminator.0", "discriminator.1"))]
+    last = [key for key in begin if key.startswith("discriminator.2")]
+    assert all(torch.equal(begin[key], now_weights(late)[key]) for key in lower)
+    lab.assert_equal({key: first[key] for key in last}, {key: now_weights(late)[key] for key in last})
+    train(late, 1, 2)
+    assert all(torch.equal(begin[key], now_weights(late)[key]) for key in lower)
+    train(late, 2, 3)
+    assert lab.differ({key: begin[key] for key in lower}, first)
+    lab.assert_close({key: now_weights(late)[key] for key in lower}, {key: first[key] for key in lower}, 1e-12)
+
+
+@pytest.mark.parametrize("scheme", ["dfa", "dni", "cdni"])
+def test_a_late_run_that_goes_on_from_a_checkpoint_equals_an_unbroken_one(lab, scheme):
+    data = lab.data(n=30)
+    tree = {"scheme": {"name": scheme, "lag": 2}, "model": DRAWING}
+    unbroken, broken, resumed = (start(lab, data, **tree) for _ in range(3))
+    train(unbroken, 0, 7)
+    train(broken, 0, 3)
+    resumed.load_states(copy.deepcopy(broken.states(3)))
+    for other in (broken, resumed):  # what was under way is still taken
+        train(other, 3, 7)
+        lab.assert_equal(now_weights(unbroken), now_weights(other))
+
+
+def now_weights(group) -> dict[str, torch.Tensor]:
+    """At any step, not only when a checkpoint may be taken."""
+    modules = [module for groups in group.groups.values() for module in next(iter(groups.values())).modules]
+    return {name: x for module in modules for name, x in module.weights().items()}
+
+
 def test_nets_that_do_not_learn_in_a_phase_stay_as_they_are(lab):
     group = start(lab, scheme={"name": "frozen"})
     buffers = {name: x for name, x in weights(group).items() if "running_mean" in name}
@@ -361,10 +403,21 @@ def test_phases_that_cannot_be_run_are_named():
             "nets.generator: optimizer.lr: must be greater than 0, got -1.0",
         ),
         (
-            {"parallel": {"modules": 3, "modules_per_worker": 3}},
-            "parallel.modules_per_worker: 1 for several nets (model.name: gan)",
+            {"parallel": {"modules": 3, "modules_per_worker": 4}},
+            "parallel.modules: 6 in all nets cannot be shared out, 4 to a worker; it must be a multiple",
         ),
-        ({"scheme": {"name": "dfa", "lag": 2}}, "scheme.lag: nets of one step run at lag 0 (model.name: gan)"),
+        (
+            {"nets": {"generator": {"parallel": {"modules_per_worker": 3}}}},
+            "nets.generator.parallel.modules_per_worker: all nets of a run share it; keys of one: optimizer",
+        ),
+        (
+            {"parallel": {"modules": 3, "engine": "ray", "schedule": "gpipe"}},
+            "parallel.schedule: pipelines are of one net, whose one loss fills them with microbatches; each",
+        ),
+        (
+            {"scheme": {"name": "dfa", "lag": 2}, "nets": {"discriminator": {"scheme": {"name": "backprop"}}}},
+            "nets.discriminator: scheme.lag: 2 cannot be used with backprop: its update needs this minibatch's own",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_line(lab, tree, said):

@@ -28,6 +28,21 @@ def test_a_run_needs_a_place_for_every_worker_or_for_its_driver(overrides, clust
     assert train_needs(load_config("quickstart", overrides), None, cluster_gpus) == (needs, driver)
 
 
+GAN = ["parallel.engine=ray", "nets.discriminator.parallel.modules=1"]
+
+
+@pytest.mark.parametrize(("overrides", "workers"), [(GAN, 4.0), ([*GAN, "parallel.modules_per_worker=2"], 2.0)])
+def test_a_run_of_several_nets_needs_a_place_for_the_modules_of_all(overrides, workers):
+    """Three of the generator, one of the discriminator."""
+    assert train_needs(load_config("adversarial/gan", overrides), None, 0.0)[0]["CPU"] == workers
+
+
+def test_a_study_of_several_nets_needs_a_place_for_the_modules_of_all():
+    space = "sweep.space={nets.discriminator.parallel.modules: [1, 2], seed: [0, 1]}"
+    config = load_config("adversarial/gan", [*GAN, space, "sweep.concurrent=2"])
+    assert sweep_needs(config, None, 0.0)[0]["CPU"] == 2 * (3 + 2)
+
+
 def test_gpus_can_be_given():
     config = load_config("quickstart", ["parallel.modules=2"])
     assert train_needs(config, 1.0, 0.0)[0] == {"CPU": 2.0, "GPU": 1.0}

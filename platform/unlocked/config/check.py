@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from types import NoneType
 from typing import Any
 
+from unlocked.config.nets import check_nets, modules_of, nets_of
 from unlocked.config.schema import schema
-from unlocked.config.schemes import DEFAULT, flatten
+from unlocked.config.schemes import DEFAULT
 from unlocked.config.typed import text_keys
 from unlocked.engines import AUTO, ENGINES, HERE
 from unlocked.errors import ConfigError, in_one_line, reason
@@ -15,8 +15,6 @@ from unlocked.schema.facts import all_fields, check_facts, default_of, fact_of, 
 from unlocked.schema.keys import DIMENSION_KEYS, MULTI_STAGE, Config
 from unlocked.security import refuse_cluster, refuse_name, refuse_store
 from unlocked_models.contract.registry import GIVEN, MODELS, Registry, unknown
-
-OF_A_NET = ("optimizer", "scheme", "parallel.modules", "parallel.partition")  # keys that nets may differ in
 
 
 def check_values(config: Config) -> None:
@@ -38,7 +36,7 @@ def check_values(config: Config) -> None:
     check_data_options(config.data.name, config.data.options, ConfigError)
     check_transforms(config.data.transforms, ConfigError)
     _check_combinations(config)
-    _check_nets(config)
+    check_nets(config)
     for scheme, metrics in config.expect.items():
         _check_bounds(f"expect.{scheme}", metrics)
     _check_sweep(config)
@@ -65,7 +63,7 @@ def with_floats(config: Config) -> None:
 
 def settle_engine(config: Config) -> None:
     """`auto`: in one process for several nets, which wait for each other in every step."""
-    if MODELS.facts(config.model["name"])["nets"] and config.parallel.engine == AUTO:
+    if nets_of(config) and config.parallel.engine == AUTO:
         config.parallel.engine = HERE
 
 
@@ -173,21 +171,6 @@ def _check_combinations(config: Config) -> None:
         _check_pipeline(config)
 
 
-def _check_nets(config: Config) -> None:
-    """Names of nets, and keys that can differ between them; their values are checked as the run's are."""
-    known = MODELS.facts(config.model["name"])["nets"]
-    for net, entry in config.nets.items():
-        if not known:
-            raise ConfigError(f"nets.{net}: {config.model['name']} is a model of one net; leave nets out")
-        if net not in known:
-            raise ConfigError(f"nets: {unknown('net', net, known)}")
-        if not isinstance(entry, (dict, NoneType)):
-            raise ConfigError(f"nets.{net}: {entry!r} is not keys and values, such as {{optimizer: {{lr: 1e-3}}}}")
-        for key in flatten(entry or {}):
-            if not key.startswith(OF_A_NET):
-                raise ConfigError(f"nets.{net}.{key}: all nets of a run share it; keys of one: {', '.join(OF_A_NET)}")
-
-
 def _check_start(config: Config) -> None:
     """What the run begins with."""
     transfer, pretrain = config.transfer, config.pretrain
@@ -225,9 +208,10 @@ def _check_cut(config: Config) -> None:
             f"parallel.modules_per_worker: {held}, but {schedule} has 1 module per worker; "
             f"{', '.join(MULTI_STAGE[:-1])} and {MULTI_STAGE[-1]} have several"
         )
-    if parallel.modules % parallel.held():
+    if (modules := modules_of(config)) % parallel.held():
         raise ConfigError(
-            f"parallel.modules: {parallel.modules} cannot be shared out, {parallel.held()} to a worker"
+            f"parallel.modules: {modules}{' in all nets' if nets_of(config) else ''} cannot be shared out, "
+            f"{parallel.held()} to a worker"
             + ("" if held else f" as {schedule} has them")
             + "; it must be a multiple of parallel.modules_per_worker"
         )
@@ -242,8 +226,11 @@ def _check_pipeline(config: Config) -> None:
     from unlocked.schemes import SCHEMES
 
     parallel, model = config.parallel, config.model["name"]
-    if MODELS.facts(model)["nets"]:
-        raise ConfigError(f"parallel.schedule: pipelines are of one net (model.name: {model})")
+    if nets_of(config):
+        raise ConfigError(
+            f"parallel.schedule: pipelines are of one net, whose one loss fills them with microbatches; each phase of "
+            f"{model} has a loss of its own, and changes weights that the next one reads"
+        )
     schedule, workers, microbatches = parallel.schedule, parallel.workers_per_replica(), parallel.microbatch_count()
     if config.scheme.name not in (able := [name for name in SCHEMES if vars(SCHEMES.get(name)).get("pipelines")]):
         raise ConfigError(

@@ -1,313 +1,191 @@
-"""Several nets over workers: one module each. Every worker walks through the phases of a step in the same order.
+"""Several nets over workers. Every worker walks through the phases of a step in the same order.
 
 In a phase a worker's module passes h on (its net is before the one that learns), or learns by its scheme, or passes h
 on and then the exact gradient back (its net is after), or does nothing. Who receives waits, so the numbers are those of
-`NetsGroup`, which does the same in one process.
+`NetsGroup`, which does the same in one process. The modules of one worker take their turns in the order that
+`NetsGroup` has, so that none waits for another of this worker.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlocked.data import DataSet
-from unlocked.engine.edges import edges, ends_of
+from unlocked.engine.edges import UP, Edge, edges, ends_of
+from unlocked.engine.mail import Channel, Lesson, Line, Mail, Module, ThroughMail, channels, lessons_of, path_of
 from unlocked.engine.module import Ends, SegmentStats
-from unlocked.engine.phases import FedModule, Feeds, of_all_phases
+from unlocked.engine.phases import FedModule, Feeds, Place, of_all_phases
+from unlocked.plan.blocks import build_net
 from unlocked.plan.plan import Plan
-from unlocked.schemes import DTYPES, Alignment
-from unlocked.schemes.objective import Loss, Objective, left_alone
-from unlocked.tasks.phases import Phase
+from unlocked.schemes import Alignment
+from unlocked.schemes.objective import Loss, left_alone
 from unlocked_models.contract.batch import Batch
-
-IN_FLIGHT = 64  # messages that nobody has taken yet
-
-
-class Mail:
-    """Tensors between workers by rank, in the order of the sender's program, which is the receiver's."""
-
-    def __init__(self, dtype: torch.dtype, device: torch.device):
-        self._dtype, self._device = dtype, device
-        self._through_cpu = device.type == "cuda" and dist.get_backend() == "gloo"
-        self._sent: deque[tuple[Any, Tensor]] = deque()
-        self._numbers: Counter[tuple[str, int]] = Counter()  # messages so far, to and from each rank
-        self.waited = 0.0  # seconds
-
-    def send(self, rank: int, message: Tensor) -> None:
-        message = message.detach().to(self._dtype).contiguous()
-        message = message.cpu() if self._through_cpu else message.clone()
-        self._sent.append((dist.isend(message, rank, tag=self._number("to", rank)), message))
-        if len(self._sent) > IN_FLIGHT:
-            self._sent.popleft()[0].wait()
-
-    def receive(self, rank: int, shape: tuple[int, ...]) -> Tensor:
-        buffer = torch.empty(shape, dtype=self._dtype, device="cpu" if self._through_cpu else self._device)
-        begin = time.perf_counter()
-        dist.recv(buffer, rank, tag=self._number("from", rank))
-        self.waited += time.perf_counter() - begin
-        return buffer.to(self._device)
-
-    def _number(self, way: str, rank: int) -> int:
-        """A message that is taken for another has another tag."""
-        self._numbers[way, rank] += 1
-        return self._numbers[way, rank] % 2**31
-
-
-class _Line:
-    """A link (`engine.links`) of one boundary, by mail."""
-
-    waited = sent = 0.0
-
-    def __init__(self, mail: Mail, rank: int, shape: tuple[int, ...] = ()):
-        self._mail, self._rank, self._shape = mail, rank, shape
-
-    def send(self, t: int, message: Tensor) -> None:
-        self._mail.send(self._rank, message)
-
-    def expect(self, start: int, stop: int) -> None: ...
-
-    def receive(self, t: int) -> Tensor:
-        return self._mail.receive(self._rank, self._shape)
-
-
-class _Given(torch.autograd.Function):
-    """A loss that was computed elsewhere, whose gradient at the output is e."""
-
-    @staticmethod
-    def forward(ctx: Any, output: Tensor, loss: Tensor, e: Tensor) -> Tensor:
-        ctx.save_for_backward(e)
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (e,) = ctx.saved_tensors
-        return gradient * e, None, None
-
-
-class Elsewhere(Objective):
-    """The loss through the nets after this one, whose modules other workers hold."""
-
-    def __init__(self, mail: Mail, first: int, last: int):
-        self._mail, self._first, self._last = mail, first, last  # ranks of the first and last module after it
-
-    def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        self._mail.send(self._first, output)
-        e = self._mail.receive(self._first, tuple(output.shape))
-        out: Tensor = _Given.apply(  # type: ignore[no-untyped-call]
-            output, self._mail.receive(self._last, ()), e
-        )
-        return out
-
-
-@dataclass(frozen=True)
-class Part:
-    """What this worker's module does when one net learns in phase `i`."""
-
-    i: int
-    phase: Phase
-    learns: str
-    role: str  # before | learns | after
-    below: int | None  # rank of the module before this one on the path; None: it is fed the minibatch
-    above: int | None  # of the one after it; None: it ends the path
-    teacher: int  # rank of the last module of the net that learns
 
 
 class ModuleApart:
-    """Module `rank` of all modules of all nets, alone in its process."""
+    """One module of one of several nets, in all phases."""
 
-    def __init__(self, plan: Plan, data: DataSet, rank: int, device: torch.device):
-        self._feeds = Feeds(plan, data, device)
-        self._mail = Mail(DTYPES[plan.config.train.precision], device)
-        self._plan = plan
-        places = self._along(list(plan.nets))
-        self._ranks = {place: i for i, place in enumerate(places)}
-        self.net, self.index = places[rank]
-        self._of_net = plan.nets[self.net]
+    def __init__(
+        self,
+        plan: Plan,
+        data: DataSet,
+        at: Module,
+        device: torch.device,
+        mail: Mail,
+        lessons: Sequence[Lesson],
+        shard: tuple[int, int],
+        blocks: Sequence[nn.Module],
+    ):
+        self.net, self.index = self.at = at
+        self._mail, self._of_net = mail, plan.nets[self.net]
         spec = self._of_net.specs[self.index]
-        self._rows = plan.config.data.batch_size
+        self.rows = plan.config.data.batch_size // shard[1]
         self._in_shape, self._out_shape = spec.in_shape, spec.out_shape
-        phases = self._feeds.phases
+        self.phases = 1 + max(lesson.i for lesson in lessons)
         self.modules: dict[str, FedModule] = {}  # by phase
-        for phase in phases:
-            if self.net in phase.learns:
-                beside = next(iter(self.modules.values()), None)
-                module = FedModule(self._of_net, data, self.index, device, len(phases), beside)
-                module.learner.waits = phase.waits
-                module.connect(self._ends())
-                self.modules[phase.name] = module
-        self._home = next(iter(self.modules.values())).learner
-        self._parts = [
-            self._part(i, phase, net)
-            for i, phase in enumerate(phases)
-            if self.net in phase.path
-            for net in phase.learns
-        ]
-        for part in self._parts:
-            if part.role == "learns" and self.index == self._of_net.modules - 1:
-                objective: Objective = Loss(part.phase.loss)
-                if part.above is not None:
-                    last = part.phase.path[-1]
-                    objective = Elsewhere(self._mail, part.above, self._ranks[last, plan.nets[last].modules - 1])
-                self.modules[part.phase.name].learner.objective = objective
+        for lesson in lessons:
+            if lesson.learns == self.net:
+                beside, name = next(iter(self.modules.values()), None), lesson.phase.name
+                place = Place(lesson.i, self.phases)
+                module = FedModule(self._of_net, data, self.index, device, place, beside, shard, blocks)
+                module.learner.waits = lesson.phase.waits
+                module.connect(self._ends((name, self.net)))
+                self.modules[name] = module
+                if at == lesson.taught[-1]:
+                    through = ThroughMail(mail, lesson) if lesson.after else Loss(lesson.phase.loss)
+                    module.learner.objective = through
+        self.home = next(iter(self.modules.values())).learner
+        self._passing: tuple[Tensor, Tensor] | None = None  # h and the output, until its gradient comes
 
-    def _ends(self) -> Ends:
+    def _ends(self, use: tuple[str, ...]) -> Ends:
         """Links to the other modules of this net."""
-        all_edges, mine = edges(self._of_net), self._ranks
-        incoming = {
-            edge: _Line(self._mail, mine[self.net, edge.source], (self._rows, *edge.shape)) for edge in all_edges
-        }
-        outgoing = {edge: _Line(self._mail, mine[self.net, edge.target]) for edge in all_edges}
-        return ends_of(self.index, incoming, outgoing)
 
-    def _along(self, path: Sequence[str]) -> list[tuple[str, int]]:
-        """The modules of these nets, one after the other: net and index."""
-        return [(net, k) for net in path for k in range(self._plan.nets[net].modules)]
+        def line(edge: Edge) -> Line:
+            kind = "up" if edge.channel == UP else "feedback"
+            channel = Channel(use, kind, (self.net, edge.source), (self.net, edge.target))
+            return Line(self._mail, channel, (self.rows, *edge.shape))
 
-    def _part(self, i: int, phase: Phase, learns: str) -> Part:
-        """Of a phase whose path this net is in."""
-        chain, place, learner = self._along(phase.path), phase.path.index(self.net), phase.path.index(learns)
-        at = chain.index((self.net, self.index))
-        return Part(
-            i,
-            phase,
-            learns,
-            role="before" if place < learner else "learns" if place == learner else "after",
-            below=self._ranks[chain[at - 1]] if at > 0 else None,
-            above=self._ranks[chain[at + 1]] if at + 1 < len(chain) else None,
-            teacher=self._ranks[learns, self._plan.nets[learns].modules - 1],
-        )
+        lines = {edge: line(edge) for edge in edges(self._of_net)}
+        return ends_of(self.index, lines, lines)
 
-    # training ----------------------------------------------------------------------------------------
+    # roles in a lesson -------------------------------------------------------------------------------
+
+    def pass_on(self, lesson: Lesson, u: int, fed: Batch) -> None:
+        """Before the net that learns."""
+        h = self._input(lesson, fed)
+        with torch.no_grad(), left_alone(self.home.chain):
+            out = self.home.passed(u, h, fed)
+        self._mail.send(self._channel(lesson, "up", self._above(lesson)), out)
+
+    def run(self, lesson: Lesson, u: int, fed: Batch) -> None:
+        """In the net that learns, up; `run_late` follows on the way down."""
+        module = self.modules[lesson.phase.name]
+        module.fed = (self._input(lesson, fed) if self.index == 0 else torch.empty(0), fed)
+        module.forward_phase(u)
+
+    def run_late(self, lesson: Lesson, u: int) -> None:
+        self.modules[lesson.phase.name].feedback_phase(u)
+
+    def pass_through(self, lesson: Lesson, u: int, fed: Batch) -> None:
+        """After the net that learns, up; `pass_back` follows."""
+        h = self._input(lesson, fed).requires_grad_()
+        with left_alone(self.home.chain):
+            out = self.home.passed(u, h, fed)
+        if self.at != lesson.path[-1]:
+            self._mail.send(self._channel(lesson, "up", self._above(lesson)), out)
+        self._passing = h, out
+
+    def pass_back(self, lesson: Lesson, fed: Batch) -> None:
+        assert self._passing is not None
+        (h, out), self._passing = self._passing, None
+        if self.at == lesson.path[-1]:
+            loss, e = Loss(lesson.phase.loss)(out, fed)
+            self._mail.send(self._channel(lesson, "loss", lesson.taught[-1]), loss)
+        else:
+            above = Channel((lesson.phase.name, lesson.learns), "down", self._above(lesson), self.at)
+            e = self._mail.receive(above, tuple(out.shape))
+        (below,) = torch.autograd.grad(out, h, e)
+        self._mail.send(self._channel(lesson, "down", self._below(lesson)), below)
+
+    def _input(self, lesson: Lesson, fed: Batch) -> Tensor:
+        if self.at != lesson.path[0]:
+            channel = Channel((lesson.phase.name, lesson.learns), "up", self._below(lesson), self.at)
+            return self._mail.receive(channel, (self.rows, *self._in_shape))
+        assert fed.x is not None
+        return fed.x
+
+    def _channel(self, lesson: Lesson, kind: str, target: Module) -> Channel:
+        return Channel((lesson.phase.name, lesson.learns), kind, self.at, target)
+
+    def _below(self, lesson: Lesson) -> Module:
+        return lesson.path[lesson.path.index(self.at) - 1]
+
+    def _above(self, lesson: Lesson) -> Module:
+        return lesson.path[lesson.path.index(self.at) + 1]
+
+    # evaluation and probe ----------------------------------------------------------------------------
+
+    def output(self, path: Sequence[Module], fed: Batch) -> Tensor | None:
+        """In evaluation mode, on the way through the nets of the task's `outcome`; None if there is more of it."""
+        assert fed.x is not None
+        h, place = fed.x, path.index(self.at)
+        if place > 0:
+            channel = Channel(("outcome",), "up", path[place - 1], self.at)
+            h = self._mail.receive(channel, (len(fed.x), *self._in_shape))
+        self.home.chain.eval()
+        with torch.inference_mode():
+            out: Tensor = self.home.chain(h, fed)
+        self.home.chain.train()
+        if place + 1 == len(path):
+            return out.cpu()
+        self._mail.send(Channel(("outcome",), "up", self.at, path[place + 1]), out)
+        return None
+
+    def probe_up(self, lesson: Lesson, fed: Batch) -> None:
+        module, h = self.modules[lesson.phase.name], self._input(lesson, fed)
+        module.fed = (h, fed)
+        out = module.probe_forward(h)
+        if self.at != lesson.taught[-1]:
+            self._mail.send(self._channel(lesson, "up", self._above(lesson)), out)
+
+    def probe_down(self, lesson: Lesson) -> Alignment | None:
+        """Of the scheme's gradients, held against the true ones."""
+        module, last = self.modules[lesson.phase.name], lesson.taught[-1]
+        use = "probe", lesson.phase.name, lesson.learns
+        if self.at == last:
+            delta, e = module.probe_loss()
+            for other in lesson.taught[:-1]:
+                self._mail.send(Channel(use, "error", last, other), e)
+        else:
+            top = self._of_net.specs[-1]
+            error = (self.rows, *(top.error_shape or top.out_shape))
+            e = self._mail.receive(Channel(use, "error", last, self.at), error)
+            above = Channel(use, "down", self._above(lesson), self.at)
+            delta = self._mail.receive(above, (self.rows, *self._out_shape))
+        below, found = module.probe_backward(delta, e)
+        if self.index > 0:
+            self._mail.send(Channel(use, "down", self.at, self._below(lesson)), delta if below is None else below)
+        return found
+
+    # what is asked of each module --------------------------------------------------------------------
 
     @property
     def tick(self) -> int:
         """The minibatch it is at."""
-        return max(module.tick for module in self.modules.values()) // len(self._feeds.phases)
+        return max(module.tick for module in self.modules.values()) // self.phases
 
-    def run(self, start: int, stop: int, checkpoint_at: int) -> SegmentStats:
-        phases, waited = len(self._feeds.phases), self._mail.waited
+    def average_over(self, gradients: Callable[..., None], buffers: Callable[..., None]) -> None:
+        """As `ModuleRunner.average_over`; all phases have the same buffers."""
         for module in self.modules.values():
-            module.begin(start * phases, stop * phases, checkpoint_at * phases)
-        for t in range(start, stop):
-            batch, done = self._feeds.minibatch(t), -1
-            for part in self._parts:
-                if part.i != done:
-                    self._update_together(done)
-                    done, fed = part.i, self._feeds.of_phase(part.i, t, batch)
-                self._do(part, t * phases + part.i, fed)
-            self._update_together(done)
-        stats = of_all_phases({name: module.end(start, stop) for name, module in self.modules.items()})
-        return replace(stats, waited=self._mail.waited - waited)
-
-    def _update_together(self, i: int) -> None:
-        """At the end of a phase in which several nets learn, each through the others as they were."""
-        phase = self._feeds.phases[i] if i >= 0 else None
-        if phase is not None and phase.updates_together and self.net in phase.learns:
-            self.modules[phase.name].update()
-
-    def _do(self, part: Part, u: int, fed: Batch) -> None:
-        if part.role == "learns":
-            module = self.modules[part.phase.name]
-            module.fed = (self._input(part, fed), fed) if self.index == 0 else (torch.empty(0), fed)
-            module.forward_phase(u)
-            module.feedback_phase(u)
-        elif part.role == "before":
-            h = self._input(part, fed)
-            with torch.no_grad(), left_alone(self._home.chain):
-                out = self._home.passed(u, h, fed)
-            assert part.above is not None
-            self._mail.send(part.above, out)
-        else:
-            self._pass_and_return(part, u, fed)
-
-    def _pass_and_return(self, part: Part, u: int, fed: Batch) -> None:
-        h = self._input(part, fed).requires_grad_()
-        with left_alone(self._home.chain):
-            out = self._home.passed(u, h, fed)
-        assert part.below is not None
-        if part.above is None:
-            loss, e = Loss(part.phase.loss)(out, fed)
-            (below,) = torch.autograd.grad(out, h, e)
-            self._mail.send(part.below, below)
-            self._mail.send(part.teacher, loss)
-        else:
-            self._mail.send(part.above, out)
-            (below,) = torch.autograd.grad(out, h, self._mail.receive(part.above, tuple(out.shape)))
-            self._mail.send(part.below, below)
-
-    def _input(self, part: Part, fed: Batch) -> Tensor:
-        if part.below is not None:
-            return self._mail.receive(part.below, (self._rows, *self._in_shape))
-        assert fed.x is not None
-        return fed.x
-
-    # evaluation and probe ----------------------------------------------------------------------------
-
-    def outputs(self, split: str) -> Tensor | None:
-        """Of the task's `outcome`, from the worker of its last module; None from the others."""
-        path = self._feeds.outcome.path
-        if self.net not in path:
-            return None
-        chain, outs = self._along(path), list[Tensor]()
-        at = chain.index((self.net, self.index))
-        for fed in self._feeds.of_outcome(split):
-            assert fed.x is not None
-            h = fed.x
-            if at > 0:
-                h = self._mail.receive(self._ranks[chain[at - 1]], (len(fed.x), *self._in_shape))
-            self._home.chain.eval()
-            with torch.inference_mode():
-                h = self._home.chain(h, fed)
-            self._home.chain.train()
-            if at + 1 < len(chain):
-                self._mail.send(self._ranks[chain[at + 1]], h)
-            else:
-                outs.append(h.cpu())
-        return torch.cat(outs) if outs else None
-
-    def probe(self) -> Alignment | None:
-        """As `NetsGroup.probe`, of this module."""
-        batch, found = self._feeds.minibatch(0), None
-        for net in self._plan.nets:
-            name = self._plan.nets[net].phases[-1]
-            for part in self._parts:
-                if part.learns != net or part.phase.name != name:
-                    continue
-                fed = self._feeds.of_phase(part.i, 0, batch)
-                if part.role != "learns":
-                    self._do(part, part.i, fed)
-                else:
-                    found = self._probe(part, fed)
-        return found
-
-    def _probe(self, part: Part, fed: Batch) -> Alignment | None:
-        module, k, last = self.modules[part.phase.name], self.index, self._of_net.modules - 1
-        h = self._input(part, fed)
-        module.fed = (h, fed)
-        out = module.probe_forward(h)
-        if k < last:
-            assert part.above is not None
-            self._mail.send(part.above, out)
-            error = self._of_net.specs[last].error_shape or self._of_net.specs[last].out_shape
-            e = self._mail.receive(self._ranks[self.net, last], (self._rows, *error))
-            delta = self._mail.receive(self._ranks[self.net, k + 1], tuple(out.shape))
-        else:
-            delta, e = module.probe_loss()
-            for other in range(last):
-                self._mail.send(self._ranks[self.net, other], e)
-        below, found = module.probe_backward(delta, e)
-        if k > 0:
-            self._mail.send(self._ranks[self.net, k - 1], delta if below is None else below)
-        return found
-
-    # state -------------------------------------------------------------------------------------------
+            module.learner.reduce = gradients
+        next(iter(self.modules.values())).average_buffers = buffers
 
     def state(self, t: int) -> dict[str, Any]:
         """Of every phase."""
@@ -323,5 +201,135 @@ class ModuleApart:
     def nonfinite(self) -> str | None:
         return next((name for module in self.modules.values() if (name := module.nonfinite()) is not None), None)
 
-    def has_statistics(self) -> bool:
-        return False
+
+class NetsApart:
+    """All modules that one worker holds of several nets, and their turns."""
+
+    def __init__(self, plan: Plan, data: DataSet, worker: int, device: torch.device, shard: tuple[int, int] = (0, 1)):
+        self._plan, self._feeds = plan, Feeds(plan, data, device, shard)
+        self._lessons = lessons_of(plan, self._feeds.phases)
+        self._outcome = path_of(plan, self._feeds.outcome.path)
+        self._mail = Mail(plan, channels(plan, self._lessons, self._outcome), device, shard)
+        everywhere = path_of(plan, list(plan.nets))
+        mine = [everywhere[i] for i in plan.held_by(worker)]
+        held: dict[str, list[int]] = {}
+        for net, k in mine:
+            held.setdefault(net, []).append(k)
+        blocks = {net: build_net(plan.nets[net], ks) for net, ks in held.items()}
+        self.modules = [
+            ModuleApart(plan, data, at, device, self._mail, self._lessons, shard, blocks[at[0]]) for at in mine
+        ]
+        self._by_place = {module.at: module for module in self.modules}
+        self._spent, self._waited = dict[Any, float](), dict[Any, float]()  # seconds, by module
+        self._turn: Any = None
+        self._mark = (0.0, 0.0)
+
+    def run(self, start: int, stop: int, checkpoint_at: int) -> list[SegmentStats]:
+        phases = self._feeds.phases
+        self._spent, self._waited, self._mark = {}, {}, (time.perf_counter(), self._mail.waited)
+        for apart in self.modules:
+            for module in apart.modules.values():
+                module.begin(start * len(phases), stop * len(phases), checkpoint_at * len(phases))
+        for t in range(start, stop):
+            batch = self._feeds.minibatch(t)
+            for i, phase in enumerate(phases):
+                lessons = [each for each in self._lessons if each.i == i and self._held(each.path)]
+                fed = self._feeds.of_phase(i, t, batch) if lessons else batch
+                for lesson in lessons:
+                    self._learn(lesson, t * len(phases) + i, fed)
+                if phase.updates_together:  # each learned through the others as they were
+                    for apart in self._held([module for each in lessons for module in each.taught]):
+                        with self._at(apart):
+                            apart.modules[phase.name].update()
+        return [self._stats(apart, start, stop) for apart in self.modules]
+
+    def _held(self, path: Sequence[Module]) -> list[ModuleApart]:
+        return [self._by_place[at] for at in path if at in self._by_place]
+
+    def _learn(self, lesson: Lesson, u: int, fed: Batch) -> None:
+        for apart in self._held(lesson.before):
+            with self._at(apart):
+                apart.pass_on(lesson, u, fed)
+        taught = self._held(lesson.taught)
+        with self._passing_through(lesson, u, fed):
+            for apart in taught:
+                with self._at(apart):
+                    apart.run(lesson, u, fed)
+        for apart in reversed(taught):
+            with self._at(apart):
+                apart.run_late(lesson, u)
+
+    @contextmanager
+    def _passing_through(self, lesson: Lesson, u: int, fed: Batch) -> Iterator[None]:
+        """The modules after the net that learns: in the midst of the step of its last module, if that is held here."""
+        after = self._held(lesson.after)
+
+        def there_and_back() -> None:
+            for apart in after:
+                with self._at(apart):
+                    apart.pass_through(lesson, u, fed)
+            for apart in reversed(after):
+                with self._at(apart):
+                    apart.pass_back(lesson, fed)
+
+        last = self._by_place.get(lesson.taught[-1])
+        objective = last.modules[lesson.phase.name].learner.objective if last is not None else None
+        if isinstance(objective, ThroughMail):
+            objective.meanwhile = there_and_back
+        yield
+        if last is None:
+            there_and_back()
+
+    # evaluation and probe ----------------------------------------------------------------------------
+
+    def outputs(self, split: str) -> Tensor | None:
+        """Of the task's `outcome`, from the worker of its last module; None from the others."""
+        path, outs = self._outcome, list[Tensor]()
+        for fed in self._feeds.of_outcome(split) if self._held(path) else ():
+            outs += [out for apart in self._held(path) if (out := apart.output(path, fed)) is not None]
+        return torch.cat(outs) if outs else None
+
+    def probe(self) -> dict[Module, Alignment]:
+        """As `NetsGroup.probe`, of the modules here."""
+        batch, found = self._feeds.minibatch(0), dict[Module, Alignment]()
+        for net, plan in self._plan.nets.items():
+            lesson = next(each for each in self._lessons if each.learns == net and each.phase.name == plan.phases[-1])
+            if not self._held(lesson.path):
+                continue
+            fed, taught = self._feeds.of_phase(lesson.i, 0, batch), self._held(lesson.taught)
+            for apart in self._held(lesson.before):
+                apart.pass_on(lesson, lesson.i, fed)
+            for apart in taught:
+                apart.probe_up(lesson, fed)
+            with self._passing_through(lesson, lesson.i, fed):
+                for apart in taught[-1:] if taught and taught[-1].at == lesson.taught[-1] else ():
+                    found[apart.at] = apart.probe_down(lesson)  # type: ignore[assignment]
+            for apart in reversed(taught):
+                if apart.at not in found:
+                    found[apart.at] = apart.probe_down(lesson)  # type: ignore[assignment]
+        return {at: alignment for at, alignment in found.items() if alignment is not None}
+
+    # seconds -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _at(self, apart: ModuleApart) -> Iterator[None]:
+        """The time in here is this module's, but for that of others whose turns come in its midst."""
+        before = self._take(apart)
+        try:
+            yield
+        finally:
+            self._take(before)
+
+    def _take(self, turn: Any) -> Any:
+        now, waited, before = time.perf_counter(), self._mail.waited, self._turn
+        since, waited_since = self._mark
+        self._spent[before] = self._spent.get(before, 0.0) + now - since
+        self._waited[before] = self._waited.get(before, 0.0) + waited - waited_since
+        self._turn, self._mark = turn, (now, waited)
+        return before
+
+    def _stats(self, apart: ModuleApart, start: int, stop: int) -> SegmentStats:
+        """Of all its phases."""
+        stats = of_all_phases({name: module.end(start, stop) for name, module in apart.modules.items()})
+        others = sum(self._spent.get(other, 0.0) for other in self.modules if other is not apart)
+        return replace(stats, waited=self._waited.get(apart, 0.0), others=others)

@@ -322,6 +322,12 @@ class ModuleRunner:
         learner.carry(training)
         return outs
 
+    def average_over(
+        self, gradients: Callable[[list[nn.Parameter]], None], buffers: Callable[[Iterable[Tensor]], None]
+    ) -> None:
+        """The replicas, by what takes their means."""
+        self.learner.reduce, self.average_buffers = gradients, buffers
+
     def average_statistics(self) -> None:
         """Over the replicas, as after a segment."""
         if self.average_buffers is not None:

@@ -5,6 +5,10 @@ scheme learns beside them, such as M, is each group's own. Between nets the grad
 the phase's loss *through* the nets after it. Nets that a phase passes and that do not learn in it stay as they are.
 
 Within a step phase i of P is the pass t * P + i: dropout, latents and noise draw from (seed, net or phase, pass) alone.
+
+Lag is that of a phase: with lag D a module that learns in phase i of step t consumes what came back about phase i of
+step t - D. The last module of a net has the exact gradient of this very pass, whatever the lag: a net that the gradient
+goes through is there as it now is, not as it was D steps ago.
 """
 
 from __future__ import annotations
@@ -17,8 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from unlocked.data import DataSet, TrainBatches
+from unlocked.data.transform import part
 from unlocked.engine.group import Group, InProcessGroup, Segment, evaluation_rows
-from unlocked.engine.module import ModuleRunner, SegmentStats
+from unlocked.engine.links import Incoming, Late
+from unlocked.engine.module import Ends, ModuleRunner, SegmentStats
 from unlocked.engine.segments import OF_PHASE
 from unlocked.plan.blocks import build_beside, build_learner, device_of
 from unlocked.plan.plan import Plan
@@ -29,16 +35,50 @@ from unlocked.tasks.phases import Phase
 from unlocked_models.contract.batch import Batch, moved, rows_of
 
 
+@dataclass(frozen=True)
+class Place:
+    """Of a phase in a step of `of` phases; passes count all of them."""
+
+    nth: int
+    of: int
+
+    def pass_at(self, step: int) -> int:
+        return step * self.of + self.nth
+
+
+class LateInPhase(Late):
+    """Messages of one phase of every step, which are named by their passes; `lag` in steps."""
+
+    def __init__(self, link: Incoming, lag: int, place: Place):
+        super().__init__(link, lag)
+        self._place = place
+
+    def expect(self, start: int, stop: int) -> None: ...  # no link of several nets receives ahead
+
+    def drain(self, t: int) -> list[Tensor]:
+        first = max(0, t - self.lag) + len(self.pending)
+        self.pending.extend(self.link.receive(self._place.pass_at(step)).clone() for step in range(first, t))
+        return list(self.pending)
+
+
 class FedModule(ModuleRunner):
-    """A module of one of several nets, which is given its minibatches by a phase."""
+    """A module of one of several nets, which is given its minibatches by a phase. Its lag is counted in passes."""
 
     fed: tuple[Tensor, Batch]
 
     def __init__(
-        self, plan: Plan, data: DataSet, module: int, device: torch.device, phases: int, beside: FedModule | None
+        self,
+        plan: Plan,
+        data: DataSet,
+        module: int,
+        device: torch.device,
+        place: Place,
+        beside: FedModule | None,
+        shard: tuple[int, int] = (0, 1),
+        blocks: Sequence[nn.Module] | None = None,
     ):
-        self._phases, self._beside = phases, beside
-        super().__init__(plan, data, module, device)
+        self._place, self._beside, self._steps_late = place, beside, plan.lag
+        super().__init__(replace(plan, lag=plan.lag * place.of), data, module, device, shard, blocks)
 
     def _make_learner(
         self, plan: Plan, module: int, device: torch.device, blocks: Sequence[nn.Module] | None
@@ -56,7 +96,12 @@ class FedModule(ModuleRunner):
         return self.fed[1]
 
     def _set_lr(self, t: int) -> None:
-        super()._set_lr(t // self._phases)
+        super()._set_lr(t // self._place.of)
+
+    def connect(self, ends: Ends) -> None:
+        super().connect(ends)
+        if ends.feedback_in is not None:
+            self._feedback = LateInPhase(ends.feedback_in, self._steps_late, self._place)
 
     def update(self) -> None:
         """By the gradients that wait."""
@@ -80,15 +125,15 @@ class NetInPhase(InProcessGroup):
 
     modules: Sequence[FedModule]
 
-    def __init__(self, plan: Plan, data: DataSet, phases: int, beside: NetInPhase | None = None):
-        self._phases, self._beside = phases, beside
+    def __init__(self, plan: Plan, data: DataSet, place: Place, beside: NetInPhase | None = None):
+        self._place, self._beside = place, beside
         super().__init__(plan, data)
 
     def _make_modules(self, plan: Plan, data: DataSet, device: torch.device) -> Sequence[ModuleRunner]:
         def beside(k: int) -> FedModule | None:
             return None if self._beside is None else self._beside.modules[k]
 
-        return [FedModule(plan, data, k, device, self._phases, beside(k)) for k in range(plan.modules)]
+        return [FedModule(plan, data, k, device, self._place, beside(k)) for k in range(plan.modules)]
 
     def update(self) -> None:
         for module in self.modules:
@@ -128,9 +173,9 @@ class Passed:
 class Feeds:
     """The minibatches of a run, and what each phase is fed of them: a function of the seed and the step alone."""
 
-    def __init__(self, plan: Plan, data: DataSet, device: torch.device):
+    def __init__(self, plan: Plan, data: DataSet, device: torch.device, shard: tuple[int, int] = (0, 1)):
         config, task = plan.config, plan.make_task()
-        self._data, self._device, self._seed = data, device, config.seed
+        self._data, self._device, self._seed, self._shard = data, device, config.seed, shard
         self._dtype = DTYPES[config.train.precision]
         shapes = {net: its.specs[0].in_shape for net, its in plan.nets.items()}
         self.phases, self.outcome = task.phases(shapes), task.outcome(shapes)
@@ -151,9 +196,9 @@ class Feeds:
         return Batch(x, y, progress=self.batches.progress(t), extras=extras)
 
     def of_phase(self, i: int, t: int, batch: Batch) -> Batch:
-        """What phase i is fed at step t."""
+        """What phase i is fed at step t: of what is drawn for all replicas, the part of this one."""
         generator = torch.Generator().manual_seed(step_seed(self._seeds[i], t))
-        return self.phases[i].feed(batch, generator)
+        return part(self.phases[i].feed(batch, generator), self._shard)
 
     def of_outcome(self, split: str) -> Iterator[Batch]:
         """What the task's `outcome` is fed of a split, in its order."""
@@ -205,10 +250,10 @@ class NetsGroup(Group):
         self.plan, self.feeds = plan, Feeds(plan, data, device_of(plan))
         self.phases = self.feeds.phases
         self.groups: dict[str, dict[str, NetInPhase]] = {net: {} for net in plan.nets}  # net, phase
-        for phase in self.phases:
+        for i, phase in enumerate(self.phases):
             for net in phase.learns:
                 beside = next(iter(self.groups[net].values()), None)
-                group = NetInPhase(plan.nets[net], data, len(self.phases), beside)
+                group = NetInPhase(plan.nets[net], data, Place(i, len(self.phases)), beside)
                 self.groups[net][phase.name] = group
                 for module in group.modules:
                     module.learner.waits = phase.waits

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from unlocked.config import Config, to_dict
+from unlocked.config.nets import workers_of
 from unlocked.config.schemes import flatten
 from unlocked.engines import engine_of
 from unlocked.errors import ConfigError
@@ -58,7 +59,7 @@ def train_needs(config: Config, gpus: float | None, cluster_gpus: float) -> tupl
     """(needs, driver) of one run; `gpus` None: one for each worker if the cluster has GPUs."""
     parallel = config.parallel
     engine = engine_of(parallel)
-    workers = parallel.workers_per_replica() * parallel.replicas if engine.on_workers else 1
+    workers = workers_of(config) if engine.on_workers else 1
     if gpus is None:
         gpus = float(workers) if parallel.device == "cuda" or (parallel.device == "auto" and cluster_gpus) else 0.0
     whole = {"CPU": float(workers), "GPU": gpus}

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,6 @@ from unlocked.network import open_store, talk_from
 from unlocked.plan.blocks import build_net, device_of
 from unlocked.plan.plan import Plan, load_data
 from unlocked.plugins import enter
-
-if TYPE_CHECKING:
-    from unlocked.engine.pipelined import Pipeline
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Worker:
         torch.set_num_threads(threads)
         self._store: Any = None
         self._modules: list[Any] = []  # one, or those that a pipeline placed here, from the input up
-        self._pipeline: Pipeline | None = None
+        self._together: Any = None  # who runs the modules, if they do not simply tick one after the other
         self._calls = 0  # begun and ended: odd while one runs
         self._pulse_server: PulseServer | None = None
 
@@ -101,9 +98,11 @@ class Worker:
         dist.init_process_group(backend, store=store, rank=rank, world_size=plan.workers, timeout=timeout)
         data, device, shard = data or load_data(config), device_of(plan), (replica, replicas)
         if plan.nets:
-            from unlocked.engine.apart import ModuleApart
+            from unlocked.engine.apart import NetsApart
 
-            self._modules = [ModuleApart(plan, data, rank, device)]
+            nets = NetsApart(plan, data, place, device, shard)
+            self._modules, self._together = [*nets.modules], nets
+            self._average(plan, place)
             return
         blocks = build_net(plan, held)
         if config.parallel.schedule == "locked":
@@ -128,27 +127,41 @@ class Worker:
             pipelined = [
                 PipelinedModule(plan, data, module, device, shard, columns[replica], blocks) for module in held
             ]
-            self._modules, self._pipeline = [*pipelined], Pipeline(plan, pipelined)
-        if replicas > 1:
-            groups = [
-                dist.new_group([p * replicas + r for r in range(replicas)], timeout=timeout)
-                for p in range(plan.workers_per_replica)
-            ]
-            average = _Average(groups[place], replicas)
-            for each in self._modules:
-                each.learner.reduce, each.average_buffers = average.gradients, average.buffers
+            self._modules, self._together = [*pipelined], Pipeline(plan, pipelined)
+        self._average(plan, place)
+
+    def _average(self, plan: Plan, place: int) -> None:
+        """Over the replicas, which are one group for each worker along the net."""
+        import torch.distributed as dist
+
+        replicas, timeout = plan.config.parallel.replicas, timedelta(seconds=plan.config.parallel.timeout)
+        if replicas == 1:
+            return
+        groups = [
+            dist.new_group([p * replicas + r for r in range(replicas)], timeout=timeout)
+            for p in range(plan.workers_per_replica)
+        ]
+        average = _Average(groups[place], replicas)
+        for each in self._modules:
+            each.average_over(average.gradients, average.buffers)
 
     def run(self, start: int, stop: int, checkpoint_at: int) -> list[SegmentStats]:
         """Trains steps start..stop-1; the reports of the modules held here, from the input up."""
         with self._busy():
-            if self._pipeline is not None:
-                return self._pipeline.run(start, stop, checkpoint_at)
+            if self._together is not None:
+                found: list[SegmentStats] = self._together.run(start, stop, checkpoint_at)
+                return found
             return run_together(self._modules, start, stop, checkpoint_at)
 
     def call(self, slot: int, method: str, *args: Any) -> Any:
         """A method of one of the modules; everything else after `prepare` comes this way."""
         with self._busy():
             return getattr(self._modules[slot], method)(*args)
+
+    def call_together(self, method: str, *args: Any) -> Any:
+        """A method of what runs the modules here."""
+        with self._busy():
+            return getattr(self._together, method)(*args)
 
     def ask(self, slot: int, question: Callable[..., Any], *args: Any) -> Any:
         """A function of one of the modules, for measurements; it may take as long as it likes."""

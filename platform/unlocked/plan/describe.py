@@ -13,7 +13,8 @@ from unlocked.plan.plan import Plan
 def describe(plan: Plan) -> list[dict[str, Any]]:
     """One row per module: blocks, parameters, share of the cost, memory; what `--dry-run` prints."""
     if plan.nets:
-        return [row | {"net": net} for net, its in plan.nets.items() for row in describe(its)]
+        rows = [row | {"net": net} for net, its in plan.nets.items() for row in describe(its)]
+        return [row | {"worker": worker} for row, worker in zip(rows, plan.placement, strict=True)]
     total = sum(plan.costs)
     width = 8 if plan.config.train.precision == "fp64" else 4
     batch = plan.config.data.batch_size // plan.config.parallel.replicas
@@ -27,7 +28,7 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
         # weights, gradients, optimiser state
         copied = parameters * (2 + state_size(plan.config.optimizer)) if parameters else 0.0
         copied += sum(sizes[name] * (2 + state_size(each.optimizer)) for name, each in beside.items())
-        kept = plan.scheme.memory(plan.config, spec, batch, plan.lag)
+        kept = plan.scheme.memory(plan.config, spec, batch, plan.lag * each_phase)
         rows.append(
             {
                 "net": None,

@@ -84,6 +84,7 @@ def _plan_of_nets(config: Config, data: DataSet, task: str, plan_net: PlanNet) -
     first, *_ = plans.values()
     return replace(
         first,
+        lag=max(plan.lag for plan in plans.values()),
         config=config,
         engine=engine,
         specs=[spec for plan in plans.values() for spec in plan.specs],

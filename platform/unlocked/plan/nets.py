@@ -21,12 +21,12 @@ from unlocked_models.contract.batch import Example
 from unlocked_models.contract.nets import build_nets
 from unlocked_models.contract.registry import MODELS
 
-# What several nets cannot have yet: (holds, what it says). All are of one net, or need its modules to run apart.
+# What several nets cannot have, and the reason: (holds, what it says).
 _OF_ONE_NET = (
-    (lambda c: c.parallel.replicas > 1, "parallel.replicas: a model of several nets has one replica"),
-    (lambda c: c.parallel.modules_per_worker not in (None, 1), "parallel.modules_per_worker: 1 for several nets"),
-    (lambda c: c.scheme.lag not in ("auto", 0), "scheme.lag: nets of one step run at lag 0"),
-    (lambda c: SCHEMES.get(c.scheme.name).late_inputs(c), "scheme.synthetic_inputs: nets feed each other real outputs"),
+    (
+        lambda c: SCHEMES.get(c.scheme.name).late_inputs(c),
+        "scheme.synthetic_inputs: I guesses h of the minibatch, and a net is fed outputs of another or noise",
+    ),
     (lambda c: c.scheme.time.synthetic, "scheme.time.synthetic: streams are of one net"),
     (lambda c: c.train.curriculum is not None, "train.curriculum: levels are of one net"),
     (lambda c: c.transfer.run is not None, "transfer.run: weights of another run are of one net"),
@@ -58,8 +58,12 @@ def engine_of_nets(config: Config) -> str:
 
 
 def config_of(config: Config, net: str) -> Config:
-    """That of one net: `nets.NAME` laid over the run's, at lag 0 and in process, with a seed of its own."""
-    own, given = flatten(config.nets.get(net) or {}), replace(config, nets={})
+    """That of one net: `nets.NAME` laid over the run's, in process, with a seed of its own.
+
+    `scheme.lag: auto` is 0: the nets of a step wait for each other whatever the lag of their modules.
+    """
+    own = flatten(config.nets.get(net) or {})
+    given = replace(config, nets={}, parallel=replace(config.parallel, modules_per_worker=None))
     try:
         given = with_values(given, own, f"nets.{net}") if own else given
     except ConfigError as error:
@@ -70,7 +74,7 @@ def config_of(config: Config, net: str) -> Config:
     return replace(
         given,
         seed=derive_seed(config.seed, "net", net),
-        scheme=replace(given.scheme, lag=0),
+        scheme=replace(given.scheme, lag=0 if given.scheme.lag == "auto" else given.scheme.lag),
         parallel=replace(given.parallel, engine=HERE),
     )
 

@@ -40,10 +40,8 @@ class Plan:
 
     @property
     def workers_per_replica(self) -> int:
-        """Workers along the net; fewer than modules if each holds several. Of several nets one for every module."""
-        if self.nets:
-            return self.modules
-        return self.config.parallel.workers_per_replica()
+        """Workers along the net, or along all of several; fewer than modules if each holds several."""
+        return self.modules // self.config.parallel.held()
 
     @property
     def workers(self) -> int:
@@ -52,9 +50,8 @@ class Plan:
     @property
     def learners(self) -> int:
         """One for every module of every replica, and phase: what a checkpoint holds the states of."""
-        if self.nets:
-            return sum(plan.modules * len(plan.phases) for plan in self.nets.values())
-        return self.modules * self.config.parallel.replicas
+        modules = sum(plan.modules * len(plan.phases) for plan in self.nets.values()) if self.nets else self.modules
+        return modules * self.config.parallel.replicas
 
     @property
     def placement(self) -> list[int]:
@@ -91,7 +88,10 @@ class Plan:
         parallel = self.config.parallel
         each = f", {parallel.held()} modules per worker" if parallel.held() > 1 else ""
         if parallel.schedule == "locked":
-            return f"lag {self.lag}{each}"
+            lags = {net: plan.lag for net, plan in self.nets.items()}
+            differ = len(set(lags.values())) > 1
+            lag = ", ".join(f"{net} {lag}" for net, lag in lags.items()) if differ else self.lag
+            return f"lag {lag}{each}"
         return f"{parallel.schedule} with {parallel.microbatch_count()} microbatches{each}"
 
     def make_task(self) -> Task:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 
 from unlocked.config import Config, from_tree, to_dict
+from unlocked.config.nets import workers_of
 from unlocked.engines import engine_of, may_be_on_ray
 from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.launch import private_ray
@@ -27,7 +28,9 @@ from unlocked.launch.interrupt import StopSignal
 from unlocked.plugins import enter, import_path
 from unlocked.studies.space import Space
 from unlocked.studies.trial import Job, Judge, Outcome, run_trial
+from unlocked.tasks.phases import NET
 from unlocked.tracking.spawn import StudyRuns
+from unlocked_models.contract.registry import MODELS
 
 STOPPING = 60.0  # seconds in which trials that were asked to stop save themselves
 SELDOM = 1.0  # seconds between two looks at, or words to, a driver that need not know at once
@@ -62,7 +65,12 @@ def most_workers(space: Space) -> int:
     if not any(map(may_be_on_ray, space.values_of("parallel.engine"))):
         return 1
     held = min(each or 1 for each in space.values_of("parallel.modules_per_worker"))
-    out: int = max(space.values_of("parallel.modules")) // held * max(space.values_of("parallel.replicas"))
+    each = max(space.values_of("parallel.modules"))
+    modules = max(
+        sum(max(own or each for own in space.values_of(f"nets.{net}.parallel.modules")) for net in nets or [NET])
+        for nets in (MODELS.facts(name)["nets"] for name in space.values_of("model.name"))
+    )
+    out: int = modules // held * max(space.values_of("parallel.replicas"))
     return out
 
 
@@ -326,7 +334,7 @@ class OnRay:
         parallel = job.config.parallel
         if not engine_of(parallel).on_ray:
             return self._holds(job)
-        workers = float(parallel.workers_per_replica() * parallel.replicas)
+        workers = float(workers_of(job.config))
         return workers, workers if self._have.get("GPU") and parallel.device != "cpu" else 0.0
 
 
