@@ -123,10 +123,11 @@ class Checkpoints:
         return None
 
     def all(self) -> list[Path]:
-        """Oldest first."""
+        """Oldest first. An empty folder is none: a checkpoint gets its name when it is whole."""
         if not self.folder.is_dir():
             return []
-        return sorted((p for p in self.folder.iterdir() if _NAME.fullmatch(p.name)), key=_step)
+        named_so = (p for p in self.folder.iterdir() if _NAME.fullmatch(p.name))
+        return sorted((p for p in named_so if not p.is_dir() or any(p.iterdir())), key=_step)
 
     def newest(self, learners: int, note: Callable[[str], None]) -> tuple[Progress, list[dict[str, Any]]] | None:
         """What to go on with: of the newest checkpoint that is whole, as are the best weights until then, which will be
