@@ -71,18 +71,31 @@ def test_a_grid_takes_no_number_of_trials(study, hill):
 
 def test_corners_that_cannot_run_are_told_and_fail_alone(search, hill):
     config = search("sweep.trials=6", "sweep.space.parallel.modules=[2, 9]", "parallel.partition=null")
-    first, line = check_study(config, Space(config))
+    first, line = check_study(config, Space(config)).warnings
     assert first == "2 of 4 corners of the space cannot run; such trials will fail:"
     assert "parallel.modules: 9 is more than" in line
     with pytest.raises(ConfigError, match="4 of 4 trials cannot run"):
         check_study(bad := search("sweep.trials=6", "sweep.space.parallel.modules=[8, 9]"), Space(bad))
 
 
+def test_a_grid_may_leave_out_what_cannot_run(study, hill):
+    given = ("sweep.space.parallel.modules=[2, 9]", "sweep.space.seed=[0, 1]", "parallel.partition=null")
+    with pytest.raises(ConfigError, match=r"(?s)2 of 4 trials cannot run.*sweep.refused=skip leaves them out"):
+        check_study(stops := study(*given), Space(stops))
+    config = study(*given, "sweep.refused=skip")
+    checked = check_study(config, Space(config))
+    assert [(point["parallel.modules"], point["seed"]) for point in checked.queued] == [(2, 0), (2, 1)]
+    first, line = checked.warnings
+    assert first == "2 of 4 trials cannot run and are left out:"
+    assert "parallel.modules: 9 is more than" in line
+    assert "(and 1 more)" in line
+
+
 def test_corners_are_drawn_without_making_them_all(study, monkeypatch):
     monkeypatch.setattr(Range, "grid", lambda self: pytest.fail("505 numbers"))
     keys = ("data.batch_size", "train.epochs", "train.log_every")
     config = study("sweep.sampler=tpe", "sweep.trials=1", *(f"sweep.space.{key}={{low: 8, high: 512}}" for key in keys))
-    assert check_study(config, Space(config)) == []
+    assert check_study(config, Space(config)).warnings == []
 
 
 def test_resources_that_this_machine_has_not_are_refused_for_one_trial_at_a_time_too(search, hill):

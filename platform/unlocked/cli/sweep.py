@@ -252,7 +252,8 @@ def _dry_run(config: Any) -> int:
     from unlocked.studies.space import Space, name_of
 
     space = Space(config)
-    for warning in check_study(config, space):
+    checked = check_study(config, space)
+    for warning in checked.warnings:
         print(warning)
     epochs = f"each of {config.train.epochs} epochs unless its choices say otherwise"
     if not is_grid(config):
@@ -261,8 +262,7 @@ def _dry_run(config: Any) -> int:
         many = f"{config.sweep.trials} trials" if config.sweep.trials else f"{config.sweep.hours:g} hours of trials"
         print(f"{many} by {config.sweep.sampler}, {epochs}")
         return 0
-    points = space.grid()
-    for point in points:
+    for point in checked.queued:
         print(f"  {name_of(point)}")
-    print(f"{len(points)} trials, {epochs}")
+    print(f"{len(checked.queued)} trials, {epochs}")
     return 0

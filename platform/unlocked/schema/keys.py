@@ -257,6 +257,11 @@ class SweepConfig:
         None, "of one command, at most a year, after which no trial is started", above=0, high=LONGEST_WAIT / 3600
     )
     space: dict[str, Any] = key({}, "dimension: choices or a range; see `unlocked sweep --help`")
+    refused: str = key(
+        "stop",
+        "a grid with combinations that cannot run: it does not start, or leaves them out",
+        choices=("stop", "skip"),
+    )
     enqueue: list[Any] = key([], "points to begin a search with: {dimension: value}")
     metric: Any = key("val/accuracy", "what best means; val/ is that of the last evaluation; several: a list")
     direction: Any = key("auto", "auto | maximize | minimize; auto: down for losses, errors, bits and waiting, else up")

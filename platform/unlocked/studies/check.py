@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from unlocked.config import Config, to_dict
 from unlocked.data import DataSet
@@ -23,8 +23,17 @@ SHOWN = 10  # refused trials of which each gets its line
 LOOKED_AT = 200  # corners of a search's space that are drawn and checked
 
 
-def check_study(config: Config, space: Space) -> list[str]:
-    """What may be wrong, a line each: combinations of a search that cannot run, of which its sampler knows nothing.
+@dataclass(frozen=True)
+class Checked:
+    """`queued` are the points that a study begins with; `warnings` name what cannot run, a line each."""
+
+    queued: list[Point]
+    warnings: list[str]
+
+
+def check_study(config: Config, space: Space) -> Checked:
+    """The points to begin with: of a grid all, without those that cannot run if `sweep.refused` is skip. The sampler of
+    a search knows nothing of what cannot run: those trials will fail.
 
     Raises `ConfigError`: a line per reason, with the first trial that it stops; or one line about the rest.
     """
@@ -37,18 +46,25 @@ def check_study(config: Config, space: Space) -> list[str]:
         if grid
         else [*_corners(space), *(point for point in config.sweep.enqueue if len(point) == len(space.dimensions))]
     )
-    stopped, lines = _refused(config, space, points)
-    if stopped == len(points) or (grid and stopped):
-        raise ConfigError(f"sweep.space: {stopped} of {len(points)} trials cannot run:\n" + "\n".join(lines))
+    refused = _refused(config, space, points)
+    stopped, lines = sum(map(len, refused.values())), _lines(refused)
+    skipped = grid and config.sweep.refused == "skip"
+    if (points and stopped == len(points)) or (grid and stopped and not skipped):
+        remedy = "" if stopped == len(points) else "\nsweep.refused=skip leaves them out"
+        raise ConfigError(f"sweep.space: {stopped} of {len(points)} trials cannot run:\n" + "\n".join(lines) + remedy)
     if grid:
+        left_out = [point for cannot in refused.values() for point in cannot]
+        points = [point for point in points if point not in left_out]
         _check_plot(config, space, points)
     elif config.sweep.plot.x is not None or config.sweep.plot.lines:
         raise ConfigError("sweep.plot: a search has the plots of its study; x and lines are for grids")
-    return (
-        [f"{stopped} of {len(points)} corners of the space cannot run; such trials will fail:", *lines]
-        if stopped
-        else []
-    )
+    if not stopped:
+        return Checked(list(points) if grid else config.sweep.enqueue, [])
+    if grid:
+        total = stopped + len(points)
+        return Checked(list(points), [f"{stopped} of {total} trials cannot run and are left out:", *lines])
+    found = f"{stopped} of {len(points)} corners of the space cannot run; such trials will fail:"
+    return Checked(config.sweep.enqueue, [found, *lines])
 
 
 def _corners(space: Space) -> list[Point]:
@@ -58,8 +74,8 @@ def _corners(space: Space) -> list[Point]:
     return list({tuple(point.items()): point for point in drawn}.values())
 
 
-def _refused(config: Config, space: Space, points: Sequence[Point]) -> tuple[int, list[str]]:
-    """How many cannot run, and a line per reason."""
+def _refused(config: Config, space: Space, points: Sequence[Point]) -> dict[str, list[Point]]:
+    """Those that cannot run, by reason."""
     refused: dict[str, list[Point]] = {}
     seen: dict[str, str | None] = {}  # a plan costs some milliseconds and does not depend on the seed
     data: dict[str, DataSet] = {}
@@ -74,13 +90,17 @@ def _refused(config: Config, space: Space, points: Sequence[Point]) -> tuple[int
             reason = str(error)
         if reason is not None:
             refused.setdefault(reason, []).append(point)
+    return refused
+
+
+def _lines(refused: Mapping[str, Sequence[Point]]) -> list[str]:
     lines = [
         f"  {name_of(stopped[0])}: {reason}" + (f" (and {len(stopped) - 1} more)" if len(stopped) > 1 else "")
         for reason, stopped in refused.items()
     ]
     if len(lines) > SHOWN:
         lines[SHOWN:] = [f"  and {len(lines) - SHOWN} more reasons"]
-    return sum(map(len, refused.values())), lines
+    return lines
 
 
 def _asked_for(config: Config) -> list[tuple[str, str]]:

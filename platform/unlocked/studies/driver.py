@@ -114,7 +114,8 @@ def sweep(
     started = started or time.time()
     watcher = watcher or Unwatched()
     space = Space(config)
-    for warning in check_study(config, space):
+    checked = check_study(config, space)
+    for warning in checked.warnings:
         watcher.note(warning)
     if config.tracking.uri is not None:
         resolve_uri(config.tracking.uri, Path(config.tracking.runs))  # refuses what is no address
@@ -125,7 +126,7 @@ def sweep(
         study = Study(folder, config, space)
         write_config(config, folder / "study.yaml")  # it says where the record is
         keep_needs(folder, imports)
-        study.enqueue(space.grid() if is_grid(config) else config.sweep.enqueue, retry_failed)
+        study.enqueue(checked.queued, retry_failed)
         summary = _Sweep(config, space, study, folder, imports, watcher).complete()
     if plot is not None and "plot" in summary:
         plot.parent.mkdir(parents=True, exist_ok=True)

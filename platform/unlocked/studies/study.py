@@ -42,6 +42,7 @@ _MAY_CHANGE = (
     "sweep.resources.",
     "sweep.retries",
     "sweep.enqueue",
+    "sweep.refused",
     "sweep.storage",
     "parallel.address",
     "parallel.timeout",
