@@ -1,5 +1,5 @@
 """Adversarial networks: several nets, which train against each other."""
 
-from unlocked_models.adversarial import gan
+from unlocked_models.adversarial import dcgan, gan
 
-__all__ = ["gan"]
+__all__ = ["dcgan", "gan"]
