@@ -82,7 +82,7 @@ def submit(
             from unlocked.studies.check import check_study
             from unlocked.studies.space import Space
 
-            for warning in check_study(checked, Space(checked)):
+            for warning in check_study(checked, Space(checked)).warnings:
                 say(warning)
     modules = along(project, imports)
     words += [word for module in modules.words for word in ("--import", module)]
