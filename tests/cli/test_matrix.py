@@ -32,6 +32,20 @@ def test_the_page_of_results_shows_every_figure():
     assert text == tables.page(text, tables.table()), "run: python docs/results/tables.py"
 
 
+def test_the_readme_shows_means_of_the_file_of_figures():
+    head, *rows = re.findall(r"^\| (?:family|\w+): .*\|$", (ROOT / "README.md").read_text(), re.M)
+    schemes = [name.strip(" *") for name in head.strip("|").split("|")[1:]]
+    assert {row.partition(":")[0].strip("| ") for row in rows} >= {"mlp", "transformer", "adversarial"}
+    for row in rows:
+        family, *cells = (cell.strip(" *") for cell in row.strip("|").split("|"))
+        of = ROWS[family.partition(":")[0]]
+        for scheme, cell in zip(schemes, cells, strict=True):
+            if re.fullmatch(r"[\d.]+", cell):
+                half_a_digit = 0.5 / 10 ** len(cell.partition(".")[2])
+                mean = float(of[scheme].partition(" ")[0])
+                assert float(cell) == pytest.approx(mean, abs=half_a_digit * 1.001), (family, scheme)
+
+
 def test_a_studys_table_becomes_figures(tmp_path, monkeypatch):
     figures = tmp_path / "measured.csv"
     figures.write_text("# head\nfamily,preset,metric,backprop\n")
