@@ -43,3 +43,17 @@ def mnist_files(idx_bytes):
         return arrays
 
     return write
+
+
+@pytest.fixture
+def sd_record():
+    """`sd_record(atoms, bonds, more lines, property=value)`: a molecule as SD files have it."""
+
+    def record(atoms: list[str], bonds: list[tuple[int, int, int]], more: str = "", **properties: str) -> str:
+        counts = f"{len(atoms):3d}{len(bonds):3d}  0  0  0  0  0  0  0  0999 V2000\n"
+        lines = "".join(f"    0.0000    0.0000    0.0000 {atom:<3} 0  0  0\n" for atom in atoms)
+        lines += "".join(f"{a:3d}{b:3d}{order:3d}  0\n" for a, b, order in bonds)
+        said = "".join(f">  <{name}>  (1) \n{value}\n\n" for name, value in properties.items())
+        return f"mol\n     made\n\n{counts}{lines}{more}M  END\n{said}$$$$\n"
+
+    return record
