@@ -11,6 +11,8 @@ transform `skipgram` puts beside each centre.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ from unlocked_models.contract.registry import register_model
 @register_model("skipgram", family="embedding")
 def skipgram(
     in_shape: tuple[int, ...], n_outputs: int, width: int = 64, vocabulary: int | None = None
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Skip-gram: every word's scores of words that may stand near it.
 
     Shapes: ids `(batch, positions)` to `(batch, positions, candidates)`, of the words of `batch["candidates"]`.
@@ -32,7 +34,8 @@ def skipgram(
         raise ValueError("model.name: skipgram reads token ids (positions,); the data set has none")
     if width < 1:
         raise ValueError(f"model.width: must be at least 1, got {width}")
-    return [Centres(vocabulary, width), Scores(vocabulary, width)]
+    yield Centres(vocabulary, width)
+    yield Scores(vocabulary, width)
 
 
 class Centres(nn.Embedding):
