@@ -44,7 +44,17 @@ def test_every_option_is_explained_in_the_docstring(name):
 
 IMAGE = (3, 64, 64)
 # What they give has the shape of the input, or of the data's candidates
-UNLABELLED = ("autoencoder", "conv_autoencoder", "recurrent_autoencoder", "vae", "sparse_coding", "rbm", "skipgram")
+UNLABELLED = (
+    "autoencoder",
+    "conv_autoencoder",
+    "recurrent_autoencoder",
+    "vae",
+    "sparse_coding",
+    "rbm",
+    "skipgram",
+    "cbow",
+    "glove",
+)
 WRONG = [
     ("mlp", (64,), {"activation": "rellu"},
      "model.activation: unknown activation 'rellu'; did you mean 'relu'? (known: elu, gelu, "

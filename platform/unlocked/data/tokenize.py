@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from unlocked.data.text import BOS, EOS, PAD, SPECIAL, UNK
 from unlocked.errors import DataError
@@ -43,6 +43,14 @@ def fit(name: str, kind: str, text: str, vocabulary: int | None = None, extra: S
         what = f"{len(special)} special tokens" + (f", {BYTES} bytes" if kind == "bpe" else "")
         raise DataError(f"data.options.vocabulary: {vocabulary} is too small for {kind}: {what} and at least one more")
     return _as_written(KINDS[kind](text, vocabulary, special))
+
+
+def of_words(symbols: Sequence[str]) -> Tokenizer:
+    """Of a list of words in small letters that begins with `SPECIAL`; a text has them with blanks between."""
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(symbols)}, unk_token=SPECIAL[UNK]))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return _as_written(tokenizer)
 
 
 def from_json(stored: str) -> Tokenizer:

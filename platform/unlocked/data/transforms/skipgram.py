@@ -4,6 +4,8 @@ Every word of a row is the centre of one pair. Its context is a word of the same
 authors' program draws the window's width from 1 to `window`, a word at distance d has weight window + 1 - d. Frequent
 words are left out, as centres and as contexts, by their equation 5: a word of relative frequency f is kept with
 probability sqrt(sample / f). Negatives are words by their frequency to the power 3/4 (section 2.2).
+
+The transform `windows` has all contexts of a word at once.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from unlocked.data.text import PAD, SPECIAL
+from unlocked.data.text import PAD
 from unlocked.data.transform import PerExample, register_transform
+from unlocked.data.transforms.windows import check_options, frequencies, misfit
 from unlocked_models.contract.batch import Batch, Example
 
 
@@ -24,32 +27,21 @@ class SkipGram(PerExample):
 
     Of texts `x (batch, positions)`: `y (batch, positions)`, 0 if a word is left out or alone in its window, and the
     extra `candidates (batch, positions, 1 + negatives)`, the true word first. A negative that is the true word is
-    replaced by another draw.
+    replaced by another draw. Without negatives (0), for `model.softmax: full`, there is no extra.
     """
 
     evaluates = True
 
     def __init__(self, window: int = 5, negatives: int = 5, sample: float = 1e-3):
-        for name, value in (("window", window), ("negatives", negatives)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if sample <= 0:
-            raise ValueError(f"sample must be above 0, got {sample}")
+        check_options(window, negatives, sample)
         self.window, self.negatives, self.sample = window, negatives, sample
         self.kept = self.cumulative = torch.empty(0)
 
     def refuse(self, example: Example) -> str | None:
-        if example.vocabulary and len(example.in_shape) == 1 and example.in_shape[0] > 1:
-            return None
-        return "pairs words of a text, and an example here is no sequence of ids"
+        return misfit(example, self.window)
 
     def prepare(self, train: Batch) -> None:
-        assert train.x is not None
-        count = torch.bincount(train.x.flatten().cpu()).double()
-        count[: len(SPECIAL)] = 0  # padding and unknown words are in no pair
-        frequency = count / count.sum().clamp(min=1)
-        self.kept = (self.sample / frequency.clamp(min=1e-12)).sqrt().clamp(max=1) * (count > 0)
-        self.cumulative = count.pow(0.75).cumsum(0) / count.pow(0.75).sum().clamp(min=1e-12)
+        self.kept, self.cumulative = frequencies(train, self.sample)
 
     def draw(self, n: int, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
         positions = batch.y.shape[1]
@@ -68,6 +60,8 @@ class SkipGram(PerExample):
         total = chance[..., -1:]
         at = (chance <= near[..., None] * total).sum(-1).clamp(max=x.shape[1] - 1)
         true = x.gather(1, at).masked_fill((stays >= kept) | (total[..., 0] == 0), PAD)
+        if not self.negatives:
+            return replace(batch, y=true)
 
         drawn = torch.searchsorted(self.cumulative.to(x.device), others.contiguous()).clamp(
             max=len(self.cumulative) - 1

@@ -1,0 +1,161 @@
+"""All words of a window at once, as word2vec's program has them (Mikolov et al. 2013, arXiv:1310.4546).
+
+Frequent words are left out first, by their equation 5: a word of relative frequency f is kept with probability
+sqrt(sample / f). Those that are kept close up, so a window reaches further. Each word then draws how far its window
+reaches, from 1 to `window`; negatives are words by their frequency to the power 3/4 (section 2.2).
+
+    windows  x: words; y: the words of each one's window, its targets
+    cbow     x: the words of each one's window; y: the word itself
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from unlocked.data.text import PAD, SPECIAL
+from unlocked.data.transform import PerExample, register_transform
+from unlocked.errors import DataError
+from unlocked_models.contract.batch import Batch, Example
+from unlocked_models.embedding import offsets
+
+
+def frequencies(train: Batch, sample: float) -> tuple[Tensor, Tensor]:
+    """By id: the probability that a word is kept, and the cumulative one that it is drawn as a negative.
+
+    Raises `DataError` if there are not two different words: nothing could be told from anything.
+    """
+    assert train.x is not None
+    count = torch.bincount(train.x.flatten().cpu()).double()
+    count[: len(SPECIAL)] = 0  # padding and unknown words are in no pair
+    if int((count > 0).sum()) < 2:
+        raise DataError(
+            f"data.transforms: word pairs need at least 2 different words, the training text has "
+            f"{int((count > 0).sum())}; give a longer text, or a larger data.options.vocabulary"
+        )
+    frequency = count / count.sum()
+    kept = (sample / frequency.clamp(min=1e-12)).sqrt().clamp(max=1) * (count > 0)
+    return kept, count.pow(0.75).cumsum(0) / count.pow(0.75).sum()
+
+
+def check_options(window: int, negatives: int, sample: float) -> None:
+    for name, value, least in (("window", window, 1), ("negatives", negatives, 0)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+    if sample <= 0:
+        raise ValueError(f"sample must be above 0, got {sample}")
+
+
+def misfit(example: Example, window: int) -> str | None:
+    """Why these are no rows of words with windows in them."""
+    if not example.vocabulary or len(example.in_shape) != 1:
+        return "pairs words of a text, and an example here is no sequence of ids"
+    if example.in_shape[0] <= window:
+        return (
+            f"has windows that reach {window} words to each side, and a row of the text has {example.in_shape[0]}; "
+            f"set data.options.length to at least {window + 1}, or a smaller window"
+        )
+    return None
+
+
+class OfWindows(PerExample):
+    """What both transforms share."""
+
+    evaluates = True
+
+    def __init__(self, window: int = 5, negatives: int = 5, sample: float = 1e-3):
+        check_options(window, negatives, sample)
+        self.window, self.negatives, self.sample = window, negatives, sample
+        self.offsets = offsets(2 * window)
+        self.kept = self.cumulative = torch.empty(0)
+
+    def refuse(self, example: Example) -> str | None:
+        return misfit(example, self.window)
+
+    def prepare(self, train: Batch) -> None:
+        self.kept, self.cumulative = frequencies(train, self.sample)
+
+    def draw(self, n: int, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
+        positions = batch.y.shape[1]
+        stays, reach = (torch.rand(n, positions, generator=generator) for _ in range(2))
+        return stays, reach, torch.rand(n, *self.negative_shape(positions), generator=generator)
+
+    def negative_shape(self, positions: int) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def closed_up(self, x: Tensor, stays: Tensor) -> Tensor:
+        """The words that are kept, `PAD` after them."""
+        kept = self.kept.to(x.device, stays.dtype)[x.clamp(max=len(self.kept) - 1)] * (x < len(self.kept))
+        stays = stays < kept
+        end = x.shape[1]
+        place = torch.where(stays, stays.cumsum(1) - 1, end)
+        return x.new_full((len(x), end + 1), PAD).scatter_(1, place, x)[:, :end]
+
+    def near(self, x: Tensor, reach: Tensor) -> Tensor:
+        """The words of each one's window, `(batch, positions, slots)`, the nearest first; `PAD` in empty slots."""
+        width, end = self.window, x.shape[1]
+        wide = F.pad(x, (width, width), value=PAD)
+        slots = torch.stack([wide[:, width + o : width + o + end] for o in self.offsets], -1)
+        reach = 1 + (reach * width).long().clamp(max=width - 1)
+        far = torch.tensor(self.offsets, device=x.device).abs() > reach[..., None]
+        return slots.masked_fill(far | (x == PAD)[..., None], PAD)
+
+    def words(self, drawn: Tensor) -> Tensor:
+        """Negatives of numbers that are uniform in [0, 1)."""
+        cumulative = self.cumulative.to(drawn.device, drawn.dtype)
+        return torch.searchsorted(cumulative, drawn.contiguous()).clamp(max=len(cumulative) - 1)
+
+
+@register_transform("windows")
+class Windows(OfWindows):
+    """Asks every word of a text for all words of its window, for `skipgram`: `x (batch, positions)`, the words that are
+    kept.
+
+    `y (batch, positions, 2 * window)`: the words near each one, 0 in slots without one. The extra
+    `negatives (batch, 2 * window, negatives)`: those of a slot are the same at every position of a row, so scores are
+    matrix products. A negative that is the true word is left out of the loss.
+    """
+
+    def __init__(self, window: int = 5, negatives: int = 5, sample: float = 1e-3):
+        super().__init__(window, negatives, sample)
+        if negatives < 1:
+            raise ValueError(f"negatives must be at least 1, got {negatives}")
+
+    def negative_shape(self, positions: int) -> tuple[int, ...]:
+        return len(self.offsets), self.negatives
+
+    def apply(self, batch: Batch, *choices: Tensor) -> Batch:
+        (stays, reach, others), x = choices, batch.x
+        assert x is not None
+        x = self.closed_up(x, stays)
+        return replace(batch, x=x, y=self.near(x, reach), extras={**batch.extras, "negatives": self.words(others)})
+
+
+@register_transform("cbow")
+class Cbow(OfWindows):
+    """Asks for a word by those of its window: of texts `(batch, positions)`, those that are kept,
+    `x (batch, positions, 2 * window)` the words near each one, 0 in slots without one, and `y (batch, positions)` the
+    word itself, 0 if it is alone.
+
+    With negatives the extra `candidates (batch, positions, 1 + negatives)`, the word itself first. A negative that is
+    the word itself is replaced by another draw. Without (0), for `model.softmax: full`, there is no extra.
+    """
+
+    def negative_shape(self, positions: int) -> tuple[int, ...]:
+        return positions, 2 * self.negatives
+
+    def apply(self, batch: Batch, *choices: Tensor) -> Batch:
+        (stays, reach, others), x = choices, batch.x
+        assert x is not None
+        words = self.closed_up(x, stays)
+        near = self.near(words, reach)
+        y = words.masked_fill((near == PAD).all(-1), PAD)
+        if not self.negatives:
+            return replace(batch, x=near, y=y)
+        first, spare = self.words(others).chunk(2, -1)
+        negatives = torch.where(first == y[..., None], spare, first)
+        candidates = torch.cat([y[..., None], negatives], -1)
+        return replace(batch, x=near, y=y, extras={**batch.extras, "candidates": candidates})
