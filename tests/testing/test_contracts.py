@@ -129,3 +129,11 @@ class TestMasking(OfWords):
 
 class TestSkipGram(OfWords):
     transform = "skipgram"
+
+
+class TestWindows(OfWords):
+    transform = "windows"
+
+
+class TestCbow(OfWords):
+    transform = "cbow"
