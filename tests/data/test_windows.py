@@ -124,5 +124,5 @@ def test_a_vocabulary_of_one_word_is_refused(name, tmp_path):
     with pytest.raises(DataError, match="need at least 2 different words, the training text has 1"):
         load("text", file=str(file), length=8, tokens="word", transforms=[name])
     file.write_text("word " * 5)
-    with pytest.raises(DataError, match="the text has 5 tokens, a window of data.options.length 8 needs 9"):
+    with pytest.raises(DataError, match=r"the text has 5 tokens, a window of data\.options\.length 8 needs 9"):
         load("text", file=str(file), length=8, tokens="word", transforms=[name])

@@ -20,8 +20,8 @@ from unlocked.tasks.co_occurrence import CoOccurrence
 from unlocked.tasks.negative_sampling import NegativeSampling
 from unlocked.tasks.word_prediction import WordPrediction
 from unlocked_models import Batch
-from unlocked_models.contract.chain import Chain, build
 from unlocked_models.contract.batch import Example
+from unlocked_models.contract.chain import Chain, build
 from unlocked_models.embedding import offsets
 
 WORDS, WIDTH = 20, 6
