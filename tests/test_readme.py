@@ -44,7 +44,7 @@ def example(tmp_path, monkeypatch):
     return write
 
 
-@pytest.mark.parametrize("name", ["tiny", "my_model", "my_data", "my_scheme", "my_transform"])
+@pytest.mark.parametrize("name", ["tiny", "my_model", "my_yielding_model", "my_data", "my_scheme", "my_transform"])
 def test_each_example_is_about_thirty_lines(name):
     assert len(EXAMPLES[name].strip().splitlines()) < 40
 
@@ -54,6 +54,7 @@ def test_each_example_is_about_thirty_lines(name):
     [
         ("tiny", "model.name=tiny"),
         ("my_model", "model.name=my_net"),
+        ("my_yielding_model", "model.name=my_wide_net parallel.modules=2"),
         ("my_data", "data.name=rings"),
         ("my_task", "data.name=bits"),
         ("my_scheme", "scheme.name=drtp"),

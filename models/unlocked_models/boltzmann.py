@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +51,7 @@ class BoltzmannBlock(nn.Module, ABC):
 
 
 @register_model("rbm", family="boltzmann")
-def rbm(in_shape: tuple[int, ...], n_outputs: int, hidden: list[int] = [16]) -> list[nn.Module]:  # noqa: B006
+def rbm(in_shape: tuple[int, ...], n_outputs: int, hidden: list[int] = [16]) -> Iterator[nn.Module]:  # noqa: B006
     """Restricted Boltzmann machines, each on p(h | v) of the one below it (Hinton, Osindero and Teh 2006).
 
     Shapes: `(batch, *in_shape)` in [0, 1], flattened, to p(h | v) of the last, `(batch, hidden[-1])`. One block per
@@ -59,8 +61,8 @@ def rbm(in_shape: tuple[int, ...], n_outputs: int, hidden: list[int] = [16]) -> 
     torch.Size([16, 64])
     """
     checks.sizes("hidden", hidden, 1)
-    widths = [math.prod(in_shape), *hidden]
-    return [RBM(widths[k], widths[k + 1]) for k in range(len(hidden))]
+    for visible, units in pairwise([math.prod(in_shape), *hidden]):
+        yield RBM(visible, units)
 
 
 class RBM(BoltzmannBlock):

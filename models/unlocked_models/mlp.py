@@ -10,7 +10,7 @@ from torch import nn
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
 from unlocked_models.layers.basic import activation as activation_layer
-from unlocked_models.layers.basic import initialise, sequence, vector_norm
+from unlocked_models.layers.basic import initialised, sequence, vector_norm
 
 
 @register_model("mlp", family="mlp")
@@ -24,7 +24,7 @@ def mlp(
     init: str = "default",
     width: int = 0,
     depth: int = 0,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Multilayer perceptron: h_k = dropout(phi(norm(W_k h_{k-1} + b_k))), then a linear head.
 
     Shapes: `(batch, *in_shape)`, flattened, to `(batch, n_outputs)`. One block per hidden layer and one
@@ -43,9 +43,8 @@ def mlp(
         if width < 1 or depth < 1:
             raise ValueError(f"model.width: {width} with model.depth {depth}; expected both at least 1, or neither")
         hidden = [width] * depth
-    blocks = list(fully_connected(in_shape, hidden, n_outputs, activation, norm, dropout))
-    initialise(blocks, init, activation)
-    return blocks
+    blocks = fully_connected(in_shape, hidden, n_outputs, activation, norm, dropout)
+    yield from initialised(blocks, len(hidden) + 1, init, activation)
 
 
 def fully_connected(
@@ -57,12 +56,19 @@ def fully_connected(
     dropout: float = 0.0,
 ) -> Iterator[nn.Module]:
     """A block per hidden layer (linear, norm, activation, dropout), and the linear head: `mlp`'s chain,
-    and the last layers of the convolutional models. More than one axis is flattened by the first block."""
+    and the last layers of the convolutional models. More than one axis is flattened by the first block.
+
+    Wrong options are refused at the call, before the first block is made."""
     checks.sizes("hidden", hidden)
     checks.fraction("dropout", dropout)
     activation_layer(activation)  # a wrong name is an error without hidden layers too
     vector_norm(norm, 1)
+    return _fully_connected(in_shape, hidden, n_outputs, activation, norm, dropout)
 
+
+def _fully_connected(
+    in_shape: Sequence[int], hidden: Sequence[int], n_outputs: int, activation: str, norm: str, dropout: float
+) -> Iterator[nn.Module]:
     n_in = math.prod(in_shape)
     for k, width in enumerate([*hidden, n_outputs]):
         flatten = nn.Flatten() if k == 0 and len(in_shape) > 1 else None

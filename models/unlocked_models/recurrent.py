@@ -15,7 +15,7 @@ as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -48,7 +48,7 @@ def rnn(
     vocabulary: int | None = None,
     out_positions: int | None = None,
     has_lengths: bool | None = None,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Elman network (Elman 1990): h_t = phi(W x_t + b + U h_{t-1} + c), layer upon layer.
 
     Shapes: `(batch, positions, features)`, a series or token ids `(batch, positions)`, or an image, read row by row, to
@@ -65,7 +65,7 @@ def rnn(
     4
     """
     checks.pick({"tanh": 0, "relu": 0}, "activation", activation)
-    return _stack(
+    yield from _stack(
         "rnn",
         partial(nn.RNN, nonlinearity=activation),
         in_shape,
@@ -100,7 +100,7 @@ def lstm(
     vocabulary: int | None = None,
     out_positions: int | None = None,
     has_lengths: bool | None = None,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
 
     Shapes: as `rnn`. Options: as `rnn`, without activation, and `forget_bias`, at which the forget gate's bias starts
@@ -132,13 +132,18 @@ def lstm(
         out_positions,
         has_lengths,
     )
+    for block in blocks:
+        if not coupled:
+            _start_remembering(block, forget_bias)
+        yield block
+
+
+def _start_remembering(block: nn.Module, forget_bias: float) -> None:
     with torch.no_grad():
-        for block in blocks:
-            for name, p in block.named_parameters():
-                if ".bias" in name and ".cell." in f".{name}" and not coupled:  # gates i, f, g, o
-                    width = len(p) // 4
-                    p[width : 2 * width] = 0.0 if ".bias_hh_" in name else forget_bias  # torch's two biases add up
-    return blocks
+        for name, p in block.named_parameters():
+            if ".bias" in name and ".cell." in f".{name}":  # gates i, f, g, o
+                width = len(p) // 4
+                p[width : 2 * width] = 0.0 if ".bias_hh_" in name else forget_bias  # torch's two biases add up
 
 
 @register_model("gru", family="recurrent")
@@ -155,9 +160,9 @@ def gru(
     vocabulary: int | None = None,
     out_positions: int | None = None,
     has_lengths: bool | None = None,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Gated recurrent unit (Cho et al. 2014). Shapes: as `rnn`. Options: as `rnn`, without activation."""
-    return _stack(
+    yield from _stack(
         "gru",
         nn.GRU,
         in_shape,
@@ -272,7 +277,7 @@ def _stack(
     vocabulary: int | None,
     out_positions: int | None,
     has_lengths: bool | None,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     checks.outputs(name, n_outputs)
     checks.sizes("hidden", hidden, least_many=1)
     checks.fraction("dropout", dropout)
@@ -296,8 +301,7 @@ def _stack(
         )
     padded = not many and (vocabulary is not None or is_padded(padded, has_lengths))
     kind = PaddedLayer if padded and bidirectional else CarryingLayer if carry else Layer
-    blocks: list[nn.Module] = []
-    for width in hidden:
-        blocks.append(kind(cell, n_in, width, bidirectional, dropout, None if blocks else read))
+    for k, width in enumerate(hidden):
+        yield kind(cell, n_in, width, bidirectional, dropout, None if k else read)
         n_in = width * (2 if bidirectional else 1)
-    return [*blocks, (PaddedHead if padded else Head)(pooling, n_in, n_outputs)]
+    yield (PaddedHead if padded else Head)(pooling, n_in, n_outputs)

@@ -13,6 +13,7 @@ Token ids are filled up with 0, which no layer attends to and no head pools. Opt
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
-from unlocked_models.layers.attention import MultiHeadAttention, PaddedLayer, TransformerLayer
+from unlocked_models.layers.attention import MultiHeadAttention, PaddedLayer, TransformerLayer, check_layer
 from unlocked_models.layers.basic import sequence
 from unlocked_models.layers.sequences import Head, PaddedHead, Patches, Pool, Positions, is_padded, read_sequence
 
@@ -45,21 +46,12 @@ class _Shape:
             checks.whole(key, getattr(self, key))
         checks.fraction("dropout", self.dropout)
         checks.pick({"learned": 0, "sinusoidal": 0, "rotary": 0, "none": 0}, "positions", self.positions)
+        check_layer(self.width, self.heads, self.norm, self.activation, self.positions == "rotary")
 
-    def layers(self, kind: type[TransformerLayer] = TransformerLayer, causal: bool = False) -> list[nn.Module]:
-        return [
-            kind(
-                self.width,
-                self.heads,
-                self.feedforward * self.width,
-                self.norm,
-                self.activation,
-                self.dropout,
-                causal,
-                self.positions == "rotary",
-            )
-            for _ in range(self.depth)
-        ]
+    def layers(self, kind: type[TransformerLayer] = TransformerLayer, causal: bool = False) -> Iterator[nn.Module]:
+        inner, rotary = self.feedforward * self.width, self.positions == "rotary"
+        for _ in range(self.depth):
+            yield kind(self.width, self.heads, inner, self.norm, self.activation, self.dropout, causal, rotary)
 
     def dropped(self) -> nn.Module | None:
         return nn.Dropout(self.dropout) if self.dropout else None
@@ -99,7 +91,7 @@ def transformer(
     vocabulary: int | None = None,
     out_positions: int | None = None,
     has_lengths: bool | None = None,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Encoder that gives one output for a sequence (Vaswani et al. 2017; the encoder alone).
 
     Shapes: `(batch, positions, features)`, a series or token ids `(batch, positions)`, or an image, read row by row, to
@@ -120,12 +112,10 @@ def transformer(
         )
     shape = _Shape(width, depth, heads, feedforward, norm, positions, activation, dropout)
     padded = vocabulary is not None or is_padded(padded, has_lengths)
-    head = (PaddedHead if padded else Head)(Pool(pool), width, n_outputs, shape.last_norm())
-    return [
-        shape.embedding("transformer", in_shape, vocabulary),
-        *shape.layers(PaddedLayer if padded else TransformerLayer),
-        head,
-    ]
+    pooling = Pool(pool)  # a wrong name is an error before the first block
+    yield shape.embedding("transformer", in_shape, vocabulary)
+    yield from shape.layers(PaddedLayer if padded else TransformerLayer)
+    yield (PaddedHead if padded else Head)(pooling, width, n_outputs, shape.last_norm())
 
 
 @register_model("vit", family="transformer")
@@ -141,7 +131,7 @@ def vit(
     positions: str = "learned",
     dropout: float = 0.0,
     pool: str = "token",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Vision Transformer (Dosovitskiy et al. 2021, arXiv:2010.11929): layers over the patches of an image.
 
     Shapes: images `(batch, channels, height, width)`, sides divisible by `patch`, to `(batch, n_outputs)`.
@@ -159,10 +149,10 @@ def vit(
     pooling = checks.pick({"token": First(), "mean": Pool("mean"), "max": Pool("max")}, "pool", pool)
     token = ClassToken(width) if pool == "token" else None
     count = (rows // patch) * (columns // patch) + (token is not None)
-    embedding = sequence(
-        Patches(patch), nn.Linear(channels * patch * patch, width), token, shape.places(count), shape.dropped()
-    )
-    return [embedding, *shape.layers(), Head(pooling, width, n_outputs, shape.last_norm())]
+    read = nn.Linear(channels * patch * patch, width)
+    yield sequence(Patches(patch), read, token, shape.places(count), shape.dropped())
+    yield from shape.layers()
+    yield Head(pooling, width, n_outputs, shape.last_norm())
 
 
 @register_model("gpt", family="transformer")
@@ -180,7 +170,7 @@ def gpt(
     tied: bool = False,
     vocabulary: int | None = None,
     out_positions: int | None = None,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Decoder-only language model (Radford et al. 2019, GPT-2): the next token at every position.
 
     Shapes: token ids `(batch, positions)` to logits `(batch, positions, n_outputs)`.
@@ -199,12 +189,17 @@ def gpt(
             "and to predict (language modelling)"
         )
     shape = _Shape(width, depth, heads, feedforward, norm, positions, activation, dropout)
-    embedding, head = shape.embedding("gpt", in_shape, vocabulary), Head(None, width, n_outputs, shape.last_norm())
-    blocks = [embedding, *shape.layers(causal=True), head]
-    _start_small(blocks, depth)
+    embedding = shape.embedding("gpt", in_shape, vocabulary)
+    yield embedding
+    for layer in shape.layers(causal=True):
+        _start_small(layer)
+        _start_residual(layer, depth)
+        yield layer
+    head = Head(None, width, n_outputs, shape.last_norm())
+    _start_small(head)
     if tied:
         _tie(head.linear, embedding[0])
-    return blocks
+    yield head
 
 
 @register_model("bert", family="transformer")
@@ -222,7 +217,7 @@ def bert(
     vocabulary: int | None = None,
     out_positions: int | None = None,
     masked: bool = False,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Encoder over one sentence or two, pre-trained on masked words and next sentences (Devlin et al. 2019).
 
     Shapes: token ids `(batch, positions)`, `[CLS] A [SEP] B [SEP]`, with ids 1 and 2 for the two signs, to
@@ -250,10 +245,16 @@ def bert(
     shape = _Shape(width, depth, heads, feedforward, norm, positions, "gelu", dropout)
     read, count, _ = read_sequence("bert", in_shape, vocabulary, width)
     assert isinstance(read, nn.Embedding)
-    embedding = SegmentedEmbedding(read, shape.places(count), dropout)
     words = out_positions is not None
     if tied and not words:
         raise ValueError("model.tied: true, but a class is no token: the output shares no weight with the embedding")
+    embedding = SegmentedEmbedding(read, shape.places(count), dropout)
+    _start_small(embedding)
+    draw_tokens(read, STD)
+    yield embedding
+    for layer in shape.layers(PaddedLayer):
+        _start_small(layer)
+        yield layer
     head = (
         WordHead(width, n_outputs, shape.last_norm())
         if words
@@ -261,12 +262,10 @@ def bert(
             shape.last_norm(), First(), nn.Linear(width, width), nn.Tanh(), shape.dropped(), nn.Linear(width, n_outputs)
         )
     )
-    blocks = [embedding, *shape.layers(PaddedLayer), head]
-    _start_small(blocks)
-    draw_tokens(read, STD)
+    _start_small(head)
     if isinstance(head, WordHead) and tied:
         _tie(head.linear, read)
-    return blocks
+    yield head
 
 
 class First(nn.Module):
@@ -334,22 +333,24 @@ def draw_tokens(read: nn.Embedding, std: float) -> None:
             read.weight[read.padding_idx].zero_()
 
 
-def _start_small(blocks: list[nn.Module], depth: int | None = None) -> None:
-    """All linear layers normal with deviation `STD`; with `depth`, less where a layer adds to the residual stream."""
-    for block in blocks:
-        for layer in block.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.normal_(layer.weight, std=STD)
-                nn.init.zeros_(layer.bias)
-            elif isinstance(layer, nn.Embedding) and layer.padding_idx is None:
-                nn.init.normal_(layer.weight, std=STD)
-    for block in blocks:
-        if depth is not None and isinstance(block, TransformerLayer):
-            attention, feedforward = block.attention.f, block.feedforward.f
-            assert isinstance(attention, MultiHeadAttention)
-            assert isinstance(feedforward, nn.Sequential)
-            for last in (attention.out, feedforward[-1]):
-                nn.init.normal_(last.weight, std=STD / (2 * depth) ** 0.5)  # type: ignore[arg-type]
+def _start_small(block: nn.Module) -> None:
+    """All linear layers normal with deviation `STD`."""
+    for layer in block.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=STD)
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.Embedding) and layer.padding_idx is None:
+            nn.init.normal_(layer.weight, std=STD)
+
+
+def _start_residual(layer: nn.Module, depth: int) -> None:
+    """Of one of `depth` layers: smaller where it adds to the residual stream."""
+    assert isinstance(layer, TransformerLayer)
+    attention, feedforward = layer.attention.f, layer.feedforward.f
+    assert isinstance(attention, MultiHeadAttention)
+    assert isinstance(feedforward, nn.Sequential)
+    for last in (attention.out, feedforward[-1]):
+        nn.init.normal_(last.weight, std=STD / (2 * depth) ** 0.5)  # type: ignore[arg-type]
 
 
 def _tie(linear: nn.Linear, read: nn.Module) -> None:

@@ -6,6 +6,7 @@ from torch import nn
 
 from unlocked import train
 from unlocked.plan.blocks import build_blocks, build_learner, build_net
+from unlocked.seeding import derive_seed
 from unlocked_models import MODELS, register_model
 
 CPU = torch.device("cpu")
@@ -31,6 +32,10 @@ def own(monkeypatch):
         last = nn.Linear(8, n_outputs)
         last.weight.data.copy_(second.weight[:n_outputs])
         yield last
+
+    @register_model("lists")
+    def lists(in_shape, n_outputs):
+        return [nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), nn.Linear(8, n_outputs)]
 
     @register_model("shares")
     def shares(in_shape, n_outputs):
@@ -80,10 +85,14 @@ def test_a_block_that_needs_values_of_another_modules_has_the_net_built_whole(la
         assert torch.equal(value, whole[f"{int(block) + start}.{rest}"])
 
 
-def test_a_list_of_blocks_is_drawn_as_before(lab):
-    """One after the other from the run's seed."""
-    plan = lab.plan(model={"name": "mlp", "hidden": [8]}, parallel={"modules": 2})
-    assert all(not p.is_meta for block in build_net(plan, [1]) for p in block.parameters())
+def test_a_list_of_blocks_is_drawn_one_after_the_other_from_the_seed_of_the_run(lab):
+    plan = planned(lab, "lists", 2)
+    blocks = build_net(plan, [1])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(plan.config.seed, "init"))
+        drawn = nn.Linear(64, 8), nn.Linear(8, plan.example.n_outputs)
+    lab.assert_equal(blocks[0][1].state_dict(), drawn[0].state_dict())
+    lab.assert_equal(blocks[1].state_dict(), drawn[1].state_dict())
 
 
 def test_a_model_that_yields_trains_under_a_scheme(small):

@@ -45,6 +45,11 @@ class TestBits(DataContract):
     data = "bits"
 
 
+class TestMyWideNet(ModelContract):
+    example = ("own-model.md", "my_yielding_model", (MODELS, "my_wide_net"))
+    model = {"name": "my_wide_net", "width": 16}
+
+
 class TestMyNet(ModelContract):
     example = ("own-model.md", "my_model", (MODELS, "my_net"))
     model = {"name": "my_net", "width": 16}

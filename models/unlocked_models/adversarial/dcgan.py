@@ -55,7 +55,8 @@ def dcgan(
     checks.whole("kernels", kernels, 0)
     (maps, height, width), classes = checks.image("dcgan", in_shape, 2 * LEAST), n_outputs if conditional else 0
     doublings = doublings_to("dcgan", height, width)
-    output_layers(output, in_shape)  # refuses now what it does not know
+    output_layers(output, in_shape)  # these two refuse now what they do not know
+    image_norm(norm, 1)
     widths = [channels * 2**k for k in reversed(range(doublings + 1))]
     first = (widths[0], height >> doublings, width >> doublings)
     pixels = first[1] * first[2]

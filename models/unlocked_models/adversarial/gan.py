@@ -58,7 +58,8 @@ def gan(
     checks.not_negative("noise", noise)
     checks.whole("kernels", kernels, 0)
     pixels, classes = math.prod(in_shape), n_outputs if conditional else 0
-    output_layers(output, in_shape)  # refuses now what it does not know
+    output_layers(output, in_shape)  # these two refuse now what they do not know
+    vector_norm(norm, 1)
 
     def makes() -> Iterator[nn.Module]:
         for k, (n_in, width) in enumerate(zip([latent + classes, *generator], generator, strict=False)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 
 from unlocked_models.autoencoder.plain import Layer, corruption, output_layers
@@ -24,7 +26,7 @@ def conv_autoencoder(
     output: str = "linear",
     noise: str = "none",
     level: float = 0.3,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Convolutional autoencoder: the layers of `cnn`, a linear code, and transposed convolutions in mirror image.
 
     Shapes: `(batch, channels, height, width)` to `(batch, code)` and back; each layer of the encoder halves the
@@ -47,25 +49,22 @@ def conv_autoencoder(
     n_in, height, width = checks.image("conv_autoencoder", in_shape, least=1)
     checks.halvings("channels", len(channels), height, width)
 
+    corrupted, (squash, _) = corruption(noise, level), output_layers(output, in_shape)
+
     maps, sizes = [n_in, *channels], [(height, width)]
-    encoder: list[nn.Module] = []
     for k, n_out in enumerate(channels):
         layer = convolution(maps[k], n_out, kernel, pooling(2), norm=norm, act=activation, padding=kernel // 2)
-        start = corruption(noise, level) if k == 0 else None
         last = k == len(channels) - 1
-        encoder.append(Layer([start, *layer], gives_code=last and code == 0))
+        yield Layer([corrupted if k == 0 else None, *layer], gives_code=last and code == 0)
         sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
 
-    decoder: list[nn.Module] = []
     if code:
         shape = (maps[-1], *sizes[-1])
         features = shape[0] * shape[1] * shape[2]
-        encoder.append(Layer([nn.Flatten(), nn.Linear(features, code)], gives_code=True))
-        decoder.append(Layer([nn.Linear(code, features), nn.Unflatten(1, shape), activation_layer(activation)]))
+        yield Layer([nn.Flatten(), nn.Linear(features, code)], gives_code=True)
+        yield Layer([nn.Linear(code, features), nn.Unflatten(1, shape), activation_layer(activation)])
     for k in reversed(range(len(channels))):
         missing = (sizes[k][0] % 2, sizes[k][1] % 2)  # what the pool left out
         up = nn.ConvTranspose2d(maps[k + 1], maps[k], 4, stride=2, padding=1, output_padding=missing)
-        squash, _ = output_layers(output, in_shape)
         end = [squash] if k == 0 else [image_norm(norm, maps[k]), activation_layer(activation)]
-        decoder.append(Layer([up, *end]))
-    return [*encoder, *decoder]
+        yield Layer([up, *end])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ def autoencoder(
     sparsity_target: float = 0.05,
     contractive: float = 0.0,
     tied: bool = False,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Autoencoder of linear layers: an encoder through `hidden` to `code` units, and its mirror image back.
 
     Shapes: `(batch, *in_shape)`, flattened, to `(batch, code)` and back to `(batch, *in_shape)`. One block per layer,
@@ -85,26 +85,27 @@ def autoencoder(
     checks.pick(CODE_ACTIVATIONS, "code_activation", code_activation)
     checks.not_negative("contractive", contractive)
     on_code = sparsity_penalties(sparsity, sparsity_weight, sparsity_target, code_activation)
+    corrupted, shaped = corruption(noise, level), output_layers(output, in_shape)
+    phis = [activation] * len(hidden) + [code_activation]
+    if contractive:
+        for phi in phis:
+            slope(phi)
 
     widths = [math.prod(in_shape), *hidden, code]
-    encoder: list[nn.Module] = []
     linears: list[nn.Linear] = []
-    for k in range(len(widths) - 1):
-        last = k == len(widths) - 2
-        phi = code_activation if last else activation
+    for k, phi in enumerate(phis):
+        last = k == len(hidden)
         linears.append(nn.Linear(widths[k], widths[k + 1]))
         penalties = on_code if last else []
         if contractive:
             penalties = [*penalties, Contraction(contractive, linears[-1], phi)]
-        before = [corruption(noise, level), nn.Flatten() if len(in_shape) > 1 else None] if k == 0 else []
+        before = [corrupted, nn.Flatten() if len(in_shape) > 1 else None] if k == 0 else []
         layers = [*before, linears[-1], code_layer(phi)]
-        encoder.append(penalised(layers, penalties, gives_code=last))
-    decoder: list[nn.Module] = []
+        yield penalised(layers, penalties, gives_code=last)
     for k in reversed(range(len(linears))):
         linear = TiedLinear(linears[k]) if tied else nn.Linear(widths[k + 1], widths[k])
-        end = [*output_layers(output, in_shape)] if k == 0 else [activation_layer(activation)]
-        decoder.append(Layer([linear, *end]))
-    return [*encoder, *decoder]
+        end = shaped if k == 0 else [activation_layer(activation)]
+        yield Layer([linear, *end])
 
 
 # the code of any autoencoder --------------------------------------------------------------------------------
@@ -250,16 +251,21 @@ def bernoulli_divergence(target: float, mean: Tensor) -> Tensor:
     return target * (math.log(target) - mean.log()) + (1 - target) * (math.log1p(-target) - torch.log1p(-mean))
 
 
+def slope(phi: str) -> Callable[[Tensor], Tensor]:
+    """phi'(a) from phi(a)."""
+    if phi not in SLOPES:
+        raise ValueError(
+            f"model.contractive: the slope of {phi} does not follow from its output; choose one of "
+            f"{', '.join(sorted(SLOPES))}"
+        )
+    return SLOPES[phi]
+
+
 class Contraction:
     """`weight` times the squared Frobenius norm of dh/dinput for h = phi(W input + b), from h: a mean over examples."""
 
     def __init__(self, weight: float, linear: nn.Linear, phi: str):
-        if phi not in SLOPES:
-            raise ValueError(
-                f"model.contractive: the slope of {phi} does not follow from its output; choose one of "
-                f"{', '.join(sorted(SLOPES))}"
-            )
-        self.weight, self.linear, self.slope = weight, linear, SLOPES[phi]
+        self.weight, self.linear, self.slope = weight, linear, slope(phi)
 
     def __call__(self, h: Tensor) -> Tensor:
         rows = self.linear.weight.square().sum(1)  # |W_j|^2

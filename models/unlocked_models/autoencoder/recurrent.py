@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
@@ -26,7 +26,7 @@ def recurrent_autoencoder(
     output: str = "linear",
     noise: str = "none",
     level: float = 0.3,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Recurrent autoencoder (Cho et al. 2014; Srivastava et al. 2015, without their condition on the frame before).
 
     The encoder's last state gives the code, which the decoder reads at every step.
@@ -47,22 +47,20 @@ def recurrent_autoencoder(
     make = checks.pick(CELLS, "cell", cell)
     checks.pick(CODE_ACTIVATIONS, "code_activation", code_activation)
     positions, features = steps_of(in_shape)
-    squash, _ = output_layers(output, in_shape)
+    corrupted, (squash, _) = corruption(noise, level), output_layers(output, in_shape)
 
     def layer(n_in: int, width: int) -> nn.Module:
         return RecurrentLayer(make, n_in, width, bidirectional=False, dropout=0.0, read=None)
 
     last = len(hidden) - 1
-    blocks: list[nn.Module] = []
     for k, n_in in enumerate([features, *hidden[:-1]]):
-        read = [corruption(noise, level), AsSequence()] if k == 0 else []
+        read = [corrupted, AsSequence()] if k == 0 else []
         end = [Pool("last"), nn.Linear(hidden[k], code), code_layer(code_activation)] if k == last else []
-        blocks.append(Layer([*read, layer(n_in, hidden[k]), *end], gives_code=k == last))
+        yield Layer([*read, layer(n_in, hidden[k]), *end], gives_code=k == last)
     for k, n_in in reversed(list(enumerate([*hidden[1:], code]))):
         begin = [Repeat(positions)] if k == last else []
         end = [nn.Linear(hidden[k], features), squash, FromSequence(in_shape)] if k == 0 else []
-        blocks.append(Layer([*begin, layer(n_in, hidden[k]), *end]))
-    return blocks
+        yield Layer([*begin, layer(n_in, hidden[k]), *end])
 
 
 class Repeat(nn.Module):

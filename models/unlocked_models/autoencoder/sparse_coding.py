@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ def sparse_coding(
     penalty: float = 0.1,
     iterations: int = 50,
     solver: str = "fista",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Sparse coding: code and dictionary minimise 1/2 |x - D z|^2 + penalty |z|_1, every column of D of length 1.
 
     Shapes: `(batch, *in_shape)`, flattened, to codes `(batch, atoms)` and back. Two blocks: codes by `iterations` steps
@@ -46,11 +47,12 @@ def sparse_coding(
     checks.positive("penalty", penalty)
     checks.whole("iterations", iterations)
     checks.pick({"ista": 0, "fista": 0}, "solver", solver)
-    coder = SparseCoder(math.prod(in_shape), atoms, penalty, iterations, accelerated=solver == "fista")
-    reconstruction = Dictionary(math.prod(in_shape), atoms)
-    with torch.no_grad():
-        reconstruction.weight.copy_(coder.dictionary.weight)
-    return [coder, Layer([reconstruction, *output_layers("linear", in_shape)])]
+    features, state = math.prod(in_shape), torch.get_rng_state()
+    yield SparseCoder(features, atoms, penalty, iterations, accelerated=solver == "fista")
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(state)  # the same dictionary, without the first block's
+        reconstruction = Dictionary(features, atoms)
+    yield Layer([reconstruction, *output_layers("linear", in_shape)])
 
 
 class Dictionary(nn.Module):

@@ -11,6 +11,7 @@ is a local loss of the block that gives the distribution, so that under every sc
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
@@ -34,7 +35,7 @@ def vae(
     beta: float = 1.0,
     warmup: int = 0,
     output: str = "linear",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Variational autoencoder of linear layers: q(z|x) = N(mu(x), diag(sigma^2(x))), prior N(0, I).
 
     Shapes: `(batch, *in_shape)`, flattened, to `(batch, 2 code)`, the means beside the log variances, of which the next
@@ -49,7 +50,7 @@ def vae(
     >>> len(vae((1, 8, 8), 10, hidden=[64, 32]))
     6
     """
-    return _variational(in_shape, hidden, code, activation, beta, warmup, output, None)
+    yield from _variational(in_shape, hidden, code, activation, beta, warmup, output, None)
 
 
 @register_model("cvae", family="autoencoder")
@@ -62,14 +63,14 @@ def cvae(
     beta: float = 1.0,
     warmup: int = 0,
     output: str = "linear",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Conditional variational autoencoder: q(z|x, y) and p(x|z, y); y is a class, one-hot beside input and code.
 
     Shapes: as `vae`; the data give a class label `(batch,)` below `n_outputs`. Options: as `vae`: `hidden`, `code`,
     `activation`, `beta`, `warmup`, `output`.
     """
     checks.outputs("cvae", n_outputs)
-    return _variational(in_shape, hidden, code, activation, beta, warmup, output, n_outputs)
+    yield from _variational(in_shape, hidden, code, activation, beta, warmup, output, n_outputs)
 
 
 class Gaussian(Posterior):
@@ -148,7 +149,7 @@ def _variational(
     warmup: int,
     output: str,
     classes: int | None,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     checks.sizes("hidden", hidden, least_many=1)
     checks.whole("code", code)
     checks.not_negative("beta", beta)
@@ -159,13 +160,12 @@ def _variational(
             return Layer([before, nn.Linear(n_in, n_out), activation_layer(activation)])
         return BesideLabel(before, classes, Layer([nn.Linear(n_in + classes, n_out), activation_layer(activation)]))
 
-    size = math.prod(in_shape)
-    widths = list(pairwise(hidden))
-    encoder = [layer(size, hidden[0], nn.Flatten()), *(layer(a, b) for a, b in widths)]
-    decoder = [layer(code, hidden[-1], Sample()), *(layer(b, a) for a, b in reversed(widths))]
-    return [
-        *encoder,
-        Gaussian(hidden[-1], code, beta, warmup),
-        *decoder,
-        Layer([nn.Linear(hidden[0], size), *output_layers(output, in_shape)]),
-    ]
+    size, shaped = math.prod(in_shape), output_layers(output, in_shape)
+    yield layer(size, hidden[0], nn.Flatten())
+    for a, b in pairwise(hidden):
+        yield layer(a, b)
+    yield Gaussian(hidden[-1], code, beta, warmup)
+    yield layer(code, hidden[-1], Sample())
+    for a, b in pairwise(reversed(hidden)):
+        yield layer(a, b)
+    yield Layer([nn.Linear(hidden[0], size), *shaped])

@@ -52,14 +52,16 @@ def alexnet(
     def conv(n_in: int, n_out: int, groups: int, *after: nn.Module | None) -> nn.Module:
         return convolution(n_in, n_out, 3, *after, norm=norm, act=activation, padding=1, groups=groups)
 
+    features = (c5, _side(height), _side(columns))  # 224: 6 x 6
+    above = fully_connected(features, [scaled(4096, width)] * 2, n_outputs, activation, dropout=dropout)
+
     def layers() -> Iterator[nn.Module]:
         yield convolution(channels, c1, 11, lrn1, _pool(), norm=norm, act=activation, stride=4, padding=2)
         yield convolution(c1, c2, 5, lrn2, _pool(), norm=norm, act=activation, padding=2, groups=towers)
         yield conv(c2, c3, 1)
         yield conv(c3, c4, towers)
         yield conv(c4, c5, towers, _pool())
-        features = (c5, _side(height), _side(columns))  # 224: 6 x 6
-        yield from fully_connected(features, [scaled(4096, width)] * 2, n_outputs, activation, dropout=dropout)
+        yield from above
 
     yield from initialised(layers(), 8, init, activation)
 
@@ -88,6 +90,9 @@ def alexnet_small(
     checks.outputs("alexnet_small", n_outputs)
     checks.positive("width", width)
 
+    features = (scaled(SMALL[-1][1], width), (height + 7) // 8, (columns + 7) // 8)
+    above = fully_connected(features, hidden, n_outputs, activation, dropout=dropout)
+
     def layers() -> Iterator[nn.Module]:
         n_in = channels
         for kernel, maps, halve in SMALL:
@@ -95,8 +100,7 @@ def alexnet_small(
             pool = nn.MaxPool2d(3, stride=2, padding=1) if halve else None
             yield convolution(n_in, n_out, kernel, pool, norm=norm, act=activation, padding=kernel // 2)
             n_in = n_out
-        features = (n_in, (height + 7) // 8, (columns + 7) // 8)
-        yield from fully_connected(features, hidden, n_outputs, activation, dropout=dropout)
+        yield from above
 
     yield from initialised(layers(), len(SMALL) + len(hidden) + 1, init, activation)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
-from unlocked_models.layers.basic import POOLS, convolution, initialise
+from unlocked_models.layers.basic import POOLS, convolution, initialised
 from unlocked_models.mlp import fully_connected
 
 
@@ -19,7 +21,7 @@ def lenet5(
     pool: str = "avg",
     dropout: float = 0.0,
     init: str = "default",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """LeNet-5 (LeCun et al. 1998): conv 5x5-6, pool, conv 5x5-16, pool, linear 120, 84 and the head.
 
     As commonly adapted: plain tanh and average pooling, every map of the second convolution connected to
@@ -38,10 +40,11 @@ def lenet5(
 
     padding = 2 if min(height, width) < 32 else 0
     rows, columns = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in (height, width))  # 28 or 32: 5
-    blocks = [
-        convolution(channels, 6, 5, pooling(2), norm=norm, act=activation, padding=padding),
-        convolution(6, 16, 5, pooling(2), norm=norm, act=activation),
-        *fully_connected((16, rows, columns), [120, 84], n_outputs, activation, norm, dropout),
-    ]
-    initialise(blocks, init, activation)
-    return blocks
+    above = fully_connected((16, rows, columns), [120, 84], n_outputs, activation, norm, dropout)
+
+    def blocks() -> Iterator[nn.Module]:
+        yield convolution(channels, 6, 5, pooling(2), norm=norm, act=activation, padding=padding)
+        yield convolution(6, 16, 5, pooling(2), norm=norm, act=activation)
+        yield from above
+
+    yield from initialised(blocks(), 5, init, activation)

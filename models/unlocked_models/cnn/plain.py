@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 from torch import nn
 
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
-from unlocked_models.layers.basic import POOLS, convolution, initialise
+from unlocked_models.layers.basic import POOLS, convolution, initialised
 from unlocked_models.mlp import fully_connected
 
 
@@ -22,7 +25,7 @@ def cnn(
     hidden: list[int] = [128],  # noqa: B006  (read, never changed)
     dropout: float = 0.0,
     init: str = "default",
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Convolutional network: convolution, norm, activation and 2x2 pool per layer, then linear layers.
 
     Shapes: `(batch, channels, height, width)` to `(batch, n_outputs)`; convolutions keep the resolution,
@@ -45,12 +48,13 @@ def cnn(
         checks.halvings("channels", len(channels), height, width, "give fewer layers, or model.pool: none")
     checks.outputs("cnn", n_outputs)
 
-    blocks: list[nn.Module] = []
-    for n_out in channels:
-        halve = None if pooling is None else pooling(2)
-        blocks.append(convolution(n_in, n_out, kernel, halve, norm=norm, act=activation, padding=kernel // 2))
-        n_in = n_out
-    features = (n_in, height // shrink, width // shrink)
-    blocks += fully_connected(features, hidden, n_outputs, activation, dropout=dropout)
-    initialise(blocks, init, activation)
-    return blocks
+    features = (channels[-1], height // shrink, width // shrink)
+    above = fully_connected(features, hidden, n_outputs, activation, dropout=dropout)
+
+    def blocks() -> Iterator[nn.Module]:
+        for below, n_out in pairwise([n_in, *channels]):
+            halve = None if pooling is None else pooling(2)
+            yield convolution(below, n_out, kernel, halve, norm=norm, act=activation, padding=kernel // 2)
+        yield from above
+
+    yield from initialised(blocks(), len(channels) + len(hidden) + 1, init, activation)

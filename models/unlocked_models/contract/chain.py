@@ -1,4 +1,7 @@
-"""The chain contract: a model is an ordered list of blocks; only `h` passes from one to the next.
+"""The chain contract: a model is blocks in order; only `h` passes from one to the next.
+
+A builder yields them. Before each `yield` it makes the layers of that block and no other, and before the first it
+refuses wrong options. A worker then makes its own blocks alone, each from a seed of its own, and of the others shapes.
 
 A block is any `nn.Module` called as `block(h)`, or as `block(h, batch)` when its `forward` names a second
 argument; `batch` is what every worker holds locally: `batch.x`, `batch.y`, and by name what the data set gives beside

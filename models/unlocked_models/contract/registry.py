@@ -91,17 +91,18 @@ GIVEN = ("vocabulary", "out_positions", "masked", "has_lengths", "edge_features"
 def register_model(name: str, *, family: str = "custom", nets: Sequence[str] = ()) -> Callable[[Any], Any]:
     """Register a model: a factory or class called as `make(in_shape, n_outputs, **options)`.
 
-    It returns the chain: an `nn.Sequential`, or a list of blocks; or it yields one block after the other, of which a
-    worker then makes only its own; or, if it names several `nets`, a dictionary of
-    `contract.nets.Net` by these names. `in_shape` is the shape of one example
-    without the batch axis, e.g. `(64,)` or `(1, 28, 28)`; `n_outputs` the number of classes or targets.
+    It yields the chain, block by block, as all models here do: each is drawn from a seed of its own, and a worker makes
+    only its own. Or it returns it, as an `nn.Sequential` or a list of blocks, which every worker builds whole. If it
+    names several `nets`, it returns a dictionary of `contract.nets.Net` by these names. `in_shape` is the shape of one
+    example without the batch axis, e.g. `(64,)` or `(1, 28, 28)`; `n_outputs` the number of classes or targets.
     The keyword options, with their annotations and defaults, are what `model:` accepts in a configuration; a keyword
     named in `GIVEN` is filled by the data instead.
 
     >>> from torch import nn
     >>> @register_model("tiny_doc")
     ... def tiny(in_shape, n_outputs, width: int = 16):
-    ...     return nn.Sequential(nn.Linear(in_shape[0], width), nn.Linear(width, n_outputs))
+    ...     yield nn.Linear(in_shape[0], width)
+    ...     yield nn.Linear(width, n_outputs)
     """
 
     def add(make: Any) -> Any:

@@ -17,7 +17,7 @@ from torch import nn
 
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
-from unlocked_models.graph.layers import Convolution, output_of_graph, shapes
+from unlocked_models.graph.layers import Convolution, options, output_of_graph, shapes
 from unlocked_models.layers.basic import activation as activation_layer
 from unlocked_models.layers.basic import vector_norm
 
@@ -38,6 +38,7 @@ def _net(
     head: list[int],
 ) -> Iterator[nn.Module]:
     checks.whole("outputs", outputs, least=0)
+    options(norm, activation, readout, head)
     n_outputs = outputs or n_outputs
     for a, b in pairwise([n_in, *hidden]):
         yield Convolution(make(a, b, False), dropout, vector_norm(norm, b), activation_layer(activation))

@@ -9,7 +9,7 @@ from torch import nn
 
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
-from unlocked_models.graph.layers import EachNode, output_of_graph, shapes
+from unlocked_models.graph.layers import EachNode, options, output_of_graph, shapes
 from unlocked_models.layers.basic import activation as activation_layer
 from unlocked_models.layers.basic import sequence, vector_norm
 
@@ -43,6 +43,7 @@ def deepsets(
         raise ValueError(
             "model.name: deepsets gives one output for a whole set; the data has a target at every element"
         )
+    options(norm, activation, readout, head)
     for a, b in pairwise([in_shape[1], *hidden]):
         yield EachNode(sequence(nn.Linear(a, b), vector_norm(norm, b), activation_layer(activation)))
     yield output_of_graph(readout, hidden[-1] if hidden else in_shape[1], head, n_outputs, activation, dropout)

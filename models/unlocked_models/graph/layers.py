@@ -12,7 +12,7 @@ from unlocked_models.contract import checks
 from unlocked_models.contract.batch import Batch
 from unlocked_models.graph.edges import as_one
 from unlocked_models.layers.basic import activation as activation_layer
-from unlocked_models.layers.basic import sequence
+from unlocked_models.layers.basic import sequence, vector_norm
 
 READOUTS = ("sum", "mean", "max", "attention")
 
@@ -24,6 +24,14 @@ def shapes(model: str, in_shape: tuple[int, ...], n_outputs: int) -> None:
         raise ValueError(
             f"model.name: {model} takes graphs (nodes, features), the data has examples of shape {tuple(in_shape)}"
         )
+
+
+def options(norm: str, activation: str, readout: str, head: Sequence[int]) -> None:
+    """Refuses those that no block can be made with, before the first."""
+    vector_norm(norm, 1)
+    activation_layer(activation)
+    checks.pick(dict.fromkeys(READOUTS), "readout", readout)
+    checks.sizes("head", head)
 
 
 class Convolution(nn.Module):
@@ -94,8 +102,6 @@ def output_of_graph(
     kind: str, width: int, head: Sequence[int], n_outputs: int, activation: str, dropout: float
 ) -> Readout:
     """A readout whose head has hidden layers of these widths."""
-    checks.pick(dict.fromkeys(READOUTS), "readout", kind)
-    checks.sizes("head", head)
     widths = [width, *head, n_outputs]
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(widths):

@@ -12,7 +12,7 @@ from unlocked_models.contract import checks
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.registry import register_model
 from unlocked_models.graph.edges import as_one
-from unlocked_models.graph.layers import EachNode, output_of_graph, shapes
+from unlocked_models.graph.layers import EachNode, options, output_of_graph, shapes
 from unlocked_models.layers.basic import activation as activation_layer
 from unlocked_models.layers.basic import sequence, vector_norm
 
@@ -52,6 +52,7 @@ def mpnn(
     checks.sizes("edge_hidden", edge_hidden)
     checks.fraction("dropout", dropout)
     checks.whole("outputs", outputs, least=0)
+    options(norm, activation, readout, head)
     n_outputs = outputs or n_outputs
     yield EachNode(sequence(nn.Linear(in_shape[1], width), activation_layer(activation)))
     for _ in range(depth):

@@ -20,6 +20,25 @@ from unlocked_models.layers.basic import activation as activation_of
 from unlocked_models.layers.basic import sequence
 from unlocked_models.layers.sequences import present
 
+NORMS = {"pre": True, "post": False}
+
+
+def check_layer(width: int, heads: int, norm: str, activation: str, rotary: bool = False) -> None:
+    """Refuses options of which no `TransformerLayer` can be made."""
+    check_heads(width, heads, rotary)
+    checks.pick(NORMS, "norm", norm)
+    activation_of(activation)
+
+
+def check_heads(width: int, heads: int, rotary: bool) -> None:
+    """`ValueError` if heads and width do not fit."""
+    if width % heads:
+        raise ValueError(f"model.heads: {heads} do not divide a width of {width}")
+    if rotary and width // heads % 2:
+        raise ValueError(
+            f"model.heads: {heads} leave each an odd width of {width // heads}; rotary positions turn pairs of features"
+        )
+
 
 class MultiHeadAttention(Stepping):
     """`h (batch, positions, width)` to the same shape, over its own positions, or over `memory (batch, keys, width)`.
@@ -51,13 +70,7 @@ class MultiHeadAttention(Stepping):
         cross: bool = False,
     ):
         super().__init__()
-        if width % heads:
-            raise ValueError(f"model.heads: {heads} do not divide a width of {width}")
-        if rotary and width // heads % 2:
-            raise ValueError(
-                f"model.heads: {heads} leave each an odd width of {width // heads}; rotary positions turn "
-                f"pairs of features"
-            )
+        check_heads(width, heads, rotary)
         self.heads, self.dropout, self.causal, self.rotary, self.cross = heads, dropout, causal, rotary, cross
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -163,7 +176,7 @@ class Residual(nn.Module):
 
     def __init__(self, f: nn.Module, width: int, norm: str = "pre", dropout: float = 0.0):
         super().__init__()
-        self.pre = checks.pick({"pre": True, "post": False}, "norm", norm)
+        self.pre = checks.pick(NORMS, "norm", norm)
         self.f = f
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()

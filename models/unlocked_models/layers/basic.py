@@ -113,6 +113,7 @@ def initialise(blocks: Iterable[nn.Module], init: str, act: str, whole: bool = T
 
 def initialised(blocks: Iterable[nn.Module], of: int, init: str, act: str) -> Iterator[nn.Module]:
     """The `of` blocks of a net, each filled by `initialise` as it comes."""
+    pick(INITS, "init", init)  # a wrong name is an error before the first block
     for i, block in enumerate(blocks, 1):
         initialise([block], init, act, whole=i == of)
         yield block

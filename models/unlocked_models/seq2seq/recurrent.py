@@ -16,7 +16,7 @@ first. What is padding in the source is taken from `batch.x`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,7 @@ def seq2seq(
     sampling_steps: int = 0,
     vocabulary: int | None = None,
     out_positions: int | None = None,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """Recurrent encoder-decoder (Sutskever et al. 2014, arXiv:1409.3215; Bahdanau et al. 2014; Luong et al. 2015).
 
     Shapes: source ids `(batch, S)`, with the targets `(batch, T)` of the batch, to logits `(batch, T, n_outputs)`.
@@ -88,25 +88,26 @@ def seq2seq(
     refuse_other_data("seq2seq", vocabulary, out_positions)
 
     read, _, n_in = read_sequence("seq2seq", in_shape, vocabulary, embedding)
-    encoders: list[nn.Module] = []
     for i in range(encoder):
-        encoders.append(
-            EncoderLayer(make, n_in, width // (2 if bidirectional else 1), bidirectional, dropout, None if i else read)
-        )
+        one_way = width // (2 if bidirectional else 1)
+        yield EncoderLayer(make, n_in, one_way, bidirectional, dropout, None if i else read)
         n_in = width
-    decoders: list[DecoderPart] = []
-    n_in = embedding
-    for i in range(decoder):
-        words = None if i else nn.Embedding(n_outputs, embedding, padding_idx=0)
-        layer = BahdanauLayer if attention == "bahdanau" and i == 0 else DecoderLayer
-        decoders.append(layer(make, n_in, width, bidirectional, dropout, words))
-        n_in = width
-    if attention not in ("none", "bahdanau"):
-        decoders.append(LuongAttention(score(attention, width), width))
-    head = Head(width, n_outputs)
+
+    def decoders() -> Iterator[DecoderPart]:
+        n_in = embedding
+        for i in range(decoder):
+            words = None if i else nn.Embedding(n_outputs, embedding, padding_idx=0)
+            layer = BahdanauLayer if attention == "bahdanau" and i == 0 else DecoderLayer
+            yield layer(make, n_in, width, bidirectional, dropout, words)
+            n_in = width
+        if attention not in ("none", "bahdanau"):
+            yield LuongAttention(score(attention, width), width)
+
     if teacher_forcing < 1:
-        return [*encoders, ScheduledSampling(decoders, head, teacher_forcing, sampling_steps)]
-    return [*encoders, *decoders, head]
+        yield ScheduledSampling(list(decoders()), Head(width, n_outputs), teacher_forcing, sampling_steps)
+        return
+    yield from decoders()
+    yield Head(width, n_outputs)
 
 
 def refuse_other_data(model: str, vocabulary: int | None, out_positions: int | None) -> None:

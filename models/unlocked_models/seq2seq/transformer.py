@@ -14,6 +14,8 @@ every position teaches nothing about padding.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ from unlocked_models.contract import checks
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.registry import register_model
 from unlocked_models.contract.stepping import Stepping
-from unlocked_models.layers.attention import TransformerLayer
+from unlocked_models.layers.attention import TransformerLayer, check_layer
 from unlocked_models.layers.sequences import Positions, present, read_sequence
 from unlocked_models.seq2seq.recurrent import Head, decoder_reads, memory_and_states, refuse_other_data
 
@@ -41,7 +43,7 @@ def transformer_seq2seq(
     dropout: float = 0.0,
     vocabulary: int | None = None,
     out_positions: int | None = None,
-) -> list[nn.Module]:
+) -> Iterator[nn.Module]:
     """The Transformer of the paper; its base model is encoder=6 decoder=6 width=512 heads=8 inner=2048 dropout=0.1.
 
     Shapes: source ids `(batch, S)`, with the targets `(batch, T)` of the batch, to logits `(batch, T, n_outputs)`.
@@ -68,24 +70,24 @@ def transformer_seq2seq(
         checks.whole(key, value)
     checks.fraction("dropout", dropout)
     checks.pick({"sinusoidal": 0, "learned": 0}, "positions", positions)
+    check_layer(width, heads, norm, activation)
     refuse_other_data("transformer_seq2seq", vocabulary, out_positions)
     assert out_positions is not None
 
     read, length, _ = read_sequence("transformer_seq2seq", in_shape, vocabulary, width)
-    last_norms = [nn.LayerNorm(width) if norm == "pre" else None for _ in range(2)]
     layer = (width, heads, inner, norm, activation, dropout)
-    return [
-        SourceEmbedding(read, Positions(positions, length, width), dropout),
-        *(EncoderLayer(*layer) for _ in range(encoder)),
-        TargetEmbedding(
-            last_norms[0],
-            nn.Embedding(n_outputs, width, padding_idx=0),
-            Positions(positions, out_positions, width),
-            dropout,
-        ),
-        *(DecoderLayer(*layer, causal=True, cross=True) for _ in range(decoder)),
-        Head(width, n_outputs, last_norms[1]),
-    ]
+
+    def last_norm() -> nn.Module | None:
+        return nn.LayerNorm(width) if norm == "pre" else None
+
+    yield SourceEmbedding(read, Positions(positions, length, width), dropout)
+    for _ in range(encoder):
+        yield EncoderLayer(*layer)
+    words = nn.Embedding(n_outputs, width, padding_idx=0)
+    yield TargetEmbedding(last_norm(), words, Positions(positions, out_positions, width), dropout)
+    for _ in range(decoder):
+        yield DecoderLayer(*layer, causal=True, cross=True)
+    yield Head(width, n_outputs, last_norm())
 
 
 class SourceEmbedding(nn.Module):

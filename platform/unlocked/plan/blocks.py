@@ -16,8 +16,8 @@ from unlocked.schemes import DTYPES, ModuleLearner, ModuleSpec
 from unlocked.seeding import derive_seed
 from unlocked.tasks.phases import NET
 from unlocked_models.contract.batch import Example
-from unlocked_models.contract.chain import Chain, build
-from unlocked_models.contract.nets import build_nets
+from unlocked_models.contract.chain import Chain, as_blocks, build
+from unlocked_models.contract.nets import nets_of
 
 
 def build_blocks(
@@ -42,7 +42,7 @@ def build_blocks(
         if net is None:
             blocks = build(*given, example=example, each=each, **options)
         else:
-            blocks = list(build_nets(*given, example=example, each=each, **options)[net].blocks)
+            blocks = as_blocks(nets_of(*given, example=example, **options)[net].blocks, each)
     for layer in (layer for block in blocks for layer in block.modules()):
         if getattr(layer, "inplace", False) is True:  # it would overwrite what the module below holds
             layer.inplace = False  # type: ignore[assignment]

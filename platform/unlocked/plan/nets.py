@@ -18,7 +18,7 @@ from unlocked.seeding import derive_seed
 from unlocked.tasks import TASKS, Task
 from unlocked.tasks.phases import NET, fault
 from unlocked_models.contract.batch import Example
-from unlocked_models.contract.nets import build_nets
+from unlocked_models.contract.nets import nets_of
 from unlocked_models.contract.registry import MODELS
 
 # What several nets cannot have, and the reason: (holds, what it says).
@@ -84,7 +84,7 @@ def example_of(config: Config, example: Example, net: str) -> Example:
     options = {key: value for key, value in config.model.items() if key != "name"}
     name = config.model["name"]
     try:
-        nets = build_nets(name, example.in_shape, example.n_outputs, example=example, **options)
+        nets = nets_of(name, example.in_shape, example.n_outputs, example=example, **options)
     except Exception as error:  # a user's model may raise anything
         at = place(error)
         raise ConfigError(
