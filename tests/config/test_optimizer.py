@@ -1,19 +1,24 @@
 """Optimisers by name, and learning rates as functions of the step."""
 
+import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from unlocked import register_optimizer, resume, train
-from unlocked.config import load_config
+from unlocked import key, register_optimizer, resume, train
+from unlocked.cli import inspect
+from unlocked.config import load_config, schema, to_dict, to_yaml
 from unlocked.errors import ConfigError
 from unlocked.optim import OPTIMIZERS, build_optimizer, check_optimizer, lr_factor, state_size
 from unlocked.plan.describe import describe
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
+from unlocked.schema.describe import describe_schema
 from unlocked.schema.keys import OptimizerConfig
+from unlocked.studies.space import Space
 
 
 def factors(steps, **options):
@@ -188,3 +193,72 @@ def test_an_optimiser_that_cannot_be_made_is_refused_by_its_name(monkeypatch, ma
     monkeypatch.setitem(OPTIMIZERS._entries, "mine", made)
     with pytest.raises(ConfigError, match=rf"^optimizer\.name: {told}"):
         state_size(load_config("quickstart", ["optimizer.name=mine"]).optimizer)
+
+
+@dataclass
+class AveragedOptions:
+    keeps: int = key(3, "gradients whose mean is taken", low=1)
+    kind: str = key("plain", "of mean", choices=("plain", "weighted"))
+
+
+class Keeping(Averaged):
+    """Averaged, over as many gradients as it is told."""
+
+    Options = AveragedOptions
+
+    def __init__(self, parameters, lr, keeps, kind="plain"):
+        super().__init__(parameters, lr)
+        self.keeps, self.kind = keeps, kind
+
+
+def test_options_of_an_optimiser_of_ones_own_are_keys_of_the_configuration(own, tmp_path):
+    own(Keeping)
+    config = load_config("quickstart", ["optimizer.name=mine", "optimizer.keeps=5", "optimizer.kind=weighted"])
+    made = build_optimizer(config.optimizer, [nn.Parameter(torch.zeros(2))])
+    assert (made.keeps, made.kind) == (5, "weighted")
+    assert build_optimizer(OptimizerConfig("mine"), [nn.Parameter(torch.zeros(2))]).keeps == 3
+    (tmp_path / "again.yaml").write_text(to_yaml(config))
+    assert load_config(tmp_path / "again.yaml") == config == pickle.loads(pickle.dumps(config))
+    assert "mine: gradients whose mean is taken; at least 1" in describe_schema(schema())
+    assert Space(load_config("quickstart", ["sweep.space.optimizer.keeps=[2, 4]"]))
+    assert "optimizer.keeps" in next(row["options"] for row in inspect._optimizers() if row["optimizer"] == "mine")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("optimizer.keeps=0", "optimizer.keeps: must be at least 1, got 0"),
+        ("optimizer.kepes=2", "command line: optimizer.kepes: unknown key; did you mean 'keeps'?"),
+        ("optimizer.kind=wieghted", "optimizer.kind: unknown kind 'wieghted'; did you mean 'weighted'?"),
+        ("optimizer={name: sgd, keeps: 4}", "optimizer.keeps: sgd has no such option; mine has"),
+    ],
+)
+def test_they_are_checked_as_ours_are(own, override, said):
+    own(Keeping)
+    with pytest.raises(ConfigError) as caught:
+        load_config("quickstart", ["optimizer.name=mine", override])
+    assert str(caught.value).startswith(said)
+
+
+def test_a_record_of_a_run_has_no_options_of_other_optimisers(own):
+    without = to_dict(load_config("quickstart"))
+    own(Keeping)
+    assert to_dict(load_config("quickstart")) == without
+    assert to_dict(load_config("quickstart", ["optimizer.name=mine"]))["optimizer"]["keeps"] == 3
+
+
+def test_options_that_cannot_be_keys_of_an_optimiser_are_refused(own):
+    @dataclass
+    class Taken:
+        momentum: float = key(0.5, "another one")
+
+    with pytest.raises(ValueError, match=r"^optimizer mine: option momentum is one of every optimizer; give yours ano"):
+        own(type("Other", (Averaged,), {"Options": Taken}))
+
+
+def test_an_optimiser_that_does_not_take_what_it_declares_is_one_line(own):
+    own(type("Other", (Averaged,), {"Options": AveragedOptions}))
+    with pytest.raises(
+        ConfigError, match=r"mine is called as mine\(parameters, lr=\.\.\., keeps=\.\.\., kind=\.\.\.\): got"
+    ):
+        load_config("quickstart", ["optimizer.name=mine"])

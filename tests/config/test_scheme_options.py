@@ -181,6 +181,16 @@ class _Plain:
     rate = 0.5
 
 
+@dataclass
+class _Silent:
+    rate: float = 0.5
+
+
+@dataclass
+class _SilentInside:
+    teacher: _Silent = group(_Silent)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -189,6 +199,11 @@ class _Plain:
         (_Needed, "scheme other: option rate needs a default"),
         (_Strange, "scheme other: its options cannot be read from a configuration: "),
         (_Plain, "scheme other: its Options is not a dataclass; put @dataclass above it"),
+        (
+            _Silent,
+            'scheme other: option rate is not declared by key(); write rate: float = unlocked.key(0.5, "its meaning")',
+        ),
+        (_SilentInside, "scheme other: option teacher.rate is not declared by key(); write rate: float = "),
     ],
 )
 def test_options_that_cannot_be_keys_are_refused_when_they_are_registered(mine, options, said):
@@ -203,12 +218,3 @@ def test_two_schemes_may_share_an_option(mine):
     help_text = describe_schema(schema())
     assert "mine, other: of the units that learn" in help_text
     assert "scheme.share" in dict(all_fields(schema()))
-
-
-def test_a_plain_dataclass_without_facts_will_do(mine):
-    @dataclass
-    class Plain:
-        rate: float = 0.5
-
-    _register(Plain)
-    assert load_config("quickstart", ["scheme.name=other", "scheme.rate=2"]).scheme.rate == 2.0

@@ -167,13 +167,17 @@ def _engines() -> Rows:
 def _optimizers() -> Rows:
     from dataclasses import fields
 
-    from unlocked.optim import OPTIMIZERS
+    from unlocked.optim import OPTIMIZERS, options_type
     from unlocked.schema.keys import OptimizerConfig
 
     keys = [field.name for field in fields(OptimizerConfig) if field.name not in ("name", "lr")]
     takes = {name: inspect.signature(OPTIMIZERS.get(name)).parameters for name in OPTIMIZERS}
+    own = {name: [field.name for field in fields(options_type(OPTIMIZERS.get(name)))] for name in OPTIMIZERS}
     return [
-        {"optimizer": name, "options": ", ".join(f"optimizer.{key}" for key in keys if key in takes[name])}
+        {
+            "optimizer": name,
+            "options": ", ".join(f"optimizer.{key}" for key in [*keys, *own[name]] if key in takes[name]),
+        }
         for name in OPTIMIZERS
     ]
 

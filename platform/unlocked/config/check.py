@@ -144,14 +144,9 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(f"scheme.name: {scheme.name} cannot train {why}")
     for key, option in declared().items():
         fact, value = fact_of(option.field), getattr(scheme, key)
-        if (
-            fact is not None
-            and fact.binding
-            and scheme.name not in option.schemes
-            and value != default_of(option.field)
-        ):
+        if fact is not None and fact.binding and scheme.name not in option.owners and value != default_of(option.field):
             shown = str(value).lower() if isinstance(value, bool) else value
-            raise ConfigError(f"scheme.{key}: {shown} needs {' or '.join(option.schemes)}, not {scheme.name}")
+            raise ConfigError(f"scheme.{key}: {shown} needs {' or '.join(option.owners)}, not {scheme.name}")
     kind.check(config)
     check_optimizer(config.optimizer)
     _check_cut(config)

@@ -1,13 +1,15 @@
-"""The schema with the options of every registered scheme as keys under `scheme.`, those of plug-ins included."""
+"""The schema with the options of every registered scheme and optimiser as keys, those of plug-ins included."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, field, is_dataclass, make_dataclass
 from functools import cache
 from typing import Any
 
+from unlocked.schema.declared import Option, collected
 from unlocked.schema.facts import default_of, group
-from unlocked.schema.keys import Config, SchemeConfig
+from unlocked.schema.keys import Config, OptimizerConfig, SchemeConfig
 
 # Options that every run's record has, whichever its scheme: runs are grouped by what is recorded of them. Those of
 # later schemes are recorded only under the scheme itself, or if they are set.
@@ -16,18 +18,34 @@ RECORDED_IF_SET = (("sg", "hops"),)  # of these groups, younger than the runs th
 
 
 def schema() -> type[Config]:
-    """`Config` with `scheme` as the registered schemes declare it; another class after another is registered."""
-    from unlocked.schemes import (
-        SCHEMES,
-    )  # when it is first asked for: a command that reads no configuration starts sooner
+    """`Config` with `scheme` and `optimizer` as the registered ones declare them; another class after another is
+    registered."""
+    # when it is first asked for: a command that reads no configuration starts sooner
+    from unlocked.optim import OPTIMIZERS, options_type
+    from unlocked.schemes import SCHEMES
 
-    return _schema(tuple((name, SCHEMES.get(name).Options) for name in SCHEMES))
+    return _schema(
+        tuple((name, SCHEMES.get(name).Options) for name in SCHEMES),
+        tuple((name, options_type(OPTIMIZERS.get(name))) for name in OPTIMIZERS),
+    )
 
 
 @cache
-def _schema(schemes: tuple[tuple[str, type], ...]) -> type[Config]:
-    from unlocked.schemes import declared
+def _schema(schemes: tuple[tuple[str, type], ...], optimizers: tuple[tuple[str, type], ...]) -> type[Config]:
+    entries = {"scheme": schemes, "optimizer": optimizers}
+    groups = {name: _extended(base, entries[name]) for name, base in _GROUPS.items()}
+    whole = make_dataclass(
+        "Config",
+        [(name, within, group(within)) for name, within in groups.items()],
+        bases=(Config,),
+        namespace={"__reduce__": _reduced},
+    )
+    whole.__doc__ = Config.__doc__
+    return whole
 
+
+def _extended(base: type, entries: tuple[tuple[str, type], ...]) -> type:
+    """The keys of a group, and the options that entries declare."""
     options = [
         (
             name,
@@ -35,42 +53,47 @@ def _schema(schemes: tuple[tuple[str, type], ...]) -> type[Config]:
             field(
                 default=option.field.default,
                 default_factory=option.field.default_factory,
-                metadata={**option.field.metadata, "of": tuple(option.schemes)},
+                metadata={**option.field.metadata, "of": tuple(option.owners)},
             ),
         )
-        for name, option in declared().items()
+        for name, option in collected(entries).items()
     ]
-    within = make_dataclass("SchemeConfig", options, bases=(SchemeConfig,), namespace={"__reduce__": _reduced})
-    within.__doc__ = SchemeConfig.__doc__
-    whole = make_dataclass(
-        "Config", [("scheme", within, group(within))], bases=(Config,), namespace={"__reduce__": _reduced}
-    )
-    whole.__doc__ = Config.__doc__
-    return whole
+    within = make_dataclass(base.__name__, options, bases=(base,), namespace={"__reduce__": _reduced})
+    within.__doc__ = base.__doc__
+    return within
 
 
 def to_tree(config: Config) -> dict[str, Any]:
-    """All keys and values but the options of other schemes, unless they are set: it reads as the same configuration
-    where their plug-ins are not imported."""
-    from unlocked.schemes import declared
+    """All keys and values but the options of other schemes and optimisers, unless they are set: it reads as the same
+    configuration if their plug-ins are not imported."""
+    from unlocked import optim, schemes
 
     tree = asdict(config)
-    for name, option in declared().items():
-        if config.scheme.name in option.schemes or name in ALWAYS_RECORDED or name not in tree["scheme"]:
-            continue
-        default = default_of(option.field)
-        if tree["scheme"][name] == (asdict(default) if is_dataclass(default) else default):  # type: ignore[arg-type]
-            del tree["scheme"][name]
+    _drop_unset(tree["scheme"], schemes.declared(), config.scheme.name, ALWAYS_RECORDED)
+    _drop_unset(tree["optimizer"], optim.declared(), config.optimizer.name)
     for name, newer in RECORDED_IF_SET:
-        if tree["scheme"][name][newer] == getattr(default_of(declared()[name].field), newer):
+        if tree["scheme"][name][newer] == getattr(default_of(schemes.declared()[name].field), newer):
             del tree["scheme"][name][newer]
     return tree
 
 
+def _drop_unset(tree: dict[str, Any], declared: dict[str, Option], owner: str, always: Sequence[str] = ()) -> None:
+    for name, option in declared.items():
+        if owner in option.owners or name in always or name not in tree:
+            continue
+        default = default_of(option.field)
+        if tree[name] == (asdict(default) if is_dataclass(default) else default):  # type: ignore[arg-type]
+            del tree[name]
+
+
 def _reduced(self: Any) -> tuple[Any, ...]:
     """For pickles: these classes have no name by which another process finds them."""
-    return _restored, (isinstance(self, Config), dict(self.__dict__))
+    kind = next((name for name in _GROUPS if isinstance(self, _GROUPS[name])), None)
+    return _restored, (kind, dict(self.__dict__))
 
 
-def _restored(whole: bool, values: dict[str, Any]) -> Any:
-    return schema()(**values) if whole else type(schema()().scheme)(**values)
+def _restored(kind: str | None, values: dict[str, Any]) -> Any:
+    return schema()(**values) if kind is None else type(getattr(schema()(), kind))(**values)
+
+
+_GROUPS: dict[str, type] = {"scheme": SchemeConfig, "optimizer": OptimizerConfig}

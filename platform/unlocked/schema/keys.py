@@ -80,7 +80,7 @@ class SchemeConfig:
 
 @dataclass
 class OptimizerConfig:
-    """The optimiser of every module, and its learning rate over time."""
+    """The optimiser of every module, and its learning rate over time; registered optimisers add their options."""
 
     name: str = key("adam", "adam | adamw | sgd | rmsprop, or one of your own", named="optimizer")
     lr: float = key(1.0e-3, "learning rate; every scheme has its own best one", above=0)
@@ -96,6 +96,10 @@ class OptimizerConfig:
     clip_norm: float | None = key(
         None, "per module, never of M or I: no worker knows the others' gradients; null: none", above=0
     )
+
+    if TYPE_CHECKING:  # an option of a registered optimiser
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 @dataclass

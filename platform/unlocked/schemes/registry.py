@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unlocked.entries import check_entry
-from unlocked.errors import reason
-from unlocked.schema.facts import default_of, fact_of
+from unlocked.schema.declared import NoOptions as NoOptions
+from unlocked.schema.declared import Option, check_declared, collected
 from unlocked.schema.keys import SchemeConfig
 from unlocked_models.contract.registry import Registry
 
@@ -22,18 +19,6 @@ Learner = TypeVar("Learner", bound="type[ModuleLearner]")
 
 SCHEMES: Registry[type[ModuleLearner]] = Registry("scheme")
 BASE: list[type] = []  # ModuleLearner, which its own file puts here: that file needs this one
-OF_EVERY_SCHEME = tuple(field.name for field in fields(SchemeConfig))
-
-
-@dataclass
-class NoOptions:
-    """Of a scheme that needs none."""
-
-
-class Option(NamedTuple):
-    field: Field[Any]
-    kind: Any  # its type
-    schemes: list[str]  # that have it
 
 
 def register_scheme(name: str, **facts: Any) -> Callable[[Learner], Learner]:
@@ -51,14 +36,7 @@ def register_scheme(name: str, **facts: Any) -> Callable[[Learner], Learner]:
 
     def add(learner: Learner) -> Learner:
         check_entry("scheme", name, learner, BASE[0])
-        found = _checked(name, learner.Options)
-        for key, (field, kind) in found.items():
-            other = declared().get(key)
-            if other is not None and name not in other.schemes and not _same(field, kind, other):
-                raise ValueError(
-                    f"scheme {name}: option {key} is another one than scheme.{key} of {other.schemes[0]}; rename it, "
-                    f"or put it into a group, a field that is a dataclass of its own"
-                )
+        check_declared("scheme", name, learner.Options, SchemeConfig, declared())
         SCHEMES.register(name, **facts)(learner)
         return learner
 
@@ -67,36 +45,9 @@ def register_scheme(name: str, **facts: Any) -> Callable[[Learner], Learner]:
 
 def declared() -> dict[str, Option]:
     """The options of all registered schemes, by key."""
-    found: dict[str, Option] = {}
-    for name in SCHEMES:
-        options = SCHEMES.get(name).Options
-        kinds = get_type_hints(options)
-        for field in fields(options):
-            found.setdefault(field.name, Option(field, kinds[field.name], [])).schemes.append(name)
-    return found
+    return collected((name, SCHEMES.get(name).Options) for name in SCHEMES)
 
 
 def options_of(scheme: type[ModuleLearner], config: Any) -> Any:
     """The options of one scheme, as its `Options`, from a configuration."""
     return scheme.Options(**{field.name: getattr(config.scheme, field.name) for field in fields(scheme.Options)})
-
-
-def _checked(name: str, options: type) -> dict[str, tuple[Field[Any], Any]]:
-    """Fields and types of the options of a scheme."""
-    if not is_dataclass(options):
-        raise ValueError(f"scheme {name}: its Options is not a dataclass; put @dataclass above it")
-    for field in fields(options):
-        if field.name in OF_EVERY_SCHEME:
-            raise ValueError(f"scheme {name}: option {field.name} is one of every scheme; give yours another name")
-        if field.default is MISSING and field.default_factory is MISSING:
-            raise ValueError(f"scheme {name}: option {field.name} needs a default")
-    try:
-        kinds = get_type_hints(options)
-        OmegaConf.structured(options)
-    except (NameError, TypeError, OmegaConfBaseException) as error:
-        raise ValueError(f"scheme {name}: its options cannot be read from a configuration: {reason(error)}") from None
-    return {field.name: (field, kinds[field.name]) for field in fields(options)}
-
-
-def _same(field: Field[Any], kind: Any, other: Option) -> bool:
-    return (kind, default_of(field), fact_of(field)) == (other.kind, default_of(other.field), fact_of(other.field))
