@@ -55,6 +55,12 @@ class Engine:
         if not self.on_workers and config.parallel.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("parallel.device: cuda, but torch sees no GPU here")
 
+    def refuse_group(self, several_nets: bool = False) -> None:
+        """Raises `ConfigError` for a group that cannot be imported; ours can, and takes a while."""
+        group = self.nets_group if several_nets else self.group
+        if not (isinstance(group, str) and group.startswith("unlocked.")):
+            self.group_class(several_nets)
+
     def group_class(self, several_nets: bool = False) -> type[Group]:
         group = self.nets_group if several_nets else self.group
         assert group is not None

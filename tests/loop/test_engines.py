@@ -11,7 +11,7 @@ from unlocked import load_config, train
 from unlocked.cli import inspect
 from unlocked.cli.main import main
 from unlocked.config.schema import schema
-from unlocked.engines import ENGINES, Engine, engine_name, engine_of
+from unlocked.engines import ENGINES, Engine, engine_name, engine_of, register_engine
 from unlocked.errors import ConfigError
 from unlocked.jobs.spec import train_needs
 from unlocked.plugins import import_module
@@ -137,3 +137,13 @@ def test_no_room_names_an_engine():
             if isinstance(node, ast.Constant) and node.value == "inprocess":
                 named.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert named == []
+
+
+def test_a_group_that_cannot_be_imported_is_refused_by_a_dry_run(small, capsys):
+    @register_engine("lost")
+    class Lost(Engine):
+        group = "nowhere:Group"
+
+    assert main(["train", "quickstart", "--dry-run", "parallel.engine=lost"]) == 2
+    told = "unlocked: parallel.engine: no group 'nowhere:Group' can be imported: No module named 'nowhere'\n"
+    assert capsys.readouterr().err == told

@@ -40,7 +40,9 @@ PlanNet = Callable[[Config, DataSet, str, str | None], Plan]  # the last: which 
 
 def make_plan(config: Config, data: DataSet) -> Plan:
     """Of a run that trains. Raises `ConfigError`, one line, for whatever does not fit together."""
-    return _plan(config, data, _rehearsed)
+    plan = _plan(config, data, _rehearsed)
+    plan.make_engine().refuse_group(bool(plan.nets))
+    return plan
 
 
 def plan_evaluation(config: Config, data: DataSet) -> Plan:
