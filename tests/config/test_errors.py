@@ -131,7 +131,7 @@ def test_the_configuration_that_the_bad_ones_are_made_from_is_good(tmp_path):
         ("optimizer.betas=[0.9, 1.0]", ["optimizer.betas: every entry must be below 1, got [0.9, 1.0]"]),
         ("scheme.lag=later", ["scheme.lag: must be auto, or at least 0, got 'later'"]),
         # choices and names: the key, the value, the nearest match, what is known
-        ("scheme.name=dnii", ["scheme.name: unknown scheme 'dnii'", "did you mean 'dni'?", "cdni, dfa, dni"]),
+        ("scheme.name=dnii", ["scheme.name: unknown scheme 'dnii'", "did you mean 'dni'?", "cdni, denoise, dfa, dni"]),
         ("model.name=mpl", ["model.name: unknown model 'mpl'", "did you mean 'mlp'?", "lenet5"]),
         ("model.name=3", ["model.name: unknown model 3", "known: "]),
         ("model.name=[mlp]", ["model.name: unknown model ['mlp']", "known: "]),

@@ -9,6 +9,7 @@ from unlocked.config import load_config
 from unlocked.engine.group import InProcessGroup
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
+from unlocked.plan.pretraining import plan_pretraining
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 
@@ -209,3 +210,41 @@ def test_machines_that_sample_give_what_the_replay_in_process_gives(warm):
     plan = make_plan(config, data)
     replayed = assert_replayed(warm, plan, data)
     assert len(replayed["unit_error of module 1"]) == STEPS
+
+
+@pytest.mark.parametrize(
+    ("scheme", "order", "overrides"),
+    [
+        ("denoise", "greedy", [*MLP[:3], "model.hidden=[24,20,16]"]),
+        ("denoise", "together", [*MLP[:3], "model.hidden=[24,20,16]"]),
+        ("pcd", "greedy", ["model={name: rbm, hidden: [6,5,4]}", "task=density", "data.options.threshold=0.5"]),
+    ],
+)
+def test_one_layer_a_worker_is_pre_trained_as_in_one_process(warm, scheme, order, overrides):
+    config = load_config(
+        "quickstart",
+        [
+            *overrides,
+            f"scheme.name={'backprop' if scheme == 'denoise' else scheme}",
+            f"pretrain={{scheme: {scheme}, order: {order}, epochs: 1, blocks: 3}}",
+            f"parallel.modules={4 if scheme == 'denoise' else 3}",
+            "data.batch_size=128",
+            "parallel.threads=1",
+            "parallel.timeout=60",
+        ],
+    )
+    data = load_data(config)
+    plan = plan_pretraining(config, data)
+    found = []
+    for group_class in (InProcessGroup, warm):
+        group = group_class(plan, data)
+        try:
+            series = [s.series for stats in group.run([(0, 7), (7, plan.total_steps)], plan.total_steps) for s in stats]
+            states = group.states(plan.total_steps)
+        finally:
+            group.close()
+        found.append((series, {key: value for state in states for key, value in state["weights"].items()}))
+    (here, weights), (there, others) = found
+    assert here == there
+    assert {name for series in here for name in series if name.endswith("/block_2")}
+    assert all(torch.equal(weights[key], others[key]) for key in weights)

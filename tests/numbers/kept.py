@@ -23,7 +23,6 @@ import platform
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -34,9 +33,9 @@ from unlocked import load_config
 # All that this file knows of the engine's insides is here, up to `trained_beside`.
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import ConfigError
-from unlocked.loop.pretraining import pretrain
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
+from unlocked.plan.pretraining import plan_pretraining
 
 MODULES = "parallel.modules"
 
@@ -50,8 +49,10 @@ def run(group: Any, steps: int) -> list[float]:
 
 def begun(plan: Any, data: Any) -> dict[str, Tensor]:
     """Pre-trained weights."""
-    with TemporaryDirectory() as folder:
-        return pretrain(plan, data, Path(folder), lambda epoch, values: None, lambda text: None, lambda: False)
+    segment = plan_pretraining(plan.config, data)
+    group = InProcessGroup(segment, data)
+    list(group.run([(0, segment.total_steps)], segment.total_steps))
+    return weights(group, segment.total_steps)
 
 
 def weights(group: Any, steps: int) -> dict[str, Tensor]:

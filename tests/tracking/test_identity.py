@@ -42,6 +42,8 @@ FREE = {
     "data.root",
     "data.download",
     "train.checkpoint_every",
+    "pretrain.scheme",
+    "pretrain.order",
     "parallel.engine",
     "parallel.modules_per_worker",
     "parallel.threads",
@@ -88,6 +90,13 @@ def test_modules_per_worker_count_in_pipelines_alone(schedule, same):
     one, other = (TREE | {"parallel.schedule": schedule, "parallel.modules_per_worker": n} for n in ("2", "4"))
     assert (config_hash(one, TAGS) == config_hash(other, TAGS)) == same
     assert ("parallel.modules_per_worker" in identity(one, TAGS)) != same
+
+
+def test_how_blocks_are_pre_trained_counts_if_they_are():
+    one, other = (TREE | {"pretrain.epochs": "5", "pretrain.order": order} for order in ("greedy", "together"))
+    assert config_hash(one, TAGS) != config_hash(other, TAGS)
+    before = {key: value for key, value in TREE.items() if key not in ("pretrain.scheme", "pretrain.order")}
+    assert config_hash(before | {"pretrain.noise": "masking", "pretrain.level": "0.2"}, TAGS) == config_hash(TREE, TAGS)
 
 
 def test_every_key_of_the_tables_is_one_of_the_schema():

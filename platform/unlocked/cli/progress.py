@@ -69,7 +69,9 @@ class Display:
             if self.console.is_terminal:
                 self._bar.start()
         else:
-            self._bar.update(self._task, completed=step)
+            self._bar.update(
+                self._task, description=config.scheme.name, total=plan.total_steps, completed=step, status=""
+            )
 
     def segment(self, step: int, values: dict[str, float]) -> None:
         loss = f"loss {values['train/loss']:.4f}  " if "train/loss" in values else ""  # a scheme may record none

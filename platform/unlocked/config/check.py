@@ -91,7 +91,12 @@ def _check_names(config: Config) -> None:
         ("model.name", MODELS, config.model["name"], ()),
         ("scheme.name", SCHEMES, config.scheme.name, ()),
     ]
-    registries: dict[str, Registry[Any]] = {"engine": ENGINES, "optimizer": OPTIMIZERS, "task": TASKS}
+    registries: dict[str, Registry[Any]] = {
+        "engine": ENGINES,
+        "optimizer": OPTIMIZERS,
+        "scheme": SCHEMES,
+        "task": TASKS,
+    }
     for key, field in all_fields(schema()):
         fact = fact_of(field)
         if fact is not None and fact.named is not None and (name := value_of(config, key)) is not None:
@@ -176,13 +181,26 @@ def _check_start(config: Config) -> None:
         raise ConfigError(
             f"pretrain.epochs: {pretrain.epochs} would replace the weights of transfer.run; set one of them"
         )
-    if pretrain.noise == "masking" and pretrain.level >= 1:
-        raise ConfigError(f"pretrain.level: must be below 1 for masking, which takes a fraction, got {pretrain.level}")
+    if pretrain.epochs:
+        _check_pretraining(config)
     if transfer.freeze and config.parallel.schedule != "locked":
         raise ConfigError(
             f"transfer.freeze: true, but parallel.schedule={config.parallel.schedule} propagates through "
             f"every module; pipelines take parallel.schedule=locked"
         )
+
+
+def _check_pretraining(config: Config) -> None:
+    from unlocked.schemes import SCHEMES, BlockLearner
+
+    name = config.pretrain.scheme
+    if not issubclass(SCHEMES.get(name), BlockLearner):
+        able = [each for each in SCHEMES if issubclass(SCHEMES.get(each), BlockLearner)]
+        raise ConfigError(f"pretrain.scheme: {name} trains no block alone; schemes that do: {', '.join(able)}")
+    why = SCHEMES.get(name).refuses.get(MODELS.facts(config.model["name"])["family"])
+    if why is not None:
+        raise ConfigError(f"pretrain.scheme: {name} cannot train {config.model['name']}: {in_one_line(why)}")
+    SCHEMES.get(name).check(config)
 
 
 def _check_cut(config: Config) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from unlocked.engine.module import SegmentStats
 from unlocked.schemes import Alignment
 
+OF_BLOCK = "/block_"  # before the place of the block that a series is of, whichever module holds it
 OF_PHASE = "@"  # between the name of a series and the phase that it was recorded in
 
 
 def series_means(stats: Sequence[SegmentStats]) -> dict[str, float]:
     """Means over the segment of all that the modules' learners recorded, by metric: `train/loss` of the last module,
-    for any other series `<its name>/module_k`; of several phases `train/loss/<phase>`, and their sum."""
+    for any other series `<its name>/module_k`, or its name alone if it is that of a block (`error/block_3`); of several
+    phases `train/loss/<phase>`, and their sum."""
     means, of_phases = {}, {}
     for k, s in enumerate(stats):
         for series, values in s.series.items():
@@ -25,6 +27,8 @@ def series_means(stats: Sequence[SegmentStats]) -> dict[str, float]:
                 of_phases[f"train/loss/{phase}"] = mean
             elif name == "loss" and k == len(stats) - 1:
                 means["train/loss"] = mean
+            elif OF_BLOCK in name:
+                means[name] = mean
             else:
                 means[f"{name}/{phase}/module_{k}" if at else f"{name}/module_{k}"] = mean
     return means | of_phases | ({"train/loss": sum(of_phases.values())} if of_phases else {})
@@ -69,4 +73,5 @@ def first_nonfinite(stats: Sequence[SegmentStats], words: Mapping[str, str]) -> 
     name, at, phase = name.partition(OF_PHASE)
     if name == "loss":
         return step, module, f"the loss of phase {phase}" if at else "the loss"
-    return step, module, f"{words[name]} ({name})" if name in words else f"the series {name}"
+    of = name.partition(OF_BLOCK)[0]
+    return step, module, f"{words[of]} ({name})" if of in words else f"the series {name}"

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import Tensor
 
 from unlocked.blame import refuse_users_fault
 from unlocked.config import Config, to_dict
@@ -18,14 +20,17 @@ from unlocked.data import DataSet
 from unlocked.engine.group import Group, WorkerFailed
 from unlocked.errors import RunInterrupted
 from unlocked.launch.interrupt import StopSignal
+from unlocked.loop.pretraining import Pretrainer
 from unlocked.loop.report import run_tags
 from unlocked.loop.reporter import Reporter, Silent
+from unlocked.loop.stepper import Stepper
 from unlocked.loop.summary import summarise
 from unlocked.loop.supervisor import Supervisor
 from unlocked.loop.trainer import Tested, Trainer
 from unlocked.loop.transfer import initial_weights, plan_run
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import Plan, load_data
+from unlocked.plan.pretraining import plan_pretraining
 from unlocked.runs.begun import going_on, refuse_edited
 from unlocked.runs.fit import refuse_misfit
 from unlocked.runs.folder import RunFolder, check_tokens, how_to_go_on, keep_tokens, one_line_when_full
@@ -34,6 +39,8 @@ from unlocked.runs.mirror import Mirror
 from unlocked.runs.needs import bring, keep_needs
 from unlocked.schema.keys import TrackingConfig
 from unlocked.tracking import StudyTracking, Tracker, flatten, resolve_uri, sync_leftovers
+
+Result = TypeVar("Result")
 
 
 def train(
@@ -127,21 +134,15 @@ def _complete(run: _Run) -> dict[str, Any]:
 
 def _track(run: _Run, group_class: type[Group]) -> dict[str, Any]:
     """Trains and tells the tracking server how it ended; the summary is written last."""
-    config, stop = run.plan.config, run.stop or StopSignal()
+    stop = run.stop or StopSignal()
     tracker = _start_tracking(run)
     status: Any = "FAILED"
     summary: dict[str, Any] | None = None
     try:
         trainer = Trainer(run.plan, run.data, run.folder, tracker, run.reporter, stop, run.started)
-        supervisor = Supervisor(
-            config.parallel.max_failures,
-            trainer.checkpoints.last_step,
-            how_to_go_on(run.folder.path),
-            run.reporter.note,
-        )
         with contextlib.nullcontext() if run.stop is not None else stop:
-            tested = _train(run, group_class, trainer, supervisor, stop)
-        summary = summarise(trainer, tested, supervisor.failures)
+            tested, restarts = _train(run, group_class, trainer, stop)
+        summary = summarise(trainer, tested, restarts)
         status = "FINISHED"
     except (RunInterrupted, KeyboardInterrupt):
         status = "KILLED"
@@ -168,16 +169,9 @@ def _start_tracking(run: _Run) -> Tracker:
     return Tracker.start(path, config.tracking.uri, config.tracking.experiment, params, tags, study=run.study)
 
 
-def _train(run: _Run, group_class: type[Group], trainer: Trainer, supervisor: Supervisor, stop: StopSignal) -> Tested:
-    if not trainer.checkpoints.all():
-        trainer.begin_with = initial_weights(
-            run.plan,
-            run.data,
-            run.folder.path,
-            trainer.tracker.recorder.metrics,
-            run.reporter.note,
-            lambda: stop.asked,
-        )
+def _train(run: _Run, group_class: type[Group], trainer: Trainer, stop: StopSignal) -> tuple[Tested, int]:
+    """What the run comes to, and how often its workers were started again."""
+    restarts = 0
 
     def failure_in(error: BaseException) -> WorkerFailed | None:
         if not isinstance(error, Exception):
@@ -189,7 +183,24 @@ def _train(run: _Run, group_class: type[Group], trainer: Trainer, supervisor: Su
             refuse_users_fault(error)
         return failure
 
-    def start(again: bool) -> Group:
-        return group_class(run.plan, run.data, run.imports, again)
+    def supervised(stepper: Stepper, plan: Plan, attempt: Callable[[Group], Result]) -> Result:
+        nonlocal restarts
+        supervisor = Supervisor(
+            plan.config.parallel.max_failures,
+            stepper.checkpoints.last_step,
+            how_to_go_on(run.folder.path),
+            run.reporter.note,
+        )
+        done = supervisor.run(lambda again: group_class(plan, run.data, run.imports, again), attempt, failure_in)
+        restarts += supervisor.failures
+        return done
 
-    return supervisor.run(start, trainer.run, failure_in)
+    def pretrain() -> dict[str, Tensor]:
+        plan = plan_pretraining(run.plan.config, run.data)
+        segment = Pretrainer(plan, run.data, run.folder, trainer.tracker, run.reporter, stop, run.started)
+        return supervised(segment, plan, segment.run)
+
+    if not trainer.checkpoints.all():
+        trainer.begin_with = initial_weights(run.plan, run.folder.path, pretrain, run.reporter.note)
+    Pretrainer.remove(run.folder.path)
+    return supervised(trainer, run.plan, trainer.run), restarts

@@ -1,7 +1,7 @@
 """Weights that a run begins with: the first blocks of another run (transfer), or pre-trained ones.
 
-They are worked out once, by the driver, and kept in the run folder (`initial.safetensors`), so a run goes on without
-the other, and its workers, here or on Ray, are given them as any other weights.
+They are worked out once and kept in the run folder (`initial.safetensors`), so a run goes on without the other, and its
+workers, here or on Ray, are given them as any other weights.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor
 from unlocked.config import Config
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError
-from unlocked.loop.pretraining import Kept, check_pretraining, pretrain
 from unlocked.plan.blocks import build_blocks
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import Plan
+from unlocked.plan.pretraining import plan_pretraining
 from unlocked.runs.checkpoint import Checkpoints, load_weights, read_weights, write_weights
 from unlocked_models.contract.chain import Chain
 
@@ -36,13 +36,15 @@ def plan_run(config: Config, data: DataSet) -> Plan:
     Raises `ConfigError` if the other run has no weights, or too few of its blocks fit.
     """
     plan = make_plan(config, data)
-    return replace(plan, config=_resolved(plan))
+    return replace(plan, config=_resolved(plan, data))
 
 
-def _resolved(plan: Plan) -> Config:
+def _resolved(plan: Plan, data: DataSet) -> Config:
     config = plan.config
     if config.pretrain.epochs:
-        return replace(config, pretrain=replace(config.pretrain, blocks=check_pretraining(config, plan.example)))
+        turns = plan_pretraining(config, data).specs[0].turns
+        assert turns is not None
+        return replace(config, pretrain=replace(config.pretrain, blocks=turns.blocks[-1] + 1))
     if config.transfer.run is None:
         return config
     source, theirs = _source(config)
@@ -69,19 +71,13 @@ def _resolved(plan: Plan) -> Config:
 
 
 def initial_weights(
-    plan: Plan,
-    data: DataSet,
-    run_dir: Path,
-    log: Callable[[int, dict[str, float]], None],
-    note: Callable[[str], None],
-    stopped: Callable[[], bool],
+    plan: Plan, run_dir: Path, pretrain: Callable[[], Weights], note: Callable[[str], None]
 ) -> Weights | None:
     """Of the whole chain; None if the run begins with weights drawn from its seed.
 
     Args:
-        log: takes the epoch and the metrics of pre-training.
+        pretrain: runs the first segment, if the run has one.
         note: takes a line for the person who watches.
-        stopped: whether to end pre-training; the next command goes on with it.
     """
     config = plan.config
     if config.transfer.run is None and not config.pretrain.epochs:
@@ -90,8 +86,10 @@ def initial_weights(
     if path.exists():
         return read_weights(path, sums)
     if config.pretrain.epochs:
-        weights = pretrain(plan, data, run_dir, log, note, stopped)
-        note(f"pre-trained {config.pretrain.blocks} blocks, {config.pretrain.epochs} epochs each")
+        weights = pretrain()
+        note(
+            f"pre-trained {config.pretrain.blocks} blocks by {config.pretrain.scheme}, {config.pretrain.epochs} epochs"
+        )
     else:
         weights = _transferred(plan)
         note(
@@ -99,7 +97,6 @@ def initial_weights(
             + (", frozen" if config.transfer.freeze else "")
         )
     write_weights(weights, path, sums)
-    Kept(run_dir).remove()
     return weights
 
 

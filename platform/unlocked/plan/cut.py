@@ -12,7 +12,7 @@ from unlocked.config import Config
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.plan.rehearsal import refuse_added, weights_of
-from unlocked.schemes import SCHEMES, ModuleSpec
+from unlocked.schemes import SCHEMES, ModuleSpec, Turns
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import encodes, output_shapes
 
@@ -43,6 +43,7 @@ def specs_of(
     shapes: Sequence[tuple[int, ...]],
     example: Example,
     error_shape: tuple[int, ...] | None,
+    turns: Turns | None = None,
 ) -> list[ModuleSpec]:
     specs, start = [], 0
     for index, size in enumerate(sizes):
@@ -58,6 +59,8 @@ def specs_of(
                 out_shape=shapes[stop - 1],
                 example=example,
                 error_shape=error_shape,
+                block_shapes=tuple(shapes[start:stop]),
+                turns=turns,
                 apart=encodes(blocks[stop - 1]),
             )
         )

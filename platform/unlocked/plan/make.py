@@ -30,7 +30,7 @@ from unlocked.plan.refusals import (
 from unlocked.plan.rehearsal import rehearse
 from unlocked.plan.task_rehearsal import rehearse_task
 from unlocked.schema.keys import ParallelConfig
-from unlocked.schemes import DTYPES, SCHEMES
+from unlocked.schemes import DTYPES, SCHEMES, Turns
 from unlocked.tasks import TASKS
 from unlocked_models.contract.chain import carrying
 from unlocked_models.contract.registry import MODELS
@@ -43,6 +43,11 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     plan = _plan(config, data, _rehearsed)
     plan.make_engine().refuse_group(bool(plan.nets))
     return plan
+
+
+def plan_segment(config: Config, data: DataSet, turns: Turns) -> Plan:
+    """Of a segment before a run's own training, of one net, in which its blocks learn by `turns`."""
+    return _plan(config, data, lambda given, of, task, net: _rehearsed(given, of, task, net, turns))
 
 
 def plan_evaluation(config: Config, data: DataSet) -> Plan:
@@ -99,8 +104,8 @@ def _plan_of_nets(config: Config, data: DataSet, task: str, plan_net: PlanNet) -
     )
 
 
-def _rehearsed(config: Config, data: DataSet, task: str, name: str | None) -> Plan:
-    plan, blocks = _worked_out(config, data, task, name)
+def _rehearsed(config: Config, data: DataSet, task: str, name: str | None, turns: Turns | None = None) -> Plan:
+    plan, blocks = _worked_out(config, data, task, name, turns)
     plan.make_engine().refuse_here(config)
     rehearse(config, blocks, plan.specs)
     if name is None:  # the losses of several nets are those of phases, which are tried when these are checked
@@ -108,7 +113,9 @@ def _rehearsed(config: Config, data: DataSet, task: str, name: str | None) -> Pl
     return plan
 
 
-def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> tuple[Plan, list[nn.Module]]:
+def _worked_out(
+    config: Config, data: DataSet, task: str, name: str | None, turns: Turns | None = None
+) -> tuple[Plan, list[nn.Module]]:
     """The plan of one net (`name`: of several), and blocks for passes in training mode."""
     objective, example = TASKS.get(task)(**config.objective), data.example
     if name is not None:
@@ -133,7 +140,7 @@ def _worked_out(config: Config, data: DataSet, task: str, name: str | None) -> t
     error_shape = SCHEMES.get(config.scheme.name).error_shape(config, blocks, stops, example)
     if name is not None and error_shape is None:  # the task speaks of the whole
         error_shape = shapes[-1]
-    specs = specs_of(sizes, blocks, shapes, example, error_shape)
+    specs = specs_of(sizes, blocks, shapes, example, error_shape, turns)
     try:
         refused = SCHEMES.get(config.scheme.name).refuse(config, objective, blocks, specs)
     except ConfigError as error:

@@ -137,16 +137,20 @@ class TransferConfig:
 
 @dataclass
 class PretrainConfig:
-    """Greedy layer-wise pre-training: before the first step each block learns to give its input back, clean.
+    """A first segment of the run, in which blocks learn by a local scheme, with no labels and no feedback.
 
-    Bengio et al. 2007, Vincent et al. 2010: from the input up, each as a denoising autoencoder of one layer.
+    Its options stand under `scheme.`, as any scheme's. Hinton et al. 2006, Bengio et al. 2007, Vincent et al. 2010.
     """
 
+    scheme: str = key("denoise", "by which blocks learn alone: denoise, cd, pcd, or one of your own", named="scheme")
     epochs: int = key(0, "of every block; 0: no pre-training", low=0, high=MOST)
-    blocks: int | None = key(None, "how many, from the input up; null: up to the code, else all but the last", low=1)
-    noise: str = key("masking", "on the block's input", choices=("none", "gaussian", "masking"))
-    level: float = key(0.2, "of the noise: its deviation, or the fraction set to zero", low=0)
-    lr: float | None = key(None, "null: optimizer.lr", above=0)
+    order: str = key(
+        "greedy",
+        "greedy: block after block, each on those below it as they have become; together: all at once",
+        choices=("greedy", "together"),
+    )
+    blocks: int | None = key(None, "how many, from the input up; null: as many as the scheme trains", low=1)
+    lr: float | None = key(None, "null: optimizer.lr; it is constant, whatever optimizer.schedule is", above=0)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 Until 0.1 `parallel.stages` counted workers, each with `parallel.virtual_stages` modules; now `parallel.modules` counts
 modules, of which a worker holds `parallel.modules_per_worker`. `data.augment: [crop:2]` listed what is now one kind of
-`data.transforms`: `[{name: crop, size: 2}]`.
+`data.transforms`: `[{name: crop, size: 2}]`. `pretrain.noise` and `pretrain.level` are options of a scheme now.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ NOW = {
     "parallel.virtual_stages": "parallel.modules_per_worker",
     "parallel.launcher": "parallel.engine",
     "data.augment": "data.transforms",
+    "pretrain.noise": "scheme.denoise.noise",
+    "pretrain.level": "scheme.denoise.level",
 }
 TAGS = {"stages": "modules", "launcher": "engine"}  # of runs, under which they are found and compared
 
@@ -52,7 +54,7 @@ def renamed(layer: dict[str, Any], below: Mapping[str, Any], source: str) -> dic
     `below`: the values of `parallel` that hold if the layer does not give them.
     Raises `ConfigError` if a key is given under both names.
     """
-    layer = _transforms(layer, source)
+    layer = _denoise(_transforms(layer, source), source)
     parallel = layer.get("parallel")
     if not isinstance(parallel, Mapping) or not any(f"parallel.{key}" in NOW for key in parallel):
         return layer
@@ -91,6 +93,23 @@ def _transforms(layer: dict[str, Any], source: str) -> dict[str, Any]:
         raise ConfigError(f"{source}: data.transforms is given twice, once by its old name")
     others = {key: value for key, value in data.items() if key != "augment"}
     return {**layer, "data": {**others, "transforms": _with_sizes(data["augment"])}}
+
+
+def _denoise(layer: dict[str, Any], source: str) -> dict[str, Any]:
+    pretrain = layer.get("pretrain")
+    if not isinstance(pretrain, Mapping) or not pretrain.keys() & {"noise", "level"}:
+        return layer
+    moved = {key: pretrain[key] for key in ("noise", "level") if key in pretrain}
+    scheme = layer.get("scheme") or {}
+    if not isinstance(scheme, Mapping):  # which is told elsewhere
+        return layer
+    within = scheme.get("denoise") or {}
+    for key in moved:
+        _note(f"pretrain.{key}", source)
+        if key in within:
+            raise ConfigError(f"{source}: scheme.denoise.{key} is given twice, once by its old name")
+    others = {key: value for key, value in pretrain.items() if key not in moved}
+    return {**layer, "pretrain": others, "scheme": {**scheme, "denoise": {**within, **moved}}}
 
 
 def _with_sizes(augment: Any) -> Any:

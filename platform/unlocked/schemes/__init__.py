@@ -3,13 +3,15 @@
 from unlocked.schemes.alignment import Alignment
 from unlocked.schemes.backprop import Backprop
 from unlocked.schemes.base import DTYPES, Beside, ModuleLearner, Ports
+from unlocked.schemes.blockwise import BlockLearner
+from unlocked.schemes.denoise import Denoise
 from unlocked.schemes.dfa import DFA
 from unlocked.schemes.divergence import CD, PCD
 from unlocked.schemes.dni import CDNI, DNI
 from unlocked.schemes.frozen import Frozen
 from unlocked.schemes.local import Local
 from unlocked.schemes.registry import SCHEMES, declared, options_of, register_scheme
-from unlocked.schemes.spec import ModuleSpec
+from unlocked.schemes.spec import ModuleSpec, Turns
 
 __all__ = [
     "CD",
@@ -22,11 +24,14 @@ __all__ = [
     "Alignment",
     "Backprop",
     "Beside",
+    "BlockLearner",
+    "Denoise",
     "Frozen",
     "Local",
     "ModuleLearner",
     "ModuleSpec",
     "Ports",
+    "Turns",
     "declared",
     "options_of",
     "register_scheme",

@@ -28,10 +28,11 @@ from torch import Tensor, nn
 from unlocked.schema.facts import MOST, group, key
 from unlocked.schema.keys import Config
 from unlocked.schemes.alignment import Alignment
-from unlocked.schemes.base import ModuleLearner, Ports
+from unlocked.schemes.base import ModuleLearner
+from unlocked.schemes.blockwise import BlockLearner
 from unlocked.schemes.registry import register_scheme
 from unlocked.schemes.spec import ModuleSpec
-from unlocked.seeding import derive_seed, step_seed
+from unlocked.seeding import step_seed
 from unlocked.tasks import Task
 from unlocked_models.boltzmann import BoltzmannBlock
 from unlocked_models.contract.batch import Batch
@@ -71,12 +72,17 @@ class CDOptions:
 
 
 @register_scheme("cd")
-class CD(ModuleLearner):
+class CD(BlockLearner):
     """Contrastive divergence (Hinton 2002): Boltzmann machines learn from samples that begin at the data."""
 
     Options = CDOptions
     options: CDOptions
-    why_no_lag: ClassVar[str | None] = "it sends nothing back"
+    purpose = "gibbs"
+    series_name = "unit_error"
+    series_words: ClassVar[Mapping[str, str]] = {
+        **ModuleLearner.series_words,
+        "unit_error": "the error of a unit given back",
+    }
     refuses: ClassVar[Mapping[str, str]] = _AllBut("boltzmann", NO_ENERGY)
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
@@ -88,33 +94,26 @@ class CD(ModuleLearner):
         return 0
 
     @classmethod
+    def pretrains(cls, blocks: Sequence[nn.Module]) -> int:
+        """All that have an energy, up to the first that has none."""
+        return next((i for i, block in enumerate(blocks) if not isinstance(block, BoltzmannBlock)), len(blocks))
+
+    @classmethod
     def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
-        for i, block in enumerate(blocks):
-            if not isinstance(block, BoltzmannBlock):
-                return f"cannot train block {i} ({type(block).__name__}) of {config.model['name']}: {NO_ENERGY}"
+        for i in cls.taught(blocks, specs):
+            if not isinstance(blocks[i], BoltzmannBlock):
+                return f"cannot train block {i} ({type(blocks[i]).__name__}) of {config.model['name']}: {NO_ENERGY}"
         return None
 
-    def draw_as_replica(self, replica: int) -> None:
-        super().draw_as_replica(replica)
-        own = ("replica", replica) if replica else ()
-        places = range(self.spec.start, self.spec.stop)
-        self._bases = [derive_seed(self.config.seed, "gibbs", place, *own) for place in places]
-
-    def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
-        h, errors = h_in, []
-        for i, block in enumerate(self.chain):
-            assert isinstance(block, BoltzmannBlock)
-            self._generator.manual_seed(step_seed(self._bases[i], t))
-            with torch.no_grad():
-                v, above = block.visible(h), block(h)
-                sample = self._sample(i, block, v)
-                errors.append((block.reconstruction(v) - v).square().mean())
-            (block.free_energy(v).mean() - block.free_energy(sample).mean()).backward()
-            h = above
-        if not self.spec.is_last:
-            ports.up(h)
-        self.record("unit_error", torch.stack(errors).mean())
-        self.update()
+    def learn_block(self, i: int, block: nn.Module, t: int, h_in: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        assert isinstance(block, BoltzmannBlock)
+        self._generator.manual_seed(step_seed(self._bases[i], t))
+        with torch.no_grad():
+            v, above = block.visible(h_in), block(h_in)
+            sample = self._sample(i, block, v)
+            error = (block.reconstruction(v) - v).square().mean()
+        (block.free_energy(v).mean() - block.free_energy(sample).mean()).backward()
+        return above, error
 
     def _sample(self, i: int, block: BoltzmannBlock, v: Tensor) -> Tensor:
         """v' for block i of the module, given its data."""

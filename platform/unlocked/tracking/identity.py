@@ -36,6 +36,8 @@ CHANGES_NO_NUMBER: dict[str, str | While] = {
     "parallel.modules_per_worker": While(
         "parallel.schedule", "locked", "where a module is trained; the microbatches of a pipeline follow it"
     ),
+    "pretrain.scheme": While("pretrain.epochs", "0", "no block is pre-trained"),
+    "pretrain.order": While("pretrain.epochs", "0", "no block is pre-trained"),
     "parallel.threads": "another order of additions: rounding",
     "parallel.link": "how a message travels, not what it says",
     "parallel.place": "on which nodes the workers are",
@@ -71,7 +73,14 @@ TAG_OF = {
 }
 # keys that not all runs have, with the value at which they change nothing: left out at it, so that runs from before
 # (or after) them are of one group with those that have them
-ABSENT_AT = {"nets": "{}", "objective": "{}", "data.transforms": "[]", "data.augment": "[]"}
+ABSENT_AT = {
+    "nets": "{}",
+    "objective": "{}",
+    "data.transforms": "[]",
+    "data.augment": "[]",
+    "pretrain.noise": "masking",
+    "pretrain.level": "0.2",
+}
 BESIDE = ("version.unlocked", "data_digest", "code_digest", "lengthened", "mixed")  # tags that are no configuration
 _GROUPS = ("objective", "data", "model", "scheme", "optimizer", "train", "transfer", "pretrain", "parallel")
 
