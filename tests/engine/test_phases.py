@@ -17,7 +17,8 @@ from unlocked.plan.describe import describe
 from unlocked.plan.make import make_plan
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import TASKS, Task, register_task
-from unlocked.tasks.adversarial import latents, says
+from unlocked.tasks.adversarial import latents
+from unlocked.tasks.gan_losses import says
 from unlocked.tasks.phases import NET, Phase, as_it_is, fault
 from unlocked_models import MODELS, Chain, register_model
 from unlocked_models.contract.nets import Net

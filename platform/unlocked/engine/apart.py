@@ -55,7 +55,7 @@ class ModuleApart:
                 beside, name = next(iter(self.modules.values()), None), lesson.phase.name
                 place = Place(lesson.i, self.phases)
                 module = FedModule(self._of_net, data, self.index, device, place, beside, shard, blocks)
-                module.learner.waits = lesson.phase.waits
+                module.learns_in(lesson.phase)
                 module.connect(self._ends((name, self.net)))
                 self.modules[name] = module
                 if at == lesson.taught[-1]:
@@ -87,7 +87,7 @@ class ModuleApart:
     def run(self, lesson: Lesson, u: int, fed: Batch) -> None:
         """In the net that learns, up; `run_late` follows on the way down."""
         module = self.modules[lesson.phase.name]
-        module.fed = (self._input(lesson, fed) if self.index == 0 else torch.empty(0), fed)
+        module.feed(u, self._input(lesson, fed) if self.index == 0 else torch.empty(0), fed)
         module.forward_phase(u)
 
     def run_late(self, lesson: Lesson, u: int) -> None:
@@ -233,6 +233,8 @@ class NetsApart:
         for t in range(start, stop):
             batch = self._feeds.minibatch(t)
             for i, phase in enumerate(phases):
+                if not phase.runs_at(t):
+                    continue
                 lessons = [each for each in self._lessons if each.i == i and self._held(each.path)]
                 fed = self._feeds.of_phase(i, t, batch) if lessons else batch
                 for lesson in lessons:

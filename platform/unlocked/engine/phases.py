@@ -13,7 +13,7 @@ goes through is there as it now is, not as it was D steps ago.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,13 +25,14 @@ from unlocked.data.transform import part
 from unlocked.engine.group import Group, InProcessGroup, Segment, evaluation_rows
 from unlocked.engine.links import Incoming, Late
 from unlocked.engine.module import Ends, ModuleRunner, SegmentStats
+from unlocked.engine.replay import Replayed
 from unlocked.engine.segments import OF_PHASE
 from unlocked.plan.blocks import build_beside, build_learner, device_of
 from unlocked.plan.plan import Plan
 from unlocked.schemes import DTYPES, Alignment, ModuleLearner
 from unlocked.schemes.objective import Loss, Objective, Through, left_alone
 from unlocked.seeding import derive_seed, step_seed
-from unlocked.tasks.phases import Phase
+from unlocked.tasks.phases import Function, Phase
 from unlocked_models.contract.batch import Batch, moved, rows_of
 
 
@@ -65,6 +66,8 @@ class FedModule(ModuleRunner):
     """A module of one of several nets, which is given its minibatches by a phase. Its lag is counted in passes."""
 
     fed: tuple[Tensor, Batch]
+    replayed: Replayed | None = None
+    _of_net: Callable[[Function, Tensor, Batch], Tensor] | None = None
 
     def __init__(
         self,
@@ -103,6 +106,24 @@ class FedModule(ModuleRunner):
         if ends.feedback_in is not None:
             self._feedback = LateInPhase(ends.feedback_in, self._steps_late, self._place)
 
+    def learns_in(self, phase: Phase) -> None:
+        """Once, when it is made."""
+        self.learner.waits, self._of_net = phase.waits, phase.of_net
+        self.replayed = Replayed(phase.replay, self.plan.config.seed, phase.name) if phase.replay else None
+
+    def feed(self, u: int, h: Tensor, batch: Batch) -> None:
+        """What it learns from in pass u; h is looked at by the first module alone."""
+        self.fed = (h, batch) if self.replayed is None else self.replayed.mix(u, h, batch, self._is_first)
+
+    def forward_phase(self, t: int) -> None:
+        if self._of_net is None:
+            super().forward_phase(t)
+            return
+        self._t = t
+        if self._lr_factor is not None:
+            self._set_lr(t)
+        self.learner.learn_as_function(t, *self.fed, self._of_net)
+
     def update(self) -> None:
         """By the gradients that wait."""
         self.learner.waits = False
@@ -111,6 +132,15 @@ class FedModule(ModuleRunner):
 
     def probe_forward(self, h: Tensor | None = None) -> Tensor:
         return self.learner.probe_forward(self.fed[0] if h is None else h, self.fed[1])
+
+    def state(self, t: int) -> dict[str, Any]:
+        kept = {} if self.replayed is None else {"replayed": self.replayed.state()}
+        return super().state(t) | kept
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        if self.replayed is not None:
+            self.replayed.load_state(state["replayed"])
 
     def weights(self) -> dict[str, Tensor]:
         return {f"{self.plan.net}.{key}": value for key, value in super().weights().items()}
@@ -139,9 +169,14 @@ class NetInPhase(InProcessGroup):
         for module in self.modules:
             module.update()
 
-    def feed(self, h: Tensor, batch: Batch) -> None:
+    def feed(self, u: int, h: Tensor, batch: Batch) -> None:
+        for module in self.modules:
+            module.feed(u, h, batch)
+
+    def probe_on(self, h: Tensor, batch: Batch) -> dict[int, Alignment]:
         for module in self.modules:
             module.fed = (h, batch)
+        return self.probe()
 
 
 class Passed:
@@ -232,6 +267,10 @@ class Lesson:
 
     def prepare(self, u: int, batch: Batch) -> None:
         """Feeds the group what it sees in pass u."""
+        self.group.feed(u, self.reached(u, batch), batch)
+
+    def reached(self, u: int, batch: Batch) -> Tensor:
+        """The output of the nets before the group's."""
         for net in (*self.before, *self.after):
             net.at = u
         assert batch.x is not None
@@ -240,7 +279,7 @@ class Lesson:
             for net in self.before:
                 with left_alone(net):
                     h = net(h, batch)
-        self.group.feed(h, batch)
+        return h
 
 
 class NetsGroup(Group):
@@ -256,7 +295,7 @@ class NetsGroup(Group):
                 group = NetInPhase(plan.nets[net], data, Place(i, len(self.phases)), beside)
                 self.groups[net][phase.name] = group
                 for module in group.modules:
-                    module.learner.waits = phase.waits
+                    module.learns_in(phase)
         self.nets = {net: Passed(next(iter(groups.values()))) for net, groups in self.groups.items()}
         self._lessons = [[self._lesson(phase, net) for net in phase.learns] for phase in self.phases]
 
@@ -280,6 +319,8 @@ class NetsGroup(Group):
             for t in range(start, stop):
                 batch = self.feeds.minibatch(t)
                 for i in range(phases):
+                    if not self.phases[i].runs_at(t):
+                        continue
                     fed = self.feeds.of_phase(i, t, batch)
                     for lesson in self._lessons[i]:
                         lesson.prepare(t * phases + i, fed)
@@ -322,8 +363,9 @@ class NetsGroup(Group):
             name, group = list(groups.items())[-1]
             i = next(i for i, phase in enumerate(self.phases) if phase.name == name)
             lesson = next(lesson for lesson in self._lessons[i] if lesson.group is group)
-            lesson.prepare(i, self.feeds.of_phase(i, 0, batch))
-            found |= {offset + k: alignment for k, alignment in group.probe().items()}
+            fed = self.feeds.of_phase(i, 0, batch)
+            probed = group.probe_on(lesson.reached(i, fed), fed)
+            found |= {offset + k: alignment for k, alignment in probed.items()}
             offset += self.plan.nets[net].modules
         return found
 

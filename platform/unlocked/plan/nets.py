@@ -16,7 +16,7 @@ from unlocked.errors import ConfigError, reason
 from unlocked.schemes import SCHEMES, ModuleSpec
 from unlocked.seeding import derive_seed
 from unlocked.tasks import TASKS, Task
-from unlocked.tasks.phases import NET, fault
+from unlocked.tasks.phases import NET, Phase, fault
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.nets import nets_of
 from unlocked_models.contract.registry import MODELS
@@ -106,6 +106,8 @@ def check_phases(
     wrong = fault(phases, tuple(specs))
     if wrong is not None:
         raise ConfigError(f"task: {wrong}")
+    for phase in phases:
+        _refuse_phase(config, phase, specs)
     for phase in [*phases, outcome]:
         try:
             batch = phase.feed(example.batch(2), torch.Generator())
@@ -119,7 +121,7 @@ def check_phases(
                     )
                 came, source = given[net], net
             output: Any = torch.zeros(2, *came, requires_grad=True)
-            loss = phase.loss(output, batch)
+            loss = phase.loss(output, batch) if phase.of_net is None else output.sum()
             if loss.dim() or not loss.requires_grad:
                 raise ValueError(f"its loss is of shape {tuple(loss.shape)}, not one number that depends on the output")
         except ConfigError:
@@ -129,3 +131,33 @@ def check_phases(
             problem = f"fails on two examples of zeros{f' at {at}' if at else ''}: {reason(error)}"
             raise ConfigError(f"task: phase {phase.name!r} {problem}") from None
     return {net: tuple(phase.name for phase in phases if net in phase.learns) for net in specs}
+
+
+def _refuse_phase(config: Config, phase: Phase, specs: Mapping[str, Sequence[ModuleSpec]]) -> None:
+    """What schemes, cuts, lags and replicas cannot have of a phase."""
+    if phase.replay and config.parallel.replicas > 1:
+        raise ConfigError(
+            f"parallel.replicas: each would replay outputs of its own in phase {phase.name!r}, and a checkpoint keeps "
+            f"the state of one; set it to 1"
+        )
+    for net in phase.learns:
+        of_net = config_of(config, net)
+        lag, scheme = of_net.scheme.lag, of_net.scheme.name
+        if phase.every > 1 and lag:
+            raise ConfigError(
+                f"scheme.lag: phase {phase.name!r} runs in one of {phase.every} steps, so a message of {lag} steps ago "
+                f"may be of a pass that never was; set it to 0"
+            )
+        if phase.of_net is None:
+            continue
+        penalised = f"the loss of phase {phase.name!r} is of the gradient of {net} at its input"
+        if not SCHEMES.get(scheme).chain_rule_inside:
+            raise ConfigError(
+                f"scheme.name: {scheme} cannot train {net}: {penalised}, a product of the Jacobians of all its layers, "
+                f"and {scheme} computes no product of two of them"
+            )
+        if len(specs[net]) > 1:
+            raise ConfigError(
+                f"parallel.modules: {penalised}, a product of the Jacobians of all its layers whose derivative no "
+                f"module can take alone; set nets.{net}.parallel.modules=1"
+            )

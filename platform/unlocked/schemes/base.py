@@ -122,6 +122,7 @@ class ModuleLearner(Holder, ABC):
     learns_inputs: bool = False  # runs on synthetic inputs: h_{k-1} comes by `absorb_input`, `lag` late
     Options: ClassVar[type] = NoOptions  # a dataclass: its fields are keys under `scheme.`, see `unlocked.key`
     options: Any
+    chain_rule_inside: ClassVar[bool] = True  # gradients of a module's output at its input are exact
     pipelines: ClassVar[bool] = False  # exact gradients, which parallel.schedule may also get from a pipeline
     # what it records, in words; a series that is not here is named by its metric alone
     series_words: ClassVar[Mapping[str, str]] = {
@@ -312,6 +313,16 @@ class ModuleLearner(Holder, ABC):
         self.record("loss", loss)
         (loss if local is None else loss + local).backward()
         self.pass_down(h_in, ports)
+        self.update()
+
+    def learn_as_function(
+        self, t: int, h_in: Tensor, batch: Batch, loss_of: Callable[[Callable[[Tensor], Tensor], Tensor, Batch], Tensor]
+    ) -> None:
+        """A net of one module, by a loss of what it is as a function: a penalty of its slope, say."""
+        self.seed_step(t)
+        loss = loss_of(lambda h: self.run_chain(h, batch)[0], h_in, batch)
+        self.record("loss", loss)
+        loss.backward()
         self.update()
 
     def pass_down(self, h_in: Tensor, ports: Ports) -> None:

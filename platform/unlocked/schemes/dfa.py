@@ -124,6 +124,7 @@ class DFA(ModuleLearner):
     Options = DFAOptions
     options: DFAOptions
     feedback_from = "last"
+    chain_rule_inside = False
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         super().__init__(spec, chain, task, config, lag)

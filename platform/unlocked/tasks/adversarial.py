@@ -1,11 +1,11 @@
 """Adversarial training of a generator and a discriminator on images with classes (Goodfellow et al. 2014).
 
     discriminator:  minimise  -s log D(x, c) - (1 - s) log(1 - D(x, c)) - log(1 - D(G(z, c), c))
-    generator:      minimise  -log D(G(z, c), c)       (nonsaturating), or  log(1 - D(G(z, c), c))  (minimax)
+    generator:      minimise  -log D(G(z, c), c)
 
-with one-sided label smoothing 1 - s (Salimans et al. 2016, arXiv:1606.03498). dL/dG(z, c) is exact under every scheme:
-the error of D is one number per example, and random feedback of it at the image would push all images along one
-direction.
+with one-sided label smoothing 1 - s (Salimans et al. 2016, arXiv:1606.03498); `gan_losses` has others. dL/dG(z, c) is
+exact under every scheme: the error of D is one number per example, and random feedback of it at the image would push
+all images along one direction.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from unlocked.data import DataSet
 from unlocked.drawing import pictures
 from unlocked.errors import ConfigError
 from unlocked.tasks.base import TASKS, Rows, Task, Trained, register_task
+from unlocked.tasks.gan_losses import losses, slope_penalty, with_real
 from unlocked.tasks.judge import judge_of, likeness
-from unlocked.tasks.phases import Phase, as_it_is
+from unlocked.tasks.phases import Phase, Replay, as_it_is
 from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import unknown
 
-LOSSES = ("nonsaturating", "minimax")
 SHOWN, MOST_CLASSES = 6, 10  # of the figure
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
@@ -46,35 +46,54 @@ class Adversarial(Task):
         "local": "a generator's targets are what a discriminator says, and a discriminator's are not the classes"
     }
 
-    def __init__(self, loss: str = "nonsaturating", smoothing: float = 0.1):
-        """`loss` of the generator: nonsaturating or minimax; `smoothing` in [0, 1): real images are to be told with
-        probability 1 - smoothing."""
-        if loss not in LOSSES:
-            raise ConfigError(f"objective.loss: {unknown('loss', loss, LOSSES)}")
-        if not 0 <= smoothing < 1:
-            raise ConfigError(f"objective.smoothing: must be at least 0 and less than 1, got {smoothing}")
-        self._fooled = says(1.0) if loss == "nonsaturating" else not_caught
-        self._real = says(1 - smoothing)
+    def __init__(
+        self,
+        loss: str = "nonsaturating",
+        smoothing: float | None = None,
+        penalty: float | None = None,
+        steps: int = 1,
+        replay: int = 0,
+    ):
+        """`loss`: nonsaturating, minimax or wasserstein; `smoothing` in [0, 1): real images are to be told with
+        probability 1 - smoothing, null: 0.1; `penalty`: the weight of wasserstein's, null: 10; `steps` of the
+        discriminator for one of the generator; `replay`: as many made images are kept, and half of those that the
+        discriminator learns from are drawn from them."""
+        self._losses = losses(loss, smoothing, penalty)
+        if steps < 1:
+            raise ConfigError(f"objective.steps: must be at least 1, got {steps}; the discriminator has to learn")
+        if replay < 0:
+            raise ConfigError(f"objective.replay: must be at least 0, got {replay}")
+        self._steps, self._replay = steps, Replay(replay) if replay else None
 
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:
         if TASKS.get(data_task).by_class and example.vocabulary is None:
-            return None
+            one = "its examples are of one class; the judge of what is made tells classes apart"
+            return one if example.n_outputs < 2 else None
         return f"it makes real numbers, such as images, of asked classes; its examples are for {data_task}"
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
         return example.in_shape
 
+    def unsuited(self, x: Tensor) -> str | None:
+        if self._replay is not None and self._replay.size > len(x):
+            return (
+                f"objective.replay keeps {self._replay.size} made images, more than its {len(x)} real ones; a buffer "
+                f"of at most {len(x)} is renewed within an epoch"
+            )
+        return None
+
     def phases(self, shapes: Mapping[str, tuple[int, ...]]) -> list[Phase]:
-        makes, both = latents(shapes[GENERATOR]), (GENERATOR, DISCRIMINATOR)
-        return [
-            Phase("real", (DISCRIMINATOR,), as_it_is, self._real, (DISCRIMINATOR,), update=False),
-            Phase("fake", both, makes, says(0.0), (DISCRIMINATOR,)),
-            Phase("generator", both, makes, self._fooled, (GENERATOR,)),
-        ]
+        makes, both, of = latents(shapes[GENERATOR]), (GENERATOR, DISCRIMINATOR), self._losses
+        found = [Phase("real", (DISCRIMINATOR,), as_it_is, of.real, (DISCRIMINATOR,), update=False)]
+        if of.penalty:
+            penalty = slope_penalty(of.penalty)
+            found += [Phase("penalty", both, with_real(makes), of.made, (DISCRIMINATOR,), update=False, of_net=penalty)]
+        found += [Phase("fake", both, makes, of.made, (DISCRIMINATOR,), replay=self._replay)]
+        return [*found, Phase("generator", both, makes, of.fooled, (GENERATOR,), every=self._steps)]
 
     def outcome(self, shapes: Mapping[str, tuple[int, ...]]) -> Phase:
-        return Phase("images", (GENERATOR,), latents(shapes[GENERATOR]), says(1.0))
+        return Phase("images", (GENERATOR,), latents(shapes[GENERATOR]), self._losses.fooled)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         raise AssertionError("every phase has a loss of its own")
@@ -145,16 +164,6 @@ class Adversarial(Task):
 def scale_of(data: DataSet) -> tuple[float, float]:
     """The values between which the images lie."""
     return float(data.train.x.min()), float(data.train.x.max())
-
-
-def says(real: float) -> Callable[[Tensor, Batch], Tensor]:
-    """The cross entropy of the discriminator's logits `(batch, 1)`, if its images are real with this probability."""
-    return lambda logits, batch: F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, real))
-
-
-def not_caught(logits: Tensor, batch: Batch) -> Tensor:
-    """The mean of log(1 - D) over made images, which the minimax generator lowers; flat where D is sure of itself."""
-    return -says(0.0)(logits, batch)
 
 
 def latents(shape: tuple[int, ...]) -> Callable[[Batch, torch.Generator], Batch]:

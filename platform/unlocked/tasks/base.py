@@ -105,8 +105,7 @@ class Task(ABC):
         """Why this task cannot be made of a data set whose own task is `data_task`; None if it can."""
         return None if TASKS.get(data_task) is cls else f"its targets are for {data_task}"
 
-    @classmethod
-    def unsuited(cls, x: Tensor) -> str | None:
+    def unsuited(self, x: Tensor) -> str | None:
         """Why inputs of these values cannot be its own; None if they can."""
         return None
 

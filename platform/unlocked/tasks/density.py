@@ -36,8 +36,7 @@ class Density(Task):
     def misfit(cls, data_task: str, example: Example) -> str | None:
         return "its inputs are ids, not zeros and ones" if example.vocabulary else None
 
-    @classmethod
-    def unsuited(cls, x: Tensor) -> str | None:
+    def unsuited(self, x: Tensor) -> str | None:
         if ((x == 0) | (x == 1)).all():
             return None
         return "its inputs are not all 0 or 1; of digits, data.options.threshold=0.5 makes them so"

@@ -108,8 +108,7 @@ class BernoulliReconstruction(Reconstruction):
     The negative log likelihood of independent Bernoulli variables, whose probabilities `mse` compares with the inputs.
     """
 
-    @classmethod
-    def unsuited(cls, x: Tensor) -> str | None:
+    def unsuited(self, x: Tensor) -> str | None:
         low, high = float(x.min()), float(x.max())
         return None if low >= 0 and high <= 1 else f"its inputs lie in [{low:.3g}, {high:.3g}], not in [0, 1]"
 
