@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from unlocked.cli.inspect import _first_lines
+from unlocked.cli.lists import _first_lines
 from unlocked.cli.main import main
 
 

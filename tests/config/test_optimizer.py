@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from unlocked import key, register_optimizer, resume, train
-from unlocked.cli import inspect
+from unlocked.cli import lists
 from unlocked.config import load_config, schema, to_dict, to_yaml
 from unlocked.errors import ConfigError
 from unlocked.optim import OPTIMIZERS, build_optimizer, check_optimizer, lr_factor, state_size
@@ -221,7 +221,7 @@ def test_options_of_an_optimiser_of_ones_own_are_keys_of_the_configuration(own, 
     assert load_config(tmp_path / "again.yaml") == config == pickle.loads(pickle.dumps(config))
     assert "mine: gradients whose mean is taken; at least 1" in describe_schema(schema())
     assert Space(load_config("quickstart", ["sweep.space.optimizer.keeps=[2, 4]"]))
-    assert "optimizer.keeps" in next(row["options"] for row in inspect._optimizers() if row["optimizer"] == "mine")
+    assert "optimizer.keeps" in next(row["options"] for row in lists._optimizers() if row["optimizer"] == "mine")
 
 
 @pytest.mark.parametrize(

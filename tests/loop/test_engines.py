@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unlocked import load_config, train
-from unlocked.cli import inspect
+from unlocked.cli import lists
 from unlocked.cli.main import main
 from unlocked.config.schema import schema
 from unlocked.engines import ENGINES, Engine, engine_name, engine_of, register_engine
@@ -118,7 +118,7 @@ def test_workers_that_are_no_ray_actors_are_reserved_with_the_driver_of_a_job(ow
 
 
 def test_every_engine_of_ours_is_listed_with_what_it_takes():
-    assert [(row["engine"], row["replicas"], row["schedules"]) for row in inspect._engines()] == [
+    assert [(row["engine"], row["replicas"], row["schedules"]) for row in lists._engines()] == [
         ("inprocess", "1", "locked"),
         ("ray", "any", "all"),
     ]

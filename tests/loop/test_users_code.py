@@ -10,7 +10,7 @@ from torch import nn
 
 from unlocked import load_config, train
 from unlocked.blame import refuse_users_fault
-from unlocked.cli import inspect
+from unlocked.cli import lists
 from unlocked.cli.main import main
 from unlocked.errors import ConfigError, RunFailed
 from unlocked.network import free_port
@@ -159,7 +159,7 @@ def test_every_command_tells_a_user_s_mistake_in_one_line(monkeypatch, capsys):
     def mistaken():
         raise KeyError("mine")
 
-    monkeypatch.setitem(inspect._LISTS, "models", mistaken)
+    monkeypatch.setitem(lists._LISTS, "models", mistaken)
     assert main(["list", "models"]) == 1
     assert re.fullmatch(r"unlocked: \S*test_users_code.py:\d+: KeyError: 'mine'\n", capsys.readouterr().err)
 

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from unlocked import train
-from unlocked.cli import inspect
+from unlocked.cli import lists
 from unlocked.cli.main import main
 from unlocked.errors import DataError, RunFailed
 from unlocked_models import MODELS, register_model
@@ -81,7 +81,7 @@ def test_every_command_ends_with_1_where_a_user_s_code_leaves(monkeypatch, capsy
     def leave():
         raise error
 
-    monkeypatch.setitem(inspect._LISTS, "models", leave)
+    monkeypatch.setitem(lists._LISTS, "models", leave)
     assert main(["list", "models"]) == 1
     assert re.fullmatch(rf"unlocked: \S*test_users_exits.py:\d+: {words}\n", capsys.readouterr().err)
 
@@ -91,6 +91,6 @@ def test_ctrl_c_in_a_user_s_code_stays_an_interrupt(monkeypatch, capsys):
         os.kill(os.getpid(), signal.SIGINT)
         raise KeyboardInterrupt  # as one that cleans up and goes on interrupting
 
-    monkeypatch.setitem(inspect._LISTS, "models", interrupted)
+    monkeypatch.setitem(lists._LISTS, "models", interrupted)
     assert main(["list", "models"]) == 130
     assert "interrupted" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from unlocked import __version__
 from unlocked.blame import knowing_of_ctrl_c, refuse_users_fault
-from unlocked.cli import bench, cluster, generate, insight, inspect, jobs, run, show, sweep
+from unlocked.cli import bench, cluster, doctor, generate, insight, jobs, lists, run, show, sweep
 from unlocked.cli.terminal import OutputLost, standard_streams
 from unlocked.errors import UnlockedError
 from unlocked.files import DISK_ERRORS
@@ -145,10 +145,10 @@ def build_parser() -> argparse.ArgumentParser:
         generate.add_generate,
         insight.add_inspect,
         show.add_compare,
-        inspect.add_list,
+        lists.add_list,
         show.add_ui,
         bench.add_bench,
-        inspect.add_doctor,
+        doctor.add_doctor,
         cluster.add_cluster,
         jobs.add_submit,
         jobs.add_jobs,
