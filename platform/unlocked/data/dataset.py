@@ -87,7 +87,8 @@ class DataSet(Traits):
 
     The training split is as it was before the transforms, which make every minibatch anew; the other splits hold one
     draw of those that go for evaluation too. `in_shape` is of what the net sees. `class_names` are the names of what
-    the outputs stand for: classes, values or tokens. `seed`: of the draws of evaluation.
+    the outputs stand for: classes, values or tokens. `seed`: of the draws of evaluation. `given`: evaluation splits
+    by name as they were before the transforms.
     """
 
     name: str
@@ -99,6 +100,7 @@ class DataSet(Traits):
     validation: Split | None
     test: Split
     seed: int = 0
+    given: Mapping[str, Split] = field(default_factory=dict)
 
     @cached_property
     def example(self) -> Example:

@@ -114,7 +114,8 @@ def _transformed(data: DataSet) -> DataSet:
                 f"{tuple(split.x.shape[1:])}; a transform that changes it has to go for evaluation too: "
                 "evaluates = True in its class"
             )
-    return replace(data, in_shape=example.in_shape, validation=validation, test=test)
+    given = {"test": data.test} | ({} if data.validation is None else {"validation": data.validation})
+    return replace(data, in_shape=example.in_shape, validation=validation, test=test, given=given)
 
 
 def _root(root: str | Path | None) -> Path:

@@ -138,7 +138,8 @@ def _worked_out(
         refuse_uncuttable(config.parallel.schedule, blocks)
     stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
     error_shape = SCHEMES.get(config.scheme.name).error_shape(config, blocks, stops, example)
-    if name is not None and error_shape is None:  # the task speaks of the whole
+    # the task speaks of the whole, and may take outputs of several shapes
+    if error_shape is None and (name is not None or shapes[-1] != objective.output_shape(example)):
         error_shape = shapes[-1]
     specs = specs_of(sizes, blocks, shapes, example, error_shape, turns)
     try:

@@ -96,6 +96,11 @@ def refuse_shared(blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> N
 
 def refuse_parts(config: Config, task: str) -> None:
     """Of a task whose loss couples examples: it is of no part of a minibatch."""
+    if config.data.batch_size < 2:
+        raise ConfigError(
+            f"data.batch_size: {config.data.batch_size} leaves an example nothing to be compared with, and the loss of "
+            f"{task} couples the examples of a minibatch; take at least 2"
+        )
     parallel, why = config.parallel, f"would share out a minibatch, whose examples the loss of {task} couples"
     if parallel.replicas > 1:
         raise ConfigError(f"parallel.replicas: {parallel.replicas} {why}; set it to 1")

@@ -167,7 +167,7 @@ class DNI(ModuleLearner):
         kind = GraphGradient if sg.hops else SyntheticGradient
         if not cls.conditional:
             return kind(sg, shape)
-        return kind(sg, shape, task.context_shape(example), task.context_ids(example), apart)
+        return kind(sg, shape, task.context_at(shape, example), task.context_ids(example), apart)
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:

@@ -183,6 +183,10 @@ class Task(ABC):
         """Of one example's context: `(features,)`, `(positions, features)` or maps `(channels, height, width)`; of ids
         `(positions,)`."""
 
+    def context_at(self, shape: tuple[int, ...], example: Example) -> tuple[int, ...]:
+        """The same at a boundary of this `shape`, for a task whose context is of h itself, not of targets."""
+        return self.context_shape(example)
+
     def context_ids(self, example: Example) -> int | None:
         """The number below which the context's ids lie; None: it is real numbers."""
         return None
