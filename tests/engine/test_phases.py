@@ -277,7 +277,7 @@ def cycle():
 
         return {"G": translator(), "F": translator(), "DA": critic(), "DB": critic()}
 
-    @register_task("cycle")
+    @register_task("tiny_cycle")
     class Cycle(Task):
         monitor, higher_is_better, nets = "loss", False, ("G", "F", "DA", "DB")
 
@@ -324,14 +324,14 @@ def cycle():
             return F.one_hot(rows.y, example.n_outputs).to(like)
 
     yield
-    for registry, name in ((MODELS, "tiny_cycle"), (TASKS, "cycle")):
+    for registry, name in ((MODELS, "tiny_cycle"), (TASKS, "tiny_cycle")):
         del registry._entries[name], registry._facts[name]
 
 
 @pytest.mark.usefixtures("cycle")
 def test_four_nets_over_ten_paths_move_by_the_sum_of_their_gradients(lab):
     data = lab.data((1, 2, 4), n=24)
-    group = start(lab, data, model={"name": "tiny_cycle"}, task="cycle", parallel={"modules": 2})
+    group = start(lab, data, model={"name": "tiny_cycle"}, task="tiny_cycle", parallel={"modules": 2})
     nets, before = chains(group), weights(group)
     batch = group.feeds.minibatch(0)
     A, B = batch.x.flatten(1)[:, :4], batch.x.flatten(1)[:, 4:]
@@ -359,7 +359,7 @@ def test_four_nets_over_ten_paths_move_by_the_sum_of_their_gradients(lab):
 def test_four_nets_train_under_every_scheme(lab, scheme):
     data = lab.data((1, 2, 4), n=24)
     group = start(
-        lab, data, model={"name": "tiny_cycle"}, task="cycle", parallel={"modules": 2}, scheme={"name": scheme}
+        lab, data, model={"name": "tiny_cycle"}, task="tiny_cycle", parallel={"modules": 2}, scheme={"name": scheme}
     )
     stats = train(group, 0, 4)
     assert len(stats) == group.plan.modules == 8

@@ -138,3 +138,24 @@ def test_workers_on_ray_begin_with_the_same_weights(small, encoder):
         last(train(small(*common, f"parallel.engine={engine}"))["run_dir"]) for engine in ("inprocess", "ray")
     )
     assert all(torch.equal(here[key], there[key]) for key in here)
+
+
+GROWING = [
+    "task=adversarial",
+    "train.epochs=1",
+    "scheme.name=backprop",
+    "model={name: growing_gan, channels: [6, 4]}",
+    "parallel.modules=1",
+]
+
+
+def test_all_nets_of_a_run_are_taken_by_one_of_images_twice_the_size(small):
+    source = train(small(*GROWING, "data.options.side=4"))["run_dir"]
+    summary = train(small(*GROWING, f"transfer.run={source}"))
+    before, after = initial(summary["run_dir"]), last(summary["run_dir"])
+    assert all(torch.equal(before[key], x) for key, x in best(source).items())
+    assert not torch.equal(after["generator.2.of.1.weight"], before["generator.2.of.1.weight"])
+    with pytest.raises(ConfigError, match=r"^transfer\.run: .* does not fit growing_gan as configured: .* here$"):
+        train(small(*GROWING, f"transfer.run={source}", "model.latent=5"))
+    with pytest.raises(ConfigError, match=r"^transfer\.blocks: of several nets all blocks are taken"):
+        train(small(*GROWING, f"transfer.run={source}", "transfer.blocks=1"))

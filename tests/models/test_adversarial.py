@@ -7,14 +7,14 @@ import torch
 
 from unlocked_models import Batch, Chain
 from unlocked_models.adversarial.layers import MinibatchDiscrimination, bounded
-from unlocked_models.contract.nets import build_nets
+from unlocked_models.contract.nets import nets_of
 
 Y = torch.tensor([0, 1, 1, 2])
 
 
 def nets(name, in_shape=(1, 8, 8), **options):
     torch.manual_seed(0)
-    made = build_nets(name, in_shape, 3, **options)
+    made = nets_of(name, in_shape, 3, **options)
     return {net: (Chain(its.blocks), its.in_shape) for net, its in made.items()}
 
 

@@ -1,4 +1,4 @@
-"""Weights that a run begins with: the first blocks of another run (transfer), or pre-trained ones.
+"""Weights that a run begins with: the first blocks of another run, or all of its nets (transfer), or pre-trained ones.
 
 They are worked out once and kept in the run folder (`initial.safetensors`), so a run goes on without the other, and its
 workers, here or on Ray, are given them as any other weights.
@@ -17,7 +17,7 @@ from torch import Tensor
 from unlocked.config import Config
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError
-from unlocked.plan.blocks import build_blocks
+from unlocked.plan.blocks import build_blocks, named_weights
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import Plan
 from unlocked.plan.pretraining import plan_pretraining
@@ -48,6 +48,9 @@ def _resolved(plan: Plan, data: DataSet) -> Config:
     if config.transfer.run is None:
         return config
     source, theirs = _source(config)
+    if plan.nets:
+        _refuse_misfit(plan, source, theirs)
+        return _with_blocks(config, None)
     mine = _by_block(plan.weights)
     n, asked = len(plan.parameters), config.transfer.blocks
     if asked is not None and asked > n:
@@ -68,6 +71,18 @@ def _resolved(plan: Plan, data: DataSet) -> Config:
             f"transfer.freeze: true with all {n} blocks of {config.model['name']} leaves nothing to learn"
         )
     return _with_blocks(config, asked or n - 1)
+
+
+def _refuse_misfit(plan: Plan, source: Path, theirs: Weights) -> None:
+    """Raises `ConfigError` unless the other run has every net, with the same weights."""
+    given = {key: tuple(value.shape) for key, value in theirs.items()}
+    for key in dict.fromkeys([*plan.weights, *given]):
+        here, there = plan.weights.get(key), given.get(key)
+        if here != there:
+            raise ConfigError(
+                f"transfer.run: {source} does not fit {plan.config.model['name']} as configured: {key} is "
+                f"{there or 'missing'} there, {here or 'missing'} here"
+            )
 
 
 def initial_weights(
@@ -92,19 +107,20 @@ def initial_weights(
         )
     else:
         weights = _transferred(plan)
-        note(
-            f"begins with the first {config.transfer.blocks} blocks of {config.transfer.run}"
-            + (", frozen" if config.transfer.freeze else "")
-        )
+        blocks = f"the first {config.transfer.blocks} blocks" if config.transfer.blocks else "all nets"
+        note(f"begins with {blocks} of {config.transfer.run}" + (", frozen" if config.transfer.freeze else ""))
     write_weights(weights, path, sums)
     return weights
 
 
 def _transferred(plan: Plan) -> Weights:
+    if plan.nets:
+        theirs = _source(plan.config)[1]
+        return {key: theirs[key].to(value.dtype) for key, value in named_weights(plan).items()}
     weights = {key: value.clone() for key, value in Chain(build_blocks(plan.config, plan.example)).state_dict().items()}
-    mine, theirs = _by_block(weights), _by_block(_source(plan.config)[1])
+    mine, others = _by_block(weights), _by_block(_source(plan.config)[1])
     for i in range(plan.config.transfer.blocks or 0):
-        for (key, old), new in zip(_in_order(mine.get(i, {})), _in_order(theirs.get(i, {})), strict=True):
+        for (key, old), new in zip(_in_order(mine.get(i, {})), _in_order(others.get(i, {})), strict=True):
             weights[key] = new[1].to(old.dtype)
     return weights
 
@@ -119,7 +135,7 @@ def _source(config: Config) -> tuple[Path, Weights]:
     return run, load_weights(checkpoint)
 
 
-def _with_blocks(config: Config, blocks: int) -> Config:
+def _with_blocks(config: Config, blocks: int | None) -> Config:
     run = str(Path(config.transfer.run or "").absolute())
     return replace(config, transfer=replace(config.transfer, run=run, blocks=blocks))
 

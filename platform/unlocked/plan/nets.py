@@ -29,7 +29,8 @@ _OF_ONE_NET = (
     ),
     (lambda c: c.scheme.time.synthetic, "scheme.time.synthetic: streams are of one net"),
     (lambda c: c.train.curriculum is not None, "train.curriculum: levels are of one net"),
-    (lambda c: c.transfer.run is not None, "transfer.run: weights of another run are of one net"),
+    (lambda c: c.transfer.blocks is not None, "transfer.blocks: of several nets all blocks are taken; leave it null"),
+    (lambda c: c.transfer.freeze, "transfer.freeze: of several nets all blocks are taken, and nothing would learn"),
     (lambda c: c.pretrain.epochs > 0, "pretrain.epochs: blocks are pre-trained in one net"),
 )
 

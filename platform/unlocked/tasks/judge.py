@@ -53,17 +53,22 @@ class Judge(nn.Module):
 def judge_of(data: DataSet) -> Judge:
     """Trained on the training split, from a seed of its own: the same for every run on these data."""
     if data not in _judges:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.default_generator.manual_seed(derive_seed(0, "judge"))
-            judge, split = Judge(data.in_shape, data.n_outputs), data.train.to("cpu", torch.float32)
-            optimizer = torch.optim.Adam(judge.parameters(), lr=2e-3)
-            for _ in range(STEPS):
-                rows = torch.randint(len(split), (BATCH,))
-                F.cross_entropy(judge(split.x[rows]), split.y[rows]).backward()
-                optimizer.step()
-                optimizer.zero_grad()
-        _judges[data] = judge.eval().requires_grad_(False)
+        _judges[data] = taught(data.train.x, data.train.y, data.n_outputs)
     return _judges[data]
+
+
+def taught(x: Tensor, y: Tensor, classes: int) -> Judge:
+    """A judge of images `x (n, *in_shape)` of the classes `y (n,)`."""
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.default_generator.manual_seed(derive_seed(0, "judge"))
+        judge, x, y = Judge(tuple(x.shape[1:]), classes), x.to("cpu", torch.float32), y.cpu()
+        optimizer = torch.optim.Adam(judge.parameters(), lr=2e-3)
+        for _ in range(STEPS):
+            rows = torch.randint(len(x), (BATCH,))
+            F.cross_entropy(judge(x[rows]), y[rows]).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return judge.eval().requires_grad_(False)
 
 
 def likeness(judge: Judge, made: Tensor, real: Tensor, asked: Tensor) -> dict[str, float]:
