@@ -142,7 +142,7 @@ def plan_of(preset, overrides):
         ("digits/backprop", ["scheme.name=cd"], "cd cannot train the mlp family: it samples from a block's own energy"),
         ("boltzmann/rbm", ["data.options.threshold=null"], "task: density does not fit digits: its inputs are not all"),
         ("boltzmann/rbm", ["task=classification"], "gives outputs of shape"),
-        ("digits/backprop", ["task=density", "data.options.threshold=0.5"], "density needs a chain of RBMs"),
+        ("digits/backprop", ["task=density", "data.options.threshold=0.5"], "density needs Boltzmann machines"),
         ("boltzmann/rbm", ["scheme.gibbs.steps=0"], r"scheme\.gibbs\.steps: must be at least 1, got 0"),
     ],
 )

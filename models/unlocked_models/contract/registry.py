@@ -88,13 +88,16 @@ MODELS: Registry[Callable[..., Any]] = Registry("model")
 GIVEN = ("vocabulary", "out_positions", "masked", "has_lengths", "edge_features")
 
 
-def register_model(name: str, *, family: str = "custom", nets: Sequence[str] = ()) -> Callable[[Any], Any]:
+def register_model(
+    name: str, *, family: str = "custom", nets: Sequence[str] = (), also: Sequence[str] = ()
+) -> Callable[[Any], Any]:
     """Register a model: a factory or class called as `make(in_shape, n_outputs, **options)`.
 
     It yields the chain, block by block, as all models here do: each is drawn from a seed of its own, and a worker makes
     only its own. Or it returns it, as an `nn.Sequential` or a list of blocks, which every worker builds whole. If it
     names several `nets`, it returns a dictionary of `contract.nets.Net` by these names. `in_shape` is the shape of one
     example without the batch axis, e.g. `(64,)` or `(1, 28, 28)`; `n_outputs` the number of classes or targets.
+    `also` names families whose schemes train it too: a deep belief net is an mlp when it is fine-tuned.
     The keyword options, with their annotations and defaults, are what `model:` accepts in a configuration; a keyword
     named in `GIVEN` is filled by the data instead.
 
@@ -107,7 +110,7 @@ def register_model(name: str, *, family: str = "custom", nets: Sequence[str] = (
 
     def add(make: Any) -> Any:
         entry = _as_list(make) if inspect.isgeneratorfunction(make) else make
-        return MODELS.register(name, family=family, nets=tuple(nets))(entry)
+        return MODELS.register(name, family=family, nets=tuple(nets), also=tuple(also))(entry)
 
     return add
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from unlocked.config.nets import check_nets, modules_of, nets_of
@@ -109,16 +110,24 @@ def _check_names(config: Config) -> None:
             raise ConfigError(f"{key}: {unknown(registry.kind, name, [*others, *registry.names()])}")
 
 
-def refusal(scheme: str, family: str, task: str | None = None) -> str | None:
-    """What a scheme cannot train, and the mathematical reason: nets of a family, or for a task."""
-    from unlocked.schemes import SCHEMES
+def refusal(scheme: str, family: str, task: str | None = None, also: Sequence[str] = ()) -> str | None:
+    """What a scheme cannot train, and the mathematical reason: nets of a family, or for a task. `also`: further
+    families of the model, under whose schemes it trains too."""
     from unlocked.tasks import TASKS
 
-    of_family = SCHEMES.get(scheme).refuses.get(family)
+    of_family = refused(scheme, family, also)
     if of_family is not None:
         return f"the {family} family: {in_one_line(of_family)}"
     of_task = TASKS.get(task).refuses.get(scheme) if task is not None and task in TASKS else None
     return None if of_task is None else f"for {task}: {in_one_line(of_task)}"
+
+
+def refused(scheme: str, family: str, also: Sequence[str] = ()) -> str | None:
+    """The reason why a scheme trains no net that is of these families alone."""
+    from unlocked.schemes import SCHEMES
+
+    refuses = SCHEMES.get(scheme).refuses
+    return refuses.get(family) if all(refuses.get(other) is not None for other in also) else None
 
 
 def _check_objective(config: Config) -> None:
@@ -144,7 +153,8 @@ def _check_combinations(config: Config) -> None:
     kind = SCHEMES.get(scheme.name)
     if lag not in ("auto", 0) and kind.why_no_lag is not None:
         raise ConfigError(f"scheme.lag: {lag} cannot be used with {scheme.name}: {kind.why_no_lag}")
-    why = refusal(scheme.name, MODELS.facts(config.model["name"])["family"], task_of(config))
+    facts = MODELS.facts(config.model["name"])
+    why = refusal(scheme.name, facts["family"], task_of(config), facts["also"])
     if why is not None:
         raise ConfigError(f"scheme.name: {scheme.name} cannot train {why}")
     for key, option in declared().items():
@@ -197,7 +207,8 @@ def _check_pretraining(config: Config) -> None:
     if not issubclass(SCHEMES.get(name), BlockLearner):
         able = [each for each in SCHEMES if issubclass(SCHEMES.get(each), BlockLearner)]
         raise ConfigError(f"pretrain.scheme: {name} trains no block alone; schemes that do: {', '.join(able)}")
-    why = SCHEMES.get(name).refuses.get(MODELS.facts(config.model["name"])["family"])
+    facts = MODELS.facts(config.model["name"])
+    why = refused(name, facts["family"], facts["also"])
     if why is not None:
         raise ConfigError(f"pretrain.scheme: {name} cannot train {config.model['name']}: {in_one_line(why)}")
     SCHEMES.get(name).check(config)

@@ -25,6 +25,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from unlocked.errors import ConfigError
 from unlocked.schema.facts import MOST, group, key
 from unlocked.schema.keys import Config
 from unlocked.schemes.alignment import Alignment
@@ -90,6 +91,14 @@ class CD(BlockLearner):
         self._generator = torch.Generator(self.device)
 
     @classmethod
+    def check(cls, config: Config) -> None:
+        if config.train.precision == "bf16":
+            raise ConfigError(
+                "train.precision: bf16 rounds free energies to 3 digits, and what is learned from is their difference "
+                "between data and samples; use fp32"
+            )
+
+    @classmethod
     def memory(cls, config: Config, spec: ModuleSpec, rows: int, lag: int) -> int:
         return 0
 
@@ -109,20 +118,20 @@ class CD(BlockLearner):
         assert isinstance(block, BoltzmannBlock)
         self._generator.manual_seed(step_seed(self._bases[i], t))
         with torch.no_grad():
-            v, above = block.visible(h_in), block(h_in)
+            v, above = block.visible(h_in, batch), block(h_in)
             sample = self._sample(i, block, v)
             error = (block.reconstruction(v) - v).square().mean()
-        (block.free_energy(v).mean() - block.free_energy(sample).mean()).backward()
+        (block.data_energy(v, self._generator).mean() - block.energy(sample).mean()).backward()
         return above, error
 
     def _sample(self, i: int, block: BoltzmannBlock, v: Tensor) -> Tensor:
-        """v' for block i of the module, given its data."""
-        return self._walk(block, v)
+        """The state of block i's own samples, given its data."""
+        return self._walk(block, block.begin(v, self._generator))
 
-    def _walk(self, block: BoltzmannBlock, v: Tensor) -> Tensor:
+    def _walk(self, block: BoltzmannBlock, state: Tensor) -> Tensor:
         for _ in range(self.options.gibbs.steps):
-            v = block.gibbs(v, self._generator)
-        return v
+            state = block.gibbs(state, self._generator)
+        return state
 
     def probe_loss(self) -> tuple[Tensor, Tensor]:
         """Zero: no error arrives at the output, so there is no true gradient to compare with."""
@@ -141,7 +150,7 @@ class PCD(CD):
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         super().__init__(spec, chain, task, config, lag)
-        self.particles: deque[Tensor] = self.holds("particles", deque())  # of each block, `(batch, visible)`
+        self.particles: deque[Tensor] = self.holds("particles", deque())  # of each block, `(batch, units)`
 
     @classmethod
     def memory(cls, config: Config, spec: ModuleSpec, rows: int, lag: int) -> int:
@@ -150,6 +159,6 @@ class PCD(CD):
 
     def _sample(self, i: int, block: BoltzmannBlock, v: Tensor) -> Tensor:
         if i == len(self.particles):  # at the first minibatch
-            self.particles.append(torch.bernoulli(torch.full_like(v, 0.5), generator=self._generator))
+            self.particles.append(block.noise(len(v), self._generator))
         self.particles[i] = self._walk(block, self.particles[i])
         return self.particles[i]
