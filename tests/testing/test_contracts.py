@@ -77,6 +77,21 @@ class TestNodeClassification(TaskContract):
         return DataSet("made", self.task, (5, 4), 3, ["a", "b", "c"], split(24), None, split(12))
 
 
+class TestLinkPrediction(TaskContract):
+    task = "link_prediction"
+
+    def data(self):
+        """Graphs of five nodes with four pairs each."""
+
+        def split(n: int) -> Split:
+            generator = torch.Generator().manual_seed(n)
+            ends = torch.randint(5, (n, 4, 2), generator=generator)
+            labels = torch.tensor([1, 0, 1, -1]).expand(n, 4)[..., None]
+            return Split(torch.randn(n, 5, 4, generator=generator), torch.cat([ends, labels], -1))
+
+        return DataSet("made", self.task, (5, 4), 3, ["a", "b", "c"], split(24), None, split(12))
+
+
 class TestReconstruction(TaskContract):
     task = "reconstruction"
 

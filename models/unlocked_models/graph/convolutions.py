@@ -3,8 +3,7 @@
 All of them take the same options: `hidden` widths of the hidden layers, `activation` after each, `dropout` in [0, 1)
 before each layer and `norm` (none, batch, layer) before each activation. If there is a target at every node the last
 layer gives the outputs there, without norm and activation; else `readout` (sum, mean, max, attention) makes one vector
-of a graph, and linear layers with hidden widths `head` the outputs. `outputs`, if not 0, is another width than the task
-asks for, of tasks that take any.
+of a graph, and linear layers with hidden widths `head` the outputs.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ def _net(
     n_in: int,
     n_outputs: int,
     per_node: bool,
-    outputs: int,
     hidden: list[int],
     activation: str,
     dropout: float,
@@ -37,9 +35,7 @@ def _net(
     readout: str,
     head: list[int],
 ) -> Iterator[nn.Module]:
-    checks.whole("outputs", outputs, least=0)
     options(norm, activation, readout, head)
-    n_outputs = outputs or n_outputs
     for a, b in pairwise([n_in, *hidden]):
         yield Convolution(make(a, b, False), dropout, vector_norm(norm, b), activation_layer(activation))
     width = hidden[-1] if hidden else n_in
@@ -60,7 +56,6 @@ def gcn(
     norm: str = "none",
     readout: str = "mean",
     head: list[int] = [],  # noqa: B006
-    outputs: int = 0,
 ) -> Iterator[nn.Module]:
     """Graph convolutional network: H_k = phi(A' dropout(H_{k-1}) W_k + b_k) (Kipf and Welling 2017, equation 2).
 
@@ -73,7 +68,7 @@ def gcn(
 
     Options: `hidden` widths of the hidden layers; `activation` as of mlp; `dropout` in [0, 1), before each layer;
     `norm` none, batch or layer; `readout` sum, mean, max or attention, and hidden widths `head` after it, if there is
-    one target per graph; `outputs`: 0, or another width than the task asks for.
+    one target per graph.
     """
     _check("gcn", in_shape, n_outputs, hidden, dropout)
 
@@ -83,7 +78,7 @@ def gcn(
         return GCNConv(n_in, n_out)
 
     rest = (hidden, activation, dropout, norm, readout, head)
-    yield from _net(layer, in_shape[1], n_outputs, out_positions is not None, outputs, *rest)
+    yield from _net(layer, in_shape[1], n_outputs, out_positions is not None, *rest)
 
 
 @register_model("gat", family="graph")
@@ -99,7 +94,6 @@ def gat(
     norm: str = "none",
     readout: str = "mean",
     head: list[int] = [],  # noqa: B006
-    outputs: int = 0,
 ) -> Iterator[nn.Module]:
     """Graph attention network: each head weighs the neighbours of a node by softmax_u(LeakyReLU(a^T [W h_v, W h_u])).
 
@@ -124,7 +118,7 @@ def gat(
         return GATConv(n_in, n_out // heads, heads, dropout=dropout)
 
     rest = (hidden, activation, dropout, norm, readout, head)
-    yield from _net(layer, in_shape[1], n_outputs, out_positions is not None, outputs, *rest)
+    yield from _net(layer, in_shape[1], n_outputs, out_positions is not None, *rest)
 
 
 @register_model("sage", family="graph")
@@ -139,7 +133,6 @@ def sage(
     norm: str = "none",
     readout: str = "mean",
     head: list[int] = [],  # noqa: B006
-    outputs: int = 0,
 ) -> Iterator[nn.Module]:
     """GraphSAGE: h_v' = phi(W_1 h_v + W_2 aggregate over the neighbours u of h_u).
 
@@ -157,7 +150,7 @@ def sage(
         return SAGEConv(n_in, n_out, aggr=aggregate)
 
     rest = (hidden, activation, dropout, norm, readout, head)
-    yield from _net(layer, in_shape[1], n_outputs, out_positions is not None, outputs, *rest)
+    yield from _net(layer, in_shape[1], n_outputs, out_positions is not None, *rest)
 
 
 @register_model("gin", family="graph")
@@ -172,7 +165,6 @@ def gin(
     norm: str = "batch",
     readout: str = "sum",
     head: list[int] = [],  # noqa: B006
-    outputs: int = 0,
 ) -> Iterator[nn.Module]:
     """Graph isomorphism network: h_v' = phi(MLP((1 + eps) h_v + sum over the neighbours u of h_u)), eps learned.
 
@@ -195,7 +187,7 @@ def gin(
         return GINConv(nn.Sequential(*layers, nn.Linear(n_in, n_out)), train_eps=True)
 
     rest = (hidden, activation, dropout, norm, readout, head)
-    yield from _net(layer, in_shape[1], n_outputs, out_positions is not None, outputs, *rest)
+    yield from _net(layer, in_shape[1], n_outputs, out_positions is not None, *rest)
 
 
 def _check(model: str, in_shape: tuple[int, ...], n_outputs: int, hidden: list[int], dropout: float) -> None:

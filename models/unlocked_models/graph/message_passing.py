@@ -31,7 +31,6 @@ def mpnn(
     norm: str = "none",
     readout: str = "sum",
     head: list[int] = [],  # noqa: B006
-    outputs: int = 0,
 ) -> Iterator[nn.Module]:
     """Message-passing network whose messages go by the features of their edge.
 
@@ -43,17 +42,14 @@ def mpnn(
 
     Shapes: as of gcn; a linear layer of each node, `depth` blocks of `width` features, and the outputs of each node or,
     by `readout` (sum, mean, max, attention) and a `head` of hidden layers, of each graph. `dropout` in [0, 1) before
-    the outputs, `norm` (none, batch, layer) after each block; `outputs`: 0, or another width than the
-    task asks for.
+    the outputs, `norm` (none, batch, layer) after each block.
     """
     shapes("mpnn", in_shape, n_outputs)
     checks.whole("width", width)
     checks.whole("depth", depth)
     checks.sizes("edge_hidden", edge_hidden)
     checks.fraction("dropout", dropout)
-    checks.whole("outputs", outputs, least=0)
     options(norm, activation, readout, head)
-    n_outputs = outputs or n_outputs
     yield EachNode(sequence(nn.Linear(in_shape[1], width), activation_layer(activation)))
     for _ in range(depth):
         yield MessagePassing(width, edge_features, edge_hidden, activation, vector_norm(norm, width))

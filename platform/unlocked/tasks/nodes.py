@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,11 +12,13 @@ from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
 from unlocked.data.graphs import NONE
-from unlocked.drawing import figures
+from unlocked.drawing import figures, graphs
 from unlocked.tasks.base import Rows, Task, register_task
 from unlocked.tasks.classification import class_names
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain
+
+MOST_GRAPHS = 500  # in a figure
 
 
 @register_task("node_classification")
@@ -32,6 +35,7 @@ class NodeClassification(Task):
     also = ("macro_f1",)
     masks = True
     counts_terms = True
+    asks_network = True  # for its figures
 
     def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
         """`x (n, nodes, features)`; `y (n, nodes)` is integer class ids from 0, and -1 where a split does not ask."""
@@ -83,9 +87,36 @@ class NodeClassification(Task):
         }
 
     def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
+        """Beside the confusion matrix, nodes by their embeddings and, of layers that attend, the weights of
+        neighbours; of minibatches of neighbourhoods both of the nodes that are asked for alone."""
         asked = data.test.y != NONE
         wanted, given = data.test.y[asked].tolist(), outputs.argmax(-1)[asked].tolist()
-        return [figures.confusion_matrix(wanted, given, data.class_names, folder / "confusion_matrix.png")]
+        drawn = [figures.confusion_matrix(wanted, given, data.class_names, folder / "confusion_matrix.png")]
+        if chain is None or len(chain) < 2:
+            return drawn
+        batch = data.test.batch(torch.arange(min(len(data.test), MOST_GRAPHS)))
+        classes = batch.y.flatten()
+        seen: list[tuple[Tensor, Tensor]] = []
+
+        def after(i: int, h: Tensor) -> Tensor:
+            seen.append((h, classes))
+            return h
+
+        with torch.no_grad():
+            chain(batch.x, batch, after)
+            h = seen[-2][0].flatten(0, 1)
+            whole = len(data.test) == 1  # else rows fill up, or are neighbours that stand in several examples
+            there = slice(None) if whole else (classes != NONE).nonzero().flatten()
+            path = folder / "embeddings.png"
+            drawn.append(graphs.node_embeddings(h[there].numpy(), classes[there].tolist(), data.class_names, path))
+            attends = getattr(chain[0], "attention", None)
+            found = attends(batch.x, batch) if attends is not None else None
+        if found is not None:
+            edges, weights = (each.numpy() for each in found)
+            known = _known(data, classes)
+            path = folder / "attention.png"
+            drawn.append(graphs.attention(edges, weights, known.tolist(), data.class_names, path))
+        return drawn
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return (*example.y_shape, example.n_outputs)
@@ -99,3 +130,13 @@ class NodeClassification(Task):
 def _asked(target: Tensor) -> Tensor:
     """How many nodes, at least 1."""
     return (target != NONE).sum().clamp(min=1)
+
+
+def _known(data: DataSet, classes: Tensor) -> Tensor:
+    """Classes of the nodes of one graph that any split asks for; of several graphs those of the test split."""
+    if len(data.test) != 1:
+        return classes
+    for split in (data.train, data.validation):
+        if split is not None and split.y.numel() == len(classes):
+            classes = torch.where(classes == NONE, split.y.flatten(), classes)
+    return classes

@@ -1,0 +1,109 @@
+"""Figures of graphs: nodes by their embeddings, and how much each neighbour counts for a node that attends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unlocked.drawing.figures import BLUE, GREY, ORANGE, drawing, literal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def projected(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`h (nodes, features)` on its first two principal axes, and which share of its variance each has."""
+    centred = np.nan_to_num(h.astype(np.float64))
+    centred = centred - centred.mean(0)
+    _, deviations, axes = np.linalg.svd(centred, full_matrices=False)
+    shares = deviations**2 / max((deviations**2).sum(), 1e-30)
+    flat = centred @ axes[:2].T
+    if flat.shape[1] < 2:  # of one feature
+        flat, shares = np.pad(flat, ((0, 0), (0, 1))), np.append(shares, 0.0)
+    return flat, shares[:2]
+
+
+def node_embeddings(h: np.ndarray, classes: Sequence[int], class_names: Sequence[str], path: Path) -> Path:
+    """Nodes where the last hidden layer puts them, on the two axes of most variance; the colour is the true class, grey
+    for nodes without one (-1)."""
+    import matplotlib
+
+    places, shares = projected(h)
+    of = np.asarray(classes)
+    shades = matplotlib.colormaps["tab20" if len(class_names) > 10 else "tab10"]
+    with drawing(path, size=(6.6, 4.6)) as (_, (panel,)):
+        _dots(panel, places[of < 0], 5, color=GREY, alpha=0.25)
+        for c, name in enumerate(class_names):
+            if (of == c).any():
+                _dots(panel, places[of == c], 12, color=shades(c % 20), label=literal(name))
+        _axes(panel, shares, "Nodes by the last hidden layer")
+        panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), markerscale=1.6)
+    return path
+
+
+def embedded_links(
+    z: np.ndarray, links: Sequence[Sequence[int]], absent: Sequence[Sequence[int]], path: Path, most: int = 200
+) -> Path:
+    """Nodes by their embeddings, on the two axes of most variance, with up to `most` links that were held out and as
+    many pairs without a link."""
+    places, shares = projected(z)
+    with drawing(path, columns=2, size=(9.6, 4.4)) as (_, panels):
+        for panel, pairs, colour, title in (
+            (panels[0], links, BLUE, "Held-out links"),
+            (panels[1], absent, ORANGE, "Pairs without a link"),
+        ):
+            for pair in list(pairs)[:most]:
+                panel.plot(*places[list(pair)].T, color=colour, alpha=0.5, linewidth=1.0, zorder=1)
+            _dots(panel, places, 9, color="#333333", zorder=2)
+            _axes(panel, shares, title)
+    return path
+
+
+def attention(
+    edges: np.ndarray,
+    weights: np.ndarray,
+    classes: Sequence[int],
+    class_names: Sequence[str],
+    path: Path,
+    nodes: int = 3,
+) -> Path:
+    """The neighbours of a few nodes with many: how much each counts, `weights (edges, heads)` averaged over the heads,
+    `edges (2, edges)` from row 0 to row 1. Beside a bar the class of that neighbour; a dashed line where all would
+    count alike."""
+    into = np.bincount(edges[1])
+    many = np.clip(into, 0, 16)  # of a node with more they would not be legible
+    chosen = [int(node) for node in np.argsort(-many, kind="stable") if into[node] > 1 and into[node] <= 16][:nodes]
+    chosen = chosen or [int(into.argmax())]
+    of = np.asarray(classes)
+    mean = weights.mean(1)
+
+    def label(node: int, centre: int) -> str:
+        name = literal(class_names[of[node]]) if of[node] >= 0 else "?"
+        return f"itself ({name})" if node == centre else name
+
+    with drawing(path, columns=len(chosen), size=(3.6 * len(chosen) + 0.6, 4.4)) as (_, panels):
+        for panel, node in zip(panels, chosen, strict=True):
+            at = np.flatnonzero(edges[1] == node)
+            at = at[np.argsort(mean[at])][-16:]
+            same = [of[edges[0, e]] == of[node] and of[node] >= 0 for e in at]
+            panel.barh(range(len(at)), mean[at], color=[BLUE if s else ORANGE for s in same])
+            panel.axvline(1 / into[node], color="#333333", linewidth=1.0, linestyle="--")
+            panel.set_yticks(range(len(at)), [label(int(edges[0, e]), node) for e in at], fontsize=8)
+            panel.grid(False)
+            panel.set(xlabel="weight", title=f"Into node {node}")
+    return path
+
+
+def _dots(panel: Axes, places: np.ndarray, size: float, **style: Any) -> None:
+    panel.scatter(places[:, 0], places[:, 1], s=size, linewidths=0, **style)
+
+
+def _axes(panel: Axes, shares: np.ndarray, title: str) -> None:
+    panel.grid(False)
+    panel.set_xticks([])
+    panel.set_yticks([])
+    words = [f"axis {i + 1}, {share:.0%} of the variance" for i, share in enumerate(shares)]
+    panel.set(title=title, xlabel=words[0], ylabel=words[1])
