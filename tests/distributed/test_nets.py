@@ -44,6 +44,8 @@ ACROSS = ["parallel.modules_per_worker=2", "parallel.modules=3", "model.generato
         (["dfa", "dni"], ["scheme.lag=2", *ACROSS, "model.discriminator=[14,10]"], 3),
         (["backprop"], [*ACROSS, "model.discriminator=[14,10]"], 3),
         (["cdni"], ["nets.generator.scheme.lag=1", "parallel.modules_per_worker=4"], 1),
+        (["cdni"], ["objective.replay=40", "objective.steps=2"], 4),
+        (["cdni"], ["objective.loss=wasserstein", "nets.discriminator.parallel.modules=1", "model.kernels=3"], 3),
     ],
     ids=lambda each: "-".join(each) if isinstance(each, list) else str(each),
 )

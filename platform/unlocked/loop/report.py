@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,12 +15,15 @@ from unlocked.data import DATA, DataSet
 from unlocked.data.digest import digest
 from unlocked.engines import ENGINES
 from unlocked.plan.plan import Plan
+from unlocked.runs.evaluate import load_trained
 from unlocked.tasks import TASKS
 from unlocked.tracking import collect_tags, flatten, read
 from unlocked.tracking.identity import config_hash
 from unlocked.user_code import code_digest
 from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import MODELS
+
+SHOWN = "over_time"  # a folder of outputs, by step
 
 
 def run_tags(
@@ -65,6 +69,13 @@ def run_tags(
     return tags | {"config_hash": config_hash(flatten(to_dict(config)), tags)}
 
 
+def keep_shown(run_dir: Path, step: int, shown: Tensor) -> None:
+    """Outputs of an evaluation, for figures over time."""
+    folder = run_dir / "figures" / SHOWN
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{step:08d}.npy", shown.float().cpu().numpy())
+
+
 def draw_figures(
     run_dir: Path, plan: Plan, data: DataSet, test_outputs: Tensor, trained: Chain | None = None
 ) -> list[Path]:
@@ -79,5 +90,10 @@ def draw_figures(
         figures.alignment(history, folder / "alignment.png"),
         figures.sg_loss(history, folder / "sg_loss.png"),
     ]
-    made += plan.make_task().figures(data, test_outputs, trained, folder)
+    task = plan.make_task()
+    made += task.figures(data, test_outputs, trained, folder)
+    if plan.nets:
+        made += task.figures_of_nets(load_trained(run_dir, plan.config, data, "best", folder))
+    if shown := {int(path.stem): torch.from_numpy(np.load(path)) for path in sorted((folder / SHOWN).glob("*.npy"))}:
+        made += task.figures_over_time(shown, data, folder)
     return [path for path in made if path is not None]

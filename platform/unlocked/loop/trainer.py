@@ -16,6 +16,7 @@ from torch import Tensor
 from unlocked.engine.group import Group
 from unlocked.engine.segments import alignments
 from unlocked.errors import RunPruned
+from unlocked.loop.report import keep_shown
 from unlocked.loop.stepper import Stepper
 from unlocked.plan.plan import first_level, load_data
 from unlocked.runs.checkpoint import load_weights
@@ -121,7 +122,10 @@ class Trainer(Stepper):
             self._estimated_at = self.progress.step
 
     def _evaluate(self, group: Group, split: str) -> dict[str, float]:
-        return checked_metrics(self.task, self.task.measure(group.outputs(split), self.data, split))
+        outputs = group.outputs(split)
+        if self.config.tracking.figures and (shown := self.task.shown(outputs, self.data, split)) is not None:
+            keep_shown(self.folder.path, self.progress.step, shown)
+        return checked_metrics(self.task, self.task.measure(outputs, self.data, split))
 
     def _probe(self, group: Group) -> dict[str, float]:
         values = alignments(group.probe())

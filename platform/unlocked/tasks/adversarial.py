@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlocked.data import DataSet
-from unlocked.drawing import pictures
+from unlocked.drawing import latent_space, pictures
 from unlocked.errors import ConfigError
 from unlocked.tasks.base import TASKS, Rows, Task, Trained, register_task
 from unlocked.tasks.gan_losses import losses, slope_penalty, with_real
@@ -30,7 +30,7 @@ from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import unknown
 
-SHOWN, MOST_CLASSES = 6, 10  # of the figure
+SHOWN, MOST_CLASSES, SHOWN_STEPS = 6, 10, 8  # of the figures
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
 
@@ -117,24 +117,69 @@ class Adversarial(Task):
                 names.append(what or data.class_names[c])
         return [pictures.examples(rows, folder / "samples.png", "Real images and made ones", scale_of(data), names)]
 
+    def figures_of_nets(self, trained: Trained) -> list[Path]:
+        data, shape = trained.data, trained.shapes[GENERATOR]
+        if len(data.in_shape) != 3:
+            return []
+        given = self.maker(trained), shape, data.class_names[:MOST_CLASSES], scale_of(data)
+        folder = trained.folder
+        return [
+            latent_space.interpolation(*given, folder / "interpolation.png"),
+            latent_space.arithmetic(*given, folder / "arithmetic.png"),
+        ]
+
+    def shown(self, outputs: Tensor, data: DataSet, split: str) -> Tensor | None:
+        """One image of every class, always of the same latent_space."""
+        y = getattr(data, split).y
+        found = [int((y == c).nonzero()[0]) for c in range(min(data.n_outputs, MOST_CLASSES)) if bool((y == c).any())]
+        return outputs[found] if len(data.in_shape) == 3 else None
+
+    def figures_over_time(self, shown: Mapping[int, Tensor], data: DataSet, folder: Path) -> list[Path]:
+        steps = sorted(shown)
+        some = sorted({steps[round(i * (len(steps) - 1) / max(1, SHOWN_STEPS - 1))] for i in range(SHOWN_STEPS)})
+        rows, names = [[*shown[step].numpy()] for step in some], [f"step {step}" for step in some]
+        path = folder / "over_time.png"
+        return [pictures.examples(rows, path, "Made images of the same latents", scale_of(data), names)]
+
+    def maker(self, trained: Trained) -> latent_space.Make:
+        """Images of latents and classes, on the path of the `outcome`."""
+        path = [trained.nets[net] for net in self.outcome(trained.shapes).path]
+        like = next(path[0].parameters())
+
+        def make(z: Tensor, classes: Tensor) -> Tensor:
+            batch = Batch(z.to(like), classes.to(like.device))
+            h = batch.x
+            with torch.inference_mode():
+                for net in path:
+                    h = net(h, batch)
+            assert h is not None
+            return h.float().cpu()
+
+        return make
+
     def generate(
         self,
         trained: Trained,
         *,
+        what: str = "samples",
         classes: list[str] = [],  # noqa: B006
         n: int = 10,
         seed: int = 0,
         out: str | None = None,
     ) -> list[Path]:
-        """Images of asked classes, `samples.png`.
+        """Images of asked classes, or what the latents between and beside two of them make, as `WHAT.png`.
 
         Args:
+            what: samples, interpolation or arithmetic.
             classes: by name; empty: all.
-            n: images of each class.
-            seed: of the latents.
+            n: images of each class, of samples.
+            seed: of the latent_space.
             out: folder; null: `generated` in the run folder.
         """
         data, folder = trained.data, Path(out) if out is not None else trained.folder
+        draw = {"interpolation": latent_space.interpolation, "arithmetic": latent_space.arithmetic}
+        if what != "samples" and what not in draw:
+            raise ConfigError(f"what: {unknown('figure', what, ['samples', *draw])}")
         if n < 1:
             raise ConfigError(f"n: must be at least 1, got {n}")
         if len(data.in_shape) != 3:
@@ -142,17 +187,15 @@ class Adversarial(Task):
         for name in classes:
             if name not in data.class_names:
                 raise ConfigError(f"classes: {unknown('class', name, data.class_names)}")
-        names, generator = classes or data.class_names, torch.Generator().manual_seed(seed)
-        phase, net, rows = self.outcome(trained.shapes), trained.nets[GENERATOR], []
-        for name in names:
-            like = next(net.parameters())
-            batch = Batch(torch.zeros(n, *data.in_shape).to(like), torch.full((n,), data.class_names.index(name)))
-            fed = phase.feed(batch, generator)
-            assert fed.x is not None
-            with torch.inference_mode():
-                rows.append([*net(fed.x, fed).float().numpy()])
+        names, make, shape = classes or data.class_names, self.maker(trained), trained.shapes[GENERATOR]
+        ids, path = torch.tensor([data.class_names.index(name) for name in names]), folder / f"{what}.png"
         folder.mkdir(parents=True, exist_ok=True)
-        return [pictures.examples(rows, folder / "samples.png", "Made images", scale_of(data), names)]
+        if what in draw:
+            of = latent_space.of_classes(make, ids)
+            return [draw[what](of, shape, names, scale_of(data), path, seed)]
+        generator = torch.Generator().manual_seed(seed)
+        rows = [[*make(torch.randn(n, *shape, generator=generator), ids[i].expand(n)).numpy()] for i in range(len(ids))]
+        return [pictures.examples(rows, path, "Made images", scale_of(data), names)]
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return (example.n_outputs,)

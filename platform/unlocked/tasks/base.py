@@ -176,6 +176,18 @@ class Task(ABC):
         the task `asks_network`, of the trained network."""
         return []
 
+    def figures_of_nets(self, trained: Trained) -> list[Path]:
+        """Of the trained nets of a task that has several, at the end of a run."""
+        return []
+
+    def shown(self, outputs: Tensor, data: DataSet, split: str) -> Tensor | None:
+        """Of an evaluation, the outputs that `figures_over_time` shows; None: none."""
+        return None
+
+    def figures_over_time(self, shown: Mapping[int, Tensor], data: DataSet, folder: Path) -> list[Path]:
+        """Of what was `shown`, by step, at the end of a run."""
+        return []
+
     # what conditions M ---------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from unlocked.data import DataSet
 from unlocked.seeding import derive_seed
 
-FEATURES, STEPS, BATCH = 32, 600, 64
+FEATURES, STEPS, BATCH = 32, 1500, 64
 
 _judges: WeakKeyDictionary[DataSet, Judge] = WeakKeyDictionary()
 
@@ -75,12 +75,12 @@ def likeness(judge: Judge, made: Tensor, real: Tensor, asked: Tensor) -> dict[st
     """How made images `(n, *in_shape)` of the `asked` classes `(n,)` compare with `real` ones of the same classes.
 
     `frechet`, also as `loss`; `asked`, the share that the judge takes for the class that was asked for; `classes`, how
-    many it sees in all; `variance` of the features within the classes, as a share of the real images' (0: one image for
-    each class).
+    many it sees in all; `variance` of the features within images of one asked class that the judge takes for one class,
+    as a share of the real images' (0: one image for each class); what is of a wrong class adds none.
     """
     made, real, asked = made.float().cpu(), real.float().cpu(), asked.cpu()
     with torch.no_grad():
-        seen = judge(made).argmax(1)
+        seen, known = judge(made).argmax(1), judge(real).argmax(1)
         features, wanted = judge.features(made).double(), judge.features(real).double()
     distance = frechet(features, wanted)
     return {
@@ -88,7 +88,7 @@ def likeness(judge: Judge, made: Tensor, real: Tensor, asked: Tensor) -> dict[st
         "frechet": distance,
         "asked": float((seen == asked).double().mean()),
         "classes": float(len(seen.unique())),
-        "variance": within(features, asked) / within(wanted, asked),
+        "variance": within(features, pairs(asked, seen)) / within(wanted, pairs(asked, known)),
     }
 
 
@@ -102,6 +102,12 @@ def frechet(one: Tensor, other: Tensor) -> float:
 
 
 def within(x: Tensor, classes: Tensor) -> float:
-    """The mean squared distance of a row of `x` from the mean of its class."""
-    total = sum(float((each - each.mean(0)).square().sum()) for each in (x[classes == c] for c in classes.unique()))
-    return total / len(x)
+    """The pooled variance of rows within their classes, summed over columns; unbiased, however small the classes."""
+    found = classes.unique()
+    total = sum(float((each - each.mean(0)).square().sum()) for each in (x[classes == c] for c in found))
+    return total / max(1, len(x) - len(found))
+
+
+def pairs(one: Tensor, other: Tensor) -> Tensor:
+    """A number for each pair of classes."""
+    return one * (int(other.max()) + 1) + other
