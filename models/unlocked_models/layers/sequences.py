@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,12 @@ def read_sequence(
             f"shape {tuple(in_shape)}"
         )
     return nn.Embedding(vocabulary, embedding, padding_idx=0), in_shape[0], embedding
+
+
+def first_embedding(blocks: Sequence[nn.Module]) -> nn.Embedding | None:
+    """The layer of the first block that has a vector for every id of the inputs; None if there is none."""
+    layers = blocks[0].modules() if len(blocks) else ()
+    return next((layer for layer in layers if isinstance(layer, nn.Embedding)), None)
 
 
 def present(batch: Batch) -> Tensor:

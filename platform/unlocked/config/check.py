@@ -184,13 +184,17 @@ def _check_combinations(config: Config) -> None:
 def _check_start(config: Config) -> None:
     """What the run begins with."""
     transfer, pretrain = config.transfer, config.pretrain
-    for key, value in (("blocks", transfer.blocks), ("freeze", transfer.freeze)):
-        if value and transfer.run is None:
-            raise ConfigError(f"transfer.{key}: {value} needs transfer.run, the folder of a run")
-    if transfer.run is not None and pretrain.epochs:
-        raise ConfigError(
-            f"pretrain.epochs: {pretrain.epochs} would replace the weights of transfer.run; set one of them"
-        )
+    if transfer.blocks and transfer.run is None:
+        raise ConfigError(f"transfer.blocks: {transfer.blocks} needs transfer.run, the folder of a run")
+    if transfer.freeze and transfer.run is None and transfer.vectors is None:
+        raise ConfigError("transfer.freeze: True needs transfer.run, the folder of a run, or transfer.vectors")
+    if transfer.run is not None and transfer.vectors is not None:
+        raise ConfigError("transfer.vectors: would replace weights of transfer.run; set one of them")
+    for key in ("run", "vectors"):
+        if getattr(transfer, key) is not None and pretrain.epochs:
+            raise ConfigError(
+                f"pretrain.epochs: {pretrain.epochs} would replace the weights of transfer.{key}; set one of them"
+            )
     if pretrain.epochs:
         _check_pretraining(config)
     if transfer.freeze and config.parallel.schedule != "locked":

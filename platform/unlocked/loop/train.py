@@ -201,6 +201,6 @@ def _train(run: _Run, group_class: type[Group], trainer: Trainer, stop: StopSign
         return supervised(segment, plan, segment.run)
 
     if not trainer.checkpoints.all():
-        trainer.begin_with = initial_weights(run.plan, run.folder.path, pretrain, run.reporter.note)
+        trainer.begin_with = initial_weights(run.plan, run.data, run.folder.path, pretrain, run.reporter.note)
     Pretrainer.remove(run.folder.path)
     return supervised(trainer, run.plan, trainer.run), restarts

@@ -1,4 +1,5 @@
-"""Weights that a run begins with: the first blocks of another run, or all of its nets (transfer), or pre-trained ones.
+"""Weights that a run begins with: the first blocks of another run, or all of its nets (transfer), word vectors, or
+pre-trained ones.
 
 They are worked out once and kept in the run folder (`initial.safetensors`), so a run goes on without the other, and its
 workers, here or on Ray, are given them as any other weights.
@@ -17,6 +18,7 @@ from torch import Tensor
 from unlocked.config import Config
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError
+from unlocked.loop.vectors import weights_with_vectors, with_vectors
 from unlocked.plan.blocks import build_blocks, named_weights
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import Plan
@@ -41,6 +43,8 @@ def plan_run(config: Config, data: DataSet) -> Plan:
 
 def _resolved(plan: Plan, data: DataSet) -> Config:
     config = plan.config
+    if config.transfer.vectors is not None:
+        return with_vectors(plan, data)
     if config.pretrain.epochs:
         turns = plan_pretraining(config, data).specs[0].turns
         assert turns is not None
@@ -86,7 +90,7 @@ def _refuse_misfit(plan: Plan, source: Path, theirs: Weights) -> None:
 
 
 def initial_weights(
-    plan: Plan, run_dir: Path, pretrain: Callable[[], Weights], note: Callable[[str], None]
+    plan: Plan, data: DataSet, run_dir: Path, pretrain: Callable[[], Weights], note: Callable[[str], None]
 ) -> Weights | None:
     """Of the whole chain; None if the run begins with weights drawn from its seed.
 
@@ -95,7 +99,7 @@ def initial_weights(
         note: takes a line for the person who watches.
     """
     config = plan.config
-    if config.transfer.run is None and not config.pretrain.epochs:
+    if config.transfer.run is None and config.transfer.vectors is None and not config.pretrain.epochs:
         return None
     path, sums = run_dir / "initial.safetensors", run_dir / "initial.sha256"
     if path.exists():
@@ -105,6 +109,9 @@ def initial_weights(
         note(
             f"pre-trained {config.pretrain.blocks} blocks by {config.pretrain.scheme}, {config.pretrain.epochs} epochs"
         )
+    elif config.transfer.vectors is not None:
+        weights, line = weights_with_vectors(plan, data)
+        note(line)
     else:
         weights = _transferred(plan)
         blocks = f"the first {config.transfer.blocks} blocks" if config.transfer.blocks else "all nets"

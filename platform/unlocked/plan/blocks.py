@@ -18,6 +18,7 @@ from unlocked.tasks.phases import NET
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain, as_blocks, build
 from unlocked_models.contract.nets import nets_of
+from unlocked_models.layers.sequences import first_embedding
 
 
 def build_blocks(
@@ -100,6 +101,14 @@ def build_beside(plan: Plan, other: ModuleLearner) -> ModuleLearner:
     return learner
 
 
+def freeze_vectors(config: Config, chain: Chain, spec: ModuleSpec) -> None:
+    """Of a net that begins with word vectors, which learn nothing if `transfer.freeze` says so."""
+    if config.transfer.vectors is not None and config.transfer.freeze and spec.is_first:
+        embedding = first_embedding(list(chain))
+        if embedding is not None:
+            embedding.weight.requires_grad_(False)
+
+
 def build_learner(
     plan: Plan, module: int, device: torch.device, blocks: Sequence[nn.Module] | None = None
 ) -> ModuleLearner:
@@ -109,6 +118,7 @@ def build_learner(
     with _in_memory(plan, module):
         chain = Chain(mine).to(device, DTYPES[config.train.precision]).train()
         chain.freeze(min(max(plan.frozen - spec.start, 0), len(mine)))
+        freeze_vectors(config, chain, spec)
         return plan.scheme(spec, chain, plan.make_task(), config, plan.lag)
 
 

@@ -40,7 +40,8 @@ def rehearse(config: Config, blocks: Sequence[nn.Module], specs: Sequence[Module
     rows = examples_per_pass(config)
     device = next((p.device for block in blocks for p in block.parameters()), torch.device("cpu"))
     transfer = config.transfer
-    frozen = (len(blocks) - 1 if transfer.blocks is None else transfer.blocks) if transfer.freeze else 0
+    takes = transfer.freeze and transfer.vectors is None
+    frozen = (len(blocks) - 1 if transfer.blocks is None else transfer.blocks) if takes else 0
     for spec in specs:
         chain = Chain(blocks[spec.start : spec.stop]).to(DTYPES[config.train.precision]).train()
         chain.freeze(min(max(frozen - spec.start, 0), len(chain)))

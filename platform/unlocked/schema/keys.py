@@ -126,13 +126,17 @@ MULTI_STAGE = ("interleaved", "interleaved_zero_bubble", "zero_bubble")
 
 @dataclass
 class TransferConfig:
-    """Weights to begin with, from the first blocks of another run."""
+    """Weights to begin with: the first blocks of another run, or word vectors."""
 
     run: str | None = key(None, "folder of a run, of any model and task; its best checkpoint, else its last")
     blocks: int | None = key(
         None, "how many, from the input up, of the same shapes here; null: all that fit, but the last", low=1
     )
-    freeze: bool = key(False, "they learn nothing: no gradients, running statistics kept")
+    vectors: str | None = key(
+        None,
+        "of words, for the first embedding: a file in word2vec's text format, or the folder of such a run",
+    )
+    freeze: bool = key(False, "what is taken learns nothing: no gradients, running statistics kept")
 
 
 @dataclass
