@@ -29,14 +29,24 @@ def block_costs(blocks: Sequence[nn.Module], in_shape: tuple[int, ...], example:
     costs: list[float] = []
 
     def count(block: nn.Module, run: Callable[[], Tensor]) -> None:
-        with FlopCounterMode(display=False) as counter, _Written() as written:  # type: ignore[no-untyped-call]
-            h = run()
-        forward = (counter.get_total_flops() + WRITING * written.numbers) / len(h)
-        costs.append(forward * (3 if costs else 2))
+        examples = 0
 
-    with torch.no_grad():
-        dry_run(blocks, example or Example(in_shape, 1), count)
+        def passed() -> None:
+            nonlocal examples
+            examples = len(run())
+
+        forward = operations(passed)
+        costs.append(forward / examples * (3 if costs else 2))
+
+    dry_run(blocks, example or Example(in_shape, 1), count)
     return costs
+
+
+def operations(run: Callable[[], object]) -> float:
+    """Floating-point operations of a pass, without a graph; every number that is written counts as `WRITING`."""
+    with FlopCounterMode(display=False) as counter, _Written() as written, torch.no_grad():  # type: ignore[no-untyped-call]
+        run()
+    return float(counter.get_total_flops() + WRITING * written.numbers)
 
 
 class _Written(TorchDispatchMode):

@@ -13,6 +13,7 @@ from unlocked.data import DataSet
 from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.plan.rehearsal import refuse_added, weights_of
 from unlocked.schemes import SCHEMES, ModuleSpec, Turns
+from unlocked.tasks import Task
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import encodes, output_shapes
 
@@ -68,10 +69,26 @@ def specs_of(
     return specs
 
 
-def costs_of_scheme(config: Config, shapes: Sequence[tuple[int, ...]], where: torch.device) -> list[float] | None:
-    """Of what the scheme computes beside a module that ends after each block; a cut counts it."""
+def costs_of_scheme(
+    config: Config,
+    task: Task,
+    blocks: Sequence[nn.Module],
+    shapes: Sequence[tuple[int, ...]],
+    example: Example,
+    where: torch.device,
+) -> list[float]:
+    """Of what the scheme computes beside a module that ends after each block and is not the last; a cut counts it."""
     if config.parallel.modules == 1:
-        return None
+        return [0.0] * len(blocks)
     scheme = SCHEMES.get(config.scheme.name)
-    with where:
-        return [scheme.cost(config, shape) for shape in shapes]
+    with where, torch.random.fork_rng(devices=[]):
+        return [
+            scheme.cost(
+                config,
+                ModuleSpec(
+                    0, 2, 0, stop, len(blocks), example.in_shape, shape, example, apart=encodes(blocks[stop - 1])
+                ),
+                task,
+            )
+            for stop, shape in enumerate(shapes, 1)
+        ]

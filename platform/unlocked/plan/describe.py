@@ -15,7 +15,7 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
     if plan.nets:
         rows = [row | {"net": net} for net, its in plan.nets.items() for row in describe(its)]
         return [row | {"worker": worker} for row, worker in zip(rows, plan.placement, strict=True)]
-    total = sum(plan.costs)
+    total = sum(plan.costs) + sum(plan.costs_beside)
     width = 8 if plan.config.train.precision == "fp64" else 4
     batch = plan.config.data.batch_size // plan.config.parallel.replicas
     rows, task = [], plan.make_task()
@@ -37,7 +37,7 @@ def describe(plan: Plan) -> list[dict[str, Any]]:
                 "blocks": f"{spec.start}-{spec.stop - 1}",
                 "parameters": parameters,
                 "beside": sizes,
-                "cost_share": sum(plan.costs[spec.start : spec.stop]) / total,
+                "cost_share": (sum(plan.costs[spec.start : spec.stop]) + plan.costs_beside[spec.index]) / total,
                 "memory_bytes": round(width * (copied + kept)),
                 "out_shape": spec.out_shape,
             }

@@ -96,6 +96,7 @@ def _plan_of_nets(config: Config, data: DataSet, task: str, plan_net: PlanNet) -
         engine=engine,
         specs=[spec for plan in plans.values() for spec in plan.specs],
         costs=[cost for plan in plans.values() for cost in plan.costs],
+        costs_beside=[cost for plan in plans.values() for cost in plan.costs_beside],
         parameters=[n for plan in plans.values() for n in plan.parameters],
         weights={f"{net}.{key}": shape for net, plan in plans.items() for key, shape in plan.weights.items()},
         net=None,
@@ -130,9 +131,8 @@ def _worked_out(
     refuse_output(config, data, task, shapes[-1], example, whole=name is None)
     refuse_blocks(config, data, task, blocks)
     # balanced over modules; the sums of workers that hold several are not looked at
-    sizes = config.parallel.partition or partition(
-        costs, config.parallel.modules, costs_of_scheme(config, shapes, net.device)
-    )
+    beside = costs_of_scheme(config, objective, blocks, shapes, example, net.device)
+    sizes = config.parallel.partition or partition(costs, config.parallel.modules, beside)
     refuse_sizes(config, blocks, sizes)
     if config.parallel.schedule != "locked":
         refuse_uncuttable(config.parallel.schedule, blocks)
@@ -160,6 +160,7 @@ def _worked_out(
         example=data.example,
         specs=specs,
         costs=costs,
+        costs_beside=[0.0 if spec.is_last else beside[spec.stop - 1] for spec in specs],
         parameters=count_parameters(blocks),
         weights=net.weights(),
         lag=lag,

@@ -23,6 +23,7 @@ class Plan:
     example: Example
     specs: list[ModuleSpec]
     costs: list[float]  # of each block, floating-point operations per example
+    costs_beside: list[float]  # of what the scheme computes beside each module, in the same unit
     parameters: list[int]  # of each block
     weights: dict[str, tuple[int, ...]]  # shapes of weights and buffers, by their keys in a checkpoint
     lag: int

@@ -179,9 +179,10 @@ class ModuleLearner(Holder, ABC):
         return {}
 
     @classmethod
-    def cost(cls, config: Config, shape: tuple[int, ...]) -> float:
-        """What it computes for one example beside a module whose output has this shape and that is not the last, in
-        floating-point operations: a cut counts it. `math.inf`: no module can end there."""
+    def cost(cls, config: Config, spec: ModuleSpec, task: Task) -> float:
+        """What it computes for one example beside a module that ends with `spec.stop` and is not the last, in
+        floating-point operations (`unlocked.chain.operations`): a cut counts it, and a dry run shows it. Of `spec` only
+        the end is settled. `math.inf`: no module can end there."""
         return 0.0
 
     @classmethod

@@ -35,7 +35,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from unlocked.chain import WRITING, block_costs
+from unlocked.chain import WRITING, operations
 from unlocked.errors import ConfigError, reason
 from unlocked.schema.facts import group, key
 from unlocked.schema.keys import Config, OptimizerConfig
@@ -65,6 +65,10 @@ class DNIOptions:
     inputs: InputModelConfig = group(InputModelConfig)
 
 
+def reads_batch(sg: nn.Module) -> bool:
+    return "batch" in inspect.signature(sg.forward).parameters
+
+
 @register_scheme("dni")
 class DNI(ModuleLearner):
     Options = DNIOptions
@@ -90,7 +94,7 @@ class DNI(ModuleLearner):
         # the prediction with its graph
         self.kept: deque[tuple[Tensor, Tensor | None, Batch | None, Terms, Tensor | None]] = deque()
         if self.sg is not None:
-            self.sees_batch = "batch" in inspect.signature(self.sg.forward).parameters
+            self.sees_batch = reads_batch(self.sg)
             self.holds("kept", self.kept)
 
     @classmethod
@@ -140,15 +144,19 @@ class DNI(ModuleLearner):
         return None
 
     @classmethod
-    def cost(cls, config: Config, shape: tuple[int, ...]) -> float:
+    def cost(cls, config: Config, spec: ModuleSpec, task: Task) -> float:
         try:
-            with torch.random.fork_rng(devices=[]):
-                model = SyntheticGradient(options_of(cls, config).sg, shape)
+            M = cls.make_sg(config, spec.out_shape, task, spec.example, spec.apart)
         except ConfigError:  # this kind of M does not fit here; if no cut avoids it, that is said
             return math.inf
-        (cost,) = block_costs([model], shape)
+        like = next(M.parameters(), torch.empty(0))
+        batch = spec.example.batch(2, like.device, like.dtype)
+        h = torch.zeros(2, *spec.out_shape, device=like.device)
+        seen = (task.context(batch, spec.example, h),) if cls.conditional else ()
+        reads = {"batch": batch} if reads_batch(M) else {}
+        forward = operations(lambda: M.eval()(h, *seen, **reads)) / len(h)
         # forward to predict, then forward and backward to learn; and what the numbers of h_k are written for
-        return 1.5 * cost + SG_PASSES * WRITING * math.prod(shape)
+        return 3 * forward + SG_PASSES * WRITING * math.prod(spec.out_shape)
 
     @classmethod
     def late_inputs(cls, config: Config) -> bool:

@@ -18,6 +18,7 @@ over each map's pixels); `predsim` both, (1 - weight) pred + weight sim.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -26,9 +27,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlocked.chain import operations
 from unlocked.errors import ConfigError
 from unlocked.schema.facts import group, key
 from unlocked.schema.keys import Config
+from unlocked.schema.passes import examples_per_pass
 from unlocked.schemes.base import Beside, ModuleLearner, Ports
 from unlocked.schemes.layout import Layout
 from unlocked.schemes.objective import OfTask
@@ -79,6 +82,20 @@ class Local(ModuleLearner):
         with drawn(config.seed, "local", spec.stop):
             head = LocalHead(options_of(cls, config).local, spec.out_shape, task, spec, spec.apart)
         return {"head": Beside(head, config.optimizer)}
+
+    @classmethod
+    def cost(cls, config: Config, spec: ModuleSpec, task: Task) -> float:
+        example, options = spec.example, options_of(cls, config).local
+        if task.learns_input or example.y_real or (options.kind != "pred" and example.y_shape):
+            return 0.0  # `refuse` says it
+        if Layout(spec.out_shape, task.output_shape(example), spec.apart).relation == "apart":
+            return math.inf
+        head = LocalHead(options, spec.out_shape, task, spec, spec.apart)
+        like = next(head.parameters())
+        rows = 2 if options.kind == "pred" else examples_per_pass(config)  # similarities are of all pairs
+        batch = example.batch(rows, like.device, like.dtype)
+        h = torch.zeros(rows, *spec.out_shape, device=like.device)
+        return 3 * operations(lambda: head(h, batch)) / len(h)
 
     @classmethod
     def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
