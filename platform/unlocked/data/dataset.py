@@ -18,7 +18,7 @@ from unlocked_models.contract.batch import LENGTHS, Batch, Example, Extra, Ragge
 from unlocked_models.contract.registry import Registry
 
 TEST_FRACTION = 0.2  # set aside of a set without a test split of its own
-RESERVED = ("name", "root", "validation", "seed", "download", "transforms")
+RESERVED = ("name", "root", "validation", "examples", "seed", "download", "transforms")
 
 
 @dataclass(frozen=True, eq=False)

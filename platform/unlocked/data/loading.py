@@ -31,6 +31,7 @@ def load_as(
     *,
     root: str | Path | None = None,
     validation: float = 0.0,
+    examples: int | None = None,
     seed: int = 0,
     download: bool = False,
     transforms: Sequence[Any] = (),
@@ -47,6 +48,7 @@ def load_as(
     Args:
         root: folder searched for files; `$UNLOCKED_DATA`, else `./data`, by default.
         validation: fraction of the training split set aside, in [0, 1); 0 gives `DataSet.validation = None`.
+        examples: how many of the training split are kept, drawn as what is set aside is; None: all.
         seed: of the splits, and of what transforms draw for evaluation.
         download: fetch missing files from the set's mirror into `root/name`.
         transforms: what minibatches go through after those that the set brings: names, or names and options.
@@ -75,6 +77,8 @@ def load_as(
         splits.pop("validation", None)
     elif "validation" not in splits:
         splits["train"], splits["validation"] = _set_aside(name, splits["train"], validation, seed, order, raw.stretch)
+    if examples is not None:
+        splits["train"] = _kept(name, splits["train"], examples, seed, order)
 
     if raw.symbols is not None:
         inputs = {part: torch.from_numpy(x.astype(np.int64)) for part, (x, _, _) in splits.items()}
@@ -186,6 +190,28 @@ def _set_aside(
         what = f"{fraction:g} of {len(y)} examples cannot be set aside{' class by class' if by_class else ''}"
         raise wrong(name, f"{what}: {reason(error)}") from None
     return _of(whole, np.sort(kept)), _of(whole, np.sort(aside))
+
+
+def _kept(name: str, whole: Arrays, examples: int, seed: int, order: str) -> Arrays:
+    """So many of the training examples, in their order: drawn, class by class or from all, or the first ones."""
+    from sklearn.model_selection import train_test_split
+
+    y, n = whole[1], len(whole[1])
+    if examples > n:
+        raise DataError(f"data.examples: {examples} is more than the {n} training examples of {name}")
+    if examples == n:
+        return whole
+    if order == "kept":
+        return _of(whole, np.arange(examples))
+    try:
+        by_class = y if order == "by class" else None
+        rows, _ = train_test_split(np.arange(n), train_size=examples, stratify=by_class, random_state=seed % 2**32)
+    except ValueError:
+        raise DataError(
+            f"data.examples: {examples} of {n} cannot be drawn class by class: {name} has {len(np.unique(y))} classes, "
+            "and each needs one"
+        ) from None
+    return _of(whole, np.sort(rows))
 
 
 def _of(whole: Arrays, rows: np.ndarray) -> Arrays:

@@ -110,6 +110,7 @@ def load_data(config: Config, level: int | None = None) -> DataSet:
         d.name,
         root=d.root,
         validation=d.validation,
+        examples=d.examples,
         seed=d.seed,
         download=d.download,
         transforms=d.transforms,

@@ -26,6 +26,9 @@ class DataConfig:
     name: str = key(MISSING, "`unlocked list data`")
     batch_size: int = key(64, "examples per optimiser step, over all replicas", low=1, high=MOST)
     validation: float = key(0.1, "fraction of the training examples held out; 0: none", low=0, below=1)
+    examples: int | None = key(
+        None, "training examples to keep, drawn class by class if there are classes; null: all", low=1, high=MOST
+    )
     seed: int = key(0, "of the split alone, so that runs of every seed share one test set", low=0, high=MOST_SEED)
     root: str | None = key(None, "folder of data files; null: $UNLOCKED_DATA or ./data")
     download: bool = key(False, "fetch missing files from their published address")

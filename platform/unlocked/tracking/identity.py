@@ -74,6 +74,7 @@ TAG_OF = {
 # keys that not all runs have, with the value at which they change nothing: left out at it, so that runs from before
 # (or after) them are of one group with those that have them
 ABSENT_AT = {
+    "data.examples": "null",
     "nets": "{}",
     "objective": "{}",
     "data.transforms": "[]",
