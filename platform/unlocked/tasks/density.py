@@ -162,8 +162,7 @@ class RealDensity(Density):
 
     real = True
 
-    @classmethod
-    def unsuited(cls, x: Tensor) -> str | None:
+    def unsuited(self, x: Tensor) -> str | None:
         return None
 
 

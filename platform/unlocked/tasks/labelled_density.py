@@ -30,9 +30,8 @@ class LabelledDensity(Classification):
     def misfit(cls, data_task: str, example: Example) -> str | None:
         return None if TASKS.get(data_task) is Classification else f"its targets are for {data_task}"
 
-    @classmethod
-    def unsuited(cls, x: Tensor) -> str | None:
-        found = Density.unsuited(x)
+    def unsuited(self, x: Tensor) -> str | None:
+        found = Density().unsuited(x)
         return found and found.partition(", and real ones")[0]
 
     def unfit(self, blocks: Sequence[nn.Module]) -> str | None:
