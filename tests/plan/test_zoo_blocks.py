@@ -35,6 +35,7 @@ FAMILIES = {  # data that a model is given that is not named below
 }
 OTHER = {"rnn": TEXT, "gpt": TEXT, "bert": MASKED, "vit": IMAGES, "conv_autoencoder": IMAGES}
 OTHER |= {"cbow": Example((9, 4), 5, vocabulary=7, y_shape=(9,)), "glove": Example((2,), 1, vocabulary=7)}
+OTHER |= {"growing_gan": Example((1, 8, 8), 5)}
 OTHER |= dict.fromkeys(("alexnet", "vgg", "inception", "resnet"), PHOTOS)
 SMALL: dict[str, dict[str, Any]] = {  # options of the models whose defaults are large, or have few blocks
     "mlp": {"hidden": [8, 6], "norm": "batch"},
@@ -97,7 +98,7 @@ def test_a_worker_builds_its_own_block_alone_and_draws_it_as_among_the_others(la
     for i, block in enumerate(whole):
         blocks = build_net(plan, [i])
         held = [k for k, other in enumerate(blocks) if any(not p.is_meta for p in other.parameters())]
-        assert held == [i] if plan.parameters[i] else []
+        assert held == ([i] if plan.parameters[i] else [])
         lab.assert_equal(blocks[i].state_dict(), block.state_dict())
 
 
