@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from unlocked.config import Config
 from unlocked.errors import ConfigError, RunFailed, reason
@@ -33,7 +35,7 @@ def build_blocks(
     @contextmanager
     def each(i: int) -> Iterator[None]:
         torch.default_generator.manual_seed(derive_seed(config.seed, "init", net or NET, i))
-        with nullcontext() if only is None or i in only else torch.device("meta"):
+        with nullcontext() if only is None or i in only else shapes_alone():
             yield
 
     options = {key: value for key, value in config.model.items() if key != "name"}
@@ -48,6 +50,30 @@ def build_blocks(
         if getattr(layer, "inplace", False) is True:  # it would overwrite what the module below holds
             layer.inplace = False  # type: ignore[assignment]
     return blocks
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Blocks that are made here are on "meta": shapes and types, without memory."""
+    with torch.device("meta"), _NothingDrawn():
+        yield
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """On "meta" there is nothing to draw or to scale, but torch imports a second's worth of modules to do so."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        of = args[0] if args else kwargs.get("tensor")
+        if isinstance(of, Tensor) and of.is_meta:
+            if func == Tensor.normal_ or getattr(func, "__module__", None) == nn.init.__name__:
+                return of
+            if func == Tensor.mul and isinstance(args[1], float):
+                return torch.empty_like(of)
+        if func == torch.randn and "device" not in kwargs:
+            kwargs.pop("generator", None)
+            func = torch.empty
+        return func(*args, **kwargs)
 
 
 def named_weights(plan: Plan) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unlocked.blame import knowing_of_ctrl_c, place, said
 from unlocked.config import Config
 from unlocked.errors import ConfigError, UnlockedError, reason
-from unlocked.plan.blocks import build_blocks
+from unlocked.plan.blocks import build_blocks, shapes_alone
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain
 
@@ -31,7 +31,7 @@ class Net:
     @cached_property
     def meta(self) -> list[nn.Module]:
         """Without memory: names, shapes and types of everything."""
-        with torch.device("meta"):
+        with shapes_alone():
             return self._build()
 
     @cached_property
