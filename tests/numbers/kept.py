@@ -164,6 +164,10 @@ def _variants() -> Iterable[Cell]:
     yield Cell("fashion_cnn/cdni", "local", 2, "auto", "predsim", ("scheme.local.kind=predsim",))
     for scheme in ("cd", "pcd"):
         yield Cell("boltzmann/rbm", scheme, 2, "auto", "stack", ("model.hidden=[12,8]",))
+    for scheme in ("backprop", "cdni", "dfa"):
+        yield Cell("boltzmann/dbn", scheme, 2)
+    for preset, scheme in (("dbm", "pcd"), ("machine", "cd"), ("gaussian", "pcd")):
+        yield Cell(f"boltzmann/{preset}", scheme, 1)
     yield Cell("graph/gcn", "cdni", 2, "auto", "hops", ("scheme.sg.hops=1", "data.batch_size=1"))
     for name in ("adamw", "rmsprop"):
         yield Cell("quickstart", "cdni", 2, "auto", name, (f"optimizer.name={name}",))
