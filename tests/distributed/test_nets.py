@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from unlocked.config import load_config
+from unlocked.data.dataset import Split
 from unlocked.engine.phases import NetsGroup
 from unlocked.launch.ray_nets import RayNetsGroup
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
+from unlocked.tasks.cycle import CLASSES, OTHER
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 
@@ -77,6 +81,39 @@ def test_nets_over_workers_give_what_one_process_gives(over_four_actors, schemes
             over.load_states(one.states(stop))
     finally:
         over.close()
+
+
+MADE = {
+    "growing": ["model.channels=[8,6]", "data.options.side=null"],
+    "stylegan": ["model.channels=4", "model.style=6", "model.latent=4"],
+    "cyclegan": ["model.channels=4", "model.tells=4", "data.name=digits", "parallel.modules=1"],
+}
+
+
+@pytest.mark.parametrize(("preset", "scheme"), [("growing", "dfa"), ("stylegan", "cdni"), ("cyclegan", "dni")])
+def test_grown_styled_and_translating_nets_do_too(over_four_actors, preset, scheme):
+    """Fading, style mixing and noise are draws of a pass; in a cycle two nets learn, each through the other."""
+    words = [*MADE[preset], f"scheme.name={scheme}", "parallel.engine=ray", "parallel.timeout=60"]
+    config = load_config(f"adversarial/{preset}", ["parallel.modules=2", *words])
+    data = load_data(config)
+    if preset == "cyclegan":
+        data = replace(data, train=with_another_domain(data.train), test=with_another_domain(data.test))
+    plan = make_plan(config, data)
+    assert plan.workers == 4
+    one, over = NetsGroup(plan, data), over_four_actors(plan, data)
+    try:
+        mine, theirs = (all_of(group, 0, 4) for group in (one, over))
+        assert mine[0] == theirs[0]
+        assert [key for key, x in mine[1].items() if not torch.equal(x, theirs[1][key])] == []
+        assert torch.equal(mine[2], theirs[2])
+        assert mine[3] == theirs[3]
+    finally:
+        over.close()
+
+
+def with_another_domain(split: Split) -> Split:
+    """The same images upside down."""
+    return Split(split.x, split.y, {OTHER: split.x.flip(2), CLASSES: split.y})
 
 
 def test_two_replicas_learn_by_the_mean_of_their_gradients_in_every_phase(over_four_actors):

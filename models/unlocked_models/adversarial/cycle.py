@@ -19,9 +19,9 @@ NETS = ("to_b", "to_a", "tells_a", "tells_b")
 def cyclegan(
     in_shape: tuple[int, ...],
     n_outputs: int,
-    channels: int = 24,
-    residual: int = 2,
-    tells: int = 24,
+    channels: int = 16,
+    residual: int = 1,
+    tells: int = 16,
     noise: float = 0.1,
     output: str = "sigmoid",
 ) -> dict[str, Net]:
@@ -38,7 +38,7 @@ def cyclegan(
     on the discriminator's images in its place.
 
     >>> {net: len(list(its.blocks)) for net, its in cyclegan((1, 8, 8), 10).items()}
-    {'to_b': 4, 'to_a': 4, 'tells_a': 3, 'tells_b': 3}
+    {'to_b': 3, 'to_a': 3, 'tells_a': 3, 'tells_b': 3}
     """
     for key, value in (("channels", channels), ("residual", residual), ("tells", tells)):
         checks.whole(key, value)

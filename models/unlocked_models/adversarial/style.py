@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlocked_models.adversarial.dcgan import doublings_to
+from unlocked_models.adversarial.gan import logit
 from unlocked_models.adversarial.layers import MapsOfClass
 from unlocked_models.autoencoder.plain import corruption
 from unlocked_models.contract import checks
@@ -31,6 +32,7 @@ def stylegan(
     mixing: float = 0.5,
     dropout: float = 0.3,
     noise: float = 0.1,
+    kernels: int = 16,
 ) -> dict[str, Net]:
     """StyleGAN. `batch.y` is the class, which the mapping and the discriminator see.
 
@@ -40,10 +42,11 @@ def stylegan(
     least 4 x 4 pixels is doubled to the image, in blocks of two layers: convolution (the constant itself in the first),
     noise, leaky ReLU, `AdaIN`. Styles of layers that follow ride along as planes of h that are the same at every pixel.
 
-    Options: `channels` of the last maps, twice as many at half the size; `noise` and `dropout` are those of the
-    discriminator, that of `dcgan`.
+    Options: `channels` of the last maps, twice as many at half the size; `noise`, `dropout` and `kernels` are those of
+    the discriminator, that of `dcgan`.
 
-    Differs from the paper: size, no blur, no equalised learning rates, no truncation, and a class.
+    Differs from the paper: size, no blur, no equalised learning rates, no truncation, and a class; minibatch
+    discrimination (`kernels`) in the place of the deviation over the minibatch.
 
     >>> nets = stylegan((1, 8, 8), 10)
     >>> nets["generator"].in_shape, len(list(nets["generator"].blocks))
@@ -54,6 +57,7 @@ def stylegan(
         checks.whole(key, value)
     checks.fraction("dropout", dropout)
     checks.not_negative("noise", noise)
+    checks.whole("kernels", kernels, 0)
     if not 0 <= mixing <= 1:
         raise ValueError(f"model.mixing: a share from 0 to 1, got {mixing}")
     maps, height, width = checks.image("stylegan", in_shape, 8)
@@ -78,7 +82,7 @@ def stylegan(
         for n_out, n_in in zip(widths[-2::-1], widths[:0:-1], strict=True):
             drop = nn.Dropout(dropout) if dropout else None
             yield sequence(nn.Conv2d(n_in, n_out, 4, 2, 1), nn.LeakyReLU(0.2), drop)
-        yield sequence(nn.Flatten(), nn.Linear(widths[0] * side[0] * side[1], 1))
+        yield sequence(nn.Flatten(), logit(widths[0] * side[0] * side[1], kernels, spectral=False))
 
     return {"generator": Net(makes(), (2, latent)), "discriminator": Net(tells(), in_shape)}
 
