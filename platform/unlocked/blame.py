@@ -96,7 +96,7 @@ def knowing_of_ctrl_c() -> Iterator[Callable[[BaseException], bool]]:
 
 def is_users(file: str) -> bool:
     """Whether a file is neither of the platform nor of Python and what is installed in it."""
-    if file.startswith("<frozen"):
+    if file.startswith("<frozen") or file.endswith((".pyx", ".pxi")):  # Ray's compiled code names its source
         return False
     path = Path(file)
     installed = "site-packages" in path.parts or "dist-packages" in path.parts

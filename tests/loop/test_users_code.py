@@ -155,6 +155,14 @@ def test_what_the_platform_raises_to_a_user_s_code_is_the_platform_s():
         refuse_users_fault(error)
 
 
+def test_a_ctrl_c_inside_of_ray_s_compiled_code_stays_one():
+    code = compile("raise KeyboardInterrupt", "python/ray/includes/common.pxi", "exec")
+    try:
+        exec(code)
+    except KeyboardInterrupt as error:
+        refuse_users_fault(error.with_traceback(error.__traceback__.tb_next))
+
+
 def test_every_command_tells_a_user_s_mistake_in_one_line(monkeypatch, capsys):
     def mistaken():
         raise KeyError("mine")
