@@ -5,7 +5,7 @@ from the data:
 
 * many to one: a class or values for a whole sequence, from the pooled states;
 * many to many: logits at every position, where the targets have positions (language modelling). Layers then read one
-  way only, or they would see what they are to predict.
+  way only, or they would see their targets.
 
 Sequences are `(positions, features)`, a series `(positions,)`, an image, read row by row, or token ids `(positions,)`,
 which the first block embeds. Sequences of several lengths are filled up, token ids with 0 and features with anything
@@ -286,18 +286,15 @@ def _stack(
     pooling: nn.Module | None = Pool(pool)  # a wrong name is an error in every case
     if many:
         if bidirectional:
-            raise ValueError("model.bidirectional: layers that read backwards see what they are to predict")
+            raise ValueError("model.bidirectional: layers that read backwards would see their targets")
         if padded:
-            raise ValueError(
-                "model.padded: where every position has an output, padding needs no care: no target is "
-                "there, and nothing behind it is read before it"
-            )
+            raise ValueError("model.padded: unnecessary with per-position targets; remove it")
         pooling = None
     elif bidirectional and pool == "last":
         pooling = Ends()
     if carry and not many:
         raise ValueError(
-            "model.carry: windows go on in each other where every position has a target, as in language modelling"
+            "model.carry: windows continue each other only if every position has a target, as in language modelling"
         )
     padded = not many and (vocabulary is not None or is_padded(padded, has_lengths))
     kind = PaddedLayer if padded and bidirectional else CarryingLayer if carry else Layer

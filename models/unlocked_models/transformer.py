@@ -239,7 +239,7 @@ def bert(
         raise ValueError("model.name: bert reads tokens; the data has examples of real numbers")
     if out_positions is not None and not masked:
         raise ValueError(
-            "model.name: bert sees both sides of every position, so it would see what it is to predict; "
+            "model.name: bert sees both sides of every position, so it would see its target; "
             "it needs data that masks words, such as manual_pairs"
         )
     shape = _Shape(width, depth, heads, feedforward, norm, positions, "gelu", dropout)

@@ -495,7 +495,7 @@ def test_what_the_command_cannot_do_is_one_line(store, tmp_path, monkeypatch, ca
         (["--csv", "."], "--csv: . is a folder"),
         (["--plot", "."], "--plot: . is a folder"),
         (["--plot", "x.foo"], "--plot: x.foo does not end in .png or .pdf or .svg"),
-        (["--plot", "x.png", "--against", "name"], "--against: name is a number in no run"),
+        (["--plot", "x.png", "--against", "name"], "--against: no run has a number for name"),
     ],
 )
 def test_a_file_that_cannot_be_written_or_drawn_is_one_line(store, tmp_path, monkeypatch, capsys, words, message):

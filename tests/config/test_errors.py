@@ -318,7 +318,7 @@ def own_models(monkeypatch):
         ({"model": {"name": "mlp", "norm": "bach"}}, "model.norm: unknown norm 'bach'; did you mean 'batch'?"),
         ({"model": {"name": "alexnet"}}, "model.name: alexnet takes images of at least 63 x 63 pixels"),
         ({"model": {"name": "mlp", "hidden": [10**18, 8]}}, "model: Storage size calculation overflowed"),
-        ({"model": {"name": "mlp", "dropout": 1.5}}, "model.dropout: 1.5 is outside [0, 1)"),
+        ({"model": {"name": "mlp", "dropout": 1.5}}, "model.dropout: must be at least 0 and less than 1, got 1.5"),
     ],
 )
 def test_what_does_not_fit_the_data_or_the_model_is_refused_in_one_line(lab, tree, line):

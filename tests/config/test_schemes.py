@@ -76,7 +76,10 @@ def test_the_resolved_configuration_reads_back_as_itself(preset, tmp_path):
         ("schemes: {dfa: {name: other}}", "schemes.dfa: name does not depend on the scheme"),
         ("schemes: {default: {seed: 1}}", "schemes.default: seed does not depend on the scheme"),
         ("schemes: {dfa: fast}", "schemes.dfa: 'fast' is not keys and values"),
-        ("expect: {dfa: {test/accuracy: 0.9}}", "expect.dfa.test/accuracy: 0.9 is no bound"),
+        (
+            "expect: {dfa: {test/accuracy: 0.9}}",
+            "expect.dfa.test/accuracy: expected {min: 0.9}, {max: 100} or both, got 0.9",
+        ),
         ("expect: {dfa: 3}", "expect.dfa: 3 is not metrics and bounds"),
         ("expect: {dfb: {test/accuracy: {min: 0.9}}}", "expect: unknown scheme 'dfb'"),
     ],

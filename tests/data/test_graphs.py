@@ -157,5 +157,5 @@ def test_drawn_minibatches_are_of_the_seed_and_step_alone():
     assert first.x(4).equal(again.x(4))
     assert first.x(4).ne(first.x(3)).any()
     assert first.extras(4)["edge_index"].values.equal(again.extras(4)["edge_index"].values)
-    with pytest.raises(DataError, match=r"data.options.neighbours: 0 is not a whole number of at least 1"):
+    with pytest.raises(DataError, match=r"data.options.neighbours: must be a whole number of at least 1, got 0"):
         load("communities", neighbours=[3, 0])

@@ -198,11 +198,11 @@ def test_a_low_temperature_is_greedy():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda of: sample(of, 2, temperature=0.0), "temperature: 0.0 is not above 0;"),
-        (lambda of: sample(of, 2, top_k=0), "top_k: 0 is not at least 1"),
-        (lambda of: sample(of, 2, top_p=1.5), "top_p: 1.5 is not above 0 and at most 1"),
-        (lambda of: beam_search(of, 2, width=0), "beam: 0 is not at least 1"),
-        (lambda of: beam_search(of, 2, alpha=-1.0), "length_penalty: -1.0 is not at least 0"),
+        (lambda of: sample(of, 2, temperature=0.0), "temperature: must be greater than 0, got 0.0"),
+        (lambda of: sample(of, 2, top_k=0), "top_k: must be at least 1, got 0"),
+        (lambda of: sample(of, 2, top_p=1.5), "top_p: must be greater than 0 and at most 1, got 1.5"),
+        (lambda of: beam_search(of, 2, width=0), "beam: must be at least 1, got 0"),
+        (lambda of: beam_search(of, 2, alpha=-1.0), "length_penalty: must be at least 0, got -1.0"),
     ],
 )
 def test_what_is_no_search_is_one_line(call, words):

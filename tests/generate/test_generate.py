@@ -98,7 +98,7 @@ def test_the_command_prints_where_the_pictures_are(runs, capsys):
         (["what=[pcaa]"], "what: unknown picture 'pcaa'; did you mean 'pca'?"),
         (["what=pca"], "what: 'pca' is not of type list[str]"),
         (["what=[samples]"], "what: samples cannot be drawn of this run: its codes have no distribution to draw from"),
-        (["n=0"], "n: 0 is not from 1 to 360, the test examples of digits"),
+        (["n=0"], "n: must be from 1 to 360 (the test examples of digits), got 0"),
         (["weights=bst"], "weights: unknown choice 'bst'; did you mean 'best'?"),
         (["--input", "Once"], "--input: a run of reconstruction reads nothing but its own data"),
     ],

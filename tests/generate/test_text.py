@@ -163,10 +163,10 @@ def test_a_long_prompt_and_none_are_written_on_from_too(runs):
         ("char", "to be ∞ Q", {}, "prompt: '∞', 'Q' are not in the vocabulary of text"),
         ("word", "to be hamlet", {}, "prompt: 'hamlet' is not in the vocabulary of text"),
         ("word", " ", {}, "prompt: ' ' has no word; text is read in words"),
-        ("char", "to", {"length": 0}, "length: 0 is not at least 1"),
-        ("char", "to", {"temperature": 0.0}, "temperature: 0.0 is not above 0"),
-        ("char", "to", {"top_k": 0}, "top_k: 0 is not at least 1"),
-        ("char", "to", {"top_p": 1.5}, "top_p: 1.5 is not above 0 and at most 1"),
+        ("char", "to", {"length": 0}, "length: must be at least 1, got 0"),
+        ("char", "to", {"temperature": 0.0}, "temperature: must be greater than 0, got 0.0"),
+        ("char", "to", {"top_k": 0}, "top_k: must be at least 1, got 0"),
+        ("char", "to", {"top_p": 1.5}, "top_p: must be greater than 0 and at most 1, got 1.5"),
     ],
 )
 def test_what_cannot_be_generated_is_one_line(runs, tokens, prompt, options, said):

@@ -98,8 +98,8 @@ def test_sentences_are_translated_as_the_test_split_is(run):
             {"method": "bean"},
             "method: unknown method 'bean'; did you mean 'beam'? (known: beam, greedy, sample)",
         ),
-        (["May"], {"longest": 12}, "longest: 12 is not from 1 to 11, the positions of this model's decoder"),
-        (["May"], {"beam": 0}, "beam: 0 is not at least 1"),
+        (["May"], {"longest": 12}, "longest: must be from 1 to 11 (the positions of this model's decoder), got 12"),
+        (["May"], {"beam": 0}, "beam: must be at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_translated_is_one_line(run, sentences, options, words):

@@ -97,7 +97,7 @@ def test_series_are_attacked_too(runs, tmp_path):
     [
         (["codes"], "{codes}: a run of reconstruction is no classifier; inspect looks into runs of classification"),
         (["backprop", "rows"], "{rows}: its examples are not those of {backprop}: runs that are inspected together"),
-        (["backprop", "--epsilon", "2"], "--epsilon: 2 is not above 0 and at most 1"),
+        (["backprop", "--epsilon", "2"], "--epsilon: must be greater than 0 and at most 1, got 2"),
         (["backprop", "--steps", "0"], "--steps: must be at least 1, got 0"),
         (["backprop", "--target", "eleven"], "--target: 'eleven' is no class of digits (known: 0, 1, 2"),
         (["nowhere"], "{folder}/nowhere is not a run folder"),

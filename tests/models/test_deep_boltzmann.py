@@ -183,7 +183,7 @@ def test_without_weights_log_z_is_that_of_independent_units():
     ("make", "message"),
     [
         (lambda: boltzmann((8,), 2, hidden=MOST_HIDDEN + 1), r"model\.hidden: 11 hidden units are more than 10"),
-        (lambda: dbm((8,), 2, hidden=[4]), r"model\.hidden: \[4\] is too short, at least 2 needed"),
+        (lambda: dbm((8,), 2, hidden=[4]), r"model\.hidden: needs 2 or more sizes, got \[4\]"),
         (lambda: dbn((8,), 2, hidden=[]), r"model\.hidden"),
         (lambda: rbm((8,), 2, visible="real"), r"model\.visible: unknown visible 'real'"),
         (lambda: rbm((8,), 2, deviation=0.5), r"model\.deviation: 0.5 is of real visible units"),

@@ -203,8 +203,8 @@ def test_teacher_forcing_fades_over_the_minibatches_that_were_seen():
         ("seq2seq", {"attention": "bahdanu"}, "model.attention: unknown attention 'bahdanu'; did you mean 'bahdanau'?"),
         ("seq2seq", {"cell": "gruu"}, "model.cell: unknown cell 'gruu'; did you mean 'gru'?"),
         ("seq2seq", {"width": 7}, "model.width: 7 is odd; a bidirectional encoder has half of it each way"),
-        ("seq2seq", {"encoder": 0}, "model.encoder: 0 is not a whole number of at least 1"),
-        ("seq2seq", {"teacher_forcing": 1.5}, "model.teacher_forcing: 1.5 is no probability"),
+        ("seq2seq", {"encoder": 0}, "model.encoder: must be a whole number of at least 1, got 0"),
+        ("seq2seq", {"teacher_forcing": 1.5}, "model.teacher_forcing: must be from 0 to 1, got 1.5"),
         ("seq2seq", {"sampling_steps": 9}, "model.sampling_steps: 9 with model.teacher_forcing 1"),
         (
             "seq2seq",

@@ -187,14 +187,29 @@ def test_windows_that_go_on_in_each_other_are_one_sequence(options):
     ("name", "in_shape", "options", "words"),
     [
         ("rnn", (7, 3), {"activation": "relo"}, "model.activation: unknown activation 'relo'; did you mean 'relu'?"),
-        ("lstm", (7, 3), {"hidden": []}, "model.hidden: [] is too short"),
+        ("lstm", (7, 3), {"hidden": []}, "model.hidden: needs 1 or more sizes, got []"),
         ("lstm", (2, 3, 4, 5), {}, "model.name: a sequence model takes series, sequences or images"),
         ("gru", (7, 3), {"pool": "first"}, "model.pool: unknown pool 'first'"),
-        ("gru", (7, 3), {"carry": True}, "model.carry: windows go on in each other where every position has a target"),
+        (
+            "gru",
+            (7, 3),
+            {"carry": True},
+            "model.carry: windows continue each other only if every position has a target",
+        ),
         ("lstm", (7, 3), {"peephole": True, "padded": True, "bidirectional": True}, "model.bidirectional: cells with"),
-        ("gru", (6,), {"bidirectional": True, "example": TEXT}, "model.bidirectional: layers that read backwards see"),
-        ("gru", (6,), {"padded": True, "example": TEXT}, "model.padded: where every position has an output"),
-        ("gru", (6,), {"embedding": 0, "example": TEXT}, "model.embedding: 0 is not a whole number of at least 1"),
+        (
+            "gru",
+            (6,),
+            {"bidirectional": True, "example": TEXT},
+            "model.bidirectional: layers that read backwards would see",
+        ),
+        ("gru", (6,), {"padded": True, "example": TEXT}, "model.padded: unnecessary with per-position targets"),
+        (
+            "gru",
+            (6,),
+            {"embedding": 0, "example": TEXT},
+            "model.embedding: must be a whole number of at least 1, got 0",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_one_line(name, in_shape, options, words):

@@ -187,7 +187,7 @@ def test_layers_carry_dropout_only_where_it_is_asked():
         ("transformer", TOKENS, {"positions": "rotry"}, "model.positions: unknown positions 'rotry'; did you mean"),
         ("transformer", TOKENS, {"norm": "both"}, "model.norm: unknown norm 'both'"),
         ("transformer", TOKENS, {"pool": "token"}, "model.pool: unknown pool 'token'"),
-        ("transformer", TOKENS, {"depth": 0}, "model.depth: 0 is not a whole number of at least 1"),
+        ("transformer", TOKENS, {"depth": 0}, "model.depth: must be a whole number of at least 1, got 0"),
         ("transformer", TOKENS, {"activation": "gelo"}, "model.activation: unknown activation 'gelo'"),
         ("transformer", TEXT, {}, "model.name: transformer reads both ways"),
         ("vit", Example((1, 8, 8), 5), {"patch": 3}, "model.patch: 3 does not divide images of 8 x 8 pixels"),

@@ -95,9 +95,9 @@ def test_a_past_that_depends_on_its_length_is_told_and_sets_the_run_apart(small,
         (["train={}"], "train would make"),
         (["train.epochs=1"], "train.epochs: 1 is fewer than the 3 of .*; a run can only be made longer"),
         (["train.epochs=many"], "train.epochs: 'many' is not"),
-        (["train.epochs=true"], "is not a whole number"),
-        (["train.epochs=4.0"], "4.0 is not a whole number"),
-        (["train.epochs=null"], "None is not a whole number"),
+        (["train.epochs=true"], "must be a whole number, got True"),
+        (["train.epochs=4.0"], "must be a whole number, got 4.0"),
+        (["train.epochs=null"], "must be a whole number, got None"),
     ],
 )
 def test_anything_but_more_epochs_is_refused_in_one_line(small, tmp_path, words, said):

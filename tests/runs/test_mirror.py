@@ -104,7 +104,7 @@ def test_a_run_goes_on_from_its_copy_to_the_numbers_of_an_unbroken_one(store, tm
 
 def test_a_store_that_goes_away_ends_no_run(tmp_path, monkeypatch):
     def away(self):
-        raise RunFailed("tracking.mirror: the copy is behind: gone")
+        raise RunFailed("tracking.mirror: the copy is out of date: gone")
 
     monkeypatch.setattr(Mirror, "push", away)
     reporter = EndsAfter(None)
@@ -121,7 +121,7 @@ def test_a_store_that_goes_away_ends_no_run(tmp_path, monkeypatch):
         reporter=reporter,
     )
     assert summary["steps"] > 0
-    assert set(reporter.notes) == {"tracking.mirror: the copy is behind: gone"}
+    assert set(reporter.notes) == {"tracking.mirror: the copy is out of date: gone"}
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def test_the_probe_of_macro_feedback_compares_what_is_injected_with_the_true_gra
             [4],
             r"granularity: micro needs norms that end the sublayers: model\.norm=post",
         ),
-        (POST, [1, 3], r"granularity: micro has no feedback behind block 0 \(Sequential\).* set parallel\.partition"),
+        (POST, [1, 3], r"granularity: micro has no feedback after block 0 \(Sequential\).* set parallel\.partition"),
         ({"name": "lstm", "hidden": [8]}, [2], "granularity: micro needs the layers of a Transformer and a projection"),
     ],
 )

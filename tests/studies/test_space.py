@@ -237,14 +237,20 @@ def test_a_grid_has_an_end(study):
             "sweep.space.optimizer.lr: log needs numbers above",
         ),
         (["sweep.space.optimizer.lr={low: 0.1}"], "sweep.space.optimizer.lr: a range needs low and high"),
-        (["sweep.space.optimizer.lr={low: 0.1, high: much}"], "sweep.space.optimizer.lr.high: 'much' is no number"),
-        (["sweep.space.optimizer.lr={low: 0.1, high: .inf}"], "sweep.space.optimizer.lr.high: inf is no number"),
+        (
+            ["sweep.space.optimizer.lr={low: 0.1, high: much}"],
+            "sweep.space.optimizer.lr.high: must be a finite number, got 'much'",
+        ),
+        (
+            ["sweep.space.optimizer.lr={low: 0.1, high: .inf}"],
+            "sweep.space.optimizer.lr.high: must be a finite number, got inf",
+        ),
         (
             ["sweep.space.optimizer.lr={low: 0.1, high: 1, step: 0}"],
             "sweep.space.optimizer.lr.step: must be greater than 0, got 0",
         ),
         (["sweep.space.optimizer.lr={low: 0.1, high: 1, step: 0.1, log: true}"], "log and step cannot go together"),
-        (["sweep.space.optimizer.lr={low: 0.1, high: 1, log: maybe}"], "log: 'maybe' is neither true nor false"),
+        (["sweep.space.optimizer.lr={low: 0.1, high: 1, log: maybe}"], "log: must be true or false, got 'maybe'"),
         (["sweep.space.optimizer.lr={low: 0.1, high: 1, choice: [1]}"], "choice and high cannot go together"),
         (["sweep.space.optimizer.lr={low: 0.1, hihg: 1}"], "unknown entry 'hihg'; did you mean 'high'?"),
         (["sweep.space.train.epochs={low: 1, high: 4, step: 0.5}"], "train.epochs.step: 0.5 is not whole"),
@@ -293,7 +299,7 @@ def test_every_refused_combination_is_told_with_its_reason_before_anything_start
         ),
         ("test/accuracy", ["data.validation=0", "sweep.plot.y=val/loss"], "sweep.plot.y: val/loss needs a validation"),
         ("test/accuracy", ["sweep.plot.x=scheme.lagg"], "sweep.plot.x: unknown key 'scheme.lagg'; did you mean"),
-        ("test/accuracy", ["sweep.plot.x=scheme.name"], "sweep.plot.x: scheme.name is a number in no trial"),
+        ("test/accuracy", ["sweep.plot.x=scheme.name"], "sweep.plot.x: no trial has a number for scheme.name"),
         ("test/accuracy", ["sweep.plot.lines=[data.name]"], "sweep.plot.lines: data.name are the same for"),
     ],
 )

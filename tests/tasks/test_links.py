@@ -79,8 +79,8 @@ def test_pairs_without_a_link_are_drawn_anew_and_the_links_stay():
     ("options", "words"),
     [
         ({"graph": "karat"}, r"data.options.graph: unknown graph 'karat'; did you mean 'karate'\?"),
-        ({"held_out": 0.5}, "data.options.held_out: 0.5 is not a fraction above 0 and below 0.5"),
-        ({"embedding": 0}, "data.options.embedding: 0 is not at least 1"),
+        ({"held_out": 0.5}, "data.options.held_out: must be greater than 0 and less than 0.5, got 0.5"),
+        ({"embedding": 0}, "data.options.embedding: must be at least 1, got 0"),
         ({"graph": "cora", "root": "/nowhere"}, "data.options.graph: cora.npz is not in /nowhere"),
     ],
 )

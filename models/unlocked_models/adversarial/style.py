@@ -59,7 +59,7 @@ def stylegan(
     checks.not_negative("noise", noise)
     checks.whole("kernels", kernels, 0)
     if not 0 <= mixing <= 1:
-        raise ValueError(f"model.mixing: a share from 0 to 1, got {mixing}")
+        raise ValueError(f"model.mixing: must be from 0 to 1, got {mixing}")
     maps, height, width = checks.image("stylegan", in_shape, 8)
     doublings = doublings_to("stylegan", height, width)
     widths = [channels * 2**k for k in reversed(range(doublings + 1))]

@@ -235,7 +235,7 @@ def sparsity_penalties(kind: str, weight: float, target: float, code_activation:
     if kind == "l1":
         return [lambda h: weight * h.flatten(1).abs().sum(1).mean()]
     if not 0 < target < 1:
-        raise ValueError(f"model.sparsity_target: {target!r} is outside (0, 1)")
+        raise ValueError(f"model.sparsity_target: must be greater than 0 and less than 1, got {target!r}")
     if code_activation != "sigmoid":
         raise ValueError(
             f"model.sparsity: kl compares mean activations in (0, 1), so model.code_activation must be "

@@ -26,39 +26,39 @@ def one_of(key: str, value: int, allowed: Sequence[int]) -> None:
 def whole(key: str, value: int, least: int = 1) -> None:
     """`value` is a whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"model.{key}: {value!r} is not a whole number of at least {least}")
+        raise ValueError(f"model.{key}: must be a whole number of at least {least}, got {value!r}")
 
 
 def odd(key: str, value: int) -> None:
     """`value` is an odd size of a convolution's kernel."""
     whole(key, value)
     if value % 2 == 0:
-        raise ValueError(f"model.{key}: {value} is even; an odd kernel keeps the resolution, e.g. 3 or 5")
+        raise ValueError(f"model.{key}: must be odd, such as 3 or 5, to keep the resolution; got {value}")
 
 
 def sizes(key: str, values: Sequence[int], least_many: int = 0) -> None:
     """`values` is a list of layer widths, each a whole number of at least 1."""
     if not isinstance(values, Sequence) or isinstance(values, str):
-        raise ValueError(f"model.{key}: {values!r} is not a list of layer sizes, e.g. [256, 256]")
+        raise ValueError(f"model.{key}: must be a list of layer sizes, such as [256, 256], got {values!r}")
     if len(values) < least_many:
-        raise ValueError(f"model.{key}: {list(values)!r} is too short, at least {least_many} needed")
+        raise ValueError(f"model.{key}: needs {least_many} or more sizes, got {list(values)!r}")
     for value in values:
         whole(key, value)
 
 
 def fraction(key: str, value: float) -> None:
     if not 0 <= value < 1:
-        raise ValueError(f"model.{key}: {value!r} is outside [0, 1)")
+        raise ValueError(f"model.{key}: must be at least 0 and less than 1, got {value!r}")
 
 
 def positive(key: str, value: float) -> None:
     if not 0 < value < math.inf:
-        raise ValueError(f"model.{key}: {value!r} is not a positive number")
+        raise ValueError(f"model.{key}: must be greater than 0 and finite, got {value!r}")
 
 
 def not_negative(key: str, value: float) -> None:
     if not 0 <= value < math.inf:
-        raise ValueError(f"model.{key}: {value!r} is not a number of at least 0")
+        raise ValueError(f"model.{key}: must be at least 0 and finite, got {value!r}")
 
 
 def outputs(model: str, n_outputs: int) -> None:

@@ -76,7 +76,7 @@ def seq2seq(
     checks.whole("sampling_steps", sampling_steps, least=0)
     checks.fraction("dropout", dropout)
     if not 0 <= teacher_forcing <= 1:
-        raise ValueError(f"model.teacher_forcing: {teacher_forcing!r} is no probability, from 0 to 1")
+        raise ValueError(f"model.teacher_forcing: must be from 0 to 1, got {teacher_forcing!r}")
     if sampling_steps and teacher_forcing == 1:
         raise ValueError(
             f"model.sampling_steps: {sampling_steps} with model.teacher_forcing 1, at which nothing is drawn"

@@ -21,9 +21,9 @@ MOST_ROUNDS = 10_000
 def add_bench(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
-        help="measure overhead, scaling and sweeps on this machine; hold backprop against plain PyTorch",
+        help="measure overhead, scaling and sweeps on this machine; compare backprop with plain PyTorch",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Measures in pairs: all that is compared runs in turn within a round.",
+        description="Measure in pairs: everything that is compared runs in turn within a round.",
         epilog="examples:\n"
         "  unlocked bench overhead            cost per step over a plain PyTorch loop\n"
         "  unlocked bench scaling mlp         every scheme over two workers, against its ceiling\n"

@@ -25,7 +25,7 @@ def add_doctor(commands: Any) -> None:
         commands,
         "doctor",
         doctor,
-        "say what this machine can run, and what is wrong with it",
+        "report what this machine can run, and any problems",
         "examples:\n  unlocked doctor\n  unlocked doctor --json\n"
         "  unlocked doctor --address http://127.0.0.1:8265 --runs /mnt/shared/runs --uri http://mlflow:5000\n",
     )

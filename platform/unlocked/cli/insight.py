@@ -76,7 +76,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     epsilons = tuple(dict.fromkeys(arguments.epsilon or EPSILONS))
     for epsilon in epsilons:
         if not 0 < epsilon <= 1:
-            raise ConfigError(f"--epsilon: {epsilon:g} is not above 0 and at most 1")
+            raise ConfigError(f"--epsilon: must be greater than 0 and at most 1, got {epsilon:g}")
     request = Request(
         epsilons,
         arguments.steps or Request.steps,

@@ -34,9 +34,9 @@ def add_submit(commands: Any) -> None:
         "  unlocked submit train my.yaml parallel.modules=4 --name first --address http://head.example:8265\n"
         "  unlocked submit train --resume /mnt/shared/runs/quickstart-cdni-s0-20260101-120000\n"
         "  unlocked submit sweep studies/lag tracking.runs=/mnt/shared/runs\n\n"
-        "The working directory goes along: what git would keep, without data, runs, weights and secrets, at most\n"
-        "100 MiB, and the modules of --import with what they import from beside them. Data is read and runs are\n"
-        "written where the nodes have them: data.root, tracking.runs.\n",
+        "The working directory goes along: files that git would keep, without data, runs, weights and secrets, at\n"
+        "most 100 MiB, and the modules of --import with the files that they import from beside them. Data is read\n"
+        "and runs are written where the nodes have them: data.root, tracking.runs.\n",
     )
     parser.add_argument("kind", choices=["train", "sweep"])
     parser.add_argument("config", nargs="?", help="a preset's name or a path ending in .yaml, inside the project")
@@ -52,7 +52,7 @@ def add_submit(commands: Any) -> None:
         "--gpus",
         type=float,
         metavar="N",
-        help="GPUs of the whole job (default: one per worker where the cluster has any)",
+        help="GPUs of the whole job (default: one per worker if the cluster has any)",
     )
     parser.add_argument("--follow", action="store_true", help="show its log, and end as it ends")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")

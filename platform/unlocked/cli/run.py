@@ -91,7 +91,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     from unlocked.runs.mirror import fetch, is_address
 
     if arguments.config and "=" not in arguments.config:
-        raise ConfigError(f"--resume takes its configuration from the run folder; {arguments.config!r} is too much")
+        raise ConfigError(f"--resume takes its configuration from the run folder; leave out {arguments.config!r}")
     changes = [*filter(None, [arguments.config]), *arguments.overrides]
     looks = "--dry-run" if arguments.dry_run else "--print-config" if arguments.print_config else None
     if looks and is_address(arguments.resume):
@@ -219,7 +219,7 @@ def add_evaluate(commands: Any) -> None:
         "--weights",
         choices=["best", "last"],
         default="best",
-        help="best: of the best validation metric, the last where there was no validation split",
+        help="best: of the best validation metric, the last if there was no validation split",
     )
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     add_import(parser)

@@ -141,7 +141,7 @@ def _key_against(rows: Sequence[Row], word: str) -> str:
     meant = (key for key in rows[0].group if key in (word, TAG_OF.get(word)) or key.endswith(f".{word}"))
     key = next(meant, word)
     if not any(is_number(row.group.get(key, "")) for row in rows):
-        raise ConfigError(f"--against: {word} is a number in no run; lines need one, such as modules, lag or a rate")
+        raise ConfigError(f"--against: no run has a number for {word}; lines need one, such as modules, lag or a rate")
     return key
 
 
@@ -152,7 +152,7 @@ def add_ui(commands: Any) -> None:
         ui,
         "open the MLflow dashboard, on this machine's loopback",
         "examples:\n  unlocked ui\n  unlocked ui --port 5001\n"
-        "  unlocked ui --host 0.0.0.0 --allow-host head.example     others too, behind a login\n",
+        "  unlocked ui --host 0.0.0.0 --allow-host head.example     others too, after a login\n",
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="beyond loopback MLflow asks for a login (needs mlflow[auth])"

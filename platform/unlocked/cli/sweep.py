@@ -42,7 +42,7 @@ the study, in the `sweep` group of a configuration:
     space:
       optimizer.lr: {low: 1e-5, high: 1e-1, log: true}                numbers; whole ones: {low: 1, high: 8}
       scheme.name: [frozen, cdni, dfa]                                a key and its values
-      scheme.lag: {choice: [1, 4], when: {scheme.name: [cdni, dfa]}}  only where the condition holds
+      scheme.lag: {choice: [1, 4], when: {scheme.name: [cdni, dfa]}}  only if the condition holds
       rates: {choice: [{scheme.sg.lr: 1e-3, optimizer.lr: 1e-3}, ...]}  keys that change together, under any name
       modules: {choice: {two: {parallel.modules: 2}, four: {parallel.modules: 4}}}    the same, with named choices
       seed: [0, 1, 2]                                                 of a grid

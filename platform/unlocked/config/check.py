@@ -303,7 +303,7 @@ def _check_sweep(config: Config) -> None:
             or not all(isinstance(word, str) for word in words)
             or len(set(sweep.metrics())) < len(sweep.metrics())
         ):
-            raise ConfigError(f"sweep.{key}: {value!r} is no name, and no list of different ones")
+            raise ConfigError(f"sweep.{key}: expected a name or a list of distinct names, got {value!r}")
     directions = ["auto", "maximize", "minimize"]
     for word in sweep.directions():
         if word not in directions:
@@ -314,8 +314,8 @@ def _check_sweep(config: Config) -> None:
     for i, point in enumerate(sweep.enqueue):
         if not isinstance(point, dict):
             raise ConfigError(
-                f"sweep.enqueue[{i}]: {point!r} is no point; expected dimensions and their values, such "
-                f"as {{optimizer.lr: 1e-3}}"
+                f"sweep.enqueue[{i}]: expected dimensions and their values, such as {{optimizer.lr: 1e-3}}, "
+                f"got {point!r}"
             )
     if sweep.concurrent > 1 and sweep.resources.cpu == sweep.resources.gpu == 0:
         raise ConfigError(
@@ -336,7 +336,7 @@ def _check_bounds(key: str, metrics: Any) -> None:
             or bounds.keys() - {"min", "max"}
             or not all(fits(bound, float) for bound in bounds.values())
         ):
-            raise ConfigError(f"{key}.{metric}: {bounds!r} is no bound; expected {{min: 0.9}}, {{max: 100}} or both")
+            raise ConfigError(f"{key}.{metric}: expected {{min: 0.9}}, {{max: 100}} or both, got {bounds!r}")
 
 
 def _check_dimension(key: str, entry: Any) -> None:
@@ -350,7 +350,7 @@ def _check_dimension(key: str, entry: Any) -> None:
         if not {"low", "high"} <= entry.keys():
             raise ConfigError(f"{key}: a range needs low and high")
         if not isinstance(entry.get("log", False), bool):
-            raise ConfigError(f"{key}.log: {entry['log']!r} is neither true nor false")
+            raise ConfigError(f"{key}.log: must be true or false, got {entry['log']!r}")
         return
     choices = entry.get("choice") if isinstance(entry, dict) else entry
     if not isinstance(choices, (list, dict)):

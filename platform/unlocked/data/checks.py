@@ -93,7 +93,7 @@ def _check_layout(name: str, part: str, x: np.ndarray, channels: str | None) -> 
         raise wrong(
             name,
             f"x_{part} has shape {x.shape}, which looks like {rows} x {columns} images with their "
-            f"{last} channel{'s' * (last > 1)} behind the pixels; RawData(..., channels='last') says so, "
+            f"{last} channel{'s' * (last > 1)} after the pixels; RawData(..., channels='last') says so, "
             f"channels='first' that they are {rows} channels of {columns} x {last} pixels",
         )
 

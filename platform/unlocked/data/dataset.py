@@ -165,7 +165,7 @@ class RawData(Traits):
         lengths_train, lengths_test, lengths_validation: the extra `lengths`, of sequences `(n, positions, features)`
             or series `(n, positions)` that were filled up to one length: how many positions each has, from 1 on. What
             stands after them is not looked at, in statistics, in layers and in pooling; it may hold anything.
-        channels: where images have theirs: "first", or "last", behind the pixels, `(n, height, width, channels)`; None
+        channels: of images: "first", or "last", after the pixels, `(n, height, width, channels)`; None
             (default) is first, but refuses shapes that look like last.
     """
 

@@ -58,7 +58,7 @@ def load_as(
     """
     read, chosen = _reader(name, options), build_transforms(transforms)
     if not 0 <= validation < 1:
-        raise DataError(f"data.validation: {validation} is not a fraction from 0 up to, not including, 1")
+        raise DataError(f"data.validation: must be at least 0 and less than 1, got {validation}")
     raw = _called(name, read, Source(name=name, root=_root(root), download=download), options)
     task = DATA.facts(name)["task"]
     targets = task_of(task)

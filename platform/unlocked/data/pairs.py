@@ -56,7 +56,7 @@ def made_of(
     tokens, </s> among them, are left out. Raises `DataError` if an option leaves nothing.
     """
     if length < 2:
-        raise DataError(f"data.options.length: {length} is not at least 2, a token and the end")
+        raise DataError(f"data.options.length: must be at least 2 (a token and the end), got {length}")
     if lowercase:
         pairs = [(source.lower(), target.lower()) for source, target in pairs]
     splits = dict(zip(("training", "test"), _drawn(pairs), strict=True))

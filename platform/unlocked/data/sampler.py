@@ -54,7 +54,7 @@ class TrainBatches:
     ):
         n, (replica, replicas) = len(split), shard
         if batch_size < 1:
-            raise DataError(f"data.batch_size: {batch_size} is not at least 1")
+            raise DataError(f"data.batch_size: must be at least 1, got {batch_size}")
         if batch_size > n:
             raise DataError(f"data.batch_size: {batch_size} is larger than the {n} training examples of {name}")
         if not 0 <= replica < replicas:
@@ -169,7 +169,7 @@ def eval_rows(n: int, batch_size: int, carried: bool = False, stretch: int | Non
     [([0, 2], True), ([1, 3], False), ([4], True), ([5], False)]
     """
     if batch_size < 1:
-        raise DataError(f"data.batch_size: {batch_size} is not at least 1")
+        raise DataError(f"data.batch_size: must be at least 1, got {batch_size}")
     if not carried:
         return [(rows, True) for rows in torch.arange(n).split(batch_size)]
     if stretch is not None:

@@ -16,7 +16,7 @@ def windows(name: str, ids: np.ndarray, length: int) -> tuple[np.ndarray, np.nda
     What is left at the end, less than a row, is dropped. Raises `DataError` if not one row can be filled.
     """
     if length < 1:
-        raise DataError(f"data.options.length: {length} is not at least 1")
+        raise DataError(f"data.options.length: must be at least 1, got {length}")
     n = (len(ids) - 1) // length
     if n < 1:
         raise DataError(

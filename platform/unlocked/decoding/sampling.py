@@ -13,11 +13,11 @@ def filtered(log_p: Tensor, temperature: float = 1.0, top_k: int | None = None, 
     tokens (Fan et al. 2018), and for all but the smallest set of likeliest ones that together have at least `top_p`
     (nucleus sampling, Holtzman et al. 2020, arXiv:1904.09751). Raises `ConfigError` for what is no such number."""
     if not 0 < temperature < float("inf"):
-        raise ConfigError(f"temperature: {temperature} is not above 0; the likeliest token is what greedy takes")
+        raise ConfigError(f"temperature: must be greater than 0, got {temperature}; greedy takes the likeliest token")
     if top_k is not None and top_k < 1:
-        raise ConfigError(f"top_k: {top_k} is not at least 1")
+        raise ConfigError(f"top_k: must be at least 1, got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
-        raise ConfigError(f"top_p: {top_p} is not above 0 and at most 1")
+        raise ConfigError(f"top_p: must be greater than 0 and at most 1, got {top_p}")
     logits = log_p / temperature
     if top_k is not None and top_k < logits.shape[1]:
         kept = logits.topk(top_k).indices

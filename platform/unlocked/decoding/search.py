@@ -131,9 +131,9 @@ def beam_search(decoder: Decoder, longest: int, width: int = 4, alpha: float = 0
     tokens, the best prefix of that length is given. Raises `ConfigError` for a width below 1 or a negative alpha.
     """
     if width < 1:
-        raise ConfigError(f"beam: {width} is not at least 1")
+        raise ConfigError(f"beam: must be at least 1, got {width}")
     if not 0 <= alpha < float("inf"):
-        raise ConfigError(f"length_penalty: {alpha} is not at least 0")
+        raise ConfigError(f"length_penalty: must be at least 0, got {alpha}")
     n, device, dtype = len(decoder.x), decoder.x.device, decoder.memory.dtype
 
     def lp(length: int) -> float:

@@ -49,7 +49,7 @@ def written_on(
     from unlocked.data.tokenize import decode, encode, from_json, unknown_in
 
     if length < 1:
-        raise ConfigError(f"length: {length} is not at least 1")
+        raise ConfigError(f"length: must be at least 1, got {length}")
     filtered(torch.zeros(1, 2), temperature, top_k, top_p)  # refuses what is no such number
     if data.tokenizer is None:
         raise ConfigError(f"data.name: {data.name} is no text: it comes without a tokenizer, which would read a prompt")

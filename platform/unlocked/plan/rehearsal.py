@@ -118,7 +118,7 @@ def refuse_added(i: int, block: nn.Module, before: set[str]) -> None:
     if changed := sorted(weights_of(block) ^ before):
         raise ConfigError(
             f"model.name: {_name(i, block)} adds or removes the weight {changed[0]} in its forward, "
-            f"where no optimizer finds it; make weights in __init__"
+            f"so no optimizer finds it; make weights in __init__"
         )
 
 

@@ -41,7 +41,7 @@ def with_more_epochs(config: Config, words: Sequence[str], run: str) -> Config:
         )
     epochs = tree["train"]["epochs"]
     if isinstance(epochs, bool) or not isinstance(epochs, int):
-        raise ConfigError(f"{KEY}: {epochs!r} is not a whole number")
+        raise ConfigError(f"{KEY}: must be a whole number, got {epochs!r}")
     if epochs < config.train.epochs:
         raise ConfigError(
             f"{KEY}: {epochs} is fewer than the {config.train.epochs} of {run}; a run can only be made longer"

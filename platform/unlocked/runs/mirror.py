@@ -68,7 +68,7 @@ class Mirror:
                 self._files.delete_dir(f"{self._place}/checkpoints/{name}")
             self._there = set(kept)
         except Exception as error:  # every store raises its own
-            raise RunFailed(f"tracking.mirror: the copy is behind: {redact(reason(error))}") from None
+            raise RunFailed(f"tracking.mirror: the copy is out of date: {redact(reason(error))}") from None
 
     def _copied(self) -> set[str]:
         """Names of all checkpoints there, whole or not."""

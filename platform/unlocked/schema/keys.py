@@ -51,7 +51,7 @@ class TimeConfig:
     )
     norm: str = key(
         "none",
-        "of the states that M sees: what tells them apart is small beside their mean",
+        "of the states that M sees, whose differences are small beside their mean",
         choices=("batch", "none"),
     )
     clip: float | None = key(None, "longest gradient, per example and term, that M learns from; null: any", above=0)
@@ -139,7 +139,7 @@ class TransferConfig:
         None,
         "of words, for the first embedding: a file in word2vec's text format, or the folder of such a run",
     )
-    freeze: bool = key(False, "what is taken learns nothing: no gradients, running statistics kept")
+    freeze: bool = key(False, "transferred weights do not learn: no gradients, running statistics kept")
 
 
 @dataclass
@@ -278,11 +278,13 @@ class SweepConfig:
         choices=("stop", "skip"),
     )
     enqueue: list[Any] = key([], "points to begin a search with: {dimension: value}")
-    metric: Any = key("val/accuracy", "what best means; val/ is that of the last evaluation; several: a list")
+    metric: Any = key(
+        "val/accuracy", "by which trials are ranked; val/ is that of the last evaluation; several: a list"
+    )
     direction: Any = key("auto", "auto | maximize | minimize; auto: down for losses, errors, bits and waiting, else up")
     constraints: dict[str, Any] = key({}, "metric: {min: ..., max: ...}")
     repeats: int = key(1, "seeds per trial, from `seed` on; their mean counts", low=1, high=MOST_WORKERS)
-    concurrent: int = key(1, "trials at once, on Ray when more than one", low=1, high=MOST_WORKERS)
+    concurrent: int = key(1, "trials at once, on Ray if more than one", low=1, high=MOST_WORKERS)
     resources: ResourcesConfig = group(ResourcesConfig)
     retries: int = key(1, "of a trial whose process died; its own errors are final", low=0, high=MOST)
     storage: str | None = key(None, "of the study; null: a journal in its folder; else a database that Optuna takes")
@@ -300,7 +302,7 @@ class Config:
     """A run, or with `sweep` a study of many."""
 
     name: str = key("run", "of the run: its folder begins with it")
-    seed: int = key(0, "all that is drawn follows from it, but the data's split", low=0, high=MOST_SEED)
+    seed: int = key(0, "seeds every random draw except the data's split", low=0, high=MOST_SEED)
     task: str | None = key(None, "null: the data's own", named="task")
     objective: dict[str, Any] = key({}, "that task's own keywords: a loss, a temperature")
     data: DataConfig = group(DataConfig)
@@ -315,6 +317,6 @@ class Config:
     nets: dict[str, Any] = key(
         {}, "of a model of several nets: {NAME: {optimizer: {...}, scheme: {...}}}, over the run's"
     )
-    schemes: dict[str, Any] = key({}, "scheme: {key: value} that it is trained with")
+    schemes: dict[str, Any] = key({}, "scheme: {key: value}, applied if the run has this scheme")
     expect: dict[str, Any] = key({}, "scheme: {metric: {min: ..., max: ...}} that a study checks")
     sweep: SweepConfig = group(SweepConfig)

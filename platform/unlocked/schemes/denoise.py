@@ -38,7 +38,7 @@ from unlocked_models.contract.chain import Chain, carrying
 
 @dataclass
 class DenoiseConfig:
-    """What a block's input is corrupted by."""
+    """The noise on a block's input, which it learns to remove."""
 
     noise: str = key("masking", "on the block's input", choices=("none", "gaussian", "masking"))
     level: float = key(0.2, "of the noise: its deviation, or the fraction set to zero", low=0)

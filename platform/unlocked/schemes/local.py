@@ -116,7 +116,7 @@ class Local(ModuleLearner):
             if Layout(spec.out_shape, task.output_shape(example), spec.apart).relation == "apart":
                 return (
                     f"cannot train module {spec.index}, which ends inside an encoder: there are no targets at its "
-                    f"positions; a parallel.partition that ends every module behind the encoder can be trained"
+                    f"positions; a parallel.partition that ends every module after the encoder can be trained"
                 )
         return None
 

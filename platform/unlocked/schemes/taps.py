@@ -55,7 +55,7 @@ def launay_error(
     layers = [i for i, block in enumerate(blocks) if hasattr(block, "feedback_taps")]
     if projection is None or not layers:
         raise ConfigError(
-            f"{asked} needs the layers of a Transformer and a projection behind them, which this model "
+            f"{asked} needs the layers of a Transformer and a projection after them, which this model "
             f"does not have; block, module and layer fit any model"
         )
     try:
@@ -66,7 +66,7 @@ def launay_error(
     for stop in stops[:-1]:
         if stop - 1 not in layers:
             raise ConfigError(
-                f"{asked} has no feedback behind block {stop - 1} ({type(blocks[stop - 1]).__name__}), "
+                f"{asked} has no feedback after block {stop - 1} ({type(blocks[stop - 1]).__name__}), "
                 f"which learns with the layer above it; set parallel.partition to end every module but "
                 f"the last with a layer of the Transformer"
             )

@@ -158,7 +158,7 @@ def _check_plot(config: Config, space: Space, points: Sequence[Point]) -> None:
             if key not in known:
                 raise ConfigError(f"sweep.plot.{field}: {unknown('key', key, known)}")
     if plot.x is not None and not any(_is_number(space.shown(point, plot.x)) for point in points):
-        raise ConfigError(f"sweep.plot.x: {plot.x} is a number in no trial; without x there are bars")
+        raise ConfigError(f"sweep.plot.x: no trial has a number for {plot.x}; leave x out for bars")
     keys, taken = group_keys(config, space), dict[tuple[str, ...], Point]()
     for point in points:
         group = (*group_of(space, point, keys).values(), space.shown(point, "seed"))

@@ -160,7 +160,7 @@ def _range(name: str, low: Any, high: Any, step: Any = None, log: bool = False) 
     key = f"sweep.space.{name}"
     for word, number in (("low", low), ("high", high), ("step", step)):
         if isinstance(number, bool) or not isinstance(number, int | float | None) or not math.isfinite(number or 0):
-            raise ConfigError(f"{key}.{word}: {number!r} is no number")
+            raise ConfigError(f"{key}.{word}: must be a finite number, got {number!r}")
     if low > high:
         raise ConfigError(f"{key}: low is {low}, above high, which is {high}")
     if step is not None and step <= 0:

@@ -133,7 +133,9 @@ def _name_and_options(kind: str, value: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(value, str):
         return value, {}
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise ConfigError(f"sweep.{kind}: {value!r} is no name, nor a name with options such as {{name: ..., ...}}")
+        raise ConfigError(
+            f"sweep.{kind}: expected a name, or a name with options such as {{name: ..., ...}}, got {value!r}"
+        )
     return value["name"], {key: option for key, option in value.items() if key != "name"}
 
 

@@ -85,7 +85,7 @@ class Reconstruction(Task):
         """
         data, folder = trained.data, Path(out) if out is not None else trained.folder
         if not 1 <= n <= len(data.test):
-            raise ConfigError(f"n: {n} is not from 1 to {len(data.test)}, the test examples of {data.name}")
+            raise ConfigError(f"n: must be from 1 to {len(data.test)} (the test examples of {data.name}), got {n}")
         for name in what:
             if name not in PICTURES:
                 raise ConfigError(f"what: {unknown('picture', name, list(PICTURES))}")

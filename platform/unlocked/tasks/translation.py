@@ -84,7 +84,9 @@ class Translation(Tokens):
         chain, data = trained.chain, trained.data
         most = data.example.y_shape[0]
         if longest is not None and not 1 <= longest <= most:
-            raise ConfigError(f"longest: {longest} is not from 1 to {most}, the positions of this model's decoder")
+            raise ConfigError(
+                f"longest: must be from 1 to {most} (the positions of this model's decoder), got {longest}"
+            )
         return texts(translations(chain, source_ids(sentences, data), data, searches[method], longest), data)
 
 

@@ -95,13 +95,21 @@ def test_as_many_words_are_asked_for_as_the_options_say(share):
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("docstrings", {"length": 2}, "data.options.length: 2 is not at least 3"),
+        (
+            "docstrings",
+            {"length": 2},
+            "data.options.length: must be at least 3 (a beginning, a token and an end), got 2",
+        ),
         (
             "docstrings",
             {"vocabulary_of": "manuel"},
             "data.options.vocabulary_of: unknown text 'manuel'; did you mean 'man",
         ),
-        ("manual_pairs", {"length": 7}, "data.options.length: 7 is not at least 8"),
+        (
+            "manual_pairs",
+            {"length": 7},
+            "data.options.length: must be at least 8 (two sentences and three signs), got 7",
+        ),
         ("manual_pairs", {"asked": 0.0}, "data.options.asked: must be a share greater than 0 and at most 1, got 0.0"),
         ("manual_pairs", {"vocabulary": 7}, "data.options.vocabulary: 7 is too small for word: 7 special tokens"),
     ],

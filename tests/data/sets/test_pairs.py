@@ -56,7 +56,7 @@ def test_byte_pairs_leave_nothing_unknown_and_give_the_text_back(lowercase):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"length": 1}, "data.options.length: 1 is not at least 2, a token and the end"),
+        ({"length": 1}, "data.options.length: must be at least 2 (a token and the end), got 1"),
         ({"length": 3}, "data 'made': no training pair has at most data.options.length 3 tokens on both sides"),
         ({"vocabulary": 4}, "data.options.vocabulary: 4 is too small for word: 4 special tokens and at least one more"),
         (

@@ -44,7 +44,7 @@ def test_a_byte_order_mark_is_no_token(tmp_path):
     [
         ("", {}, "the text is empty"),
         ("ab", {}, "a window of data.options.length 64 needs 65"),
-        ("ab" * 99, {"length": 0}, "data.options.length: 0 is not at least 1"),
+        ("ab" * 99, {"length": 0}, "data.options.length: must be at least 1, got 0"),
         (b"\xff\xfe\xff", {}, "cannot be read as UTF-8"),
         (None, {}, "is no file"),
     ],
@@ -84,13 +84,13 @@ def test_repeat_copy_grows_in_length_and_repeats_in_turn(level, n, repeats):
 
 def test_wrong_episodes_are_one_line():
     for options, said in (
-        ({"level": 0}, "data.options.level: 0"),
+        ({"level": 0}, "data.options.level: must be at least 1, got 0"),
         ({"window": 0}, "data.options.window: 0"),
         ({"symbols": 0}, "data.options.symbols: 0"),
     ):
         with pytest.raises(DataError, match=said):
             load("copy", **options)
-    with pytest.raises(DataError, match=r"data.options.level: 0 is not at least 1"):
+    with pytest.raises(DataError, match=r"data.options.level: must be at least 1, got 0"):
         load("repeat_copy", level=0)
     with pytest.raises(DataError, match="asks for more than 16 repeats"):
         load("repeat_copy", level=40)

@@ -37,7 +37,7 @@ def repeat_copy(
 ) -> RawData:
     """N symbols R times, then an end; N and R grow in turn with the level: 1 x 1, 2 x 1, 2 x 2, 3 x 2, 3 x 3, ..."""
     if level < 1:
-        raise DataError(f"data.options.level: {level} is not at least 1")
+        raise DataError(f"data.options.level: must be at least 1, got {level}")
     if level > 2 * MOST_REPEATS:
         raise DataError(f"data.options.level: {level} asks for more than {MOST_REPEATS} repeats")
     return _episodes(level // 2 + 1, (level + 1) // 2, window, symbols, episodes, ends=True)
@@ -47,7 +47,7 @@ def _episodes(n: int, repeats: int, window: int | None, symbols: int, episodes: 
     given = {"level": n, "symbols": symbols, "episodes": episodes, "window": 1 if window is None else window}
     for key, value in given.items():
         if value < 1:
-            raise DataError(f"data.options.{key}: {value} is not at least 1")
+            raise DataError(f"data.options.{key}: must be at least 1, got {value}")
     length = n + n * repeats + ends
     window = window or length
     rows = -(-length // window)  # of an episode

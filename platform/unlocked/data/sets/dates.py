@@ -119,7 +119,7 @@ def dates(source: Source, pairs: int = 8000) -> RawData:
     """
     days = (LAST - FIRST).days + 1
     if not 1 <= pairs <= days - TEST_PAIRS:
-        raise DataError(f"data.options.pairs: {pairs} is not between 1 and {days - TEST_PAIRS}")
+        raise DataError(f"data.options.pairs: must be from 1 to {days - TEST_PAIRS}, got {pairs}")
     rng = np.random.default_rng(0)
     drawn = rng.permutation(days)[: TEST_PAIRS + pairs]
     chosen = [FIRST + timedelta(days=int(day)) for day in drawn]  # the test split is the same for any number of pairs

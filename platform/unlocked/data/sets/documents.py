@@ -50,7 +50,7 @@ def docstrings(
     from unlocked.data.tokenize import encode, fit, sequences, symbols
 
     if length < 3:
-        raise DataError(f"data.options.length: {length} is not at least 3: a beginning, a token and an end")
+        raise DataError(f"data.options.length: must be at least 3 (a beginning, a token and an end), got {length}")
     library = Path(sysconfig.get_paths()["stdlib"])
     texts = {package: sorted(set(_docstrings(library / package))) for package in PACKAGES}
     every = [text for found in texts.values() for text in found]
@@ -88,7 +88,7 @@ def manual_pairs(
     from unlocked.data.tokenize import symbols
 
     if length < 8:
-        raise DataError(f"data.options.length: {length} is not at least 8: two sentences and three signs")
+        raise DataError(f"data.options.length: must be at least 8 (two sentences and three signs), got {length}")
     if not 0 < asked <= 1:
         raise DataError(f"data.options.asked: must be a share greater than 0 and at most 1, got {asked}")
     tokenizer = _manual_tokenizer(source.name, tokens, vocabulary)

@@ -46,9 +46,9 @@ def links(
     without an edge as there are edges are drawn in every minibatch; `draw` seeds what is held out.
     """
     if embedding < 1:
-        raise DataError(f"data.options.embedding: {embedding} is not at least 1")
+        raise DataError(f"data.options.embedding: must be at least 1, got {embedding}")
     if not 0 < held_out < 0.5:
-        raise DataError(f"data.options.held_out: {held_out} is not a fraction above 0 and below 0.5")
+        raise DataError(f"data.options.held_out: must be greater than 0 and less than 0.5, got {held_out}")
     x, both = _graph(source, graph, file, nodes, edges)
     once = both[:, both[0] < both[1]]
     many = round(held_out * once.shape[1])

@@ -36,7 +36,7 @@ def sunspots(source: Source, length: int = 32, horizon: int = 1) -> RawData:
     value as the forecast has an RMSE of 0.33 on it and a linear autoregression on 32 years one of 0.21."""
     for key, value in (("length", length), ("horizon", horizon)):
         if value < 1:
-            raise DataError(f"data.options.{key}: {value} is not at least 1")
+            raise DataError(f"data.options.{key}: must be at least 1, got {value}")
     if length + horizon > len(YEARLY) // 2:
         raise DataError(
             f"data.options.length: {length} and horizon {horizon} are more than half of the {len(YEARLY)} years"

@@ -33,7 +33,7 @@ class Neighbourhoods(PerExample):
     def __init__(self, x: np.ndarray, edges: np.ndarray, fanouts: Sequence[int], none: int):
         wrong = [f for f in fanouts if not isinstance(f, int) or isinstance(f, bool) or f < 1]
         if wrong:
-            raise DataError(f"data.options.neighbours: {wrong[0]!r} is not a whole number of at least 1")
+            raise DataError(f"data.options.neighbours: must be a whole number of at least 1, got {wrong[0]!r}")
         order = np.argsort(edges[1], kind="stable")
         counts = np.bincount(edges[1], minlength=len(x))
         self.x, self.none, self.fanouts = torch.from_numpy(x.astype(np.float32)), none, tuple(fanouts)
