@@ -85,8 +85,8 @@ def test_repeat_copy_grows_in_length_and_repeats_in_turn(level, n, repeats):
 def test_wrong_episodes_are_one_line():
     for options, said in (
         ({"level": 0}, "data.options.level: must be at least 1, got 0"),
-        ({"window": 0}, "data.options.window: 0"),
-        ({"symbols": 0}, "data.options.symbols: 0"),
+        ({"window": 0}, "data.options.window: must be at least 1, got 0"),
+        ({"symbols": 0}, "data.options.symbols: must be at least 1, got 0"),
     ):
         with pytest.raises(DataError, match=said):
             load("copy", **options)
