@@ -1,0 +1,76 @@
+"""SimCLR under every scheme, in one process and with a module on each worker."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unlocked.config import load_config
+from unlocked.engine.group import InProcessGroup
+from unlocked.loop.train import train
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
+
+SMALL = ["model={name: simclr, channels: [4], hidden: [12], projection: 8}", "data.batch_size=32", "tracking.uri=off"]
+SMALL += ["parallel={modules: 3, partition: null}"]
+LEARNS = ("backprop", "cdni", "dfa", "local")  # in so few steps; dni and the control hardly move
+
+
+@pytest.mark.parametrize("scheme", ["backprop", "cdni", "dni", "dfa", "local", "frozen"])
+def test_views_of_digits_train_under_every_scheme(scheme):
+    config = load_config("selfsupervised/simclr", [*SMALL, f"scheme.name={scheme}", "optimizer.lr=0.01"])
+    data = load_data(config)
+    group = InProcessGroup(make_plan(config, data), data)
+    (reports,) = group.run([(0, 60)], 60)
+    losses = reports[-1].series["loss"]
+    assert torch.tensor(losses).isfinite().all()
+    if scheme in LEARNS:
+        assert sum(losses[-10:]) < sum(losses[:10]) - 1
+
+
+def test_a_run_ends_with_its_views_its_representation_and_probes(tmp_path):
+    config = load_config(
+        "selfsupervised/simclr", [*SMALL, "data.examples=200", "train.epochs=2", f"tracking.runs={tmp_path}"]
+    )
+    summary = train(config)
+    assert {"test/nearest", "test/probe", "test/probe_few"} <= summary["metrics"].keys()
+    figures = {path.name for path in (tmp_path / summary["run"] / "figures").iterdir()}
+    assert {"views.png", "embedding.png"} <= figures
+
+
+def test_a_classifier_takes_the_encoder_over(tmp_path):
+    """By `transfer`: the blocks of simclr are those of a cnn, so what they hold becomes the encoder, bit by bit."""
+    common = ["data.examples=200", "train.epochs=1", "tracking.figures=false", f"tracking.runs={tmp_path}"]
+    run = train(load_config("selfsupervised/simclr", [*SMALL, *common]))["run_dir"]
+    net = ["model={name: cnn, channels: [4], hidden: [12]}", "task=classification", "objective={}"]
+    given = [*SMALL[1:], *common, *net, "data.transforms=[]", f"transfer.run={run}", "transfer.freeze=true"]
+    from safetensors.torch import load_file
+
+    found = train(load_config("selfsupervised/simclr", given))["run_dir"]
+    before, after = (load_file(next((tmp_path / r / "checkpoints").rglob("model.safetensors"))) for r in (run, found))
+    kept = {key: value for key, value in after.items() if not key.startswith("2.")}
+    assert len(kept) >= 4
+    for key, value in kept.items():
+        first, rest = key.split(".", 1)
+        torch.testing.assert_close(value, before[f"{first}.block.{rest}"], rtol=0, atol=0)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(120)
+@pytest.mark.slow("workers of a Ray of their own")
+@pytest.mark.parametrize("scheme", ["cdni", "dfa"])
+def test_workers_give_what_one_process_gives(warm, scheme):
+    config = load_config(
+        "selfsupervised/simclr", [*SMALL, f"scheme.name={scheme}", "scheme.lag=auto", "parallel.engine=ray"]
+    )
+    data = load_data(config)
+    plan = make_plan(config, data)
+
+    def losses(kind):
+        group = kind(plan, data)
+        try:
+            return [stats[2].series["loss"] for stats in group.run([(0, 7), (7, 20)], 20)]
+        finally:
+            group.close()
+
+    assert losses(warm) == losses(InProcessGroup)
