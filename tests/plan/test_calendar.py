@@ -7,8 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from unlocked.engine.module import SegmentStats
-from unlocked.engine.segments import alignments, first_nonfinite, module_times, series_means
+from unlocked.engine.segments import SegmentStats, alignments, first_nonfinite, module_times, series_means
 from unlocked.launch.ray_group import _merge
 from unlocked.plan.calendar import Calendar
 from unlocked.schema.keys import Config, TrainConfig

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from unlocked.data import DataSet
 from unlocked.engine.edges import UP, Edge, edges, ends_of
 from unlocked.engine.mail import Channel, Lesson, Line, Mail, Module, ThroughMail, channels, lessons_of, path_of
-from unlocked.engine.module import Ends, SegmentStats
+from unlocked.engine.module import Ends
 from unlocked.engine.phases import FedModule, Feeds, Place, of_all_phases
+from unlocked.engine.segments import SegmentStats
 from unlocked.plan.blocks import build_net
 from unlocked.plan.plan import Plan
 from unlocked.schemes import Alignment

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from unlocked.data import DataSet, eval_rows, in_order
-from unlocked.engine.module import ModuleRunner, SegmentStats
+from unlocked.engine.module import ModuleRunner
+from unlocked.engine.segments import SegmentStats
 from unlocked.engine.statistics import passes
 from unlocked.engine.together import connect_in_process
 from unlocked.errors import RunFailed

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from unlocked.data import DataSet, TrainBatches
 from unlocked.engine.links import Incoming, Late, Outgoing
+from unlocked.engine.segments import SegmentStats
 from unlocked.engine.statistics import averaging, tracking, untouched
 from unlocked.errors import RunFailed, reason
 from unlocked.optim import lr_factor
@@ -27,25 +28,6 @@ from unlocked.plan.rehearsal import CHANGED_KEPT, CHANGED_LEAF
 from unlocked.schemes import Alignment, ModuleLearner
 from unlocked.seeding import derive_seed
 from unlocked_models.contract.batch import Batch, moved, rows_of
-
-
-@dataclass
-class SegmentStats:
-    """What one module reports of steps start..stop-1; times in seconds, as the worker's processor sees them."""
-
-    start: int
-    stop: int
-    seconds: float
-    waited: float  # for messages, or for room to send one
-    sent: float  # in handing messages over, and in averaging gradients over replicas
-    sg: float = 0.0  # on synthetic gradients and inputs: a part of `computed`
-    series: dict[str, list[float]] = field(default_factory=dict)  # per step
-    others: float = 0.0  # on other modules of the same worker
-
-    @property
-    def computed(self) -> float:
-        """On this module: what is neither waiting nor sending."""
-        return self.seconds - self.waited - self.sent - self.others
 
 
 @dataclass

@@ -24,9 +24,9 @@ from unlocked.data import DataSet, TrainBatches
 from unlocked.data.transform import part
 from unlocked.engine.group import Group, InProcessGroup, Segment, evaluation_rows
 from unlocked.engine.links import Incoming, Late
-from unlocked.engine.module import Ends, ModuleRunner, SegmentStats
+from unlocked.engine.module import Ends, ModuleRunner
 from unlocked.engine.replay import Replayed
-from unlocked.engine.segments import OF_PHASE
+from unlocked.engine.segments import OF_PHASE, SegmentStats
 from unlocked.plan.blocks import build_beside, build_learner, device_of
 from unlocked.plan.plan import Plan
 from unlocked.schemes import DTYPES, Alignment, ModuleLearner

@@ -39,7 +39,8 @@ from torch.distributed.pipelining import (
 )
 
 from unlocked.data import DataSet
-from unlocked.engine.module import ModuleRunner, SegmentStats
+from unlocked.engine.module import ModuleRunner
+from unlocked.engine.segments import SegmentStats
 from unlocked.plan.pipelines import detachable
 from unlocked.plan.plan import Plan
 from unlocked.schemes import ModuleLearner

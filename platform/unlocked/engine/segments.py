@@ -1,15 +1,34 @@
-"""What the modules report of a segment of steps: as metrics, and whether a number in it is none."""
+"""What the modules report of a segment of steps: times and series, as metrics, and whether one is NaN or infinite."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from unlocked.engine.module import SegmentStats
 from unlocked.schemes import Alignment
 
 OF_BLOCK = "/block_"  # before the place of the block that a series is of, whichever module holds it
 OF_PHASE = "@"  # between the name of a series and the phase that it was recorded in
+
+
+@dataclass
+class SegmentStats:
+    """What one module reports of steps start..stop-1; times in seconds, as the worker's processor sees them."""
+
+    start: int
+    stop: int
+    seconds: float
+    waited: float  # for messages, or for room to send one
+    sent: float  # in handing messages over, and in averaging gradients over replicas
+    sg: float = 0.0  # on synthetic gradients and inputs: a part of `computed`
+    series: dict[str, list[float]] = field(default_factory=dict)  # per step
+    others: float = 0.0  # on other modules of the same worker
+
+    @property
+    def computed(self) -> float:
+        """On this module: what is neither waiting nor sending."""
+        return self.seconds - self.waited - self.sent - self.others
 
 
 def series_means(stats: Sequence[SegmentStats]) -> dict[str, float]:

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from unlocked.engine.edges import edges, ends_of
 from unlocked.engine.links import Queue
-from unlocked.engine.module import ModuleRunner, SegmentStats
+from unlocked.engine.module import ModuleRunner
+from unlocked.engine.segments import SegmentStats
 
 
 def run_together(modules: Sequence[ModuleRunner], start: int, stop: int, checkpoint_at: int) -> list[SegmentStats]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from unlocked.config import to_dict
 from unlocked.data import DataSet, in_order
 from unlocked.engine.group import Group, Segment, WorkerFailed, evaluation_rows
-from unlocked.engine.module import SegmentStats
+from unlocked.engine.segments import SegmentStats
 from unlocked.engine.statistics import passes
 from unlocked.errors import RunFailed, UnlockedError
 from unlocked.launch import private_ray

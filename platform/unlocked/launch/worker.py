@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from unlocked.blame import refuse_users_fault
 from unlocked.config import from_tree
 from unlocked.data import DataSet
-from unlocked.engine.module import ModuleRunner, SegmentStats
+from unlocked.engine.module import ModuleRunner
+from unlocked.engine.segments import SegmentStats
 from unlocked.engine.together import run_together
 from unlocked.launch.pulse import Address, Pulse, PulseServer, take_pulse
 from unlocked.network import open_store, talk_from

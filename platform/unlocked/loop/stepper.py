@@ -21,8 +21,7 @@ from torch import Tensor
 from unlocked.blame import said
 from unlocked.data import DataSet
 from unlocked.engine.group import Group, Segment, WorkerFailed
-from unlocked.engine.module import SegmentStats
-from unlocked.engine.segments import first_nonfinite, module_times, series_means
+from unlocked.engine.segments import SegmentStats, first_nonfinite, module_times, series_means
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
 from unlocked.launch.interrupt import StopSignal
 from unlocked.loop.reporter import Reporter

@@ -2,8 +2,9 @@
 
 from unlocked.schemes.alignment import Alignment
 from unlocked.schemes.backprop import Backprop
-from unlocked.schemes.base import DTYPES, Beside, ModuleLearner, Ports
+from unlocked.schemes.base import DTYPES, ModuleLearner, Ports
 from unlocked.schemes.blockwise import BlockLearner
+from unlocked.schemes.declarations import Beside
 from unlocked.schemes.denoise import Denoise
 from unlocked.schemes.dfa import DFA
 from unlocked.schemes.divergence import CD, PCD

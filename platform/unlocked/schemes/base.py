@@ -13,35 +13,30 @@ over K workers.
 
 from __future__ import annotations
 
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from unlocked.errors import RunFailed
 from unlocked.optim import build_optimizer
-from unlocked.schema.keys import Config, OptimizerConfig
+from unlocked.schema.keys import Config
 from unlocked.schemes.alignment import Alignment, align
+from unlocked.schemes.declarations import Declarations
 from unlocked.schemes.objective import Objective, OfTask
-from unlocked.schemes.registry import BASE, NoOptions, options_of
+from unlocked.schemes.registry import BASE, options_of
 from unlocked.schemes.spec import ModuleSpec
 from unlocked.schemes.state import Holder, T
 from unlocked.schemes.through_time import TimeGradients
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import Task
-from unlocked_models.contract.batch import Batch, Example
+from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain, carrying
 
-# Why a scheme that begins with the gradient of a loss at the output trains no Boltzmann machine.
-NO_OUTPUT_ERROR = (
-    "the gradient of its likelihood holds an expectation under the machine itself, not an error at its output that "
-    "could be propagated, predicted or projected; cd and pcd sample it"
-)
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of weights and messages
 
 # Layers of torch that draw nothing: a chain of them alone needs no seed. Exact types; a subclass may draw.
@@ -75,13 +70,6 @@ DRAWS_NOTHING = frozenset(
 )
 
 
-class Beside(NamedTuple):
-    """A model that a learner trains beside the blocks of its module."""
-
-    model: nn.Module
-    optimizer: OptimizerConfig
-
-
 @dataclass
 class _Probe:
     h: Tensor
@@ -109,28 +97,13 @@ def backward(tensors: Sequence[Tensor | None], gradients: Sequence[Tensor | None
         torch.autograd.backward([h for h, _ in live], [g for _, g in live])
 
 
-class ModuleLearner(Holder, ABC):
+class ModuleLearner(Declarations, Holder, ABC):
     """Base of the schemes. A subclass gives `step`, and `absorb` when it names a `feedback_from`."""
 
-    feedback_from: ClassVar[Literal["above", "last"] | None] = None
-    passes_gradients: ClassVar[bool] = False  # each module sends the gradient at its input to the one below
-    why_no_lag: ClassVar[str | None] = None  # why messages cannot be consumed late; None: they can
-    needs_labels: ClassVar[bool] = False  # the task's targets in every module, not only in the last
-    averages_targets: ClassVar[bool] = False  # every module's loss is a mean over targets, not only the last one's
     sees_batch: bool = False  # what it learns beside its blocks reads the minibatch too, as a block with `batch` does
     waits: bool = False  # gradients are kept, and added to those of a later pass; set if a net learns in several phases
     learns_inputs: bool = False  # runs on synthetic inputs: h_{k-1} comes by `absorb_input`, `lag` late
-    Options: ClassVar[type] = NoOptions  # a dataclass: its fields are keys under `scheme.`, see `unlocked.key`
     options: Any
-    chain_rule_inside: ClassVar[bool] = True  # gradients of a module's output at its input are exact
-    pipelines: ClassVar[bool] = False  # exact gradients, which parallel.schedule may also get from a pipeline
-    # what it records, in words; a series that is not here is named by its metric alone
-    series_words: ClassVar[Mapping[str, str]] = {
-        "local/loss": "a block's own loss",
-        "sg/time_loss": "the loss of M through time",
-    }
-    # family -> the mathematical reason why it cannot train under this
-    refuses: ClassVar[Mapping[str, str]] = {"boltzmann": NO_OUTPUT_ERROR}
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         self.spec, self.chain, self.task, self.config, self.lag = spec, chain, task, config, lag
@@ -163,60 +136,7 @@ class ModuleLearner(Holder, ABC):
             optimizer = build_optimizer(own, model.parameters())
             setattr(self, f"{name}_optimizer", self.holds(f"{name}_optimizer", optimizer))
 
-    # of the scheme, before a learner is made ----------------------------------------------------------
-
-    @classmethod
-    def check(cls, config: Config) -> None:
-        """Raises `ConfigError` for options that cannot go together, or not with the rest of the configuration."""
-
-    @classmethod
-    def beside(cls, config: Config, spec: ModuleSpec, task: Task) -> dict[str, Beside]:
-        """The models that a learner of this module trains beside its blocks, drawn from the seed of the run.
-
-        The learner holds each under its name, as an attribute, and its optimiser as `<name>_optimizer`; a dry run
-        counts their parameters, on the device "meta".
-        """
-        return {}
-
-    @classmethod
-    def cost(cls, config: Config, spec: ModuleSpec, task: Task) -> float:
-        """What it computes for one example beside a module that ends with `spec.stop` and is not the last, in
-        floating-point operations (`unlocked.chain.operations`): a cut counts it, and a dry run shows it. Of `spec` only
-        the end is settled. `math.inf`: no module can end there."""
-        return 0.0
-
-    @classmethod
-    def memory(cls, config: Config, spec: ModuleSpec, rows: int, lag: int) -> int:
-        """Numbers kept from step to step beside weights, gradients and optimiser state, of minibatches of `rows`."""
-        return rows * math.prod(spec.out_shape) * (lag + 1)
-
-    @classmethod
-    def late_inputs(cls, config: Config) -> bool:
-        """Whether modules run before the activations below arrive, and read the minibatch again when they do."""
-        return False
-
-    @classmethod
-    def auto_lag(cls, modules: int) -> int:
-        """The smallest lag at which no worker waits for a message."""
-        return 0
-
-    @classmethod
-    def error_shape(
-        cls, config: Config, blocks: Sequence[nn.Module], stops: Sequence[int], example: Example
-    ) -> tuple[int, ...] | None:
-        """Of what the last module sends to all others, for one example; None: of its output.
-
-        Raises `ConfigError` if the scheme cannot train these blocks, cut into modules that end before `stops`.
-        """
-        return None
-
-    @classmethod
-    def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
-        """Why it cannot train these blocks for this task, mathematically: `cannot train ...`; None: it can.
-
-        Raises `ConfigError` if another option, or another cut, would do.
-        """
-        return None
+    # what a scheme does --------------------------------------------------------------------------------
 
     @abstractmethod
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:

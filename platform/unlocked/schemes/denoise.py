@@ -24,8 +24,9 @@ from torch.nn import functional as F
 from unlocked.errors import ConfigError
 from unlocked.schema.facts import group, key
 from unlocked.schema.keys import Config
-from unlocked.schemes.base import Beside, ModuleLearner, Ports
+from unlocked.schemes.base import ModuleLearner, Ports
 from unlocked.schemes.blockwise import BlockLearner
+from unlocked.schemes.declarations import Beside
 from unlocked.schemes.layout import Layout
 from unlocked.schemes.registry import options_of, register_scheme
 from unlocked.schemes.spec import ModuleSpec

@@ -40,7 +40,8 @@ from unlocked.errors import ConfigError, reason
 from unlocked.schema.facts import group, key
 from unlocked.schema.keys import Config, OptimizerConfig
 from unlocked.schema.passes import examples_per_pass, one_example
-from unlocked.schemes.base import Beside, ModuleLearner, Ports, backward
+from unlocked.schemes.base import ModuleLearner, Ports, backward
+from unlocked.schemes.declarations import Beside
 from unlocked.schemes.inputs import InputModelConfig, make_input_model
 from unlocked.schemes.registry import options_of, register_scheme
 from unlocked.schemes.sg import GraphGradient, SGConfig, SyntheticGradient

@@ -32,7 +32,8 @@ from unlocked.errors import ConfigError
 from unlocked.schema.facts import group, key
 from unlocked.schema.keys import Config
 from unlocked.schema.passes import examples_per_pass
-from unlocked.schemes.base import Beside, ModuleLearner, Ports
+from unlocked.schemes.base import ModuleLearner, Ports
+from unlocked.schemes.declarations import Beside
 from unlocked.schemes.layout import Layout
 from unlocked.schemes.objective import OfTask
 from unlocked.schemes.registry import options_of, register_scheme

@@ -20,7 +20,7 @@ from unlocked.bench.measured.contenders import DECOUPLED, contenders
 from unlocked.bench.measured.measure import Spread, in_rounds, paired
 from unlocked.bench.measured.solo import memory, run_alone
 from unlocked.config import Config, load_config
-from unlocked.engine.module import SegmentStats
+from unlocked.engine.segments import SegmentStats
 from unlocked.errors import ConfigError
 from unlocked.launch.cluster import start_ray
 from unlocked.launch.ray_group import RayGroup

@@ -7,7 +7,8 @@ import time
 import torch
 
 from unlocked.bench.measured.measure import peak_rss_mb
-from unlocked.engine.module import ModuleRunner, SegmentStats
+from unlocked.engine.module import ModuleRunner
+from unlocked.engine.segments import SegmentStats
 from unlocked_models.contract.batch import Batch
 
 INPUTS = 4  # drawn beforehand and taken in turn, as data is: not always the same lines of the cache

@@ -1,0 +1,101 @@
+"""What a scheme says of itself before a learner is made: its options and needs, its costs, and what it cannot train."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, NamedTuple
+
+from torch import nn
+
+from unlocked.schema.declared import NoOptions
+from unlocked.schema.keys import Config, OptimizerConfig
+from unlocked.schemes.spec import ModuleSpec
+from unlocked.tasks import Task
+from unlocked_models.contract.batch import Example
+
+# Why a scheme that begins with the gradient of a loss at the output trains no Boltzmann machine.
+NO_OUTPUT_ERROR = (
+    "the gradient of its likelihood holds an expectation under the machine itself, not an error at its output that "
+    "could be propagated, predicted or projected; cd and pcd sample it"
+)
+
+
+class Beside(NamedTuple):
+    """A model that a learner trains beside the blocks of its module."""
+
+    model: nn.Module
+    optimizer: OptimizerConfig
+
+
+class Declarations:
+    """Each has a default; a subclass of `ModuleLearner` states what differs."""
+
+    feedback_from: ClassVar[Literal["above", "last"] | None] = None
+    passes_gradients: ClassVar[bool] = False  # each module sends the gradient at its input to the one below
+    why_no_lag: ClassVar[str | None] = None  # why messages cannot be consumed late; None: they can
+    needs_labels: ClassVar[bool] = False  # the task's targets in every module, not only in the last
+    averages_targets: ClassVar[bool] = False  # every module's loss is a mean over targets, not only the last one's
+    Options: ClassVar[type] = NoOptions  # a dataclass: its fields are keys under `scheme.`, see `unlocked.key`
+    chain_rule_inside: ClassVar[bool] = True  # gradients of a module's output at its input are exact
+    pipelines: ClassVar[bool] = False  # exact gradients, which parallel.schedule may also get from a pipeline
+    # what it records, in words; a series that is not here is named by its metric alone
+    series_words: ClassVar[Mapping[str, str]] = {
+        "local/loss": "a block's own loss",
+        "sg/time_loss": "the loss of M through time",
+    }
+    # family -> the mathematical reason why it cannot train under this
+    refuses: ClassVar[Mapping[str, str]] = {"boltzmann": NO_OUTPUT_ERROR}
+
+    @classmethod
+    def check(cls, config: Config) -> None:
+        """Raises `ConfigError` for options that cannot go together, or not with the rest of the configuration."""
+
+    @classmethod
+    def beside(cls, config: Config, spec: ModuleSpec, task: Task) -> dict[str, Beside]:
+        """The models that a learner of this module trains beside its blocks, drawn from the seed of the run.
+
+        The learner holds each under its name, as an attribute, and its optimiser as `<name>_optimizer`; a dry run
+        counts their parameters, on the device "meta".
+        """
+        return {}
+
+    @classmethod
+    def cost(cls, config: Config, spec: ModuleSpec, task: Task) -> float:
+        """What it computes for one example beside a module that ends with `spec.stop` and is not the last, in
+        floating-point operations (`unlocked.chain.operations`): a cut counts it, and a dry run shows it. Of `spec` only
+        the end is settled. `math.inf`: no module can end there."""
+        return 0.0
+
+    @classmethod
+    def memory(cls, config: Config, spec: ModuleSpec, rows: int, lag: int) -> int:
+        """Numbers kept from step to step beside weights, gradients and optimiser state, of minibatches of `rows`."""
+        return rows * math.prod(spec.out_shape) * (lag + 1)
+
+    @classmethod
+    def late_inputs(cls, config: Config) -> bool:
+        """Whether modules run before the activations below arrive, and read the minibatch again when they do."""
+        return False
+
+    @classmethod
+    def auto_lag(cls, modules: int) -> int:
+        """The smallest lag at which no worker waits for a message."""
+        return 0
+
+    @classmethod
+    def error_shape(
+        cls, config: Config, blocks: Sequence[nn.Module], stops: Sequence[int], example: Example
+    ) -> tuple[int, ...] | None:
+        """Of what the last module sends to all others, for one example; None: of its output.
+
+        Raises `ConfigError` if the scheme cannot train these blocks, cut into modules that end before `stops`.
+        """
+        return None
+
+    @classmethod
+    def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
+        """Why it cannot train these blocks for this task, mathematically: `cannot train ...`; None: it can.
+
+        Raises `ConfigError` if another option, or another cut, would do.
+        """
+        return None
