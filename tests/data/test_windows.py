@@ -54,9 +54,10 @@ def test_frequent_words_are_left_out_and_the_rest_closes_up():
     frequency = float((x == 4).sum() / (x >= 4).sum())
     sample = 0.02
     rows = drawn(Windows, x, sample=sample, train=x).x
-    rare = (sample / (1 - frequency) * 11) ** 0.5  # of each of the eleven others
-    assert float((rows == 4).sum() / (x == 4).sum()) == pytest.approx((sample / frequency) ** 0.5, abs=0.03)
-    assert float((rows > 4).sum() / (x > 4).sum()) == pytest.approx(min(rare, 1.0), abs=0.03)
+    for share, word in ((frequency, x == 4), ((1 - frequency) / 11, x > 4)):  # of eleven others each is as frequent
+        kept = min(1.0, (sample / share) ** 0.5 + sample / share)
+        left = (rows == 4).sum() if share == frequency else (rows > 4).sum()
+        assert float(left / word.sum()) == pytest.approx(kept, abs=0.03)
     assert not (rows == UNK).any()
     ends = (rows != PAD).int()
     assert bool((ends.diff(dim=1) <= 0).all()), "words first, then padding"

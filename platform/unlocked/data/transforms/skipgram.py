@@ -41,7 +41,8 @@ class SkipGram(PerExample):
         return misfit(example, self.window)
 
     def prepare(self, train: Batch) -> None:
-        self.kept, self.cumulative = frequencies(train, self.sample)
+        frequency, self.cumulative = frequencies(train)
+        self.kept = (self.sample / frequency.clamp(min=1e-12)).sqrt().clamp(max=1) * (frequency > 0)
 
     def draw(self, n: int, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
         positions = batch.y.shape[1]

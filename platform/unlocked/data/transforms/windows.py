@@ -1,8 +1,9 @@
 """All words of a window at once, as word2vec's program has them (Mikolov et al. 2013, arXiv:1310.4546).
 
-Frequent words are left out first, by their equation 5: a word of relative frequency f is kept with probability
-sqrt(sample / f). Those that are kept close up, so a window reaches further. Each word then draws how far its window
-reaches, from 1 to `window`; negatives are words by their frequency to the power 3/4 (section 2.2).
+Frequent words are left out first: a word of relative frequency f is kept with probability sqrt(sample / f) +
+sample / f, as in the program (their equation 5 has the first term alone). Those that are kept close up, so a window
+reaches further. Each word then draws how far its window reaches, from 1 to `window`; negatives are words by their
+frequency to the power 3/4 (section 2.2).
 
     windows  x: words; y: the words of each one's window, its targets
     cbow     x: the words of each one's window; y: the word itself
@@ -23,8 +24,8 @@ from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.embedding import offsets
 
 
-def frequencies(train: Batch, sample: float) -> tuple[Tensor, Tensor]:
-    """By id: the probability that a word is kept, and the cumulative one that it is drawn as a negative.
+def frequencies(train: Batch) -> tuple[Tensor, Tensor]:
+    """By id: the relative frequency of a word, and the cumulative probability that it is drawn as a negative.
 
     Raises `DataError` if there are not two different words: nothing could be told from anything.
     """
@@ -36,9 +37,7 @@ def frequencies(train: Batch, sample: float) -> tuple[Tensor, Tensor]:
             f"data.transforms: word pairs need at least 2 different words, the training text has "
             f"{int((count > 0).sum())}; give a longer text, or a larger data.options.vocabulary"
         )
-    frequency = count / count.sum()
-    kept = (sample / frequency.clamp(min=1e-12)).sqrt().clamp(max=1) * (count > 0)
-    return kept, count.pow(0.75).cumsum(0) / count.pow(0.75).sum()
+    return count / count.sum(), count.pow(0.75).cumsum(0) / count.pow(0.75).sum()
 
 
 def check_options(window: int, negatives: int, sample: float) -> None:
@@ -76,7 +75,9 @@ class OfWindows(PerExample):
         return misfit(example, self.window)
 
     def prepare(self, train: Batch) -> None:
-        self.kept, self.cumulative = frequencies(train, self.sample)
+        frequency, self.cumulative = frequencies(train)
+        ratio = self.sample / frequency.clamp(min=1e-12)
+        self.kept = (ratio.sqrt() + ratio).clamp(max=1) * (frequency > 0)
 
     def draw(self, n: int, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
         positions = batch.y.shape[1]
