@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "experiments" / MEASURED
 PAGE = ROOT / "docs" / "results" / "models.md"
 BEGIN, END = "<!-- made by tables.py -->\n", "<!-- end -->\n"
-SCHEMES = ("backprop", "cdni", "dni", "dfa", "local", "frozen", "cd", "pcd")  # columns of the file
-ON_PAGE = SCHEMES[:6]  # cd and pcd have a page of their own
+SCHEMES = ("backprop", "cdni", "dni", "dfa", "local", "frozen", "cd", "pcd", "denoise")  # columns of the file
+ON_PAGE = SCHEMES[:6]  # the others have pages of their own
 UNITS = {"accuracy": (100, "accuracy, %", 1), "mse": (1000, "mse x 1000", 1)}  # metric: factor, as shown, digits
 Row = dict[str, str]
 
