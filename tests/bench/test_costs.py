@@ -32,7 +32,7 @@ def made(model, shape, batch=64, sg=None, **parallel):
                 "name": "bench_noise",
                 "batch_size": batch,
                 "validation": 0.0,
-                "options": {"shape": shape, "examples": 512},
+                "options": {"shape": shape, "rows": 512},
             },
             "parallel": {"modules": 2, "device": "cpu", **parallel},
         }

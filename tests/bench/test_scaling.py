@@ -45,7 +45,7 @@ def tiny(**groups):
 
 @pytest.mark.parametrize("name", scaling.cases())
 def test_every_case_is_cut_into_two(name):
-    config = scaling.load_case(name, ["data.options.examples=300"])
+    config = scaling.load_case(name, ["data.options.rows=300"])
     found = contenders(config, DECOUPLED, ("gpipe", "1f1b"), {})
     assert list(found.plans) == [
         "backprop_1_thread",

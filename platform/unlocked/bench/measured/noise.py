@@ -8,9 +8,9 @@ from unlocked.data import RawData, Source, register_data
 
 
 @register_data("bench_noise", family="synthetic")
-def bench_noise(source: Source, shape: list[int], examples: int = 4096, classes: int = 10) -> RawData:
-    """Standard normal inputs `(examples, *shape)` and uniform labels, the same on every worker."""
+def bench_noise(source: Source, shape: list[int], rows: int = 4096, classes: int = 10) -> RawData:
+    """Standard normal inputs `(rows, *shape)` and uniform labels, the same on every worker."""
     draw = np.random.default_rng(0)
-    x = draw.standard_normal((examples, *shape), dtype=np.float32)
-    y = draw.integers(0, classes, examples)
+    x = draw.standard_normal((rows, *shape), dtype=np.float32)
+    y = draw.integers(0, classes, rows)
     return RawData(x, y, x[:classes], np.arange(classes), class_names=[str(c) for c in range(classes)])

@@ -259,7 +259,7 @@ def _config(case: Case, folder: str) -> Config:
             "name": "bench_noise",
             "batch_size": case.batch,
             "validation": 0.0,
-            "options": {"shape": [case.n_in], "examples": case.examples},
+            "options": {"shape": [case.n_in], "rows": case.examples},
         },
         "model": {"name": "mlp", "hidden": case.hidden},
         "train": {"epochs": 1_000_000, "log_every": LOG_EVERY},
