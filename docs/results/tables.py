@@ -63,7 +63,8 @@ def cell(row: Row, scheme: str, config: Config) -> str:
     figure = row.get(scheme)
     if not figure:
         task = config.task or str(DATA.facts(config.data.name)["task"])
-        return "—" if refusal(scheme, row["family"], task) is None else "refused"
+        also = MODELS.facts(config.model["name"])["also"]
+        return "—" if refusal(scheme, row["family"], task, also) is None else "refused"
     figure = f"*{figure}*" if scheme == "frozen" else figure
     bounds = config.expect.get(scheme, {}) if row["preset"] not in FOLDERS else {}
     return figure + "".join(mark(row, scheme, bounds.get(metric)) for metric in bounds if shows(row, metric))
