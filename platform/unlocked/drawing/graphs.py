@@ -93,7 +93,7 @@ def attention(
             panel.axvline(1 / into[node], color="#333333", linewidth=1.0, linestyle="--")
             panel.set_yticks(range(len(at)), [label(int(edges[0, e]), node) for e in at], fontsize=8)
             panel.grid(False)
-            panel.set(xlabel="weight", title=f"Into node {node}")
+            panel.set(xlabel="weight; blue: of its class", title=f"Into node {node}")
     return path
 
 
