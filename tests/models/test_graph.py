@@ -127,6 +127,15 @@ def test_gat_is_its_equation_and_its_weights_sum_to_one():
     assert net_of("gcn", True)[0].attention(batch.x, batch) is None
 
 
+def test_attention_counts_nodes_with_the_filling_before_them():
+    net, batch = net_of("gat", True, hidden=[]), of_several_sizes()
+    (source, target), _ = net[0].attention(batch.x, batch)
+    third = [(i // NODES, i % NODES) for i in target.tolist() if i >= 2 * NODES]
+    assert set(third) == {(2, node) for node in range(NODES)}  # each has its loop
+    assert {i // NODES for i in source.tolist()} == {0, 1, 2}
+    assert all(i % NODES < SIZES[i // NODES] for i in source.tolist())
+
+
 def test_a_message_goes_by_the_features_of_its_edge():
     net, batch = net_of("mpnn", False, depth=1, width=3), of_several_sizes()
     h, step = net[0](batch.x, batch), net[1]

@@ -55,13 +55,13 @@ class Convolution(nn.Module):
         return graphs.back(self.phi(rows if self.norm is None else self.norm(rows)))
 
     def attention(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor] | None:
-        """Of a layer that attends: edges `(2, edges)` between rows of all nodes, loops among them, and their weights
-        `(edges, heads)`, which sum to 1 over the edges into a node; None of another layer."""
+        """Of a layer that attends: edges `(2, edges)` between the nodes of all graphs in a row, filling included, loops
+        among them, and their weights `(edges, heads)`, which sum to 1 over those into a node; None of another layer."""
         if not hasattr(self.convolution, "att_src"):
             return None
         graphs = as_one(batch, h)
         _, (edges, weights) = self.convolution(graphs.rows(h), graphs.edges, return_attention_weights=True)
-        return edges, weights
+        return edges if graphs.real is None else graphs.real.nonzero().flatten()[edges], weights
 
 
 class EachNode(nn.Module):
