@@ -32,7 +32,7 @@ def stylegan(
     mixing: float = 0.5,
     dropout: float = 0.3,
     noise: float = 0.1,
-    kernels: int = 16,
+    kernels: int = 0,
 ) -> dict[str, Net]:
     """StyleGAN. `batch.y` is the class, which the mapping and the discriminator see.
 
