@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlocked.data import DataSet
+from unlocked.data.dataset import Split
 from unlocked.drawing import pictures
 from unlocked.errors import ConfigError
 from unlocked.tasks.base import Rows, Task, Trained, register_task
@@ -116,8 +117,8 @@ class Cycle(Task):
     def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
         """Images of the first domain with their translations under them, and real ones of the second."""
         rows = _first_of_each_class(data.test.y)
-        real = _first_of_each_class(data.test.extras[CLASSES])
-        shown = [[*x.float().numpy()] for x in (data.test.x[rows], outputs[rows], data.test.extras[OTHER][real])]
+        real = _first_of_each_class(_of_other(data.test, CLASSES))
+        shown = [[*x.float().numpy()] for x in (data.test.x[rows], outputs[rows], _of_other(data.test, OTHER)[real])]
         names = ["given", "translated", "real"]
         return [pictures.examples(shown, folder / "translations.png", "From one domain to the other", (0, 1), names)]
 
@@ -132,7 +133,7 @@ class Cycle(Task):
             raise ConfigError(f"n: must be at least 1, got {n}")
         test, folder = trained.data.test, Path(out) if out is not None else trained.folder
         like, rows, names = next(trained.nets[TO_B].parameters()), list[list[Any]](), list[str]()
-        for what, images, way in (("a", test.x, (TO_B, TO_A)), ("b", test.extras[OTHER], (TO_A, TO_B))):
+        for what, images, way in (("a", test.x, (TO_B, TO_A)), ("b", _of_other(test, OTHER), (TO_A, TO_B))):
             x = images[:n].to(like)
             with torch.inference_mode():
                 there = trained.nets[way[0]](x, Batch(x, test.y[:n]))
@@ -181,6 +182,13 @@ def as_fed(weight: float) -> Callable[[Tensor, Batch], Tensor]:
         return weight * F.l1_loss(output, batch.x)
 
     return loss
+
+
+def _of_other(split: Split, name: str) -> Tensor:
+    """What a split says of the second domain: its images, or their classes."""
+    found = split.extras[name]
+    assert isinstance(found, Tensor)
+    return found
 
 
 def _first_of_each_class(y: Tensor) -> Tensor:
