@@ -217,6 +217,11 @@ def test_machines_that_sample_give_what_the_replay_in_process_gives(warm):
     [
         ("denoise", "greedy", [*MLP[:3], "model.hidden=[24,20,16]"]),
         ("denoise", "together", [*MLP[:3], "model.hidden=[24,20,16]"]),
+        (
+            "cd",
+            "greedy",
+            ["model={name: dbn, hidden: [6,5,4]}", "task=labelled_density", "data.options.threshold=0.5"],
+        ),
         ("pcd", "greedy", ["model={name: rbm, hidden: [6,5,4]}", "task=density", "data.options.threshold=0.5"]),
     ],
 )
