@@ -80,13 +80,14 @@ def drawn_given(chain: Chain, labels: Tensor, steps: int, seed: int) -> Tensor:
 
 
 def fields(chain: Chain, shape: tuple[int, ...], path: Path) -> Path:
-    """The weights between the data and hidden units of the lowest machine."""
+    """The weights between the data and hidden units of the lowest machine; without any, between the data's units."""
     first, *_ = machines(chain)
     weights = first.filters().detach().double()
     W = weights[:MOST_FIELDS, : torch.Size(shape).numel()].reshape(-1, *shape).numpy()
     most = float(abs(W).max())
     each = [list(W[i : i + PER_ROW]) for i in range(0, len(W), PER_ROW)]
-    return pictures.examples(each, path, "Weights of hidden units", (-most, most))
+    title = "Weights of hidden units" if first.hidden_units() else "Couplings of every unit with the others"
+    return pictures.examples(each, path, title, (-most, most))
 
 
 def _shown(
