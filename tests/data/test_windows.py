@@ -55,7 +55,7 @@ def test_frequent_words_are_left_out_and_the_rest_closes_up():
     sample = 0.02
     rows = drawn(Windows, x, sample=sample, train=x).x
     for share, word in ((frequency, x == 4), ((1 - frequency) / 11, x > 4)):  # of eleven others each is as frequent
-        kept = min(1.0, (sample / share) ** 0.5 + sample / share)
+        kept = min(1.0, (sample / share) ** 0.5)
         left = (rows == 4).sum() if share == frequency else (rows > 4).sum()
         assert float(left / word.sum()) == pytest.approx(kept, abs=0.03)
     assert not (rows == UNK).any()

@@ -1,9 +1,8 @@
 """All words of a window at once, as word2vec's program has them (Mikolov et al. 2013, arXiv:1310.4546).
 
-Frequent words are left out first: a word of relative frequency f is kept with probability sqrt(sample / f) +
-sample / f, as in the program (their equation 5 has the first term alone). Those that are kept close up, so a window
-reaches further. Each word then draws how far its window reaches, from 1 to `window`; negatives are words by their
-frequency to the power 3/4 (section 2.2).
+Frequent words are left out first, by their equation 5: a word of relative frequency f is kept with probability
+sqrt(sample / f). Those that are kept close up, so a window reaches further. Each word then draws how far its window
+reaches, from 1 to `window`; negatives are words by their frequency to the power 3/4 (section 2.2).
 
     windows  x: words; y: the words of each one's window, its targets
     cbow     x: the words of each one's window; y: the word itself
@@ -76,8 +75,7 @@ class OfWindows(PerExample):
 
     def prepare(self, train: Batch) -> None:
         frequency, self.cumulative = frequencies(train)
-        ratio = self.sample / frequency.clamp(min=1e-12)
-        self.kept = (ratio.sqrt() + ratio).clamp(max=1) * (frequency > 0)
+        self.kept = (self.sample / frequency.clamp(min=1e-12)).sqrt().clamp(max=1) * (frequency > 0)
 
     def draw(self, n: int, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
         positions = batch.y.shape[1]
