@@ -43,8 +43,13 @@ def test_every_option_is_explained_in_the_docstring(name):
 
 
 IMAGE = (3, 64, 64)
-# What they give has the shape of the input, or of the data's candidates
+# What they give has the shape of the input, or of the data's candidates, or is a likelihood or an embedding
 UNLABELLED = (
+    "boltzmann",
+    "dbm",
+    "dbn",
+    "cyclegan",
+    "simclr",
     "autoencoder",
     "conv_autoencoder",
     "recurrent_autoencoder",

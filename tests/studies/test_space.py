@@ -278,7 +278,8 @@ def test_every_refused_combination_is_told_with_its_reason_before_anything_start
                 "sweep.space.seed=[0, 1]",
             )
         )
-    first, *lines = str(caught.value).splitlines()
+    first, *lines, remedy = str(caught.value).splitlines()
+    assert remedy == "sweep.refused=skip leaves them out"
     assert first == "sweep.space: 10 of 16 trials cannot run:"
     assert len(lines) == 2
     assert "scheme.name=cdni scheme.lag=0 parallel.modules=9 seed=0: parallel.modules: 9 is more than" in lines[0]
