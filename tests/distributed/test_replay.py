@@ -150,7 +150,6 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
 @pytest.mark.parametrize(
     ("preset", "scheme", "options"),
     [
-        ("graph/links", "cdni", []),
         ("graph/minibatches", "dfa", ["data.options={nodes: 120, classes: 3, words: 30, neighbours: [3, 2]}"]),
         (
             "graph/trees",
@@ -159,7 +158,7 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
         ),
     ],
 )
-def test_workers_draw_links_neighbours_and_ragged_edges_as_the_replay_does(warm, preset, scheme, options):
+def test_workers_draw_neighbours_and_ragged_edges_as_the_replay_does(warm, preset, scheme, options):
     more = [f"scheme.name={scheme}", "scheme.lag=auto", "parallel.engine=auto", "parallel.timeout=60"]
     config = load_config(preset, [*options, *more])
     data = load_data(config)
