@@ -67,7 +67,7 @@ def test_the_outcome_depends_on_the_seed_alone_and_leaves_torch_and_the_input_as
         ([sized("crop", 0)], SHAPE, "data.transforms[0]: crop: size must be at least 1 pixel, got 0"),
         ([sized("crop", "two")], SHAPE, "data.transforms[0].size: 'two' is not of type int"),
         ([{"name": "crop", "sise": 2}], SHAPE, "data.transforms[0].sise: unknown option of crop 'sise'; did you mean"),
-        ([sized("flip", 2)], SHAPE, "unknown option of flip 'size'"),
+        ([sized("flip", 2)], SHAPE, "data.transforms[0].size: flip has no options"),
         (["crop:2"], SHAPE, "unknown transform 'crop:2'; did you mean 'crop'"),
         ("flip", SHAPE, "not a list; write [flip]"),
         ([{"crop": 2}], SHAPE, "is not a name such as flip"),

@@ -75,6 +75,7 @@ def test_a_study_needs_a_place_for_all_its_trials_at_once(overrides, needs, driv
 )
 def test_a_secret_in_a_configuration_is_refused_and_not_repeated(override, key, monkeypatch):
     monkeypatch.setitem(DATA._entries, "bought", lambda source, api_key: None)
+    monkeypatch.setitem(DATA._facts, "bought", {"task": "classification"})
     with pytest.raises(ConfigError) as caught:
         refuse_secrets(load_config("quickstart", [override]), [override])
     assert str(caught.value).startswith(f"{key}: holds a secret, and everybody on the cluster can read")

@@ -76,7 +76,7 @@ def started(*changes: str, precision: str = "fp64"):
 
 def test_m_learns_the_gradient_of_each_view_by_itself():
     """M says zero at first, so its first loss is its target, 2 B times the gradient of the mean, by plain autograd."""
-    group = started("scheme.name=cdni")
+    group = started("scheme.name=cdni", "objective.temperature=0.5")
     chain = Chain([block for module in group.modules for block in module.learner.chain])
     x = group.modules[0].batches.x(0).double()
     h = chain[1](chain[0](x)).detach().requires_grad_()
