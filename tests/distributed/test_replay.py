@@ -37,6 +37,10 @@ def losses_and_weights(group_class, plan, data):
     return series, {key: value for state in states for key, value in state["weights"].items()}
 
 
+VIEWS = ["model={name: simclr, channels: [4], hidden: [12], projection: 8}", "data.batch_size=32"]
+VIEWS += ["parallel={modules: 3, partition: null}"]
+
+
 def assert_replayed(warm, plan, data) -> dict[str, list[float]]:
     """Workers give the series and weights of one process, exactly; the series."""
     replayed, replayed_weights = losses_and_weights(InProcessGroup, plan, data)
@@ -156,9 +160,11 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
             "cdni",
             ["data.options={nodes: 16, packages: [http, xml]}", "data.batch_size=8", "model={name: mpnn, width: 8}"],
         ),
+        ("selfsupervised/simclr", "cdni", VIEWS),
+        ("selfsupervised/simclr", "dfa", VIEWS),
     ],
 )
-def test_workers_draw_neighbours_and_ragged_edges_as_the_replay_does(warm, preset, scheme, options):
+def test_workers_draw_neighbours_ragged_edges_and_views_as_the_replay_does(warm, preset, scheme, options):
     more = [f"scheme.name={scheme}", "scheme.lag=auto", "parallel.engine=auto", "parallel.timeout=60"]
     config = load_config(preset, [*options, *more])
     data = load_data(config)

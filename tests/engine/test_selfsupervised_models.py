@@ -53,24 +53,3 @@ def test_a_classifier_takes_the_encoder_over(tmp_path):
     for key, value in kept.items():
         first, rest = key.split(".", 1)
         torch.testing.assert_close(value, before[f"{first}.block.{rest}"], rtol=0, atol=0)
-
-
-@pytest.mark.ray
-@pytest.mark.timeout(120)
-@pytest.mark.slow("workers of a Ray of their own")
-@pytest.mark.parametrize("scheme", ["cdni", "dfa"])
-def test_workers_give_what_one_process_gives(warm, scheme):
-    config = load_config(
-        "selfsupervised/simclr", [*SMALL, f"scheme.name={scheme}", "scheme.lag=auto", "parallel.engine=ray"]
-    )
-    data = load_data(config)
-    plan = make_plan(config, data)
-
-    def losses(kind):
-        group = kind(plan, data)
-        try:
-            return [stats[2].series["loss"] for stats in group.run([(0, 7), (7, 20)], 20)]
-        finally:
-            group.close()
-
-    assert losses(warm) == losses(InProcessGroup)
