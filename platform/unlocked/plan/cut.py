@@ -81,17 +81,14 @@ def costs_of_scheme(
     if config.parallel.modules == 1:
         return [0.0] * len(blocks)
     scheme = SCHEMES.get(config.scheme.name)
-
-    def cost(stop: int, shape: tuple[int, ...]) -> float:
-        apart = encodes(blocks[stop - 1])
-        spec = ModuleSpec(0, 2, 0, stop, len(blocks), example.in_shape, shape, example, apart=apart)
-        try:
-            return scheme.cost(config, spec, task)
-        except (
-            IndexError,
-            RuntimeError,
-        ):  # what cannot stand at this boundary is refused with its reason, if it is cut
-            return 0.0
-
     with where, torch.random.fork_rng(devices=[]):
-        return [cost(stop, shape) for stop, shape in enumerate(shapes, 1)]
+        return [
+            scheme.cost(
+                config,
+                ModuleSpec(
+                    0, 2, 0, stop, len(blocks), example.in_shape, shape, example, apart=encodes(blocks[stop - 1])
+                ),
+                task,
+            )
+            for stop, shape in enumerate(shapes, 1)
+        ]

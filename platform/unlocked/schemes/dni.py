@@ -146,6 +146,8 @@ class DNI(ModuleLearner):
 
     @classmethod
     def cost(cls, config: Config, spec: ModuleSpec, task: Task) -> float:
+        if not spec.out_shape or (options_of(cls, config).sg.hops and not has_edges(spec.example)):
+            return 0.0  # `refuse` and the rehearsal say it
         try:
             M = cls.make_sg(config, spec.out_shape, task, spec.example, spec.apart)
         except ConfigError:  # this kind of M does not fit here; if no cut avoids it, that is said
