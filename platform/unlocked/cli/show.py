@@ -135,7 +135,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def _key_against(rows: Sequence[Row], word: str) -> str:
     """The key of the rows that a word means, which has a number in one of them."""
-    from unlocked.drawing.comparisons import is_number
+    from unlocked.numerals import is_number
     from unlocked.tracking.identity import TAG_OF
 
     meant = (key for key in rows[0].group if key in (word, TAG_OF.get(word)) or key.endswith(f".{word}"))

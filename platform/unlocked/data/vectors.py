@@ -13,6 +13,7 @@ from torch import Tensor
 from unlocked.data.text import SPECIAL
 from unlocked.errors import DataError
 from unlocked.files import write_whole
+from unlocked.numerals import is_number
 
 
 def write_vectors(path: Path, symbols: Sequence[str], vectors: Tensor) -> Path:
@@ -55,7 +56,7 @@ def read_vectors(key: str, path: Path) -> tuple[list[str], np.ndarray]:
         try:
             row = np.array(numbers, dtype=np.float32)
         except ValueError:
-            bad = next(text for text in numbers if not _is_number(text))
+            bad = next(text for text in numbers if not is_number(text))
             raise DataError(f"{key}: {path}, line {at}: {bad!r} is not a number") from None
         if not np.isfinite(row).all():
             raise DataError(f"{key}: {path}, line {at}: the vector of {word!r} is not finite")
@@ -66,11 +67,3 @@ def read_vectors(key: str, path: Path) -> tuple[list[str], np.ndarray]:
     if not rows:
         raise DataError(f"{key}: {path} holds no vectors")
     return words, np.stack(rows)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

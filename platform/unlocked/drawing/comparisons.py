@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from unlocked.drawing.figures import BLUE, GREEN, GREY, ORANGE, PINK, drawing, literal
 from unlocked.metrics import is_share
+from unlocked.numerals import as_number
 from unlocked.tracking.captions import ABSENT, brief, is_named, short_names
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _lines(table: Sequence[Comparable], x: str, metric: str) -> list[_Line]:
     leading = "scheme" if "scheme" in named else named[0]
     named = [key for key in named if key == leading or _differs_within(table, leading, key)]
     rows = [row for row in sorted(table, key=lambda row: row.label) if row.values(metric)]
-    numbered = [row for row in rows if _as_number(row.group.get(x, "")) is not None]
+    numbered = [row for row in rows if as_number(row.group.get(x, "")) is not None]
     colours = dict(zip(_distinct(rows, [leading], skip_control=True), COLOURS * len(rows), strict=False))
     markers = dict(
         zip(_distinct(numbered, [key for key in named if key != leading]), MARKERS * len(rows), strict=False)
@@ -152,7 +153,7 @@ def _lines(table: Sequence[Comparable], x: str, metric: str) -> list[_Line]:
             if value != ABSENT
         ]
         name = ", ".join(words) + (" (control)" if row.is_control else "")
-        at = _as_number(row.group.get(x, ""))
+        at = as_number(row.group.get(x, ""))
         look: dict[str, Any] = {
             "color": GREY if row.is_control else colours[(group[leading],)],
             "linestyle": "--" if row.is_control else "-" if at is not None else "-.",
@@ -240,17 +241,6 @@ def _over_seeds(rows: Sequence[Comparable], metric: str) -> str:
     if seeds == [1]:
         return "one seed"
     return f"mean of {seeds[0]} seeds" if len(seeds) == 1 else f"mean of {seeds[0]} to {seeds[-1]} seeds"
-
-
-def is_number(text: str) -> bool:
-    return _as_number(text) is not None
-
-
-def _as_number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _number(value: float, metric: str, digits: int) -> str:

@@ -12,6 +12,7 @@ from unlocked.config import Config, to_dict
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError
 from unlocked.loop.transfer import plan_run
+from unlocked.numerals import is_number
 from unlocked.plan.plan import Plan, load_data
 from unlocked.studies.report import group_keys, group_of
 from unlocked.studies.search import check_search, is_grid
@@ -157,7 +158,7 @@ def _check_plot(config: Config, space: Space, points: Sequence[Point]) -> None:
         for key in keys:
             if key not in known:
                 raise ConfigError(f"sweep.plot.{field}: {unknown('key', key, known)}")
-    if plot.x is not None and not any(_is_number(space.shown(point, plot.x)) for point in points):
+    if plot.x is not None and not any(is_number(space.shown(point, plot.x)) for point in points):
         raise ConfigError(f"sweep.plot.x: no trial has a number for {plot.x}; leave x out for bars")
     keys, taken = group_keys(config, space), dict[tuple[str, ...], Point]()
     for point in points:
@@ -168,11 +169,3 @@ def _check_plot(config: Config, space: Space, points: Sequence[Point]) -> None:
                 f"{name_of(point)}; name what tells them apart"
             )
         taken[group] = point
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
