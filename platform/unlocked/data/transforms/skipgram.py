@@ -16,33 +16,19 @@ import torch
 from torch import Generator, Tensor
 
 from unlocked.data.text import PAD
-from unlocked.data.transform import PerExample, register_transform
-from unlocked.data.transforms.windows import check_options, frequencies, misfit
-from unlocked_models.contract.batch import Batch, Example
+from unlocked.data.transform import register_transform
+from unlocked.data.transforms.windows import WordPairs
+from unlocked_models.contract.batch import Batch
 
 
 @register_transform("skipgram")
-class SkipGram(PerExample):
+class SkipGram(WordPairs):
     """Asks every word for one near it: `y` is that word, `candidates` that word and `negatives` others.
 
     Of texts `x (batch, positions)`: `y (batch, positions)`, 0 if a word is left out or alone in its window, and the
     extra `candidates (batch, positions, 1 + negatives)`, the true word first. A negative that is the true word is
     replaced by another draw. Without negatives (0), for `model.softmax: full`, there is no extra.
     """
-
-    evaluates = True
-
-    def __init__(self, window: int = 5, negatives: int = 5, sample: float = 1e-3):
-        check_options(window, negatives, sample)
-        self.window, self.negatives, self.sample = window, negatives, sample
-        self.kept = self.cumulative = torch.empty(0)
-
-    def refuse(self, example: Example) -> str | None:
-        return misfit(example, self.window)
-
-    def prepare(self, train: Batch) -> None:
-        frequency, self.cumulative = frequencies(train)
-        self.kept = (self.sample / frequency.clamp(min=1e-12)).sqrt().clamp(max=1) * (frequency > 0)
 
     def draw(self, n: int, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
         positions = batch.y.shape[1]
@@ -63,11 +49,4 @@ class SkipGram(PerExample):
         true = x.gather(1, at).masked_fill((stays >= kept) | (total[..., 0] == 0), PAD)
         if not self.negatives:
             return replace(batch, y=true)
-
-        drawn = torch.searchsorted(self.cumulative.to(x.device), others.contiguous()).clamp(
-            max=len(self.cumulative) - 1
-        )
-        first, spare = drawn.chunk(2, -1)
-        negatives = torch.where(first == true[..., None], spare, first)
-        candidates = torch.cat([true[..., None], negatives], -1)
-        return replace(batch, y=true, extras={**batch.extras, "candidates": candidates})
+        return replace(batch, y=true, extras={**batch.extras, "candidates": self.candidates(true, others)})

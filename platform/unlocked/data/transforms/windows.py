@@ -10,6 +10,7 @@ reaches, from 1 to `window`; negatives are words by their frequency to the power
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 
 import torch
@@ -59,15 +60,14 @@ def misfit(example: Example, window: int) -> str | None:
     return None
 
 
-class OfWindows(PerExample):
-    """What both transforms share."""
+class WordPairs(PerExample):
+    """What all transforms of word pairs share, `skipgram` too: options, frequencies of words, negatives."""
 
     evaluates = True
 
     def __init__(self, window: int = 5, negatives: int = 5, sample: float = 1e-3):
         check_options(window, negatives, sample)
         self.window, self.negatives, self.sample = window, negatives, sample
-        self.offsets = offsets(2 * window)
         self.kept = self.cumulative = torch.empty(0)
 
     def refuse(self, example: Example) -> str | None:
@@ -77,13 +77,33 @@ class OfWindows(PerExample):
         frequency, self.cumulative = frequencies(train)
         self.kept = (self.sample / frequency.clamp(min=1e-12)).sqrt().clamp(max=1) * (frequency > 0)
 
+    def words(self, drawn: Tensor) -> Tensor:
+        """Negatives of numbers that are uniform in [0, 1)."""
+        cumulative = self.cumulative.to(drawn.device, drawn.dtype)
+        return torch.searchsorted(cumulative, drawn.contiguous()).clamp(max=len(cumulative) - 1)
+
+    def candidates(self, true: Tensor, drawn: Tensor) -> Tensor:
+        """Words `(batch, positions)` with their negatives after them, of `(batch, positions, 2 * negatives)` numbers
+        for `words`: the second half stands in for negatives that are the true word."""
+        first, spare = self.words(drawn).chunk(2, -1)
+        return torch.cat([true[..., None], torch.where(first == true[..., None], spare, first)], -1)
+
+
+class OfWindows(WordPairs):
+    """All words of a window at once."""
+
+    def __init__(self, window: int = 5, negatives: int = 5, sample: float = 1e-3):
+        super().__init__(window, negatives, sample)
+        self.offsets = offsets(2 * window)
+
     def draw(self, n: int, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
         positions = batch.y.shape[1]
         stays, reach = (torch.rand(n, positions, generator=generator) for _ in range(2))
         return stays, reach, torch.rand(n, *self.negative_shape(positions), generator=generator)
 
+    @abstractmethod
     def negative_shape(self, positions: int) -> tuple[int, ...]:
-        raise NotImplementedError
+        """Of the numbers that are drawn for the negatives of an example."""
 
     def closed_up(self, x: Tensor, stays: Tensor) -> Tensor:
         """The words that are kept, `PAD` after them."""
@@ -101,11 +121,6 @@ class OfWindows(PerExample):
         reach = 1 + (reach * width).long().clamp(max=width - 1)
         far = torch.tensor(self.offsets, device=x.device).abs() > reach[..., None]
         return slots.masked_fill(far | (x == PAD)[..., None], PAD)
-
-    def words(self, drawn: Tensor) -> Tensor:
-        """Negatives of numbers that are uniform in [0, 1)."""
-        cumulative = self.cumulative.to(drawn.device, drawn.dtype)
-        return torch.searchsorted(cumulative, drawn.contiguous()).clamp(max=len(cumulative) - 1)
 
 
 @register_transform("windows")
@@ -154,7 +169,4 @@ class Cbow(OfWindows):
         y = words.masked_fill((near == PAD).all(-1), PAD)
         if not self.negatives:
             return replace(batch, x=near, y=y)
-        first, spare = self.words(others).chunk(2, -1)
-        negatives = torch.where(first == y[..., None], spare, first)
-        candidates = torch.cat([y[..., None], negatives], -1)
-        return replace(batch, x=near, y=y, extras={**batch.extras, "candidates": candidates})
+        return replace(batch, x=near, y=y, extras={**batch.extras, "candidates": self.candidates(y, others)})
