@@ -9,7 +9,8 @@ from torch import nn
 
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
-from unlocked_models.layers.basic import activation as activation_layer
+from unlocked_models.layers.activations import activation as activation_layer
+from unlocked_models.layers.activations import pieces
 from unlocked_models.layers.basic import initialised, sequence, vector_norm
 
 
@@ -30,9 +31,10 @@ def mlp(
     Shapes: `(batch, *in_shape)`, flattened, to `(batch, n_outputs)`. One block per hidden layer and one
     for the head; `hidden: []` is a linear model.
 
-    Options: `hidden` widths of the hidden layers; `activation` relu, leaky_relu, tanh, sigmoid, gelu, silu,
-    elu, selu or softplus; `norm` none, batch or layer; `dropout` in [0, 1), after each hidden layer;
-    `init` default (torch's own), kaiming, lecun, xavier, orthogonal or zeros. `depth` hidden layers of
+    Options: `hidden` widths of the hidden layers; `activation` linear, step or perceptron (straight through),
+    sigmoid, tanh, hard_tanh, relu, leaky_relu, prelu, rrelu, elu, selu, silu, gelu, softplus, softmax, maxout (of
+    two pieces), gaussian, multiquadric or ricker; `norm` none, batch or layer; `dropout` in [0, 1), after each hidden
+    layer; `init` default (torch's own), kaiming, lecun, xavier, orthogonal or zeros. `depth` hidden layers of
     `width` units each stand in the place of `hidden` where they are given, as a search wants them.
 
     >>> len(mlp((1, 28, 28), 10, hidden=[300, 100], activation="tanh"))
@@ -61,7 +63,7 @@ def fully_connected(
     Wrong options are refused at the call, before the first block is made."""
     checks.sizes("hidden", hidden)
     checks.fraction("dropout", dropout)
-    activation_layer(activation)  # a wrong name is an error without hidden layers too
+    activation_layer(activation, of_pieces=True)  # a wrong name is an error without hidden layers too
     vector_norm(norm, 1)
     return _fully_connected(in_shape, hidden, n_outputs, activation, norm, dropout)
 
@@ -72,11 +74,12 @@ def _fully_connected(
     n_in = math.prod(in_shape)
     for k, width in enumerate([*hidden, n_outputs]):
         flatten = nn.Flatten() if k == 0 and len(in_shape) > 1 else None
-        linear = nn.Linear(n_in, width)
         if k == len(hidden):
+            linear = nn.Linear(n_in, width)
             yield linear if flatten is None else sequence(flatten, linear)
         else:
+            wide = width * pieces(activation)
             drop = nn.Dropout(dropout) if dropout else None
-            layer = linear, vector_norm(norm, width), activation_layer(activation), drop
-            yield sequence(flatten, *layer)
+            phi = activation_layer(activation, of_pieces=True)
+            yield sequence(flatten, nn.Linear(n_in, wide), vector_norm(norm, wide), phi, drop)
         n_in = width

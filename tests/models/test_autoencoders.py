@@ -21,7 +21,7 @@ from unlocked_models.autoencoder.plain import (
 from unlocked_models.autoencoder.recurrent import FromSequence
 from unlocked_models.autoencoder.sparse_coding import Dictionary, SparseCoder, sparse_codes
 from unlocked_models.autoencoder.variational import Gaussian, Sample, kl_to_standard_normal
-from unlocked_models.layers.basic import activation
+from unlocked_models.layers.activations import activation
 from unlocked_models.layers.sequences import AsSequence
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from unlocked_models.layers.basic import ACTIVATIONS, INITS, convolution, image_norm, initialise, scaled, sequence
+from unlocked_models.layers.activations import ACTIVATIONS
+from unlocked_models.layers.basic import INITS, convolution, image_norm, initialise, scaled, sequence
 from unlocked_models.mlp import mlp
 
 

@@ -62,8 +62,9 @@ UNLABELLED = (
 )
 WRONG = [
     ("mlp", (64,), {"activation": "rellu"},
-     "model.activation: unknown activation 'rellu'; did you mean 'relu'? (known: elu, gelu, "
-     "leaky_relu, relu, selu, sigmoid, silu, softplus, tanh)"),
+     "model.activation: unknown activation 'rellu'; did you mean 'relu'? (known: elu, gaussian, gelu, "
+     "hard_tanh, leaky_relu, linear, maxout, multiquadric, perceptron, prelu, relu, ricker, rrelu, selu, sigmoid, "
+     "silu, softmax, softplus, step, tanh)"),
     ("mlp", (64,), {"activation": "rellu", "hidden": []}, "model.activation: unknown activation 'rellu'"),
     ("mlp", (64,), {"norm": "bach"}, "model.norm: unknown norm 'bach'; did you mean 'batch'? (known: "),
     ("mlp", (64,), {"init": "kaming"}, "model.init: unknown init 'kaming'; did you mean 'kaiming'? (known: "),
@@ -102,7 +103,7 @@ WRONG = [
     ("autoencoder", (64,), {"sparsity": "kl", "code_activation": "sigmoid", "sparsity_target": 1.0},
      "model.sparsity_target: must be greater than 0 and less than 1, got 1.0"),
     ("autoencoder", (64,), {"contractive": 0.1, "activation": "gelu"},
-     "model.contractive: the slope of gelu does not follow from its output; choose one of elu, leaky_relu, linear, "),
+     "model.contractive: the slope of gelu does not follow from its output; choose one of elu, hard_tanh, "),
     ("autoencoder", (64,), {"output": "relu"}, "model.output: unknown output 'relu' (known: linear, sigmoid, tanh)"),
     ("autoencoder", (64,), {"code": 0}, "model.code: must be a whole number of at least 1, got 0"),
     ("conv_autoencoder", (1, 8, 8), {"channels": [4] * 4},

@@ -15,7 +15,8 @@ from unlocked_models.autoencoder.plain import corruption, output_layers
 from unlocked_models.contract import checks
 from unlocked_models.contract.nets import Net
 from unlocked_models.contract.registry import register_model
-from unlocked_models.layers.basic import activation, sequence, vector_norm
+from unlocked_models.layers.activations import activation
+from unlocked_models.layers.basic import sequence, vector_norm
 
 
 @register_model("gan", family="adversarial", nets=("generator", "discriminator"))

@@ -9,8 +9,8 @@ from torch import nn
 from unlocked_models.autoencoder.plain import Layer, corruption, output_layers
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
+from unlocked_models.layers.activations import activation as activation_layer
 from unlocked_models.layers.basic import POOLS, convolution, image_norm
-from unlocked_models.layers.basic import activation as activation_layer
 
 
 @register_model("conv_autoencoder", family="autoencoder")

@@ -19,10 +19,9 @@ from unlocked_models.contract import checks
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import register_model
-from unlocked_models.layers.basic import ACTIVATIONS
-from unlocked_models.layers.basic import activation as activation_layer
+from unlocked_models.layers.activations import ACTIVATIONS
+from unlocked_models.layers.activations import activation as activation_layer
 
-CODE_ACTIVATIONS: dict[str, Callable[[], nn.Module] | None] = {"linear": None, **ACTIVATIONS}
 OUTPUTS: dict[str, Callable[[], nn.Module] | None] = {"linear": None, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 # phi'(a) from h = phi(a), for the activations whose slope follows from their output
@@ -30,6 +29,7 @@ SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": torch.ones_like,
     "sigmoid": lambda h: h * (1 - h),
     "tanh": lambda h: 1 - h.square(),
+    "hard_tanh": lambda h: (h.abs() < 1).to(h.dtype),
     "relu": lambda h: (h > 0).to(h.dtype),
     "leaky_relu": lambda h: (h > 0).to(h.dtype) * 0.99 + 0.01,
     "elu": lambda h: torch.where(h > 0, 1.0, h + 1),
@@ -82,7 +82,7 @@ def autoencoder(
     checks.sizes("hidden", hidden)
     checks.whole("code", code)
     checks.pick(ACTIVATIONS, "activation", activation)
-    checks.pick(CODE_ACTIVATIONS, "code_activation", code_activation)
+    checks.pick(ACTIVATIONS, "code_activation", code_activation)
     checks.not_negative("contractive", contractive)
     on_code = sparsity_penalties(sparsity, sparsity_weight, sparsity_target, code_activation)
     corrupted, shaped = corruption(noise, level), output_layers(output, in_shape)

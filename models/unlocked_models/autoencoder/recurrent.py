@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
-from unlocked_models.autoencoder.plain import CODE_ACTIVATIONS, Layer, code_layer, corruption, output_layers
+from unlocked_models.autoencoder.plain import Layer, code_layer, corruption, output_layers
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
+from unlocked_models.layers.activations import ACTIVATIONS
 from unlocked_models.layers.sequences import AsSequence, Pool, steps_of
 from unlocked_models.recurrent import Layer as RecurrentLayer
 
@@ -45,7 +46,7 @@ def recurrent_autoencoder(
     checks.sizes("hidden", hidden, least_many=1)
     checks.whole("code", code)
     make = checks.pick(CELLS, "cell", cell)
-    checks.pick(CODE_ACTIVATIONS, "code_activation", code_activation)
+    checks.pick(ACTIVATIONS, "code_activation", code_activation)
     positions, features = steps_of(in_shape)
     corrupted, (squash, _) = corruption(noise, level), output_layers(output, in_shape)
 

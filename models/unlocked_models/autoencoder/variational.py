@@ -22,7 +22,7 @@ from unlocked_models.autoencoder.plain import Layer, Posterior, output_layers
 from unlocked_models.contract import checks
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.registry import register_model
-from unlocked_models.layers.basic import activation as activation_layer
+from unlocked_models.layers.activations import activation as activation_layer
 
 
 @register_model("vae", family="autoencoder")

@@ -11,7 +11,7 @@ from torch.nn import functional
 from unlocked_models.contract import checks
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.registry import register_model
-from unlocked_models.layers.basic import activation as activation_layer
+from unlocked_models.layers.activations import activation as activation_layer
 from unlocked_models.layers.basic import convolution, initialised, scaled
 
 # Table 1 of the paper: maps of 1x1; reduced, 3x3; reduced, 5x5; 1x1 after the pool.

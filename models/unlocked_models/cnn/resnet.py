@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
-from unlocked_models.layers.basic import activation as activation_layer
+from unlocked_models.layers.activations import activation as activation_layer
 from unlocked_models.layers.basic import image_norm, initialised, scaled, sequence
 
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # residual blocks per stage, table 1

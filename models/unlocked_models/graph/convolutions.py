@@ -17,7 +17,7 @@ from torch import nn
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
 from unlocked_models.graph.layers import Convolution, options, output_of_graph, shapes
-from unlocked_models.layers.basic import activation as activation_layer
+from unlocked_models.layers.activations import activation as activation_layer
 from unlocked_models.layers.basic import vector_norm
 
 Make = Callable[[int, int, bool], Any]  # of widths in and out; whether it gives the outputs of the net

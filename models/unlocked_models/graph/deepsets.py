@@ -10,7 +10,7 @@ from torch import nn
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
 from unlocked_models.graph.layers import EachNode, options, output_of_graph, shapes
-from unlocked_models.layers.basic import activation as activation_layer
+from unlocked_models.layers.activations import activation as activation_layer
 from unlocked_models.layers.basic import sequence, vector_norm
 
 

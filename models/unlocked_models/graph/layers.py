@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unlocked_models.contract import checks
 from unlocked_models.contract.batch import Batch
 from unlocked_models.graph.edges import as_one
-from unlocked_models.layers.basic import activation as activation_layer
+from unlocked_models.layers.activations import activation as activation_layer
 from unlocked_models.layers.basic import sequence, vector_norm
 
 READOUTS = ("sum", "mean", "max", "attention")

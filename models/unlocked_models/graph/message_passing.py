@@ -13,7 +13,7 @@ from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.registry import register_model
 from unlocked_models.graph.edges import as_one
 from unlocked_models.graph.layers import EachNode, options, output_of_graph, shapes
-from unlocked_models.layers.basic import activation as activation_layer
+from unlocked_models.layers.activations import activation as activation_layer
 from unlocked_models.layers.basic import sequence, vector_norm
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from unlocked_models.contract import checks
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.stepping import Stepping
-from unlocked_models.layers.basic import activation as activation_of
+from unlocked_models.layers.activations import activation as activation_of
 from unlocked_models.layers.basic import sequence
 from unlocked_models.layers.sequences import present
 

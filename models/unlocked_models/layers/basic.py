@@ -1,4 +1,4 @@
-"""Layers by name: the activations, norms, poolings and initialisations that `model:` options choose from."""
+"""Layers by name: the norms, poolings and initialisations that `model:` options choose from; see also `activations`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from unlocked_models.contract.checks import pick
+from unlocked_models.layers.activations import activation, gain, pieces
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "elu": nn.ELU,
-    "selu": nn.SELU,
-    "softplus": nn.Softplus,
-}
 VECTOR_NORMS: dict[str, Callable[[int], nn.Module | None]] = {
     "none": lambda width: None,
     "batch": nn.BatchNorm1d,
@@ -32,10 +22,6 @@ IMAGE_NORMS: dict[str, Callable[[int], nn.Module | None]] = {
     "layer": lambda channels: nn.GroupNorm(1, channels),  # layer norm over channels and pixels
 }
 POOLS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
-
-
-def activation(name: str) -> nn.Module:
-    return pick(ACTIVATIONS, "activation", name)()
 
 
 def vector_norm(name: str, width: int) -> nn.Module | None:
@@ -65,8 +51,9 @@ def convolution(
     groups: int = 1,
 ) -> nn.Sequential:
     """One convolutional layer: convolution, norm, activation, then the layers `after` (a pool, say)."""
-    conv = nn.Conv2d(n_in, n_out, kernel, stride=stride, padding=padding, groups=groups)
-    return sequence(conv, image_norm(norm, n_out), activation(act), *after)
+    maps = n_out * pieces(act)
+    conv = nn.Conv2d(n_in, maps, kernel, stride=stride, padding=padding, groups=groups)
+    return sequence(conv, image_norm(norm, maps), activation(act, of_pieces=True), *after)
 
 
 def scaled(channels: int, width: float) -> int:
@@ -106,7 +93,7 @@ def initialise(blocks: Iterable[nn.Module], init: str, act: str, whole: bool = T
     layers = [m for block in blocks for m in block.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     with torch.no_grad():
         for layer in layers:
-            fill(layer.weight, 1.0 if whole and layer is layers[-1] else _gain(act))
+            fill(layer.weight, 1.0 if whole and layer is layers[-1] else gain(act))
             if layer.bias is not None:
                 layer.bias.zero_()
 
@@ -117,10 +104,3 @@ def initialised(blocks: Iterable[nn.Module], of: int, init: str, act: str) -> It
     for i, block in enumerate(blocks, 1):
         initialise([block], init, act, whole=i == of)
         yield block
-
-
-def _gain(act: str) -> float:
-    if act in ("relu", "leaky_relu", "tanh", "sigmoid", "selu"):
-        slope = 0.01 if act == "leaky_relu" else None
-        return nn.init.calculate_gain(act, slope)  # type: ignore[arg-type]
-    return math.sqrt(2)  # gelu, silu, elu, softplus: the gain of relu, which they resemble

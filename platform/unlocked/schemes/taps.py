@@ -29,6 +29,7 @@ NONLINEARITIES = (
     nn.ReLU6,
     nn.LeakyReLU,
     nn.PReLU,
+    nn.RReLU,
     nn.ELU,
     nn.SELU,
     nn.CELU,
