@@ -16,6 +16,7 @@ from unlocked.schema.facts import all_fields, check_facts, default_of, fact_of, 
 from unlocked.schema.keys import DIMENSION_KEYS, MULTI_STAGE, Config
 from unlocked.security import refuse_cluster, refuse_name, refuse_store
 from unlocked_models.contract.registry import GIVEN, MODELS, Registry, unknown
+from unlocked_models.layers.initialisers import INITIALISERS
 
 
 def check_values(config: Config) -> None:
@@ -33,6 +34,7 @@ def check_values(config: Config) -> None:
     _check_names(config)
     name, options = config.model["name"], {key: value for key, value in config.model.items() if key != "name"}
     check_options("model", name, MODELS.get(name), options, skip=2, hidden=GIVEN)
+    _check_init(config)
     _check_objective(config)
     check_data_options(config.data.name, config.data.options, ConfigError)
     check_transforms(config.data.transforms, ConfigError)
@@ -57,6 +59,8 @@ def with_floats(config: Config) -> None:
 
     if (task := task_of(config)) in TASKS:
         config.objective = as_annotated(TASKS.get(task), config.objective)
+    if config.init:
+        config.init = as_annotated(INITIALISERS.get(config.init["name"]), config.init)
     config.model = as_annotated(MODELS.get(config.model["name"]), config.model)
     config.data.options = as_annotated(DATA.get(config.data.name), config.data.options)
     config.data.transforms = with_float_options(config.data.transforms)
@@ -143,6 +147,23 @@ def _check_objective(config: Config) -> None:
         raise
     except Exception as error:  # a user's task may raise anything
         raise ConfigError(f"objective: {task} failed: {reason(error)}") from None
+
+
+def _check_init(config: Config) -> None:
+    if not config.init:
+        return
+    name, options = config.init.get("name"), {key: value for key, value in config.init.items() if key != "name"}
+    if not isinstance(name, str) or name not in INITIALISERS:
+        raise ConfigError(f"init.name: {unknown('initialiser', name, INITIALISERS.names())}")
+    make = INITIALISERS.get(name)
+    check_options("init", name, make, options, skip=0)
+    try:
+        fill = make(**options)
+    except ValueError as error:
+        raise ConfigError(f"init: {reason(error)}") from None
+    own = config.model.get("init", "default")
+    if fill is not None and own != "default":
+        raise ConfigError(f"init.name: {name} would replace the weights of model.init {own}; set one of them")
 
 
 def _check_combinations(config: Config) -> None:

@@ -184,6 +184,9 @@ def _drop_outdated(merged: DictConfig, layer: dict[str, Any]) -> None:
         merged.data.options = {}
     if layer.get("task", merged.task) != merged.task:
         merged.objective = {}
+    init = layer.get("init")
+    if isinstance(init, dict) and init.get("name", merged.init.get("name")) != merged.init.get("name"):
+        merged.init = {}
     model, parallel = layer.get("model"), layer.get("parallel")
     name = model.get("name", merged.model.get("name")) if isinstance(model, dict) else merged.model.get("name")
     if name != merged.model.get("name"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -20,6 +21,10 @@ from unlocked.tasks.phases import NET
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain, as_blocks, build
 from unlocked_models.contract.nets import nets_of
+from unlocked_models.contract.registry import MODELS
+from unlocked_models.layers.activations import ACTIVATIONS
+from unlocked_models.layers.activations import gain as gain_of
+from unlocked_models.layers.initialisers import INITIALISERS, fill_weights
 from unlocked_models.layers.sequences import first_embedding
 
 
@@ -46,10 +51,28 @@ def build_blocks(
             blocks = build(*given, example=example, each=each, **options)
         else:
             blocks = as_blocks(nets_of(*given, example=example, **options)[net].blocks, each)
+        _fill(config, blocks, net)
     for layer in (layer for block in blocks for layer in block.modules()):
         if getattr(layer, "inplace", False) is True:  # it would overwrite what the module below holds
             layer.inplace = False  # type: ignore[assignment]
     return blocks
+
+
+def _fill(config: Config, blocks: Sequence[nn.Module], net: str | None) -> None:
+    """By `init`, if it names an initialiser; draws of each block by a seed of its own, so that any cut has the same."""
+    if not config.init:
+        return
+    options = {key: value for key, value in config.init.items() if key != "name"}
+    fill = INITIALISERS.get(config.init["name"])(**options)
+    if fill is not None:
+        option = inspect.signature(MODELS.get(config.model["name"])).parameters.get("activation")
+        activation = config.model.get("activation", None if option is None else option.default)
+        gain = gain_of(activation) if activation in ACTIVATIONS else 1.0
+
+        def begin(i: int) -> None:
+            torch.default_generator.manual_seed(derive_seed(config.seed, "init", net or NET, i, "weights"))
+
+        fill_weights(blocks, fill, gain, begin)
 
 
 @contextmanager

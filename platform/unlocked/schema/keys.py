@@ -307,6 +307,9 @@ class Config:
     objective: dict[str, Any] = key({}, "that task's own keywords: a loss, a temperature")
     data: DataConfig = group(DataConfig)
     model: dict[str, Any] = key({}, "name, and that model's own keywords")
+    init: dict[str, Any] = key(
+        {}, "of the weights of any model: name, and that initialiser's own keywords; empty: the model's own"
+    )
     scheme: SchemeConfig = group(SchemeConfig)
     optimizer: OptimizerConfig = group(OptimizerConfig)
     train: TrainConfig = group(TrainConfig)

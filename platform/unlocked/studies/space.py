@@ -34,6 +34,7 @@ from unlocked.studies.dimensions import Dimension, Label, dimension_of, text
 from unlocked.tasks import TASKS
 from unlocked.tracking.captions import ABSENT
 from unlocked_models.contract.registry import MODELS, Registry, unknown
+from unlocked_models.layers.initialisers import INITIALISERS
 
 Point = dict[str, Label]  # dimension -> choice, of the dimensions that are in the space there
 LARGEST_GRID = 10_000  # points: each is planned before the first is trained
@@ -113,6 +114,7 @@ class Space:
         takers_of: list[tuple[str, str, Registry[Any]]] = [
             ("model.", "model.name", MODELS),
             ("objective.", "task", TASKS),
+            ("init.", "init.name", INITIALISERS),
             ("data.options.", "data.name", DATA),
         ]
         for prefix, chosen_by, registry in takers_of:

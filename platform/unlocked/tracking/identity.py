@@ -77,13 +77,14 @@ ABSENT_AT = {
     "data.examples": "null",
     "nets": "{}",
     "objective": "{}",
+    "init": "{}",
     "data.transforms": "[]",
     "data.augment": "[]",
     "pretrain.noise": "masking",
     "pretrain.level": "0.2",
 }
 BESIDE = ("version.unlocked", "data_digest", "code_digest", "lengthened", "mixed")  # tags that are no configuration
-_GROUPS = ("objective", "data", "model", "scheme", "optimizer", "train", "transfer", "pretrain", "parallel")
+_GROUPS = ("objective", "data", "model", "init", "scheme", "optimizer", "train", "transfer", "pretrain", "parallel")
 
 
 def identity(params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
