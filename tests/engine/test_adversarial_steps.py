@@ -7,10 +7,12 @@ import copy
 import pytest
 import torch
 
+from unlocked.config import load_config
 from unlocked.engine.phases import NetsGroup
 from unlocked.engine.replay import Replayed
 from unlocked.errors import ConfigError
 from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 from unlocked.tasks.gan_losses import slope_penalty
 from unlocked.tasks.phases import Phase, Replay, as_it_is, fault
 from unlocked_models import Batch, Chain
@@ -205,6 +207,12 @@ def test_what_cannot_be_is_one_line(lab, tree, said):
         make_plan(lab.config(**{**GAN, **tree}), lab.data(n=30))
     assert str(error.value).startswith(said)
     assert "\n" not in str(error.value)
+
+
+def test_the_preset_of_wasserstein_leaves_its_penalty_to_backprop_under_dfa():
+    config = load_config("adversarial/wgan", ["scheme.name=dfa"])
+    make_plan(config, load_data(config))  # not refused
+    assert config.nets["discriminator"]["scheme"]["name"] == "backprop"
 
 
 @pytest.mark.parametrize(
