@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["unlocked_models"],
     ["ground"],
-    ["data", "chain", "tracking"],
+    ["data", "chain", "tracking", "optim"],
     ["decoding"],
     ["drawing"],
     ["tasks"],

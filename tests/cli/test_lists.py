@@ -28,4 +28,4 @@ def test_what_says_nothing_does_not_repeat_its_base():
 def test_optimisers_are_listed_with_their_options(capsys):
     assert main(["list", "optimizers", "--json"]) == 0
     found = {row["optimizer"]: row["options"] for row in json.loads(capsys.readouterr().out)}
-    assert found["sgd"] == "optimizer.weight_decay, optimizer.momentum, optimizer.nesterov"
+    assert found["sgd"] == "optimizer.weight_decay, optimizer.momentum, optimizer.nesterov, optimizer.dampening"

@@ -6,6 +6,7 @@ import argparse
 import inspect
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from unlocked import strict_json
@@ -158,16 +159,15 @@ def _engines() -> Rows:
 def _optimizers() -> Rows:
     from dataclasses import fields
 
-    from unlocked.optim import OPTIMIZERS, options_type
+    from unlocked.optim import OPTIMIZERS, options_type, takes
     from unlocked.schema.keys import OptimizerConfig
 
     keys = [field.name for field in fields(OptimizerConfig) if field.name not in ("name", "lr")]
-    takes = {name: inspect.signature(OPTIMIZERS.get(name)).parameters for name in OPTIMIZERS}
     own = {name: [field.name for field in fields(options_type(OPTIMIZERS.get(name)))] for name in OPTIMIZERS}
     return [
         {
             "optimizer": name,
-            "options": ", ".join(f"optimizer.{key}" for key in [*keys, *own[name]] if key in takes[name]),
+            "options": ", ".join(f"optimizer.{key}" for key in [*filter(partial(takes, name), keys), *own[name]]),
         }
         for name in OPTIMIZERS
     ]

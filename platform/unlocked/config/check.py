@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from unlocked.config.nets import check_nets, modules_of, nets_of
+from unlocked.config.optimizing import check_optimizing
 from unlocked.config.schema import schema
 from unlocked.config.schemes import DEFAULT
 from unlocked.config.typed import text_keys
@@ -185,6 +186,7 @@ def _check_combinations(config: Config) -> None:
             raise ConfigError(f"scheme.{key}: {shown} needs {' or '.join(option.owners)}, not {scheme.name}")
     kind.check(config)
     check_optimizer(config.optimizer)
+    check_optimizing(config)
     _check_cut(config)
     _check_start(config)
     if config.train.patience is not None and config.data.validation == 0:

@@ -71,6 +71,9 @@ def to_tree(config: Config) -> dict[str, Any]:
     tree = asdict(config)
     _drop_unset(tree["scheme"], schemes.declared(), config.scheme.name, ALWAYS_RECORDED)
     _drop_unset(tree["optimizer"], optim.declared(), config.optimizer.name)
+    for name in optim.torch_keys():
+        if tree["optimizer"].get(name, ...) is None:  # of torch's own default: older runs have no such key
+            del tree["optimizer"][name]
     for name, newer in RECORDED_IF_SET:
         if tree["scheme"][name][newer] == getattr(default_of(schemes.declared()[name].field), newer):
             del tree["scheme"][name][newer]

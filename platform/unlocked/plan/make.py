@@ -21,6 +21,7 @@ from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_un
 from unlocked.plan.plan import Plan
 from unlocked.plan.refusals import (
     refuse_blocks,
+    refuse_minibatches,
     refuse_output,
     refuse_parts,
     refuse_shared,
@@ -70,6 +71,7 @@ def _task_of(config: Config, data: DataSet) -> str:
             f"data.batch_size: {config.data.batch_size} is larger than the {len(data.train)} "
             f"training examples of {data.name}"
         )
+    refuse_minibatches(config, data)
     task = config.task or data.task
     objective = TASKS.get(task)(**config.objective)
     misfit = objective.misfit(data.task, data.example) or objective.unsuited(data.train.x)

@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 from unlocked.config import Config
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError
+from unlocked.optim import searches
 from unlocked.plan.plan import first_level, load_data
 from unlocked.schemes import SCHEMES, ModuleSpec
 from unlocked.tasks import TASKS
@@ -31,6 +32,16 @@ def refuse_unready(config: Config, blocks: Sequence[nn.Module]) -> None:
     if weights and not any(p.requires_grad for p in weights):
         raise ConfigError(
             f"model.name: every weight of {config.model['name']} has requires_grad=False: there is nothing to train"
+        )
+
+
+def refuse_minibatches(config: Config, data: DataSet) -> None:
+    """Under an optimiser that needs the same loss at every step."""
+    name, rows, batch = config.optimizer.name, len(data.train), config.data.batch_size
+    if searches(name) and batch != rows:
+        raise ConfigError(
+            f"optimizer.name: {name} compares losses and gradients of one function, and every minibatch has another; "
+            f"set data.batch_size={rows}, all training examples of {data.name}"
         )
 
 

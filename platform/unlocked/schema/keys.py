@@ -85,13 +85,15 @@ class SchemeConfig:
 class OptimizerConfig:
     """The optimiser of every module, and its learning rate over time; registered optimisers add their options."""
 
-    name: str = key("adam", "adam | adamw | sgd | rmsprop, or one of your own", named="optimizer")
+    name: str = key(
+        "adam", "`unlocked list optimizers`: all of torch.optim, a few more, and your own", named="optimizer"
+    )
     lr: float = key(1.0e-3, "learning rate; every scheme has its own best one", above=0)
     weight_decay: float | None = key(None, "null: the optimiser's default", low=0)
-    momentum: float | None = key(None, "of sgd and rmsprop; null: none", low=0, below=1)
-    nesterov: bool | None = key(None, "of sgd: look ahead by the momentum")
-    betas: list[float] | None = key(None, "of adam and adamw; null: the optimiser's default", low=0, below=1, entries=2)
-    eps: float | None = key(None, "of adam, adamw and rmsprop; null: the optimiser's default", above=0)
+    momentum: float | None = key(None, "null: the optimiser's default, of sgd and rmsprop none", low=0, below=1)
+    nesterov: bool | None = key(None, "look ahead by the momentum; null: the optimiser's default")
+    betas: list[float] | None = key(None, "null: the optimiser's default", low=0, below=1, entries=2)
+    eps: float | None = key(None, "null: the optimiser's default", above=0)
     schedule: str = key(
         "constant", "to zero at the last step; scales M's and I's rates too", choices=("constant", "linear", "cosine")
     )

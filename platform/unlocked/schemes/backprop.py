@@ -18,6 +18,7 @@ class Backprop(ModuleLearner):
     feedback_from = "above"
     passes_gradients = True
     pipelines = True
+    exact = True
     why_no_lag: ClassVar[str | None] = "its update needs this minibatch's own gradient"
 
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:

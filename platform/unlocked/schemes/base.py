@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from unlocked.errors import RunFailed
-from unlocked.optim import build_optimizer
+from unlocked.optim import build_optimizer, searches
 from unlocked.schema.keys import Config
 from unlocked.schemes.alignment import Alignment, align
 from unlocked.schemes.declarations import Declarations
@@ -115,6 +115,7 @@ class ModuleLearner(Declarations, Holder, ABC):
         self.optimizer: torch.optim.Optimizer | None = None
         if self.trainable:
             self.optimizer = self.holds("optimizer", build_optimizer(config.optimizer, self.trainable))
+        self._searches = searches(config.optimizer.name)
         self.reduce: Callable[[list[nn.Parameter]], None] | None = None  # averages gradients over replicas
         self.series: dict[str, list[Tensor]] = {}  # metrics of the steps since the last read, on the device
         self.averaging_seconds = 0.0  # so far, on `reduce`: in sending, and in waiting for the other replicas
@@ -168,6 +169,7 @@ class ModuleLearner(Declarations, Holder, ABC):
 
     def seed_step(self, t: int) -> None:
         """Dropout and the like draw from (seed, module, replica, t) alone: replays and resumed runs repeat them."""
+        self._at = t
         if not self._draws:
             return
         if self.device.type == "cuda":
@@ -229,12 +231,39 @@ class ModuleLearner(Declarations, Holder, ABC):
 
     def learn_from_loss(self, h_in: Tensor, batch: Batch, ports: Ports) -> None:
         """The last module: the true gradient of the loss, at once; dL/dh_{K-1} goes down."""
+        if self._searches:
+            self._search(h_in, batch)
+            return
         h, local = self.run_chain(h_in, batch)
         loss = self.objective.loss(h, batch)
         self.record("loss", loss)
         (loss if local is None else loss + local).backward()
         self.pass_down(h_in, ports)
         self.update()
+
+    def _search(self, h_in: Tensor, batch: Batch) -> None:
+        """A step of an optimiser that evaluates the loss again, on the same minibatch with the same draws."""
+        assert self.optimizer is not None
+        t, carried, seen = self._at, self.carried(), list[Tensor]()
+
+        def evaluate() -> Tensor:
+            self.seed_step(t)
+            self.carry(carried)
+            self.optimizer.zero_grad()  # type: ignore[union-attr]
+            h, local = self.run_chain(h_in, batch)
+            loss = self.objective.loss(h, batch)
+            total = loss if local is None else loss + local
+            total.backward()
+            seen.append(loss)
+            return total
+
+        self._probing = True  # nothing is recorded on the way
+        try:
+            self.optimizer.step(evaluate)  # type: ignore[arg-type]
+        finally:
+            self._probing = False
+        self.optimizer.zero_grad()
+        self.record("loss", seen[0])
 
     def learn_as_function(
         self, t: int, h_in: Tensor, batch: Batch, loss_of: Callable[[Callable[[Tensor], Tensor], Tensor, Batch], Tensor]

@@ -38,6 +38,7 @@ class Declarations:
     averages_targets: ClassVar[bool] = False  # every module's loss is a mean over targets, not only the last one's
     Options: ClassVar[type] = NoOptions  # a dataclass: its fields are keys under `scheme.`, see `unlocked.key`
     chain_rule_inside: ClassVar[bool] = True  # gradients of a module's output at its input are exact
+    exact: ClassVar[bool] = False  # all weights follow the gradient of one loss
     pipelines: ClassVar[bool] = False  # exact gradients, which parallel.schedule may also get from a pipeline
     # what it records, in words; a series that is not here is named by its metric alone
     series_words: ClassVar[Mapping[str, str]] = {

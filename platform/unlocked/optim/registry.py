@@ -1,4 +1,4 @@
-"""Optimisers by name, and the learning-rate schedules as functions of the step alone.
+"""Optimisers by name.
 
     @register_optimizer("lion")
     class Lion(torch.optim.Optimizer):      # any callable (parameters, lr=..., **options) -> Optimizer
@@ -13,7 +13,6 @@ those of `Options` always are.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -33,13 +32,28 @@ Added = TypeVar("Added", bound=Factory)
 OPTIMIZERS: Registry[Factory] = Registry("optimizer")
 
 
-def register_optimizer(name: str, **facts: Any) -> Callable[[Added], Added]:
+_OPTIONS: dict[Any, type] = {}  # of factories that are not ours, and have no attribute `Options`
+
+
+class SetOptions(NoOptions):
+    """Base of options that may all be null, which leaves the optimiser's own default: passed on if they are set."""
+
+
+def register_optimizer(name: str, *, options: type | None = None, **facts: Any) -> Callable[[Added], Added]:
     """Register an optimiser; the fields of its `Options`, if it has any, become keys under `optimizer.`.
+
+    Args:
+        options: in place of its attribute `Options`.
+        facts: `takes`, the callable whose signature it has if its own does not say; `fused=False`, its fused form is
+            not used; `searches=True`, it evaluates the loss again within a step, so it needs all examples at once;
+            `keeps`, what `state_size` is, given its options, if one step does not show it.
 
     Raises `ValueError`, one line, for options that cannot be keys, as `register_scheme` does.
     """
 
     def add(factory: Added) -> Added:
+        if options is not None:
+            _OPTIONS[factory] = options
         check_declared("optimizer", name, options_type(factory), OptimizerConfig, declared())
         OPTIMIZERS.register(name, **facts)(factory)
         return factory
@@ -49,8 +63,33 @@ def register_optimizer(name: str, **facts: Any) -> Callable[[Added], Added]:
 
 def options_type(factory: Factory) -> type:
     """The dataclass of the options that an optimiser declares."""
-    found: type = getattr(factory, "Options", NoOptions)
+    found: type = _OPTIONS.get(factory) or getattr(factory, "Options", NoOptions)
     return found
+
+
+def torch_keys() -> list[str]:
+    """Of the options that are passed on if they are set."""
+    return [n for n, option in declared().items() if any(_sets(owner) for owner in option.owners)]
+
+
+def _sets(name: str) -> bool:
+    return issubclass(options_type(OPTIMIZERS.get(name)), SetOptions)
+
+
+def searches(name: str) -> bool:
+    """Whether it evaluates the loss of the whole training split several times in a step."""
+    return bool(OPTIMIZERS.facts(name).get("searches"))
+
+
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    """Those that it takes, by name."""
+    return inspect.signature(OPTIMIZERS.facts(name).get("takes", OPTIMIZERS.get(name))).parameters
+
+
+def takes(name: str, option: str) -> bool:
+    """Whether it has an option that every optimiser may have, in the form that the key has."""
+    parameter = _parameters(name).get(option)
+    return parameter is not None and (option == "betas" or not isinstance(parameter.default, tuple))
 
 
 def declared() -> dict[str, Option]:
@@ -58,19 +97,11 @@ def declared() -> dict[str, Option]:
     return collected((name, options_type(OPTIMIZERS.get(name))) for name in OPTIMIZERS)
 
 
-for _name, _class in (
-    ("adam", torch.optim.Adam),
-    ("adamw", torch.optim.AdamW),
-    ("sgd", torch.optim.SGD),
-    ("rmsprop", torch.optim.RMSprop),
-):
-    register_optimizer(_name)(_class)
-
-
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The configured optimiser over one module's parameters, in its fused form if torch has one."""
     factory = OPTIMIZERS.get(config.name)
-    fused = {"fused": True} if "fused" in inspect.signature(factory).parameters else {}
+    has_fused = "fused" in _parameters(config.name) and OPTIMIZERS.facts(config.name).get("fused", True)
+    fused = {"fused": True} if has_fused else {}
     made = factory(list(parameters), lr=config.lr, **_given(config), **_own(config), **fused)
     if not isinstance(made, torch.optim.Optimizer):
         raise ConfigError(f"optimizer.name: {config.name} gives a {type(made).__name__}, not a torch.optim.Optimizer")
@@ -83,6 +114,9 @@ def state_size(config: OptimizerConfig) -> float:
     >>> [state_size(OptimizerConfig(name)) for name in ("adam", "rmsprop", "sgd")]
     [2.0, 1.0, 0.0]
     """
+    keeps = OPTIMIZERS.facts(config.name).get("keeps")
+    if keeps is not None:
+        return float(keeps(_own(config)))
     weight = nn.Parameter(torch.zeros(64, 64))
     weight.grad = torch.zeros_like(weight)
     try:
@@ -107,45 +141,30 @@ def _tensors(state: Any) -> Iterator[Tensor]:
 
 
 def check_optimizer(config: OptimizerConfig) -> None:
-    """Raises `ConfigError` when an option is set that the named optimiser does not have."""
-    signature = inspect.signature(OPTIMIZERS.get(config.name))
+    """Raises `ConfigError` when an option is set that the named optimiser does not have, or that it refuses."""
+    factory = OPTIMIZERS.get(config.name)
     try:
-        signature.bind([], lr=config.lr, **_own(config))
+        inspect.signature(factory).bind([], lr=config.lr, **_own(config))
     except TypeError as error:
         options = "".join(f", {name}=..." for name in _own(config))
         raise ConfigError(
             f"optimizer.name: {config.name} is called as {config.name}(parameters, lr=...{options}): {reason(error)}"
         ) from None
-    accepted = signature.parameters
     for name in _given(config):
-        if name not in accepted:
+        if not takes(config.name, name):
             raise ConfigError(f"optimizer.{name}: {config.name} has no such option")
     for name, option in declared().items():
         default = default_of(option.field)
         if config.name not in option.owners and getattr(config, name, default) != default:
             raise ConfigError(f"optimizer.{name}: {config.name} has no such option; {', '.join(option.owners)} has")
-    if config.nesterov and not config.momentum:
+    momentum = _parameters(config.name).get("momentum")
+    if config.nesterov and not config.momentum and momentum is not None and not momentum.default:
         raise ConfigError("optimizer.nesterov: true needs optimizer.momentum above 0")
-
-
-def lr_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float] | None:
-    """What the learning rate is multiplied by at each step; None when it never changes.
-
-    `linear` and `cosine` fall from 1 at the end of the warm-up to 0 after the last of `steps` steps.
-    """
-    if config.schedule == "constant" and config.warmup == 0:
-        return None
-    warmup = config.warmup
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        if config.schedule == "constant":
-            return 1.0
-        done = min(1.0, (step - warmup) / max(1, steps - warmup))
-        return 1.0 - done if config.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
-
-    return factor
+    if _own(config) and issubclass(options_type(factory), SetOptions):
+        try:
+            build_optimizer(config, [nn.Parameter(torch.zeros(1, 1))])
+        except ValueError as error:
+            raise ConfigError(f"optimizer.{min(_own(config))}: {config.name} refuses it: {reason(error)}") from None
 
 
 def _given(config: OptimizerConfig) -> dict[str, Any]:
@@ -155,7 +174,8 @@ def _given(config: OptimizerConfig) -> dict[str, Any]:
 
 def _own(config: OptimizerConfig) -> dict[str, Any]:
     """Options that the optimiser declares; at their defaults in a configuration that was made without them."""
-    return {
-        field.name: getattr(config, field.name, default_of(field))
-        for field in fields(options_type(OPTIMIZERS.get(config.name)))
-    }
+    options = options_type(OPTIMIZERS.get(config.name))
+    found = {field.name: getattr(config, field.name, default_of(field)) for field in fields(options)}
+    if issubclass(options, SetOptions):
+        return {name: value for name, value in found.items() if value is not None}
+    return found

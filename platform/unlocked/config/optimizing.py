@@ -1,0 +1,48 @@
+"""Which optimisers a run can have, beside their own options: what depends on its scheme, its modules and its data."""
+
+from __future__ import annotations
+
+from unlocked.config.nets import nets_of
+from unlocked.errors import ConfigError
+from unlocked.schema.facts import all_fields, fact_of, value_of
+from unlocked.schema.keys import Config
+
+
+def check_optimizing(config: Config) -> None:
+    """Raises `ConfigError`, one line."""
+    from unlocked.optim import searches
+
+    if searches(config.optimizer.name):
+        _check_search(config)
+    from unlocked.config.schema import schema
+
+    for key, field in all_fields(schema()):
+        fact = fact_of(field)
+        if fact is not None and fact.named == "optimizer" and key != "optimizer.name":
+            name = value_of(config, key)
+            if name is not None and searches(name):
+                raise ConfigError(f"{key}: {name} needs one loss of all examples; this model learns from minibatches")
+
+
+def _check_search(config: Config) -> None:
+    """Of an optimiser that evaluates the loss several times in a step."""
+    from unlocked.schemes import SCHEMES
+
+    name, parallel = config.optimizer.name, config.parallel
+    why = f"optimizer.name: {name} compares losses and gradients of one function"
+    able = [each for each in SCHEMES if SCHEMES.get(each).exact]
+    if config.scheme.name not in able:
+        raise ConfigError(
+            f"{why}, and {config.scheme.name} injects what is not the gradient of a loss; {', '.join(able)} does"
+        )
+    if nets_of(config):
+        raise ConfigError(f"{why}, and the losses of {config.model['name']} change with the other nets")
+    if parallel.modules > 1 or parallel.replicas > 1:
+        what = "modules" if parallel.modules > 1 else "replicas"
+        raise ConfigError(f"{why} of all weights: parallel.{what} must be 1, got {getattr(parallel, what)}")
+    if config.pretrain.epochs:
+        raise ConfigError(f"{why}, and blocks that pretrain each have one of their own")
+    if config.scheme.time.synthetic:
+        raise ConfigError(f"{why}, and synthetic gradients through time are none of a loss")
+    if config.optimizer.clip_norm is not None:
+        raise ConfigError(f"{why}, which optimizer.clip_norm would change; leave it null")

@@ -1,0 +1,32 @@
+"""Optimisers by name (`registry`, `kinds`), and learning rates as functions of the step (`rates`)."""
+
+from unlocked.optim.kinds import register_all
+from unlocked.optim.rates import lr_factor
+from unlocked.optim.registry import (
+    OPTIMIZERS,
+    build_optimizer,
+    check_optimizer,
+    declared,
+    options_type,
+    register_optimizer,
+    searches,
+    state_size,
+    takes,
+    torch_keys,
+)
+
+__all__ = [
+    "OPTIMIZERS",
+    "build_optimizer",
+    "check_optimizer",
+    "declared",
+    "lr_factor",
+    "options_type",
+    "register_optimizer",
+    "searches",
+    "state_size",
+    "takes",
+    "torch_keys",
+]
+
+register_all()
