@@ -65,7 +65,9 @@ def torch_options(kind: type[torch.optim.Optimizer]) -> type:
             continue
         written, meaning, facts = _FACTS.get(name, (_kind_of(parameter), f"as of torch.optim.{kind.__name__}", {}))
         if written is not None:
-            entries: dict[str, Any] = {"entries": len(parameter.default)} if isinstance(parameter.default, tuple) else {}
+            entries: dict[str, Any] = (
+                {"entries": len(parameter.default)} if isinstance(parameter.default, tuple) else {}
+            )
             found.append(
                 (
                     name,

@@ -63,7 +63,7 @@ def register_optimizer(name: str, *, options: type | None = None, **facts: Any) 
 
 def options_type(factory: Factory) -> type:
     """The dataclass of the options that an optimiser declares."""
-    found: type = _OPTIONS.get(factory) or getattr(factory, "Options", NoOptions)
+    found: type = _OPTIONS[factory] if factory in _OPTIONS else getattr(factory, "Options", NoOptions)
     return found
 
 
