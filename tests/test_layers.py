@@ -50,6 +50,8 @@ def imported(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module in FILES:
             members = [f"{node.module}.{name.name}" for name in node.names]
             yield from (member if member in FILES else str(node.module) for member in members)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (name.value for name in node.args if isinstance(name, ast.Constant) and name.value in FILES)
 
 
 IMPORTS = {name: set(imported(path)) - {name} for name, path in FILES.items()}

@@ -290,9 +290,3 @@ def test_a_file_is_no_folder_of_data(tmp_path, monkeypatch):
     monkeypatch.setenv("UNLOCKED_DATA", str(file))
     with pytest.raises(DataError, match=r"^UNLOCKED_DATA: \S+file is no folder"):
         load("digits")
-
-
-def test_the_old_place_of_load_is_accepted_for_one_version():
-    with pytest.warns(FutureWarning, match="unlocked.data.load is now unlocked.tasks.load"):
-        from unlocked.data import load as old
-    assert old is load

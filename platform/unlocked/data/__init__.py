@@ -3,10 +3,6 @@
 A set of your own is one function that returns its arrays; `register_data` shows the whole of it.
 """
 
-import importlib
-import warnings
-from typing import Any
-
 from unlocked.data import sets as _sets  # noqa: F401  (registers the built-in sets)
 from unlocked.data import transforms as _transforms  # noqa: F401  (and transforms)
 from unlocked.data.dataset import DATA, DataSet, RawData, Split, register_data
@@ -44,11 +40,3 @@ __all__ = [
     "register_transform",
     "with_float_options",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """`load` is of `unlocked.tasks` now, whose tasks read the targets; the old place is accepted for one version."""
-    if name != "load":
-        raise AttributeError(f"module 'unlocked.data' has no attribute {name!r}")
-    warnings.warn("unlocked.data.load is now unlocked.tasks.load", FutureWarning, stacklevel=2)
-    return importlib.import_module("unlocked.tasks").load
