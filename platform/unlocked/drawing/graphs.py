@@ -13,6 +13,8 @@ from unlocked.drawing.figures import BLUE, GREY, ORANGE, drawing, literal
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LEGIBLE = 16  # bars
+
 
 def projected(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`h (nodes, features)` on its first two principal axes, and which share of its variance each has."""
@@ -27,20 +29,26 @@ def projected(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def node_embeddings(h: np.ndarray, classes: Sequence[int], class_names: Sequence[str], path: Path) -> Path:
-    """Nodes where the last hidden layer puts them, on the two axes of most variance; the colour is the true class, grey
-    for nodes without one (-1)."""
+    """Nodes where the last hidden layer puts them, each at length 1, on the two axes of most variance.
+
+    The colour is the true class, grey for nodes without one (-1). Directions tell classes apart; the length of a few
+    nodes would crowd all others together.
+    """
     import matplotlib
 
-    places, shares = projected(h)
+    places, shares = projected(h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), 1e-12))
     of = np.asarray(classes)
     shades = matplotlib.colormaps["tab20" if len(class_names) > 10 else "tab10"]
     with drawing(path, size=(6.6, 4.6)) as (_, (panel,)):
         _dots(panel, places[of < 0], 5, color=GREY, alpha=0.25)
+        shown = np.flatnonzero(of >= 0)
+        np.random.default_rng(0).shuffle(shown)  # else the last class would cover the others
+        _dots(panel, places[shown], 9, color=[shades(c % 20) for c in of[shown]], alpha=0.8)
         for c, name in enumerate(class_names):
             if (of == c).any():
-                _dots(panel, places[of == c], 12, color=shades(c % 20), label=literal(name))
+                _dots(panel, places[:0], 20, color=shades(c % 20), label=literal(name))
         _axes(panel, shares, "Nodes by the last hidden layer")
-        panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), markerscale=1.6)
+        panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return path
 
 
@@ -70,15 +78,11 @@ def attention(
     path: Path,
     nodes: int = 3,
 ) -> Path:
-    """The neighbours of a few nodes with many: how much each counts, `weights (edges, heads)` averaged over the heads,
-    `edges (2, edges)` from row 0 to row 1. Beside a bar the class of that neighbour; a dashed line where all would
-    count alike."""
-    into = np.bincount(edges[1])
-    many = np.clip(into, 0, 16)  # of a node with more they would not be legible
-    chosen = [int(node) for node in np.argsort(-many, kind="stable") if into[node] > 1 and into[node] <= 16][:nodes]
-    chosen = chosen or [int(into.argmax())]
-    of = np.asarray(classes)
-    mean = weights.mean(1)
+    """The neighbours of a few nodes with many, if possible of several classes: how much each counts,
+    `weights (edges, heads)` averaged over the heads, `edges (2, edges)` from row 0 to row 1. Beside a bar the class of
+    that neighbour; a dashed line where all would count alike."""
+    of, mean = np.asarray(classes), weights.mean(1)
+    chosen = telling(edges, of, nodes)
 
     def label(node: int, centre: int) -> str:
         name = literal(class_names[of[node]]) if of[node] >= 0 else "?"
@@ -87,14 +91,28 @@ def attention(
     with drawing(path, columns=len(chosen), size=(3.6 * len(chosen) + 0.6, 4.4)) as (_, panels):
         for panel, node in zip(panels, chosen, strict=True):
             at = np.flatnonzero(edges[1] == node)
-            at = at[np.argsort(mean[at])][-16:]
-            same = [of[edges[0, e]] == of[node] and of[node] >= 0 for e in at]
-            panel.barh(range(len(at)), mean[at], color=[BLUE if s else ORANGE for s in same])
-            panel.axvline(1 / into[node], color="#333333", linewidth=1.0, linestyle="--")
+            alike = 1 / len(at)
+            at = at[np.argsort(mean[at])][-LEGIBLE:]
+            theirs = of[edges[0, at]]
+            unknown = (theirs < 0) | (of[node] < 0)
+            shades = np.where(unknown, GREY, np.where(theirs == of[node], BLUE, ORANGE))
+            panel.barh(range(len(at)), mean[at], color=shades.tolist())
+            panel.axvline(alike, color="#333333", linewidth=1.0, linestyle="--")
             panel.set_yticks(range(len(at)), [label(int(edges[0, e]), node) for e in at], fontsize=8)
             panel.grid(False)
-            panel.set(xlabel="weight; blue: of its class", title=f"Into node {node}")
+            panel.set(xlabel="weight; blue: of its class, grey: not known", title=f"Into node {node}")
     return path
+
+
+def telling(edges: np.ndarray, classes: np.ndarray, nodes: int) -> list[int]:
+    """Nodes with many neighbours, but not too many to be legible: first those of known class, and of them those with
+    most neighbours of another known class."""
+    into = np.bincount(edges[1], minlength=len(classes))
+    here, there = classes[edges[0]], classes[edges[1]]
+    others = np.bincount(edges[1][(here >= 0) & (there >= 0) & (here != there)], minlength=len(classes))
+    fit = np.flatnonzero((into > 1) & (into <= LEGIBLE))
+    order = np.lexsort((-into[fit], -others[fit], classes[fit] < 0))
+    return [int(node) for node in fit[order][:nodes]] or [int(into.argmax())]
 
 
 def _dots(panel: Axes, places: np.ndarray, size: float, **style: Any) -> None:
