@@ -14,6 +14,12 @@ def check_optimizing(config: Config) -> None:
 
     if searches(config.optimizer.name):
         _check_search(config)
+    for option, default in (("average", None), ("accumulate", 1)) if nets_of(config) else ():
+        if (value := getattr(config.train, option)) != default:
+            raise ConfigError(
+                f"train.{option}: {value}, but the nets of {config.model['name']} learn from each other as they are; "
+                f"leave it out"
+            )
     from unlocked.config.schema import schema
 
     for key, field in all_fields(schema()):
@@ -44,5 +50,8 @@ def _check_search(config: Config) -> None:
         raise ConfigError(f"{why}, and blocks that pretrain each have one of their own")
     if config.scheme.time.synthetic:
         raise ConfigError(f"{why}, and synthetic gradients through time are none of a loss")
-    if config.optimizer.clip_norm is not None:
-        raise ConfigError(f"{why}, which optimizer.clip_norm would change; leave it null")
+    if config.train.accumulate > 1:
+        raise ConfigError(f"{why}: train.accumulate must be 1, got {config.train.accumulate}")
+    for option in ("clip_value", "clip_norm", "groups", "l1", "l2", "max_norm", "noise"):
+        if getattr(config.optimizer, option):
+            raise ConfigError(f"{why}, which optimizer.{option} would change; leave it out")

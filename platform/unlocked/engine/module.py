@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ from unlocked.plan.blocks import build_learner
 from unlocked.plan.plan import Plan, load_data
 from unlocked.plan.rehearsal import CHANGED_KEPT, CHANGED_LEAF
 from unlocked.schemes import Alignment, ModuleLearner
+from unlocked.schemes.updating import place_in
 from unlocked.seeding import derive_seed
 from unlocked_models.contract.batch import Batch, moved, rows_of
 
@@ -149,7 +151,7 @@ class ModuleRunner:
         self._marks = (self._waited(), self._sent(), self.learner.sg_seconds, time.perf_counter())
 
     def forward_phase(self, t: int) -> None:
-        self._t = self._feedback_t = t
+        self._t = self._feedback_t = self.learner.at = t
         if self._lr_factor is not None:
             self._set_lr(t)
         if self._is_first or self._late_inputs is not None:
@@ -269,7 +271,8 @@ class ModuleRunner:
         training = learner.carried()
         learner.carry([None] * len(training) if fresh else self._evaluated)
         learner.chain.eval()
-        with torch.inference_mode():
+        averaged = learner.average.in_place() if learner.average is not None else nullcontext()
+        with averaged, torch.inference_mode():
             out = learner.chain(h_in, batch)
             if learner.spec.is_last:
                 out = learner.task.observe(learner.chain, h_in, out, batch)
@@ -342,13 +345,11 @@ class ModuleRunner:
     # state -------------------------------------------------------------------------------------------
 
     def weights(self) -> dict[str, Tensor]:
-        """The module's part of the whole chain's state dict, on the CPU."""
-        start = self.learner.spec.start
-        out = {}
-        for key, value in self.learner.chain.state_dict().items():
-            block, _, rest = key.partition(".")
-            out[f"{int(block) + start}.{rest}"] = value.detach().cpu().clone()
-        return out
+        """The module's part of the whole chain's state dict, on the CPU; with the weights that are evaluated."""
+        learner = self.learner
+        with learner.average.in_place() if learner.average is not None else nullcontext():
+            found = learner.chain.state_dict()
+            return {place_in(learner.spec.start, key): value.detach().cpu().clone() for key, value in found.items()}
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         start = self.learner.spec.start
@@ -357,6 +358,8 @@ class ModuleRunner:
             for key in self.learner.chain.state_dict()
         }
         self.learner.chain.load_state_dict(mine)
+        if self.learner.average is not None:
+            self.learner.average.restart()
 
     def state(self, t: int) -> dict[str, Any]:
         """All there is after t steps; takes in the messages that are still under way."""

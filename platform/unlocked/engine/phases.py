@@ -119,7 +119,7 @@ class FedModule(ModuleRunner):
         if self._of_net is None:
             super().forward_phase(t)
             return
-        self._t = t
+        self._t = self.learner.at = t
         if self._lr_factor is not None:
             self._set_lr(t)
         self.learner.learn_as_function(t, *self.fed, self._of_net)

@@ -103,7 +103,7 @@ class PipelinedModule(ModuleRunner):
 
     def prepare(self, t: int) -> None:
         """Before the microbatches of minibatch t."""
-        self._t = t
+        self._t = self.learner.at = t
         if self._lr_factor is not None:
             self._set_lr(t)
         self._forward.microbatch = t * self._microbatches

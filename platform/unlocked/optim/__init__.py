@@ -1,5 +1,7 @@
 """Optimisers by name (`registry`, `kinds`), and learning rates as functions of the step (`rates`)."""
 
+from unlocked.optim.gradients import Gradients, changes
+from unlocked.optim.groups import refuse_strangers
 from unlocked.optim.kinds import register_all
 from unlocked.optim.rates import lr_factor
 from unlocked.optim.registry import (
@@ -17,11 +19,14 @@ from unlocked.optim.registry import (
 
 __all__ = [
     "OPTIMIZERS",
+    "Gradients",
     "build_optimizer",
+    "changes",
     "check_optimizer",
     "declared",
     "lr_factor",
     "options_type",
+    "refuse_strangers",
     "register_optimizer",
     "searches",
     "state_size",

@@ -13,7 +13,7 @@ those of `Options` always are.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from unlocked.blame import place, said
 from unlocked.errors import ConfigError, reason
+from unlocked.optim.groups import check_groups, grouped
 from unlocked.schema.declared import NoOptions, Option, check_declared, collected
 from unlocked.schema.facts import default_of
 from unlocked.schema.keys import OptimizerConfig
@@ -97,12 +98,18 @@ def declared() -> dict[str, Option]:
     return collected((name, options_type(OPTIMIZERS.get(name))) for name in OPTIMIZERS)
 
 
-def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The configured optimiser over one module's parameters, in its fused form if torch has one."""
+def build_optimizer(
+    config: OptimizerConfig, parameters: Iterable[nn.Parameter], names: Sequence[str] | None = None
+) -> torch.optim.Optimizer:
+    """The configured optimiser over one module's parameters, in its fused form if torch has one; in its groups if the
+    parameters' `names` are given."""
     factory = OPTIMIZERS.get(config.name)
     has_fused = "fused" in _parameters(config.name) and OPTIMIZERS.facts(config.name).get("fused", True)
     fused = {"fused": True} if has_fused else {}
-    made = factory(list(parameters), lr=config.lr, **_given(config), **_own(config), **fused)
+    given: list[Any] = list(parameters)
+    if names is not None and config.groups:
+        given = grouped(config.groups, given, names)
+    made = factory(given, lr=config.lr, **_given(config), **_own(config), **fused)
     if not isinstance(made, torch.optim.Optimizer):
         raise ConfigError(f"optimizer.name: {config.name} gives a {type(made).__name__}, not a torch.optim.Optimizer")
     return made
@@ -165,6 +172,8 @@ def check_optimizer(config: OptimizerConfig) -> None:
             build_optimizer(config, [nn.Parameter(torch.zeros(1, 1))])
         except ValueError as error:
             raise ConfigError(f"optimizer.{min(_own(config))}: {config.name} refuses it: {reason(error)}") from None
+    if config.groups:
+        check_groups(config, build_optimizer(config, [nn.Parameter(torch.zeros(1, 1))]))
 
 
 def _given(config: OptimizerConfig) -> dict[str, Any]:

@@ -10,7 +10,11 @@ from unlocked.errors import ConfigError
 from unlocked.plan.make import plan_segment
 from unlocked.plan.net import Net
 from unlocked.plan.plan import Plan
+from unlocked.schema.keys import OptimizerConfig
 from unlocked.schemes import SCHEMES, BlockLearner, Turns
+
+# options of the optimiser that are of a run's own training, whose steps, weights and gradients are others
+_OF_THE_RUN = ("schedule", "warmup", "clip_value", "clip_norm", "groups", "l1", "l2", "max_norm", "noise")
 
 
 def plan_pretraining(config: Config, data: DataSet) -> Plan:
@@ -36,15 +40,19 @@ def plan_pretraining(config: Config, data: DataSet) -> Plan:
 
 def _config(config: Config, epochs: int) -> Config:
     """The run's, without all that is of its own training."""
-    own = config.pretrain
+    own, plain = config.pretrain, OptimizerConfig()
     kept = {field.name: getattr(config.scheme, field.name) for field in fields(SCHEMES.get(own.scheme).Options)}
     return replace(
         config,
         scheme=type(config.scheme)(name=own.scheme, **kept),
         optimizer=replace(
-            config.optimizer, lr=own.lr or config.optimizer.lr, schedule="constant", warmup=0, clip_norm=None
+            config.optimizer,
+            lr=own.lr or config.optimizer.lr,
+            **{name: getattr(plain, name) for name in _OF_THE_RUN},
         ),
-        train=replace(config.train, epochs=epochs, probe_every=0, curriculum=None, patience=None),
+        train=replace(
+            config.train, epochs=epochs, probe_every=0, curriculum=None, patience=None, accumulate=1, average=None
+        ),
         parallel=replace(
             config.parallel, schedule="locked", microbatches=None, modules_per_worker=config.parallel.held()
         ),

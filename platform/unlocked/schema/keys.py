@@ -98,9 +98,19 @@ class OptimizerConfig:
         "constant", "to zero at the last step; scales M's and I's rates too", choices=("constant", "linear", "cosine")
     )
     warmup: int = key(0, "steps of linear warm-up, of M's and I's rates too", low=0, high=MOST)
+    clip_value: float | None = key(None, "largest entry of a gradient, before clip_norm; null: any", above=0)
     clip_norm: float | None = key(
         None, "per module, never of M or I: no worker knows the others' gradients; null: none", above=0
     )
+
+    groups: list[Any] = key(
+        [], 'of parameters with options of their own: [{pattern: "*.bias", lr: 0.01, weight_decay: 0}]'
+    )
+    l1: float = key(0.0, "of the weights, added to the loss that a module follows, not to the one shown", low=0)
+    l2: float = key(0.0, "likewise, l2 w^2 / 2; with l1 an elastic net; weight_decay is the optimiser's own", low=0)
+    max_norm: float | None = key(None, "longest incoming weights of a unit, after every step; null: any", above=0)
+    noise: float = key(0.0, "variance of Gaussian noise on gradients at the first step", low=0)
+    noise_decay: float = key(0.55, "its variance at step t is noise / (1 + t)^noise_decay", low=0)
 
     if TYPE_CHECKING:  # an option of a registered optimiser
 
@@ -121,6 +131,13 @@ class TrainConfig:
     )
     patience: int | None = key(
         None, "stop after this many evaluations without a better validation metric", low=1, high=MOST
+    )
+    accumulate: int = key(1, "minibatches whose mean gradient makes one step of the optimiser", low=1, high=MOST)
+    average: float | None = key(
+        None,
+        "decay of a moving average of the weights, which is evaluated and saved in their place; null: none",
+        above=0,
+        below=1,
     )
     precision: str = key("fp32", "bf16: autocast", choices=("fp32", "bf16", "fp64"))
 

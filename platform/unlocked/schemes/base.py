@@ -13,7 +13,6 @@ over K workers.
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,8 +29,9 @@ from unlocked.schemes.declarations import Declarations
 from unlocked.schemes.objective import Objective, OfTask
 from unlocked.schemes.registry import BASE, options_of
 from unlocked.schemes.spec import ModuleSpec
-from unlocked.schemes.state import Holder, T
+from unlocked.schemes.state import T
 from unlocked.schemes.through_time import TimeGradients
+from unlocked.schemes.updating import Updating
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import Task
 from unlocked_models.contract.batch import Batch
@@ -97,7 +97,7 @@ def backward(tensors: Sequence[Tensor | None], gradients: Sequence[Tensor | None
         torch.autograd.backward([h for h, _ in live], [g for _, g in live])
 
 
-class ModuleLearner(Declarations, Holder, ABC):
+class ModuleLearner(Declarations, Updating, ABC):
     """Base of the schemes. A subclass gives `step`, and `absorb` when it names a `feedback_from`."""
 
     sees_batch: bool = False  # what it learns beside its blocks reads the minibatch too, as a block with `batch` does
@@ -112,13 +112,10 @@ class ModuleLearner(Declarations, Holder, ABC):
         self.device = next((p.device for p in chain.parameters()), torch.device("cpu"))
         self.dtype = DTYPES[config.train.precision]
         self.trainable = [p for p in chain.parameters() if p.requires_grad]
-        self.optimizer: torch.optim.Optimizer | None = None
         if self.trainable:
-            self.optimizer = self.holds("optimizer", build_optimizer(config.optimizer, self.trainable))
+            self._hold_optimizer(config)
         self._searches = searches(config.optimizer.name)
-        self.reduce: Callable[[list[nn.Parameter]], None] | None = None  # averages gradients over replicas
         self.series: dict[str, list[Tensor]] = {}  # metrics of the steps since the last read, on the device
-        self.averaging_seconds = 0.0  # so far, on `reduce`: in sending, and in waiting for the other replicas
         self.sg_seconds = 0.0  # so far, on what the scheme predicts and learns beside the module itself
         self.carrying = carrying([chain])  # layers that go on where the last minibatch ended
         self.time: TimeGradients | None = None
@@ -169,7 +166,6 @@ class ModuleLearner(Declarations, Holder, ABC):
 
     def seed_step(self, t: int) -> None:
         """Dropout and the like draw from (seed, module, replica, t) alone: replays and resumed runs repeat them."""
-        self._at = t
         if not self._draws:
             return
         if self.device.type == "cuda":
@@ -241,30 +237,6 @@ class ModuleLearner(Declarations, Holder, ABC):
         self.pass_down(h_in, ports)
         self.update()
 
-    def _search(self, h_in: Tensor, batch: Batch) -> None:
-        """A step of an optimiser that evaluates the loss again, on the same minibatch with the same draws."""
-        assert self.optimizer is not None
-        t, carried, seen = self._at, self.carried(), list[Tensor]()
-
-        def evaluate() -> Tensor:
-            self.seed_step(t)
-            self.carry(carried)
-            self.optimizer.zero_grad()  # type: ignore[union-attr]
-            h, local = self.run_chain(h_in, batch)
-            loss = self.objective.loss(h, batch)
-            total = loss if local is None else loss + local
-            total.backward()
-            seen.append(loss)
-            return total
-
-        self._probing = True  # nothing is recorded on the way
-        try:
-            self.optimizer.step(evaluate)  # type: ignore[arg-type]
-        finally:
-            self._probing = False
-        self.optimizer.zero_grad()
-        self.record("loss", seen[0])
-
     def learn_as_function(
         self, t: int, h_in: Tensor, batch: Batch, loss_of: Callable[[Callable[[Tensor], Tensor], Tensor, Batch], Tensor]
     ) -> None:
@@ -286,29 +258,6 @@ class ModuleLearner(Declarations, Holder, ABC):
                 f"module {self.spec.index}: no gradient reached its input, which {self.config.scheme.name} "
                 f"sends to the module below; one of its blocks detached this minibatch"
             )
-
-    def update(self) -> None:
-        """One optimiser step on the gradients of this module."""
-        if self.waits:
-            return
-        if self.time is not None:
-            error = self.time.learn(self.apply)
-            if error is not None:
-                self.record("sg/time_loss", error)
-        if self.optimizer is not None:
-            self.apply(self.optimizer, self.config.optimizer.clip_norm)
-
-    def apply(self, optimizer: torch.optim.Optimizer, clip_norm: float | None = None) -> None:
-        """Averages the gradients over the replicas, clips them if asked, and steps."""
-        parameters = optimizer.param_groups[0]["params"]
-        if self.reduce is not None:
-            begin = time.perf_counter()
-            self.reduce(parameters)
-            self.averaging_seconds += time.perf_counter() - begin
-        if clip_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, clip_norm)
-        optimizer.step()
-        optimizer.zero_grad()
 
     def record(self, name: str, value: Tensor) -> None:
         """A number of this step, `()`. Its mean over a segment is logged as the metric `<name>/module_k`; `loss` of the

@@ -1,0 +1,70 @@
+"""What stands between a gradient and the step of the optimiser, and after it: clipping, penalties, noise, projection.
+
+In this order, with w a weight and g its gradient at step t:
+
+    clip_value   g = min(max(g, -c), c)
+    clip_norm    g = g * min(1, c / |g|), |g| over the module
+    l1, l2       g = g + l1 sign(w) + l2 w          the gradients of l1 |w| and l2 w^2 / 2; both: elastic net
+    noise        g = g + N(0, eta / (1 + t)^gamma)  Neelakantan et al. 2015, arXiv 1511.06807, equation 1
+    (the optimiser's step)
+    max_norm     the incoming weights of each unit are brought back to that length (Srivastava et al. 2014, section 5.1)
+
+Penalties and max_norm are of weights with two axes or more: biases and the scales of norms are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from unlocked.schema.keys import OptimizerConfig
+from unlocked.seeding import derive_seed, step_seed
+
+
+class Gradients:
+    """Of one module's parameters, whose `names` are those of the whole net: noise is drawn by name and step alone, so
+    however the net is cut, and in every replica, it is the same."""
+
+    def __init__(self, config: OptimizerConfig, seed: int, names: Sequence[str]):
+        self._config = config
+        self._seeds = [derive_seed(seed, "gradient noise", name) for name in names]
+
+    def before(self, t: int, parameters: Sequence[nn.Parameter]) -> None:
+        """Changes the gradients of the parameters, which are in the order of the names."""
+        c = self._config
+        if c.clip_value is not None:
+            nn.utils.clip_grad_value_(parameters, c.clip_value)
+        if c.clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, c.clip_norm)
+        for p in parameters if c.l1 or c.l2 else ():
+            if p.grad is None or p.dim() < 2:
+                continue
+            with torch.no_grad():
+                if c.l1:
+                    p.grad.add_(p.sign(), alpha=c.l1)
+                if c.l2:
+                    p.grad.add_(p, alpha=c.l2)
+        if c.noise:
+            deviation = (c.noise / (1 + t) ** c.noise_decay) ** 0.5
+            for p, seed in zip(parameters, self._seeds, strict=True):
+                if p.grad is not None:
+                    generator = torch.Generator().manual_seed(step_seed(seed, t))
+                    drawn = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+                    p.grad.add_(drawn.to(p.device), alpha=deviation)
+
+    def after(self, parameters: Sequence[nn.Parameter]) -> None:
+        """After the step."""
+        longest = self._config.max_norm
+        for p in parameters if longest is not None else ():
+            if p.dim() >= 2:
+                with torch.no_grad():
+                    p.copy_(torch.renorm(p, 2, 0, longest))  # type: ignore[arg-type]
+
+
+def changes(config: OptimizerConfig) -> bool:
+    """Whether there is anything to do."""
+    return bool(config.l1 or config.l2 or config.noise) or any(
+        value is not None for value in (config.clip_value, config.clip_norm, config.max_norm)
+    )
