@@ -32,11 +32,18 @@ def test_the_loop_stops_behind_the_next_epoch_with_something_due_and_at_the_end(
 
 def test_what_is_due_behind_an_epoch_is_due_behind_the_last_too():
     due = calendar(checkpoint_every=6, evaluate_every=4, probe_every=5)
-    assert [epoch for epoch in range(1, 8) if due.evaluates(epoch)] == [4, 7]
-    assert [epoch for epoch in range(1, 8) if due.probes(epoch)] == [5, 7]
-    assert [epoch for epoch in range(1, 8) if due.saves(epoch)] == [6, 7]
-    assert not calendar(validates=False).evaluates(7)
-    assert not calendar(probe_every=0).probes(7)
+    assert [step for step in range(1, 71) if due.evaluates(step)] == [40, 70]
+    assert [step for step in range(1, 71) if due.probes(step)] == [50, 70]
+    assert [step for step in range(1, 71) if due.saves(step)] == [60, 70]
+    assert not calendar(validates=False).evaluates(70)
+    assert not calendar(probe_every=0).probes(70)
+
+
+def test_evaluations_by_steps_come_between_epochs_too():
+    due = calendar(evaluate_steps=15, checkpoint_every=3, probe_every=0)
+    assert [due.next_sync(step) for step in (0, 15, 30, 45, 60)] == [15, 30, 45, 60, 70]
+    assert [step for step in range(1, 71) if due.evaluates(step)] == [15, 30, 45, 60, 70]
+    assert [due.epoch(step) for step in (10, 15, 30, 70)] == [1, None, 3, 7]
 
 
 @pytest.mark.parametrize(("lag", "expected"), [(0, 8), (1, 10), (6, 16), (30, 30)])

@@ -63,7 +63,7 @@ class Display:
             )
         )
         self.console.print(f"  {run_dir.absolute()}")  # a run that was begun elsewhere goes on there
-        self._epochs, self.tracking = config.train.epochs, config.tracking
+        self._epochs, self.tracking = plan.epochs, config.tracking
         if self._task is None:
             self._task = self._bar.add_task(config.scheme.name, total=plan.total_steps, completed=step, status="")
             if self.console.is_terminal:

@@ -20,6 +20,14 @@ def check_optimizing(config: Config) -> None:
                 f"train.{option}: {value}, but the nets of {config.model['name']} learn from each other as they are; "
                 f"leave it out"
             )
+    if config.optimizer.schedule == "plateau" and nets_of(config):
+        raise ConfigError(
+            f"optimizer.schedule: plateau follows one metric of one net; the nets of {config.model['name']} learn "
+            f"against each other or in turns"
+        )
+    for option in ("steps", "evaluate_steps"):
+        if (value := getattr(config.train, option)) is not None and config.sweep.pruner is not None:
+            raise ConfigError(f"train.{option}: {value}, but sweep.pruner ends trials by epochs; leave one of them out")
     from unlocked.config.schema import schema
 
     for key, field in all_fields(schema()):

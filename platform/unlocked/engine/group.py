@@ -101,6 +101,10 @@ class Group(ABC):
     def set_level(self, data: DataSet, level: int, begin: int) -> None:
         """Trains on `data`, the same set at another level of its curriculum, from step `begin` on."""
 
+    def scale_rates(self, factor: float) -> None:
+        """Multiplies all learning rates, of whatever schedule, from the next step on."""
+        raise RunFailed(f"{type(self).__name__} cannot change learning rates: optimizer.schedule=plateau needs it to")
+
     @abstractmethod
     def nonfinite(self) -> tuple[int, str] | None:
         """The first module with a parameter that is not finite, and its name."""
@@ -200,6 +204,10 @@ class InProcessGroup(Group):
         self.data = data
         for module in self.modules:
             module.set_level(level, begin)
+
+    def scale_rates(self, factor: float) -> None:
+        for module in self.modules:
+            module.scale_rates(factor)
 
     def nonfinite(self) -> tuple[int, str] | None:
         for k, module in enumerate(self.modules):

@@ -74,6 +74,7 @@ class ModuleRunner:
         self._evaluated: list[Tensor | None] = []  # carried from one call of `evaluate` to the next
         self._estimated: list[Tensor | None] = []  # and of `estimate`
         self._lr_factor = lr_factor(config.optimizer, plan.total_steps)
+        self._lr_scale = 1.0  # by what was measured
         self._base_lrs = [[g["lr"] for g in o.param_groups] for o in self.learner.optimizers()]
         self._late_inputs: Late | None = None  # where the module runs on synthetic ones
         self._feedback: Late | None = None
@@ -117,6 +118,9 @@ class ModuleRunner:
     def set_level(self, level: int, begin: int) -> None:
         """The data's next level, of the same shapes, from step `begin` on."""
         self._read(load_data(self.plan.config, level), begin)
+
+    def scale_rates(self, factor: float) -> None:
+        self._lr_scale = factor
 
     @property
     def tick(self) -> int:
@@ -245,7 +249,7 @@ class ModuleRunner:
 
     def _set_lr(self, t: int) -> None:
         assert self._lr_factor is not None
-        factor = self._lr_factor(t)
+        factor = self._lr_factor(t) * self._lr_scale
         for optimizer, base in zip(self.learner.optimizers(), self._base_lrs, strict=True):
             for group, lr in zip(optimizer.param_groups, base, strict=True):
                 group["lr"] = lr * factor

@@ -247,6 +247,9 @@ class RayGroup(Group):
         self.data = data
         self._get(self._submit("set_level", level, begin))
 
+    def scale_rates(self, factor: float) -> None:
+        self._get(self._submit("scale_rates", factor))
+
     def _first_replica(self) -> list[tuple[Any, int]]:
         """In the order of the modules."""
         return self._learners()[:: self.plan.config.parallel.replicas]

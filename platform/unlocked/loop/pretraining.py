@@ -42,8 +42,8 @@ class Pretrainer(Stepper):
         """Its checkpoints, once the weights are kept elsewhere."""
         shutil.rmtree(run_dir / FOLDER, ignore_errors=True)
 
-    def _end_of_epoch(self, group: Group, epoch: int) -> None:
-        if self._calendar.saves(epoch) and self.progress.step < self.plan.total_steps:
+    def _at_sync(self, group: Group) -> None:
+        if self._calendar.saves(self.progress.step) and self.progress.step < self.plan.total_steps:
             self._checkpoint(group, is_best=False)
 
     def _log(self, values: dict[str, float]) -> None:

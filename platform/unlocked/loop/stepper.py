@@ -74,8 +74,8 @@ class Stepper(ABC):
         return False
 
     @abstractmethod
-    def _end_of_epoch(self, group: Group, epoch: int) -> None:
-        """After the last step of an epoch, counted from 1, after which something is due."""
+    def _at_sync(self, group: Group) -> None:
+        """After a step after which something is due."""
 
     # where it begins --------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class Stepper(ABC):
             if self._stop.asked and self.progress.step < stop:
                 self.run_segments(group, self._calendar.next_checkpoint(self.progress.step, stop), heed_stop=False)
             if self.progress.step == stop:
-                self._end_of_epoch(group, stop // plan.steps_per_epoch)
+                self._at_sync(group)
             if self._stop.asked:
                 self._save_and_stop(group)
 
@@ -183,7 +183,7 @@ class Stepper(ABC):
         self.rates += [(s.stop - s.start) / max(s.seconds, 1e-9) for s in stats[-1:]]
         rate = median(self.rates)  # the first segments compete with everything that starts
         values = {
-            "lr": self.config.optimizer.lr * (self._lr_factor(stop - 1) if self._lr_factor else 1.0),
+            "lr": self.config.optimizer.lr * (self._lr_factor(stop - 1) if self._lr_factor else 1.0) * p.lr_scale,
             "time/steps_per_second": rate,
             "time/examples_per_second": rate * self.config.data.batch_size,
         }

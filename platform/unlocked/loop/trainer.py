@@ -53,29 +53,34 @@ class Trainer(Stepper):
         super()._restore(group)
         if self.progress.level is not None:
             self._set_level(group)
+        if self.progress.lr_scale != 1.0:
+            group.scale_rates(self.progress.lr_scale)
 
     def _begin(self, group: Group) -> None:
         if self.progress.step == 0 and self.config.train.probe_every:
             self._probe(group)
 
-    def _end_of_epoch(self, group: Group, epoch: int) -> None:
-        every, last = self.config.train, self.progress.step >= self.plan.total_steps
+    def _at_sync(self, group: Group) -> None:
+        every, step = self.config.train, self.progress.step
+        epoch, last = self._calendar.epoch(step), step >= self.plan.total_steps
         values: dict[str, float] = {}
         is_best = False
-        if self._calendar.evaluates(epoch):
+        if self._calendar.evaluates(step):
             self._estimate_statistics(group)
             values |= {f"val/{k}": v for k, v in self._evaluate(group, "validation").items()}
             is_best = self._note_best(values[f"val/{self.task.monitor}"], values["val/loss"])
             values |= {f"best/val_{self.task.monitor}": self.progress.best_value or 0.0}
-        if self._calendar.probes(epoch):
+            if self.config.optimizer.schedule == "plateau":
+                self._decay_on_plateau(group, is_best)
+        if self._calendar.probes(step):
             values |= self._probe(group)
         if every.curriculum is not None and "val/bits" in values:
             values["curriculum/level"] = self._climb(group, values["val/bits"] < every.curriculum)
         self._log(values)
-        pruned = bool(self.reporter.epoch(epoch, self.metrics)) and not last
-        if self._calendar.saves(epoch) or is_best or self.progress.stopped_early or pruned:
+        pruned = epoch is not None and bool(self.reporter.epoch(epoch, self.metrics)) and not last
+        if self._calendar.saves(step) or is_best or self.progress.stopped_early or pruned:
             self._checkpoint(group, is_best)
-        if pruned:
+        if pruned and epoch is not None:
             raise RunPruned(
                 f"ended early after epoch {epoch} of {every.epochs} and saved; {how_to_go_on(self.folder.path)}", epoch
             )
@@ -110,6 +115,14 @@ class Trainer(Stepper):
         if p.stopped_early:
             self.reporter.note(f"stopped early: {patience} evaluations without a better val/{self.task.monitor}")
         return False
+
+    def _decay_on_plateau(self, group: Group, is_best: bool) -> None:
+        p, given = self.progress, self.config.optimizer
+        p.plateau = 0 if is_best else p.plateau + 1
+        if p.plateau >= given.plateau_patience:
+            p.plateau, p.lr_scale = 0, p.lr_scale * given.decay
+            group.scale_rates(p.lr_scale)
+            self.reporter.note(f"step {p.step}: the rate is now {given.lr * p.lr_scale:g} (optimizer.schedule=plateau)")
 
     def _settle(self, group: Group) -> None:
         self._estimate_statistics(group)

@@ -3,7 +3,7 @@
 from unlocked.optim.gradients import Gradients, changes
 from unlocked.optim.groups import refuse_strangers
 from unlocked.optim.kinds import register_all
-from unlocked.optim.rates import lr_factor
+from unlocked.optim.rates import depends_on_length, lr_factor
 from unlocked.optim.registry import (
     OPTIMIZERS,
     build_optimizer,
@@ -24,6 +24,7 @@ __all__ = [
     "changes",
     "check_optimizer",
     "declared",
+    "depends_on_length",
     "lr_factor",
     "options_type",
     "refuse_strangers",

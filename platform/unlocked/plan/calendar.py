@@ -9,22 +9,21 @@ class Calendar:
     """Of the run of a plan. `validates`: there is a validation split."""
 
     def __init__(self, plan: Plan, validates: bool):
-        self._plan, self._every, self._validates = plan, plan.config.train, validates
+        self._plan, self._every = plan, plan.config.train
+        every, per_epoch = self._every, plan.steps_per_epoch
+        # steps between two of a kind; None: never
+        self._evaluation = (every.evaluate_steps or every.evaluate_every * per_epoch) if validates else None
+        self._probe = every.probe_every * per_epoch or None
+        self._checkpoint = every.checkpoint_every * per_epoch
 
     def next_log(self, step: int) -> int:
         """The end of the segment that begins with `step`: `log_every` steps, cut where an epoch ends."""
-        every, per_epoch = self._every.log_every, self._plan.steps_per_epoch
-        return min((step // every + 1) * every, (step // per_epoch + 1) * per_epoch, self._plan.total_steps)
+        return min(_next(step, self._every.log_every), _next(step, self._plan.steps_per_epoch), self._plan.total_steps)
 
     def next_sync(self, step: int) -> int:
-        """The end of the next epoch after which something is due."""
-        every = self._every
-        epochs = [every.checkpoint_every]
-        epochs += [every.evaluate_every] if self._validates else []
-        epochs += [every.probe_every] if every.probe_every else []
-        epoch = step // self._plan.steps_per_epoch
-        due = min((epoch // n + 1) * n for n in epochs)
-        return min(due * self._plan.steps_per_epoch, self._plan.total_steps)
+        """The next step after which something is due."""
+        periods = (self._evaluation, self._probe, self._checkpoint)
+        return min(*(_next(step, each) for each in periods if each is not None), self._plan.total_steps)
 
     def next_checkpoint(self, step: int, stop: int) -> int:
         """Where one can be taken after Ctrl-C: late messages need `lag` steps' notice, which `stop` has."""
@@ -33,15 +32,26 @@ class Calendar:
             step = self.next_log(step)
         return step
 
-    def evaluates(self, epoch: int) -> bool:
-        """Whether after this epoch, counted from 1, the validation split is due."""
-        return self._validates and self._due(epoch, self._every.evaluate_every)
+    def evaluates(self, step: int) -> bool:
+        """Whether after so many steps the validation split is due."""
+        return self._due(step, self._evaluation)
 
-    def probes(self, epoch: int) -> bool:
-        return self._every.probe_every > 0 and self._due(epoch, self._every.probe_every)
+    def probes(self, step: int) -> bool:
+        return self._due(step, self._probe)
 
-    def saves(self, epoch: int) -> bool:
-        return self._due(epoch, self._every.checkpoint_every)
+    def saves(self, step: int) -> bool:
+        return self._due(step, self._checkpoint)
 
-    def _due(self, epoch: int, every: int) -> bool:
-        return epoch % every == 0 or epoch * self._plan.steps_per_epoch >= self._plan.total_steps
+    def epoch(self, step: int) -> int | None:
+        """The epoch, counted from 1, that ends after so many steps, or that the run ends in; None: none does."""
+        whole, more = divmod(step, self._plan.steps_per_epoch)
+        if not more:
+            return whole
+        return whole + 1 if step >= self._plan.total_steps else None
+
+    def _due(self, step: int, every: int | None) -> bool:
+        return every is not None and (step % every == 0 or step >= self._plan.total_steps)
+
+
+def _next(step: int, every: int) -> int:
+    return (step // every + 1) * every

@@ -25,6 +25,7 @@ from unlocked.plan.refusals import (
     refuse_minibatches,
     refuse_output,
     refuse_parts,
+    refuse_plateau,
     refuse_shared,
     refuse_sizes,
     refuse_unready,
@@ -73,6 +74,7 @@ def _task_of(config: Config, data: DataSet) -> str:
             f"training examples of {data.name}"
         )
     refuse_minibatches(config, data)
+    refuse_plateau(config, data)
     task = config.task or data.task
     objective = TASKS.get(task)(**config.objective)
     misfit = objective.misfit(data.task, data.example) or objective.unsuited(data.train.x)
@@ -158,7 +160,7 @@ def _worked_out(
         refuse_unsplittable(config.parallel.schedule, net.real, specs, DTYPES[config.train.precision])
     carries = bool(carrying(blocks))
     steps_per_epoch = _steps_per_epoch(config, data, carries)
-    lag = _lag(config, len(specs), steps_per_epoch * config.train.epochs)
+    lag = _lag(config, len(specs), config.train.steps or steps_per_epoch * config.train.epochs)
     plan = Plan(
         config=config,
         task=task,

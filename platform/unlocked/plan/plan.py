@@ -72,7 +72,12 @@ class Plan:
 
     @property
     def total_steps(self) -> int:
-        return self.steps_per_epoch * self.config.train.epochs
+        return self.config.train.steps or self.steps_per_epoch * self.config.train.epochs
+
+    @property
+    def epochs(self) -> int:
+        """Of which the last may be cut short."""
+        return -(-self.total_steps // self.steps_per_epoch)
 
     @property
     def frozen(self) -> int:

@@ -51,7 +51,15 @@ def _config(config: Config, epochs: int) -> Config:
             **{name: getattr(plain, name) for name in _OF_THE_RUN},
         ),
         train=replace(
-            config.train, epochs=epochs, probe_every=0, curriculum=None, patience=None, accumulate=1, average=None
+            config.train,
+            epochs=epochs,
+            steps=None,
+            evaluate_steps=None,
+            probe_every=0,
+            curriculum=None,
+            patience=None,
+            accumulate=1,
+            average=None,
         ),
         parallel=replace(
             config.parallel, schedule="locked", microbatches=None, modules_per_worker=config.parallel.held()

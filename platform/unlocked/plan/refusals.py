@@ -45,6 +45,15 @@ def refuse_minibatches(config: Config, data: DataSet) -> None:
         )
 
 
+def refuse_plateau(config: Config, data: DataSet) -> None:
+    """A schedule by evaluations without a split to evaluate."""
+    if config.optimizer.schedule == "plateau" and data.validation is None:
+        raise ConfigError(
+            f"optimizer.schedule: plateau follows the validation metric, and {data.name} has no validation split; set "
+            f"data.validation above 0"
+        )
+
+
 def refuse_output(
     config: Config, data: DataSet, task: str, shape: tuple[int, ...], example: Example, whole: bool
 ) -> None:

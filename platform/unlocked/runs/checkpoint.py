@@ -53,6 +53,8 @@ class Progress:
     metrics: dict[str, float] = field(default_factory=dict)  # the latest value of each
     level: int | None = None  # of the data's curriculum, since `level_step`; None: still the first
     level_step: int = 0
+    lr_scale: float = 1.0  # what optimizer.schedule=plateau has made of the rate
+    plateau: int = 0  # evaluations since the best, or since it last did
 
 
 class Checkpoints:
@@ -251,7 +253,11 @@ def _progress(value: Any, step: int) -> Progress:
         return all(each is None or (isinstance(each, (int, float)) and not isinstance(each, bool)) for each in values)
 
     p = Progress(**value)
-    counts = [each for each in (p.step, p.stale_evaluations, p.level_step, p.best_step, p.level) if each is not None]
+    counts = [
+        each
+        for each in (p.step, p.stale_evaluations, p.level_step, p.best_step, p.level, p.plateau)
+        if each is not None
+    ]
     fits = (
         p.step == step
         and all(type(each) is int and each >= 0 for each in counts)
@@ -259,6 +265,8 @@ def _progress(value: Any, step: int) -> Progress:
         and isinstance(p.stopped_early, bool)
         and numbers([p.best_value, p.best_loss, p.train_seconds])
         and p.train_seconds is not None
+        and isinstance(p.lr_scale, float)
+        and 0 < p.lr_scale <= 1
         and (p.waited is None or (isinstance(p.waited, list) and None not in p.waited and numbers(p.waited)))
         and isinstance(p.metrics, dict)
         and numbers(p.metrics.values())

@@ -18,6 +18,7 @@ from unlocked.config import Config, from_tree, parse_overrides
 from unlocked.config.schemes import flatten
 from unlocked.errors import ConfigError
 from unlocked.files import read_json, write_json
+from unlocked.optim import depends_on_length
 from unlocked.runs.begun import HANDED_ON, beginnings, refuse_edited
 from unlocked.runs.checkpoint import Checkpoints
 from unlocked.runs.folder import TOKENS, RunFolder, one_line_when_full, read_config
@@ -39,6 +40,8 @@ def with_more_epochs(config: Config, words: Sequence[str], run: str) -> Config:
             f"--resume: {other} would make {run} another run; only {KEY} may change (what differs in "
             "more is a run of its own: unlocked train CONFIG)"
         )
+    if config.train.steps is not None:
+        raise ConfigError(f"{KEY}: {run} is a run of train.steps={config.train.steps}, which no epochs make longer")
     epochs = tree["train"]["epochs"]
     if isinstance(epochs, bool) or not isinstance(epochs, int):
         raise ConfigError(f"{KEY}: must be a whole number, got {epochs!r}")
@@ -117,7 +120,7 @@ def lengthened_tags(run_dir: Path) -> dict[str, str]:
 def _depends_on_length(config: Config) -> tuple[str | None, str | None]:
     """Why the epochs of a run are not those of the beginning of a longer one: as a tag, and in words."""
     schedule, every, epochs = config.optimizer.schedule, config.train.evaluate_every, config.train.epochs
-    if schedule != "constant":
+    if depends_on_length(config.optimizer):
         return (
             f"{schedule} over {epochs} epochs",
             f"optimizer.schedule={schedule} has brought the rate down over {epochs} epochs, and goes on with "

@@ -95,8 +95,22 @@ class OptimizerConfig:
     betas: list[float] | None = key(None, "null: the optimiser's default", low=0, below=1, entries=2)
     eps: float | None = key(None, "null: the optimiser's default", above=0)
     schedule: str = key(
-        "constant", "to zero at the last step; scales M's and I's rates too", choices=("constant", "linear", "cosine")
+        "constant",
+        "of the rate over the steps, of M's and I's too; linear and cosine: to zero at the last",
+        choices=(
+            *("constant", "step", "exponential", "inverse", "linear", "cosine", "restarts", "one_cycle"),
+            "plateau",
+        ),
     )
+    decay: float = key(0.1, "factor of schedules step, exponential and plateau", above=0, below=1)
+    decay_every: int | None = key(
+        None,
+        "steps between two factors, to half the rate (inverse), of the first cycle (restarts); null: a third of all",
+        low=1,
+        high=MOST,
+    )
+    cycle_growth: int = key(1, "of restarts: each cycle is as many times as long as the one before", low=1, high=100)
+    plateau_patience: int = key(3, "evaluations without a better one after which plateau decays", low=1, high=MOST)
     warmup: int = key(0, "steps of linear warm-up, of M's and I's rates too", low=0, high=MOST)
     clip_value: float | None = key(None, "largest entry of a gradient, before clip_norm; null: any", above=0)
     clip_norm: float | None = key(
@@ -123,7 +137,9 @@ class TrainConfig:
 
     epochs: int = key(10, "passes over the training split", low=1, high=MOST)
     log_every: int = key(50, "steps between metrics; nothing leaves the device in between", low=1, high=MOST)
+    steps: int | None = key(None, "minibatches of the run, in place of epochs", low=1, high=MOST)
     evaluate_every: int = key(1, "epochs", low=1, high=MOST)
+    evaluate_steps: int | None = key(None, "steps between evaluations, in place of evaluate_every", low=1, high=MOST)
     probe_every: int = key(1, "epochs between gradient alignment probes; 0: never", low=0, high=MOST)
     checkpoint_every: int = key(1, "epochs", low=1, high=MOST)
     curriculum: float | None = key(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,14 @@ class Updating(Holder):
     _gradients: Gradients | None = None
     _passes = 0  # whose gradients wait for those of the others that make a step with them
     _probing = False
+
+    if TYPE_CHECKING:  # of the learner
+
+        def record(self, name: str, value: Tensor) -> None: ...
+        def carried(self) -> list[Tensor | None]: ...
+        def carry(self, states: Sequence[Tensor | None]) -> None: ...
+        def seed_step(self, t: int) -> None: ...
+        def run_chain(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]: ...
 
     def _hold_optimizer(self, config: Config) -> None:
         """Of the module's own weights, and what goes with its steps."""
