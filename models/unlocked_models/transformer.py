@@ -23,7 +23,17 @@ from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
 from unlocked_models.layers.attention import MultiHeadAttention, PaddedLayer, TransformerLayer, check_layer
 from unlocked_models.layers.basic import sequence
-from unlocked_models.layers.sequences import Head, PaddedHead, Patches, Pool, Positions, is_padded, read_sequence
+from unlocked_models.layers.sequences import (
+    Head,
+    Last,
+    MaskedEmbedding,
+    PaddedHead,
+    Patches,
+    Pool,
+    Positions,
+    is_padded,
+    read_sequence,
+)
 
 STD = 0.02  # of embeddings, and of the weights of GPT and BERT
 
@@ -131,28 +141,45 @@ def vit(
     positions: str = "learned",
     dropout: float = 0.0,
     pool: str = "token",
+    masked: bool = False,
 ) -> Iterator[nn.Module]:
     """Vision Transformer (Dosovitskiy et al. 2021, arXiv:2010.11929): layers over the patches of an image.
 
-    Shapes: images `(batch, channels, height, width)`, sides divisible by `patch`, to `(batch, n_outputs)`.
+    Shapes: images `(batch, channels, height, width)`, sides divisible by `patch`, to
+
+    * `(batch, n_outputs)`;
+    * the pixels of every patch, `(batch, patches, channels x patch x patch)`, where the data hides patches
+      (data.transforms=[hidden_patches]): masked pre-training (Xie et al. 2022, arXiv:2111.09886), by a linear layer at
+      every patch.
+
+    Both have the same blocks but for the last, so a network pre-trained goes on where it is fine-tuned. Theirs also
+    learns a vector t that stands for a hidden patch. Here it is zero: a patch is W x + b + p_i, with positions p_i that
+    are learned, and b - t and p_i + t give the same net.
 
     Options: those of every Transformer, without activation (theirs: gelu, pre-norm); `patch` pixels a side of a patch;
     `pool` what the head sees: token, a learned vector in front of the patches (their eq. 1), or the mean or max of the
-    patches (appendix D.3).
+    patches (appendix D.3); where patches are hidden it sees each of them.
     """
     checks.outputs("vit", n_outputs)
     checks.whole("patch", patch)
     channels, rows, columns = checks.image("vit", in_shape, patch)
     if rows % patch or columns % patch:
         raise ValueError(f"model.patch: {patch} does not divide images of {rows} x {columns} pixels")
+    pixels = channels * patch * patch
+    if masked and n_outputs != pixels:
+        raise ValueError(
+            f"model.patch: {patch} makes patches of {pixels} numbers, and the data hides patches of {n_outputs}; give "
+            f"data.transforms=[{{name: hidden_patches, size: {patch}}}] the same size"
+        )
     shape = _Shape(width, depth, heads, feedforward, norm, positions, "gelu", dropout)
     pooling = checks.pick({"token": First(), "mean": Pool("mean"), "max": Pool("max")}, "pool", pool)
     token = ClassToken(width) if pool == "token" else None
     count = (rows // patch) * (columns // patch) + (token is not None)
-    read = nn.Linear(channels * patch * patch, width)
-    yield sequence(Patches(patch), read, token, shape.places(count), shape.dropped())
+    read = sequence(Patches(patch), nn.Linear(pixels, width))
+    after = sequence(token, shape.places(count), shape.dropped())
+    yield MaskedEmbedding(read, after) if masked else sequence(*read, *after)
     yield from shape.layers()
-    yield Head(pooling, width, n_outputs, shape.last_norm())
+    yield Head(Last(count - (token is not None)) if masked else pooling, width, n_outputs, shape.last_norm())
 
 
 @register_model("gpt", family="transformer")

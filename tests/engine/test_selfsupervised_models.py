@@ -53,3 +53,41 @@ def test_a_classifier_takes_the_encoder_over(tmp_path):
     for key, value in kept.items():
         first, rest = key.split(".", 1)
         torch.testing.assert_close(value, before[f"{first}.block.{rest}"], rtol=0, atol=0)
+
+
+VIT = ["model={name: vit, patch: 2, width: 8, depth: 2, heads: 2, feedforward: 2, norm: post, pool: mean}"]
+VIT += ["data.batch_size=32", "tracking.uri=off", "parallel={modules: 2, partition: null}"]
+
+
+@pytest.mark.parametrize("scheme", ["backprop", "cdni", "dni", "dfa", "local", "frozen"])
+def test_hidden_patches_train_under_every_scheme_and_go_on_where_a_run_stopped(scheme):
+    config = load_config("selfsupervised/masked", [*VIT, f"scheme.name={scheme}", "scheme.lag=auto", "train.epochs=2"])
+    data = load_data(config)
+    plan = make_plan(config, data)
+    unbroken, first, second = (InProcessGroup(plan, data) for _ in range(3))
+    (reports,) = unbroken.run([(0, 30)], 30)
+    losses = reports[-1].series["loss"]
+    assert sum(losses[-5:]) < sum(losses[:5])  # the mean image, which the last module learns under every scheme
+    (before,) = first.run([(0, 20)], 20)
+    second.load_states(first.states(20))
+    (after,) = second.run([(20, 30)], 30)
+    assert [*before[-1].series["loss"], *after[-1].series["loss"]] == losses
+
+
+def test_a_masked_run_ends_with_its_pictures_and_a_classifier_goes_on_with_its_blocks(tmp_path):
+    common = ["data.examples=200", "train.epochs=1", f"tracking.runs={tmp_path}"]
+    summary = train(load_config("selfsupervised/masked", [*VIT, *common]))
+    assert {"test/mse", "test/probe", "test/probe_few"} <= summary["metrics"].keys()
+    assert {"completed.png", "embedding.png"} <= {p.name for p in (tmp_path / summary["run"] / "figures").iterdir()}
+    given = ["task=classification", "data.transforms=[]", f"transfer.run={summary['run_dir']}", "transfer.freeze=true"]
+    found = train(load_config("selfsupervised/masked", [*VIT, *common, *given, "tracking.figures=false"]))
+    from safetensors.torch import load_file
+
+    before, after = (
+        load_file(next((tmp_path / each["run_dir"] / "checkpoints").rglob("model.safetensors")))
+        for each in (summary, found)
+    )
+    assert torch.equal(before["0.read.1.weight"], after["0.1.weight"])
+    kept = [key for key in after if key.startswith(("1.", "2."))]
+    assert kept
+    assert all(torch.equal(before[key], after[key]) for key in kept)

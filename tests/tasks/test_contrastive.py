@@ -123,7 +123,7 @@ def test_a_representation_is_the_input_of_the_last_block():
     chain, x = Chain(blocks).eval(), torch.randn(9, 1, 8, 8)
     from unlocked.data import Split
 
-    found = represent(chain, Split(x, torch.zeros(9)), Contrastive().alone)
+    found = represent(chain, Split(x, torch.zeros(9)), Contrastive())
     wanted = blocks[1](blocks[0](x[:, None]))[:, 0]
     torch.testing.assert_close(torch.from_numpy(found).float(), wanted)
 

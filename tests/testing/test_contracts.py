@@ -99,6 +99,21 @@ class TestReconstruction(TaskContract):
         return changed(made(), torch.sigmoid)
 
 
+class TestMaskedImageModelling(TaskContract):
+    task = "masked_image_modelling"
+
+    def data(self):
+        """Nine patches of four numbers, of which five are hidden."""
+
+        def split(n: int) -> Split:
+            generator = torch.Generator().manual_seed(n)
+            hidden = (torch.rand(n, 9, generator=generator).argsort(1) < 5)[:, :, None]
+            y = torch.cat([hidden, hidden * torch.randn(n, 9, 4, generator=generator)], 2)
+            return Split(torch.randn(n, 1, 6, 6, generator=generator), y)
+
+        return DataSet("made", self.task, (1, 6, 6), 4, ["a", "b", "c", "d"], split(24), None, split(12))
+
+
 class TestDigits(DataContract):
     data = "digits"
 

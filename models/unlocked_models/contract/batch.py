@@ -16,6 +16,7 @@ from torch import Tensor
 from unlocked_models.contract.registry import UnknownName, unknown
 
 LENGTHS = "lengths"
+HIDDEN = "hidden"  # which patches of an image are, (batch, patches), if it is masked
 EDGES, EDGE_FEATURES = "edge_index", "edge_attr"  # of graphs; unlocked_models.graph says how they lie
 
 

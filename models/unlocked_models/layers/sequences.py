@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unlocked_models.contract import checks
-from unlocked_models.contract.batch import Batch
+from unlocked_models.contract.batch import HIDDEN, Batch
 from unlocked_models.contract.stepping import Stepping
 
 
@@ -108,6 +108,25 @@ class Patches(nn.Module):
         return nn.functional.unfold(x, self.size, stride=self.size).transpose(1, 2)
 
 
+def images_of(patches: Tensor, size: int, shape: Sequence[int]) -> Tensor:
+    """Images of `shape` (height, width) of what `Patches` makes of them."""
+    return nn.functional.fold(patches.transpose(1, 2), tuple(shape), size, stride=size)
+
+
+class MaskedEmbedding(nn.Module):
+    """Patches, of which those that the batch says are hidden become zero, and what is added `after`."""
+
+    def __init__(self, read: nn.Sequential, after: nn.Sequential):
+        super().__init__()
+        self.read, self.rest = read, after  # in the order of their weights, as `transfer` takes them over
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        h = self.read(x)
+        hidden = batch.get(HIDDEN)
+        out: Tensor = self.rest(h if hidden is None else h.masked_fill(hidden[:, :, None], 0.0))
+        return out
+
+
 class Positions(Stepping):
     """Adds to every position a vector of its own.
 
@@ -163,6 +182,17 @@ class Pool(nn.Module):
         if self.kind == "max":
             return h.masked_fill(~there[:, :, None], -torch.inf).amax(1)
         return (h * there[:, :, None]).sum(1) / there.sum(1, keepdim=True)
+
+
+class Last(nn.Module):
+    """The vectors of the last positions, so many: those of the patches, behind a class token."""
+
+    def __init__(self, count: int):
+        super().__init__()
+        self.count = count
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h[:, -self.count :]
 
 
 class Head(nn.Module):

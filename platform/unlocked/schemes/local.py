@@ -40,7 +40,7 @@ from unlocked.schemes.registry import options_of, register_scheme
 from unlocked.schemes.spec import ModuleSpec
 from unlocked.seeding import drawn
 from unlocked.tasks import Task
-from unlocked_models.contract.batch import Batch
+from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain
 
 NO_CLASSES = "each module learns as a classifier, and its targets are not classes"
@@ -87,7 +87,7 @@ class Local(ModuleLearner):
     @classmethod
     def cost(cls, config: Config, spec: ModuleSpec, task: Task) -> float:
         example, options = spec.example, options_of(cls, config).local
-        if task.learns_input or example.y_real or (options.kind != "pred" and example.y_shape):
+        if no_classes(task, example) or (options.kind != "pred" and example.y_shape):
             return 0.0  # `refuse` says it
         if Layout(spec.out_shape, task.output_shape(example), spec.apart).relation == "apart":
             return math.inf
@@ -101,7 +101,7 @@ class Local(ModuleLearner):
     @classmethod
     def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
         example, kind = specs[0].example, options_of(cls, config).local.kind
-        if task.learns_input or example.y_real:
+        if no_classes(task, example):
             return f"cannot train {config.model['name']} on {config.data.name}: {NO_CLASSES}"
         if kind != "pred" and example.y_shape:
             raise ConfigError(
@@ -192,6 +192,11 @@ class LocalHead(nn.Module):
         else:
             out = self.similar(self.layout.pool(h, batch.lengths))
         return out
+
+
+def no_classes(task: Task, example: Example) -> bool:
+    """Whether a linear layer has neither classes to tell nor values at each position to give."""
+    return task.learns_input or (example.y_real and len(example.y_shape) < 2)
 
 
 def similarity(z: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ class Contrastive(Probed, Task):
         from unlocked.drawing.views import draw_views
 
         drawn = [draw_views(data.given["test"].x, data.test.x, folder / "views.png")]
-        return drawn + ([] if chain is None else [draw_representation(chain, data, self.alone, folder)])
+        return drawn + ([] if chain is None else [draw_representation(chain, data, self, folder)])
 
     def alone(self, x: Tensor) -> Tensor:
         """Images as the net takes them without a second view."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,6 @@ FEW = 10  # labels of each class
 AT_ONCE = 500
 PLACED = 1000  # examples in a picture, at most
 
-Alone = Callable[[Tensor], Tensor]  # images, as the net takes them
-
 
 class Probed:
     """Part of a task whose net learns a representation, the input of its last block, of data that may have classes."""
@@ -33,13 +30,17 @@ class Probed:
         """Images without changes as the net takes them."""
         return x
 
+    def pooled(self, h: Tensor) -> Tensor:
+        """The input of the last block, `(n, ...)`, as a linear classifier takes it."""
+        return h.flatten(1)
+
     def final_metrics(self, chain: Chain, data: DataSet, split: str) -> dict[str, float]:
         """`probe` and `probe_few`: nothing of data without classes, or of the training split itself."""
         given = data.given.get(split)
         if given is None or not has_classes(data):
             return {}
         train = data.train
-        seen, asked = (represent(chain, part, self.alone) for part in (train, given))
+        seen, asked = (represent(chain, part, self) for part in (train, given))
         y, rows = train.y.cpu().numpy(), few_of_each(train.y, self.few, data.seed)
         return {
             "probe": probe(seen, y, asked, given.y.cpu().numpy()),
@@ -53,13 +54,13 @@ def has_classes(data: DataSet) -> bool:
 
 
 @torch.no_grad()
-def represent(chain: Chain, split: Split, alone: Alone) -> np.ndarray:
+def represent(chain: Chain, split: Split, task: Probed) -> np.ndarray:
     """The input of the chain's last block, `(n, features)`, of examples without changes."""
     encoder, like = Chain(list(chain)[:-1]).eval(), next(iter(chain.parameters()))
     found = []
     for rows in torch.arange(len(split)).split(AT_ONCE):
-        x = alone(split.x[rows].to(like))
-        found.append(encoder(x, Batch(x, split.y[rows])).flatten(1).double().cpu())
+        x = task.alone(split.x[rows].to(like))
+        found.append(task.pooled(encoder(x, Batch(x, split.y[rows]))).double().cpu())
     return torch.cat(found).numpy()
 
 
@@ -79,7 +80,7 @@ def few_of_each(y: Tensor, few: int, seed: int) -> np.ndarray:
     return torch.cat([order[y.cpu()[order] == c][:few] for c in y.cpu().unique()]).sort().values.numpy()
 
 
-def draw_representation(chain: Chain, data: DataSet, alone: Alone, folder: Path) -> Path:
+def draw_representation(chain: Chain, data: DataSet, task: Probed, folder: Path) -> Path:
     """`embedding.png`: the test split's representation in the plane by t-SNE, coloured by class."""
     from sklearn.manifold import TSNE
 
@@ -87,7 +88,7 @@ def draw_representation(chain: Chain, data: DataSet, alone: Alone, folder: Path)
 
     given = data.given["test"]
     part = Split(given.x[:PLACED], given.y[:PLACED])
-    features = represent(chain, part, alone)
+    features = represent(chain, part, task)
     place = TSNE(2, perplexity=min(30.0, (len(features) - 1) / 3), init="pca", random_state=0)
     labels = part.y.cpu().numpy() if has_classes(data) else None
     points = {"The representation of test examples, t-SNE": place.fit_transform(features)}

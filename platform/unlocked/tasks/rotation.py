@@ -41,4 +41,4 @@ class Rotation(Probed, Classification):
     def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
         wanted, given = data.test.y.tolist(), outputs.argmax(1).tolist()
         drawn = [figures.confusion_matrix(wanted, given, ANGLES, folder / "confusion_matrix.png")]
-        return drawn + ([] if chain is None else [draw_representation(chain, data, self.alone, folder)])
+        return drawn + ([] if chain is None else [draw_representation(chain, data, self, folder)])

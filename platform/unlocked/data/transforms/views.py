@@ -18,7 +18,7 @@ VIEWS = 2
 TURNS = 4
 
 
-def _no_image(example: Example) -> str | None:
+def no_image(example: Example) -> str | None:
     if len(example.in_shape) == 3:
         return None
     return f"needs images (channels, height, width), but an example has shape {example.in_shape}"
@@ -46,7 +46,7 @@ class Views(PerExample):
         self.angle, self.scale, self.shift, self.contrast, self.noise = angle, scale, shift, contrast, noise
 
     def refuse(self, example: Example) -> str | None:
-        return _no_image(example)
+        return no_image(example)
 
     def draw(self, n: int, batch: Batch, generator: Generator) -> tuple[Tensor, ...]:
         assert batch.x is not None
@@ -87,7 +87,7 @@ class Turns(PerExample):
     evaluates = True
 
     def refuse(self, example: Example) -> str | None:
-        why = _no_image(example)
+        why = no_image(example)
         if why is None and example.in_shape[1] != example.in_shape[2]:
             height, width = example.in_shape[1:]
             return f"needs square images: one of {height} x {width} has another shape when it is turned by 90 degrees"
