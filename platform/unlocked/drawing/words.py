@@ -15,6 +15,9 @@ from unlocked.data.word_classes import PARTS, counted, main_class, part_of
 from unlocked.drawing.figures import BLUE, GREY, drawing, literal
 
 SHOWN = 220  # words, at most
+UNSURE = "several"  # parts of speech, or none
+SIZE = 7.5  # points
+ROUNDS = 1000  # at most, of moving words apart
 COMMON = 40  # the most frequent words, which stand near everything, are left out if there are others
 
 
@@ -25,20 +28,25 @@ def map_of_words(data: DataSet, vectors: Tensor, path: Path) -> Path:
     assert data.symbols is not None
     ids, parts = _chosen(data)
     xy = _in_the_plane(F.normalize(vectors[ids].double().cpu(), dim=1).numpy())
-    colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    tens = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    colours = [*tens[:7], *tens[8:], "black", "gold"]  # its grey is for words without a part of speech
     seen = [] if parts is None else [part for part in np.unique(parts) if part]
     with drawing(path, size=(12.0, 9.0)) as (_, (panel,)):
         panel.set(xticks=[], yticks=[], title=f"Vectors of {len(ids)} frequent words (t-SNE of cosines)")
         panel.grid(False)
         panel.scatter(xy[:, 0], xy[:, 1], s=0)  # for the limits
+        unit = panel.get_window_extent().transformed(panel.figure.dpi_scale_trans.inverted())
+        wide = np.array([len(data.symbols[int(i)]) for i in ids]) * 0.6 * SIZE
+        xy = _apart(xy, wide, 1.2 * SIZE, (72 * unit.width, 72 * unit.height))
         for i, (x, y) in enumerate(xy):
             part = 0 if parts is None else int(parts[i])
             colour = BLUE if parts is None else colours[seen.index(part) % len(colours)] if part else GREY
             word = literal(data.symbols[int(ids[i])])
-            panel.text(x, y, word, fontsize=7.5, ha="center", va="center", color=colour)
+            panel.text(x, y, word, fontsize=SIZE, ha="center", va="center", color=colour)
         for place, part in enumerate(seen):
             panel.plot([], [], "s", color=colours[place % len(colours)], label=PARTS[part])
         if seen:
+            panel.plot([], [], "s", color=GREY, label=UNSURE)
             panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return path
 
@@ -68,3 +76,21 @@ def _in_the_plane(x: np.ndarray) -> np.ndarray:
 
     plane = TSNE(2, perplexity=min(12, (len(x) - 1) // 3), init="pca", random_state=0, max_iter=600)
     return np.asarray(plane.fit_transform(x))
+
+
+def _apart(xy: np.ndarray, wide: np.ndarray, high: float, panel: tuple[float, float]) -> np.ndarray:
+    """Words `wide` and `high` moved up and down, each as little as it takes to stand clear of others; sizes in points,
+    of the panel too."""
+    scale = np.array(panel) / np.maximum(np.ptp(xy, axis=0), 1e-12) / 1.1  # limits stand 5 % off on both sides
+    place = xy * scale
+    beside = np.abs(place[:, None, 0] - place[None, :, 0]) < (wide[:, None] + wide) / 2
+    np.fill_diagonal(beside, False)
+    for _ in range(ROUNDS):
+        above = place[:, None, 1] - place[None, :, 1]
+        short = np.where(beside, np.maximum(high - np.abs(above), 0), 0)
+        if not short.any():
+            break
+        # two at the same height go by their order
+        sign = np.where(above == 0, np.sign(np.arange(len(xy))[:, None] - np.arange(len(xy))), np.sign(above))
+        place[:, 1] += (sign * short).sum(1) / 4
+    return np.asarray(place / scale)
