@@ -128,8 +128,9 @@ class Bilinear(nn.Module):
 class Scores(nn.Module):
     """u_c . h of the candidates c at every position; all u start at zero, as in the authors' program.
 
-    Of the transform `windows`, whose negatives `(batch, slots, negatives)` all positions of a row have in common,
-    scores are two matrix products (Ji et al. 2016, arXiv:1604.04661): of h with the row's words, and its negatives.
+    Of the transform `windows` every word of a row has negatives `(batch, positions, negatives)` of its own, whichever
+    word asks for it, so scores are two matrix products (Ji et al. 2016, arXiv:1604.04661): of h with the row's words,
+    and with their negatives.
     """
 
     def __init__(self, vocabulary: int, width: int):
@@ -147,11 +148,13 @@ class Scores(nn.Module):
     def _of_windows(self, h: Tensor, batch: Batch) -> Tensor:
         negatives, near, x = batch["negatives"], batch.y, batch.x  # near: (batch, positions, slots) ids
         assert x is not None
+        at = beside(x.shape[1], near.shape[2], x.device)  # (positions, slots)
         each = h @ self.contexts(x).transpose(1, 2)  # (batch, positions, positions)
-        true = each.gather(2, beside(x.shape[1], near.shape[2], x.device).expand_as(near))
-        others = h @ self.contexts(negatives.flatten(1)).transpose(1, 2)
-        others = others.view(*near.shape, -1)  # (batch, positions, slots, negatives)
-        others = others.masked_fill(negatives[:, None] == near[..., None], SKIPPED)
+        true = each.gather(2, at.expand_as(near))
+        others = h @ self.contexts(negatives.flatten(1)).transpose(1, 2)  # (batch, positions, positions * negatives)
+        those = at[..., None] * negatives.shape[2] + torch.arange(negatives.shape[2], device=x.device)
+        others = others.gather(2, those.flatten(1).expand(len(x), -1, -1)).view(*near.shape, -1)
+        others = others.masked_fill(negatives[:, at] == near[..., None], SKIPPED)
         return torch.cat([true[..., None], others], -1)
 
 
@@ -175,10 +178,10 @@ def offsets(slots: int) -> list[int]:
 
 
 def beside(positions: int, slots: int, device: torch.device) -> Tensor:
-    """The position in each slot of the window around each position, `(1, positions, slots)`; those beyond an end of the
+    """The position in each slot of the window around each position, `(positions, slots)`; those beyond an end of the
     row are its first or last."""
     at = torch.arange(positions, device=device)[:, None] + torch.tensor(offsets(slots), device=device)
-    return at.clamp(0, positions - 1)[None]
+    return at.clamp(0, positions - 1)
 
 
 def word_vectors(blocks: Sequence[nn.Module]) -> Tensor | None:

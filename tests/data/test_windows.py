@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unlocked.data.text import PAD, UNK
+from unlocked.data.text import EOS, PAD, UNK
+from unlocked.data.transforms.skipgram import SkipGram
 from unlocked.data.transforms.windows import Cbow, Windows
 from unlocked.errors import DataError
 from unlocked.tasks import load
@@ -47,6 +48,20 @@ def test_a_window_ends_with_its_row():
     assert not y[:, -1, 1::2].any()
 
 
+@pytest.mark.parametrize("kind", [Windows, Cbow, SkipGram])
+def test_a_window_ends_with_its_sentence(kind):
+    x = numbered()
+    x[:, 5] = EOS  # words 4 to 8, then 10 to 15
+    batch = drawn(kind, x)
+    near, middle = (batch.x, batch.y) if kind is Cbow else (batch.y, batch.x)
+    there = near != PAD
+    assert bool(there.any())
+    assert not (near == EOS).any()
+    same = (near < 9) == ((middle < 9) if kind is SkipGram else (middle < 9)[..., None])
+    assert bool(same[there].all())
+    assert set(near[there].tolist()) == {*range(4, 9), *range(10, 16)}
+
+
 def test_frequent_words_are_left_out_and_the_rest_closes_up():
     g = torch.Generator().manual_seed(0)
     x = torch.where(torch.rand(500, 12, generator=g) < 0.5, 4, numbered(500) + 1)
@@ -55,7 +70,7 @@ def test_frequent_words_are_left_out_and_the_rest_closes_up():
     sample = 0.02
     rows = drawn(Windows, x, sample=sample, train=x).x
     for share, word in ((frequency, x == 4), ((1 - frequency) / 11, x > 4)):  # of eleven others each is as frequent
-        kept = min(1.0, (sample / share) ** 0.5)
+        kept = min(1.0, (sample / share) ** 0.5 + sample / share)  # as word2vec's program has it
         left = (rows == 4).sum() if share == frequency else (rows > 4).sum()
         assert float(left / word.sum()) == pytest.approx(kept, abs=0.03)
     assert not (rows == UNK).any()

@@ -39,6 +39,12 @@ def losses_and_weights(group_class, plan, data):
 
 VIEWS = ["model={name: simclr, channels: [4], hidden: [12], projection: 8}", "data.batch_size=32"]
 VIEWS += ["parallel={modules: 3, partition: null}"]
+WORDS = [
+    "data.options={length: 16, tokens: word, vocabulary: 200}",
+    "model.width=8",
+    "scheme.sg={hidden: [8], embedding: 8}",
+]
+WINDOWS = [*WORDS, "data.transforms=[{name: windows, window: 3, negatives: 2}]"]
 
 
 def assert_replayed(warm, plan, data) -> dict[str, list[float]]:
@@ -162,9 +168,12 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
         ),
         ("selfsupervised/simclr", "cdni", VIEWS),
         ("selfsupervised/simclr", "dfa", VIEWS),
+        ("embedding/skipgram", "cdni", WINDOWS),
+        ("embedding/cbow", "dni", WORDS),
+        ("embedding/cbow_full", "dfa", WORDS),
     ],
 )
-def test_workers_draw_neighbours_ragged_edges_and_views_as_the_replay_does(warm, preset, scheme, options):
+def test_workers_draw_neighbours_ragged_edges_views_and_windows_as_the_replay_does(warm, preset, scheme, options):
     more = [f"scheme.name={scheme}", "scheme.lag=auto", "parallel.engine=auto", "parallel.timeout=60"]
     config = load_config(preset, [*options, *more])
     data = load_data(config)

