@@ -23,7 +23,11 @@ PAGE = ROOT / "docs" / "results" / "models.md"
 BEGIN, END = "<!-- made by tables.py -->\n", "<!-- end -->\n"
 SCHEMES = ("backprop", "cdni", "dni", "dfa", "local", "frozen", "cd", "pcd", "denoise")  # columns of the file
 ON_PAGE = SCHEMES[:6]  # the others have pages of their own
-UNITS = {"accuracy": (100, "accuracy, %", 1), "mse": (1000, "mse x 1000", 1)}  # metric: factor, as shown, digits
+UNITS = {  # metric: factor, as shown, digits
+    "accuracy": (100, "accuracy, %", 1),
+    "mse": (1000, "mse x 1000", 1),
+    "frechet": (1, "Frechet distance", 1),
+}
 Row = dict[str, str]
 
 
