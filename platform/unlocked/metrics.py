@@ -23,6 +23,8 @@ _LOWER = {
     "mae",
     "nats",
     "error",
+    "token_error",
+    "calibration",
     "wait_fraction",
     "compute_ms",
     "wait_ms",
@@ -32,6 +34,11 @@ _LOWER = {
 }
 _HIGHER = {
     "accuracy",
+    "f1",
+    "precision",
+    "recall",
+    "auroc",
+    "explained_variance",
     "r2",
     "bleu",
     "exact",
@@ -43,7 +50,8 @@ _HIGHER = {
     "level",
 }
 _SHARES = {"accuracy", "exact", "pairs", "wait_fraction"}  # shown in percent
-_NEVER_NEGATIVE = {"perplexity", "mse", "rmse", "mae", "bleu", "error"}
+_NEVER_NEGATIVE = {"token_error", "perplexity", "mse", "rmse", "mae", "bleu", "error"}
+_TOP = re.compile(r"top_\d+")  # whether the class is among so many of the likeliest
 _HEADINGS = {
     "time/steps_per_second": "steps/s",
     "time/examples_per_second": "examples/s",
@@ -61,7 +69,8 @@ def declare(name: str, higher_is_better: bool) -> None:
 
 def is_known(metric: str) -> bool:
     """Whether anybody has said which way it is better."""
-    return _word(metric) in _LOWER | _HIGHER | _declared.keys()
+    word = _word(metric)
+    return word in _LOWER | _HIGHER | _declared.keys() or _TOP.fullmatch(word) is not None
 
 
 def higher_is_better(metric: str) -> bool:
@@ -73,6 +82,8 @@ def higher_is_better(metric: str) -> bool:
     word = _word(metric)
     if word in _HIGHER or word in _LOWER:
         return word in _HIGHER
+    if _TOP.fullmatch(word):
+        return True
     if word in _declared:
         return _declared[word]
     return not word.endswith(tuple(_LOWER))
@@ -80,7 +91,7 @@ def higher_is_better(metric: str) -> bool:
 
 def is_share(metric: str) -> bool:
     """Whether it lies between 0 and 1 and is read in percent."""
-    return _word(metric) in _SHARES
+    return _word(metric) in _SHARES or _TOP.fullmatch(_word(metric)) is not None
 
 
 def is_timing(metric: str) -> bool:

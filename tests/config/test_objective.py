@@ -51,7 +51,10 @@ def test_options_reach_the_task(mine):
         (["objective.soft=1"], "objective.soft: unknown option of softened 'soft'; did you mean 'softness'?"),
         (["objective.softness=much"], "objective.softness: 'much' is not of type float"),
         (["objective.softness=2"], "objective: softened failed: softness is a share"),
-        (["task=classification", "objective.softness=0.5"], "objective.softness: classification has no options"),
+        (
+            ["task=translation", "objective.softness=0.5"],
+            "objective.softness: translation has no options",
+        ),
     ],
 )
 def test_options_that_it_does_not_take_are_one_line(mine, overrides, line):

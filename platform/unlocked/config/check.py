@@ -137,11 +137,13 @@ def refused(scheme: str, family: str, also: Sequence[str] = ()) -> str | None:
 
 def _check_objective(config: Config) -> None:
     from unlocked.tasks import TASKS
+    from unlocked.tasks.chosen import check_chosen
 
     task = task_of(config)
     if task not in TASKS:  # of a data set of a user's, which says so when it is loaded
         return
     check_options("objective", task, TASKS.get(task), config.objective, skip=0)
+    check_chosen(config.metrics, TASKS.get(task))
     try:
         TASKS.get(task)(**as_annotated(TASKS.get(task), config.objective))
     except ConfigError:

@@ -91,11 +91,26 @@ def bleu(written: Sequence[str], wanted: Sequence[str], tokens: str = "13a") -> 
 
 
 def quality(chain: Chain, data: DataSet, split: str) -> dict[str, float]:
-    """`bleu` of greedy translations of a split, and `exact`, the share of those that are the reference itself.
+    """`bleu` of greedy translations of a split; `exact`, the share of those that are the reference itself; and
+    `token_error`, the fewest tokens to insert, delete or replace, over the tokens of the references: of words the word
+    error rate, of phonemes the phoneme error rate.
 
     An unknown word in a reference is one that no translation has: <unk> is never written.
     """
     part = getattr(data, split)
-    written, wanted = (texts(ids, data) for ids in (translations(chain, part.x, data), part.y))
+    found = translations(chain, part.x, data)
+    written, wanted = (texts(ids, data) for ids in (found, part.y))
     exact = sum(a == b for a, b in zip(written, wanted, strict=True)) / len(wanted)
-    return {"bleu": bleu(written, wanted, "13a" if data.tokenizer else "none"), "exact": exact}
+    return {
+        "bleu": bleu(written, wanted, "13a" if data.tokenizer else "none"),
+        "exact": exact,
+        "token_error": token_error(found, part.y),
+    }
+
+
+def token_error(written: Tensor, wanted: Tensor) -> float:
+    """Of ids `(n, T)`, each up to its </s>."""
+    from torchmetrics.functional.text import word_error_rate
+
+    one, other = ([" ".join(map(str, up_to_end(row))) for row in ids] for ids in (written, wanted))
+    return float(word_error_rate(one, other))

@@ -22,6 +22,7 @@ from unlocked.plan.plan import first_level, load_data
 from unlocked.runs.checkpoint import load_weights
 from unlocked.runs.evaluate import load_chain
 from unlocked.runs.folder import how_to_go_on
+from unlocked.tasks.chosen import measured
 from unlocked.tasks.faults import checked_metrics
 from unlocked_models.contract.chain import Chain
 
@@ -138,7 +139,7 @@ class Trainer(Stepper):
         outputs = group.outputs(split)
         if self.config.tracking.figures and (shown := self.task.shown(outputs, self.data, split)) is not None:
             keep_shown(self.folder.path, self.progress.step, shown)
-        return checked_metrics(self.task, self.task.measure(outputs, self.data, split))
+        return checked_metrics(self.task, measured(self.task, outputs, self.data, split, self.config.metrics))
 
     def _probe(self, group: Group) -> dict[str, float]:
         values = alignments(group.probe())
@@ -154,11 +155,11 @@ class Trainer(Stepper):
         if best is not None:
             group.load_weights(load_weights(best))
         outputs = group.outputs("test")
-        measured = checked_metrics(self.task, self.task.measure(outputs, self.data, "test"))
+        found = checked_metrics(self.task, measured(self.task, outputs, self.data, "test", self.config.metrics))
         network: Chain | None = None
         if self.task.asks_network:
             network, _ = load_chain(self.folder.path, self.config, self.data, weights)
             final = self.task.final_metrics(network, self.data, "test")
-            measured |= checked_metrics(self.task, final, "final_metrics")
-        self._log({f"test/{k}": v for k, v in measured.items()})
+            found |= checked_metrics(self.task, final, "final_metrics")
+        self._log({f"test/{k}": v for k, v in found.items()})
         return Tested(weights, outputs, network)

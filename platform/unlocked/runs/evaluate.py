@@ -19,6 +19,7 @@ from unlocked.plan.plan import load_data
 from unlocked.runs.checkpoint import Checkpoints, load_weights
 from unlocked.runs.folder import check_tokens, read_config
 from unlocked.tasks import Trained
+from unlocked.tasks.chosen import measured
 from unlocked.tasks.faults import checked_metrics
 from unlocked.tasks.phases import NET
 from unlocked_models.contract.chain import Chain
@@ -61,7 +62,7 @@ def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> d
         chain = _load(group.modules[0].learner.chain, path)  # the whole net
     else:
         group.load_weights(load_weights(path))
-    metrics = checked_metrics(task, task.measure(group.outputs(split), data, split))
+    metrics = checked_metrics(task, measured(task, group.outputs(split), data, split, config.metrics))
     if task.asks_network:
         metrics |= checked_metrics(task, task.final_metrics(chain.cpu().eval(), data, split), "final_metrics")
     return {

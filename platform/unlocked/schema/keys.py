@@ -340,6 +340,9 @@ class Config:
     seed: int = key(0, "seeds every random draw except the data's split", low=0, high=MOST_SEED)
     task: str | None = key(None, "null: the data's own", named="task")
     objective: dict[str, Any] = key({}, "that task's own keywords: a loss, a temperature")
+    metrics: list[Any] = key(
+        [], "of every evaluation, beside the task's own: accuracy, top_5, precision, recall, f1, auroc, calibration ..."
+    )
     data: DataConfig = group(DataConfig)
     model: dict[str, Any] = key({}, "name, and that model's own keywords")
     init: dict[str, Any] = key(

@@ -87,7 +87,7 @@ class Local(ModuleLearner):
     @classmethod
     def cost(cls, config: Config, spec: ModuleSpec, task: Task) -> float:
         example, options = spec.example, options_of(cls, config).local
-        if no_classes(task, example) or (options.kind != "pred" and example.y_shape):
+        if not task.has_classes(example) or (options.kind != "pred" and _has_places(example)):
             return 0.0  # `refuse` says it
         if Layout(spec.out_shape, task.output_shape(example), spec.apart).relation == "apart":
             return math.inf
@@ -101,9 +101,9 @@ class Local(ModuleLearner):
     @classmethod
     def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
         example, kind = specs[0].example, options_of(cls, config).local.kind
-        if no_classes(task, example):
+        if not task.has_classes(example):
             return f"cannot train {config.model['name']} on {config.data.name}: {NO_CLASSES}"
-        if kind != "pred" and example.y_shape:
+        if kind != "pred" and _has_places(example):
             raise ConfigError(
                 f"scheme.local.kind: {kind} compares examples by their class, and those of {config.data.name} have a "
                 f"target at every position; use pred"
@@ -149,7 +149,7 @@ class LocalHead(nn.Module):
 
     def __init__(self, config: LocalConfig, shape: tuple[int, ...], task: Task, spec: ModuleSpec, apart: bool = False):
         super().__init__()
-        self._objective = OfTask(task)
+        self._task, self._example, self._objective = task, spec.example, OfTask(task)
         self._out_shape = task.output_shape(spec.example)
         self.layout = Layout(shape, self._out_shape, apart)
         self.weight = {"pred": 0.0, "sim": 1.0, "predsim": config.weight}[config.kind]
@@ -169,7 +169,7 @@ class LocalHead(nn.Module):
         if self.classifier is not None:
             losses.append((1 - self.weight) * self._objective.loss(self._logits(h, batch), batch))
         if self.similar is not None:
-            alike = F.one_hot(batch.y, self._out_shape[-1]).to(h.dtype)
+            alike = self._task.context(batch, self._example, h)  # the class, one-hot
             losses.append(self.weight * F.mse_loss(similarity(self._seen(h, batch)), similarity(alike)))
         return torch.stack(losses).sum()
 
@@ -194,9 +194,9 @@ class LocalHead(nn.Module):
         return out
 
 
-def no_classes(task: Task, example: Example) -> bool:
-    """Whether a linear layer has neither classes to tell nor values at each position to give."""
-    return task.learns_input or (example.y_real and len(example.y_shape) < 2)
+def _has_places(example: Example) -> bool:
+    """Whether there is a target at every position."""
+    return bool(example.out_positions) or len(example.y_shape) > 1
 
 
 def similarity(z: Tensor) -> Tensor:

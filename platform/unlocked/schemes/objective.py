@@ -45,10 +45,7 @@ class OfTask(Objective):
         self._task = task
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        target = self._task.target(batch)
-        if batch.whole is None:
-            return self._task.loss(output, target)
-        return self._task.part_loss(output, target, batch.whole)
+        return self._task.loss_of(output, batch)
 
 
 class Loss(Objective):

@@ -131,7 +131,9 @@ def _reason_against_metric(metric: str, plan: Plan) -> str | None:
     """Metrics of evaluations are known beforehand; others are looked for in the first trial that ends."""
     task = plan.make_task()
     monitor = task.monitor
-    known = [f"{split}/{name}" for split in ("test", "val") for name in ("loss", monitor, *task.also)] + [
+    known = [
+        f"{split}/{name}" for split in ("test", "val") for name in ("loss", monitor, *task.also, *plan.config.metrics)
+    ] + [
         f"best/val_{monitor}",
         "train/loss",
         "time/steps_per_second",

@@ -75,6 +75,7 @@ class Task(ABC):
     classifies: ClassVar[bool] = (
         False  # outputs are one logit per class, targets class ids: `unlocked inspect` takes it
     )
+    chooses: ClassVar[str | None] = None  # classes, labels or values: which metrics by name a configuration may add
     refuses: ClassVar[dict[str, str]] = {}  # scheme -> the mathematical reason why it cannot train for this task
     generate: ClassVar[Callable[..., Any] | None] = None
 
@@ -138,6 +139,15 @@ class Task(ABC):
         over parts of equally many examples is the loss of the minibatch."""
         return self.loss(output, target)
 
+    def loss_of(self, output: Tensor, batch: Batch) -> Tensor:
+        """The loss of a minibatch, or of one of its parts, for a task that looks at more of it than the targets."""
+        target = self.target(batch)
+        return self.loss(output, target) if batch.whole is None else self.part_loss(output, target, batch.whole)
+
+    def has_classes(self, example: Example) -> bool:
+        """Whether a linear layer of any h can be asked for its targets: classes, labels, or values at each position."""
+        return not self.learns_input and (not example.y_real or len(example.y_shape) > 1)
+
     def terms(self, example: Example) -> int:
         """Of how many terms per example the loss is the mean: its positions, else 1."""
         return 1
@@ -166,6 +176,10 @@ class Task(ABC):
     def measure(self, kept: Tensor, data: DataSet, split: str) -> dict[str, float]:
         """The same, for a task whose metrics need more of the data than the targets of the split."""
         return self.metrics(kept, self.target(getattr(data, split)))
+
+    def scored(self, kept: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """What metrics by name compare: outputs of all examples, and their targets."""
+        return kept, target
 
     def final_metrics(self, chain: Chain, data: DataSet, split: str) -> dict[str, float]:
         """Metrics of a split that take the trained network itself, at the end of a run that `asks_network`."""

@@ -1,4 +1,4 @@
-"""Classification into exclusive classes: cross entropy, accuracy."""
+"""Classification into exclusive classes: cross entropy or another loss by name, accuracy."""
 
 from __future__ import annotations
 
@@ -12,19 +12,36 @@ from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
 from unlocked.drawing import figures
-from unlocked.tasks.base import Rows, Task, register_task
+from unlocked.tasks.base import Rows, register_task
+from unlocked.tasks.losses import ClassLoss, PerExample
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain
 
 
 @register_task("classification")
-class Classification(Task):
-    """Outputs are logits `(batch, classes)`, targets class ids `(batch,)`."""
+class Classification(PerExample):
+    """Outputs are logits `(batch, classes)`, targets class ids `(batch,)`, or of mixed examples distributions over the
+    classes `(batch, classes)`.
+
+    `loss` and its options: see `ClassLoss` of `unlocked.tasks.losses`.
+    """
 
     monitor = "accuracy"
     higher_is_better = True
     by_class = True
     classifies = True
+    chooses = "classes"
+    _each = ClassLoss()  # of subclasses with options of their own
+
+    def __init__(
+        self,
+        loss: str = "cross_entropy",
+        smoothing: float = 0.0,
+        class_weights: list[float] = [],  # noqa: B006
+        gamma: float = 2.0,
+        delta: float = 1.0,
+    ):
+        self._each = ClassLoss(loss, smoothing, gamma, delta, tuple(class_weights))
 
     def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
         """`y (n,)` is integer class ids from 0; `class_names`, if given, says how many there are."""
@@ -38,22 +55,30 @@ class Classification(Task):
         return class_names(name, raw, {part: y for part, (_, y, _) in splits.items()})
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
+        self._each.check(example.n_outputs)
         return (example.n_outputs,)
 
+    def has_classes(self, example: Example) -> bool:
+        return True
+
+    def each(self, output: Tensor, target: Tensor) -> Tensor:
+        return self._each(output, target)
+
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(output, target)
+        return F.cross_entropy(output, target) if self._each.is_plain else super().loss(output, target)
 
     def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
         from sklearn.metrics import accuracy_score
 
-        loss = F.cross_entropy(kept.double(), target)
+        loss = self.loss(kept.double(), target)
         return {"loss": float(loss), "accuracy": float(accuracy_score(target.cpu(), kept.argmax(1).cpu()))}
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return (example.n_outputs,)
 
     def context(self, rows: Rows, example: Example, like: Tensor) -> Tensor:
-        return F.one_hot(rows.y, example.n_outputs).to(like.dtype)
+        y = rows.y if rows.y.is_floating_point() else F.one_hot(rows.y, example.n_outputs)
+        return y.to(like.dtype)
 
     def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
         wanted, given = data.test.y.tolist(), outputs.argmax(1).tolist()

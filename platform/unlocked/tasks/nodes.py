@@ -35,6 +35,7 @@ class NodeClassification(Task):
     also = ("macro_f1",)
     masks = True
     counts_terms = True
+    chooses = "classes"
     asks_network = True  # for its figures
 
     def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
@@ -85,6 +86,10 @@ class NodeClassification(Task):
             "accuracy": float(accuracy_score(wanted, given)),
             "macro_f1": float(f1_score(wanted, given, average="macro")),
         }
+
+    def scored(self, kept: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        asked = (target != NONE).cpu()
+        return kept.cpu()[asked], target.cpu()[asked]
 
     def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
         """Beside the confusion matrix, nodes by their embeddings and, of layers that attend, the weights of

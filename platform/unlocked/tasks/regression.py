@@ -1,4 +1,4 @@
-"""Regression: the mean squared error of one or several real values."""
+"""Regression of one or several real values: the mean squared error, or another loss by name."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from torch.nn import functional as F
 from unlocked.data import RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
-from unlocked.tasks.base import Rows, Task, register_task
+from unlocked.tasks.base import Rows, register_task
+from unlocked.tasks.losses import PerExample, value_loss
 from unlocked_models.contract.batch import Example
 
 
 @register_task("regression")
-class Regression(Task):
-    """Outputs and targets are `(batch, values)`; forecasts of a series too, one value per step ahead."""
+class Regression(PerExample):
+    """Outputs and targets are `(batch, values)`; forecasts of a series too, one value per step ahead.
+
+    `loss` mse, mae or huber, which is quadratic up to `delta` and linear beyond.
+    """
 
     monitor = "rmse"
     higher_is_better = False
+    chooses = "values"
+
+    def __init__(self, loss: str = "mse", delta: float = 1.0):
+        self._each, self._is_plain = value_loss(loss, delta), loss == "mse"
 
     def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
         """`y (n,)` or `(n, values)` is real values, taken as they are; `class_names`, if given, names each."""
@@ -40,7 +48,10 @@ class Regression(Task):
         return (example.n_outputs,)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return F.mse_loss(output, target)
+        return F.mse_loss(output, target) if self._is_plain else super().loss(output, target)
+
+    def each(self, output: Tensor, target: Tensor) -> Tensor:
+        return self._each(output, target)
 
     def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
         from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
@@ -48,7 +59,7 @@ class Regression(Task):
         given, wanted = kept.double().cpu().numpy(), target.double().cpu().numpy()
         mse = float(mean_squared_error(wanted, given))
         return {
-            "loss": mse,
+            "loss": mse if self._is_plain else float(self.loss(kept.double(), target.double())),
             "rmse": mse**0.5,
             "mae": float(mean_absolute_error(wanted, given)),
             "r2": float(r2_score(wanted, given)),

@@ -46,7 +46,7 @@ class Translation(Tokens):
         return None if decoder_start(blocks) is not None else "has no decoder, which translation needs"
 
     def final_metrics(self, chain: Chain, data: DataSet, split: str) -> dict[str, float]:
-        """`bleu` and `exact` of greedy translations."""
+        """`bleu`, `exact` and `token_error` of greedy translations."""
         return quality(chain, data, split)
 
     def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:

@@ -28,6 +28,7 @@ CHANGES_NO_NUMBER: dict[str, str | While] = {
     "tracking": "where what was measured is kept and drawn",
     "sweep": "read by `unlocked sweep` alone; a trial's own choices stand in the other keys",
     "schemes": "already laid over the keys of the run's scheme",
+    "metrics": "measured beside the task's own; nothing follows them",
     "expect": "held against the numbers afterwards",
     "data.root": "where the files lie; what is in them is in the digest of the data",
     "data.download": "whether missing files are fetched",

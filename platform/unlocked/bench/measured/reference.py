@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from safetensors.torch import load_file
 
@@ -30,7 +31,8 @@ from unlocked.schema.facts import value_of
 TOLERANCE = 0.01  # relative
 MATRIX = "studies/matrix"  # whose presets are compared if none are named
 # what the plain loop does not do
-_PLAIN = {
+_PLAIN: dict[str, Any] = {
+    "objective": {},
     "train.precision": "fp32",
     "train.curriculum": None,
     "train.patience": None,
