@@ -11,6 +11,7 @@ from unlocked.schemes.divergence import CD, PCD
 from unlocked.schemes.dni import CDNI, DNI
 from unlocked.schemes.frozen import Frozen
 from unlocked.schemes.local import Local
+from unlocked.schemes.proposing import Annealing, WeightSearch
 from unlocked.schemes.registry import SCHEMES, declared, options_of, register_scheme
 from unlocked.schemes.spec import ModuleSpec, Turns
 
@@ -23,6 +24,7 @@ __all__ = [
     "PCD",
     "SCHEMES",
     "Alignment",
+    "Annealing",
     "Backprop",
     "Beside",
     "BlockLearner",
@@ -33,6 +35,7 @@ __all__ = [
     "ModuleSpec",
     "Ports",
     "Turns",
+    "WeightSearch",
     "declared",
     "options_of",
     "register_scheme",
