@@ -177,7 +177,7 @@ class Task(ABC):
         """The same, for a task whose metrics need more of the data than the targets of the split."""
         return self.metrics(kept, self.target(getattr(data, split)))
 
-    def scored(self, kept: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def scored(self, kept: Tensor, target: Tensor, data: DataSet) -> tuple[Tensor, Tensor]:
         """What metrics by name compare: outputs of all examples, and their targets."""
         return kept, target
 

@@ -42,7 +42,7 @@ def measured(task: Task, kept: Tensor, data: DataSet, split: str, names: Sequenc
     found = task.measure(kept, data, split)
     more = [name for name in names if name not in found]
     if more and task.chooses is not None:
-        outputs, target = task.scored(kept, task.target(getattr(data, split)))
+        outputs, target = task.scored(kept, task.target(getattr(data, split)), data)
         outputs, target = outputs.double().cpu().contiguous(), target.cpu().contiguous()
         found |= {name: float(_measure(task.chooses, name)(outputs, target)) for name in more}
     return found

@@ -87,7 +87,7 @@ class NodeClassification(Task):
             "macro_f1": float(f1_score(wanted, given, average="macro")),
         }
 
-    def scored(self, kept: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def scored(self, kept: Tensor, target: Tensor, data: DataSet) -> tuple[Tensor, Tensor]:
         asked = (target != NONE).cpu()
         return kept.cpu()[asked], target.cpu()[asked]
 

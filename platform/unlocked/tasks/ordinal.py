@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from unlocked.data import RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
+from unlocked.errors import ConfigError
 from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.classification import class_names
 from unlocked.tasks.losses import PerExample
@@ -39,6 +40,8 @@ class Ordinal(PerExample):
         return [f"above {each}" for each in names[:-1]]
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
+        if example.y_shape:
+            raise ConfigError("data.transforms: mixed classes are no class in an order; ordinal takes no mixup")
         return (example.n_outputs,)
 
     def each(self, output: Tensor, target: Tensor) -> Tensor:

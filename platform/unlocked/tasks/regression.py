@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlocked.data import RawData
+from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
+from unlocked.data.transforms.disturbed import Standardise
 from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.losses import PerExample, value_loss
 from unlocked_models.contract.batch import Example
@@ -19,7 +20,8 @@ from unlocked_models.contract.batch import Example
 class Regression(PerExample):
     """Outputs and targets are `(batch, values)`; forecasts of a series too, one value per step ahead.
 
-    `loss` mse, mae or huber, which is quadratic up to `delta` and linear beyond.
+    `loss` mse, mae or huber, which is quadratic up to `delta` and linear beyond. With `data.transforms=[standardise]`
+    it is of standardised targets; other metrics stay in their own units.
     """
 
     monitor = "rmse"
@@ -64,6 +66,17 @@ class Regression(PerExample):
             "mae": float(mean_absolute_error(wanted, given)),
             "r2": float(r2_score(wanted, given)),
         }
+
+    def measure(self, kept: Tensor, data: DataSet, split: str) -> dict[str, float]:
+        """In the targets' own units, but for the loss."""
+        target = self.target(getattr(data, split))
+        return self.metrics(*self.scored(kept, target, data)) | {"loss": self.metrics(kept, target)["loss"]}
+
+    def scored(self, kept: Tensor, target: Tensor, data: DataSet) -> tuple[Tensor, Tensor]:
+        for transform in reversed(data.transforms):
+            if isinstance(transform, Standardise):
+                kept, target = transform.undone(kept.double()), transform.undone(target.double())
+        return kept, target
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return (example.n_outputs,)
