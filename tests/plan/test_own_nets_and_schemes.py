@@ -83,3 +83,15 @@ def test_a_task_whose_check_names_no_outputs_is_refused(monkeypatch):
             _plan("quickstart", "data.name=forgotten")
     finally:
         DATA._entries.pop("forgotten")
+
+
+@pytest.mark.parametrize(
+    ("preset", "override", "told"),
+    [
+        ("adversarial/dcgan", "data.name=mnist1d", "^model.name: dcgan takes images "),
+        ("adversarial/growing", "data.options.side=5", r"^model.channels: \[32, 24\] from model.base 4 make images "),
+    ],
+)
+def test_what_a_model_says_of_its_keys_is_told_as_it_is(preset, override, told):
+    with pytest.raises(ConfigError, match=told):
+        _plan(preset, override)

@@ -41,5 +41,6 @@ def nets_of(
     made = call_builder(name, in_shape, n_outputs, example, options)
     if not isinstance(made, dict) or set(made) != set(names) or not all(isinstance(net, Net) for net in made.values()):
         given = f"a dictionary of {', '.join(map(repr, made))}" if isinstance(made, dict) else type(made).__name__
-        raise TypeError(f"a model of the nets {', '.join(names)} returns a dictionary of a Net for each, not {given}")
+        owed = f"a model of the nets {', '.join(names)} returns a dictionary of a Net for each"
+        raise TypeError(f"model.name: {name}: {owed}, not {given}")
     return {net: Net(made[net].blocks, tuple(made[net].in_shape)) for net in names}

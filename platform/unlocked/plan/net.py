@@ -70,7 +70,12 @@ class Net:
         except BaseException as error:  # a user's model may raise anything
             if is_ctrl_c(error):
                 raise
-            why, at = reason(error), place(error)
-            if at is not None and not why.startswith("model."):
-                why = f"model.name: {self._config.model['name']} failed at {at}: {said(error)}"
-            raise ConfigError(why if why.startswith("model.") else f"model: {why}") from None
+            raise ConfigError(cannot_build(self._config.model["name"], error)) from None
+
+
+def cannot_build(model: str, error: BaseException) -> str:
+    """One line of what building `model` raised: where a user's own code failed, or what ours says of a key."""
+    why, at = reason(error), place(error)
+    if why.startswith("model."):
+        return why
+    return f"model.name: {model} failed at {at}: {said(error)}" if at is not None else f"model: {why}"

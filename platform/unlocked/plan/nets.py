@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from unlocked.blame import place, said
+from unlocked.blame import place
 from unlocked.config import Config, with_values
 from unlocked.config.schemes import flatten
 from unlocked.engines import AUTO, ENGINES, HERE
 from unlocked.errors import ConfigError, reason
+from unlocked.plan.net import cannot_build
 from unlocked.schemes import SCHEMES, ModuleSpec
 from unlocked.seeding import derive_seed
 from unlocked.tasks import TASKS, Task
@@ -87,10 +88,7 @@ def example_of(config: Config, example: Example, net: str) -> Example:
     try:
         nets = nets_of(name, example.in_shape, example.n_outputs, example=example, **options)
     except Exception as error:  # a user's model may raise anything
-        at = place(error)
-        raise ConfigError(
-            f"model.name: {name} failed at {at}: {said(error)}" if at else f"model.name: {name}: {reason(error)}"
-        ) from None
+        raise ConfigError(cannot_build(name, error)) from None
     return replace(example, in_shape=nets[net].in_shape, vocabulary=None)
 
 
