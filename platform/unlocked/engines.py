@@ -8,22 +8,26 @@ An engine of your own is a class of facts, with a `Group` (`unlocked.engine.grou
 
         group = ThreadGroup
 
-Everything else asks an engine for its facts, never for its name.
+Everything else asks an engine for its facts, never for its name. The fields of its `Options`, if it declares any,
+become keys under `parallel.`.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from unlocked.entries import check_entry
 from unlocked.errors import ConfigError, reason
+from unlocked.schema.declared import NoOptions, Option, check_declared, collected
+from unlocked.schema.facts import default_of, key
+from unlocked.schema.keys import Config, ParallelConfig
 from unlocked_models.contract.registry import Registry
 
 if TYPE_CHECKING:
     from unlocked.engine.group import Group
-    from unlocked.schema.keys import Config, ParallelConfig
 
 
 class Engine:
@@ -35,8 +39,11 @@ class Engine:
     on_ray: ClassVar[bool] = False  # those are Ray actors, which ask the cluster for their CPUs and GPUs
     replicates: ClassVar[bool] = False  # takes parallel.replicas above 1
     pipelines: ClassVar[bool] = False  # takes every parallel.schedule
+    resizes: ClassVar[bool] = False  # a run may go on with another number of replicas
+    steps_itself: ClassVar[bool] = False  # steps the optimisers: none that evaluates the loss again
     label: ClassVar[str | None] = None  # in tables of runs; None: its name
     kind_of_workers: ClassVar[str] = "workers"
+    Options: ClassVar[type] = NoOptions  # a dataclass of its own keys, each declared by `key`
 
     def refuse(self, config: Config) -> None:
         """Raises `ConfigError` for a configuration that this engine never takes."""
@@ -47,6 +54,10 @@ class Engine:
             raise ConfigError(f"parallel.replicas: {parallel.replicas} {why} {parallel.engine}")
         if parallel.schedule != "locked" and not self.pipelines:
             raise ConfigError(f"parallel.schedule: {parallel.schedule} {why} {parallel.engine}")
+
+    def cuts_weights(self, config: Config) -> bool:
+        """Whether an optimiser sees pieces of weights, cut anywhere."""
+        return False
 
     def refuse_here(self, config: Config) -> None:
         """Raises `ConfigError` for a device that this process would need and does not have."""
@@ -88,11 +99,27 @@ ENGINES: Registry[type[Engine]] = Registry("engine")
 E = TypeVar("E", bound=type[Engine])
 
 
+def declared() -> dict[str, Option]:
+    """The options of all registered engines, by key."""
+    return collected((name, ENGINES.get(name).Options) for name in ENGINES)
+
+
+def refuse_options_of_others(parallel: ParallelConfig) -> None:
+    """Raises `ConfigError` for a key that is set, and that the run's engine does not have."""
+    for name, option in declared().items():
+        default = default_of(option.field)
+        if engine_name(parallel) not in option.owners and getattr(parallel, name, default) != default:
+            raise ConfigError(
+                f"parallel.{name}: needs parallel.engine={' or '.join(option.owners)}, not {parallel.engine}"
+            )
+
+
 def register_engine(name: str, **facts: Any) -> Callable[[E], E]:
     """Register an engine, a subclass of `Engine` with a `group`; `TypeError`, one line, for anything else."""
 
     def add(entry: E) -> E:
         check_entry("engine", name, entry, Engine, needs=("group",))
+        check_declared("engine", name, entry.Options, ParallelConfig, declared())
         if name == AUTO:
             raise ValueError(f"engine {name!r}: this name leaves the choice to the platform; give yours another")
         ENGINES.register(name, **facts)(entry)
@@ -118,6 +145,30 @@ class OnRay(Engine):
     nets_group = "unlocked.launch.ray_nets:RayNetsGroup"
     on_workers = on_ray = replicates = pipelines = True
     kind_of_workers = "Ray workers"
+
+
+@register_engine("deepspeed")
+class Zero(Engine):
+    """ZeRO by DeepSpeed on Ray workers: weights, gradients and optimiser states of a module, shared by its replicas."""
+
+    group = "unlocked.launch.zero_group:ZeroGroup"
+    on_workers = on_ray = replicates = resizes = steps_itself = True
+    kind_of_workers = "Ray workers"
+
+    @dataclass
+    class Options:
+        deepspeed: dict[str, Any] = key({}, "DeepSpeed's own keys, such as zero_optimization.stage")
+
+    def refuse(self, config: Config) -> None:
+        from unlocked.zero_keys import refuse  # DeepSpeed itself takes seconds to import
+
+        super().refuse(config)
+        refuse(config)
+
+    def cuts_weights(self, config: Config) -> bool:
+        from unlocked.zero_keys import WHOLE, stage_of
+
+        return stage_of(config.parallel.deepspeed) > WHOLE
 
 
 def engine_name(parallel: ParallelConfig) -> str:

@@ -57,6 +57,7 @@ def doctor(arguments: argparse.Namespace) -> int:
             _check_data(),
             _check_token(),
             _check_ray(),
+            _check_deepspeed(),
         ]
     if arguments.json:
         print(strict_json.dumps([{"check": name, "ok": ok, "finding": finding} for name, ok, finding in checks]))
@@ -139,6 +140,21 @@ def _check_gloo() -> Check:
 
     ok = dist.is_available() and dist.is_gloo_available()
     return "gloo", ok, "process groups on CPU" if ok else "this torch has no gloo: Ray workers on CPU cannot talk"
+
+
+def _check_deepspeed() -> Check:
+    """Optional: only one that is installed can be wrong."""
+    from unlocked.deepspeed_package import import_deepspeed, missing
+
+    why = missing()
+    if why is not None:
+        return "deepspeed", "not installed" in why, f"parallel.engine=deepspeed is not to be had: {why}"
+    try:
+        package = import_deepspeed()
+    except Exception as error:  # of a build for another torch, say
+        return "deepspeed", False, f"cannot be imported: {reason(error)}: pip install --force-reinstall deepspeed"
+    on = package.accelerator.get_accelerator().device_name()
+    return "deepspeed", True, f"{package.__version__} on {on}: ZeRO 0 to 3 with torch's optimisers, nothing compiled"
 
 
 def _check_data() -> Check:

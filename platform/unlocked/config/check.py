@@ -10,7 +10,7 @@ from unlocked.config.optimizing import check_optimizing
 from unlocked.config.schema import schema
 from unlocked.config.schemes import DEFAULT
 from unlocked.config.typed import text_keys
-from unlocked.engines import AUTO, ENGINES, HERE
+from unlocked.engines import AUTO, ENGINES, HERE, refuse_options_of_others
 from unlocked.errors import ConfigError, in_one_line, reason
 from unlocked.options import as_annotated, check_options, fits
 from unlocked.schema.facts import all_fields, check_facts, default_of, fact_of, value_of
@@ -200,6 +200,7 @@ def _check_combinations(config: Config) -> None:
     time = config.scheme.time
     if time.synthetic and time.norm == "batch" and config.data.batch_size == config.parallel.replicas:
         raise ConfigError("scheme.time.norm: batch needs a minibatch of at least 2 examples, of every replica")
+    refuse_options_of_others(config.parallel)
     if config.parallel.engine != AUTO:
         ENGINES.get(config.parallel.engine)().refuse(config)
     if config.parallel.schedule != "locked":

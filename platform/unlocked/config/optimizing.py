@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unlocked.config.nets import nets_of
+from unlocked.engines import HERE, engine_of
 from unlocked.errors import ConfigError
 from unlocked.schema.facts import all_fields, fact_of, value_of
 from unlocked.schema.keys import Config
@@ -20,6 +21,7 @@ def check_optimizing(config: Config) -> None:
                 f"train.{option}: {value}, but the nets of {config.model['name']} learn from each other as they are; "
                 f"leave it out"
             )
+    _check_engine(config)
     if config.optimizer.schedule == "plateau" and nets_of(config):
         raise ConfigError(
             f"optimizer.schedule: plateau follows one metric of one net; the nets of {config.model['name']} learn "
@@ -36,6 +38,22 @@ def check_optimizing(config: Config) -> None:
             name = value_of(config, key)
             if name is not None and searches(name):
                 raise ConfigError(f"{key}: {name} needs one loss of all examples; this model learns from minibatches")
+
+
+def _check_engine(config: Config) -> None:
+    """What the engine does to weights and steps."""
+    from unlocked.optim import searches
+    from unlocked.optim.by_number import moves_numbers_alone
+
+    engine, name = engine_of(config.parallel), config.optimizer.name
+    why = f"optimizer.name: {name}"
+    if engine.steps_itself and searches(name):
+        raise ConfigError(f"{why} evaluates the loss several times in a step; parallel.engine={HERE} does")
+    if engine.cuts_weights(config) and not moves_numbers_alone(config.optimizer):
+        raise ConfigError(
+            f"{why} moves a number by more than its own gradients, and parallel.engine={config.parallel.engine} as "
+            f"configured cuts weights into pieces; take another, such as adam"
+        )
 
 
 def _check_search(config: Config) -> None:

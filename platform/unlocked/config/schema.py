@@ -1,4 +1,4 @@
-"""The schema with the options of every registered scheme and optimiser as keys, those of plug-ins included."""
+"""The schema with the options of every registered scheme, optimiser and engine as keys, those of plug-ins included."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from unlocked.schema.declared import Option, collected
 from unlocked.schema.facts import default_of, group
-from unlocked.schema.keys import Config, OptimizerConfig, SchemeConfig
+from unlocked.schema.keys import Config, OptimizerConfig, ParallelConfig, SchemeConfig
 
 # Options that every run's record has, whichever its scheme: runs are grouped by what is recorded of them. Those of
 # later schemes are recorded only under the scheme itself, or if they are set.
@@ -18,21 +18,27 @@ RECORDED_IF_SET = (("sg", "hops"),)  # of these groups, younger than the runs th
 
 
 def schema() -> type[Config]:
-    """`Config` with `scheme` and `optimizer` as the registered ones declare them; another class after another is
-    registered."""
+    """`Config` with `scheme`, `optimizer` and `parallel` as the registered ones declare them; another class after
+    another is registered."""
     # when it is first asked for: a command that reads no configuration starts sooner
+    from unlocked.engines import ENGINES
     from unlocked.optim import OPTIMIZERS, options_type
     from unlocked.schemes import SCHEMES
 
     return _schema(
         tuple((name, SCHEMES.get(name).Options) for name in SCHEMES),
         tuple((name, options_type(OPTIMIZERS.get(name))) for name in OPTIMIZERS),
+        tuple((name, ENGINES.get(name).Options) for name in ENGINES),
     )
 
 
 @cache
-def _schema(schemes: tuple[tuple[str, type], ...], optimizers: tuple[tuple[str, type], ...]) -> type[Config]:
-    entries = {"scheme": schemes, "optimizer": optimizers}
+def _schema(
+    schemes: tuple[tuple[str, type], ...],
+    optimizers: tuple[tuple[str, type], ...],
+    engines: tuple[tuple[str, type], ...],
+) -> type[Config]:
+    entries = {"scheme": schemes, "optimizer": optimizers, "parallel": engines}
     groups = {name: _extended(base, entries[name]) for name, base in _GROUPS.items()}
     whole = make_dataclass(
         "Config",
@@ -64,13 +70,14 @@ def _extended(base: type, entries: tuple[tuple[str, type], ...]) -> type:
 
 
 def to_tree(config: Config) -> dict[str, Any]:
-    """All keys and values but the options of other schemes and optimisers, unless they are set: it reads as the same
-    configuration if their plug-ins are not imported."""
-    from unlocked import optim, schemes
+    """All keys and values but the options of other schemes, optimisers and engines, unless they are set: it reads as
+    the same configuration if their plug-ins are not imported."""
+    from unlocked import engines, optim, schemes
 
     tree = asdict(config)
     _drop_unset(tree["scheme"], schemes.declared(), config.scheme.name, ALWAYS_RECORDED)
     _drop_unset(tree["optimizer"], optim.declared(), config.optimizer.name)
+    _drop_unset(tree["parallel"], engines.declared(), config.parallel.engine)
     for name in optim.torch_keys():
         if tree["optimizer"].get(name, ...) is None:  # of torch's own default: older runs have no such key
             del tree["optimizer"][name]
@@ -99,4 +106,4 @@ def _restored(kind: str | None, values: dict[str, Any]) -> Any:
     return schema()(**values) if kind is None else type(getattr(schema()(), kind))(**values)
 
 
-_GROUPS: dict[str, type] = {"scheme": SchemeConfig, "optimizer": OptimizerConfig}
+_GROUPS: dict[str, type] = {"scheme": SchemeConfig, "optimizer": OptimizerConfig, "parallel": ParallelConfig}

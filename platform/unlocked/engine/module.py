@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,8 @@ class Ends:
 
 class ModuleRunner:
     """Module `learner.spec.index` of the chain, for one replica."""
+
+    passes: Callable[[], AbstractContextManager[Any]] = torch.inference_mode  # of evaluations
 
     def __init__(
         self,
@@ -276,7 +278,7 @@ class ModuleRunner:
         learner.carry([None] * len(training) if fresh else self._evaluated)
         learner.chain.eval()
         averaged = learner.average.in_place() if learner.average is not None else nullcontext()
-        with averaged, torch.inference_mode():
+        with averaged, self.passes():
             out = learner.chain(h_in, batch)
             if learner.spec.is_last:
                 out = learner.task.observe(learner.chain, h_in, out, batch)

@@ -14,7 +14,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -60,6 +60,8 @@ def refuse_dead_ray() -> None:
 class RayGroup(Group):
     """The group as the driver sees it. Any failure of any worker ends it and raises `WorkerFailed`."""
 
+    worker: ClassVar[type[Worker]] = Worker
+
     def __init__(self, plan: Plan, data: DataSet, imports: Sequence[str] = (), again: bool = False):
         start_ray(plan.workers, plan.config.parallel.address)
         import ray  # not before
@@ -101,7 +103,7 @@ class RayGroup(Group):
                 f"came free within {plan.config.parallel.timeout:.0f} s (cluster has {resources_text()})"
             )
         threads = plan.config.parallel.threads or 1
-        actor = self._ray.remote(Worker)
+        actor = self._ray.remote(self.worker)
         with pickled_whole(imports):
             for rank in range(plan.workers):
                 place = PlacementGroupSchedulingStrategy(self._placement, placement_group_bundle_index=places[rank])

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,8 @@ class Introduction:
 
 class Worker:
     """The actor's class; the driver's `RayGroup` calls it."""
+
+    runner: ClassVar[type[ModuleRunner]] = ModuleRunner
 
     def __init__(self, folder: str, path: Sequence[str], imports: Sequence[str], threads: int):
         enter(folder, path, imports)
@@ -111,7 +113,7 @@ class Worker:
 
             if len(held) > 1:
                 data = replace(data, train=data.train.to(device))  # once for all modules
-            self._modules = [ModuleRunner(plan, data, module, device, shard, blocks) for module in held]
+            self._modules = [self.runner(plan, data, module, device, shard, blocks) for module in held]
             store.set(f"node/{rank}", ray.get_runtime_context().get_node_id())
             nodes = [store.get(f"node/{peer}").decode() for peer in range(plan.workers)]
             ends = wire(plan, rank, device, backend, nodes, store)
@@ -142,7 +144,7 @@ class Worker:
             dist.new_group([p * replicas + r for r in range(replicas)], timeout=timeout)
             for p in range(plan.workers_per_replica)
         ]
-        average = _Average(groups[place], replicas)
+        average = Average(groups[place], replicas)
         for each in self._modules:
             each.average_over(average.gradients, average.buffers)
 
@@ -169,7 +171,7 @@ class Worker:
         return question(self._modules[slot], *args)
 
 
-class _Average:
+class Average:
     """Means over the replicas of one module, in one message; every replica gets the same, to the last bit."""
 
     def __init__(self, group: Any, replicas: int):

@@ -29,6 +29,7 @@ from unlocked.optim import lr_factor
 from unlocked.plan.calendar import Calendar
 from unlocked.plan.plan import Plan
 from unlocked.runs.checkpoint import Checkpoints, Progress
+from unlocked.runs.fit import held_in, shared_out
 from unlocked.runs.folder import RunFolder, how_to_go_on
 from unlocked.runs.mirror import Mirror
 from unlocked.tracking import Tracker
@@ -81,12 +82,15 @@ class Stepper(ABC):
 
     def _restore(self, group: Group) -> None:
         """From the newest checkpoint that can be read; from the start if none was taken."""
-        found = self.checkpoints.newest(self.plan.learners, self.reporter.note)
+        held = self.checkpoints.last()
+        resized = held is not None and self.plan.make_engine().resizes
+        learners = held_in(held) or self.plan.learners if held is not None and resized else self.plan.learners
+        found = self.checkpoints.newest(learners, self.reporter.note)
         if found is not None:
             self.progress, states = found
             if len(self.progress.waited or []) != self.plan.modules:
                 self.progress.waited = [0.0] * self.plan.modules
-            self._load(group, states)
+            self._load(group, shared_out(states, self.plan))
             self.metrics = dict(self.progress.metrics)
             return
         self.progress = Progress(waited=[0.0] * self.plan.modules)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -29,12 +30,37 @@ def refuse_misfit(run_dir: Path, plan: Plan) -> None:
         )
 
 
-def _misfit(checkpoint: Path, plan: Plan) -> str | None:
+def held_in(checkpoint: Path) -> int:
+    """States of modules and replicas; 0: of a version that did not say so."""
     try:  # not the files: one may be lost
-        held = read_regular(checkpoint / SUMS).count("worker-")
+        return read_regular(checkpoint / SUMS).count("worker-")
     except (OSError, UnicodeDecodeError):
-        held = 0  # of a version without sums
-    if held and held != plan.learners:
+        return 0
+
+
+def shared_out(states: list[dict[str, Any]], plan: Plan) -> list[dict[str, Any]]:
+    """Those of a run that had another number of replicas, for the plan's: each begins as the first did."""
+    if len(states) == plan.learners or not plan.make_engine().resizes:
+        return states
+    before, now = len(states) // plan.modules, plan.config.parallel.replicas
+    return [states[k * before] for k in range(plan.modules) for _ in range(now)]
+
+
+def refuse_resizing(plan: Plan) -> None:
+    """Raises `ConfigError` if states of a replica are of its own examples."""
+    why = "layers carry what they saw of them" if plan.carries else "late messages are of them" if plan.lag else None
+    if why is not None:
+        raise ConfigError(
+            f"parallel.replicas: {plan.config.parallel.replicas} gives each replica other examples of a minibatch, and "
+            f"{why}; put it back"
+        )
+
+
+def _misfit(checkpoint: Path, plan: Plan) -> str | None:
+    held = held_in(checkpoint)
+    if held and held != plan.learners and plan.make_engine().resizes and not held % plan.modules:
+        refuse_resizing(plan)
+    elif held and held != plan.learners:
         return f"it was cut into {held} modules (over all replicas), now into {plan.learners}"
     if not (checkpoint / WEIGHTS).is_file():
         return None

@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from unlocked.config import Config, from_tree, parse_overrides
+from unlocked.config import Config, from_tree, parse_overrides, with_values
 from unlocked.config.schemes import flatten
+from unlocked.engines import engine_of
 from unlocked.errors import ConfigError
 from unlocked.files import read_json, write_json
 from unlocked.optim import depends_on_length
@@ -27,22 +28,25 @@ from unlocked.tracking import Recorder
 from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.spool import records
 
-KEY = "train.epochs"
+KEY, REPLICAS = "train.epochs", "parallel.replicas"
 
 
 def with_more_epochs(config: Config, words: Sequence[str], run: str) -> Config:
     """The configuration of a run with what is given beside --resume. Raises `ConfigError`, one line, for anything but
-    more epochs."""
-    tree = parse_overrides(words)
-    other = next((key for key in flatten(tree) if key != KEY), None)
+    more epochs, and another number of replicas if the engine lets a run go on with one."""
+    given = flatten(parse_overrides(words))
+    able = [KEY, REPLICAS] if engine_of(config.parallel).resizes else [KEY]
+    other = next((key for key in given if key not in able), None)
     if other is not None:
         raise ConfigError(
-            f"--resume: {other} would make {run} another run; only {KEY} may change (what differs in "
+            f"--resume: {other} would make {run} another run; only {' and '.join(able)} may change (what differs in "
             "more is a run of its own: unlocked train CONFIG)"
         )
-    if config.train.steps is not None:
+    if REPLICAS in given:
+        config = with_values(config, {REPLICAS: given[REPLICAS]}, "--resume")
+    if config.train.steps is not None and KEY in given:
         raise ConfigError(f"{KEY}: {run} is a run of train.steps={config.train.steps}, which no epochs make longer")
-    epochs = tree["train"]["epochs"]
+    epochs = given.get(KEY, config.train.epochs)
     if isinstance(epochs, bool) or not isinstance(epochs, int):
         raise ConfigError(f"{KEY}: must be a whole number, got {epochs!r}")
     if epochs < config.train.epochs:
@@ -54,13 +58,14 @@ def with_more_epochs(config: Config, words: Sequence[str], run: str) -> Config:
 
 def lengthen(run_dir: Path, words: Sequence[str], imports: Sequence[str] = ()) -> tuple[Path, str | None]:
     """The folder of a new run that goes on from the last checkpoint of another one, to be resumed, and a line on it;
-    the same folder and None if as many epochs were asked for as it has.
+    the same folder and None if nothing was asked for that it does not have.
 
-    Raises `ConfigError` for anything but more epochs, and for a run that has stopped early or has no checkpoint.
+    Raises `ConfigError` for anything but more epochs (of some engines other replicas, too), and
+    for a run that has stopped early or has no checkpoint.
     """
     before = from_tree(read_config(run_dir))
     config = with_more_epochs(before, words, str(run_dir))
-    if config.train.epochs == before.train.epochs:
+    if config == before:
         return run_dir, None
     source, _ = RunFolder.open(run_dir)  # nobody trains it meanwhile
     try:
@@ -71,9 +76,10 @@ def lengthen(run_dir: Path, words: Sequence[str], imports: Sequence[str] = ()) -
         try:
             with one_line_when_full(folder.path):
                 tag, why = _depends_on_length(before)
-                begun = [
-                    each | {"params": each["params"] | {KEY: str(config.train.epochs)}} for each in beginnings(run_dir)
-                ]
+                if (now := config.parallel.replicas) != (then := before.parallel.replicas):
+                    tag, why = f"replicas {then} then {now}", f"its replicas were {then} and are {now} from here on"
+                same = {KEY: str(config.train.epochs)} | ({REPLICAS: str(now)} if now != then else {})
+                begun = [each | {"params": each["params"] | same} for each in beginnings(run_dir)]
                 write_json(
                     folder.path / HANDED_ON,
                     {"run": run_dir.name, "epochs": before.train.epochs, "differs": tag, "begun": begun},
@@ -95,7 +101,7 @@ def lengthened_config(run_dir: Path, words: Sequence[str]) -> Config:
     """That of the run that `lengthen` would make; raises as it does, and writes and holds nothing."""
     before = from_tree(read_config(run_dir))
     config = with_more_epochs(before, words, str(run_dir))
-    if config.train.epochs > before.train.epochs:
+    if config != before:
         _refuse_without_a_future(run_dir, config)
     return config
 

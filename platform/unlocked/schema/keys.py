@@ -243,6 +243,10 @@ class ParallelConfig:
         high=LONGEST_WAIT,
     )
 
+    if TYPE_CHECKING:  # an option of a registered engine
+
+        def __getattr__(self, name: str) -> Any: ...
+
     def held(self) -> int:
         """Modules of one worker."""
         return self.modules_per_worker or (2 if self.schedule in MULTI_STAGE else 1)

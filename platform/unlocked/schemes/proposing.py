@@ -165,13 +165,11 @@ class Annealing(Proposer):
             return weight + change
         slope = weight.grad if weight.grad is not None else torch.zeros_like(weight)
         rate = given.backprop * self.optimizer.param_groups[0]["lr"]
-        proposed: Tensor = weight - rate * slope + (1 - given.backprop) * change
-        return proposed
+        return weight - rate * slope + (1 - given.backprop) * change
 
     def _change(self, given: AnnealConfig, t: int, weight: Tensor, generator: torch.Generator) -> Tensor:
         if given.schedule == "boltzmann":
-            step: Tensor = given.scale * given.at(t) ** 0.5 * self._normal(weight, generator)
-            return step
+            return given.scale * given.at(t) ** 0.5 * self._normal(weight, generator)
         cauchy = torch.empty(weight.shape, dtype=weight.dtype).cauchy_(generator=generator)
         return given.scale * given.at(t) * cauchy.to(weight.device)
 

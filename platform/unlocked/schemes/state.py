@@ -61,7 +61,7 @@ class Holder:
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """All that are held: a schedule scales the rates of each."""
         found: list[torch.optim.Optimizer] = []
-        for _, thing in self._held():
+        for _, thing in self.held():
             if isinstance(thing, torch.optim.Optimizer):
                 found.append(thing)
             elif isinstance(thing, Holder):
@@ -71,7 +71,7 @@ class Holder:
     def inner_modules(self) -> list[nn.Module]:
         """All that are held, for checks and accounting."""
         found: list[nn.Module] = []
-        for _, thing in self._held():
+        for _, thing in self.held():
             if isinstance(thing, nn.Module):
                 found.append(thing)
             elif isinstance(thing, Holder):
@@ -80,10 +80,10 @@ class Holder:
 
     def state(self) -> dict[str, Any]:
         """Of all that is held, as tensors and plain values."""
-        return {name: self._saved(name, thing) for name, thing in self._held()}
+        return {name: self._saved(name, thing) for name, thing in self.held()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        for name, thing in self._held():
+        for name, thing in self.held():
             if name not in state:
                 raise RunFailed(
                     f"the checkpoint has no {name!r} of {type(self).__name__}: another scheme's, or version's"
@@ -109,7 +109,7 @@ class Holder:
             return thing.state()
         return [_plain(entry, f"{type(self).__name__}: {name}") for entry in thing]
 
-    def _held(self) -> list[tuple[str, Any]]:
+    def held(self) -> list[tuple[str, Any]]:
         """By name; the attribute of that name counts if there is one, which may have been replaced."""
         return [(name, getattr(self, name, held.thing)) for name, held in self._registered.items()]
 

@@ -1,0 +1,145 @@
+"""ZeRO by DeepSpeed: each stage learns what our own replicas learn, and what is ours to say is not said twice."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from unlocked import load_config
+from unlocked.deepspeed_package import missing
+from unlocked.errors import ConfigError
+from unlocked.optim.by_number import moves_numbers_alone
+from unlocked.schema.keys import OptimizerConfig
+
+pytest.importorskip("deepspeed")
+
+PAIR = Path(__file__).parent / "zero_pair.py"
+ZERO = "parallel.deepspeed.zero_optimization"
+MEANT = "parallel.deepspeed"
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Runs cases of `zero_pair.py` in two processes, the replicas of each other."""
+
+    def run(*cases):
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        both = [
+            subprocess.Popen(
+                [sys.executable, str(PAIR), str(rank), str(tmp_path / "store"), str(tmp_path), *cases],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=environment,
+            )
+            for rank in range(2)
+        ]
+        try:
+            told = [process.communicate(timeout=280)[0] for process in both]
+        finally:
+            for process in both:
+                process.kill()
+        for process, text in zip(both, told, strict=True):
+            assert process.returncode == 0, text[-4000:]
+            assert [line for line in text.splitlines() if line.endswith(" ok")] == [f"{case} ok" for case in cases]
+
+    return run
+
+
+@pytest.mark.slow("two processes, five trainings each of fifty steps")
+def test_every_stage_over_two_replicas_learns_what_one_process_and_our_replicas_and_ddp_do(pair):
+    pair("backprop", "ddp")
+
+
+@pytest.mark.slow("two processes, twelve trainings that each go on")
+def test_a_checkpoint_goes_on_with_another_number_of_replicas(pair):
+    pair("resumed")
+
+
+@pytest.mark.slow("two processes, fifteen trainings")
+def test_accumulated_gradients_groups_averages_and_bf16_are_those_of_one_process(pair):
+    pair("accumulate", "groups", "bf16")
+
+
+@pytest.mark.slow("two processes, six trainings each of every scheme")
+def test_every_module_and_its_models_are_shared_out_over_its_replicas(pair):
+    pair("modules", "dni", "cdni", "dfa")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (f"{ZERO}.stage=7", f"{ZERO}.stage: input should be 0, 1, 2, or 3, got 7"),
+        (f"{ZERO}.stge=1", f"{ZERO}.stge: unknown key 'stge'; did you mean 'stage'?"),
+        (
+            f"{ZERO}.offload_optimizer.divice=cpu",
+            "offload_optimizer.divice: unknown key 'divice'; did you mean 'device'?",
+        ),
+        (f"{ZERO}.offload_param.device=cpu", f"{ZERO}.offload_param: needs stage 3 or above, not 0"),
+        (f"{ZERO}=3", f"{ZERO}: 3 is not keys and values, such as {{stage: 2}}"),
+        (f"{ZERO}.zenflow={{}}", f"{ZERO}.zenflow"),
+        (f"{MEANT}.zero_optimisation.stage=1", "unknown key 'zero_optimisation'; did you mean 'zero_optimization'?"),
+        (f"{MEANT}.train_batch_size=3", f"{MEANT}.train_batch_size: data.batch_size says it; leave it out"),
+        (f"{MEANT}.gradient_clip=1", "gradient_clipping is not needed: optimizer.clip_norm says it"),
+        (f"{MEANT}.optimizer.type=Adam", "optimizer: optimizer.name says it"),
+        (f"{MEANT}.fp16.enabled=true", f"{MEANT}.fp16: a CPU has no fp16, says DeepSpeed; take train.precision=bf16"),
+        (f"{MEANT}.bf16.enabled=true", f"{MEANT}.bf16: train.precision=bf16 says it"),
+        (f"{MEANT}.communication_data_type=fp9", "communication_data_type: 'fp9' is no type"),
+        (f"{MEANT}.gradient_predivide_factor=0", "gradient_predivide_factor: must be a number greater than 0, got 0"),
+    ],
+)
+def test_keys_of_deepspeed_are_checked_by_its_own_models_and_against_ours(option, said):
+    with pytest.raises(ConfigError) as failure:
+        load_config("quickstart", ["parallel.engine=deepspeed", "parallel.device=cpu", option])
+    assert said in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ["optimizer.name=muon", f"{ZERO}.stage=1"],
+            "optimizer.name: muon moves a number by more than its own gradients",
+        ),
+        (["optimizer.l1=0.1"], "optimizer.l1: 0.1 changes whole gradients"),
+        (["train.average=0.9", f"{ZERO}.stage=3"], "train.average: 0.9, but at stage 3"),
+        (["train.precision=fp64", f"{ZERO}.stage=1"], "train.precision: fp64, but from stage 1 on ZeRO"),
+        (["parallel.schedule=gpipe", "scheme.name=backprop"], "parallel.schedule: gpipe cannot be had"),
+    ],
+)
+def test_what_zero_cannot_do_is_refused_with_the_reason(options, said):
+    with pytest.raises(ConfigError, match=said):
+        load_config("quickstart", ["parallel.engine=deepspeed", *options])
+
+
+def test_its_keys_need_its_engine():
+    with pytest.raises(ConfigError, match=r"parallel\.deepspeed: needs parallel.engine=deepspeed, not auto"):
+        load_config("quickstart", [f"{ZERO}.stage=1"])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_so"), [("adam", True), ("sgd", True), ("rprop", True), ("muon", False), ("adafactor", False)]
+)
+def test_an_optimiser_that_moves_every_number_alone_is_known_by_what_it_does(name, is_so):
+    assert moves_numbers_alone(OptimizerConfig(name)) is is_so
+
+
+def test_a_package_that_is_missing_is_told_with_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert missing() == "the package deepspeed is not installed: pip install 'unlocked[deepspeed]'"
+    with pytest.raises(ConfigError, match=r"parallel\.engine: deepspeed, but the package deepspeed is not installed"):
+        load_config("quickstart", ["parallel.engine=deepspeed"])
+
+
+def test_nothing_imports_it_unless_its_keys_are_set():
+    code = (
+        "import sys; from unlocked import load_config; load_config('quickstart', ['parallel.engine=deepspeed']); "
+        "print('deepspeed' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert found.stdout.strip() == "False"
+    assert torch.compile.__module__ == "torch"
