@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from unlocked import __version__
 from unlocked.blame import knowing_of_ctrl_c, refuse_users_fault
-from unlocked.cli import bench, cluster, doctor, generate, insight, jobs, lists, run, show, sweep
+from unlocked.cli import bench, check, cluster, doctor, generate, insight, jobs, lists, run, show, sweep
 from unlocked.cli.terminal import OutputLost, standard_streams
 from unlocked.errors import UnlockedError
 from unlocked.files import DISK_ERRORS
@@ -144,6 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
         run.add_evaluate,
         generate.add_generate,
         insight.add_inspect,
+        check.add_check,
         show.add_compare,
         lists.add_list,
         show.add_ui,

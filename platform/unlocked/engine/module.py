@@ -123,6 +123,7 @@ class ModuleRunner:
 
     def scale_rates(self, factor: float) -> None:
         self._lr_scale = factor
+        self._lr_factor = self._lr_factor or (lambda t: 1.0)
 
     @property
     def tick(self) -> int:
@@ -173,6 +174,10 @@ class ModuleRunner:
             raise
         if h_in._version != version:  # the module below may hold it for its own backward pass
             raise RunFailed(self._changed(t))
+
+    def minibatch(self, t: int) -> Batch:
+        """Minibatch t as the net's first module sees it."""
+        return self._batch(t, self._x(t))
 
     def _batch(self, t: int, x: Tensor | None) -> Batch:
         """Minibatch t beside h; `x` where it is at hand."""

@@ -18,6 +18,7 @@ from unlocked.engine.segments import alignments
 from unlocked.errors import RunPruned
 from unlocked.loop.report import keep_shown
 from unlocked.loop.stepper import Stepper
+from unlocked.loop.watch import Watch
 from unlocked.plan.plan import first_level, load_data
 from unlocked.runs.checkpoint import load_weights
 from unlocked.runs.evaluate import load_chain
@@ -39,12 +40,19 @@ class Tested:
 class Trainer(Stepper):
     """Trains one run on a group of workers, from its newest checkpoint to the test split."""
 
+    _watch: Watch | None = None
     _estimated_at: int | None = None  # the step to which the modules' running statistics belong
 
     def run(self, group: Group) -> Tested:
         self._restore(group)
         self._train(group)
         return self._test(group)
+
+    def _log(self, values: dict[str, float]) -> None:
+        super()._log(values)
+        if self._watch is None:
+            self._watch = Watch(self.reporter.note, self.plan.scheme.helps)
+        self._watch.see(self.progress.step, values)
 
     def _validates(self) -> bool:
         return self.data.validation is not None

@@ -31,6 +31,7 @@ from unlocked.schemes.registry import BASE, options_of
 from unlocked.schemes.spec import ModuleSpec
 from unlocked.schemes.state import T
 from unlocked.schemes.through_time import TimeGradients
+from unlocked.schemes.units import counted
 from unlocked.schemes.updating import Updating
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import Task
@@ -304,8 +305,12 @@ class ModuleLearner(Declarations, Updating, ABC):
             h = h_in.detach()
             if h.is_floating_point():
                 h.requires_grad_()
-            out, _, points = self.points(h, batch)
+            with counted(self.chain) as units:
+                out, _, points = self.points(h, batch)
         self._probing = False
+        for name, share in (("units/dead", units.dead), ("units/saturated", units.saturated)):
+            if share is not None:
+                self.record(name, share)
         self._probe = _Probe(h, points, out, batch, buffers)
         self.carry(carried)
         return out.detach()

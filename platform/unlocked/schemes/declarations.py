@@ -40,6 +40,8 @@ class Declarations:
     chain_rule_inside: ClassVar[bool] = True  # gradients of a module's output at its input are exact
     exact: ClassVar[bool] = False  # all weights follow the gradient of one loss
     pipelines: ClassVar[bool] = False  # exact gradients, which parallel.schedule may also get from a pipeline
+    # what usually helps a module that does not learn
+    helps: ClassVar[str] = "another optimizer.lr, fewer parallel.modules or a control under backprop shows why"
     # what it records, in words; a series that is not here is named by its metric alone
     series_words: ClassVar[Mapping[str, str]] = {
         "local/loss": "a block's own loss",

@@ -46,7 +46,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -124,6 +124,7 @@ class DFA(ModuleLearner):
     Options = DFAOptions
     options: DFAOptions
     feedback_from = "last"
+    helps: ClassVar[str] = "a lower optimizer.lr, tanh in place of relu, model.norm=batch or a longer run usually helps"
     chain_rule_inside = False
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):

@@ -77,6 +77,10 @@ class DNI(ModuleLearner):
     feedback_from = "above"
     passes_gradients = True
     conditional: ClassVar[bool] = False
+    helps: ClassVar[str] = (
+        "a higher scheme.sg.lr than optimizer.lr, a wider scheme.sg.hidden, conditioning on the label, or a longer run "
+        "usually helps"
+    )
 
     series_words: ClassVar[Mapping[str, str]] = {
         **ModuleLearner.series_words,
