@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unlocked.data.dataset import Split
+from unlocked.data.easy_first import competence, difficulty_of, drawn_from_easiest
 from unlocked.data.transform import PerExample, Transform, part, transformed
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed, step_seed
@@ -35,6 +36,7 @@ class TrainBatches:
         name: of the data set, for messages.
         begin: the step at which the first epoch of this split begins.
         steps: of the run, of which a step is so much `progress`; None: not known.
+        easy_first: the share of the run over which examples come in, the easy ones first; see `data.easy_first`.
 
     Raises `DataError` for a batch larger than the split, `ValueError` for a shard that does not fit.
     """
@@ -51,6 +53,7 @@ class TrainBatches:
         stretch: int | None = None,
         begin: int = 0,
         steps: int | None = None,
+        easy_first: float | None = None,
     ):
         n, (replica, replicas) = len(split), shard
         if batch_size < 1:
@@ -78,6 +81,8 @@ class TrainBatches:
         self._seeds: dict[str, int] = {}  # by purpose
         self._latest: tuple[int, Batch] | None = None  # step, and its batch after the transforms
         self._steps = steps
+        self._easy_first = easy_first
+        self._difficulty = None if easy_first is None else difficulty_of(split)
         self._epochs: dict[int, tuple[Tensor, ...]] = {}  # a pipeline needs both sides of an epoch's end
 
     def indices(self, step: int) -> Tensor:
@@ -144,7 +149,11 @@ class TrainBatches:
             order = torch.arange(used).view(self.batch_size, -1).t().flatten()
         else:
             generator = torch.Generator().manual_seed(derive_seed(self._seed, "epoch", epoch))
-            drawn = torch.randperm(len(self._y) // self._stretch, generator=generator)[: used // self._stretch]
+            if self._difficulty is not None and self._easy_first is not None:
+                part_of_all = competence(self.progress(self._begin + epoch * self.steps_per_epoch), self._easy_first)
+                drawn = drawn_from_easiest(self._difficulty, part_of_all, used, self.batch_size, generator)
+            else:
+                drawn = torch.randperm(len(self._y) // self._stretch, generator=generator)[: used // self._stretch]
             starts = drawn.view(-1, 1, self.batch_size) * self._stretch
             order = (starts + torch.arange(self._stretch)[:, None]).flatten()
         mine = order.view(self.steps_per_epoch, -1)[:, replica::replicas]  # (steps, batch_size / R)

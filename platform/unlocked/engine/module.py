@@ -105,6 +105,7 @@ class ModuleRunner:
                 data.stretch,
                 begin,
                 self.plan.total_steps,
+                config.data.easy_first,
             )
 
         self.batches = batches(self._shard)

@@ -221,6 +221,7 @@ class Feeds:
             data.transforms,
             name=data.name,
             steps=plan.total_steps,
+            easy_first=config.data.easy_first,
         )
         self._seeds = [derive_seed(config.seed, "feed", phase.name) for phase in self.phases]
         self._plan = plan

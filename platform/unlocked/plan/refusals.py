@@ -9,6 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from unlocked.config import Config
 from unlocked.data import DataSet
+from unlocked.data.easy_first import difficulty_of
 from unlocked.errors import ConfigError
 from unlocked.optim import searches
 from unlocked.plan.plan import first_level, load_data
@@ -78,6 +79,16 @@ def refuse_blocks(config: Config, data: DataSet, task: str, blocks: Sequence[nn.
             f"model.carry: {model} goes on where the last minibatch ended, but the "
             f"examples of {data.name} do not follow each other"
         )
+    if config.data.easy_first is not None:
+        if difficulty_of(data.train) is None:
+            raise ConfigError(
+                f"data.easy_first: {data.name} does not say how hard its examples are; give them an extra `difficulty` "
+                "of a number each"
+            )
+        if carries:
+            raise ConfigError(
+                f"data.easy_first: would draw the examples of {data.name}, which model.carry reads in their order"
+            )
     if config.train.curriculum is not None:
         _refuse_curriculum(config, data)
     if config.scheme.time.synthetic and not carries:

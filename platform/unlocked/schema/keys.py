@@ -35,6 +35,12 @@ class DataConfig:
     transforms: list[Any] = key(
         [], "of minibatches, in order: names, or {name: crop, size: 4}; `unlocked list transforms`"
     )
+    easy_first: float | None = key(
+        None,
+        "share of the run over which examples come in, easy ones first, by the data's `difficulty` or by length",
+        above=0,
+        high=1,
+    )
     options: dict[str, Any] = key({}, "a data set's own keywords")
 
 

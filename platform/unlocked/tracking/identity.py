@@ -76,6 +76,7 @@ TAG_OF = {
 # (or after) them are of one group with those that have them
 ABSENT_AT = {
     "data.examples": "null",
+    "data.easy_first": "null",
     "nets": "{}",
     "optimizer.clip_value": "null",
     "optimizer.cycle_growth": "1",

@@ -33,6 +33,7 @@ MATRIX = "studies/matrix"  # whose presets are compared if none are named
 # what the plain loop does not do
 _PLAIN: dict[str, Any] = {
     "objective": {},
+    "data.easy_first": None,
     "train.precision": "fp32",
     "train.curriculum": None,
     "train.patience": None,
