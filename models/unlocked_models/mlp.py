@@ -33,8 +33,8 @@ def mlp(
 
     Options: `hidden` widths of the hidden layers; `activation` linear, step or perceptron (straight through),
     sigmoid, tanh, hard_tanh, relu, leaky_relu, prelu, rrelu, elu, selu, silu, gelu, softplus, softmax, maxout (of
-    two pieces), gaussian, multiquadric or ricker; `norm` none, batch or layer; `dropout` in [0, 1), after each hidden
-    layer; `init` default (torch's own), kaiming, lecun, xavier, orthogonal or zeros. `depth` hidden layers of
+    two pieces), gaussian, multiquadric or ricker; `norm` none, batch, layer or group; `dropout` in [0, 1), after each
+    hidden layer; `init` default (torch's own), kaiming, lecun, xavier, orthogonal or zeros. `depth` hidden layers of
     `width` units each stand in the place of `hidden` where they are given, as a search wants them.
 
     >>> len(mlp((1, 28, 28), 10, hidden=[300, 100], activation="tanh"))

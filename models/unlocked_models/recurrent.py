@@ -45,6 +45,7 @@ def rnn(
     padded: bool = False,
     embedding: int = 64,
     carry: bool = False,
+    dropout_kind: str = "unit",
     vocabulary: int | None = None,
     out_positions: int | None = None,
     has_lengths: bool | None = None,
@@ -59,7 +60,8 @@ def rnn(
     `pool` what the head sees: last, the state in which each direction ends; mean or max over the positions; `padded`:
     sequences of features are filled up to one length, which the data has to say of each (of itself if it does; those
     of tokens always may be); `embedding` width of a token; `carry`: truncated backpropagation through time over windows
-    of a long text, each going on in the state in which the one before it ended.
+    of a long text, each going on in the state in which the one before it ended; `dropout_kind` unit, or recurrent: the
+    same units of a sequence are left out at all of its positions (Gal & Ghahramani 2016, arXiv:1512.05287).
 
     >>> len(rnn((40,), 10, hidden=[32, 32, 32]))
     4
@@ -77,6 +79,7 @@ def rnn(
         padded,
         embedding,
         carry,
+        dropout_kind,
         vocabulary,
         out_positions,
         has_lengths,
@@ -94,6 +97,7 @@ def lstm(
     padded: bool = False,
     embedding: int = 64,
     carry: bool = False,
+    dropout_kind: str = "unit",
     forget_bias: float = 1.0,
     peephole: bool = False,
     coupled: bool = False,
@@ -128,6 +132,7 @@ def lstm(
         padded,
         embedding,
         carry,
+        dropout_kind,
         vocabulary,
         out_positions,
         has_lengths,
@@ -157,6 +162,7 @@ def gru(
     padded: bool = False,
     embedding: int = 64,
     carry: bool = False,
+    dropout_kind: str = "unit",
     vocabulary: int | None = None,
     out_positions: int | None = None,
     has_lengths: bool | None = None,
@@ -174,6 +180,7 @@ def gru(
         padded,
         embedding,
         carry,
+        dropout_kind,
         vocabulary,
         out_positions,
         has_lengths,
@@ -188,6 +195,20 @@ def run_from(cell: nn.Module, inputs: Tensor, state: State) -> tuple[Tensor, Sta
     return out, {name: part[0] for name, part in zip("hc", last if isinstance(last, tuple) else (last,), strict=False)}
 
 
+class RecurrentDropout(nn.Module):
+    """`(batch, positions, features)`: the same features of an example are zero at all positions."""
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h * nn.functional.dropout(torch.ones_like(h[:, :1]), self.p, self.training)
+
+
+DROPOUTS: dict[str, Callable[[float], nn.Module]] = {"unit": nn.Dropout, "recurrent": RecurrentDropout}
+
+
 class Layer(Stepping):
     """One recurrent layer: `(batch, positions, features)` to the sequence of its states, from a zero state."""
 
@@ -199,12 +220,13 @@ class Layer(Stepping):
         bidirectional: bool,
         dropout: float,
         read: Reader | None,
+        drops: Callable[[float], nn.Module] = nn.Dropout,
     ):
         super().__init__()
         self.read = read  # of the first layer
         self.width = width
         self.cell = cell(n_in, width, batch_first=True, bidirectional=bidirectional)
-        self.dropout = nn.Dropout(dropout) if dropout else None
+        self.dropout = drops(dropout) if dropout else None
         self.takes_pieces = not bidirectional
 
     def forward(self, h: Tensor) -> Tensor:
@@ -274,6 +296,7 @@ def _stack(
     padded: bool,
     embedding: int,
     carry: bool,
+    dropout_kind: str,
     vocabulary: int | None,
     out_positions: int | None,
     has_lengths: bool | None,
@@ -281,6 +304,7 @@ def _stack(
     checks.outputs(name, n_outputs)
     checks.sizes("hidden", hidden, least_many=1)
     checks.fraction("dropout", dropout)
+    drops = checks.pick(DROPOUTS, "dropout_kind", dropout_kind)
     read, _, n_in = read_sequence(name, in_shape, vocabulary, embedding)
     many = out_positions is not None
     pooling: nn.Module | None = Pool(pool)  # a wrong name is an error in every case
@@ -299,6 +323,6 @@ def _stack(
     padded = not many and (vocabulary is not None or is_padded(padded, has_lengths))
     kind = PaddedLayer if padded and bidirectional else CarryingLayer if carry else Layer
     for k, width in enumerate(hidden):
-        yield kind(cell, n_in, width, bidirectional, dropout, None if k else read)
+        yield kind(cell, n_in, width, bidirectional, dropout, None if k else read, drops)
         n_in = width * (2 if bidirectional else 1)
     yield (PaddedHead if padded else Head)(pooling, n_in, n_outputs)

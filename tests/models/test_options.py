@@ -78,11 +78,12 @@ WRONG = [
     ("mlp", (64,), {"hidden": 256}, "model.hidden: must be a list of layer sizes, such as [256, 256], got 256"),
     ("lenet5", (1, 8, 8), {},
      "model.name: lenet5 takes images of at least 12 x 12 pixels, the data has 8 x 8"),
-    ("lenet5", (1, 28, 28), {"pool": "none"}, "model.pool: unknown pool 'none' (known: avg, max)"),
+    ("lenet5", (1, 28, 28), {"pool": "none"}, "model.pool: unknown pool 'none' (known: avg, k_max, l2, max)"),
     ("cnn", IMAGE, {"channels": []}, "model.channels: needs 1 or more sizes, got []"),
     ("cnn", IMAGE, {"kernel": 4}, "model.kernel: must be odd, such as 3 or 5, to keep the resolution; got 4"),
     ("cnn", IMAGE, {"pool": "mx"},
-     "model.pool: unknown pool 'mx'; did you mean 'max'? (known: avg, max, none)"),
+     "model.pool: unknown pool 'mx'; did you mean 'max'? (known: avg, global, "
+     "k_max, l2, max, none, strided)"),
     ("cnn", (1, 8, 8), {"channels": [4] * 4},
      "model.channels: 4 layers halve the image 4 times, the data has 8 x 8; give fewer layers, or "
      "model.pool: none"),

@@ -10,7 +10,8 @@ from unlocked_models.autoencoder.plain import Layer, corruption, output_layers
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
 from unlocked_models.layers.activations import activation as activation_layer
-from unlocked_models.layers.basic import POOLS, convolution, image_norm
+from unlocked_models.layers.basic import convolution, image_norm
+from unlocked_models.layers.pooling import POOLS
 
 
 @register_model("conv_autoencoder", family="autoencoder")

@@ -38,7 +38,7 @@ def alexnet(
     one per layer with weights.
 
     Options: `towers` 1 or 2; `lrn` local response normalisation after layers 1 and 2, as in 2012; `width`
-    multiplies all layers; `activation`, `init` as for mlp; `norm` none, batch or layer, in the
+    multiplies all layers; `activation`, `init` as for mlp; `norm` none, batch, layer, group or instance, in the
     convolutional layers; `dropout` in [0, 1), after both hidden linear layers.
     """
     channels, height, columns = checks.image("alexnet", in_shape, least=63)

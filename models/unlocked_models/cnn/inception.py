@@ -51,8 +51,8 @@ def inception(
     Shapes: `(batch, channels, height, width)` of at least 79 x 79 to `(batch, n_outputs)`. Thirteen blocks;
     a max pool belongs to the block before it.
 
-    Options: `width` multiplies all layers; `activation`, `init` as for mlp; `norm` none, batch or layer,
-    after every convolution; `lrn` local response normalisation in the stem; `dropout` in [0, 1), before
+    Options: `width` multiplies all layers; `activation`, `init` as for mlp; `norm` none, batch, layer, group or
+    instance, after every convolution; `lrn` local response normalisation in the stem; `dropout` in [0, 1), before
     the head; `auxiliary` whether there are auxiliary classifiers; `aux_weight` their weight, at least 0.
     """
     channels, height, columns = checks.image("inception", in_shape, least=79)

@@ -8,7 +8,8 @@ from torch import nn
 
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
-from unlocked_models.layers.basic import POOLS, convolution, initialised
+from unlocked_models.layers.basic import convolution, initialised
+from unlocked_models.layers.pooling import POOLS
 from unlocked_models.mlp import fully_connected
 
 
@@ -31,7 +32,7 @@ def lenet5(
     pixels a side are padded by 2, as MNIST's 28 x 28 were in the paper. Five blocks: two convolutional
     stages, two linear layers, the head.
 
-    Options: `activation` as for mlp; `norm` none, batch or layer, in all layers; `pool` avg or max;
+    Options: `activation` as for mlp; `norm` none, batch, layer or group, in all layers; `pool` avg, max, l2 or k_max;
     `dropout` in [0, 1), after the linear layers 120 and 84; `init` as for mlp.
     """
     channels, height, width = checks.image("lenet5", in_shape, least=12)

@@ -34,7 +34,7 @@ def vgg(
     one per layer with weights; five 2x2 max pools leave 7 x 7 of 224 x 224.
 
     Options: `depth` 11, 13, 16 or 19; `width` multiplies all layers; `activation`, `init` as for mlp;
-    `norm` none, batch or layer, in the convolutional layers; `dropout` in [0, 1), after both hidden
+    `norm` none, batch, layer, group or instance, in the convolutional layers; `dropout` in [0, 1), after both hidden
     linear layers.
     """
     channels, height, columns = checks.image("vgg", in_shape, least=32)

@@ -1,4 +1,4 @@
-"""Layers by name: the norms, poolings and initialisations that `model:` options choose from; see also `activations`."""
+"""Layers by name: the norms and initialisations that `model:` options choose from."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ from torch import Tensor, nn
 from unlocked_models.contract.checks import pick
 from unlocked_models.layers.activations import activation, gain, pieces
 
+
+def _group_norm(features: int) -> nn.Module:
+    """Of at most 32 groups, each of two features or more (Wu & He 2018, arXiv:1803.08494)."""
+    most = max(1, min(32, features // 2))
+    return nn.GroupNorm(next(g for g in range(most, 0, -1) if features % g == 0), features)
+
+
 VECTOR_NORMS: dict[str, Callable[[int], nn.Module | None]] = {
     "none": lambda width: None,
     "batch": nn.BatchNorm1d,
     "layer": nn.LayerNorm,
+    "group": _group_norm,
 }
 IMAGE_NORMS: dict[str, Callable[[int], nn.Module | None]] = {
     "none": lambda channels: None,
     "batch": nn.BatchNorm2d,
     "layer": lambda channels: nn.GroupNorm(1, channels),  # layer norm over channels and pixels
+    "group": _group_norm,
+    "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),  # over the pixels of each map
 }
-POOLS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
 def vector_norm(name: str, width: int) -> nn.Module | None:
