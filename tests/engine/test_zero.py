@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from unlocked import load_config
 from unlocked.deepspeed_package import missing
 from unlocked.errors import ConfigError
 from unlocked.optim.by_number import moves_numbers_alone
+from unlocked.runs.fit import refuse_resizing, shared_out
+from unlocked.runs.longer import with_more_epochs
 from unlocked.schema.keys import OptimizerConfig
 
 pytest.importorskip("deepspeed")
@@ -126,6 +129,33 @@ def test_its_keys_need_its_engine():
 )
 def test_an_optimiser_that_moves_every_number_alone_is_known_by_what_it_does(name, is_so):
     assert moves_numbers_alone(OptimizerConfig(name)) is is_so
+
+
+def zero(*options):
+    return load_config("quickstart", ["parallel.engine=deepspeed", "parallel.replicas=2", *options])
+
+
+def test_a_run_may_be_told_to_go_on_with_other_replicas_and_other_engines_may_not():
+    assert with_more_epochs(zero(), ["parallel.replicas=1"], "run").parallel.replicas == 1
+    with pytest.raises(ConfigError, match=r"parallel\.threads would make run another run; only train\.epochs and"):
+        with_more_epochs(zero(), ["parallel.threads=2"], "run")
+    with pytest.raises(ConfigError, match=r"parallel\.replicas would make run another run; only train\.epochs may"):
+        with_more_epochs(load_config("quickstart"), ["parallel.replicas=2"], "run")
+
+
+@pytest.mark.parametrize(("before", "now", "taken"), [(2, 1, "02"), (1, 2, "0011"), (2, 3, "000222"), (2, 2, "0123")])
+def test_states_of_another_number_of_replicas_are_each_modules_first(before, now, taken):
+    config = zero(f"parallel.replicas={now}", "data.batch_size=6")
+    engine = SimpleNamespace(resizes=True)
+    plan = SimpleNamespace(modules=2, learners=2 * now, config=config, make_engine=lambda: engine)
+    states = [{"state": str(i)} for i in range(2 * before)]
+    assert "".join(state["state"] for state in shared_out(states, plan)) == taken
+
+
+@pytest.mark.parametrize(("carries", "lag", "why"), [(True, 0, "layers carry"), (False, 2, "late messages")])
+def test_what_is_of_a_replicas_own_examples_is_not_shared_out_again(carries, lag, why):
+    with pytest.raises(ConfigError, match=why):
+        refuse_resizing(SimpleNamespace(carries=carries, lag=lag, config=zero()))
 
 
 def test_a_package_that_is_missing_is_told_with_what_to_install(monkeypatch):
