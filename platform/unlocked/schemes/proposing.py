@@ -162,14 +162,17 @@ class Annealing(Proposer):
         given = self.options.anneal
         change = self._change(given, t, weight, generator)
         if not given.backprop or self.optimizer is None:
-            return weight + change
+            moved: Tensor = weight + change
+            return moved
         slope = weight.grad if weight.grad is not None else torch.zeros_like(weight)
         rate = given.backprop * self.optimizer.param_groups[0]["lr"]
-        return weight - rate * slope + (1 - given.backprop) * change
+        mixed: Tensor = weight - rate * slope + (1 - given.backprop) * change
+        return mixed
 
     def _change(self, given: AnnealConfig, t: int, weight: Tensor, generator: torch.Generator) -> Tensor:
         if given.schedule == "boltzmann":
-            return given.scale * given.at(t) ** 0.5 * self._normal(weight, generator)
+            normal: Tensor = given.scale * given.at(t) ** 0.5 * self._normal(weight, generator)
+            return normal
         cauchy = torch.empty(weight.shape, dtype=weight.dtype).cauchy_(generator=generator)
         return given.scale * given.at(t) * cauchy.to(weight.device)
 

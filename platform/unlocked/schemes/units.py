@@ -34,10 +34,10 @@ class Units:
     def see(self, layer: nn.Module, h: Tensor) -> None:
         h = h.detach()
         if isinstance(layer, _DYING):
-            units = h.flatten(2).amax((0, 2)) if h.dim() > 2 else h.amax(0)  # of maps: channels
+            units = h.flatten(2).amax((0, 2)) if h.dim() > 3 else h.amax(0)  # of maps: channels
             self._dead.append((units == 0).flatten())
         elif type(layer) in _ENDS:
-            middle, reach = _ENDS[type(layer)]  # type: ignore[index]
+            middle, reach = _ENDS[type(layer)]
             self._flat.append(((h - middle).abs() > FLAT * reach).flatten())
 
 
