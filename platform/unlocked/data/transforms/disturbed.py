@@ -82,7 +82,7 @@ def turned(x: Tensor, degrees: Tensor) -> Tensor:
 
 @register_transform("mixup")
 class Mixup(Transform):
-    """Each example with another of its minibatch (Zhang et al. 2018, arXiv:1710.09412):
+    """Mixes each example with another of its minibatch (Zhang et al. 2018, arXiv:1710.09412).
 
         x = l x_i + (1 - l) x_j,    y = l y_i + (1 - l) y_j,    l ~ Beta(alpha, alpha), one for a minibatch
 
