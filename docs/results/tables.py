@@ -27,6 +27,7 @@ UNITS = {  # metric: factor, as shown, digits
     "accuracy": (100, "accuracy, %", 1),
     "mse": (1000, "mse x 1000", 1),
     "frechet": (1, "Frechet distance", 1),
+    "asked": (100, "asked class, %", 1),
 }
 Row = dict[str, str]
 

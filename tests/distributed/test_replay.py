@@ -39,6 +39,7 @@ def losses_and_weights(group_class, plan, data):
 
 VIEWS = ["model={name: simclr, channels: [4], hidden: [12], projection: 8}", "data.batch_size=32"]
 VIEWS += ["parallel={modules: 3, partition: null}"]
+PATCHES = ["model={name: vit, patch: 2, width: 8, depth: 2, heads: 2, norm: post, pool: mean}", "data.batch_size=32"]
 WORDS = [
     "data.options={length: 16, tokens: word, vocabulary: 200}",
     "model.width=8",
@@ -168,12 +169,14 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
         ),
         ("selfsupervised/simclr", "cdni", VIEWS),
         ("selfsupervised/simclr", "dfa", VIEWS),
+        ("selfsupervised/masked", "cdni", PATCHES),
+        ("selfsupervised/masked", "dfa", PATCHES),
         ("embedding/skipgram", "cdni", WINDOWS),
         ("embedding/cbow", "dni", WORDS),
         ("embedding/cbow_full", "dfa", WORDS),
     ],
 )
-def test_workers_draw_neighbours_ragged_edges_views_and_windows_as_the_replay_does(warm, preset, scheme, options):
+def test_workers_draw_what_the_replay_draws(warm, preset, scheme, options):
     more = [f"scheme.name={scheme}", "scheme.lag=auto", "parallel.engine=auto", "parallel.timeout=60"]
     config = load_config(preset, [*options, *more])
     data = load_data(config)

@@ -24,4 +24,5 @@ def xor(source: Source) -> RawData:
 @register_data("xor_classes", task="classification", family="made")
 def xor_classes(source: Source) -> RawData:
     """The same two inputs, with two classes: `equal` and `different`."""
-    return replace(xor(source), class_names=["equal", "different"])
+    made: RawData = xor(source)
+    return replace(made, class_names=["equal", "different"])
