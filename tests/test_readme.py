@@ -60,7 +60,7 @@ def test_each_example_is_about_thirty_lines(name):
         ("my_scheme", "scheme.name=drtp"),
         ("my_scheme", "scheme.name=drtp scheme.density=0.5"),
         ("my_engine", "parallel.engine=loud"),
-        ("my_transform", "data.transforms=[mixup]"),
+        ("my_transform", "data.transforms=[blend]"),
     ],
 )
 def test_each_example_trains_by_the_command_beside_it(example, name, override, capsys):

@@ -27,7 +27,11 @@ def matrix() -> Rows:
     rows = []
     for family in sorted({MODELS.facts(name)["family"] for name in MODELS}):
         preset, config = promising.get(family, ("", None))
-        own = figures.get(family) or {"preset": preset, **_promises(config)}
+        own = figures.get(family)
+        if own is None:
+            own = {"preset": preset, **_promises(config)}
+        else:  # reasons are of the preset that is shown
+            config = load_config(own["preset"] if own["preset"] in presets() else f"{own['preset']}/backprop")
         on = ", ".join(own[key] for key in ("preset", "metric") if own.get(key))
         task = None if config is None else task_of(config)
         cells = {scheme: _cell(scheme, family, task, own.get(scheme)) for scheme in SCHEMES}
