@@ -39,7 +39,7 @@ def assert_one_line(done, code, *words):
         (["train.epochs=0"], ["train.epochs: must be at least 1, got 0"]),
         (["optimizer.lr=-1"], ["optimizer.lr: must be greater than 0, got -1.0"]),
         (["optimizer.lr=nan"], ["optimizer.lr"]),
-        (["scheme.name=dnii"], ["scheme.name: unknown scheme 'dnii'; did you mean 'dni'?", "known: backprop"]),
+        (["scheme.name=dnii"], ["scheme.name: unknown scheme 'dnii'; did you mean 'dni'?", "known: annealing"]),
         (["model.name=mpl"], ["model.name: unknown model 'mpl'; did you mean 'mlp'?"]),
         (["model.widths=[3]"], ["model.widths: unknown option of mlp 'widths'"]),
         (["data={name: text, options: {length: 8}}"], ["data.options.file: text needs this option"]),

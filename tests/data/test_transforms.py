@@ -55,15 +55,15 @@ class Doubled(Transform):
 @pytest.fixture
 def own():
     """Registered for one test."""
-    for name, kind in (("noise", Noise), ("mixed", Mixup), ("doubled", Doubled)):
+    for name, kind in (("noisy", Noise), ("mixed", Mixup), ("doubled", Doubled)):
         register_transform(name)(kind)
     yield
-    for name in ("noise", "mixed", "doubled"):
+    for name in ("noisy", "mixed", "doubled"):
         TRANSFORMS._entries.pop(name)
         TRANSFORMS._facts.pop(name)
 
 
-@pytest.mark.parametrize("entries", [["noise"], ["mixed"], ["noise", "mixed", "noise"]])
+@pytest.mark.parametrize("entries", [["noisy"], ["mixed"], ["noisy", "mixed", "noisy"]])
 def test_replicas_together_see_exactly_what_one_process_sees(own, entries):
     """Also of a transform that looks at several examples at once."""
     whole, *parts = (
@@ -79,19 +79,19 @@ def test_replicas_together_see_exactly_what_one_process_sees(own, entries):
 
 
 def test_a_minibatch_is_a_function_of_seed_and_step_alone(own):
-    straight, jumping = (TrainBatches(ROWS, 8, seed=1, transforms=build_transforms(["noise"])) for _ in range(2))
+    straight, jumping = (TrainBatches(ROWS, 8, seed=1, transforms=build_transforms(["noisy"])) for _ in range(2))
     expected = {step: (straight.extras(step)["noise"], straight.x(step)) for step in range(6)}
     for step in (5, 0, 3):
         assert torch.equal(jumping.x(step), expected[step][1])
         assert torch.equal(jumping.x(step), ROWS.x[jumping.indices(step)] + expected[step][0])
     assert not torch.equal(expected[0][0], expected[1][0])
-    other = TrainBatches(ROWS, 8, seed=2, transforms=build_transforms(["noise"]))
+    other = TrainBatches(ROWS, 8, seed=2, transforms=build_transforms(["noisy"]))
     assert not torch.equal(other.extras(0)["noise"], expected[0][0])
 
 
 def test_draws_of_different_purposes_do_not_touch_each_other(own):
-    both = TrainBatches(ROWS, 8, seed=1, transforms=build_transforms(["mixed", "noise"]), steps=10)
-    alone = TrainBatches(ROWS, 8, seed=1, transforms=build_transforms(["noise"]), steps=10)
+    both = TrainBatches(ROWS, 8, seed=1, transforms=build_transforms(["mixed", "noisy"]), steps=10)
+    alone = TrainBatches(ROWS, 8, seed=1, transforms=build_transforms(["noisy"]), steps=10)
     assert torch.equal(both.extras(3)["noise"], alone.extras(3)["noise"])
 
 
@@ -102,7 +102,7 @@ def test_a_transform_sees_how_far_the_run_is(own):
 
 
 def test_the_example_is_what_the_transforms_make_of_one(own):
-    data = load("digits", validation=0.2, transforms=[{"name": "doubled", "times": 3}, "noise"])
+    data = load("digits", validation=0.2, transforms=[{"name": "doubled", "times": 3}, "noisy"])
     assert data.example.in_shape == data.in_shape == (192,)
     assert [extra.name for extra in data.example.extras] == ["noise"]
 
@@ -165,7 +165,7 @@ def test_a_data_set_may_bring_its_own_which_come_first(own, monkeypatch):
 
     register_data("mine")(lambda source: RawData(ROWS.x.numpy(), ROWS.y.numpy() % 2, transforms=[Doubled()]))
     try:
-        data = load("mine", transforms=["noise"])
+        data = load("mine", transforms=["noisy"])
     finally:
         DATA._entries.pop("mine")
     assert data.in_shape == (6,)
@@ -187,7 +187,7 @@ def test_cuts_and_restarts_change_nothing_under_any_scheme(own, lab, scheme):
         "scheme": {"name": scheme, "lag": 0 if scheme == "backprop" else 2},
         "parallel": {"modules": 3},
     }
-    data = replace(lab.data((9,)), transforms=build_transforms(["noise", "mixed"]))
+    data = replace(lab.data((9,)), transforms=build_transforms(["noisy", "mixed"]))
     unbroken, first, second = (lab.start(data, **tree) for _ in range(3))
     expected = lab.train(unbroken, 0, 8)
     assert expected != lab.train(lab.start(replace(data, transforms=()), **tree), 0, 8)

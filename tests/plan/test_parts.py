@@ -87,7 +87,7 @@ def test_gradients_of_replicas_average_to_those_of_the_minibatch(lab, task, sche
     lab.assert_close({key: sum(part[key] for part, _, _ in parts) / replicas for key in expected}, expected, 1e-12)
 
 
-@pytest.mark.parametrize("task", [name for name in TASKS if "modelling" in name or name == "translation"])
+@pytest.mark.parametrize("task", [name for name in TASKS if "language_modelling" in name or name == "translation"])
 def test_losses_of_parts_average_to_the_loss(task):
     g = torch.Generator().manual_seed(0)
     output = torch.randn(6, 4, 5, dtype=torch.float64, generator=g)

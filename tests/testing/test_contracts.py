@@ -9,6 +9,7 @@ from unlocked.data import DataSet, Split
 from unlocked.engines import ENGINES
 from unlocked.plugins import import_module
 from unlocked.schemes import SCHEMES
+from unlocked.schemes.proposing import Proposer
 from unlocked.testing import (
     DataContract,
     EngineContract,
@@ -38,7 +39,8 @@ def changed(data, values):
 
 for _name in SCHEMES:
     _base = OfBoltzmannMachines if "mlp" in SCHEMES.get(_name).refuses else SchemeContract
-    globals()[f"Test_{_name}"] = type(f"Test_{_name}", (_base,), {"scheme": _name})
+    _of_whole_nets = {"modules": 1} if issubclass(SCHEMES.get(_name), Proposer) else {}
+    globals()[f"Test_{_name}"] = type(f"Test_{_name}", (_base,), {"scheme": _name, **_of_whole_nets})
 
 
 class TestSyntheticInputs(SchemeContract):

@@ -56,6 +56,7 @@ FREE = {
     "tracking.mirror",
     "schemes",
     "expect",
+    "metrics",
 }
 
 

@@ -258,7 +258,7 @@ class ZeroRunner(ModuleRunner):
             clip, passes = (config.optimizer.clip_norm, config.train.accumulate) if own else (None, 1)
             self._sharded[optimizer] = Sharded(module, optimizer, mesh, config.parallel.deepspeed, rows, clip, passes)
         _hold_shares(learner, self._sharded)
-        learner.steps = self._step
+        learner.steps_instead = self._step
         self._traffic = _traffic()
 
     def begin(self, start: int, stop: int, checkpoint_at: int) -> None:

@@ -18,7 +18,7 @@ from unlocked.engine.segments import alignments
 from unlocked.errors import RunPruned
 from unlocked.loop.report import keep_shown
 from unlocked.loop.stepper import Stepper
-from unlocked.loop.watch import Watch
+from unlocked.loop.watch import UNITS, Watch
 from unlocked.plan.plan import first_level, load_data
 from unlocked.runs.checkpoint import load_weights
 from unlocked.runs.evaluate import load_chain
@@ -49,7 +49,7 @@ class Trainer(Stepper):
         return self._test(group)
 
     def _log(self, values: dict[str, float]) -> None:
-        super()._log(values)
+        super()._log({name: value for name, value in values.items() if not name.startswith(UNITS)})
         if self._watch is None:
             self._watch = Watch(self.reporter.note, self.plan.scheme.helps)
         self._watch.see(self.progress.step, values)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from unlocked.metrics import by_module
 
+UNITS = "units/"  # counted at a probe and told with the segment after it, so they are no series of the run
 DIVERGED = 5.0  # times the lowest loss so far, and above the first one
 DEAD, SATURATED = 0.5, 0.5  # shares of the units of a module
 UNALIGNED, PROBES = 0.02, 3  # cosine with the true gradient, at as many probes in a row

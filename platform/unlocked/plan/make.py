@@ -36,7 +36,7 @@ from unlocked.schema.keys import ParallelConfig
 from unlocked.schemes import DTYPES, SCHEMES, Turns
 from unlocked.tasks import TASKS
 from unlocked.tasks.chosen import check_chosen
-from unlocked.tasks.losses import WEIGHT
+from unlocked.tasks.losses import WEIGHT, weigh
 from unlocked_models.contract.chain import carrying
 from unlocked_models.contract.registry import MODELS
 
@@ -85,7 +85,7 @@ def _task_of(config: Config, data: DataSet) -> str:
     if objective.couples:
         refuse_parts(config, task)
     check_chosen(config.metrics, type(objective), data.example.n_outputs)
-    if WEIGHT in data.train.extras and config.parallel.schedule != "locked":
+    if weigh(data.train.extras.get(WEIGHT)) and config.parallel.schedule != "locked":
         raise ConfigError(
             f"parallel.schedule: {config.parallel.schedule} hands on outputs and targets alone, and {data.name} weighs "
             f"its examples; use locked"

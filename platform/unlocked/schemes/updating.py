@@ -43,7 +43,7 @@ class Updating(Holder):
     optimizer: torch.optim.Optimizer | None = None
     average: WeightAverage | None = None
     reduce: Callable[[list[nn.Parameter]], None] | None = None  # averages gradients over replicas
-    steps: Callable[[torch.optim.Optimizer], None] | None = None  # in place of all that `apply` does
+    steps_instead: Callable[[torch.optim.Optimizer], None] | None = None  # in place of all that `apply` does
     averaging_seconds = 0.0  # so far, on `reduce`: in sending, and in waiting for the other replicas
     at = 0  # the minibatch, or pass, that the engine is at
     _gradients: Gradients | None = None
@@ -107,8 +107,8 @@ class Updating(Holder):
 
     def apply(self, optimizer: torch.optim.Optimizer, gradients: Gradients | None = None) -> None:
         """Averages the gradients over the replicas, changes them if asked, and steps."""
-        if self.steps is not None:
-            self.steps(optimizer)
+        if self.steps_instead is not None:
+            self.steps_instead(optimizer)
             return
         parameters = self.trainable if gradients is not None else _parameters_of(optimizer)
         if self.reduce is not None:

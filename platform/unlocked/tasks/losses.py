@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -18,8 +19,13 @@ from unlocked.tasks.base import Task
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.registry import unknown
 
-WEIGHT = "weight"  # the extra of a data set that weighs its examples
+WEIGHT = "weight"  # the extra of a data set that weighs its examples, if it is one number of each
 Each = Callable[[Tensor, Tensor], Tensor]  # outputs and targets of a minibatch to a loss per example, `(batch,)`
+
+
+def weigh(weight: object) -> TypeGuard[Tensor]:
+    """Whether an extra called `WEIGHT` weighs examples: `(batch,)`. Any other is a block's own."""
+    return isinstance(weight, Tensor) and weight.dim() == 1
 
 
 class PerExample(Task):
@@ -34,7 +40,7 @@ class PerExample(Task):
 
     def loss_of(self, output: Tensor, batch: Batch) -> Tensor:
         weight = batch.get(WEIGHT)
-        if weight is None:
+        if not weigh(weight):
             return super().loss_of(output, batch)
         each: Tensor = weight.to(output.dtype) * self.each(output, self.target(batch))
         return each.mean()
