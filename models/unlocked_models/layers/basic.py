@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unlocked_models.contract.checks import pick
 from unlocked_models.layers.activations import activation, gain, pieces
+from unlocked_models.layers.initialisers import Fill, default, he, lecun, orthogonal, xavier, zero
 
 
 def _group_norm(features: int) -> nn.Module:
@@ -70,23 +70,14 @@ def scaled(channels: int, width: float) -> int:
     return max(2, 2 * round(channels * width / 2))
 
 
-# Initialisation: fill(weight, gain), biases to zero.
-
-Fill = Callable[[Tensor, float], object]
-
-
-def _normal(weight: Tensor, gain: float) -> None:
-    fan_in = math.prod(weight.shape[1:])
-    nn.init.normal_(weight, std=gain / math.sqrt(fan_in))
-
-
+# Initialisation, biases to zero: names of `model.init`
 INITS: dict[str, Fill | None] = {
-    "default": None,  # as torch made them
-    "kaiming": _normal,  # He et al. 2015: variance gain^2 / fan_in
-    "lecun": lambda weight, gain: _normal(weight, 1.0),  # variance 1 / fan_in, the init of selu
-    "xavier": lambda weight, gain: nn.init.xavier_normal_(weight, gain),
-    "orthogonal": lambda weight, gain: nn.init.orthogonal_(weight, gain),
-    "zeros": lambda weight, gain: nn.init.zeros_(weight),  # learns under dfa, not under backprop
+    "default": default(),  # as torch made them
+    "kaiming": he(),
+    "lecun": lecun(),
+    "xavier": xavier(),
+    "orthogonal": orthogonal(),
+    "zeros": zero(),
 }
 
 

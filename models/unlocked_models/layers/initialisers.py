@@ -51,19 +51,19 @@ def uniform(bound: float = 0.05) -> Fill:
 @INITIALISERS.register("xavier")
 def xavier(distribution: str = "normal", gain: float | None = None) -> Fill:
     """Variance 2 gain^2 / (fan_in + fan_out) (Glorot & Bengio 2010)."""
-    return _scaled(distribution, gain, lambda fan_in, fan_out: 2 / (fan_in + fan_out))
+    return _scaled(distribution, gain, lambda gain, fan_in, fan_out: gain * math.sqrt(2 / (fan_in + fan_out)))
 
 
 @INITIALISERS.register("he")
 def he(distribution: str = "normal", gain: float | None = None) -> Fill:
     """Variance gain^2 / fan_in (He et al. 2015, arXiv:1502.01852)."""
-    return _scaled(distribution, gain, lambda fan_in, fan_out: 1 / fan_in)
+    return _scaled(distribution, gain, _by_inputs)
 
 
 @INITIALISERS.register("lecun")
 def lecun(distribution: str = "normal") -> Fill:
     """Variance 1 / fan_in (LeCun et al. 1998), also selu's (Klambauer et al. 2017)."""
-    return _scaled(distribution, 1.0, lambda fan_in, fan_out: 1 / fan_in)
+    return _scaled(distribution, 1.0, _by_inputs)
 
 
 @INITIALISERS.register("orthogonal")
@@ -131,7 +131,11 @@ def _parts(layer: nn.Module, weight: Tensor) -> Sequence[Tensor]:
     return [weight]
 
 
-def _scaled(distribution: str, own: float | None, variance: Callable[[int, int], float]) -> Fill:
+def _by_inputs(gain: float, fan_in: int, fan_out: int) -> float:
+    return gain / math.sqrt(fan_in)
+
+
+def _scaled(distribution: str, own: float | None, std: Callable[[float, int, int], float]) -> Fill:
     if distribution not in _DRAWS:
         raise ValueError(unknown("distribution", distribution, list(_DRAWS)))
     draw = _DRAWS[distribution]
@@ -141,7 +145,7 @@ def _scaled(distribution: str, own: float | None, variance: Callable[[int, int],
     def fill(weight: Tensor, gain: float) -> None:
         receptive = math.prod(weight.shape[2:])
         fan_in, fan_out = weight.shape[1] * receptive, weight.shape[0] * receptive
-        draw(weight, (gain if own is None else own) * variance(fan_in, fan_out) ** 0.5)
+        draw(weight, std(gain if own is None else own, fan_in, fan_out))
 
     return fill
 
