@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from unlocked.data.transform import PerExample, register_transform
+from unlocked.data.transforms.views import no_image
 from unlocked_models.contract.batch import Batch, Example
 
 
@@ -29,11 +30,10 @@ class Augmentation(PerExample):
 
     def refuse(self, example: Example) -> str | None:
         shape = example.in_shape
-        if len(shape) != 3:
-            return f"needs images (channels, height, width), but an example has shape {shape}"
-        if self.size > min(shape[1:]):
+        why = no_image(example)
+        if why is None and self.size > min(shape[1:]):
             return f"of size {self.size} is larger than the {shape[1]} x {shape[2]} images"
-        return None
+        return why
 
     def apply(self, batch: Batch, *choices: Tensor) -> Batch:
         assert batch.x is not None

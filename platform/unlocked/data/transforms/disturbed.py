@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from unlocked.data.transform import PerExample, Transform, register_transform
-from unlocked.data.transforms.views import no_image
+from unlocked.data.transforms.views import moved, no_image
 from unlocked_models.contract.batch import Batch, Example
 
 
@@ -69,15 +69,7 @@ class Rotate(PerExample):
 def turned(x: Tensor, degrees: Tensor) -> Tensor:
     """Images `x (batch, channels, height, width)`, each turned about its centre, against the clock, by `degrees
     (batch,)`; linear between pixels."""
-    height, width = x.shape[-2:]
-    angle = degrees * (math.pi / 180)
-    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    rows = [  # from a pixel of the result to where it lies in x, both from -1 to 1 along each side
-        torch.stack([cosine, -sine * height / width, zero], 1),
-        torch.stack([sine * width / height, cosine, zero], 1),
-    ]
-    grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, padding_mode="zeros", align_corners=False)
+    return moved(x, degrees * (math.pi / 180), torch.ones_like(degrees), degrees.new_zeros(len(x), 2), outside="zeros")
 
 
 @register_transform("mixup")

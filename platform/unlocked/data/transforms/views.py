@@ -24,6 +24,26 @@ def no_image(example: Example) -> str | None:
     return f"needs images (channels, height, width), but an example has shape {example.in_shape}"
 
 
+def moved(images: Tensor, angle: Tensor, size: Tensor, shift: Tensor, outside: str) -> Tensor:
+    """Images `(batch, channels, height, width)`, linear between pixels.
+
+    Args:
+        angle: `(batch,)`, in radians, against the clock, about the centre.
+        size: `(batch,)`, by which each is magnified.
+        shift: `(batch, 2)`, to the left and up, in halves of a side.
+        outside: what comes in from outside: zeros, or border, the nearest pixel.
+    """
+    height, width = images.shape[-2:]
+    cosine, sine = angle.cos() / size, angle.sin() / size
+    # from a pixel of the result to where it lies in the image, both from -1 to 1 along each side
+    rows = [
+        torch.stack([cosine, -sine * height / width, shift[:, 0]], 1),
+        torch.stack([sine * width / height, cosine, shift[:, 1]], 1),
+    ]
+    grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode=outside, align_corners=False)
+
+
 @register_transform("views")
 class Views(PerExample):
     """Two views of every image, `x (batch, 2, channels, height, width)`, for a task that compares them.
@@ -69,15 +89,7 @@ class Views(PerExample):
 
     def _moved(self, images: Tensor, where: Tensor) -> Tensor:
         angle, size = math.radians(self.angle) * where[:, 0], 1 + self.scale * where[:, 1]
-        height, width = images.shape[-2:]
-        cosine, sine = angle.cos() / size, angle.sin() / size
-        # from a pixel of the view to where it lies in the image, both from -1 to 1 along each side
-        rows = [
-            torch.stack([cosine, -sine * height / width, 2 * self.shift * where[:, 2]], 1),
-            torch.stack([sine * width / height, cosine, 2 * self.shift * where[:, 3]], 1),
-        ]
-        grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        return moved(images, angle, size, 2 * self.shift * where[:, 2:4], outside="border")
 
 
 @register_transform("turns")
