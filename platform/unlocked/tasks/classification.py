@@ -45,14 +45,7 @@ class Classification(PerExample):
 
     def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
         """`y (n,)` is integer class ids from 0; `class_names`, if given, says how many there are."""
-        for part, (_, y, _) in splits.items():
-            if y.ndim != 1 or y.dtype.kind not in "biu":
-                raise wrong(
-                    name,
-                    f"y_{part} is {y.dtype} of shape {y.shape}; it needs integer class ids of shape "
-                    f"({len(splits[part][0])},), such as np.unique(y, return_inverse=True)[1]",
-                )
-        return class_names(name, raw, {part: y for part, (_, y, _) in splits.items()})
+        return names_of_ids(name, raw, splits)
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
         self._each.check(example.n_outputs)
@@ -83,6 +76,18 @@ class Classification(PerExample):
     def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
         wanted, given = data.test.y.tolist(), outputs.argmax(1).tolist()
         return [figures.confusion_matrix(wanted, given, data.class_names, folder / "confusion_matrix.png")]
+
+
+def names_of_ids(name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
+    """The classes by id; `DataError` unless the targets of every split are such ids, `(n,)`."""
+    for part, (x, y, _) in splits.items():
+        if y.ndim != 1 or y.dtype.kind not in "biu":
+            raise wrong(
+                name,
+                f"y_{part} is {y.dtype} of shape {y.shape}; it needs integer class ids of shape "
+                f"({len(x)},), such as np.unique(y, return_inverse=True)[1]",
+            )
+    return class_names(name, raw, {part: y for part, (_, y, _) in splits.items()})
 
 
 def class_names(name: str, raw: RawData, labels: dict[str, np.ndarray]) -> list[str]:

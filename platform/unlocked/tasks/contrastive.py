@@ -43,7 +43,6 @@ class Contrastive(Probed, Task):
     higher_is_better = False
     also = ("nearest", "probe", "probe_few")
     couples = True
-    asks_network = True
 
     def __init__(self, temperature: float = 0.5, few: int = FEW):
         if temperature <= 0:

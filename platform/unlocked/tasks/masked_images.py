@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unlocked.data import DataSet
 from unlocked.tasks.base import Rows, Task, register_task
-from unlocked.tasks.probing import FEW, Probed, draw_representation
+from unlocked.tasks.probing import Probed, draw_representation
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain
 
@@ -33,11 +33,6 @@ class MaskedImageModelling(Probed, Task):
 
     monitor = "mse"
     higher_is_better = False
-    also = ("probe", "probe_few")
-    asks_network = True
-
-    def __init__(self, few: int = FEW):
-        Probed.__init__(self, few)
 
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:

@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlocked.data import RawData
-from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
 from unlocked.errors import ConfigError
 from unlocked.tasks.base import Rows, register_task
-from unlocked.tasks.classification import class_names
+from unlocked.tasks.classification import names_of_ids
 from unlocked.tasks.losses import PerExample
 from unlocked_models.contract.batch import Example
 
@@ -31,13 +30,7 @@ class Ordinal(PerExample):
 
     def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
         """`y (n,)` is integer class ids from 0, in their order; outputs stand for what is above a class."""
-        for part, (x, y, _) in splits.items():
-            if y.ndim != 1 or y.dtype.kind not in "biu":
-                raise wrong(
-                    name, f"y_{part} is {y.dtype} of shape {y.shape}; it needs integer class ids of shape ({len(x)},)"
-                )
-        names = class_names(name, raw, {part: y for part, (_, y, _) in splits.items()})
-        return [f"above {each}" for each in names[:-1]]
+        return [f"above {each}" for each in names_of_ids(name, raw, splits)[:-1]]
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
         if example.y_shape:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ PLACED = 1000  # examples in a picture, at most
 
 class Probed:
     """Part of a task whose net learns a representation, the input of its last block, of data that may have classes."""
+
+    also: ClassVar[tuple[str, ...]] = ("probe", "probe_few")
+    asks_network = True
 
     def __init__(self, few: int = FEW):
         if few < 1:

@@ -10,7 +10,7 @@ from unlocked.data import DataSet
 from unlocked.drawing import figures
 from unlocked.tasks.base import register_task
 from unlocked.tasks.classification import Classification
-from unlocked.tasks.probing import FEW, Probed, draw_representation
+from unlocked.tasks.probing import Probed, draw_representation
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain
 
@@ -25,12 +25,6 @@ class Rotation(Probed, Classification):
     images as they are: with the labels of all training examples, and with `few` of each class; both only if the data
     has classes.
     """
-
-    also = ("probe", "probe_few")
-    asks_network = True
-
-    def __init__(self, few: int = FEW):
-        Probed.__init__(self, few)
 
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:
