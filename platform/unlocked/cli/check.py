@@ -8,7 +8,6 @@ from typing import Any
 
 from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, check_ranges, import_given
-from unlocked.errors import ConfigError
 
 
 def add_check(commands: Any) -> None:
@@ -52,9 +51,6 @@ def check(arguments: argparse.Namespace) -> int:
 
     config = load_config(arguments.config, arguments.overrides)
     variants = {word: load_config(arguments.config, [*arguments.overrides, word]) for word in arguments.variant}
-    for word in arguments.variant:
-        if "=" not in word:
-            raise ConfigError(f"--variant: {word!r} is not key=value")
     report = checkup(config, variants, arguments.steps)
     files = _draw(report, Path(arguments.out)) if arguments.out else []
     if arguments.json:
