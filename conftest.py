@@ -28,6 +28,8 @@ BY_FIXTURE = {
     "hosts": ["ray", "live"],
     "prepared": ["live"],
     "drive": ["live"],
+    "runs": ["live"],  # a writer of its own sends each run
+    "warm_python": ["live"],
     "seed_to_learn": ["learns"],
 }
 

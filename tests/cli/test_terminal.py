@@ -50,6 +50,7 @@ def test_a_reader_that_left_is_no_failure(tmp_path, warm_python):
     assert (process.wait(timeout=120), err) == (0, "")
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("redirect", ["<&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_failure(redirect, tmp_path):
     code, out, err = ended(start("list", "schemes", "--json", cwd=tmp_path, redirect=redirect))

@@ -8,7 +8,14 @@ from unlocked import load_config, train
 
 
 @pytest.mark.parametrize(
-    ("scheme", "learns"), [("backprop", True), ("dni", True), ("cdni", True), ("dfa", True), ("frozen", False)]
+    ("scheme", "learns"),
+    [
+        ("backprop", True),
+        pytest.param("dni", True, marks=pytest.mark.slow("a GAN for every scheme: the others in `make test`")),
+        ("cdni", True),
+        ("dfa", True),
+        ("frozen", False),
+    ],
 )
 def test_a_gan_makes_digits_of_asked_classes_under_every_scheme_that_trains_it(scheme, learns, seed_to_learn, tmp_path):
     metrics = train(

@@ -24,14 +24,14 @@ PATIENCE = 400  # seconds for one command: a busy machine starts a Python proces
 class Shell:
     """`unlocked ...` in processes of their own, as a user of the cluster calls it."""
 
-    def __init__(self, home: Path, project: Path):
-        self.home, self.project = home, project
+    def __init__(self, home: Path, project: Path, unlocked: list[str]):
+        self.home, self.project, self.unlocked = home, project, unlocked
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         self.environment |= {"HOME": str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
 
     def __call__(self, *words: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "unlocked", *words],
+            [*self.unlocked, *words],
             cwd=self.project,
             text=True,
             check=False,
@@ -67,13 +67,13 @@ class Shell:
 
 
 @pytest.fixture(scope="package")
-def shell() -> Iterator[Shell]:
+def shell(warm_python: list[str]) -> Iterator[Shell]:
     """Inside a cluster with four nodes of two CPUs each."""
     root = Path(tempfile.mkdtemp(prefix="j", dir="/tmp"))  # Ray's sockets need a short path
     (root / "home").mkdir()
     (root / "project").mkdir()
     (root / "project" / "notes.txt").write_text("a project")
-    found = Shell(root / "home", root / "project")
+    found = Shell(root / "home", root / "project", [*warm_python, "-m", "unlocked"])
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     try:

@@ -136,24 +136,21 @@ def test_a_failed_run_ends_its_follower_with_its_reason_and_code_1(shell):
     assert re.search(r"nan-\w+ failed: .*NaN or infinite", done.stderr)
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
+def test_what_is_wrong_is_one_line_and_submits_nothing(shell):
+    before = shell.jobs()
+    for words, said in [
         (["submit", "train", "quickstart", "optimizer.lrr=1"], "optimizer.lrr: unknown key"),
         (["submit", "train", "quickstart", "tracking.uri=https://a:hunter22@h"], "tracking.uri: holds a secret"),
         (["submit", "train", "quickstart", "--name", "../x"], "--name: '../x' is no name"),
         (["submit", "train", "/etc/x.yaml"], "no file"),
         (["submit", "sweep", "quickstart", "--resume", "x"], "name a configuration"),
         (["stop", "nothing-1"], "no job 'nothing-1'"),
-    ],
-)
-def test_what_is_wrong_is_one_line_and_submits_nothing(shell, words, said):
-    before = shell.jobs()
-    done = shell(*words, check=False)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert said in done.stderr
-    assert "hunter22" not in done.stderr
+    ]:
+        done = shell(*words, check=False)
+        assert done.returncode == 2, words
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert said in done.stderr
+        assert "hunter22" not in done.stderr
     assert shell.jobs() == before
 
 

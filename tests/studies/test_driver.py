@@ -165,6 +165,7 @@ def test_after_ctrl_c_the_interrupted_trial_goes_on_from_its_checkpoint_to_the_s
         assert [one.seeds[seed]["test/loss"] for seed in "01"] == [other.seeds[seed]["test/loss"] for seed in "01"]
 
 
+@pytest.mark.live
 @pytest.mark.timeout(120)
 def test_a_study_that_was_killed_goes_on_and_repeats_no_finished_trial(study, small):
     words = [*small, "train.epochs=20", *SPACE]
@@ -235,6 +236,7 @@ def test_a_study_that_is_being_run_is_refused(study, trained):
     assert trained == []
 
 
+@pytest.mark.live
 @pytest.mark.timeout(180)
 def test_trials_are_nested_under_their_study_in_mlflow_and_compared_on_demand(study):
     config = study(
