@@ -13,7 +13,9 @@ Files are data and nothing else: nothing in them is unpickled or run.
 from __future__ import annotations
 
 import csv
+import math
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,9 +67,12 @@ def located(source: Source, option: str, name: str) -> Path:
 def arrays_of(path: Path, option: str) -> dict[str, np.ndarray]:
     """Raises `DataError` if it is no NPZ, or holds pickled objects."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        stored = np.load(path, allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            raise TypeError("it is an NPY file of one array; numpy.savez writes several by their names")
+        with stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise DataError(
             f"data.options.{option}: {path} cannot be read as an NPZ file of plain arrays: {reason(error)}"
         ) from None
@@ -85,10 +90,10 @@ def _of_arrays(source: Source, file: str) -> GraphFile:
     edges = arrays["edge_index"]
     if edges.ndim != 2 or len(edges) != 2 or (edges.size and edges.dtype.kind not in "iu"):
         raise refuse(f"edge_index is {edges.dtype} of shape {edges.shape}; it needs integers (2, edges)")
-    count = next((len(arrays[key]) for key in ("x", "y") if key in arrays), int(edges.max(initial=-1)) + 1)
-    x = arrays.get("x", np.zeros((count, 0), np.float32))
-    if x.ndim != 2:
-        raise refuse(f"x has shape {x.shape}; it needs (nodes, features)")
+    edges = edges.astype(np.int64)
+    sized = [len(arrays[key]) for key in ("x", "y") if key in arrays and arrays[key].ndim]
+    count = sized[0] if sized else int(edges.max(initial=-1)) + 1
+    x = _real(arrays.get("x", np.zeros((count, 0), np.float32)), "x", "(nodes, features)", refuse)
     y = arrays.get("y")
     if y is not None and (y.shape != (count,) or y.dtype.kind not in "iu"):
         raise refuse(f"y is {y.dtype} of shape {y.shape}; it needs an integer class id, or {NONE}, of {count} nodes")
@@ -97,32 +102,65 @@ def _of_arrays(source: Source, file: str) -> GraphFile:
         end, at = outside[0]
         raise refuse(f"edge {at} leads to node {edges[end, at]}; nodes are 0 to {count - 1}")
     features = arrays.get("edge_attr")
-    if features is not None and (features.ndim != 2 or len(features) != edges.shape[1]):
-        raise refuse(f"edge_attr has shape {features.shape}; it needs (edges, features) of {edges.shape[1]} edges")
+    if features is not None:
+        features = _real(features, "edge_attr", f"(edges, features) of {edges.shape[1]} edges", refuse)
+        if len(features) != edges.shape[1]:
+            raise refuse(f"edge_attr has shape {features.shape}; it needs (edges, features) of {edges.shape[1]} edges")
     splits = None
     if "train" in arrays or "test" in arrays:
-        parts = [arrays.get(key) for key in ("train", "val", "test")]
-        if parts[0] is None or parts[2] is None:
+        if "train" not in arrays or "test" not in arrays:
             raise refuse("has one of the arrays train and test; it needs both, and val for a validation split")
-        chosen = [_chosen(part, count) for part in parts]
-        bad = next((part for part in chosen if part.size and not 0 <= part.min() <= part.max() < count), None)
-        if bad is not None:
-            raise refuse(f"a split names node {bad.max()}; nodes are 0 to {count - 1}")
-        splits = (chosen[0], chosen[1], chosen[2])
-    names = [str(name) for name in arrays.get("class_names", [])]
-    if y is not None and not names:
-        names = [str(c) for c in range(int(y.max(initial=-1)) + 1)]
-    if y is not None and y.max(initial=-1) >= len(names):
-        raise refuse(f"y holds class {y.max()}; class_names names {len(names)}")
-    whole = Graph(x.astype(np.float32), edges.astype(np.int64), features)
-    return GraphFile(whole, None if y is None else y.astype(np.int64), names, splits)
+        train, validation, test = (_chosen(arrays.get(key), key, count, refuse) for key in ("train", "val", "test"))
+        splits = train, validation, test
+        held = np.concatenate(splits)
+        if len(held) > len(np.unique(held)):
+            twice = np.flatnonzero(np.bincount(held) > 1)[0]
+            raise refuse(f"train, val and test name node {twice} more than once; each node is in one split, once")
+    named = arrays.get("class_names", np.zeros(0, str))
+    names = [str(name) for name in named.flatten()]
+    if named.ndim != 1 or len(set(names)) < len(names):
+        raise refuse(f"class_names is {names} of shape {named.shape}; it needs different names (classes,)")
+    if y is not None:
+        y = y.astype(np.int64)
+        low, high = int(y.min(initial=NONE)), int(y.max(initial=NONE))
+        if low < NONE:
+            raise refuse(f"y holds class {low}; classes are numbered from 0, and {NONE} is no label")
+        if not names and high >= count:
+            raise refuse(f"y holds class {high} of {count} nodes; number the classes from 0, without gaps")
+        names = names or [str(c) for c in range(high + 1)]
+        if high >= len(names):
+            raise refuse(f"y holds class {high}; class_names names {len(names)}")
+    return GraphFile(Graph(x, edges, features), y, names, splits)
 
 
-def _chosen(part: np.ndarray | None, count: int) -> np.ndarray:
+def _real(values: np.ndarray, key: str, shape: str, refuse: Callable[[str], DataError]) -> np.ndarray:
+    """An array of two axes as float32, all of it finite."""
+    if values.ndim != 2 or values.dtype.kind not in "biuf":
+        raise refuse(f"{key} has shape {values.shape} and holds {values.dtype}; it needs real numbers {shape}")
+    with np.errstate(over="ignore"):
+        small = values.astype(np.float32)
+    if not np.isfinite(small).all():
+        row = np.argwhere(~np.isfinite(small))[0, 0]
+        raise refuse(f"{key} has values that are not finite, or do not fit float32, the first in row {row}")
+    return small
+
+
+def _chosen(part: np.ndarray | None, key: str, count: int, refuse: Callable[[str], DataError]) -> np.ndarray:
     """Numbers of nodes, from numbers or a mask."""
     if part is None:
         return np.zeros(0, np.int64)
-    return np.flatnonzero(part) if part.dtype == bool and len(part) == count else part.astype(np.int64)
+    if part.dtype == bool and part.shape == (count,):
+        return np.flatnonzero(part)
+    if part.ndim != 1 or (part.size and part.dtype.kind not in "iu"):
+        raise refuse(
+            f"{key} is {part.dtype} of shape {part.shape}; it needs the numbers of nodes, or a mask ({count},) of "
+            "booleans"
+        )
+    chosen = part.astype(np.int64)
+    outside = chosen[(chosen < 0) | (chosen >= count)]
+    if len(outside):
+        raise refuse(f"the split {key} names node {outside[0]}; nodes are 0 to {count - 1}")
+    return chosen
 
 
 def _of_tables(source: Source, nodes: str, edges: str) -> GraphFile:
@@ -172,6 +210,9 @@ def table(source: Source, option: str, name: str, needs: tuple[str, ...]) -> lis
     if lacking:
         there = ", ".join(map(repr, columns)) or "none"
         raise DataError(f"data.options.{option}: {path} has no column {lacking[0]} (it has {there})")
+    if len(set(columns)) < len(columns):
+        twice = next(column for column in columns if columns.count(column) > 1)
+        raise DataError(f"data.options.{option}: {path} has the column {twice!r} twice")
     for line, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise DataError(
@@ -188,8 +229,10 @@ def numbers(option: str, name: str, rows: list[dict[str, str]], leaving: tuple[s
         for place, column in enumerate(columns):
             try:
                 values[line, place] = float(row[column])
-            except ValueError:
+            except (ValueError, OverflowError):
+                values[line, place] = math.nan
+            if not np.isfinite(values[line, place]):
                 raise DataError(
                     f"data.options.{option}: {name}, line {line + 2}: {column} is {row[column]!r}, which is no number"
-                ) from None
+                )
     return values

@@ -73,6 +73,10 @@ def test_a_graph_comes_from_arrays_and_its_splits_are_drawn(arrays):
         ({"nodes": "id,label\n", "edges": "source,target\n"}, "nodes.csv has no nodes: the graph is empty"),
         ({"nodes": NODES.replace("bob,blue,train", "bob,blue,")}, "class 'blue' has no node in the train split"),
         ({"nodes": NODES.replace("cid,red", "cid,")}, "a node of the test split has no label"),
+        ({"nodes": NODES.replace("3,4", "3,nan")}, "nodes.csv, line 3: height is 'nan', which is no number"),
+        ({"edges": EDGES.replace("bob,1", "bob,inf")}, "edges.csv, line 2: weight is 'inf', which is no number"),
+        ({"nodes": NODES.replace("height", "age")}, "nodes.csv has the column 'age' twice"),
+        ({"nodes": "id,label\nann,red\n", "edges": "source,target\n"}, "1 training and 0 test nodes"),
         ({"nodes": "id,age\nann,1\nbob,2\ncid,3\n"}, "nodes.csv has no column label"),
     ],
 )
@@ -92,8 +96,29 @@ def test_tables_that_disagree_are_one_line(tables, changes, words):
         ({"y": np.array([0, 1]), "x": np.ones((4, 2))}, r"y is int64 of shape \(2,\); it needs an integer class id"),
         ({"edge_attr": np.ones((2, 1))}, r"edge_attr has shape \(2, 1\); it needs \(edges, features\) of 3 edges"),
         ({"train": np.array([0, 1])}, "one of the arrays train and test; it needs both"),
-        ({"train": np.array([0, 1]), "test": np.array([9])}, "a split names node 9; nodes are 0 to 3"),
+        ({"train": np.array([0, 1]), "test": np.array([9])}, "the split test names node 9; nodes are 0 to 3"),
         ({"y": np.array([0, 1, 2, 3]), "class_names": np.array(["a", "b"])}, "y holds class 3; class_names names 2"),
+        (
+            {"x": np.array([["a"]] * 4)},
+            r"x has shape \(4, 1\) and holds <U1; it needs real numbers \(nodes, features\)",
+        ),
+        ({"x": np.full((4, 2), np.nan)}, "x has values that are not finite, or do not fit float32, the first in row 0"),
+        ({"edge_attr": np.full((3, 1), np.inf)}, "edge_attr has values that are not finite"),
+        ({"x": np.array(3.0)}, r"x has shape \(\) and holds float64"),
+        ({"y": np.array(1)}, r"y is int64 of shape \(\); it needs an integer class id"),
+        ({"y": np.array([0, 1, -5, 1])}, "y holds class -5; classes are numbered from 0, and -1 is no label"),
+        ({"y": np.array([0, 1, 0, 2**40])}, "y holds class 1099511627776 of 4 nodes; number the classes from 0"),
+        ({"class_names": np.array(["a", "a"])}, "class_names is .'a', 'a'.* it needs different names"),
+        (
+            {"train": np.array([True, False, True]), "test": np.array([3])},
+            r"train is bool of shape \(3,\); it needs the numbers of nodes, or a mask \(4,\) of booleans",
+        ),
+        ({"train": np.array([0, 1]), "test": np.array([2.5, 3])}, r"test is float64 of shape \(2,\)"),
+        ({"train": np.array([0, 1, 2]), "test": np.array([2, 3])}, "train, val and test name node 2 more than once"),
+        (
+            {"train": np.array([0, 1]), "test": np.array([2])},
+            "2 training and 1 test nodes; without a validation split, which is half of them, the test split needs 2",
+        ),
         ({"y": np.array([0, 1, {}, 1], dtype=object)}, "cannot be read as an NPZ file of plain arrays"),
     ],
 )
@@ -103,6 +128,15 @@ def test_arrays_that_are_no_graph_are_one_line(arrays, changes, words):
     assert "\n" not in str(error.value)
 
 
+def test_small_integers_are_read_and_labels_are_at_least_one(arrays):
+    small = {"edge_index": np.array([[0, 1], [1, 3]], np.uint8), "y": np.array([0, 1, 0, 1], np.uint8)}
+    assert load("graph", labels=1, **arrays(**small)).n_outputs == 2
+    with pytest.raises(DataError, match=r"data.options.labels: must be at least 1, got 0"):
+        load("graph", labels=0, **arrays())
+    with pytest.raises(DataError, match=r"the test split needs 2; take fewer than labels=20 of each class"):
+        load("graph", **arrays())
+
+
 def test_a_graph_without_files_says_how_to_give_one(tmp_path):
     with pytest.raises(
         DataError, match=r"data.options.file: give a graph as file=graph.npz, or as nodes=nodes.csv and"
@@ -110,3 +144,6 @@ def test_a_graph_without_files_says_how_to_give_one(tmp_path):
         load("graph", nodes="nodes.csv")
     with pytest.raises(DataError, match=r"data.options.file: gone.npz is no file, here or in"):
         load("graph", root=tmp_path, file="gone.npz")
+    np.save(tmp_path / "one.npy", np.ones(3))
+    with pytest.raises(DataError, match=r"one.npy cannot be read as an NPZ file of plain arrays: it is an NPY file of"):
+        load("graph", root=tmp_path, file="one.npy")

@@ -9,13 +9,15 @@ import numpy as np
 
 from unlocked.data.arrays import wrong
 from unlocked.data.dataset import RawData, register_data
+from unlocked.data.graph_files import arrays_of
 from unlocked.data.graphs import NONE
 from unlocked.data.source import DataFile, Source
 from unlocked.data.transforms.neighbours import NODE, Neighbourhoods
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed
 
-FIELDS = ("x_row", "x_col", "x_val", "shape", "y", "edge_index", "train", "val", "test")
+SPLITS = ("train", "val", "test")
+FIELDS = ("x_row", "x_col", "x_val", "shape", "y", "edge_index", *SPLITS)
 
 
 @register_data("citations", task="node_classification", family="graphs")
@@ -44,11 +46,21 @@ def citation_arrays(source: Source, graph: str) -> dict[str, np.ndarray]:
             f"data.options.graph: {graph}.npz is not in {source.root}; set data.root to the folder that holds it, or "
             f"write it from torch_geometric.datasets.Planetoid with the arrays {', '.join(FIELDS)}"
         )
-    with np.load(found[0], allow_pickle=False) as file:
-        lacking = [field for field in FIELDS if field not in file.files]
-        if lacking:
-            raise wrong(source.name, f"{found[0]} has no array {lacking[0]}; it needs {', '.join(FIELDS)}")
-        return {field: file[field] for field in FIELDS}
+    arrays = arrays_of(found[0], "graph")
+    lacking = [field for field in FIELDS if field not in arrays]
+    if lacking:
+        raise wrong(source.name, f"{found[0]} has no array {lacking[0]}; it needs {', '.join(FIELDS)}")
+    for field in FIELDS:
+        if arrays[field].ndim != (2 if field == "edge_index" else 1) or arrays[field].dtype.kind not in "biuf":
+            raise wrong(source.name, f"{found[0]}: {field} is {arrays[field].dtype} of shape {arrays[field].shape}")
+    nodes, words = arrays["shape"].tolist() if len(arrays["shape"]) == 2 else (-1, -1)
+    if nodes < 1 or words < 1 or len(arrays["y"]) != nodes:
+        raise wrong(source.name, f"{found[0]}: shape is {arrays['shape'].tolist()}, and y has {len(arrays['y'])} nodes")
+    for field, count in (("x_col", words), *((field, nodes) for field in ("x_row", "edge_index", *SPLITS))):
+        outside = arrays[field][(arrays[field] < 0) | (arrays[field] >= count)]
+        if outside.size:
+            raise wrong(source.name, f"{found[0]}: {field} holds {outside[0]}, and there are 0 to {count - 1}")
+    return {field: arrays[field] for field in FIELDS}
 
 
 def word_shares(arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -82,6 +94,12 @@ def communities(
     """
     import networkx
 
+    for name, count in (("words", words), ("labels", labels)):
+        if count < 1:
+            raise DataError(f"data.options.{name}: must be at least 1, got {count}")
+    for name, chance in (("inside", inside), ("across", across), ("topical", topical), ("common", common)):
+        if not 0 <= chance <= 1:
+            raise DataError(f"data.options.{name}: must be a probability from 0 to 1, got {chance}")
     if classes < 2 or nodes < classes * (labels + 2):
         raise DataError(
             f"data.options.nodes: {nodes} nodes of {classes} classes leave none beside {labels} labels of each; give "
@@ -92,8 +110,8 @@ def communities(
     links = np.full((classes, classes), across) + (inside - across) * np.eye(classes)
     graph = networkx.stochastic_block_model(np.bincount(y).tolist(), links.tolist(), seed=derive_seed(draw, "edges"))
     edges = np.array(graph.edges, dtype=np.int64).reshape(-1, 2).T
-    chance = np.where(np.arange(words) % classes == y[:, None], topical, common)
-    x = (rng.random((nodes, words)) < chance).astype(np.float32)
+    held = np.where(np.arange(words) % classes == y[:, None], topical, common)
+    x = (rng.random((nodes, words)) < held).astype(np.float32)
     x /= np.maximum(x.sum(1, keepdims=True), 1)
     splits = drawn_splits(y, labels, rng)
     return one_graph(x, y, np.concatenate([edges, edges[::-1]], 1), *splits, neighbours=neighbours)

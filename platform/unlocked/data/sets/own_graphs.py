@@ -30,6 +30,8 @@ def graph(
     each class are training, half of the others validation. Edges go both ways unless `directed`. `neighbours`: as of
     citations.
     """
+    if labels < 1:
+        raise DataError(f"data.options.labels: must be at least 1, got {labels}")
     found = read_graph(source, file, nodes, edges, directed)
     where = f"data.options.{'file' if file else 'nodes'}: {file or nodes}"
     y, names = found.y, found.class_names
@@ -39,9 +41,14 @@ def graph(
     for part, chosen in (("train", train), ("validation", validation), ("test", test)):
         if len(chosen) and (y[chosen] == NONE).any():
             raise DataError(f"{where}: a node of the {part} split has no label")
-    for part, chosen in (("train", train), ("test", test)):
-        if not len(chosen):
-            raise DataError(f"{where} has no node in the {part} split" + _how(found.splits is None, labels))
+    if not len(train):
+        raise DataError(f"{where} has no node in the train split")
+    if len(test) < (1 if len(validation) else 2):
+        drawn = f"; take fewer than labels={labels} of each class" if found.splits is None else ""
+        raise DataError(
+            f"{where} has {len(train)} training and {len(test)} test nodes; without a validation split, which is half "
+            f"of them, the test split needs 2{drawn}"
+        )
     for c, name in enumerate(names):
         if not (y[train] == c).any():
             raise DataError(
