@@ -237,6 +237,11 @@ def test_images_of_one_class_have_no_judge(lab):
         make_plan(lab.config(**GAN), type(data)(**{**vars(data), "n_outputs": 1, "class_names": ["a"]}))
 
 
+def test_a_run_that_ends_before_the_generator_learns_is_refused(lab):
+    with pytest.raises(ConfigError, match=r"train.epochs: phase 'generator' .* runs in one of 1000 steps, and the run"):
+        lab.plan(**{**GAN, "objective": {"steps": 1000}})
+
+
 def test_phases_that_replay_or_wait_in_vain_are_named():
     def phase(name="p", path=("G", "D"), learns=("D",), **options):
         return Phase(name, path, as_it_is, lambda out, batch: out.mean(), learns, **options)

@@ -17,7 +17,7 @@ from unlocked.optim import refuse_strangers
 from unlocked.plan.blocks import count_parameters
 from unlocked.plan.cut import costs_of_scheme, shapes_of, specs_of
 from unlocked.plan.net import Net
-from unlocked.plan.nets import check_phases, config_of, engine_of_nets, example_of, refuse_nets
+from unlocked.plan.nets import check_phases, config_of, engine_of_nets, example_of, refuse_idle, refuse_nets
 from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
 from unlocked.plan.plan import Plan
 from unlocked.plan.refusals import (
@@ -47,6 +47,8 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     """Of a run that trains. Raises `ConfigError`, one line, for whatever does not fit together."""
     plan = _plan(config, data, _rehearsed)
     plan.make_engine().refuse_group(bool(plan.nets))
+    if plan.nets:
+        refuse_idle(plan)
     return plan
 
 

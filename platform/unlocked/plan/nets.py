@@ -14,6 +14,7 @@ from unlocked.config.schemes import flatten
 from unlocked.engines import AUTO, ENGINES, HERE
 from unlocked.errors import ConfigError, reason
 from unlocked.plan.net import cannot_build
+from unlocked.plan.plan import Plan
 from unlocked.schemes import SCHEMES, ModuleSpec
 from unlocked.seeding import derive_seed
 from unlocked.tasks import TASKS, Task
@@ -130,6 +131,18 @@ def check_phases(
             problem = f"fails on two examples of zeros{f' at {at}' if at else ''}: {reason(error)}"
             raise ConfigError(f"task: phase {phase.name!r} {problem}") from None
     return {net: tuple(phase.name for phase in phases if net in phase.learns) for net in specs}
+
+
+def refuse_idle(plan: Plan) -> None:
+    """Raises `ConfigError` if the run ends before a phase has run once, so that a net would not learn from it."""
+    shapes = {net: its.specs[0].in_shape for net, its in plan.nets.items()}
+    for phase in TASKS.get(plan.task)(**plan.config.objective).phases(shapes):
+        if phase.every > plan.total_steps:
+            raise ConfigError(
+                f"train.epochs: phase {phase.name!r} of {plan.task} runs in one of {phase.every} steps, and the run "
+                f"has {plan.total_steps}, so {', '.join(phase.learns)} would not learn by it; train for longer, or let "
+                f"it run more often"
+            )
 
 
 def _refuse_phase(config: Config, phase: Phase, specs: Mapping[str, Sequence[ModuleSpec]]) -> None:
