@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from unlocked.cli.matrix import matrix, measured, with_notes
+from unlocked.cli.main import main
+from unlocked.cli.matrix import matrix, means, measured, with_notes
 from unlocked.config import load_config
 from unlocked.errors import ConfigError
 from unlocked.schemes import SCHEMES
@@ -87,10 +88,34 @@ def test_a_family_without_figures_shows_the_bars_of_its_preset(monkeypatch):
 
 
 def test_the_table_has_means_and_each_reason_once():
-    rows, notes = with_notes(list(ROWS.values()))
-    (mlp,) = (row for row in rows if row["family"] == "mlp")
+    tables, notes = with_notes(list(ROWS.values()))
+    (mlp,) = (row for row in tables[""] if row["family"] == "mlp")
     (first, *_) = (row for row in measured() if row["family"] == "mlp")
     assert mlp["backprop"] == first["backprop"].partition(" [")[0]
     reasons = [note for note in notes if note.startswith("(")]
     assert len(reasons) == len({note.partition(") ")[2] for note in reasons})
     assert "mlp: mnist1d, accuracy, %" in notes
+
+
+def test_every_measured_preset_is_listed_with_its_metric():
+    tables, _ = means(measured())
+    assert {(metric, row["preset"]) for metric, rows in tables.items() for row in rows} == {
+        (row["metric"], row["preset"]) for row in measured()
+    }
+    for rows in tables.values():
+        assert all(any(row[scheme] != "—" for row in rows) for scheme in rows[0])
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("what", ["matrix", "measured"])
+def test_tables_by_scheme_fit_the_terminal_and_break_no_name(what, width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["list", what]) == 0
+    out = capsys.readouterr().out
+    lines = [line for line in out.splitlines() if line.startswith(" ")]
+    assert max(map(len, lines)) <= width
+    first = "family" if what == "matrix" else "preset"
+    rows = matrix() if what == "matrix" else measured()
+    words = {word for line in lines for word in line.split()}
+    assert {row[first] for row in rows} <= words
+    assert {"backprop", "denoise", "pcd"} <= words

@@ -38,16 +38,18 @@ def list_(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(strict_json.dumps(rows))
         return 0
-    from rich import box
-
     from unlocked.cli.matrix import SHOWN
     from unlocked.rich_text import PlainTable, plain_console
 
-    per_scheme = SHOWN.get(arguments.what)
-    rows, notes = per_scheme(rows) if per_scheme else (rows, [])
-    # a column per scheme: without frames all of them fit 80 characters
-    table = PlainTable(box=box.SIMPLE_HEAD, padding=0) if per_scheme else PlainTable()
     console = plain_console()
+    per_scheme = SHOWN.get(arguments.what)
+    if per_scheme:
+        tables, notes = per_scheme(rows)
+        _show_by_scheme(tables, console)
+        for note in notes:
+            print(note)
+        return 0
+    table = PlainTable()
     names = [len(str(next(iter(row.values())))) for row in rows]
     for number, heading in enumerate(rows[0] if rows else ()):  # a name is copied from here: whole, in one line
         fits = max(names) + LEAST_COLUMN * (len(rows[0]) - 1) <= console.width
@@ -55,9 +57,41 @@ def list_(arguments: argparse.Namespace) -> int:
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     console.print(table)
-    for note in notes:
-        print(note)
     return 0
+
+
+def _show_by_scheme(tables: dict[str, Rows], console: Any) -> None:
+    """A column for each scheme, in as many tables below each other as the width of the console asks for."""
+    from rich import box
+
+    from unlocked.rich_text import PlainTable
+
+    for title, rows in tables.items():
+        if title:
+            console.print(title)
+        for columns in _fitting(rows, console.width):
+            table = PlainTable(box=box.SIMPLE_HEAD, padding=0)
+            for number, heading in enumerate(columns):
+                table.add_column(heading, no_wrap=True, justify="right" if number else "left")
+            for row in rows:
+                if any(row[heading] != "—" for heading in columns[1:]):
+                    table.add_row(*(row[heading] for heading in columns))
+            console.print(table)
+
+
+def _fitting(rows: Rows, width: int) -> list[list[str]]:
+    """The headings of tables that are no wider than `width`, each of which begins with the first one."""
+    first, *others = rows[0] if rows else [""]
+    wide = {heading: max(len(text) for text in (heading, *(row[heading] for row in rows))) + 1 for heading in others}
+    start = max((len(row[first]) for row in rows), default=0) + 3  # two of the frame
+    parts, used = [[first]], start
+    for heading in others:
+        if used + wide[heading] > width and len(parts[-1]) > 1:
+            parts.append([first])
+            used = start
+        parts[-1].append(heading)
+        used += wide[heading]
+    return parts
 
 
 def _families() -> Rows:

@@ -11,6 +11,7 @@ from unlocked.config.check import refusal, task_of
 from unlocked.config.load import preset_folders
 
 Rows = list[dict[str, Any]]
+Tables = dict[str, Rows]  # by their headings
 MEASURED = "measured.csv"  # beside the presets
 FOLDERS = ("digits", "mnist1d", "fashion_mlp", "fashion_cnn")  # a preset per scheme in each
 ON, REFUSED, UNKNOWN = "measured on", "refused: ", "not measured"
@@ -45,11 +46,12 @@ def measured() -> list[dict[str, str]]:
     if path is None:
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(line for line in file if not line.startswith("#")))
+        return list(csv.DictReader((line for line in file if not line.startswith("#")), restval=""))
 
 
-def with_notes(rows: Rows) -> tuple[Rows, list[str]]:
-    """For a table: means without their spread, and as lines below it what they are of, and the reasons."""
+def with_notes(rows: Rows) -> tuple[Tables, list[str]]:
+    """One table of means without their spread, schemes with the most figures first; as lines below it what they are
+    of, and the reasons."""
     reasons: list[str] = []
 
     def cell(value: str) -> str:
@@ -62,26 +64,34 @@ def with_notes(rows: Rows) -> tuple[Rows, list[str]]:
             reasons.append(reason)
         return f"no ({reasons.index(reason) + 1})"
 
-    shown = [{key: cell(value) for key, value in row.items() if key != ON} for row in rows]
+    def missing(scheme: str) -> int:
+        return sum(row[scheme] == UNKNOWN or row[scheme].startswith(REFUSED) for row in rows)
+
+    schemes = sorted((key for key in rows[0] if key not in ("family", ON)), key=missing) if rows else []
+    shown = [{"family": row["family"], **{scheme: cell(row[scheme]) for scheme in schemes}} for row in rows]
     of = [f"{row['family']}: {row[ON]}" for row in rows if row[ON] != UNKNOWN]
     why = [f"({i}) {reason}" for i, reason in enumerate(reasons, 1)]
-    return shown, [*of, f"—: {UNKNOWN}", *why]
+    return {"": shown}, [*of, f"—: {UNKNOWN}", *why]
 
 
-def means(rows: Rows) -> tuple[Rows, list[str]]:
-    """For a table: of measured presets the means without their spread."""
-    shown = [{key: short(value) for key, value in row.items() if key not in ("family", "metric")} for row in rows]
-    metrics: dict[str, list[str]] = {}
+def means(rows: Rows) -> tuple[Tables, list[str]]:
+    """A table for each metric: of measured presets the means without their spread, under the schemes that any has."""
+    tables: Tables = {}
     for row in rows:
-        metrics.setdefault(row["metric"], []).append(row["preset"])
-    return shown, [f"{metric}: {', '.join(presets)}" for metric, presets in metrics.items()]
+        tables.setdefault(row["metric"], []).append(
+            {key: short(value) for key, value in row.items() if key not in ("family", "metric")}
+        )
+    for metric, shown in tables.items():
+        some = [key for key in shown[0] if any(row[key] != "—" for row in shown)]
+        tables[metric] = [{key: row[key] for key in some} for row in shown]
+    return tables, ["Means over seeds 0 to 2; --json has the spreads too.", f"—: {UNKNOWN}, or refused (`list matrix`)"]
 
 
 def short(value: str) -> str:
     return value.partition(" [")[0] or "—"
 
 
-SHOWN: dict[str, Callable[[Rows], tuple[Rows, list[str]]]] = {"matrix": with_notes, "measured": means}
+SHOWN: dict[str, Callable[[Rows], tuple[Tables, list[str]]]] = {"matrix": with_notes, "measured": means}
 
 
 def _cell(scheme: str, family: str, task: str | None, figure: str | None) -> str:
