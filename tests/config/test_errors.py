@@ -98,6 +98,8 @@ def test_the_configuration_that_the_bad_ones_are_made_from_is_good(tmp_path):
         ),
         ("data.validation=.nan", ["data.validation: must be at least 0, got nan"]),
         ("optimizer.lr=.nan", ["optimizer.lr: must be greater than 0, got nan"]),
+        ("objective.temperature=.nan", ["objective.temperature: must be a number that can be computed with, got nan"]),
+        ("data.transforms=[{name: views, noise: .nan}]", ["data.transforms[0].noise: must be a number that can be"]),
         ("optimizer.lr=-.inf", ["optimizer.lr: must be greater than 0, got -inf"]),
         # upper ends: beyond them something else breaks, or never ends
         *(

@@ -108,6 +108,8 @@ def test_any_text_takes_it_and_evaluation_splits_hold_one_draw():
     [
         ("digits", "skipgram", "data.transforms: skipgram pairs words of a text"),
         ("python_manual", {"name": "skipgram", "window": 0}, "skipgram: window must be at least 1, got 0"),
+        ("python_manual", {"name": "skipgram", "sample": 1e-15}, "sample 1e-15 leaves .* words of the whole training"),
+        ("python_manual", {"name": "skipgram", "sample": float("nan")}, "skipgram: sample must be above 0, got nan"),
         ("python_manual", {"name": "skipgram", "sample": 0}, "skipgram: sample must be above 0, got 0"),
     ],
 )

@@ -82,6 +82,20 @@ def test_what_is_written_is_read_and_gensim_reads_it_too(tmp_path):
     np.testing.assert_array_equal(read_vectors("transfer.vectors", path)[1], back)
 
 
+def test_words_that_differ_by_blanks_alone_are_read_back_as_different_ones(tmp_path):
+    symbols = [*WORDS[:4], "a b", "a_b", " ", "\n"]
+    table = torch.arange(16.0).view(8, 2)
+    words, back = read_vectors("transfer.vectors", write_vectors(tmp_path / "blanks.vec", symbols, table))
+    assert words == ["a_b_", "a_b", "_", "__"]
+    np.testing.assert_array_equal(back, table[4:].numpy())
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_first_line(tmp_path):
+    path = tmp_path / "marked.vec"
+    path.write_text("2 2\na 1 2\nb 3 4\n", encoding="utf-8-sig")
+    assert read_vectors("transfer.vectors", path)[0] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -6,6 +6,7 @@ its depth, its keys, integers too long to be one, text where a number is wanted,
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass
@@ -155,6 +156,8 @@ def _scalar(node: Any, kind: Any, key: str, source: str) -> Any:
             raise _error(source, key, str(error)) from None
     if isinstance(node, str):
         _check_text(node, kind, key, source)
+    if kind is Any and isinstance(node, float) and math.isnan(node):  # other kinds have their ranges
+        raise _error(source, key, "must be a number that can be computed with, got nan")
     if bool in alternatives(kind) and isinstance(node, int | float) and not isinstance(node, bool):
         raise _error(source, key, f"{node!r} is not of type bool; expected true or false")
     return node

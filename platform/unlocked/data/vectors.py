@@ -17,22 +17,35 @@ from unlocked.numerals import is_number
 
 
 def write_vectors(path: Path, symbols: Sequence[str], vectors: Tensor) -> Path:
-    """All words but the special tokens; what a word has of blanks becomes `_`."""
+    """All words but the special tokens. Blanks in a word become `_`; one more ends it if another word is called so."""
     rows = vectors.detach().double().cpu().tolist()
     words = list(zip(symbols, rows, strict=True))[len(SPECIAL) :]
     lines = [f"{len(words)} {vectors.shape[1]}"]
-    lines += [" ".join(["_".join(word.split()) or "_", *(f"{value:.6g}" for value in row)]) for word, row in words]
+    names = _without_blanks([word for word, _ in words])
+    lines += [" ".join([name, *(f"{value:.6g}" for value in row)]) for name, (_, row) in zip(names, words, strict=True)]
     try:
         return write_whole(path, "\n".join(lines) + "\n")
     except OSError as error:
         raise DataError(f"vectors: {path} cannot be written: {error.strerror}") from None
 
 
+def _without_blanks(words: Sequence[str]) -> list[str]:
+    """All different, as the format wants them."""
+    plain = ["_".join(word.split()) or "_" for word in words]
+    taken = {word for word, name in zip(words, plain, strict=True) if word == name}
+    for i, word in enumerate(words):
+        if word != plain[i]:
+            while plain[i] in taken:
+                plain[i] += "_"
+            taken.add(plain[i])
+    return plain
+
+
 def read_vectors(key: str, path: Path) -> tuple[list[str], np.ndarray]:
     """Words, and their vectors `(words, width)`, float32. Raises `DataError`, with the line, for a file that is not in
     the format; `key` is the option that names it."""
     try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
     except UnicodeDecodeError:
         raise DataError(
             f"{key}: {path} is not UTF-8 text; write it in word2vec's text format, not its binary one"

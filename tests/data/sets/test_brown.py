@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -118,7 +120,8 @@ def test_tags_of_a_text_go_on_with_its_pairs(corpus):
     [
         ({"text": "browm"}, r"data\.options\.text: unknown data 'browm'; did you mean 'brown'"),
         ({"text": "digits"}, r"data\.options\.text: digits is no text of words"),
-        ({"window": 0}, r"data\.options\.window: must be above 0, got 0"),
+        ({"window": 0}, r"data\.options\.window: must be above 0 and finite, got 0"),
+        ({"x_max": math.nan}, r"data\.options\.x_max: must be above 0 and finite, got nan"),
         ({"options": {"lenght": 3}}, r"data\.options\.options.*lenght.*did you mean 'length'"),
     ],
 )

@@ -7,6 +7,7 @@ which j stands d words from i, d at most `window`.
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -40,8 +41,8 @@ def co_occurrences(
     ways round, in the same split. The words of `python_manual` are those of `tokens: word`.
     """
     for name, value in (("window", window), ("x_max", x_max), ("power", power)):
-        if value <= 0:
-            raise DataError(f"data.options.{name}: must be above 0, got {value}")
+        if not 0 < value < math.inf:
+            raise DataError(f"data.options.{name}: must be above 0 and finite, got {value}")
     raw = _text(source, text, dict(options or {}))
     assert raw.symbols is not None
     if len(raw.symbols) > MOST_WORDS:

@@ -48,7 +48,7 @@ def check_options(window: int, negatives: int, sample: float) -> None:
     for name, value, least in (("window", window, 1), ("negatives", negatives, 0)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
-    if sample <= 0:
+    if not sample > 0:
         raise ValueError(f"sample must be above 0, got {sample}")
 
 
@@ -85,6 +85,13 @@ class WordPairs(PerExample):
     def prepare(self, train: Batch) -> None:
         frequency, self.cumulative = frequencies(train)
         self.kept = self.chance(self.sample / frequency.clamp(min=1e-12)).clamp(max=1) * (frequency > 0)
+        assert train.x is not None
+        left = float((frequency * self.kept).sum()) * int((train.x >= len(SPECIAL)).sum())
+        if left < 2:
+            raise DataError(
+                f"data.transforms: sample {self.sample:g} leaves {left:.2g} words of the whole training text, and a "
+                "pair takes 2; give a larger one"
+            )
 
     def chance(self, rarity: Tensor) -> Tensor:
         """That a word is kept, of sample / f: equation 5."""
