@@ -51,7 +51,7 @@ _OURS = {
     "elasticity": "parallel.replicas says it",
     "gradient_allreduce_op": "replicas learn from the mean of their gradients",
 }
-_OF_WHOLE_GRADIENTS = {"clip_value": None, "l1": 0.0, "l2": 0.0, "max_norm": None, "noise": 0.0}
+_OF_WHOLE_GRADIENTS = {"clip_value": None, "clip_global": None, "l1": 0.0, "l2": 0.0, "max_norm": None, "noise": 0.0}
 _COMPILED = (
     "zero_quantized_weights",
     "zero_quantized_nontrainable_weights",

@@ -124,20 +124,24 @@ def test_fewer_microbatches_than_stages_only_leave_workers_idle(warm, one_proces
     assert_close(trained(warm, "parallel.modules=4", "parallel.schedule=gpipe", "parallel.microbatches=2"), one_process)
 
 
-@pytest.mark.parametrize("schedule", ["gpipe", "1f1b", "interleaved", "zero_bubble"])
-def test_replicas_and_clipping_work_as_they_do_without_a_pipeline(warm, schedule):
+@pytest.mark.parametrize(
+    ("schedule", "clip"),
+    [
+        *((schedule, "clip_norm") for schedule in ("gpipe", "1f1b", "interleaved", "zero_bubble")),
+        *((schedule, "clip_global") for schedule in ("locked", "1f1b", "zero_bubble")),
+    ],
+)
+def test_replicas_and_clipping_work_as_they_do_without_a_pipeline(warm, schedule, clip):
     options = [
         "optimizer.name=sgd",
         "optimizer.lr=0.1",
-        "optimizer.clip_norm=0.5",
+        f"optimizer.{clip}=0.5",
         "optimizer.schedule=cosine",
         "optimizer.warmup=3",
     ]
     expected = trained(InProcessGroup, *options, "parallel.modules=2", "parallel.engine=inprocess")
-    assert_close(
-        trained(warm, *options, *cut(schedule, 2), "parallel.microbatches=4", "parallel.replicas=2"),
-        expected,
-    )
+    pieces = [] if schedule == "locked" else ["parallel.microbatches=4"]
+    assert_close(trained(warm, *options, *cut(schedule, 2), *pieces, "parallel.replicas=2"), expected)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import torch
 from torch import Generator, nn
 from torch.nn import functional as F
 
-from unlocked.insight.attack import ATTACKS, Limits, fgsm, make, pgd
+from unlocked.insight.attack import ATTACKS, fgsm, make, pgd
+from unlocked.schemes.adversary import Limits
 
 LOW, HIGH = torch.tensor([[0.0, -1.0, 0.0, 2.0]]), torch.tensor([[1.0, 1.0, 4.0, 2.5]])
 EPSILON = 0.1

@@ -8,7 +8,7 @@ from torch import nn
 
 from unlocked import resume, train
 from unlocked.config import load_config
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, RunFailed
 from unlocked.optim.gradients import Gradients
 from unlocked.schema.keys import OptimizerConfig
 from unlocked.schemes.averaging import WeightAverage
@@ -143,6 +143,60 @@ def test_a_run_with_averaged_weights_saves_and_tests_them(small):
     config = small("train.average=0.9", "train.epochs=2", "train.accumulate=2")
     summary = train(config)
     assert resume(Path(summary["run_dir"]))["metrics"]["test/accuracy"] == summary["metrics"]["test/accuracy"]
+
+
+# clipping by the norm over all modules
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("modules", [1, 3])
+def test_the_norm_over_all_modules_clips_as_torch_clips_the_plain_chain(lab, modules, accumulate):
+    data = lab.data()
+    tree = {"model": MLP, "optimizer": {**SGD, "clip_global": 0.15}, "train": {"accumulate": accumulate}}
+    plan, group = lab.plan(data, **tree), lab.start(data, **tree, parallel={"modules": modules})
+    lab.train(group, 0, 9)
+    network, batches = lab.network(plan), lab.batches(plan, data)
+    optimizer, norms = torch.optim.SGD(network.parameters(), lr=0.1), []
+    for t in range(9):
+        (lab.losses(network, batches.x(t).double(), batches.y(t))[1] / accumulate).backward()
+        if (t + 1) % accumulate == 0:
+            norms.append(nn.utils.clip_grad_norm_(network.parameters(), 0.15))
+            optimizer.step()
+            optimizer.zero_grad()
+    assert min(norms) > 0.15
+    lab.assert_close(lab.weights(group), network.state_dict(), 1e-12)
+
+
+def test_penalties_and_the_average_follow_the_norm_over_all_modules(lab):
+    optimizer = {**SGD, "clip_value": 0.2, "clip_global": 0.3, "l2": 0.1, "noise": 0.01, "max_norm": 0.5}
+    one, two = (
+        lab.start(model=MLP, optimizer=optimizer, train={"average": 0.8}, parallel={"modules": n}) for n in (1, 2)
+    )
+    for group in (one, two):
+        lab.train(group, 0, 6)
+    lab.assert_close(lab.weights(one), lab.weights(two), 1e-12)
+
+
+def test_an_engine_that_takes_no_norm_over_all_modules_says_so(lab):
+    group = lab.start(model=MLP, optimizer={**SGD, "clip_global": 0.3}, parallel={"modules": 2})
+    for module in group.modules:
+        module.learner.steps_within = False
+    with pytest.raises(RunFailed, match=r"clip_global: parallel\.engine=inprocess takes no norm over all modules"):
+        lab.train(group, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("preset", "override", "words"),
+    [
+        ("quickstart", "scheme.name=dni", "under dni a module moves before the others have theirs; backprop waits"),
+        ("adversarial/gan", "scheme.name=backprop", "the nets of gan learn in turns; optimizer.clip_norm is of each"),
+        ("quickstart", "optimizer.clip_global=0", "must be greater than 0, got 0"),
+    ],
+)
+def test_the_norm_over_all_modules_is_refused_if_it_is_never_known(preset, override, words):
+    with pytest.raises(ConfigError, match=r"^optimizer.clip_global: ") as caught:
+        load_config(preset, ["optimizer.clip_global=0.5", override])
+    assert words in str(caught.value)
 
 
 # parameter groups

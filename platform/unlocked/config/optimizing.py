@@ -21,6 +21,10 @@ def check_optimizing(config: Config) -> None:
                 f"train.{option}: {value}, but the nets of {config.model['name']} learn from each other as they are; "
                 f"leave it out"
             )
+    if config.optimizer.clip_global is not None:
+        _check_global(config)
+    if config.train.adversary.attack != "none":
+        _check_adversary(config)
     _check_engine(config)
     if config.optimizer.schedule == "plateau" and nets_of(config):
         raise ConfigError(
@@ -40,6 +44,32 @@ def check_optimizing(config: Config) -> None:
                 raise ConfigError(f"{key}: {name} needs one loss of all examples; this model learns from minibatches")
 
 
+def _check_adversary(config: Config) -> None:
+    """Of what the examples of an adversary are made from: dL/dx of the whole net."""
+    from unlocked.optim import searches
+    from unlocked.schemes import SCHEMES
+
+    why, parallel = f"train.adversary.attack: {config.train.adversary.attack}", config.parallel
+    if not SCHEMES.get(config.scheme.name).exact:
+        able = [each for each in SCHEMES if SCHEMES.get(each).exact]
+        raise ConfigError(
+            f"{why} climbs the loss along dL/dx, which goes through all modules at the weights that then learn; under "
+            f"{config.scheme.name} no module has it, and what is sent down in its place is the slope of another "
+            f"function: use {', '.join(able)}"
+        )
+    if nets_of(config):
+        raise ConfigError(f"{why}, but the nets of {config.model['name']} learn by several losses")
+    if parallel.modules > 1:
+        raise ConfigError(
+            f"{why} takes passes of its own through the whole net: parallel.modules must be 1, got {parallel.modules}; "
+            f"what {config.scheme.name} learns is the same however the net is cut"
+        )
+    if engine_of(parallel).steps_itself:
+        raise ConfigError(f"{why} needs whole weights at any time; parallel.engine={HERE} has them")
+    if searches(config.optimizer.name):
+        raise ConfigError(f"{why} changes the loss at every step, and {config.optimizer.name} compares its values")
+
+
 def _check_engine(config: Config) -> None:
     """What the engine does to weights and steps."""
     from unlocked.optim import searches
@@ -54,6 +84,22 @@ def _check_engine(config: Config) -> None:
             f"{why} moves a number by more than its own gradients, and parallel.engine={config.parallel.engine} as "
             f"configured cuts weights into pieces; take another, such as adam"
         )
+
+
+def _check_global(config: Config) -> None:
+    """Of the norm over all modules."""
+    from unlocked.schemes import SCHEMES
+
+    why = f"optimizer.clip_global: {config.optimizer.clip_global:g}"
+    remedy = "optimizer.clip_norm is of each module"
+    if not SCHEMES.get(config.scheme.name).exact:
+        able = [each for each in SCHEMES if SCHEMES.get(each).exact]
+        raise ConfigError(
+            f"{why} is of all modules' gradients for one minibatch, and under {config.scheme.name} a module moves "
+            f"before the others have theirs; {', '.join(able)} waits for them, and {remedy}"
+        )
+    if nets_of(config):
+        raise ConfigError(f"{why}, but the nets of {config.model['name']} learn in turns; {remedy}")
 
 
 def _check_search(config: Config) -> None:
@@ -78,6 +124,6 @@ def _check_search(config: Config) -> None:
         raise ConfigError(f"{why}, and synthetic gradients through time are none of a loss")
     if config.train.accumulate > 1:
         raise ConfigError(f"{why}: train.accumulate must be 1, got {config.train.accumulate}")
-    for option in ("clip_value", "clip_norm", "groups", "l1", "l2", "max_norm", "noise"):
+    for option in ("clip_value", "clip_norm", "clip_global", "groups", "l1", "l2", "max_norm", "noise"):
         if getattr(config.optimizer, option):
             raise ConfigError(f"{why}, which optimizer.{option} would change; leave it out")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from unlocked.data import DataSet, eval_rows, in_order
+from unlocked.engine.clipping import clipping
 from unlocked.engine.module import ModuleRunner
 from unlocked.engine.segments import SegmentStats
 from unlocked.engine.statistics import passes
@@ -133,6 +134,7 @@ class InProcessGroup(Group):
         self.data = data
         self.modules = self._make_modules(plan, data, device)
         connect_in_process(self.modules)
+        self._clip = clipping(plan, self.modules)
 
     def _make_modules(self, plan: Plan, data: DataSet, device: torch.device) -> Sequence[ModuleRunner]:
         blocks = build_net(plan, range(plan.modules))
@@ -157,6 +159,8 @@ class InProcessGroup(Group):
             module.forward_phase(t)
         for module in reversed(self.modules):
             module.feedback_phase(t)
+        if self._clip is not None:
+            self._clip()
 
     def estimate_statistics(self, t: int) -> None:
         last = max((k for k, module in enumerate(self.modules) if module.has_statistics()), default=0)

@@ -27,6 +27,7 @@ from unlocked.plan.blocks import build_learner
 from unlocked.plan.plan import Plan, load_data
 from unlocked.plan.rehearsal import CHANGED_KEPT, CHANGED_LEAF
 from unlocked.schemes import Alignment, ModuleLearner
+from unlocked.schemes.adversary import Adversary
 from unlocked.schemes.updating import place_in
 from unlocked.seeding import derive_seed
 from unlocked_models.contract.batch import Batch, moved, rows_of
@@ -68,6 +69,8 @@ class ModuleRunner:
         self._read(data)
         spec = self.learner.spec
         self._is_first = spec.is_first
+        if config.train.adversary.attack != "none":
+            self.learner.adversary = Adversary(config.train.adversary, config.seed, data.train.x, shard)
         takes_target = self.learner.needs_labels or spec.is_last
         looks = self.learner.sees_batch or self.learner.chain.takes_batch() or self.learner.chain.has_local_loss()
         self._takes_y = takes_target or looks or self.learner.task.counts_terms

@@ -39,6 +39,7 @@ from torch.distributed.pipelining import (
 )
 
 from unlocked.data import DataSet
+from unlocked.engine.clipping import clipping
 from unlocked.engine.module import ModuleRunner
 from unlocked.engine.segments import SegmentStats
 from unlocked.plan.pipelines import detachable
@@ -132,10 +133,12 @@ class Pipeline:
 
     Args:
         modules: those that this worker holds, from the input up.
+        group: as of `PipelinedModule`.
     """
 
-    def __init__(self, plan: Plan, modules: list[PipelinedModule]):
+    def __init__(self, plan: Plan, modules: list[PipelinedModule], group: Any):
         parallel, self.modules = plan.config.parallel, modules
+        self._clip = clipping(plan, modules, group)
         self._slices = [module.slice for module in modules]
         held = self._slices if plan.modules > plan.workers_per_replica else self._slices[0]
         # only the last module has the loss; the others' schedules learn by it that there is a backward pass
@@ -168,6 +171,8 @@ class Pipeline:
         for module in self.modules:
             module.idle += idle
             module.slice.timed(module.learner.update)()
+        if self._clip is not None:
+            self._clip()
 
     def _busy(self) -> float:
         return sum(piece.busy for piece in self._slices)

@@ -6,15 +6,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from unlocked.engine.clipping import Clipping
 from unlocked.engine.edges import edges, ends_of
 from unlocked.engine.links import Queue
 from unlocked.engine.module import ModuleRunner
 from unlocked.engine.segments import SegmentStats
 
 
-def run_together(modules: Sequence[ModuleRunner], start: int, stop: int, checkpoint_at: int) -> list[SegmentStats]:
+def run_together(
+    modules: Sequence[ModuleRunner], start: int, stop: int, checkpoint_at: int, clip: Clipping | None = None
+) -> list[SegmentStats]:
     """All ticks of a segment for the neighbouring modules of one worker: its whole training loop."""
-    if len(modules) == 1:
+    if len(modules) == 1 and clip is None:
         return [modules[0].run(start, stop, checkpoint_at)]
     busy = [0.0] * len(modules)
 
@@ -30,6 +33,8 @@ def run_together(modules: Sequence[ModuleRunner], start: int, stop: int, checkpo
             timed(k, module.forward_phase, t)
         for k, module in reversed(list(enumerate(modules))):
             timed(k, module.feedback_phase, t)
+        if clip is not None:
+            clip()
     total = sum(busy)
     return [replace(module.end(start, stop), others=total - mine) for module, mine in zip(modules, busy, strict=True)]
 

@@ -4,10 +4,11 @@ Everything here takes the gradient of the plain net, by autograd, whatever schem
 would make a weak attack, and a net would look robust that is not.
 """
 
-from unlocked.insight.attack import ATTACKS, Limits, fgsm, pgd
+from unlocked.insight.attack import ATTACKS, fgsm, pgd
 from unlocked.insight.attribution import integrated_gradients, saliency
 from unlocked.insight.report import Request, inspect
 from unlocked.insight.subject import Subject, open_run
+from unlocked.schemes.adversary import Limits
 
 __all__ = [
     "ATTACKS",

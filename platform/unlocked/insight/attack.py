@@ -14,40 +14,15 @@ FGSM's example and all iterates: the most that is known to an attacker who has t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from unlocked.schemes.adversary import Limits
+
 Logits = Callable[[Tensor], Tensor]  # of a minibatch of inputs: (batch, classes)
 STEPS = 10
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Of a minibatch `x`: between which inputs an attack may move, each `(batch, ...)`, and how far from x it gets.
-
-    `reach` is zero at positions that stay as they are, such as padding.
-    """
-
-    low: Tensor
-    high: Tensor
-    reach: Tensor
-
-    @classmethod
-    def around(cls, x: Tensor, epsilon: float, lowest: Tensor, highest: Tensor, free: Tensor | None = None) -> Limits:
-        """`epsilon` is a share of the range of each number, from `lowest` to `highest`; of pixels in [0, 1] it is the
-        change itself. `free (batch, ...)`: False where nothing may change. Raises no error for x outside the range:
-        such a number does not get further out."""
-        reach = (epsilon * (highest - lowest)).expand_as(x)
-        if free is not None:
-            reach = reach * free
-        low, high = torch.minimum(lowest.expand_as(x), x), torch.maximum(highest.expand_as(x), x)
-        return cls(torch.maximum(low, x - reach), torch.minimum(high, x + reach), reach)
-
-    def project(self, x: Tensor) -> Tensor:
-        return torch.minimum(torch.maximum(x, self.low), self.high)
 
 
 def fgsm(logits: Logits, x: Tensor, y: Tensor, limits: Limits, target: int | None = None) -> Tensor:

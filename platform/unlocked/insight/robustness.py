@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from unlocked.insight.attack import ATTACKS, Limits, make
+from unlocked.insight.attack import ATTACKS, make
 from unlocked.insight.subject import Subject
+from unlocked.schemes.adversary import Limits
 from unlocked.seeding import derive_seed
 
 

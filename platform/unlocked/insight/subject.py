@@ -16,6 +16,7 @@ from unlocked.errors import ConfigError
 from unlocked.plan.plan import load_data
 from unlocked.runs.evaluate import load_chain
 from unlocked.runs.folder import read_config
+from unlocked.schemes.adversary import value_range
 from unlocked.tasks import TASKS
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain, carrying
@@ -66,8 +67,7 @@ class Subject:
         """The lowest and the highest value in the data, `(1, ...)`: per channel of images, else per feature, over all
         positions of a sequence."""
         x = torch.cat([self.data.train_shown.x.to(self.split.x), self.split.x])
-        over = (0, 2, 3) if x.dim() == 4 else tuple(range(x.dim() - 1)) if x.dim() == 3 else (0,)
-        return x.amin(over, keepdim=True), x.amax(over, keepdim=True)
+        return value_range(x)
 
     def baseline(self) -> Tensor:
         """An input that says nothing, `(1, ...)`: images at their lowest value, anything else at its mean."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from unlocked.blame import refuse_users_fault
 from unlocked.config import from_tree
 from unlocked.data import DataSet
+from unlocked.engine.clipping import Clipping, clipping
 from unlocked.engine.module import ModuleRunner
 from unlocked.engine.segments import SegmentStats
 from unlocked.engine.together import run_together
@@ -48,6 +49,7 @@ class Worker:
         self._store: Any = None
         self._modules: list[Any] = []  # one, or those that a pipeline placed here, from the input up
         self._together: Any = None  # who runs the modules, if they do not simply tick one after the other
+        self._clip: Clipping | None = None
         self._calls = 0  # begun and ended: odd while one runs
         self._pulse_server: PulseServer | None = None
 
@@ -119,18 +121,15 @@ class Worker:
             ends = wire(plan, rank, device, backend, nodes, store)
             for runner in self._modules:
                 runner.connect(ends[runner.learner.spec.index])
+            if config.optimizer.clip_global is not None:
+                self._clip = clipping(plan, self._modules, _columns(plan)[replica])
         else:
             from unlocked.engine.pipelined import Pipeline, PipelinedModule  # torch's pipelines take seconds to import
 
-            columns = [
-                dist.new_group([p * replicas + r for p in range(plan.workers_per_replica)], timeout=timeout)
-                for r in range(replicas)
-            ]
+            column = _columns(plan)[replica]
             data = replace(data, train=data.train.to(device))
-            pipelined = [
-                PipelinedModule(plan, data, module, device, shard, columns[replica], blocks) for module in held
-            ]
-            self._modules, self._together = [*pipelined], Pipeline(plan, pipelined)
+            pipelined = [PipelinedModule(plan, data, module, device, shard, column, blocks) for module in held]
+            self._modules, self._together = [*pipelined], Pipeline(plan, pipelined, column)
         self._average(plan, place)
 
     def _average(self, plan: Plan, place: int) -> None:
@@ -154,7 +153,7 @@ class Worker:
             if self._together is not None:
                 found: list[SegmentStats] = self._together.run(start, stop, checkpoint_at)
                 return found
-            return run_together(self._modules, start, stop, checkpoint_at)
+            return run_together(self._modules, start, stop, checkpoint_at, self._clip)
 
     def call(self, slot: int, method: str, *args: Any) -> Any:
         """A method of one of the modules; everything else after `prepare` comes this way."""
@@ -169,6 +168,17 @@ class Worker:
     def ask(self, slot: int, question: Callable[..., Any], *args: Any) -> Any:
         """A function of one of the modules, for measurements; it may take as long as it likes."""
         return question(self._modules[slot], *args)
+
+
+def _columns(plan: Plan) -> list[Any]:
+    """For each replica the group of its workers, in the order of the modules; every worker calls this at once."""
+    import torch.distributed as dist
+
+    replicas, timeout = plan.config.parallel.replicas, timedelta(seconds=plan.config.parallel.timeout)
+    return [
+        dist.new_group([p * replicas + r for p in range(plan.workers_per_replica)], timeout=timeout)
+        for r in range(replicas)
+    ]
 
 
 class Average:

@@ -21,6 +21,7 @@ from unlocked.plan.nets import check_phases, config_of, engine_of_nets, example_
 from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
 from unlocked.plan.plan import Plan
 from unlocked.plan.refusals import (
+    refuse_adversary,
     refuse_blocks,
     refuse_minibatches,
     refuse_output,
@@ -80,6 +81,7 @@ def _task_of(config: Config, data: DataSet) -> str:
     refuse_minibatches(config, data)
     refuse_plateau(config, data)
     task = config.task or data.task
+    refuse_adversary(config, data, task, data.example)
     objective = TASKS.get(task)(**config.objective)
     misfit = objective.misfit(data.task, data.example) or objective.unsuited(data.train.x)
     if misfit is not None:

@@ -10,11 +10,14 @@ from unlocked.errors import ConfigError
 from unlocked.plan.make import plan_segment
 from unlocked.plan.net import Net
 from unlocked.plan.plan import Plan
-from unlocked.schema.keys import OptimizerConfig
+from unlocked.schema.keys import AdversaryConfig, OptimizerConfig
 from unlocked.schemes import SCHEMES, BlockLearner, Turns
 
 # options of the optimiser that are of a run's own training, whose steps, weights and gradients are others
-_OF_THE_RUN = ("schedule", "warmup", "clip_value", "clip_norm", "groups", "l1", "l2", "max_norm", "noise")
+_OF_THE_RUN = (
+    *("schedule", "warmup", "groups", "l1", "l2", "max_norm", "noise"),
+    *("clip_value", "clip_norm", "clip_global"),
+)
 
 
 def plan_pretraining(config: Config, data: DataSet) -> Plan:
@@ -60,6 +63,7 @@ def _config(config: Config, epochs: int) -> Config:
             patience=None,
             accumulate=1,
             average=None,
+            adversary=AdversaryConfig(),
         ),
         parallel=replace(
             config.parallel, schedule="locked", microbatches=None, modules_per_worker=config.parallel.held()

@@ -15,6 +15,7 @@ from unlocked.optim import searches
 from unlocked.plan.plan import first_level, load_data
 from unlocked.schemes import SCHEMES, ModuleSpec
 from unlocked.tasks import TASKS
+from unlocked.tasks.losses import PerExample
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import carrying
 
@@ -123,6 +124,19 @@ def refuse_shared(blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> N
                         f"{i}.{name}, whose gradient is the sum over both: a weight that is tied needs "
                         f"parallel.modules=1 or a cut elsewhere, or model.tied=false"
                     )
+
+
+def refuse_adversary(config: Config, data: DataSet, task: str, example: Example) -> None:
+    """Data and losses for which there is no worst input within reach."""
+    if config.train.adversary.attack == "none":
+        return
+    why = f"train.adversary.attack: {config.train.adversary.attack}"
+    if not data.train.x.is_floating_point():
+        raise ConfigError(f"{why} moves inputs a little, and those of {data.name} are ids, which have no neighbours")
+    if example.has_lengths:
+        raise ConfigError(f"{why} would move the padding of {data.name}, whose examples are of different lengths")
+    if not issubclass(TASKS.get(task), PerExample):
+        raise ConfigError(f"{why} moves an input under its target, and the loss of {task} is not of one of each")
 
 
 def refuse_parts(config: Config, task: str) -> None:

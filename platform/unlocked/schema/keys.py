@@ -122,6 +122,9 @@ class OptimizerConfig:
     clip_norm: float | None = key(
         None, "per module, never of M or I: no worker knows the others' gradients; null: none", above=0
     )
+    clip_global: float | None = key(
+        None, "the same over all modules, of backprop, whose modules wait for each other anyway; null: none", above=0
+    )
 
     groups: list[Any] = key(
         [], 'of parameters with options of their own: [{pattern: "*.bias", lr: 0.01, weight_decay: 0}]'
@@ -135,6 +138,21 @@ class OptimizerConfig:
     if TYPE_CHECKING:  # an option of a registered optimiser
 
         def __getattr__(self, name: str) -> Any: ...
+
+
+@dataclass
+class AdversaryConfig:
+    """Adversarial training, of backprop: minibatches of inputs that are moved to where the loss is high."""
+
+    attack: str = key(
+        "none",
+        "fgsm: one step along the signs of dL/dx; pgd: several, from a random start",
+        choices=("none", "fgsm", "pgd"),
+    )
+    epsilon: float = key(0.1, "largest change of an input, a share of the range of the training data", above=0, high=1)
+    steps: int = key(7, "of pgd", low=1, high=1000)
+    step: float | None = key(None, "length of one of pgd, a share of epsilon; null: 2.5 / steps", above=0)
+    clean: float = key(0.0, "share of the loss that is of the inputs as they are", low=0, below=1)
 
 
 @dataclass
@@ -162,6 +180,7 @@ class TrainConfig:
         below=1,
     )
     precision: str = key("fp32", "bf16: autocast", choices=("fp32", "bf16", "fp64"))
+    adversary: AdversaryConfig = group(AdversaryConfig)
 
 
 # Pipelines whose workers hold several modules each: torch's multi-stage schedules

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from unlocked.errors import RunFailed
 from unlocked.optim import build_optimizer, searches
 from unlocked.schema.keys import Config
+from unlocked.schemes.adversary import Adversary
 from unlocked.schemes.alignment import Alignment, align
 from unlocked.schemes.declarations import Declarations
 from unlocked.schemes.objective import Objective, OfTask
@@ -103,6 +104,7 @@ class ModuleLearner(Declarations, Updating, ABC):
 
     sees_batch: bool = False  # what it learns beside its blocks reads the minibatch too, as a block with `batch` does
     waits: bool = False  # gradients are kept, and added to those of a later pass; set if a net learns in several phases
+    adversary: Adversary | None = None  # set by the engine, which has the data
     learns_inputs: bool = False  # runs on synthetic inputs: h_{k-1} comes by `absorb_input`, `lag` late
     options: Any
 
@@ -230,6 +232,9 @@ class ModuleLearner(Declarations, Updating, ABC):
         """The last module: the true gradient of the loss, at once; dL/dh_{K-1} goes down."""
         if self._searches:
             self._search(h_in, batch)
+            return
+        if self.adversary is not None:
+            self.adversary.teach(self, h_in, batch)
             return
         h, local = self.run_chain(h_in, batch)
         loss = self.objective.loss(h, batch)

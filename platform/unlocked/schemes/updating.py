@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from unlocked.errors import RunFailed
 from unlocked.optim import Gradients, build_optimizer, changes
 from unlocked.schema.keys import Config
 from unlocked.schemes.averaging import WeightAverage
@@ -46,6 +47,8 @@ class Updating(Holder):
     steps_instead: Callable[[torch.optim.Optimizer], None] | None = None  # in place of all that `apply` does
     averaging_seconds = 0.0  # so far, on `reduce`: in sending, and in waiting for the other replicas
     at = 0  # the minibatch, or pass, that the engine is at
+    steps_within = False  # the engine takes the norm over all modules, and calls `step_within`
+    _due = False  # gradients that wait for it
     _gradients: Gradients | None = None
     _passes = 0  # whose gradients wait for those of the others that make a step with them
     _probing = False
@@ -79,9 +82,37 @@ class Updating(Holder):
             if error is not None:
                 self.record("sg/time_loss", error)
         if self.optimizer is not None and self._is_due():
+            if self.config.optimizer.clip_global is not None and self.spec.modules > 1:
+                if not self.steps_within:
+                    raise RunFailed(
+                        f"optimizer.clip_global: parallel.engine={self.config.parallel.engine} takes no norm over all "
+                        f"modules"
+                    )
+                self._due = True
+                return
             self.apply(self.optimizer, self._gradients)
             if self.average is not None:
                 self.average.update()
+
+    def own_norm(self) -> Tensor | None:
+        """Of the gradients that wait, averaged over the replicas; None if none do."""
+        if not self._due:
+            return None
+        assert self._gradients is not None
+        self._reduce(self.trainable)
+        return self._gradients.own_norm(self.trainable)
+
+    def step_within(self, norm: Tensor) -> None:
+        """By the gradients that wait, given their norm over all modules."""
+        if not self._due:
+            return
+        assert self.optimizer is not None
+        assert self._gradients is not None
+        self._due = False
+        self._gradients.within(self.at, self.trainable, norm)
+        self._step(self.optimizer, self.trainable, self._gradients)
+        if self.average is not None:
+            self.average.update()
 
     def _is_due(self) -> bool:
         """Whether the gradients of all minibatches of a step are there, and are now their mean."""
@@ -111,12 +142,20 @@ class Updating(Holder):
             self.steps_instead(optimizer)
             return
         parameters = self.trainable if gradients is not None else _parameters_of(optimizer)
+        self._reduce(parameters)
+        if gradients is not None:
+            gradients.before(self.at, parameters)
+        self._step(optimizer, parameters, gradients)
+
+    def _reduce(self, parameters: list[nn.Parameter]) -> None:
         if self.reduce is not None:
             begin = time.perf_counter()
             self.reduce(parameters)
             self.averaging_seconds += time.perf_counter() - begin
-        if gradients is not None:
-            gradients.before(self.at, parameters)
+
+    def _step(
+        self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], gradients: Gradients | None
+    ) -> None:
         optimizer.step()
         if gradients is not None:
             gradients.after(parameters)

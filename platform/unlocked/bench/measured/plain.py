@@ -208,6 +208,8 @@ class PlainRun:
             self._loss(step).backward()
             if given.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.network.parameters(), given.clip_norm)
+            if given.clip_global is not None:
+                nn.utils.clip_grad_norm_(self.network.parameters(), given.clip_global)
             optimizer.step()
             schedule.step()
             done = step + 1

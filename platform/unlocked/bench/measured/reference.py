@@ -4,7 +4,7 @@ Every preset is trained twice for each seed: by `unlocked.train` under backprop,
 preset says, and by `bench.plain`. Both begin with the same weights, read the same rows in the same order and draw the
 same noise, so for most presets the two figures are the same to rounding by design, and a difference is a finding. What
 may differ, by design too: `optimizer.clip_norm` clips the gradient of each module on the platform, of the whole network
-here.
+here, as `optimizer.clip_global` does in both.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _PLAIN: dict[str, Any] = {
     "objective": {},
     "data.easy_first": None,
     "train.precision": "fp32",
+    "train.adversary.attack": "none",
     "train.curriculum": None,
     "train.patience": None,
     "transfer.freeze": False,
