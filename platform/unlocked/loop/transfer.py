@@ -1,5 +1,5 @@
-"""Weights that a run begins with: the first blocks of another run, or all of its nets (transfer), word vectors, or
-pre-trained ones.
+"""Weights that a run begins with: the first blocks of another run, or all of its nets (transfer), word vectors, those
+that blocks find in the data, or pre-trained ones.
 
 They are worked out once and kept in the run folder (`initial.safetensors`), so a run goes on without the other, and its
 workers, here or on Ray, are given them as any other weights.
@@ -18,6 +18,7 @@ from torch import Tensor
 from unlocked.config import Config
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError
+from unlocked.loop.found import finds_some, found_in
 from unlocked.loop.vectors import weights_with_vectors, with_vectors
 from unlocked.plan.blocks import build_blocks, named_weights
 from unlocked.plan.make import make_plan
@@ -99,7 +100,8 @@ def initial_weights(
         note: takes a line for the person who watches.
     """
     config = plan.config
-    if config.transfer.run is None and config.transfer.vectors is None and not config.pretrain.epochs:
+    elsewhere = config.transfer.run is not None or config.transfer.vectors is not None or config.pretrain.epochs
+    if not elsewhere and not finds_some(plan):
         return None
     path, sums = run_dir / "initial.safetensors", run_dir / "initial.sha256"
     if path.exists():
@@ -112,6 +114,8 @@ def initial_weights(
     elif config.transfer.vectors is not None:
         weights, line = weights_with_vectors(plan, data)
         note(line)
+    elif not elsewhere:
+        weights = found_in(plan, data)
     else:
         weights = _transferred(plan)
         blocks = f"the first {config.transfer.blocks} blocks" if config.transfer.blocks else "all nets"
