@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from unlocked.cli.main import main
 from unlocked.config import load_config
+from unlocked.errors import ConfigError
 from unlocked.insight import Request, inspect, open_run
 from unlocked.loop.train import train
 from unlocked.security import sign
@@ -92,6 +94,13 @@ def test_series_are_attacked_too(runs, tmp_path):
     }
 
 
+def test_two_runs_of_one_name_are_not_mistaken_for_each_other(runs, tmp_path):
+    one = open_run(runs["dfa"], examples=2)
+    other = replace(one, run=tmp_path / one.run.name)
+    with pytest.raises(ConfigError, match=r"has the name of .*; rename the folder of one"):
+        inspect([one, other], [], Request((0.1,), shown=1), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -99,6 +108,8 @@ def test_series_are_attacked_too(runs, tmp_path):
         (["backprop", "rows"], "{rows}: its examples are not those of {backprop}: runs that are inspected together"),
         (["backprop", "--epsilon", "2"], "--epsilon: must be greater than 0 and at most 1, got 2"),
         (["backprop", "--steps", "0"], "--steps: must be at least 1, got 0"),
+        (["backprop", "--target", "²"], "--target: '²' is no class of digits (known: 0, 1, 2"),
+        (["backprop", "--out", "{codes}/config.yaml"], "--out: {codes}/config.yaml cannot be made: File exists"),
         (["backprop", "--target", "eleven"], "--target: 'eleven' is no class of digits (known: 0, 1, 2"),
         (["nowhere"], "{folder}/nowhere is not a run folder"),
     ],
@@ -106,6 +117,7 @@ def test_series_are_attacked_too(runs, tmp_path):
 def test_wrong_words_are_one_line(runs, words, message, capsys):
     folder = runs["codes"].parent
     first = [str(runs.get(word, folder / word)) if i == 0 or word in runs else word for i, word in enumerate(words)]
+    first = [word.format(**runs) for word in first]
     assert main(["inspect", *first]) == 2
     err = capsys.readouterr().err.splitlines()
     assert err[-1].startswith(f"unlocked: {message.format(folder=folder, **runs)}")

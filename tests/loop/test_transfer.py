@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from unlocked.errors import ConfigError, RunInterrupted
+from unlocked.loop import transfer
 from unlocked.loop.train import resume, train
 from unlocked.loop.trainer import Trainer
 from unlocked.runs.checkpoint import Checkpoints
@@ -87,6 +88,13 @@ def test_the_run_folder_says_how_many_blocks_and_goes_on_without_the_other_run(s
     resumed = resume(stopped)
     one, other = last(whole["run_dir"]), last(resumed["run_dir"])
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_one_net_cannot_begin_with_a_run_of_several(small, monkeypatch):
+    theirs = {"generator.0.weight": torch.ones(2, 2), "discriminator.0.weight": torch.ones(2, 2)}
+    monkeypatch.setattr(transfer, "_source", lambda config: (Path("runs/gan"), theirs))
+    with pytest.raises(ConfigError, match=r"transfer.run: runs/gan is a run of the nets generator, discriminator, mlp"):
+        train(small(*CLASSIFIER, "transfer.run=runs/gan"))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from unlocked.data.text import SPECIAL
 from unlocked.data.vectors import read_vectors, write_vectors
 from unlocked.errors import ConfigError, DataError
 from unlocked.generate import generate
+from unlocked.loop import vectors as vectors_of_runs
 from unlocked.loop.train import train
 from unlocked.plan.blocks import build_blocks
 from unlocked.plan.plan import load_data
@@ -163,6 +164,13 @@ def test_what_does_not_fit_is_one_line(made, vectors, tmp_path):
     tied.transfer.vectors, tied.transfer.freeze = vectors, True
     with pytest.raises(ConfigError, match=r"shares the embedding's weight; set model\.tied=false"):
         train(tied)
+
+
+def test_a_run_of_several_nets_has_no_word_vectors(made, tmp_path, monkeypatch):
+    tree = {"data": {"name": "digits"}, "model": {"name": "gan"}, "task": "adversarial"}
+    monkeypatch.setattr(vectors_of_runs, "read_config", lambda path: tree)
+    with pytest.raises(ConfigError, match=r"transfer\.vectors: \S+ is a run of gan, which has no word vectors"):
+        train(reader(made, f"transfer.vectors={tmp_path}"))
 
 
 def test_neighbours_analogies_and_all_vectors_are_generated(vectors, tmp_path):

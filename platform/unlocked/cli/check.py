@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, add_import, check_ranges, import_given
+from unlocked.cli.common import add_command, add_import, check_ranges, folder_of, import_given
 
 
 def add_check(commands: Any) -> None:
@@ -45,6 +45,7 @@ def add_check(commands: Any) -> None:
 
 def check(arguments: argparse.Namespace) -> int:
     import_given(arguments)
+    folder = folder_of(arguments)
     check_ranges(arguments, steps=(10, 100_000))
     from unlocked.config import load_config
     from unlocked.insight.checkup import checkup
@@ -52,7 +53,7 @@ def check(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, arguments.overrides)
     variants = {word: load_config(arguments.config, [*arguments.overrides, word]) for word in arguments.variant}
     report = checkup(config, variants, arguments.steps)
-    files = _draw(report, Path(arguments.out)) if arguments.out else []
+    files = [] if folder is None else _draw(report, folder)
     if arguments.json:
         found = [{"check": each.check, "ok": each.ok, "words": each.words} for each in report.findings]
         print(

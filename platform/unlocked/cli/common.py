@@ -95,6 +95,18 @@ def check_file(option: str, path: str | Path | None, suffixes: Sequence[str] = (
         raise ConfigError(f"{option}: {path} does not end in {' or '.join(suffixes)}")
 
 
+def folder_of(arguments: argparse.Namespace) -> Path | None:
+    """The whole path of `--out`, made if it is not there; raises `ConfigError` if it cannot be."""
+    if arguments.out is None:
+        return None
+    folder = Path(arguments.out).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out: {folder} cannot be made: {error.strerror}") from None
+    return folder
+
+
 def add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--import",

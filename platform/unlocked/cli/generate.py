@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, add_import, as_begun, import_given
+from unlocked.cli.common import add_command, add_import, as_begun, folder_of, import_given
 
 
 def add_generate(commands: Any) -> None:
@@ -42,7 +42,7 @@ def generate(arguments: argparse.Namespace) -> int:
     import_given(arguments)
     options = parse_overrides(arguments.overrides)
     if arguments.out:
-        options["out"] = str(Path(arguments.out).absolute())
+        options["out"] = str(folder_of(arguments))
     run = Path(arguments.run).absolute()
     with as_begun(arguments, run):
         made = [str(thing) for thing in make(run, arguments.input, **options)]

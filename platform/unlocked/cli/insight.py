@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlocked import strict_json
-from unlocked.cli.common import add_command, add_import, as_begun, check_ranges, import_given
+from unlocked.cli.common import add_command, add_import, as_begun, check_ranges, folder_of, import_given
 from unlocked.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def inspect(arguments: argparse.Namespace) -> int:
         insists=bool(arguments.epsilon or arguments.steps or arguments.target or arguments.against),
     )
     runs, against = ([Path(run).absolute() for run in given] for given in (arguments.runs, arguments.against))
-    out = None if arguments.out is None else Path(arguments.out).absolute()
+    out = folder_of(arguments)
     subjects = {run: _opened(arguments, run) for run in dict.fromkeys([*runs, *against])}
     report = look(
         [subjects[run] for run in dict.fromkeys(runs)], [subjects[run] for run in dict.fromkeys(against)], request, out

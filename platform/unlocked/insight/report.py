@@ -88,6 +88,12 @@ def check_alike(subjects: Sequence[Subject]) -> None:
     """Raises `ConfigError` if one of them looks at other examples than the first, or at others' classes."""
     first = subjects[0]
     for other in subjects[1:]:
+        namesake = next((one.run for one in subjects if one.run.name == other.run.name and one.run != other.run), None)
+        if namesake is not None:
+            raise ConfigError(
+                f"{other.run}: has the name of {namesake}, and figures and tables tell runs apart by it; rename the "
+                f"folder of one"
+            )
         same = (
             first.split.x.shape == other.split.x.shape
             and first.data.class_names == other.data.class_names

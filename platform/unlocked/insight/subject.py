@@ -87,7 +87,7 @@ class Subject:
         names = self.data.class_names
         if word in names:
             return names.index(word)
-        if word.isdigit() and int(word) < len(names):
+        if word.isdecimal() and int(word) < len(names):
             return int(word)
         raise ConfigError(f"--target: {word!r} is no class of {self.data.name} (known: {', '.join(names[:40])})")
 

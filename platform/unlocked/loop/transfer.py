@@ -56,6 +56,11 @@ def _resolved(plan: Plan, data: DataSet) -> Config:
     if plan.nets:
         _refuse_misfit(plan, source, theirs)
         return _with_blocks(config, None)
+    nets = dict.fromkeys(key.partition(".")[0] for key in theirs if not key.partition(".")[0].isdecimal())
+    if nets:
+        raise ConfigError(
+            f"transfer.run: {source} is a run of the nets {', '.join(nets)}, {config.model['name']} is one net"
+        )
     mine = _by_block(plan.weights)
     n, asked = len(plan.parameters), config.transfer.blocks
     if asked is not None and asked > n:

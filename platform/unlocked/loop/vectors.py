@@ -19,6 +19,7 @@ from unlocked.plan.plan import Plan, load_data
 from unlocked.runs.evaluate import load_chain
 from unlocked.runs.folder import read_config
 from unlocked_models.contract.chain import Chain
+from unlocked_models.contract.registry import MODELS
 from unlocked_models.embedding import word_vectors
 from unlocked_models.layers.sequences import first_embedding
 
@@ -77,11 +78,13 @@ def _source(path: Path) -> tuple[list[str], Tensor]:
         words, vectors = read_vectors("transfer.vectors", path)
         return words, torch.from_numpy(vectors)
     config = from_tree(read_config(path))
-    data = load_data(config)
-    chain, _ = load_chain(path, config, data)
-    table = word_vectors(list(chain))
+    model = config.model["name"]
+    data, table = load_data(config), None
+    if not MODELS.facts(model)["nets"]:
+        chain, _ = load_chain(path, config, data)
+        table = word_vectors(list(chain))
     if table is None or data.symbols is None:
-        raise ConfigError(f"transfer.vectors: {path} is a run of {config.model['name']}, which has no word vectors")
+        raise ConfigError(f"transfer.vectors: {path} is a run of {model}, which has no word vectors")
     return list(data.symbols)[len(SPECIAL) :], table[len(SPECIAL) :]
 
 
