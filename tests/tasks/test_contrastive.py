@@ -15,7 +15,7 @@ from unlocked.errors import ConfigError, DataError
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
 from unlocked.tasks import TASKS
-from unlocked.tasks.contrastive import CHUNK, Contrastive, nt_xent
+from unlocked.tasks.contrastive import CHUNK, Contrastive, nt_xent, pairwise
 from unlocked.tasks.probing import few_of_each, probe, represent
 from unlocked_models import Batch, Chain, Example
 from unlocked_models.contract.chain import build
@@ -47,6 +47,44 @@ def by_loop(z: torch.Tensor, tau: float) -> float:
 @pytest.mark.parametrize("tau", [0.1, 0.5, 1.0])
 def test_nt_xent_equals_a_loop_over_pairs(tau):
     assert float(nt_xent(views(), tau)) == pytest.approx(by_loop(views(), tau), rel=1e-12)
+
+
+@pytest.mark.parametrize("margin", [1.0, 4.0])
+def test_the_loss_of_pairs_equals_a_loop_over_them(margin):
+    """Equation 4 of Hadsell et al., with the mean of each kind of pair."""
+    z = views()
+    same, other = [], []
+    for i in range(2 * len(z)):
+        for j in range(2 * len(z)):
+            d = float((z[i // 2, i % 2] - z[j // 2, j % 2]).norm())
+            if i // 2 != j // 2:
+                other.append(max(0.0, margin - d) ** 2 / 2)
+            elif i != j:
+                same.append(d**2 / 2)
+    expected = sum(same) / len(same) + sum(other) / len(other)
+    task = Contrastive(loss="pairwise", margin=margin)
+    assert float(task.loss(z, z)) == pytest.approx(expected, rel=1e-12)
+    assert task.metrics(z, z)["loss"] == pytest.approx(expected, rel=1e-12)
+    assert torch.autograd.gradcheck(lambda z: pairwise(z, margin), views().requires_grad_())
+
+
+def test_views_that_coincide_are_nearest_by_distance_and_have_a_slope():
+    z = views()[:, :1].repeat(1, 2, 1).requires_grad_()
+    assert Contrastive(loss="pairwise").metrics(z.detach(), z)["nearest"] == 1.0
+    pairwise(torch.cat([z, z]), 1.0).backward()  # of two images, too
+    assert z.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("objective", "line"),
+    [
+        ("{loss: pairs}", "objective.loss: unknown loss 'pairs'"),
+        ("{loss: pairwise, margin: 0}", "margin must be above 0"),
+    ],
+)
+def test_a_loss_of_pairs_that_is_none_is_one_line(objective, line):
+    with pytest.raises(ConfigError, match=line):
+        load_config("selfsupervised/simclr", [f"objective={objective}"])
 
 
 def test_metrics_are_means_over_chunks():

@@ -5,12 +5,17 @@ j are of one,
 
     l(i, j) = -log( exp(s_ij / tau) / sum_{k != i} exp(s_ik / tau) ),    s_ik the cosine of z_i and z_k
 
-and its mean over all 2B ordered pairs. Every example is a negative of every other, so the examples of a minibatch are
-coupled: no part of it has a loss of its own.
+and its mean over all 2B ordered pairs; or, by the distance D = |z_i - z_j| of pairs (Hadsell et al. 2006, equation 4),
+
+    l(i, j) = D^2 / 2  of two views of one image,    max(0, m - D)^2 / 2  of views of two,
+
+of each kind the mean, so that the few pairs of one image weigh as much as all others. Every example is a negative of
+every other, so the examples of a minibatch are coupled: no part of it has a loss of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,10 +23,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlocked.data import DataSet
+from unlocked.errors import ConfigError
 from unlocked.tasks.base import Rows, Task, register_task
 from unlocked.tasks.probing import FEW, Probed, draw_representation
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain
+from unlocked_models.contract.registry import unknown
 
 CHUNK = 128  # examples that evaluations compare: how hard that is goes by their number
 
@@ -31,10 +38,10 @@ class Contrastive(Probed, Task):
     """Outputs are `(batch, 2, features)`, of two views of each image, which `data.transforms=[views]` makes; labels are
     not looked at.
 
-    `temperature` is tau. `nearest` is the share of views whose nearest of 255 others is the other view of their image.
-    `probe` and `probe_few` are accuracies of logistic regression on the representation, the input of the last block, of
-    images without changes: with the labels of all training examples, and with `few` of each class; both only if the
-    data has classes.
+    `loss` is nt_xent, with tau the `temperature`, or pairwise, with m the `margin`. `nearest` is the share of views
+    whose nearest of 255 others is the other view of their image. `probe` and `probe_few` are accuracies of logistic
+    regression on the representation, the input of the last block, of images without changes: with the labels of all
+    training examples, and with `few` of each class; both only if the data has classes.
 
     cdni's M is given the other view's h: there is no label, and the gradient of a view depends on its partner first.
     """
@@ -44,11 +51,15 @@ class Contrastive(Probed, Task):
     also = ("nearest", "probe", "probe_few")
     couples = True
 
-    def __init__(self, temperature: float = 0.5, few: int = FEW):
-        if temperature <= 0:
-            raise ValueError(f"temperature must be above 0, got {temperature}")
+    def __init__(self, temperature: float = 0.5, few: int = FEW, loss: str = "nt_xent", margin: float = 1.0):
+        if loss not in LOSSES:
+            raise ConfigError(f"objective.loss: {unknown('loss', loss, list(LOSSES))}")
+        for name, value in (("temperature", temperature), ("margin", margin)):
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be above 0, got {value}")
         Probed.__init__(self, few)
-        self.temperature = temperature
+        self._of, self._near = LOSSES[loss]
+        self._scale = temperature if loss == "nt_xent" else margin
 
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:
@@ -64,7 +75,7 @@ class Contrastive(Probed, Task):
         return len(shape) == 2 and shape[0] == 2
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return nt_xent(output, self.temperature)
+        return self._of(output, self._scale)
 
     def terms(self, example: Example) -> int:
         return 2
@@ -75,8 +86,8 @@ class Contrastive(Probed, Task):
         if len(chunks) > 1 and len(chunks[-1]) == 1:  # an example alone has nothing to be told from
             chunks = chunks[:-1]
         total = sum(len(chunk) for chunk in chunks)
-        losses = [float(nt_xent(chunk, self.temperature)) * len(chunk) for chunk in chunks]
-        right = [float(is_nearest(chunk).double().mean()) * len(chunk) for chunk in chunks]
+        losses = [float(self._of(chunk, self._scale)) * len(chunk) for chunk in chunks]
+        right = [float(is_nearest(chunk, self._near).double().mean()) * len(chunk) for chunk in chunks]
         return {"loss": sum(losses) / total, "nearest": sum(right) / total}
 
     def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
@@ -113,9 +124,24 @@ def nt_xent(z: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(similarities(z) / temperature, _partners(z))
 
 
-def is_nearest(z: Tensor) -> Tensor:
+def pairwise(z: Tensor, margin: float) -> Tensor:
+    """The loss of pairs of views `z (B, 2, features)` by their distances."""
+    one, of = z.flatten(0, 1), torch.arange(2 * len(z), device=z.device) // 2
+    apart = (margin - torch.cdist(one, one, compute_mode="donot_use_mm_for_euclid_dist")).clamp(min=0)
+    return 0.5 * (z[:, 0] - z[:, 1]).square().sum(1).mean() + 0.5 * apart[of[:, None] != of].square().mean()
+
+
+def closeness(z: Tensor) -> Tensor:
+    """`(2 B, 2 B)`: minus the distances of `z (B, 2, features)`; minus infinity of a view with itself."""
+    return -torch.cdist(z.flatten(0, 1), z.flatten(0, 1)).fill_diagonal_(torch.inf)
+
+
+LOSSES = {"nt_xent": (nt_xent, similarities), "pairwise": (pairwise, closeness)}  # and how near two views are
+
+
+def is_nearest(z: Tensor, near: Callable[[Tensor], Tensor] = similarities) -> Tensor:
     """Of every view whether its partner is the nearest, `(2 B,)`."""
-    return similarities(z).argmax(1) == _partners(z)
+    return near(z).argmax(1) == _partners(z)
 
 
 def _partners(z: Tensor) -> Tensor:
