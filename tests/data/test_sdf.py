@@ -64,6 +64,7 @@ def test_what_is_no_molecule_is_one_line(tmp_path, sd_record):
     for text, words in (
         (sd_record([], []), "molecule 1 has no atoms"),
         (ring + sd_record(["C", "C"], [(1, 3, 1)]), "molecule 2 has a bond with atom 3 of 2"),
+        (ring + sd_record(["C", "C"], [(0, 2, 1)]), "molecule 2 has a bond with atom 0 of 2"),
         (ring.replace("V2000", "V3000"), "molecule 1 is not an SD record of version V2000"),
         ("a\nb\n", "molecule 1 is not an SD record"),
     ):

@@ -94,6 +94,9 @@ def test_links_of_a_file_and_of_one_too_small(tmp_path):
     np.savez(tmp_path / "ring.npz", edge_index=ring)
     data = load("links", root=tmp_path, file="ring.npz", embedding=4)
     assert (data.in_shape, data.n_outputs, len(data.train.extras["edge_index"][0, 0])) == ((20, 20), 4, 32)
+    for share, each in ((0.49, 10), (1e-9, 0)):
+        with pytest.raises(DataError, match=rf"data.options.held_out: {share:g} of 20 edges .* are {each} each"):
+            load("links", root=tmp_path, file="ring.npz", held_out=share)
     np.savez(tmp_path / "few.npz", edge_index=ring[:, :3])
     with pytest.raises(DataError, match=r"a graph of 3 edges; to hold out 0.1 of them it needs 10"):
         load("links", root=tmp_path, file="few.npz")

@@ -45,10 +45,9 @@ def molecules(path: Path) -> Iterator[Molecule]:
         if not found.elements:
             raise DataError(f"{path}: molecule {number} has no atoms")
         ends = found.bonds[:, :2]
-        if ends.size and not 0 <= ends.min() <= ends.max() < len(found.elements):
-            raise DataError(
-                f"{path}: molecule {number} has a bond with atom {int(ends.max()) + 1} of {len(found.elements)}"
-            )
+        outside = ends[(ends < 0) | (ends >= len(found.elements))]
+        if len(outside):
+            raise DataError(f"{path}: molecule {number} has a bond with atom {outside[0] + 1} of {len(found.elements)}")
         yield found
 
 

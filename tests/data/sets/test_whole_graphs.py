@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from unlocked.data.dataset import DATA
+from unlocked.data.source import Source
 from unlocked.errors import DataError
 from unlocked.tasks import load
 
@@ -81,6 +83,11 @@ def test_graphs_of_the_tu_format_are_read_with_their_labels_as_features(tu):
         ({"graph_labels": [1, -1] * 7}, "gives graph 13 no node: it is empty"),
         ({"node_labels": [1, 2]}, "has 2 labels for 30 rows"),
         ({"A": ["one, two"]}, "is no table of whole numbers"),
+        ({"A": ["0, 2"], "edge_labels": None}, "has an edge with node 0 of 30"),
+        ({"A": ["1, 2, 3"]}, "A.txt has 3 numbers in a line; it needs 2"),
+        ({"graph_labels": []}, "graph_labels.txt has no graph"),
+        ({"graph_labels": [1, -1] * 5}, "graph_indicator.txt has a node of graph 11, .* has 10 graphs"),
+        ({"node_labels": ["1, 0"] * 15}, "node_labels.txt has 2 numbers in a line; it needs 1"),
     ],
 )
 def test_a_tu_graph_that_does_not_fit_together_is_one_line(tu, changes, words):
@@ -88,7 +95,16 @@ def test_a_tu_graph_that_does_not_fit_together_is_one_line(tu, changes, words):
         load("tu_graphs", **tu(**changes))
 
 
+def test_nodes_of_a_graph_need_not_stand_together(tu):
+    """Two graphs of two nodes each, in turn; each has one edge."""
+    mixed = {"graph_indicator": [1, 2] * 2, "graph_labels": [0, 1], "A": ["1, 3", "4, 2"]}
+    read = DATA.get("tu_graphs")(Source("tu_graphs", tu(**mixed, node_labels=None, edge_labels=None)["root"]), "MINE")
+    assert read.extras_train["edge_index"].values.tolist() == [[0, 1], [1, 0]]
+
+
 def test_folds_that_cannot_be_are_one_line(tu, tmp_path):
+    with pytest.raises(DataError, match=r"data.options.fold: must be at least -1, got -2"):
+        load("tu_graphs", **tu(), fold=-2)
     with pytest.raises(DataError, match=r"data.options.fold: 3 of 3 folds"):
         load("tu_graphs", **tu(), folds=3, fold=3)
     with pytest.raises(DataError, match=r"data.options.graph: NONE_A.txt, .* are not in"):
@@ -102,7 +118,9 @@ def test_functions_are_trees_of_their_syntax():
         edges = data.train.extras["edge_index"][row]
         assert len(edges) == 2 * (int(data.train.lengths[row]) - 1)  # a tree, both ways
         assert (data.train.x[row].sum(1) == 1).sum() == data.train.lengths[row]
-    with pytest.raises(DataError, match=r"data.options.packages: \['asyncoi'\] is not two packages"):
+    with pytest.raises(DataError, match=r"data.options.packages: \['asyncoi'\] is not two different packages"):
         load("function_trees", packages=["asyncoi", "email"])
+    with pytest.raises(DataError, match=r"data.options.packages: .* is not two different packages"):
+        load("function_trees", packages=["email", "email"])
     with pytest.raises(DataError, match=r"data.options.nodes: 3 nodes leave 0 functions"):
         load("function_trees", nodes=3, packages=["asyncio", "email"])

