@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,47 @@ def test_learning_curves_are_drawn_with_missing_and_broken_points(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("metric", "best"),
-    [("val/accuracy", "best 75.0%"), ("val/bits", "best 0.5"), ("val/r2", "best 0.75"), ("val/mse", "best 0.5")],
+    [
+        ("val/accuracy", "best 75.0%"),
+        ("val/bits", "best 0.5"),
+        ("val/r2", "best 0.75"),
+        ("val/mse", "best 0.5"),
+        ("val/frechet", "best 0.5"),
+    ],
 )
 def test_the_best_point_of_a_metric_is_the_lowest_where_lower_is_better(tmp_path: Path, metric, best):
     with figures.drawing(tmp_path / "one.png") as (_, (panel,)):
         assert figures._mark_best(panel, [(1, 0.5), (2, 0.75), (3, math.nan)], metric) == f", {best}"
+
+
+@pytest.fixture
+def panels(monkeypatch):
+    """Of every panel that is drawn: its title, and the names of its lines and patches."""
+    seen: list[tuple[str, list[str]]] = []
+    drawing = figures.drawing
+
+    @contextmanager
+    def watched(*arguments, **options):
+        with drawing(*arguments, **options) as (figure, axes):
+            axes = list(axes)
+            yield figure, list(axes)
+            seen.extend(
+                (axis.get_title(loc="left") or axis.get_title(), axis.get_legend_handles_labels()[1]) for axis in axes
+            )
+
+    monkeypatch.setattr(figures, "drawing", watched)
+    return seen
+
+
+def test_a_validation_loss_that_repeats_a_metric_is_no_curve_beside_the_training_loss(tmp_path: Path, panels):
+    history = {"train/loss": [(1, 2.0)], "val/loss": [(1, 1249.0)], "val/frechet": [(1, 1249.0)]}
+    history |= {f"val/{name}": [(1, 0.5)] for name in ("asked", "classes", "variance")}
+    figures.learning_curves(history, tmp_path / "curves.png")
+    assert panels[0] == ("Loss", ["training"])
+    assert [title.split(",")[0] for title, _ in panels[1:]] == [
+        f"Validation {name}" for name in ("asked", "classes", "frechet", "variance")
+    ]
+    assert panels[3][0].endswith("best 1,249")
 
 
 def test_steps_are_whole_numbers_even_of_one_point(tmp_path: Path):

@@ -114,14 +114,14 @@ def _opened(arguments: argparse.Namespace, run: Path) -> Subject:
 
 
 def _print(found: Sequence[Found]) -> None:
-    """A line for each attack and pair of runs, a column for each epsilon."""
+    """A line for each attack and pair of runs, a column for unchanged examples and one for each epsilon."""
     if not found:
         return
     from unlocked.cli.common import wide_console
     from unlocked.rich_text import PlainTable
 
     epsilons = list(dict.fromkeys(each.epsilon for each in found if each.epsilon))
-    table = PlainTable("examples of", "shown to", "scheme", "attack", *(f"{epsilon:g}" for epsilon in epsilons))
+    table = PlainTable("examples of", "shown to", "scheme", "attack", "as it is", *(f"ε {e:g}" for e in epsilons))
     lines: dict[tuple[str, ...], dict[float, str]] = {}
     for each in found:
         shown = f"{each.accuracy:.3f}" + ("" if each.hit is None else f" ({each.hit:.3f} hit)")
@@ -129,6 +129,7 @@ def _print(found: Sequence[Found]) -> None:
             (each.made, "itself" if each.made == each.shown else each.shown, each.scheme, each.attack), {}
         )[each.epsilon] = shown
     for line, values in lines.items():
-        plain = values.get(0.0)
-        table.add_row(*line, *([plain] + [""] * (len(epsilons) - 1) if plain else [values[e] for e in epsilons]))
+        table.add_row(*line, *(values.get(epsilon, "") for epsilon in (0.0, *epsilons)))
     wide_console().print(table)
+    aims = "; hit: taken for the class of --target" if any(each.hit is not None for each in found) else ""
+    print(f"Accuracy{aims}. noise: random signs of size ε; ε: a share of the range of an input in the data")

@@ -40,7 +40,7 @@ class Display:
             transient=True,
         )
         self._task: Any = None
-        self._epochs = 0
+        self._epochs, self._monitor = 0, "accuracy"
         self.tracking = TrackingConfig()  # of the run that was started
 
     def __enter__(self) -> Display:
@@ -63,7 +63,7 @@ class Display:
             )
         )
         self.console.print(f"  {run_dir.absolute()}")  # a run that was begun elsewhere goes on there
-        self._epochs, self.tracking = plan.epochs, config.tracking
+        self._epochs, self._monitor, self.tracking = plan.epochs, plan.make_task().monitor, config.tracking
         if self._task is None:
             self._task = self._bar.add_task(config.scheme.name, total=plan.total_steps, completed=step, status="")
             if self.console.is_terminal:
@@ -83,11 +83,10 @@ class Display:
         if epoch % every and epoch != self._epochs:
             return
         parts = [f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}"]
-        parts += [
-            f"{name.removeprefix('train/')} {values[name]:.4f}"
-            for name in ("train/loss", "val/loss", "val/accuracy")
-            if name in values
-        ]
+        names = dict.fromkeys(("train/loss", "val/loss", "val/accuracy", f"val/{self._monitor}"))
+        if self._monitor != "loss" and values.get("val/loss") == values.get(f"val/{self._monitor}"):
+            del names["val/loss"]  # the same number, under a name that says less
+        parts += [f"{name.removeprefix('train/')} {values[name]:.4f}" for name in names if name in values]
         parts.append(f"{values['time/steps_per_second']:.0f} steps/s")
         parts += [
             f"{word} {' '.join(numbers)}"
@@ -113,6 +112,9 @@ def print_summary(summary: dict[str, Any], tracking: TrackingConfig) -> None:
             f": {tests} ({summary['tested']} weights), {speed}{summary['seconds']:.1f} s in all",
         )
     )
-    console.print(f"  run folder: {Path(summary['run_dir']).absolute()}", style="dim")
+    run = Path(summary["run_dir"]).absolute()
+    console.print(f"  run folder: {run}", style="dim")
+    if drawn := sorted(path.stem for path in (run / "figures").glob("*.png")):
+        console.print(f"  in figures/: {', '.join(drawn)}", style="dim")
     if look := looking(tracking):
         console.print(f"  {look}", style="dim")

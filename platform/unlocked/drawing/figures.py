@@ -44,12 +44,14 @@ _STYLE: dict[Any, Any] = {
 
 
 def learning_curves(history: History, path: Path) -> Path | None:
-    """Training and validation loss over steps, beside it each other validation metric, best marked.
+    """Training and validation loss over steps, beside it up to four other validation metrics, best marked.
 
-    None, and no file, when the history holds none of them.
+    A validation loss that only repeats one of them (the Frechet distance of made images, say) is no curve beside the
+    training loss. None, and no file, when the history holds none of them.
     """
-    losses = [key for key in ("train/loss", "val/loss") if history.get(key)]
-    scores = [key for key in sorted(history) if key.startswith("val/") and key != "val/loss"][:3]
+    scores = [key for key in sorted(history) if key.startswith("val/") and key != "val/loss"][:4]
+    repeats = any(history[key] == history.get("val/loss") for key in scores)
+    losses = [key for key in ("train/loss", *["val/loss"] * (not repeats)) if history.get(key)]
     if not losses and not scores:
         return None
     with drawing(path, columns=bool(losses) + len(scores)) as (_, axes):
@@ -237,7 +239,11 @@ def _mark_best(panel: Axes, points: Sequence[tuple[int, float]], metric: str) ->
     choose = max if higher_is_better(metric) else min
     step, value = choose(finite, key=lambda point: point[1])
     panel.plot([step], [value], "o", markersize=9, mfc="none", mec="#222222", zorder=5)
-    return f", best {value:.1%}" if is_share(metric) else f", best {value:.3g}"
+    return f", best {value:.1%}" if is_share(metric) else f", best {_short(value)}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _share_axis(panel: Axes, points: Sequence[tuple[int, float]]) -> None:

@@ -31,8 +31,8 @@ def projected(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def node_embeddings(h: np.ndarray, classes: Sequence[int], class_names: Sequence[str], path: Path) -> Path:
     """Nodes where the last hidden layer puts them, each at length 1, on the two axes of most variance.
 
-    The colour is the true class, grey for nodes without one (-1). Directions tell classes apart; the length of a few
-    nodes would crowd all others together.
+    The colour is the true class, grey for nodes whose class is not asked for (-1). Directions tell classes apart; the
+    length of a few nodes would crowd all others together.
     """
     import matplotlib
 
@@ -47,8 +47,10 @@ def node_embeddings(h: np.ndarray, classes: Sequence[int], class_names: Sequence
         for c, name in enumerate(class_names):
             if (of == c).any():
                 _dots(panel, places[:0], 20, color=shades(c % 20), label=literal(name))
+        if (of < 0).any():
+            _dots(panel, places[:0], 20, color=GREY, alpha=0.5, label="not a test node")
         _axes(panel, shares, "Nodes by the last hidden layer")
-        panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+        panel.legend(title="class", loc="center left", bbox_to_anchor=(1.01, 0.5))
     return path
 
 
@@ -80,15 +82,19 @@ def attention(
 ) -> Path:
     """The neighbours of a few nodes with many, if possible of several classes: how much each counts,
     `weights (edges, heads)` averaged over the heads, `edges (2, edges)` from row 0 to row 1. Beside a bar the class of
-    that neighbour; a dashed line where all would count alike."""
+    that neighbour; a dashed line at the weight that all would have if they counted alike."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     of, mean = np.asarray(classes), weights.mean(1)
     chosen = telling(edges, of, nodes)
 
     def label(node: int, centre: int) -> str:
-        name = literal(class_names[of[node]]) if of[node] >= 0 else "?"
-        return f"itself ({name})" if node == centre else name
+        name = literal(class_names[of[node]]) if of[node] >= 0 else "not known"
+        name = f"class {name}" if name.isdigit() else name
+        return f"itself, {name}" if node == centre else name
 
-    with drawing(path, columns=len(chosen), size=(3.6 * len(chosen) + 0.6, 4.4)) as (_, panels):
+    with drawing(path, columns=len(chosen), size=(3.6 * len(chosen) + 0.6, 4.6)) as (figure, panels):
         for panel, node in zip(panels, chosen, strict=True):
             at = np.flatnonzero(edges[1] == node)
             alike = 1 / len(at)
@@ -100,7 +106,11 @@ def attention(
             panel.axvline(alike, color="#333333", linewidth=1.0, linestyle="--")
             panel.set_yticks(range(len(at)), [label(int(edges[0, e]), node) for e in at], fontsize=8)
             panel.grid(False)
-            panel.set(xlabel="weight; blue: of its class, grey: not known", title=f"Into node {node}")
+            panel.set(xlabel="attention weight", title=f"Neighbours of node {node}")
+        names = {"of the same class": BLUE, "of another class": ORANGE, "class not known": GREY}
+        keys: list[Any] = [Patch(color=shade, label=name) for name, shade in names.items()]
+        keys.append(Line2D([], [], color="#333333", linewidth=1.0, linestyle="--", label="if all counted alike"))
+        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys) if len(chosen) > 1 else 2)
     return path
 
 
