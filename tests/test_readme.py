@@ -6,7 +6,9 @@ import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from unlocked.cli.main import build_parser, main
 from unlocked.config import load_config
@@ -44,7 +46,9 @@ def example(tmp_path, monkeypatch):
     return write
 
 
-@pytest.mark.parametrize("name", ["tiny", "my_model", "my_yielding_model", "my_data", "my_scheme", "my_transform"])
+@pytest.mark.parametrize(
+    "name", ["tiny", "my_model", "my_yielding_model", "my_data", "my_images", "my_scheme", "my_transform"]
+)
 def test_each_example_is_about_thirty_lines(name):
     assert len(EXAMPLES[name].strip().splitlines()) < 40
 
@@ -79,6 +83,35 @@ def test_the_model_and_the_data_set_train_together(example, capsys):
     words = ["--import", example("my_model"), "--import", example("my_data"), "model.name=my_net", "data.name=rings"]
     assert main([*TRAIN, *words]) == 0
     assert "test/accuracy" in capsys.readouterr().out
+
+
+def test_images_of_your_own_train(example, tmp_path, capsys):
+    np.savez(tmp_path / "images.npz", x=np.random.default_rng(0).integers(0, 256, (400, 8, 8)), y=np.arange(400) % 4)
+    words = ["--import", example("my_images"), "data.name=my_images", f"data.root={tmp_path}"]
+    assert " ".join(words[:3]) in ALL
+    assert main([*TRAIN, *words]) == 0
+    assert "test/accuracy" in capsys.readouterr().out
+
+
+def test_the_snippet_for_citation_networks_writes_what_is_read(tmp_path, monkeypatch):
+    from torch_geometric import datasets
+    from torch_geometric.data import Data
+
+    from unlocked.data.sets.graphs import citations
+    from unlocked.data.source import Source
+
+    (code,) = re.findall(r"```python\n([^`]*Planetoid[^`]*)```", ALL)
+    split = torch.tensor([0, 0, 1, 1, 2, 2])
+    masks = {f"{name}_mask": split == k for k, name in enumerate(("train", "val", "test"))}
+    edges = torch.tensor([[0, 1, 2], [1, 0, 3]])
+    graph = Data(x=torch.eye(6), y=torch.arange(6) % 2, edge_index=edges, **masks)
+    monkeypatch.setattr(datasets, "Planetoid", lambda folder, name: [graph])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my" / "files").mkdir(parents=True)
+    exec(code, {})
+    raw = citations(Source("citations", tmp_path / "my" / "files"))
+    assert (raw.x_train[0] == np.eye(6)).all()
+    assert raw.y_train.tolist() == [[0, 1, -1, -1, -1, -1]]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from unlocked.cli.main import main
 from unlocked.config import load_config
 from unlocked.errors import ConfigError
 from unlocked.insight import Request, inspect, open_run
+from unlocked.insight.looking import of_every_class
 from unlocked.loop.train import train
 from unlocked.security import sign
 from unlocked.tracking.after import add_to_finished
@@ -65,6 +67,7 @@ def test_the_command_writes_figures_and_a_table_and_compares_runs(runs, capsys, 
     )
     out = capsys.readouterr().out
     made = json.loads(out.splitlines()[-1])
+    assert all(word in out for word in ("as it is", "ε 0.1", "\nAccuracy. noise: random signs"))
     for run in ("backprop", "dfa"):
         for name in ("filters.png", "attributions.png", "adversarial.png"):
             assert (tmp_path / runs[run].name / name).read_bytes()[:4] == b"\x89PNG"
@@ -75,6 +78,13 @@ def test_the_command_writes_figures_and_a_table_and_compares_runs(runs, capsys, 
     first, second = runs["backprop"].name, runs["dfa"].name
     assert pairs == {(first, first), (first, second), (second, second)}
     assert len(rows) - 1 == len(made["table"]) == 2 * (1 + 3) + 3
+
+
+def test_a_figure_shows_examples_of_every_class():
+    y = torch.tensor([1, 1, 1, 0, 0, 3])
+    assert of_every_class(y, 4).tolist() == [3, 0, 5, 4]
+    assert of_every_class(y, 9).tolist() == [3, 0, 5, 4, 1, 2]
+    assert of_every_class(y[:0], 2).tolist() == []
 
 
 def test_a_target_counts_hits(runs, tmp_path):

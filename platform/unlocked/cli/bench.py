@@ -74,7 +74,7 @@ def _add_reference(kinds: Any) -> None:
         "  unlocked bench reference                              the presets of studies/matrix: half an hour\n"
         "  unlocked bench reference recurrent/text autoencoder/vae --seeds 0,1,2 --json\n"
         "  unlocked bench reference recurrent/gru --epochs 2 model.dropout=0.5\n\n"
-        "exit code 1 where a test metric is more than 1 % (relative) from the plain loop's\n",
+        "exit code 1 if a test metric is more than 1 % (relative) from the plain loop's\n",
     )
     parser.add_argument(
         "words",

@@ -18,7 +18,11 @@ def add_generate(commands: Any) -> None:
         "let a trained run make something: pictures, samples, texts",
         "examples:\n"
         "  unlocked generate runs/vae-backprop-s0-20260101-120000                 all pictures of an autoencoder\n"
-        "  unlocked generate runs/vae-backprop-s0-20260101-120000 what=[samples] n=8 seed=1 --out pictures\n\n"
+        "  unlocked generate runs/vae-backprop-s0-20260101-120000 what=[samples] n=8 seed=1 --out pictures\n"
+        "  unlocked generate runs/gan-backprop-s0-20260101-120000 what=interpolation classes=[3,7]\n"
+        '  unlocked generate runs/skipgram-cdni-s0-20260101-120000 --input word --input "is are was"\n'
+        "                                              neighbours of a word; is to are as was to which words?\n"
+        '  unlocked generate runs/gpt-backprop-s0-20260101-120000 --input "The statement" top_k=10\n\n'
         "Options are those of the run's task, which `unlocked list tasks` shows, and weights=best|last.\n",
     )
     parser.add_argument("run", help="a run folder")

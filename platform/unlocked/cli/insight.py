@@ -58,8 +58,12 @@ def add_inspect(commands: Any) -> None:
     parser.add_argument("--target", metavar="CLASS", help="attack towards this class; default: away from the true one")
     parser.add_argument("--examples", type=int, default=500, help="of the split, drawn by --seed (default: 500)")
     parser.add_argument("--show", type=int, default=8, help="examples in a figure (default: 8)")
-    parser.add_argument("--split", choices=["train", "validation", "test"], default="test")
-    parser.add_argument("--weights", choices=["best", "last"], default="best", help="as of evaluate")
+    parser.add_argument(
+        "--split", choices=["train", "validation", "test"], default="test", help="whose examples (default: test)"
+    )
+    parser.add_argument(
+        "--weights", choices=["best", "last"], default="best", help="of the best evaluation (default), or the last"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the examples and of what attacks draw")
     parser.add_argument("--out", metavar="FOLDER", help="where files go; nothing is then added to the runs in MLflow")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")

@@ -40,7 +40,7 @@ def grid(rows: Sequence[Row], path: Path, title: str) -> Path:
     """Example by example to the right, row below row."""
     columns, shape = len(rows[0].arrays), rows[0].arrays[0].shape
     width, height = (1.0, 1.0) if len(shape) == 3 else (1.5, 0.95)
-    margin = 0.3 + 0.085 * max(len(row.name) for row in rows)
+    margin = 0.3 + 0.085 * max(len(line) for row in rows for line in row.name.splitlines())
     size = (
         max(columns * width + margin, 0.1 * len(title) + 0.5),
         0.45 + sum(height + 0.2 * bool(r.captions) for r in rows),

@@ -61,12 +61,12 @@ def first_weights(chain: Chain, in_shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def draw_attributions(subject: Subject, folder: Path, n: int) -> tuple[Path | None, float | None]:
-    """`attributions.png` of the first `n` examples: saliency and integrated gradients of the class that the net gives.
+    """`attributions.png` of `n` examples, of each class in turn: saliency and integrated gradients of the given class.
 
     And by how much these miss completeness: the mean of |sum IG - (F(x) - F(baseline))| over the mean of |F(x) -
     F(baseline)|. Of ids, those of their vectors; (None, None) if no layer makes vectors of them.
     """
-    batch = subject.split.batch(torch.arange(min(n, len(subject.split))))
+    batch = subject.split.batch(of_every_class(subject.split.y, n))
     assert batch.x is not None
     with torch.no_grad():
         classes = subject.logits(batch)(batch.x).argmax(1)
@@ -79,12 +79,21 @@ def draw_attributions(subject: Subject, folder: Path, n: int) -> tuple[Path | No
     low, high = subject.range
     scale = float(low.min()), float(high.max())
     rows = [
-        pictures.Row("example", arrays(batch.x), "input", scale, captions),
+        pictures.Row("example\n(true as given class)", arrays(batch.x), "input", scale, captions),
         pictures.Row("saliency", arrays(saliency(logits, batch.x, classes)), "heat"),
-        pictures.Row("integrated gradients", arrays(found), "signed"),
+        pictures.Row("integrated gradients\n(red for it, blue against)", arrays(found), "signed"),
     ]
     path = pictures.grid(rows, folder / "attributions.png", f"What the class rests on, {subject.scheme}")
     return path, share_missed(found, missed)
+
+
+def of_every_class(y: Tensor, n: int) -> Tensor:
+    """Which `n` of these examples a figure shows: the first of each class, then the second of each, and so on."""
+    turn = torch.zeros_like(y)
+    for c in y.unique():
+        its = (y == c).nonzero()[:, 0]
+        turn[its] = torch.arange(len(its), dtype=y.dtype, device=y.device)
+    return (turn * (int(y.max()) + 1 if len(y) else 1) + y).argsort(stable=True)[:n]
 
 
 def share_missed(found: Tensor, missed: Tensor) -> float:
@@ -153,14 +162,15 @@ def draw_adversarial(subject: Subject, folder: Path, request: Request, target: i
     epsilon = sorted(request.epsilons)[len(request.epsilons) // 2]
     x, names = subject.split.x, subject.data.class_names
     right = (predictions(subject, x) == subject.split.y).nonzero()[:, 0]
-    chosen = (right if len(right) else torch.arange(len(x)))[: request.shown]
+    pool = right if len(right) else torch.arange(len(x))
+    chosen = pool[of_every_class(subject.split.y[pool], request.shown)]
     low, high = subject.range
     scale = float(low.min()), float(high.max())
     rows = [_row(f"example ({subject.scheme})", x, chosen, scale, predictions(subject, x), names)]
     for attack in ("fgsm", "pgd"):
         made = attacked(subject, attack, epsilon, target, request.steps, request.seed)
         rows.append(_row(attack.upper(), made, chosen, scale, predictions(subject, made), names))
-        rows.append(pictures.Row("change", arrays((made - x)[chosen]), "signed"))
+        rows.append(pictures.Row("change\n(red up, blue down)", arrays((made - x)[chosen]), "signed"))
     towards = "" if target is None else f" towards {names[target]}"
     return pictures.grid(rows, folder / "adversarial.png", f"Adversarial examples{towards}, epsilon {epsilon:g}")
 

@@ -72,6 +72,10 @@ def test_a_graph_comes_from_arrays_and_its_splits_are_drawn(arrays):
         ({"nodes": NODES.replace("test", "held")}, "nodes.csv, line 4: split is 'held'; it is train, validation"),
         ({"nodes": "id,label\n", "edges": "source,target\n"}, "nodes.csv has no nodes: the graph is empty"),
         ({"nodes": NODES.replace("bob,blue,train", "bob,blue,")}, "class 'blue' has no node in the train split"),
+        (
+            {"nodes": NODES.replace(",train,", ",,").replace(",test,", ",,")},
+            "nodes.csv has no node in the train split; name some there, or leave out the column split",
+        ),
         ({"nodes": NODES.replace("cid,red", "cid,")}, "a node of the test split has no label"),
         ({"nodes": NODES.replace("3,4", "3,nan")}, "nodes.csv, line 3: height is 'nan', which is no number"),
         ({"edges": EDGES.replace("bob,1", "bob,inf")}, "edges.csv, line 2: weight is 'inf', which is no number"),

@@ -42,7 +42,10 @@ def graph(
         if len(chosen) and (y[chosen] == NONE).any():
             raise DataError(f"{where}: a node of the {part} split has no label")
     if not len(train):
-        raise DataError(f"{where} has no node in the train split")
+        own = "arrays train and test" if file else "column split"
+        raise DataError(
+            f"{where} has no node in the train split; name some there, or leave out the {own}: then some are drawn"
+        )
     if len(test) < (1 if len(validation) else 2):
         drawn = f"; take fewer than labels={labels} of each class" if found.splits is None else ""
         raise DataError(
