@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from unlocked import strict_json
+from unlocked.cli.bench_zero import MOST_ROUNDS, add_zero
 from unlocked.cli.common import add_command, add_import, check_ranges, import_given, wide_console
 from unlocked.config.yaml12 import clipped
 from unlocked.errors import ConfigError
 from unlocked.schema.facts import MOST, MOST_THREADS, MOST_WORKERS
-
-MOST_ROUNDS = 10_000
 
 
 def add_bench(commands: Any) -> None:
@@ -28,13 +27,15 @@ def add_bench(commands: Any) -> None:
         "  unlocked bench overhead            cost per step over a plain PyTorch loop\n"
         "  unlocked bench scaling mlp         every scheme over two workers, against its ceiling\n"
         "  unlocked bench reference           test metrics of backprop, against plain PyTorch\n"
-        "  unlocked bench sweep               trials per minute, against Ray Tune too\n",
+        "  unlocked bench sweep               trials per minute, against Ray Tune too\n"
+        "  unlocked bench deepspeed           ZeRO 0 to 3, DDP and replicas: speed and memory per worker\n",
     )
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     _add_overhead(kinds)
     _add_reference(kinds)
     _add_scaling(kinds)
     _add_sweep(kinds)
+    add_zero(kinds)
 
 
 def _add_overhead(kinds: Any) -> None:

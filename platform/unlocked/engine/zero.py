@@ -121,11 +121,15 @@ class Sharded:
             yield from tensors_in(self.engine.optimizer.all_grad_tensors)
 
     def bytes(self) -> dict[str, int]:
-        """Of this worker, by category; `states` with the copy of the weights that the optimiser moves."""
+        """Of this worker, by category; `copies`: of the weights, which are what the optimiser moves from stage 1 on."""
         whole = [p for p in self.weights if p.numel()]
         shares = [p.ds_tensor for p in self.weights] if self.stage == WEIGHTS else []  # type: ignore[attr-defined]
-        states = tensors_in([*self.optimizer.state.values(), *(self._shares() if self.stage else [])])
-        return {"weights": held([*whole, *shares]), "gradients": self.gradients, "states": held(states)}
+        return {
+            "weights": held([*whole, *shares]),
+            "gradients": self.gradients,
+            "states": held(tensors_in([*self.optimizer.state.values()])),
+            "copies": held(self._shares()) if self.stage else 0,
+        }
 
     # state ----------------------------------------------------------------------------------------------
 
@@ -268,12 +272,16 @@ class ZeroRunner(ModuleRunner):
             sharded.measures = True
 
     def end(self, start: int, stop: int) -> SegmentStats:
-        found = [sharded.bytes() for sharded in self._sharded.values()]
-        for name in found[0] if found else ():
-            self.learner.record(f"memory/{name}_mib", torch.tensor(sum(each[name] for each in found) / 2**20))
+        for name, held_bytes in self.bytes().items():
+            self.learner.record(f"memory/{name}_mib", torch.tensor(held_bytes / 2**20))
         sent = (self._traffic.bytes - self._sent_before) / (stop - start)
         self.learner.record("traffic/sent_mib", torch.tensor(sent / 2**20))
         return super().end(start, stop)
+
+    def bytes(self) -> dict[str, int]:
+        """Of what this worker holds, by category; gradients: between a backward pass and the step of this segment."""
+        found = [sharded.bytes() for sharded in self._sharded.values()]
+        return {name: sum(each[name] for each in found) for name in (found[0] if found else ())}
 
     def _step(self, optimizer: torch.optim.Optimizer) -> None:
         self._sharded[optimizer].step()

@@ -68,9 +68,9 @@ def cases() -> list[str]:
     return sorted(path.stem for path in CASES.glob("*.yaml"))
 
 
-def load_case(name: str, overrides: Sequence[str] = ()) -> Config:
+def load_case(name: str, overrides: Sequence[str] = (), where: str = "bench scaling") -> Config:
     if name not in cases():
-        raise ConfigError(f"bench scaling: {unknown('case', name, cases())}")
+        raise ConfigError(f"{where}: {unknown('case', name, cases())}")
     return load_config(CASES / f"{name}.yaml", overrides)
 
 
