@@ -44,6 +44,7 @@ import torch
 from torch import Tensor, nn
 
 from unlocked_models.contract.batch import Batch, Example
+from unlocked_models.contract.recompute import recomputed
 from unlocked_models.contract.registry import GIVEN, MODELS
 
 _END = object()
@@ -148,6 +149,7 @@ class Chain(nn.Sequential):
         else:
             super().__init__(*blocks)
         self._frozen = 0
+        self.recomputes = False  # activations inside blocks are computed again in the backward pass
         self._with_batch = [takes_batch(block) for block in self]
         self._any_with_batch = any(self._with_batch)
 
@@ -158,12 +160,14 @@ class Chain(nn.Sequential):
         after: Callable[[int, Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Output of the last block. `after(i, h)` sees the output of block i and gives what passes on."""
-        if after is None and not self._any_with_batch:  # most models, once per training step
+        recomputes = self.recomputes and self.training and torch.is_grad_enabled()
+        if after is None and not self._any_with_batch and not recomputes:  # most models, once per training step
             for block in self._modules.values():
                 h = block(h)
             return h
         for i, (block, with_batch) in enumerate(zip(self._modules.values(), self._with_batch, strict=True)):
-            h = block(h, batch) if with_batch else block(h)
+            given = (h, batch) if with_batch else (h,)
+            h = recomputed(block, *given) if recomputes else block(*given)
             if after is not None:
                 h = after(i, h)
         return h

@@ -177,6 +177,13 @@ def _check_combinations(config: Config) -> None:
     kind = SCHEMES.get(scheme.name)
     if lag not in ("auto", 0) and kind.why_no_lag is not None:
         raise ConfigError(f"scheme.lag: {lag} cannot be used with {scheme.name}: {kind.why_no_lag}")
+    if config.train.recompute and kind.why_no_recompute is not None:
+        raise ConfigError(f"train.recompute: true cannot be used with {scheme.name}: {kind.why_no_recompute}")
+    if config.train.recompute and config.parallel.schedule != "locked":
+        raise ConfigError(
+            f"train.recompute: true, but the pipeline of parallel.schedule={config.parallel.schedule} runs backward "
+            f"passes of its own; use locked"
+        )
     facts = MODELS.facts(config.model["name"])
     why = refusal(scheme.name, facts["family"], task_of(config), facts["also"])
     if why is not None:

@@ -80,6 +80,11 @@ def refuse_blocks(config: Config, data: DataSet, task: str, blocks: Sequence[nn.
             f"model.carry: {model} goes on where the last minibatch ended, but the "
             f"examples of {data.name} do not follow each other"
         )
+    if carries and config.train.recompute:
+        raise ConfigError(
+            f"train.recompute: true, but layers of {model} go on where the last minibatch ended (model.carry), from "
+            f"where no pass can be repeated; set model.carry=false"
+        )
     if config.data.easy_first is not None:
         if difficulty_of(data.train) is None:
             raise ConfigError(

@@ -179,6 +179,9 @@ class TrainConfig:
         above=0,
         below=1,
     )
+    recompute: bool = key(
+        False, "activations inside blocks are computed again in the backward pass, not kept: less memory, more time"
+    )
     precision: str = key("fp32", "bf16: autocast", choices=("fp32", "bf16", "fp64"))
     adversary: AdversaryConfig = group(AdversaryConfig)
 

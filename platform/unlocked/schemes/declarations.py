@@ -34,6 +34,7 @@ class Declarations:
     feedback_from: ClassVar[Literal["above", "last"] | None] = None
     passes_gradients: ClassVar[bool] = False  # each module sends the gradient at its input to the one below
     why_no_lag: ClassVar[str | None] = None  # why messages cannot be consumed late; None: they can
+    why_no_recompute: ClassVar[str | None] = None  # why no activation can be computed again; None: they can
     needs_labels: ClassVar[bool] = False  # the task's targets in every module, not only in the last
     averages_targets: ClassVar[bool] = False  # every module's loss is a mean over targets, not only the last one's
     Options: ClassVar[type] = NoOptions  # a dataclass: its fields are keys under `scheme.`, see `unlocked.key`

@@ -126,6 +126,7 @@ class DFA(ModuleLearner):
     feedback_from = "last"
     helps: ClassVar[str] = "a lower optimizer.lr, tanh in place of relu, model.norm=batch or a longer run usually helps"
     chain_rule_inside = False
+    why_no_recompute: ClassVar[str | None] = "its weights move before its backward passes come"
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         super().__init__(spec, chain, task, config, lag)

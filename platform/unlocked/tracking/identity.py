@@ -98,6 +98,7 @@ ABSENT_AT = {
     "train.adversary.steps": "7",
     "train.average": "null",
     "train.evaluate_steps": "null",
+    "train.recompute": "false",
     "train.steps": "null",
     "objective": "{}",
     "init": "{}",
