@@ -30,6 +30,17 @@ if TYPE_CHECKING:
     from unlocked.engine.group import Group
 
 
+@dataclass(frozen=True)
+class Shares:
+    """Of a module, by one of its workers: which part of each category it holds."""
+
+    weights: float = 1.0
+    gradients: float = 1.0
+    states: float = 1.0  # of optimisers
+    copies: float = 0.0  # of weights, beside them
+    whole_below: int = 0  # weights of fewer numbers are held whole in any case
+
+
 class Engine:
     """The first line of an engine's docstring is its line in `unlocked list engines`."""
 
@@ -54,6 +65,12 @@ class Engine:
             raise ConfigError(f"parallel.replicas: {parallel.replicas} {why} {parallel.engine}")
         if parallel.schedule != "locked" and not self.pipelines:
             raise ConfigError(f"parallel.schedule: {parallel.schedule} {why} {parallel.engine}")
+
+    def refuse_steps(self, config: Config, per_epoch: int) -> None:
+        """Raises `ConfigError` if it cannot take a checkpoint after any of the run's segments; steps of an epoch."""
+
+    def shares(self, config: Config) -> Shares:
+        return Shares()
 
     def cuts_weights(self, config: Config) -> bool:
         """Whether an optimiser sees pieces of weights, cut anywhere."""
@@ -164,6 +181,23 @@ class Zero(Engine):
 
         super().refuse(config)
         refuse(config)
+
+    def refuse_steps(self, config: Config, per_epoch: int) -> None:
+        from unlocked.zero_keys import refuse_steps
+
+        refuse_steps(config, per_epoch)
+
+    def shares(self, config: Config) -> Shares:
+        from unlocked.zero_keys import GRADIENTS, STATES, WEIGHTS, stage_of, whole_below
+
+        stage, part = stage_of(config.parallel.deepspeed), 1 / config.parallel.replicas
+        return Shares(
+            weights=part if stage >= WEIGHTS else 1.0,
+            gradients=part if stage >= GRADIENTS else 1.0,
+            states=part if stage >= STATES else 1.0,
+            copies=part if stage >= STATES else 0.0,
+            whole_below=whole_below(config.parallel.deepspeed) if stage >= WEIGHTS else 0,
+        )
 
     def cuts_weights(self, config: Config) -> bool:
         from unlocked.zero_keys import WHOLE, stage_of

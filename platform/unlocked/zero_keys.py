@@ -44,6 +44,7 @@ _OURS = {
     "zero_force_ds_cpu_optimizer": "it is set: every optimiser of torch is taken",
     "data_efficiency": "the data are this platform's own: train.curriculum, data.transforms",
     "curriculum_learning": "train.curriculum says it",
+    "activation_checkpointing": "train.recompute says it",
     "pipeline": "pipelines are torch's: parallel.engine=ray parallel.schedule=1f1b",
     "tensor_parallel": "a module is cut along its blocks alone: parallel.modules",
     "sequence_parallel_size": "a module is cut along its blocks alone: parallel.modules",
@@ -65,6 +66,12 @@ def stage_of(settings: Mapping[str, Any]) -> int:
     return int((zero.get("stage") if isinstance(zero, Mapping) else None) or WHOLE)
 
 
+def whole_below(settings: Mapping[str, Any]) -> int:
+    """At stage 3, smaller weights are kept whole, too."""
+    zero = settings.get("zero_optimization")
+    return int(zero.get("stage3_param_persistence_threshold", 100_000) if isinstance(zero, Mapping) else 100_000)
+
+
 def refuse(config: Config) -> None:
     """Raises `ConfigError`, one line, for what DeepSpeed cannot do, does not know, or what is not its to say."""
     settings = config.parallel.deepspeed
@@ -83,6 +90,20 @@ def refuse(config: Config) -> None:
             raise ConfigError(
                 f"optimizer.{key}: {value:g} changes whole gradients, which ZeRO does not keep; leave it out"
             )
+
+
+def refuse_steps(config: Config, per_epoch: int) -> None:
+    """Raises `ConfigError` if a segment may end between minibatches of one step: a checkpoint would lack gradients."""
+    n, train = config.train.accumulate, config.train
+    if n == 1 or stage_of(config.parallel.deepspeed) < GRADIENTS:
+        return
+    why = f"from stage 2 on no checkpoint can be taken between the {n} minibatches of a step ({KEY})"
+    for name in ("log_every", "evaluate_steps", "steps"):
+        steps = getattr(train, name)
+        if steps is not None and steps % n:
+            raise ConfigError(f"train.{name}: {steps} is not a multiple of train.accumulate={n}, and {why}")
+    if per_epoch % n:
+        raise ConfigError(f"train.accumulate: {n} does not divide the {per_epoch} steps of an epoch, and {why}")
 
 
 def _refuse_names(settings: Mapping[str, Any], device: str) -> None:

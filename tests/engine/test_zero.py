@@ -13,6 +13,9 @@ from unlocked import load_config
 from unlocked.deepspeed_package import missing
 from unlocked.errors import ConfigError
 from unlocked.optim.by_number import moves_numbers_alone
+from unlocked.plan.describe import describe
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 from unlocked.runs.fit import refuse_resizing, shared_out
 from unlocked.runs.longer import with_more_epochs
 from unlocked.schema.keys import OptimizerConfig
@@ -65,6 +68,16 @@ def test_a_checkpoint_goes_on_with_another_number_of_replicas(pair):
 @pytest.mark.slow("two processes, fifteen trainings")
 def test_accumulated_gradients_groups_averages_and_bf16_are_those_of_one_process(pair):
     pair("accumulate", "groups", "bf16")
+
+
+@pytest.mark.slow("two processes, nine trainings")
+def test_states_and_weights_in_the_memory_of_the_host_learn_the_same(pair):
+    pair("offload")
+
+
+@pytest.mark.slow("two processes, seven trainings")
+def test_activations_that_are_computed_again_and_a_budget_that_only_shares_fit_change_no_number(pair):
+    pair("recompute", "budget")
 
 
 @pytest.mark.slow("two processes, six trainings each of every scheme")
@@ -152,10 +165,66 @@ def test_states_of_another_number_of_replicas_are_each_modules_first(before, now
     assert "".join(state["state"] for state in shared_out(states, plan)) == taken
 
 
-@pytest.mark.parametrize(("carries", "lag", "why"), [(True, 0, "layers carry"), (False, 2, "late messages")])
-def test_what_is_of_a_replicas_own_examples_is_not_shared_out_again(carries, lag, why):
+@pytest.mark.parametrize(
+    ("carries", "lag", "step", "why"),
+    [(True, 0, 4, "layers carry"), (False, 2, 4, "late messages"), (False, 0, 3, "gradients that wait for a step")],
+)
+def test_what_is_of_a_replicas_own_examples_is_not_shared_out_again(carries, lag, step, why):
+    refuse_resizing(SimpleNamespace(carries=False, lag=0, config=zero("train.accumulate=2")), 4)
     with pytest.raises(ConfigError, match=why):
-        refuse_resizing(SimpleNamespace(carries=carries, lag=lag, config=zero()))
+        refuse_resizing(SimpleNamespace(carries=carries, lag=lag, config=zero("train.accumulate=2")), step)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("train.log_every=10", r"train\.log_every: 10 is not a multiple of train\.accumulate=4, and from stage 2 on"),
+        ("train.steps=6", r"train\.steps: 6 is not a multiple of train\.accumulate=4"),
+        (
+            "data.batch_size=48",
+            r"train\.accumulate: 4 does not divide the \d+ steps of an epoch, and from stage 2 on no",
+        ),
+        ("train.evaluate_steps=6", r"train\.evaluate_steps: 6 is not a multiple"),
+    ],
+)
+def test_no_checkpoint_is_taken_between_the_minibatches_of_a_step_from_stage_2_on(option, said):
+    given = ["parallel.modules=1", "parallel.partition=null", "scheme.name=backprop", "data.batch_size=32", option]
+    taken = zero(*given, f"{ZERO}.stage=1", "train.accumulate=4")
+    data = load_data(taken)
+    make_plan(taken, data)
+    with pytest.raises(ConfigError, match=said):
+        make_plan(zero(*given, f"{ZERO}.stage=2", "train.accumulate=4"), data)
+
+
+@pytest.mark.parametrize(("stage", "need"), [(0, 4), (1, 2 + 1.5), (2, 1 + 2), (3, 2.5)])
+def test_a_worker_is_planned_with_its_share_of_each_category(stage, need):
+    """In multiples of the weights under Adam, with the share of the weights that ZeRO's optimiser moves."""
+    given = ["model.hidden=[256, 256]", "parallel.modules=1", "parallel.partition=null", "scheme.name=backprop"]
+    config = zero(*given, f"{ZERO}.stage={stage}", f"{ZERO}.stage3_param_persistence_threshold=0")
+    plan = make_plan(config, load_data(config))
+    (row,) = describe(plan)
+    kept = 4 * plan.scheme.memory(config, plan.specs[0], config.data.batch_size // 2, 0)
+    assert row["memory_bytes"] - kept == pytest.approx(4 * need * row["parameters"], rel=1e-3)
+
+
+def test_small_weights_are_planned_whole_at_stage_3_too():
+    given = ["model.hidden=[256]", "parallel.modules=1", "parallel.partition=null", "scheme.name=backprop"]
+    found = []
+    for below in (10**9, 0):
+        config = zero(*given, f"{ZERO}.stage=3", f"{ZERO}.stage3_param_persistence_threshold={below}")
+        found += describe(make_plan(config, load_data(config)))
+    more, less = found
+    assert more["memory_bytes"] - less["memory_bytes"] >= 4 * more["parameters"]
+
+
+def test_a_model_larger_than_a_workers_budget_is_trained_at_stage_3_alone():
+    given = ["model.hidden=[256, 256]", "parallel.modules=1", "parallel.partition=null", "scheme.name=backprop"]
+    given += [f"{ZERO}.stage3_param_persistence_threshold=0", "parallel.memory=0.9"]
+    data = load_data(zero(*given, f"{ZERO}.stage=3"))
+    make_plan(zero(*given, f"{ZERO}.stage=3"), data)
+    for stage in range(3):
+        with pytest.raises(ConfigError, match=r"parallel\.memory: 0\.9 MiB, but worker 0 would hold 1\.\d MiB"):
+            make_plan(zero(*given, f"{ZERO}.stage={stage}"), data)
 
 
 def test_a_package_that_is_missing_is_told_with_what_to_install(monkeypatch):

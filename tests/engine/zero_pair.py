@@ -7,6 +7,7 @@ import io
 import sys
 from collections.abc import Sequence
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -15,6 +16,7 @@ from unlocked.config import load_config
 from unlocked.engine.group import InProcessGroup
 from unlocked.engine.module import ModuleRunner
 from unlocked.engine.zero import ZeroRunner
+from unlocked.errors import ConfigError
 from unlocked.launch.worker import Average
 from unlocked.plan.blocks import build_net
 from unlocked.plan.make import make_plan
@@ -130,14 +132,21 @@ def assert_close(found, expected, tolerance=2e-6):
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=tolerance, msg=f"{name}: {{}}".format)
 
 
-def equal(*overrides: str, steps: int = 50, stages: Sequence[int] = (0, 1, 2, 3), tolerance: float = 1e-5) -> None:
-    """Every stage learns what one process does on the whole minibatch, and what our own replicas do."""
+def equal(
+    *overrides: str,
+    steps: int = 50,
+    stages: Sequence[int] = (0, 1, 2, 3),
+    tolerance: float = 1e-5,
+    zero_alone: Sequence[str] = (),
+) -> None:
+    """Every stage learns what one process does on the whole minibatch, and what our own replicas do. `zero_alone`: keys
+    of ZeRO's."""
     one = trained(InProcessGroup(*planned("parallel.engine=inprocess", *overrides)), 0, steps)
     ours = trained(Averaging(*planned("parallel.engine=ray", "parallel.replicas=2", *overrides)), 0, steps)
     expected, outputs = learned(one.states(steps)), one.outputs("validation")
     assert_close(learned(ours.states(steps)), expected, tolerance)
     for stage in stages:
-        zero = trained(Replica(*staged(stage, *overrides)), 0, steps)
+        zero = trained(Replica(*staged(stage, *overrides, *zero_alone)), 0, steps)
         assert zero.nonfinite() is None
         found = zero.outputs("validation")
         torch.testing.assert_close(found, outputs, rtol=0, atol=10 * tolerance, msg=f"stage {stage}: {{}}".format)
@@ -183,7 +192,32 @@ def resumed(*overrides: str) -> None:
                 assert_close(found, expected, 1e-5)
 
 
+def offload() -> None:
+    """The states of the optimiser, then the weights too, in the memory of the host."""
+    states, weights = (f"{ZERO}.offload_{what}.device=cpu" for what in ("optimizer", "param"))
+    equal(steps=20, stages=(1, 2, 3), zero_alone=[states])
+    equal(steps=20, stages=(3,), zero_alone=[states, weights])
+
+
+def budget(mib: float = 0.9) -> None:
+    """What one worker may not hold is trained at stage 3, within what is declared."""
+    wide = ["model.hidden=[256,256]", f"parallel.memory={mib}"]
+    with pytest.raises(ConfigError, match=r"parallel\.memory"):
+        planned("parallel.engine=inprocess", *wide)
+    one = trained(InProcessGroup(*planned("parallel.engine=inprocess", wide[0])), 0, 10)
+    sharing = trained(Replica(*staged(3, *wide)), 0, 10)
+    held = sharing.modules[0].bytes()
+    assert all(held.values()), held
+    assert sum(held.values()) <= mib * 2**20, held
+    states = sharing.states(10)
+    if dist.get_rank() == 0:
+        assert_close(learned(states), learned(one.states(10)), 1e-5)
+
+
 CASES = {
+    "offload": offload,
+    "budget": budget,
+    "recompute": lambda: equal("train.recompute=true", steps=10),
     "resumed": resumed,
     "backprop": equal,
     "ddp": ddp,

@@ -51,6 +51,7 @@ FREE = {
     "parallel.place",
     "parallel.address",
     "parallel.max_failures",
+    "parallel.memory",
     "parallel.timeout",
     "tracking.runs",
     "tracking.mirror",

@@ -16,6 +16,7 @@ from unlocked.errors import ConfigError, in_one_line
 from unlocked.optim import refuse_strangers
 from unlocked.plan.blocks import count_parameters
 from unlocked.plan.cut import costs_of_scheme, shapes_of, specs_of
+from unlocked.plan.describe import refuse_memory
 from unlocked.plan.net import Net
 from unlocked.plan.nets import check_phases, config_of, engine_of_nets, example_of, refuse_idle, refuse_nets
 from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_unsplittable
@@ -47,7 +48,10 @@ PlanNet = Callable[[Config, DataSet, str, str | None], Plan]  # the last: which 
 def make_plan(config: Config, data: DataSet) -> Plan:
     """Of a run that trains. Raises `ConfigError`, one line, for whatever does not fit together."""
     plan = _plan(config, data, _rehearsed)
-    plan.make_engine().refuse_group(bool(plan.nets))
+    engine = plan.make_engine()
+    engine.refuse_group(bool(plan.nets))
+    engine.refuse_steps(config, plan.steps_per_epoch)
+    refuse_memory(plan)
     if plan.nets:
         refuse_idle(plan)
     return plan

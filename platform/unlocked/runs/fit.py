@@ -46,9 +46,11 @@ def shared_out(states: list[dict[str, Any]], plan: Plan) -> list[dict[str, Any]]
     return [states[k * before] for k in range(plan.modules) for _ in range(now)]
 
 
-def refuse_resizing(plan: Plan) -> None:
-    """Raises `ConfigError` if states of a replica are of its own examples."""
+def refuse_resizing(plan: Plan, step: int) -> None:
+    """Raises `ConfigError` if states of a replica after so many steps are of its own examples."""
     why = "layers carry what they saw of them" if plan.carries else "late messages are of them" if plan.lag else None
+    if step % plan.config.train.accumulate:
+        why = "gradients that wait for a step are of them"
     if why is not None:
         raise ConfigError(
             f"parallel.replicas: {plan.config.parallel.replicas} gives each replica other examples of a minibatch, and "
@@ -59,7 +61,7 @@ def refuse_resizing(plan: Plan) -> None:
 def _misfit(checkpoint: Path, plan: Plan) -> str | None:
     held = held_in(checkpoint)
     if held and held != plan.learners and plan.make_engine().resizes and not held % plan.modules:
-        refuse_resizing(plan)
+        refuse_resizing(plan, int(checkpoint.name.removeprefix("step-")))
     elif held and held != plan.learners:
         return f"it was cut into {held} modules (over all replicas), now into {plan.learners}"
     if not (checkpoint / WEIGHTS).is_file():

@@ -262,6 +262,9 @@ class ParallelConfig:
         "workers on the nodes; replicas: one replica's modules together, apart from the others'",
         choices=("pack", "spread", "replicas"),
     )
+    memory: float | None = key(
+        None, "MiB that a worker may hold, as a dry run counts it: a run that needs more does not start", above=0
+    )
     address: str | None = key(None, "of a running Ray cluster; null: $RAY_ADDRESS, else a private one here")
     max_failures: int = key(2, "restarts of the whole group from the last checkpoint", low=0, high=MOST)
     timeout: float = key(

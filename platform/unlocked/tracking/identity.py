@@ -44,6 +44,7 @@ CHANGES_NO_NUMBER: dict[str, str | While] = {
     "parallel.place": "on which nodes the workers are",
     "parallel.address": "of the cluster",
     "parallel.max_failures": "a restart goes on from a checkpoint to the same numbers",
+    "parallel.memory": "a run within it is as one without",
     "parallel.timeout": "when a silent worker is given up",
 }
 # of the keys above, those that change how fast a run is: its speed is comparable only where they are equal
