@@ -237,6 +237,13 @@ def test_images_of_one_class_have_no_judge(lab):
         make_plan(lab.config(**GAN), type(data)(**{**vars(data), "n_outputs": 1, "class_names": ["a"]}))
 
 
+def test_images_that_are_all_alike_are_refused(lab):
+    data = lab.data(n=30)
+    data.train.x[:] = data.train.x[:1].clone()
+    with pytest.raises(ConfigError, match=r"task: adversarial does not fit .*: its training examples are all alike"):
+        make_plan(lab.config(**GAN), data)
+
+
 def test_a_run_that_ends_before_the_generator_learns_is_refused(lab):
     with pytest.raises(ConfigError, match=r"train.epochs: phase 'generator' .* runs in one of 1000 steps, and the run"):
         lab.plan(**{**GAN, "objective": {"steps": 1000}})

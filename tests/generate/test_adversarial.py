@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from unlocked.loop.train import resume, train
 from unlocked.runs.checkpoint import Checkpoints, load_weights
 from unlocked.runs.evaluate import evaluate_run
 from unlocked.tasks import judge
-from unlocked.tasks.judge import FEATURES, frechet, judge_of, likeness, within
+from unlocked.tasks.judge import FEATURES, Judge, frechet, judge_of, likeness, within
 
 COMMON = [
     "tracking.uri=off",
@@ -81,6 +82,7 @@ def test_pictures_of_asked_classes(run, tmp_path):
 def test_pictures_of_the_latent_space(run, tmp_path):
     for what in ("interpolation", "arithmetic"):
         assert generate(run, what=what, classes=["7", "3"], out=str(tmp_path)) == [tmp_path / f"{what}.png"]
+        assert generate(run, what=what, classes=["7"], out=str(tmp_path)) == [tmp_path / f"{what}.png"]
     with pytest.raises(ConfigError, match=r"^what: unknown figure 'arithmetics'; did you mean 'arithmetic'"):
         generate(run, what="arithmetics")
 
@@ -166,3 +168,11 @@ def test_one_image_for_each_class_has_no_variance():
     assert likeness(judge_of(data), x, x, y)["variance"] == 1
     assert within(torch.tensor([[0.0], [2.0], [5.0]]), torch.tensor([0, 0, 1])) == 2.0
     assert judge_of(data) is judge_of(data)
+    alike = likeness(judge_of(data), x, x[:1].expand_as(x), y)  # real images without any variance
+    assert math.isnan(alike["variance"])
+    alone = likeness(judge_of(data), x[:1], x[:1], y[:1])
+    assert (alone["frechet"], math.isnan(alone["variance"])) == (pytest.approx(0), True)
+
+
+def test_images_of_one_pixel_have_a_judge():
+    assert Judge((1, 1, 1), 2)(torch.zeros(3, 1, 1, 1)).shape == (3, 2)

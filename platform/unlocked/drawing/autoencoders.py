@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unlocked.data import DataSet, Split
 from unlocked.drawing import pictures
+from unlocked.drawing.plane import in_the_plane
 from unlocked_models.autoencoder.plain import Corruption, code_block, decode, encode
 from unlocked_models.contract.batch import Batch, moved
 from unlocked_models.contract.chain import Chain, takes_batch
@@ -182,20 +183,20 @@ def projection(subject: Subject, path: Path) -> Path:
 
 def _plane(subject: Subject, path: Path, kinds: list[str]) -> Path:
     from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
 
     codes = subject.codes(subject.data.test, PLACED).double().cpu().numpy()
     labels = subject.data.test.y[:PLACED].cpu().numpy()
     points = {}
     if codes.shape[1] == 2:
         points["The two units of the code"] = codes
+    elif len(codes) < 2:  # it has no axes
+        points["The first two units of the code"] = codes[:, :2]
     elif "PCA" in kinds:
         fitted = PCA(2, random_state=subject.seed).fit(codes)
         points[f"Codes, PCA: {fitted.explained_variance_ratio_.sum():.0%} of the variance"] = fitted.transform(codes)
     if "t-SNE" in kinds:
         perplexity = min(30.0, (len(codes) - 1) / 3)
-        place = TSNE(2, perplexity=perplexity, init="pca", random_state=subject.seed)
-        points["Codes, t-SNE"] = place.fit_transform(codes)
+        points["Codes, t-SNE"] = in_the_plane(codes, perplexity, subject.seed)
     flat = labels if labels.ndim == 1 else labels[:, 0] if labels.shape[1] == 1 else None
     return pictures.planes(points, flat, subject.data.class_names, path)
 

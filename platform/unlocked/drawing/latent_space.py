@@ -30,7 +30,7 @@ def interpolation(
     for c in range(rows):
         one, other = torch.randn(2, *shape, generator=generator)
         images.append([*make((1 - share) * one + share * other, torch.full((STEPS,), c)).numpy()])
-    told = names[:rows] if looks_at_class(make, shape) else []
+    told = names[:rows] if len(names) > 1 and looks_at_class(make, shape) else []
     return pictures.examples(images, path, "From one latent to another", scale, told)
 
 
@@ -44,7 +44,7 @@ def arithmetic(
     same = z.expand(len(names), *shape)
     images = [[*make(same + factor * direction, classes).numpy()] for factor in FACTORS]
     told = [f"z {'-' if factor < 0 else '+'} {abs(factor):g} v" if factor else "z" for factor in FACTORS]
-    shown = names if looks_at_class(make, shape) else []
+    shown = names if len(names) > 1 and looks_at_class(make, shape) else []
     return pictures.examples(images, path, "v leads from faint to bold images", scale, told, shown)
 
 

@@ -13,6 +13,7 @@ from unlocked.data import DataSet
 from unlocked.data.text import SPECIAL
 from unlocked.data.word_classes import PARTS, counted, main_class, part_of
 from unlocked.drawing.figures import BLUE, GREY, drawing, literal
+from unlocked.drawing.plane import in_the_plane
 
 SHOWN = 220  # words, at most
 UNSURE = "several"  # parts of speech, or none
@@ -27,7 +28,7 @@ def map_of_words(data: DataSet, vectors: Tensor, path: Path) -> Path:
 
     assert data.symbols is not None
     ids, parts = _chosen(data)
-    xy = _in_the_plane(F.normalize(vectors[ids].double().cpu(), dim=1).numpy())
+    xy = in_the_plane(F.normalize(vectors[ids].double().cpu(), dim=1).numpy(), min(12, (len(ids) - 1) // 3), steps=600)
     tens = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
     colours = [*tens[:7], *tens[8:], "black", "gold"]  # its grey is for words without a part of speech
     seen = [] if parts is None else [part for part in np.unique(parts) if part]
@@ -66,16 +67,6 @@ def _chosen(data: DataSet) -> tuple[np.ndarray, np.ndarray | None]:
     by_part = np.zeros((len(tagged), len(PARTS)), tagged.dtype)
     np.add.at(by_part.T, part_of(), tagged.T)
     return chosen, main_class(by_part)[chosen]
-
-
-def _in_the_plane(x: np.ndarray) -> np.ndarray:
-    """`(n, 2)`; the same for the same vectors."""
-    if len(x) < 8 or not np.ptp(x, axis=0).any():
-        return x[:, :2] if x.shape[1] > 1 else np.repeat(x, 2, 1)
-    from sklearn.manifold import TSNE
-
-    plane = TSNE(2, perplexity=min(12, (len(x) - 1) // 3), init="pca", random_state=0, max_iter=600)
-    return np.asarray(plane.fit_transform(x))
 
 
 def _apart(xy: np.ndarray, wide: np.ndarray, high: float, panel: tuple[float, float]) -> np.ndarray:

@@ -76,6 +76,8 @@ class Adversarial(Task):
         return example.in_shape
 
     def unsuited(self, x: Tensor) -> str | None:
+        if bool((x == x[:1]).all()):
+            return "its training examples are all alike; there is nothing to tell made ones from real ones by"
         if self._replay is not None and self._replay.size > len(x):
             return (
                 f"objective.replay keeps {self._replay.size} made images, more than its {len(x)} real ones; a buffer "

@@ -33,7 +33,7 @@ class Judge(nn.Module):
             body: list[nn.Module] = [
                 nn.Conv2d(in_shape[0], 16, 3, padding=1),
                 nn.ReLU(),
-                nn.MaxPool2d(2),
+                nn.MaxPool2d(2) if min(in_shape[1:]) > 1 else nn.Identity(),
                 nn.Conv2d(16, 32, 3, padding=1),
                 nn.ReLU(),
                 nn.AdaptiveAvgPool2d(4),
@@ -76,25 +76,27 @@ def likeness(judge: Judge, made: Tensor, real: Tensor, asked: Tensor) -> dict[st
 
     `frechet`, also as `loss`; `asked`, the share that the judge takes for the class that was asked for; `classes`, how
     many it sees in all; `variance` of the features within images of one asked class that the judge takes for one class,
-    as a share of the real images' (0: one image for each class); what is of a wrong class adds none.
+    as a share of the real images' (0: one image for each class; NaN if the real ones have none); what is of a wrong
+    class adds none.
     """
     made, real, asked = made.float().cpu(), real.float().cpu(), asked.cpu()
     with torch.no_grad():
         seen, known = judge(made).argmax(1), judge(real).argmax(1)
         features, wanted = judge.features(made).double(), judge.features(real).double()
-    distance = frechet(features, wanted)
+    distance, of_real = frechet(features, wanted), within(wanted, pairs(asked, known))
     return {
         "loss": distance,
         "frechet": distance,
         "asked": float((seen == asked).double().mean()),
         "classes": float(len(seen.unique())),
-        "variance": within(features, pairs(asked, seen)) / within(wanted, pairs(asked, known)),
+        "variance": within(features, pairs(asked, seen)) / of_real if of_real else math.nan,
     }
 
 
 def frechet(one: Tensor, other: Tensor) -> float:
-    """Between Gaussians fitted to features `(n, width)`, float64."""
-    means, covariances = [x.mean(0) for x in (one, other)], [torch.cov(x.t()) for x in (one, other)]
+    """Between Gaussians fitted to features `(n, width)`, float64; that of one example has no width."""
+    means = [x.mean(0) for x in (one, other)]
+    covariances = [torch.cov(x.t(), correction=min(1, len(x) - 1)) for x in (one, other)]
     # tr (C_1 C_2)^(1/2): the eigenvalues of a product of two covariances are real and not negative, up to rounding
     root = torch.linalg.eigvals(covariances[0] @ covariances[1]).real.clamp(min=0).sqrt().sum()
     apart = (means[0] - means[1]).square().sum()

@@ -86,14 +86,13 @@ def few_of_each(y: Tensor, few: int, seed: int) -> np.ndarray:
 
 def draw_representation(chain: Chain, data: DataSet, task: Probed, folder: Path) -> Path:
     """`embedding.png`: the test split's representation in the plane by t-SNE, coloured by class."""
-    from sklearn.manifold import TSNE
-
     from unlocked.drawing import pictures
+    from unlocked.drawing.plane import in_the_plane
 
     given = data.given["test"]
     part = Split(given.x[:PLACED], given.y[:PLACED])
     features = represent(chain, part, task)
-    place = TSNE(2, perplexity=min(30.0, (len(features) - 1) / 3), init="pca", random_state=0)
+    place = in_the_plane(features, min(30.0, (len(features) - 1) / 3))
     labels = part.y.cpu().numpy() if has_classes(data) else None
-    points = {"The representation of test examples, t-SNE": place.fit_transform(features)}
+    points = {"The representation of test examples, t-SNE": place}
     return pictures.planes(points, labels, data.class_names, folder / "embedding.png")
