@@ -79,7 +79,7 @@ def test_views_that_coincide_are_nearest_by_distance_and_have_a_slope():
     ("objective", "line"),
     [
         ("{loss: pairs}", "objective.loss: unknown loss 'pairs'"),
-        ("{loss: pairwise, margin: 0}", "margin must be above 0"),
+        ("{loss: pairwise, margin: 0}", "objective.margin: must be above 0"),
     ],
 )
 def test_a_loss_of_pairs_that_is_none_is_one_line(objective, line):
@@ -149,7 +149,7 @@ def test_parts_and_single_examples_are_refused():
             "parallel={engine: ray, replicas: 2, modules: 1}",
             "parallel.replicas: 2 would share out a minibatch, whose examples the loss of contras",
         ),
-        ("objective.temperature=0", "objective: contrastive failed: temperature must be above 0"),
+        ("objective.temperature=0", "objective.temperature: must be above 0"),
     ):
         with pytest.raises((ConfigError, DataError), match=message):
             started(change)

@@ -109,7 +109,7 @@ def test_images_that_hide_nothing_and_patches_of_another_size_are_refused():
             "model.patch: 2 makes patches of 4 numbers, and the data",
         ),
         ("data.transforms=[{name: hidden_patches, size: 3}]", "which images of 8 x 8 are not made of"),
-        ("objective.few=0", "few must be at least 1 label of each class, got 0"),
+        ("objective.few=0", "objective.few: must be at least 1 label of each class, got 0"),
     ):
         with pytest.raises((ConfigError, DataError), match=message):
             started(change)

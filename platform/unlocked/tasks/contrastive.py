@@ -56,7 +56,7 @@ class Contrastive(Probed, Task):
             raise ConfigError(f"objective.loss: {unknown('loss', loss, list(LOSSES))}")
         for name, value in (("temperature", temperature), ("margin", margin)):
             if not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be above 0, got {value}")
+                raise ConfigError(f"objective.{name}: must be above 0, got {value}")
         Probed.__init__(self, few)
         self._of, self._near = LOSSES[loss]
         self._scale = temperature if loss == "nt_xent" else margin

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unlocked.data import DataSet, Split
+from unlocked.errors import ConfigError
 from unlocked.seeding import derive_seed
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain
@@ -27,7 +28,7 @@ class Probed:
 
     def __init__(self, few: int = FEW):
         if few < 1:
-            raise ValueError(f"few must be at least 1 label of each class, got {few}")
+            raise ConfigError(f"objective.few: must be at least 1 label of each class, got {few}")
         self.few = few
 
     def alone(self, x: Tensor) -> Tensor:
