@@ -121,6 +121,13 @@ def test_every_trial_of_a_sweep_is_a_row_and_the_best_is_first(store):
     assert [(row.group["optimizer.lr"], row.superseded) for row in rows] == [("0.01", 0), ("0.03", 0), ("0.1", 0)]
 
 
+def test_trials_that_match_in_place_of_runs_are_named(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    store += [run(0.9, unlocked__parent="study")]
+    assert main(["compare"]) == 2
+    assert "compare: no finished run matches; trials of a sweep do: add --trials\n" in capsys.readouterr().err
+
+
 def test_a_run_again_is_superseded_by_the_later_and_that_is_said(store):
     store += [run(0.9), run(0.9), run(0.8, seed="1")]
     (found,) = sections("runs")

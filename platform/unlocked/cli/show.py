@@ -13,7 +13,7 @@ from unlocked.cli.common import DRAWN, add_command, check_file, store_address, w
 from unlocked.errors import ConfigError
 
 if TYPE_CHECKING:
-    from unlocked.comparing.rows import Row
+    from unlocked.comparing.rows import Row, Section
 
 
 def add_compare(commands: Any) -> None:
@@ -90,19 +90,24 @@ def compare(arguments: argparse.Namespace) -> int:
     group_by = [key for key in arguments.group_by.split(",") if key]
     if arguments.against and arguments.against not in group_by:
         group_by.append(arguments.against)
-    found = sections(
-        arguments.uri or arguments.runs,
-        arguments.experiment,
-        group_by,
-        arguments.name,
-        arguments.metric,
-        arguments.trials,
-        arguments.where,
-        arguments.sort,
-        arguments.baseline,
-    )
+
+    def matching(trials: bool) -> list[Section]:
+        return sections(
+            arguments.uri or arguments.runs,
+            arguments.experiment,
+            group_by,
+            arguments.name,
+            arguments.metric,
+            trials,
+            arguments.where,
+            arguments.sort,
+            arguments.baseline,
+        )
+
+    found = matching(arguments.trials)
     if not found:
-        raise ConfigError("compare: no finished run matches")
+        hint = "" if arguments.trials or not matching(True) else "; trials of a sweep do: add --trials"
+        raise ConfigError(f"compare: no finished run matches{hint}")
     if arguments.plot and len(found) > 1:
         titles = "; ".join(section.title for section in found)
         raise ConfigError(

@@ -35,7 +35,8 @@ class Words:
         """As it is written, else in small letters; `ConfigError` for a word that is not in the vocabulary."""
         found = self._ids.get(word, self._ids.get(word.lower()))
         if found is None:
-            raise ConfigError(f"--input: {unknown('word', word, list(self._ids))}")
+            words = [known for known in self._ids if known.isalpha()] or list(self._ids)  # punctuation tells nobody
+            raise ConfigError(f"--input: {unknown('word', word, words)}")
         return found
 
     def nearness(self, places: Tensor) -> Tensor:
