@@ -43,7 +43,11 @@ def how(request):
 @pytest.fixture
 def lose_a_worker(processes, tmp_path, how):
     """Kills or stops one of the run's workers two epochs after its start; gives the processes of that group."""
-    before = set(processes.descendants(os.getpid(), "ray::Worker"))
+
+    def workers():
+        return {pid for kind in ("Worker", "ZeroWorker") for pid in processes.descendants(os.getpid(), f"ray::{kind}")}
+
+    before = workers()
     group = []
 
     def lose():
@@ -53,7 +57,7 @@ def lose_a_worker(processes, tmp_path, how):
             if run_dirs and Checkpoints(run_dirs[0]).last() and len(read(run_dirs[0]).get("val/loss", [])) >= 2:
                 break
             time.sleep(0.005)
-        group.extend(set(processes.descendants(os.getpid(), "ray::Worker")) - before)
+        group.extend(workers() - before)
         os.kill(group[0], how)
 
     killer = threading.Thread(target=lose)
@@ -235,3 +239,24 @@ def test_what_a_users_block_raises_in_a_worker_is_one_line_with_place(small, clu
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert code == 1
     assert line.startswith("unlocked: breaking_models.py:7: ArithmeticError: the user made a mistake here")
+
+
+@pytest.mark.slow("a group that shares everything out starts three times")
+@pytest.mark.parametrize("how", [signal.SIGKILL])
+def test_shares_that_die_with_their_worker_come_back_from_the_checkpoint(small, tmp_path, lose_a_worker, last_weights):
+    pytest.importorskip("deepspeed")
+    zero = "parallel.deepspeed.zero_optimization"
+    run = [
+        *("scheme.name=backprop", "parallel.modules=1", "train.epochs=4", "train.probe_every=0", "model.norm=none"),
+        *("parallel.engine=deepspeed", "parallel.replicas=2"),
+        *(f"{zero}.stage=3", f"{zero}.stage3_param_persistence_threshold=0"),
+    ]
+    reporter = Notes()
+    summary = train(small(*run), reporter=reporter)
+    assert summary["restarts"] == 1, reporter.notes
+    assert "restart 1 of 2 from step-" in reporter.notes[0]
+    found = last_weights(Path(summary["run_dir"]))
+    unbroken = train(small(*run, f"tracking.runs={tmp_path / 'unbroken'}"))
+    assert unbroken["restarts"] == 0
+    for name, weight in last_weights(Path(unbroken["run_dir"])).items():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=0)
