@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import RunFailed, RunInterrupted, UnlockedError
 from unlocked.loop import train as loop
+from unlocked.loop import trainer
 from unlocked.loop.train import Silent, resume, train
 from unlocked.loop.trainer import Trainer
 from unlocked.runs.checkpoint import Checkpoints, load_states
@@ -218,3 +219,11 @@ def test_a_dead_tracking_server_does_not_end_a_run(small, reporter, monkeypatch)
     assert len(reporter.notes) == 1
     assert "kept in" in reporter.notes[0]
     assert len(read(Path(summary["run_dir"]))["val/loss"]) == 3
+
+
+def test_metrics_that_are_nan_are_told(small, reporter, monkeypatch):
+    nothing = {"loss": math.nan, "accuracy": math.nan}
+    monkeypatch.setattr(trainer, "measured", lambda *_: dict(nothing))
+    train(small("train.epochs=1", "scheme.name=backprop", "data.examples=100"), reporter=reporter)
+    split = [note.partition(":")[0] for note in reporter.notes]
+    assert split == ["loss and accuracy of the validation split", "loss and accuracy of the test split"]

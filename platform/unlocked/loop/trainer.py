@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -147,7 +148,18 @@ class Trainer(Stepper):
         outputs = group.outputs(split)
         if self.config.tracking.figures and (shown := self.task.shown(outputs, self.data, split)) is not None:
             keep_shown(self.folder.path, self.progress.step, shown)
-        return checked_metrics(self.task, measured(self.task, outputs, self.data, split, self.config.metrics))
+        return self._measured(outputs, split)
+
+    def _measured(self, outputs: Tensor, split: str) -> dict[str, float]:
+        """Metrics of a split; says if the loss, or what is monitored, is NaN."""
+        found = checked_metrics(self.task, measured(self.task, outputs, self.data, split, self.config.metrics))
+        nan = [name for name in dict.fromkeys(("loss", self.task.monitor)) if math.isnan(found[name])]
+        if nan:
+            self.reporter.note(
+                f"{' and '.join(nan)} of the {split} split: NaN; its outputs are not finite, or it has no target to "
+                f"score"
+            )
+        return found
 
     def _probe(self, group: Group) -> dict[str, float]:
         values = alignments(group.probe())
@@ -163,7 +175,7 @@ class Trainer(Stepper):
         if best is not None:
             group.load_weights(load_weights(best))
         outputs = group.outputs("test")
-        found = checked_metrics(self.task, measured(self.task, outputs, self.data, "test", self.config.metrics))
+        found = self._measured(outputs, "test")
         network: Chain | None = None
         if self.task.asks_network:
             network, _ = load_chain(self.folder.path, self.config, self.data, weights)

@@ -80,6 +80,9 @@ def test_what_cannot_be_read_is_one_line(corpus, tmp_path_factory):
     assert "data.options.least: no word stands 100 times" in said(corpus, least=100)
     assert "data.options.test: must be above 0" in said(corpus, test=0.0)
     assert "a window of data.options.length 4000 needs 4001" in said(corpus, length=4000)
+    assert "data.options.vocabulary: 4 is too small" in said(corpus, vocabulary=len(SPECIAL))
+    (nowhere / "ca01").write_text("\n\n")
+    assert "hold no words" in said(nowhere)
     (corpus / "brown" / "cb01").write_text("fine/jj\nbroken\n")
     assert "cb01, line 2: expected words as word/tag, found 'broken'" in said(corpus)
 

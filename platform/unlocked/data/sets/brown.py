@@ -34,7 +34,13 @@ def brown(
     """
     if not 0 < test < 1:
         raise DataError(f"data.options.test: must be above 0 and below 1, got {test}")
+    if vocabulary is not None and vocabulary <= len(SPECIAL):
+        raise DataError(
+            f"data.options.vocabulary: {vocabulary} is too small: {len(SPECIAL)} special tokens and at least one word"
+        )
     words, classes = _read(_documents(source))
+    if not words:
+        raise DataError(f"data.root: the files {DOCUMENTS} in {_documents(source)[0].parent} hold no words")
     count = [(word, n) for word, n in Counter(words).most_common() if word != END]
     room = len(count) if vocabulary is None else max(vocabulary - len(SPECIAL), 0)
     known = [word for word, n in count[:room] if n >= least]
