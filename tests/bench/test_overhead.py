@@ -53,3 +53,18 @@ def test_the_command_ends_with_the_json_line(monkeypatch, capsys):
 def test_no_rounds_are_refused(capsys):
     assert main(["bench", "overhead", "--rounds", "0"]) == 2
     assert "--rounds: must be at least 1, got 0" in capsys.readouterr().err
+
+
+def test_compiled_blocks_are_compared_with_the_same_loop(monkeypatch, capsys):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda forward: compiled.append(forward) or forward)
+    monkeypatch.setattr(overhead, "CASES", [TINY])
+    assert main(["bench", "overhead", "--compile", "--rounds", "1", "--seconds", "0.01"]) == 0
+    assert len(compiled) == 2  # a hidden layer and the head
+    assert "torch.compile against the same without" in " ".join(capsys.readouterr().out.split())
+
+
+def test_compiled_blocks_that_learn_differently_are_not_compared(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda forward: lambda h: 2 * forward(h))
+    with pytest.raises(RunFailed, match="compiled blocks learn differently"):
+        overhead.measure_compiled(TINY, rounds=1, seconds=0.01)

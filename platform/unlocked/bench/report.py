@@ -20,10 +20,15 @@ from unlocked.rich_text import PlainTable
 SHORT = {"backprop_1_thread": "1 thread", "backprop_all_threads": "all threads"}
 
 
-def overhead_table(costs: Sequence[Cost]) -> PlainTable:
+def overhead_table(costs: Sequence[Cost], compiled: bool = False) -> PlainTable:
+    """`compiled`: against the same loop without `torch.compile`."""
+    what = (
+        "Training loop by torch.compile against the same without"
+        if compiled
+        else "Training loop against a plain PyTorch loop"
+    )
     table = PlainTable(
-        title="Training loop against a plain PyTorch loop, paired by rounds: median and least-most;\n"
-        "a tick is one step of one module",
+        title=f"{what}, paired by rounds: median and least-most;\na tick is one step of one module",
         box=box.SIMPLE,
     )
     for heading in ("", "steps/s", "plain\nsteps/s", "ratio", "us per tick\nadded", "foreign\nCPU"):

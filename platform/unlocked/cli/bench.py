@@ -49,6 +49,9 @@ def _add_overhead(kinds: Any) -> None:
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds (default: 7)")
     parser.add_argument("--seconds", type=float, default=1.0, help="per round, of each (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
+    parser.add_argument(
+        "--compile", action="store_true", help="instead: blocks by torch.compile against the same loop without"
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
 
 
@@ -57,9 +60,10 @@ def overhead(arguments: argparse.Namespace) -> int:
     from unlocked.bench.report import overhead_json, overhead_table, warning
 
     check_ranges(arguments, rounds=(1, MOST_ROUNDS), threads=(1, MOST_THREADS), seconds=(0.001, 3600))
-    costs = [bench.measure(case, arguments.rounds, arguments.threads, arguments.seconds) for case in bench.CASES]
+    measure = bench.measure_compiled if arguments.compile else bench.measure
+    costs = [measure(case, arguments.rounds, arguments.threads, arguments.seconds) for case in bench.CASES]
     foreign = [share for cost in costs for share in cost.foreign]
-    _show(wide_console(160), [overhead_table(costs)], warning(foreign))
+    _show(wide_console(160), [overhead_table(costs, arguments.compile)], warning(foreign))
     if arguments.json:
         print(strict_json.dumps(overhead_json(costs, arguments.threads)))
     return 0

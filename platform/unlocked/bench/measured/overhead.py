@@ -129,6 +129,52 @@ def _measure(case: Case, rounds: int, seconds: float, ours: _Ours, plain: _Plain
     )
 
 
+def measure_compiled(case: Case, rounds: int = 7, threads: int = 1, seconds: float = 1.0) -> Cost:
+    """The training loop with every block's forward pass by `torch.compile`, against the same without: `plain` is that.
+    Compiling comes before the rounds. Raises `RunFailed` if the two learn differently, beyond rounding."""
+    with torch_threads(threads), tempfile.TemporaryDirectory(prefix="unlocked-bench-") as runs:
+        config = _config(case, runs)
+        data = load_data(config)
+        plan = make_plan(config, data)
+        pair = [_Ours(plan, data), _Ours(plan, data)]
+        try:
+            for module in pair[0].group.modules:
+                for block in module.learner.chain:
+                    block.forward = torch.compile(block.forward)
+            return _measure_compiled(case, rounds, seconds, pair)
+        finally:
+            for each in pair:
+                each.close()
+
+
+def _measure_compiled(case: Case, rounds: int, seconds: float, pair: list[_Ours]) -> Cost:
+    step = 0
+
+    def both(turns: int) -> tuple[float, float]:
+        nonlocal step
+        spent = [0.0, 0.0]
+        for i in range(turns):
+            stop = step + LOG_EVERY
+            for which in (0, 1) if i % 2 else (1, 0):
+                begin = time.perf_counter()
+                pair[which].train(step, stop)
+                spent[which] += time.perf_counter() - begin
+            step = stop
+        return spent[0], spent[1]
+
+    both(2)
+    if any(abs(a - b) > 1e-3 * abs(b) for (*_, a), (*_, b) in zip(pair[0].losses, pair[1].losses, strict=True)):
+        raise RunFailed(f"bench overhead: {case.name}: compiled blocks learn differently")
+    turns = max(1, round(seconds / (sum(both(2)) / 4)))
+    done = in_rounds(rounds, lambda: both(turns), note=lambda text: None)
+    times, steps = done.results, turns * LOG_EVERY
+    rates, plain_rates = [steps / a for a, _ in times], [steps / b for _, b in times]
+    added = Spread.of([1e6 * (a - b) / steps / case.modules for a, b in times])
+    return Cost(
+        case.name, steps, Spread.of(rates), Spread.of(plain_rates), paired(rates, plain_rates), added, done.foreign
+    )
+
+
 @contextmanager
 def _contenders(case: Case, folder: str) -> Iterator[tuple[_Ours, _Plain]]:
     config = _config(case, folder)
