@@ -29,3 +29,13 @@ def test_optimisers_are_listed_with_their_options(capsys):
     assert main(["list", "optimizers", "--json"]) == 0
     found = {row["optimizer"]: row["options"] for row in json.loads(capsys.readouterr().out)}
     assert found["sgd"] == "optimizer.weight_decay, optimizer.momentum, optimizer.nesterov, optimizer.dampening"
+
+
+def test_a_study_shows_no_value_that_its_trials_change(capsys, monkeypatch):
+    monkeypatch.setattr("unlocked.config.presets", lambda: ["quickstart", "studies/depth", "studies/graph"])
+    assert main(["list", "presets", "--json"]) == 0
+    rows = {row.pop("preset"): row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows["studies/graph"].values()) == {"several"}
+    depth = rows["studies/depth"]
+    assert (depth["data"], depth["scheme"], depth["modules"]) == ("mnist1d", "several", "several")
+    assert rows["quickstart"] == {"data": "digits", "model": "mlp", "scheme": "cdni", "modules": 2}

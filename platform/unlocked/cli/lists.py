@@ -215,16 +215,25 @@ def _presets() -> Rows:
         if name.endswith("base"):  # what the others of its folder extend
             continue
         config = load_config(name)
+        named = {
+            "data": ("data.name", config.data.name),
+            "model": ("model.name", config.model["name"]),
+            "scheme": ("scheme.name", config.scheme.name),
+            "modules": ("parallel.modules", config.parallel.modules),
+        }
+        changed = _changed(config.sweep.space)
         rows.append(
-            {
-                "preset": name,
-                "data": config.data.name,
-                "model": config.model["name"],
-                "scheme": config.scheme.name,
-                "modules": config.parallel.modules,
-            }
+            {"preset": name}
+            | {heading: "several" if {key, "preset"} & changed else of for heading, (key, of) in named.items()}
         )
     return rows
+
+
+def _changed(space: Any) -> set[str]:
+    """The dimensions of a study, and the keys that its choices set."""
+    if not isinstance(space, dict):
+        return set()
+    return set(space).union(*(_changed(value) for value in space.values()))
 
 
 def _matrix() -> Rows:
