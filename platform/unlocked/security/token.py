@@ -7,13 +7,13 @@ travels as plain text: beyond loopback it wants a tunnel, a private network or T
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import sys
 from pathlib import Path
 
 from unlocked.errors import UnlockedError
+from unlocked.files import locked
 
 MODE = "RAY_AUTH_MODE"  # token | disabled; Ray reads it when it is imported
 
@@ -54,9 +54,11 @@ def ensure_secret(path: Path) -> str:
     Raises `UnlockedError`, one line, if it cannot be written or is somebody else's.
     """
     try:
-        if not path.exists() or not path.stat().st_size:
+        if _is_empty(path):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _create(path, secrets.token_hex(32))
+            with locked(path.with_name(f".{path.name}.lock")):  # of several processes at once the first one's stays
+                if _is_empty(path):
+                    _create(path, secrets.token_hex(32))
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
         return path.read_text().strip()
@@ -64,19 +66,17 @@ def ensure_secret(path: Path) -> str:
         raise UnlockedError(f"{path}: a secret must be readable by its owner alone: {error.strerror}") from None
 
 
+def _is_empty(path: Path) -> bool:
+    """Or absent; an empty one is of a process that was killed."""
+    return not path.exists() or not path.stat().st_size
+
+
 def _create(path: Path, text: str) -> None:
-    """Whole from its first moment on; of several processes at once the first one's stays."""
+    """Whole from its first moment on."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    try:
-        if path.exists():  # empty: of a process that was killed in between
-            draft.replace(path)
-        else:
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    draft.replace(path)
