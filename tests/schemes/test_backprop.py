@@ -12,6 +12,7 @@ from unlocked_models import MODELS, register_model
 
 ZOO: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # the smallest images each allows, few maps
     "mlp": ((1, 8, 8), {"hidden": [16, 14, 12], "norm": "batch"}),
+    "rbf": ((1, 8, 8), {"units": 12}),
     "lenet5": ((1, 28, 28), {}),
     "cnn": ((1, 8, 8), {"channels": [4, 6], "hidden": [8]}),
     "alexnet_small": ((1, 8, 8), {"width": 0.05, "hidden": [12, 10]}),
@@ -71,7 +72,7 @@ def test_backprop_through_k_modules_equals_plain_autograd_step_for_step(lab, nam
     }
     data = made.get(name, partial(lab.data, shape))(n=18)
     reconstructs = MODELS.facts(name)["family"] == "autoencoder"
-    if name == "sparse_coding":  # of two blocks
+    if name in ("sparse_coding", "rbf"):  # of two blocks
         modules = min(modules, 2)
     group = lab.start(
         data,

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import count
 from typing import Any
@@ -93,6 +93,11 @@ def decoder_start(blocks: Iterable[nn.Module]) -> int | None:
 def carrying(blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """All layers, at any depth, that go on where the last minibatch ended."""
     return [layer for block in blocks for layer in block.modules() if hasattr(layer, "carried")]
+
+
+def finding(blocks: Sequence[nn.Module]) -> list[int]:
+    """Places of the blocks that find their first weights in the training data, by `begin_from(x, seed)`."""
+    return [i for i, block in enumerate(blocks) if hasattr(block, "begin_from")]
 
 
 def as_blocks(model: Any, each: Each | None = None) -> list[nn.Module]:

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,9 +116,10 @@ def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def _write_cache(path: Path, arrays: dict[str, np.ndarray]) -> bool:
+    stored: dict[str, Any] = {**arrays, "sha256": _digest(arrays)}
     try:
         with written_whole(path) as part, part.open("xb") as out:
-            np.savez(out, allow_pickle=False, sha256=_digest(arrays), **arrays)
+            np.savez(out, **stored)
     except OSError:
         return False
     return True

@@ -19,24 +19,15 @@ from unlocked_models.contract.chain import Chain
 AT_ONCE = 1000
 
 
-def finds_some(plan: Plan) -> bool:
-    """Whether the net has such a block; several nets have none."""
-    if plan.nets:
-        return False
-    return any(hasattr(block, "begin_from") for block in build_blocks(plan.config, plan.example, only=()))
-
-
 def found_in(plan: Plan, data: DataSet) -> dict[str, Tensor]:
     """The weights of the whole chain. Raises `ConfigError`, one line, for what a block refuses."""
     blocks, x = build_blocks(plan.config, plan.example), data.train_shown.x.cpu()
-    for i, block in enumerate(blocks):
-        if not hasattr(block, "begin_from"):
-            continue
+    for i in plan.finding:
         below = Chain(blocks[:i]).eval()
         with torch.inference_mode():
             seen = torch.cat([below(part, None) for part in x.split(AT_ONCE)]) if i else x
         try:
-            block.begin_from(seen.clone(), derive_seed(plan.config.seed, "begin", i))  # type: ignore[operator]
+            blocks[i].begin_from(seen.clone(), derive_seed(plan.config.seed, "begin", i))  # type: ignore[operator]
         except ValueError as error:
             raise ConfigError(str(error)) from None
     return Chain(blocks).state_dict()

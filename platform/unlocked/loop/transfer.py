@@ -18,7 +18,7 @@ from torch import Tensor
 from unlocked.config import Config
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError
-from unlocked.loop.found import finds_some, found_in
+from unlocked.loop.found import found_in
 from unlocked.loop.vectors import weights_with_vectors, with_vectors
 from unlocked.plan.blocks import build_blocks, named_weights
 from unlocked.plan.make import make_plan
@@ -106,7 +106,7 @@ def initial_weights(
     """
     config = plan.config
     elsewhere = config.transfer.run is not None or config.transfer.vectors is not None or config.pretrain.epochs
-    if not elsewhere and not finds_some(plan):
+    if not elsewhere and not plan.finding:
         return None
     path, sums = run_dir / "initial.safetensors", run_dir / "initial.sha256"
     if path.exists():

@@ -39,7 +39,7 @@ from unlocked.schemes import DTYPES, SCHEMES, Turns
 from unlocked.tasks import TASKS
 from unlocked.tasks.chosen import check_chosen
 from unlocked.tasks.losses import WEIGHT, weigh
-from unlocked_models.contract.chain import carrying
+from unlocked_models.contract.chain import carrying, finding
 from unlocked_models.contract.registry import MODELS
 
 PlanNet = Callable[[Config, DataSet, str, str | None], Plan]  # the last: which of several nets
@@ -191,6 +191,7 @@ def _worked_out(
         n_train=len(data.train),
         steps_per_epoch=steps_per_epoch,
         carries=carries,
+        finding=finding(blocks) if name is None else [],
         net=name,
     )
     return plan, net.for_training(shapes)

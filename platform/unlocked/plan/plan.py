@@ -31,6 +31,7 @@ class Plan:
     n_train: int
     steps_per_epoch: int
     carries: bool  # layers go on where the last minibatch ended
+    finding: list[int] = field(default_factory=list)  # blocks that find their first weights in the training data
     net: str | None = None  # which of several this is the plan of; None: the only one, or all of them
     phases: tuple[str, ...] = ()  # in which this net learns, if it is one of several
     nets: Mapping[str, Plan] = field(default_factory=dict)  # by name, if the model has several
