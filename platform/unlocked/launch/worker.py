@@ -121,8 +121,8 @@ class Worker:
             ends = wire(plan, rank, device, backend, nodes, store)
             for runner in self._modules:
                 runner.connect(ends[runner.learner.spec.index])
-            if config.optimizer.clip_global is not None:
-                self._clip = clipping(plan, self._modules, _columns(plan)[replica])
+            asked = config.optimizer.clip_global is not None
+            self._clip = clipping(plan, self._modules, _columns(plan)[replica]) if asked else None
         else:
             from unlocked.engine.pipelined import Pipeline, PipelinedModule  # torch's pipelines take seconds to import
 
