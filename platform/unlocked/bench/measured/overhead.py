@@ -13,9 +13,10 @@ import copy
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -92,29 +93,33 @@ def measure(case: Case, rounds: int = 7, threads: int = 1, seconds: float = 1.0)
 
 
 def _measure(case: Case, rounds: int, seconds: float, ours: _Ours, plain: _Plain) -> Cost:
-    step = 0
+    def check(step: int, stop: int) -> None:
+        if any(loss != _mean(plain.losses[start - step : end - step]) for start, end, loss in ours.losses):
+            raise RunFailed(
+                f"bench overhead: {case.name}: the two loops disagree on the losses of "
+                f"steps {step} to {stop - 1}; the comparison would mean nothing"
+            )
 
-    def both(turns: int) -> tuple[float, float]:
-        nonlocal step
+    def both(step: int, turns: int) -> tuple[float, float]:
         plain.draw(step + turns * LOG_EVERY)
-        spent = [0.0, 0.0]
-        for i in range(turns):
-            stop = step + LOG_EVERY
-            for which in (0, 1) if i % 2 else (1, 0):
-                begin = time.perf_counter()
-                (ours, plain)[which].train(step, stop)
-                spent[which] += time.perf_counter() - begin
-            if any(loss != _mean(plain.losses[start - step : end - step]) for start, end, loss in ours.losses):
-                raise RunFailed(
-                    f"bench overhead: {case.name}: the two loops disagree on the losses of "
-                    f"steps {step} to {stop - 1}; the comparison would mean nothing"
-                )
-            step = stop
-        return spent[0], spent[1]
+        return _in_turn((ours, plain), step, turns, check)
 
-    warm = sum(both(2)) / 4
+    return _cost(case, rounds, seconds, both)
+
+
+def _cost(
+    case: Case, rounds: int, seconds: float, both: Callable[[int, int], tuple[float, float]], step: int = 0
+) -> Cost:
+    """`both(step, turns)` trains the two from `step` on, and says for how many seconds each."""
+
+    def on(turns: int) -> tuple[float, float]:
+        nonlocal step
+        begin, step = step, step + turns * LOG_EVERY
+        return both(begin, turns)
+
+    warm = sum(on(2)) / 4
     turns = max(1, round(seconds / warm))
-    done = in_rounds(rounds, lambda: both(turns), note=lambda text: None)
+    done = in_rounds(rounds, lambda: on(turns), note=lambda text: None)
     times = done.results
     steps = turns * LOG_EVERY
     rates, plain_rates = [steps / a for a, _ in times], [steps / b for _, b in times]
@@ -127,6 +132,22 @@ def _measure(case: Case, rounds: int, seconds: float, ours: _Ours, plain: _Plain
         Spread.of([1e6 * (a - b) / steps / case.modules for a, b in times]),
         done.foreign,
     )
+
+
+def _in_turn(
+    pair: Sequence[_Ours | _Plain], step: int, turns: int, check: Callable[[int, int], None] = lambda step, stop: None
+) -> tuple[float, float]:
+    """Seconds of each for `turns` stretches of `LOG_EVERY` steps, which they begin in turn; each ends with `check`."""
+    spent = [0.0, 0.0]
+    for i in range(turns):
+        stop = step + LOG_EVERY
+        for which in (0, 1) if i % 2 else (1, 0):
+            begin = time.perf_counter()
+            pair[which].train(step, stop)
+            spent[which] += time.perf_counter() - begin
+        check(step, stop)
+        step = stop
+    return spent[0], spent[1]
 
 
 def measure_compiled(case: Case, rounds: int = 7, threads: int = 1, seconds: float = 1.0) -> Cost:
@@ -148,31 +169,10 @@ def measure_compiled(case: Case, rounds: int = 7, threads: int = 1, seconds: flo
 
 
 def _measure_compiled(case: Case, rounds: int, seconds: float, pair: list[_Ours]) -> Cost:
-    step = 0
-
-    def both(turns: int) -> tuple[float, float]:
-        nonlocal step
-        spent = [0.0, 0.0]
-        for i in range(turns):
-            stop = step + LOG_EVERY
-            for which in (0, 1) if i % 2 else (1, 0):
-                begin = time.perf_counter()
-                pair[which].train(step, stop)
-                spent[which] += time.perf_counter() - begin
-            step = stop
-        return spent[0], spent[1]
-
-    both(2)
+    _in_turn(pair, 0, 2)
     if any(abs(a - b) > 1e-3 * abs(b) for (*_, a), (*_, b) in zip(pair[0].losses, pair[1].losses, strict=True)):
         raise RunFailed(f"bench overhead: {case.name}: compiled blocks learn differently")
-    turns = max(1, round(seconds / (sum(both(2)) / 4)))
-    done = in_rounds(rounds, lambda: both(turns), note=lambda text: None)
-    times, steps = done.results, turns * LOG_EVERY
-    rates, plain_rates = [steps / a for a, _ in times], [steps / b for _, b in times]
-    added = Spread.of([1e6 * (a - b) / steps / case.modules for a, b in times])
-    return Cost(
-        case.name, steps, Spread.of(rates), Spread.of(plain_rates), paired(rates, plain_rates), added, done.foreign
-    )
+    return _cost(case, rounds, seconds, partial(_in_turn, pair), 2 * LOG_EVERY)
 
 
 @contextmanager
