@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unlocked import strict_json
+from unlocked.cli.bench_case import add_case, case_given
 from unlocked.cli.bench_zero import MOST_ROUNDS, add_zero
 from unlocked.cli.common import add_command, add_import, check_ranges, import_given, wide_console
 from unlocked.config.yaml12 import clipped
@@ -139,10 +139,7 @@ def _add_scaling(kinds: Any) -> None:
         "  resnet       ResNet-20, 3x32x32, batch 32                 0.08 s\n"
         "  transformer  4 encoder layers, width 256, 16 x 64 tokens  0.25 s\n",
     )
-    parser.add_argument(
-        "words", nargs="*", metavar="CASE | key=value", help="a case (default: mlp), and changes to its configuration"
-    )
-    parser.add_argument("--config", metavar="NAME", help="a preset or a .yaml file instead of a case")
+    add_case(parser)
     parser.add_argument("--modules", "--stages", type=int, help="modules (default: the configuration's, at least 2)")
     parser.add_argument(
         "--schemes",
@@ -187,25 +184,14 @@ def _add_scaling(kinds: Any) -> None:
 def scaling(arguments: argparse.Namespace) -> int:
     from unlocked.bench.measured import scaling as bench
     from unlocked.bench.report import scaling_json, scaling_plot, scaling_tables, warning
-    from unlocked.config import load_config
 
     import_given(arguments)
     check_ranges(arguments, rounds=(1, MOST_ROUNDS), steps=(1, MOST), modules=(2, MOST_WORKERS))
-    overrides = [word for word in arguments.words if "=" in word]
-    names = [word for word in arguments.words if "=" not in word]
-    if len(names) > 1 or (names and arguments.config):
-        raise ConfigError(
-            f"bench scaling: one case or one --config at a time, not {' and '.join(names)}"
-            + (f" and {arguments.config}" if arguments.config else "")
-        )
+    load, overrides = case_given(arguments, "bench scaling")
     if arguments.modules:
         overrides += [f"parallel.modules={arguments.modules}", "parallel.partition=null"]
-    if arguments.config:
-        load = partial(load_config, arguments.config)
-        if load(overrides).parallel.modules < 2:
-            overrides += ["parallel.modules=2", "parallel.partition=null"]
-    else:
-        load = partial(bench.load_case, names[0] if names else "mlp")
+    if arguments.config and load(overrides).parallel.modules < 2:
+        overrides += ["parallel.modules=2", "parallel.partition=null"]
     config = load(overrides)
     if arguments.simulate is not None:
         return simulate(arguments, config)

@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from unlocked import strict_json
+from unlocked.cli.bench_case import add_case, case_given
 from unlocked.cli.common import add_command, add_import, check_ranges, import_given, wide_console
-from unlocked.errors import ConfigError
 from unlocked.schema.facts import MOST
 
 MOST_ROUNDS = 10_000
@@ -26,10 +26,7 @@ def add_zero(kinds: Any) -> None:
         "  unlocked bench deepspeed --config quickstart model.hidden='[512, 512]' optimizer.name=sgd\n\n"
         "cases: those of `unlocked bench scaling`, as one module; two processes hold all of it.\n",
     )
-    parser.add_argument(
-        "words", nargs="*", metavar="CASE | key=value", help="a case (default: mlp), and changes to its configuration"
-    )
-    parser.add_argument("--config", metavar="NAME", help="a preset or a .yaml file instead of a case")
+    add_case(parser)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     parser.add_argument("--steps", type=int, help="of each per round (default: those of 2 s, at least 10)")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
@@ -38,24 +35,13 @@ def add_zero(kinds: Any) -> None:
 
 def sharing(arguments: argparse.Namespace) -> int:
     from unlocked.bench.measured import zero as bench
-    from unlocked.bench.measured.scaling import load_case
     from unlocked.bench.report import warning
     from unlocked.bench.zero_report import sharing_json, sharing_table
-    from unlocked.config import load_config
 
     import_given(arguments)
     check_ranges(arguments, rounds=(1, MOST_ROUNDS), steps=(1, MOST))
-    overrides = ["parallel.engine=deepspeed", *(word for word in arguments.words if "=" in word)]
-    names = [word for word in arguments.words if "=" not in word]
-    if len(names) > 1 or (names and arguments.config):
-        raise ConfigError(
-            f"bench deepspeed: one case or one --config at a time, not {' and '.join(names)}"
-            + (f" and {arguments.config}" if arguments.config else "")
-        )
-    if arguments.config:
-        config = load_config(arguments.config, overrides)
-    else:
-        config = load_case(names[0] if names else "mlp", overrides, "bench deepspeed")
+    load, changes = case_given(arguments, "bench deepspeed")
+    config = load(["parallel.engine=deepspeed", *changes])
     console = wide_console(160)
 
     def note(text: str, style: str | None = None) -> None:
