@@ -19,7 +19,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from unlocked.schemes.adversary import Limits
+from unlocked.schemes.adversary import Limits, Loss, climb, leap
 
 Logits = Callable[[Tensor], Tensor]  # of a minibatch of inputs: (batch, classes)
 STEPS = 10
@@ -27,7 +27,7 @@ STEPS = 10
 
 def fgsm(logits: Logits, x: Tensor, y: Tensor, limits: Limits, target: int | None = None) -> Tensor:
     """One step of the whole reach."""
-    return limits.project(x + limits.reach * _uphill(logits, x, y, target))
+    return leap(_loss(logits, y, target), x, limits)
 
 
 def pgd(
@@ -45,9 +45,7 @@ def pgd(
     alpha, now = 2.5 * limits.reach / steps, x
     if generator is not None:
         now = limits.project(x + limits.reach * (2 * torch.rand(x.shape, generator=generator).to(x) - 1))
-    for _ in range(steps):
-        now = limits.project(now + alpha * _uphill(logits, now, y, target))
-        candidates.append(now)
+    candidates += climb(_loss(logits, y, target), now, limits, alpha, steps)
     margins = torch.stack([_margin(logits, each, y, target) for each in candidates])  # (candidates, batch)
     return torch.stack(candidates)[margins.argmax(0), torch.arange(len(x), device=x.device)]
 
@@ -79,16 +77,11 @@ def make(
     return pgd(logits, x, y, limits, target, steps=steps, generator=generator)
 
 
-def _uphill(logits: Logits, x: Tensor, y: Tensor, target: int | None) -> Tensor:
-    """The signs of the loss's gradient at x."""
-    x = x.detach().requires_grad_()
-    with torch.enable_grad():
-        if target is None:
-            loss = F.cross_entropy(logits(x), y, reduction="sum")
-        else:
-            loss = -F.cross_entropy(logits(x), torch.full_like(y, target), reduction="sum")
-    (gradient,) = torch.autograd.grad(loss, x)
-    return gradient.sign()
+def _loss(logits: Logits, y: Tensor, target: int | None) -> Loss:
+    """What an attack makes larger."""
+    if target is None:
+        return lambda x: F.cross_entropy(logits(x), y, reduction="sum")
+    return lambda x: -F.cross_entropy(logits(x), torch.full_like(y, target), reduction="sum")
 
 
 @torch.no_grad()

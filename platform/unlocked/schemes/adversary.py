@@ -15,7 +15,7 @@ epsilon, a share of the range of the training data, in every number, and lie in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -102,18 +102,35 @@ class Adversary:
         lowest, highest = (bound.to(x) for bound in self._range)
         limits = Limits.around(x, config.epsilon, lowest, highest)
         if config.attack == "fgsm":
-            return limits.project(x + limits.reach * _uphill(loss, x))
+            return leap(loss, x, limits)
         replica, replicas = self._shard
         generator = torch.Generator().manual_seed(step_seed(self._seed, t))
         u = 2 * torch.rand(len(x) * replicas, *x.shape[1:], generator=generator)[replica::replicas] - 1
         now = limits.project(x + limits.reach * u.to(x))
         alpha = (config.step or 2.5 / config.steps) * limits.reach
-        for _ in range(config.steps):
-            now = limits.project(now + alpha * _uphill(loss, now))
+        for each in climb(loss, now, limits, alpha, config.steps):
+            now = each
         return now
 
 
-def _uphill(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+Loss = Callable[[Tensor], Tensor]  # of a minibatch of inputs: ()
+
+
+def leap(loss: Loss, x: Tensor, limits: Limits) -> Tensor:
+    """FGSM: one step of the whole reach."""
+    return limits.project(x + limits.reach * _uphill(loss, x))
+
+
+def climb(loss: Loss, x: Tensor, limits: Limits, alpha: Tensor, steps: int) -> Iterator[Tensor]:
+    """PGD: x_1 to x_steps, in steps of `alpha` from x."""
+    for _ in range(steps):
+        x = limits.project(x + alpha * _uphill(loss, x))
+        yield x
+
+
+def _uphill(loss: Loss, x: Tensor) -> Tensor:
+    """The signs of the loss's gradient at x."""
     x = x.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(x), x)
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(loss(x), x)
     return gradient.sign()
