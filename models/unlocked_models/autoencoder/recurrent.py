@@ -78,6 +78,8 @@ class Repeat(nn.Module):
 class FromSequence(nn.Module):
     """What `AsSequence` made of an example, back to its shape."""
 
+    reshapes = True
+
     def __init__(self, in_shape: tuple[int, ...]):
         super().__init__()
         self.in_shape = in_shape

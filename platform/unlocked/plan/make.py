@@ -24,6 +24,7 @@ from unlocked.plan.plan import Plan
 from unlocked.plan.refusals import (
     refuse_adversary,
     refuse_blocks,
+    refuse_bounded,
     refuse_minibatches,
     refuse_output,
     refuse_parts,
@@ -128,6 +129,7 @@ def _plan_of_nets(config: Config, data: DataSet, task: str, plan_net: PlanNet) -
 
 def _rehearsed(config: Config, data: DataSet, task: str, name: str | None, turns: Turns | None = None) -> Plan:
     plan, blocks = _worked_out(config, data, task, name, turns)
+    refuse_bounded(config, data, task, name, blocks)
     plan.make_engine().refuse_here(config)
     rehearse(config, blocks, plan.specs)
     if name is None:  # the losses of several nets are those of phases, which are tried when these are checked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 from torch import nn
@@ -15,9 +16,15 @@ from unlocked.optim import searches
 from unlocked.plan.plan import first_level, load_data
 from unlocked.schemes import SCHEMES, ModuleSpec
 from unlocked.tasks import TASKS
+from unlocked.tasks.base import ANY
 from unlocked.tasks.losses import PerExample
+from unlocked.tasks.phases import NET
 from unlocked_models.contract.batch import Example
+from unlocked_models.contract.bounds import bounds_of, last_layer
 from unlocked_models.contract.chain import carrying
+from unlocked_models.contract.registry import MODELS
+
+ROUNDING = 1e-5  # of values that were scaled to end where those of a last layer do
 
 
 def refuse_unready(config: Config, blocks: Sequence[nn.Module]) -> None:
@@ -66,6 +73,30 @@ def refuse_output(
             f"model.name: {config.model['name']} gives outputs of shape {shape}, {task} of "
             f"{data.name} needs {objective.output_shape(example)}"
         )
+
+
+def refuse_bounded(config: Config, data: DataSet, task: str, net: str | None, blocks: Sequence[nn.Module]) -> None:
+    """A last layer whose values cannot be those that outputs are compared with: such a net never learns its targets."""
+    layer = last_layer(blocks)
+    bounds = bounds_of(layer)
+    if bounds is None:
+        return
+    wanted = TASKS.get(task)(**config.objective).compared(data).get(net or NET)
+    if wanted is None or (bounds[0] - ROUNDING <= wanted[0] and wanted[1] <= bounds[1] + ROUNDING):
+        return
+    model = config.model["name"]
+    optional = "output" in inspect.signature(MODELS.get(model)).parameters
+    of = model if net is None else f"the {net} of {model}"
+    why = (
+        f"and {task} compares them with values of {data.name} from {wanted[0]:.3g} to {wanted[1]:.3g}"
+        if wanted != ANY
+        else f"and {task} takes logits, of any value"
+    )
+    remedy = "set model.output=linear" if optional else "end it with a linear layer"
+    raise ConfigError(
+        f"model.{'output' if optional else 'name'}: {of} ends with a {type(layer).__name__}, whose values lie from "
+        f"{bounds[0]:g} to {bounds[1]:g}, {why}; {remedy}{'' if wanted == ANY else ', or scale the data'}"
+    )
 
 
 def refuse_blocks(config: Config, data: DataSet, task: str, blocks: Sequence[nn.Module]) -> None:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from unlocked.data import DataSet
 from unlocked.drawing import latent_space, pictures
 from unlocked.errors import ConfigError
-from unlocked.tasks.base import TASKS, Rows, Task, Trained, register_task
+from unlocked.tasks.base import ANY, TASKS, Interval, Rows, Task, Trained, interval, register_task
 from unlocked.tasks.gan_losses import losses, slope_penalty, with_real
 from unlocked.tasks.judge import judge_of, likeness
 from unlocked.tasks.phases import Phase, Replay, as_it_is
@@ -84,6 +84,9 @@ class Adversarial(Task):
                 f"of at most {len(x)} is renewed within an epoch"
             )
         return None
+
+    def compared(self, data: DataSet) -> dict[str, Interval]:
+        return {GENERATOR: scale_of(data), DISCRIMINATOR: ANY}
 
     def phases(self, shapes: Mapping[str, tuple[int, ...]]) -> list[Phase]:
         makes, both, of = latents(shapes[GENERATOR]), (GENERATOR, DISCRIMINATOR), self._losses
@@ -206,9 +209,9 @@ class Adversarial(Task):
         return F.one_hot(rows.y, example.n_outputs).to(like.dtype)
 
 
-def scale_of(data: DataSet) -> tuple[float, float]:
+def scale_of(data: DataSet) -> Interval:
     """The values between which the images lie."""
-    return float(data.train.x.min()), float(data.train.x.max())
+    return interval(data.train.x)
 
 
 def latents(shape: tuple[int, ...]) -> Callable[[Batch, torch.Generator], Batch]:

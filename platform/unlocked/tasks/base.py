@@ -6,6 +6,7 @@ A task of one's own is a subclass in a file of its own, under `@register_task("n
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from unlocked_models.contract.chain import Chain, decoder_start
 from unlocked_models.contract.registry import Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
+Interval = tuple[float, float]
+ANY: Interval = (-math.inf, math.inf)  # of logits
 
 
 class Rows(Protocol):
@@ -109,6 +112,11 @@ class Task(ABC):
     def unsuited(self, x: Tensor) -> str | None:
         """Why inputs of these values cannot be its own; None if they can."""
         return None
+
+    def compared(self, data: DataSet) -> dict[str, Interval]:
+        """By net, between which values its outputs have to be able to lie: those that they are compared with, or
+        `ANY`. Nets of which nothing is known are left out."""
+        return {}
 
     def unfit(self, blocks: Sequence[nn.Module]) -> str | None:
         """Why this chain cannot do the task; None if it can; shapes that do not match are reported elsewhere."""
@@ -231,6 +239,11 @@ class Task(ABC):
     def outcome(self, shapes: Mapping[str, tuple[int, ...]]) -> Phase:
         """The pass whose outputs are evaluated; nothing learns by it."""
         return replace(self.phases(shapes)[-1], learns=())
+
+
+def interval(x: Tensor) -> Interval:
+    """From the least to the greatest of its values."""
+    return float(x.min()), float(x.max())
 
 
 def task_name(task: type[Task]) -> str:

@@ -26,7 +26,7 @@ from unlocked.data import DataSet
 from unlocked.data.dataset import Split
 from unlocked.drawing import pictures
 from unlocked.errors import ConfigError
-from unlocked.tasks.base import Rows, Task, Trained, register_task
+from unlocked.tasks.base import Interval, Rows, Task, Trained, interval, register_task
 from unlocked.tasks.judge import Judge, frechet, taught
 from unlocked.tasks.phases import Phase, as_it_is
 from unlocked_models.contract.batch import Batch, Example
@@ -65,6 +65,9 @@ class Cycle(Task):
         if shapes.get(OTHER) == example.in_shape:
             return None
         return f"it translates x to images of another domain, the extra {OTHER!r}, of the same shape {example.in_shape}"
+
+    def compared(self, data: DataSet) -> dict[str, Interval]:
+        return {TO_B: interval(_of_other(data.train, OTHER)), TO_A: interval(data.train.x)}
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
         return example.in_shape

@@ -13,7 +13,8 @@ from pathlib import Path
 from torch import Tensor
 
 from unlocked.data import DataSet
-from unlocked.tasks.base import Rows, Task, register_task
+from unlocked.tasks.base import Interval, Rows, Task, interval, register_task
+from unlocked.tasks.phases import NET
 from unlocked.tasks.probing import Probed, draw_representation
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain
@@ -39,6 +40,9 @@ class MaskedImageModelling(Probed, Task):
         if example.y_real and len(example.y_shape) == 2 and example.y_shape[1] == 1 + example.n_outputs:
             return None
         return "no patches of its examples are hidden; data.transforms=[hidden_patches] hides them"
+
+    def compared(self, data: DataSet) -> dict[str, Interval]:
+        return {NET: interval(data.train.x)}
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
         return (example.y_shape[0], example.n_outputs)

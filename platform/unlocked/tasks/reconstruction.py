@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from unlocked.data import DataSet
 from unlocked.drawing.autoencoders import PICTURES, Subject, run_figures
 from unlocked.errors import ConfigError
-from unlocked.tasks.base import Rows, Task, Trained, register_task
+from unlocked.tasks.base import ANY, Interval, Rows, Task, Trained, interval, register_task
+from unlocked.tasks.phases import NET
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import unknown
@@ -34,6 +35,9 @@ class Reconstruction(Task):
     @classmethod
     def misfit(cls, data_task: str, example: Example) -> str | None:
         return "its inputs are ids, not real numbers" if example.vocabulary else None
+
+    def compared(self, data: DataSet) -> dict[str, Interval]:
+        return {NET: interval(data.train.x)}
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
         return example.in_shape
@@ -109,8 +113,11 @@ class BernoulliReconstruction(Reconstruction):
     """
 
     def unsuited(self, x: Tensor) -> str | None:
-        low, high = float(x.min()), float(x.max())
+        low, high = interval(x)
         return None if low >= 0 and high <= 1 else f"its inputs lie in [{low:.3g}, {high:.3g}], not in [0, 1]"
+
+    def compared(self, data: DataSet) -> dict[str, Interval]:
+        return {NET: ANY}
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(output, target, reduction="sum") / len(target)
