@@ -58,6 +58,23 @@ _HEADINGS = {
     "time/wait_fraction": "waiting",
     "lr": "last lr",
 }  # of the schedule: the rate itself is a key
+_UNITS = {
+    "loss": "loss (mean per target)",
+    "bits": "bits per target",
+    "nats": "nats per example",
+    "mse": "mean squared error",
+    "rmse": "root of the mean squared error",
+    "mae": "mean absolute error",
+    "steps_per_second": "steps per second",
+    "examples_per_second": "examples per second",
+    "wait_fraction": "share of the time spent waiting",
+    "compute_ms": "milliseconds per step",
+    "wait_ms": "milliseconds per step",
+    "communicate_ms": "milliseconds per step",
+    "seconds": "seconds",
+    "align": "cosine with the true gradient",
+    "bleu": "BLEU",
+}
 AT = " @ "  # between a timing and its place
 _declared: dict[str, bool] = {}
 
@@ -120,6 +137,18 @@ def heading(metric: str) -> str:
         return "best validation"
     words = _HEADINGS.get(name) or name.replace("/", " ").replace("_", " ")
     return f"{words},\n{place}" if at else words
+
+
+def axis_label(metric: str) -> str:
+    """With its unit, as an axis says it; of shares the ticks have it.
+
+    >>> axis_label("val/accuracy"), axis_label("val/loss"), axis_label("time/steps_per_second"), axis_label("val/bits")
+    ('accuracy', 'loss (mean per target)', 'steps per second', 'bits per target')
+    """
+    word = _word(metric)
+    if word in _UNITS:
+        return _UNITS[word]
+    return word.replace("_", " ")
 
 
 def by_module(values: Mapping[str, T], prefix: str) -> dict[int, T]:

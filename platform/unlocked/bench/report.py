@@ -200,33 +200,25 @@ def sweep_json(throughput: Throughput) -> dict[str, Any]:
 
 def scaling_plot(scaling: Scaling, path: Path) -> Path:
     """Steps per second over one thread, as bars from the median with a line from least to most."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from unlocked.drawing.figures import BLUE, GREY
+    from unlocked.colors import GREY, scheme_color
+    from unlocked.drawing.style import INK, drawing, footnote, headline
 
     base = "backprop_1_thread"
     ratios = {name: r.ratios.get(base, Spread(1.0, 1.0, 1.0)) for name, r in scaling.results.items()}
-    figure = Figure(figsize=(7.6, 1.4 + 0.42 * len(ratios)), layout="constrained")
-    FigureCanvasAgg(figure)
-    panel = figure.subplots()
-    for place, (name, ratio) in enumerate(ratios.items()):
-        panel.barh(place, ratio.median, height=0.62, color=GREY if name in REFERENCES else BLUE, alpha=0.85)
-        panel.plot([ratio.least, ratio.most], [place, place], color="#222222", linewidth=1.3)
-        panel.text(ratio.most + 0.03, place, f"{ratio.median:.2f}", va="center", fontsize=9)
-    panel.set_yticks(range(len(ratios)), [name.replace("_", " ") for name in ratios])
-    panel.invert_yaxis()
-    panel.axvline(1.0, color="#333333", linewidth=0.8)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.set_xlim(0, 1.12 * max(ratio.most for ratio in ratios.values()))
-    panel.set_xlabel("steps per second, of backprop in one thread")
-    panel.set_title(
-        f"{scaling.case} over {len(scaling.cut)} modules: median, least and most of {len(scaling.foreign)} rounds",
-        loc="left",
-        fontsize=11,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=140)
+    with drawing(path, size=(7.6, 1.8 + 0.42 * len(ratios))) as (figure, (panel,)):
+        for place, (name, ratio) in enumerate(ratios.items()):
+            color = GREY if name in REFERENCES else scheme_color(name.partition("_")[0])
+            panel.barh(place, ratio.median, height=0.62, color=color)
+            panel.plot([ratio.least, ratio.most], [place, place], color=INK, linewidth=1.3)
+            panel.text(ratio.most + 0.03, place, f"{ratio.median:.2f}", va="center", fontsize=9)
+        panel.set_yticks(range(len(ratios)), [name.replace("_", " ") for name in ratios])
+        panel.invert_yaxis()
+        panel.grid(axis="y", visible=False)
+        panel.axvline(1.0, color=INK, linewidth=0.8)
+        panel.set_xlim(0, 1.12 * max(ratio.most for ratio in ratios.values()))
+        panel.set_xlabel("steps per second, over backprop in one thread")
+        headline(figure, f"{scaling.case} over {len(scaling.cut)} modules")
+        footnote(figure, f"bar: median of {len(scaling.foreign)} rounds; line: from the least to the most")
     return path
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from unlocked.drawing.figures import BLUE, GREEN, GREY, ORANGE, PINK, drawing
+from unlocked.colors import BLUE, GREY, PALETTE, VERMILION
+from unlocked.drawing.style import drawing
 
-_COLOURS = (BLUE, ORANGE, GREEN, PINK, GREY)
+_COLOURS = (*PALETTE, GREY)
 
 
 def gradients_by_block(found: Mapping[str, Sequence[float]], path: Path) -> Path:
@@ -27,7 +28,7 @@ def range_test(rates: Sequence[tuple[float, float]], suggestion: float | None, p
     with drawing(path, columns=1) as (_, (panel, *_)):
         panel.plot([rate for rate, _ in rates], [loss for _, loss in rates], color=BLUE)
         if suggestion is not None:
-            panel.axvline(suggestion, color=ORANGE, linewidth=1.2, label=f"{suggestion:.1e}: steepest")
+            panel.axvline(suggestion, color=VERMILION, linewidth=1.2, label=f"{suggestion:.1e}: steepest")
             panel.legend()
         panel.set_xscale("log")
         panel.set_xlabel("optimizer.lr, growing from step to step")

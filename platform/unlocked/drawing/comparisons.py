@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unlocked.drawing.figures import BLUE, GREEN, GREY, ORANGE, PINK, drawing, literal
-from unlocked.metrics import is_share
+from unlocked.colors import BLUE, GREY, PALETTE, scheme_color
+from unlocked.drawing.style import drawing, footnote, headline, literal
+from unlocked.metrics import axis_label, is_share
 from unlocked.numerals import as_number
 from unlocked.tracking.captions import ABSENT, brief, is_named, short_names
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = (BLUE, ORANGE, GREEN, PINK, "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 _AXES = {"lag": "lag (minibatches)", "modules": "modules"}
 _WIDE = 30  # letters of a bar's name in one line
@@ -55,7 +55,7 @@ def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accu
         for place, row in enumerate(rows):
             values = list(row.values(metric))
             mean = math.fsum(values) / len(values)
-            look: dict[str, Any] = {"color": BLUE, "alpha": 0.85}
+            look: dict[str, Any] = {"color": scheme_color(row.group["scheme"]) if "scheme" in row.group else BLUE}
             if row.is_control:
                 look = {"color": "#D9D9D9", "hatch": "///", "edgecolor": GREY}
             if close:
@@ -70,11 +70,14 @@ def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accu
         panel.set_ylim(max(len(rows), 2) - 0.5, -0.5)
         panel.grid(axis="y", visible=False)
         panel.set_xlim(lowest - 0.1 * room if close else 0, highest + 0.14 * room)
+        panel.set_xlabel(axis_label(metric))
         if is_share(metric):
             panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value <= 1 else "")
         _head(figure, rows, metric)
         if any(len(row.values(metric)) > 1 for row in rows):
-            _foot(figure, f"{'tick' if close else 'bar'}: mean; dots: seeds; line: from the lowest to the highest seed")
+            footnote(
+                figure, f"{'tick' if close else 'bar'}: mean; dots: seeds; line: from the lowest to the highest seed"
+            )
     return path
 
 
@@ -109,10 +112,10 @@ def comparison_against(table: Sequence[Comparable], x: str, path: Path, metric: 
         panel.minorticks_off()
         if is_share(metric):
             panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        panel.set(xlabel=_AXES.get(x, x))
+        panel.set(xlabel=_AXES.get(x, x), ylabel=axis_label(metric))
         _head(figure, table, metric)
         if any(len(row.values(metric)) > 1 for row in table):
-            _foot(figure, "line: mean; band: from the lowest to the highest seed")
+            footnote(figure, "line: mean; band: from the lowest to the highest seed")
         _name_lines(panel, lines, ticks[-1])
     return path
 
@@ -135,7 +138,12 @@ def _lines(table: Sequence[Comparable], x: str, metric: str) -> list[_Line]:
     named = [key for key in named if key == leading or _differs_within(table, leading, key)]
     rows = [row for row in sorted(table, key=lambda row: row.label) if row.values(metric)]
     numbered = [row for row in rows if as_number(row.group.get(x, "")) is not None]
-    colours = dict(zip(_distinct(rows, [leading], skip_control=True), COLOURS * len(rows), strict=False))
+    each = [value for (value,) in _distinct(rows, [leading], skip_control=True)]
+    colours = (
+        {value: scheme_color(value) for value in each}
+        if leading == "scheme"
+        else dict(zip(each, PALETTE * len(rows), strict=False))
+    )
     markers = dict(
         zip(_distinct(numbered, [key for key in named if key != leading]), MARKERS * len(rows), strict=False)
     )
@@ -155,7 +163,7 @@ def _lines(table: Sequence[Comparable], x: str, metric: str) -> list[_Line]:
         name = ", ".join(words) + (" (control)" if row.is_control else "")
         at = as_number(row.group.get(x, ""))
         look: dict[str, Any] = {
-            "color": GREY if row.is_control else colours[(group[leading],)],
+            "color": GREY if row.is_control else colours[group[leading]],
             "linestyle": "--" if row.is_control else "-" if at is not None else "-.",
         }
         if at is not None:
@@ -184,11 +192,7 @@ def _bar_names(rows: Sequence[Comparable]) -> list[str]:
 
 def _head(figure: Figure, rows: Sequence[Comparable], metric: str) -> None:
     title = f"{metric.replace('/', ' ').replace('_', ' ').capitalize()}, {_over_seeds(rows, metric)}"
-    figure.suptitle(textwrap.fill(title, 70), x=0.015, ha="left", fontsize=11, fontweight="bold")
-
-
-def _foot(figure: Figure, words: str) -> None:
-    figure.supxlabel(words, x=0.985, ha="right", fontsize=8, color=GREY)
+    headline(figure, title)
 
 
 def _differs_within(table: Sequence[Comparable], leading: str, key: str) -> bool:

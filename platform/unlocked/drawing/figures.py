@@ -1,76 +1,78 @@
-"""The figures of a run, as PNG: learning curves, confusion matrix, alignment, SG loss.
+"""The figures of a run: learning curves, confusion matrix, attention, alignment, the loss of M.
 
-Drawn from the spool's history (`read(run_dir)`), without MLflow. Colours are Okabe and Ito's, told apart by
-colour-blind readers; matplotlib is imported on the first figure and no window is ever opened.
+Drawn from the spool's history (`read(run_dir)`), without MLflow.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-from unlocked.metrics import by_module, higher_is_better, is_share
+from unlocked.colors import BLUE, GREEN, VERMILION
+from unlocked.drawing.style import INK, drawing, headline, literal
+from unlocked.metrics import axis_label, by_module, higher_is_better, is_share
 from unlocked.tracking.spool import History
 
 Points = list[tuple[int, float]]
 
-BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8A8A"
-_STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#555555",
-    "grid.color": "#E3E3E3",
-    "grid.linewidth": 0.8,
-    "lines.linewidth": 1.8,
-    "legend.frameon": False,
-    "xtick.color": "#333333",
-    "ytick.color": "#333333",
-    "figure.constrained_layout.w_pad": 0.1,
-    "figure.constrained_layout.h_pad": 0.08,
-}
+# of each split: its colour, and the word for it
+SPLITS = {"train": (BLUE, "training"), "val": (VERMILION, "validation"), "test": (GREEN, "test")}
 
 
 def learning_curves(history: History, path: Path) -> Path | None:
-    """Training and validation loss over steps, beside it up to four other validation metrics, best marked.
+    """Loss over steps, beside it up to four metrics: of each training, validation and test together, the best marked.
 
-    A validation loss that only repeats one of them (the Frechet distance of made images, say) is no curve beside the
-    training loss. None, and no file, when the history holds none of them.
+    The test split is met once, at the end, by the best weights: a level across its panel. A validation loss that only
+    repeats a metric (the Frechet distance of made images, say) is no curve beside the training loss. None, and no
+    file, if the history holds none of them.
     """
     scores = [key for key in sorted(history) if key.startswith("val/") and key != "val/loss"][:4]
     repeats = any(history[key] == history.get("val/loss") for key in scores)
     losses = [key for key in ("train/loss", *["val/loss"] * (not repeats)) if history.get(key)]
     if not losses and not scores:
         return None
-    with drawing(path, columns=bool(losses) + len(scores)) as (_, axes):
+    with drawing(path, columns=bool(losses) + len(scores)) as (figure, axes):
         if losses:
             panel = axes.pop(0)
-            for key in losses:
-                colour, label = (BLUE, "training") if key == "train/loss" else (ORANGE, "validation")
-                _curve(panel, history[key], colour, label)
-            panel.set(title="Loss", xlabel="step")
+            _splits(panel, history, "loss", losses)
+            panel.set(title="Loss")
             _log_if_wide(panel, [value for key in losses for _, value in history[key]])
-            panel.legend()
         for panel, key in zip(axes, scores, strict=True):
-            name = key.removeprefix("val/").replace("_", " ")
-            _curve(panel, history[key], ORANGE, "validation")
+            name = key.removeprefix("val/")
+            drawn = _splits(panel, history, name, [k for k in (f"train/{name}", key) if history.get(k)])
             best = _mark_best(panel, history[key], key)
             if is_share(key):
-                _share_axis(panel, history[key])
-            panel.set(title=f"Validation {name}{best}", xlabel="step")
+                _share_axis(panel, drawn)
+            panel.set(title=f"Validation {name.replace('_', ' ')}{best}")
+        headline(figure, "Learning curves")
     return path
+
+
+def _splits(panel: Axes, history: History, metric: str, keys: Sequence[str]) -> Points:
+    """The curves of a metric, and the test split's value as a level; all points that were drawn."""
+    drawn = [point for key in keys for point in history[key]]
+    for key in keys:
+        _curve(panel, history[key], *SPLITS[key.partition("/")[0]])
+    key_of_test = f"test/{metric}"
+    tested = history.get(key_of_test)
+    if tested and keys:
+        colour, word = SPLITS["test"]
+        panel.axhline(
+            tested[-1][1],
+            color=colour,
+            linewidth=1.4,
+            linestyle="--",
+            label=f"{word} {_said(tested[-1][1], key_of_test)}",
+        )
+        drawn = [*drawn, tested[-1]]
+    panel.set(xlabel="step (minibatches)", ylabel=axis_label(f"val/{metric}"))
+    panel.legend()
+    return drawn
 
 
 def confusion_matrix(
@@ -83,13 +85,15 @@ def confusion_matrix(
     counts = count(targets, predictions, labels=range(len(class_names)))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n = len(class_names)
-    side = min(max(4.2, 0.42 * n + 1.8), 12.0)
-    with drawing(path, size=(side + 0.7, side)) as (figure, (panel,)):
+    ticks = np.arange(0, n, max(1, math.ceil(n / 30)))
+    names = [literal(_cut(str(class_names[int(tick)]))) for tick in ticks]
+    upright = max(map(len, names)) <= 3
+    beside = 0.3 + 0.085 * max(map(len, names))  # inches, for the names
+    below = 0.3 if upright else beside
+    side = min(max(2.6, 0.42 * n), 10.5)
+    with drawing(path, size=(max(side + beside + 1.4, 6.2), side + below + 0.7)) as (figure, (panel,)):
         image = panel.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
-        ticks = np.arange(0, n, max(1, math.ceil(n / 30)))
-        names = [literal(str(class_names[int(tick)])) for tick in ticks]
-        upright = max(map(len, names)) <= 3
-        panel.set_xticks(ticks, names, rotation=0 if upright else 45, ha="center" if upright else "right")
+        panel.set_xticks(ticks, names, rotation=0 if upright else 90)
         panel.set_yticks(ticks, names)
         panel.grid(False)
         panel.spines[["left", "bottom"]].set_visible(False)
@@ -101,11 +105,17 @@ def confusion_matrix(
                     panel.text(column, row, str(number), ha="center", va="center", color=ink, fontsize=8)
         accuracy = np.trace(counts) / max(counts.sum(), 1)
         total = counts.sum()
-        panel.set(xlabel="predicted", ylabel="true", title=f"Accuracy {accuracy:.1%} on {total} examples")
+        panel.set(xlabel="predicted class", ylabel="true class")
+        headline(figure, f"Confusion matrix: accuracy {accuracy:.1%} on {total} test examples")
         bar = figure.colorbar(image, ax=panel, fraction=0.046, pad=0.03)
         bar.outline.set_visible(False)
         bar.set_label("share of the true class")
     return path
+
+
+def _cut(name: str) -> str:
+    """Both ends of a long name: classes of one set often begin alike."""
+    return name if len(name) <= 28 else f"{name[:15]}…{name[-12:]}"
 
 
 def attention(maps: Sequence[tuple[Sequence[Sequence[float]], Sequence[str], Sequence[str]]], path: Path) -> Path:
@@ -121,7 +131,8 @@ def attention(maps: Sequence[tuple[Sequence[Sequence[float]], Sequence[str], Seq
             panel.grid(False)
             panel.spines[["left", "bottom"]].set_visible(False)
             panel.tick_params(length=0)
-        panels[0].set(title="Attention", ylabel="written")
+        panels[0].set(ylabel="written")
+        headline(figure, "Attention: where the net looks for each word that it writes")
         bar = figure.colorbar(image, ax=panels, fraction=0.02, pad=0.01)
         bar.outline.set_visible(False)
         bar.set_label("weight")
@@ -132,77 +143,65 @@ def alignment(history: History, path: Path) -> Path | None:
     """The gradient each module was given against the true one, over steps: cosine of the whole batch, mean cosine of an
     example, ratio of their norms. None without such metrics."""
     panels = [
-        (title, modules)
-        for title, prefix in (
-            ("cosine", "align/"),
-            ("cosine, mean over examples", "align/per_example/"),
-            ("norm, injected / true", "align/norm_ratio/"),
+        (title, label, modules)
+        for title, label, prefix in (
+            ("Direction, whole minibatch", "cosine", "align/"),
+            ("Direction, example by example", "mean cosine", "align/per_example/"),
+            ("Length", "norm, injected / true", "align/norm_ratio/"),
         )
         if (modules := _drawn(history, prefix))
     ]
     if not panels:
         return None
-    size = (7.2 if len(panels) == 1 else 5.2 * len(panels) + 1.0, 4.2)
-    with drawing(path, columns=len(panels), size=size) as (_, axes):
-        for nth, (axis, (title, modules)) in enumerate(zip(axes, panels, strict=True)):
+    size = (7.2 if len(panels) == 1 else 4.4 * len(panels) + 1.2, 4.0)
+    with drawing(path, columns=len(panels), size=size) as (figure, axes):
+        for nth, (axis, (title, label, modules)) in enumerate(zip(axes, panels, strict=True)):
             _module_curves(axis, modules, legend=nth == len(panels) - 1)
-            if title.startswith("norm"):
-                axis.axhline(1.0, color="#333333", linewidth=1.0, zorder=1)
+            if label.startswith("norm"):
+                _level(axis, 1.0, "as long as the true one")
                 _log_if_wide(axis, [value for points in modules.values() for _, value in points])
             else:
-                axis.axhline(0.0, color="#333333", linewidth=1.0, zorder=1)
+                _level(axis, 0.0, "no better than chance")
                 axis.set_ylim(-1.05, 1.05)
                 axis.set_yticks([-1.0, -0.5, 0.0, 0.5, 1.0])
-            axis.set(xlabel="step", ylabel=title)
-        axes[0].set(title="Injected against true gradient")
+            axis.set(xlabel="step (minibatches)", ylabel=label, title=title)
+        headline(figure, "Injected gradient against the true one")
     return path
 
 
 def sg_loss(history: History, path: Path) -> Path | None:
-    """Loss of each module's synthetic-gradient model over steps, and of its input model where it runs on synthetic
-    inputs, logarithmic; None without such metrics."""
+    """How well each module's synthetic-gradient model M predicts: its loss over its target's mean square, where 1 is no
+    better than saying zero, or of older runs the loss itself; beside it the loss of the input models, if modules run on
+    synthetic inputs. None without such metrics."""
+    relative = _drawn(history, "sg/relative_loss/")
     panels = [
-        (title, modules)
-        for title, prefix in (
-            ("Loss of the synthetic-gradient models", "sg/loss/"),
-            ("Loss of the input models", "inputs/loss/"),
-        )
-        if (modules := _drawn(history, prefix))
+        ("Synthetic gradients", "squared error / mean square of the target", relative)
+        if relative
+        else ("Synthetic gradients", "squared error per example", _drawn(history, "sg/loss/")),
+        ("Synthetic inputs", "squared error per example", _drawn(history, "inputs/loss/")),
     ]
+    panels = [panel for panel in panels if panel[2]]
     if not panels:
         return None
-    with drawing(path, columns=len(panels), size=(6.2 * len(panels) + 1.0, 4.2)) as (_, axes):
-        for axis, (title, modules) in zip(axes, panels, strict=True):
-            _module_curves(axis, modules)
-            if all(value > 0 for points in modules.values() for _, value in points if math.isfinite(value)):
-                axis.set_yscale("log")
-            axis.set(title=title, xlabel="step", ylabel="squared error")
+    with drawing(path, columns=len(panels), size=(5.4 * len(panels) + 1.2, 4.0)) as (figure, axes):
+        for nth, (axis, (title, label, modules)) in enumerate(zip(axes, panels, strict=True)):
+            _module_curves(axis, modules, legend=nth == len(panels) - 1)
+            if modules is relative:
+                _level(axis, 1.0, "no better than zero")
+            _log_if_wide(axis, [value for points in modules.values() for _, value in points])
+            axis.set(title=title, xlabel="step (minibatches)", ylabel=label)
+        headline(
+            figure, "What M and I have learned" if len(panels) > 1 else "What the synthetic-gradient models learned"
+        )
     return path
 
 
-def literal(text: str) -> str:
-    """Text that matplotlib shows as it is: between two dollars it would set a formula."""
-    return text.replace("$", r"\$")
-
-
-@contextmanager
-def drawing(
-    path: Path, columns: int = 1, size: tuple[float, float] | None = None, rows: int = 1
-) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure in the house style, written to `path` when the block ends; its panels row by row."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size or (4.9 * columns + 0.4, 3.8), dpi=140, layout="constrained")
-        canvas = FigureCanvasAgg(figure)
-        yield figure, list(figure.subplots(rows, columns, squeeze=False).flat)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        if Path(path).suffix == ".png":
-            canvas.print_png(path)  # type: ignore[no-untyped-call]  # savefig lays everything out twice
-        else:
-            figure.savefig(path)
+def _level(panel: Axes, at: float, words: str) -> None:
+    """A line across the panel, with what it means."""
+    panel.axhline(at, color=INK, linewidth=1.0, zorder=1)
+    panel.annotate(
+        words, (1, at), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", fontsize=8
+    )
 
 
 def _curve(panel: Axes, points: Sequence[tuple[int, float]], colour: str, label: str) -> None:
@@ -239,10 +238,12 @@ def _mark_best(panel: Axes, points: Sequence[tuple[int, float]], metric: str) ->
     choose = max if higher_is_better(metric) else min
     step, value = choose(finite, key=lambda point: point[1])
     panel.plot([step], [value], "o", markersize=9, mfc="none", mec="#222222", zorder=5)
-    return f", best {value:.1%}" if is_share(metric) else f", best {_short(value)}"
+    return f", best {_said(value, metric)}"
 
 
-def _short(value: float) -> str:
+def _said(value: float, metric: str) -> str:
+    if is_share(metric):
+        return f"{value:.1%}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

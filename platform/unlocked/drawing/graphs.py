@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unlocked.drawing.figures import BLUE, GREY, ORANGE, drawing, literal
+from unlocked.colors import BLUE, GREY, VERMILION
+from unlocked.drawing.style import drawing, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +64,7 @@ def embedded_links(
     with drawing(path, columns=2, size=(9.6, 4.4)) as (_, panels):
         for panel, pairs, colour, title in (
             (panels[0], links, BLUE, "Held-out links"),
-            (panels[1], absent, ORANGE, "Pairs without a link"),
+            (panels[1], absent, VERMILION, "Pairs without a link"),
         ):
             for pair in list(pairs)[:most]:
                 panel.plot(*places[list(pair)].T, color=colour, alpha=0.5, linewidth=1.0, zorder=1)
@@ -101,13 +102,13 @@ def attention(
             at = at[np.argsort(mean[at])][-LEGIBLE:]
             theirs = of[edges[0, at]]
             unknown = (theirs < 0) | (of[node] < 0)
-            shades = np.where(unknown, GREY, np.where(theirs == of[node], BLUE, ORANGE))
+            shades = np.where(unknown, GREY, np.where(theirs == of[node], BLUE, VERMILION))
             panel.barh(range(len(at)), mean[at], color=shades.tolist())
             panel.axvline(alike, color="#333333", linewidth=1.0, linestyle="--")
             panel.set_yticks(range(len(at)), [label(int(edges[0, e]), node) for e in at], fontsize=8)
             panel.grid(False)
             panel.set(xlabel="attention weight", title=f"Neighbours of node {node}")
-        names = {"of the same class": BLUE, "of another class": ORANGE, "class not known": GREY}
+        names = {"of the same class": BLUE, "of another class": VERMILION, "class not known": GREY}
         keys: list[Any] = [Patch(color=shade, label=name) for name, shade in names.items()]
         keys.append(Line2D([], [], color="#333333", linewidth=1.0, linestyle="--", label="if all counted alike"))
         figure.legend(handles=keys, loc="outside lower center", ncols=len(keys) if len(chosen) > 1 else 2)

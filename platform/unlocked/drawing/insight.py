@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from unlocked.drawing.comparisons import COLOURS
-from unlocked.drawing.figures import BLUE, GREY, ORANGE, drawing, literal
-from unlocked.drawing.pictures import INK
+from unlocked.colors import BLUE, GREY, PALETTE, VERMILION, scheme_color
+from unlocked.drawing.style import INK, drawing, headline, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +47,7 @@ def grid(rows: Sequence[Row], path: Path, title: str) -> Path:
     with drawing(path, columns, size, len(rows)) as (figure, panels):
         layout: Any = figure.get_layout_engine()
         layout.set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        headline(figure, title)
         for nth, panel in enumerate(panels):
             row, column = rows[nth // columns], nth % columns
             panel.set(xticks=[], yticks=[])
@@ -83,7 +82,7 @@ def filters(weights: np.ndarray, path: Path, title: str) -> Path:
     with drawing(path, columns, (0.62 * columns + 0.2, 0.62 * lines + 0.5), lines) as (figure, panels):
         layout: Any = figure.get_layout_engine()
         layout.set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-        figure.suptitle(title + more, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        headline(figure, title + more)
         for nth, panel in enumerate(panels):
             panel.set(xticks=[], yticks=[])
             panel.grid(False)
@@ -97,7 +96,7 @@ def words(sentences: Sequence[tuple[Sequence[str], Sequence[float], str]], path:
     """Sentences as `(tokens, a number for each, caption)`: blue under what speaks for the class, orange against it."""
     most = max((len(tokens) for tokens, _, _ in sentences), default=1)
     with drawing(path, 1, (max(7.0, 0.5 * most), 0.62 * len(sentences) + 0.6), len(sentences)) as (figure, panels):
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        headline(figure, title)
         for panel, (tokens, values, caption) in zip(panels, sentences, strict=True):
             panel.set(xticks=[], yticks=[], xlim=(0, max(1, sum(len(t) + 1 for t in tokens))), ylim=(0, 1))
             panel.grid(False)
@@ -106,7 +105,7 @@ def words(sentences: Sequence[tuple[Sequence[str], Sequence[float], str]], path:
             largest, at = max(map(abs, values), default=0.0) or 1.0, 0.0
             for token, value in zip(tokens, values, strict=True):
                 wide = len(token) + 1
-                colour = BLUE if value > 0 else ORANGE
+                colour = BLUE if value > 0 else VERMILION
                 panel.axvspan(at, at + wide, color=colour, alpha=0.75 * min(1.0, abs(value) / largest), linewidth=0)
                 panel.text(at + wide / 2, 0.5, literal(token), ha="center", va="center", fontsize=7.5, color=INK)
                 at += wide
@@ -121,17 +120,17 @@ def robustness(white: Mapping[str, Mapping[str, Curve]], transfer: Mapping[str, 
     `transfer`: by label (made against whom, shown to whom), in a panel of its own."""
     panels_in_all = 2 if transfer else 1
     with drawing(path, panels_in_all, (5.6 * panels_in_all + 0.6, 4.3)) as (_, panels):
-        for nth, (label, attacks) in enumerate(white.items()):
+        for label, attacks in white.items():
             for attack, curve in attacks.items():
                 name = label if attack == "pgd" else None
-                _line(panels[0], curve, COLOURS[nth % len(COLOURS)], STYLES[attack], name)
+                _line(panels[0], curve, scheme_color(label), STYLES[attack], name)
         for attack, style in STYLES.items():
             panels[0].plot(
                 [], [], color=GREY, linestyle=style, label={"noise": "random signs"}.get(attack, attack.upper())
             )
         panels[0].set(title="Under attacks on the run itself")
         for nth, (label, curve) in enumerate(transfer.items()):
-            _line(panels[1], curve, COLOURS[nth % len(COLOURS)], "-", label)
+            _line(panels[1], curve, PALETTE[nth % len(PALETTE)], "-", label)
         if transfer:
             panels[1].set(title="Under PGD examples of another run")
         for panel in panels:
@@ -154,7 +153,7 @@ def _show(panel: Axes, array: np.ndarray, kind: str, scale: tuple[float, float])
     low, high = scale if kind == "input" else (0.0, most) if kind == "heat" else (-most, most)
     colours = {"input": "gray_r", "heat": "Oranges", "signed": "RdBu_r"}[kind]
     if array.ndim == 1:
-        panel.bar(np.arange(len(array)), array, width=1.0, color=ORANGE if kind == "heat" else BLUE)
+        panel.bar(np.arange(len(array)), array, width=1.0, color=VERMILION if kind == "heat" else BLUE)
         room = 0.05 * max(high - low, 1e-9)
         panel.set_ylim(low - room, high + room)
     elif array.ndim == 3 and array.shape[0] == 3 and kind != "heat":

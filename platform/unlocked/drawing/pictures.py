@@ -11,9 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-from unlocked.drawing.figures import BLUE, drawing
-
-INK = "#222222"
+from unlocked.colors import BLUE
+from unlocked.drawing.style import INK, drawing, headline
 
 
 def examples(
@@ -38,7 +37,7 @@ def examples(
     with drawing(path, columns, size, len(rows)) as (figure, panels):
         layout: Any = figure.get_layout_engine()
         layout.set(w_pad=0.025, h_pad=0.025, wspace=0, hspace=0)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        headline(figure, title)
         for i, panel in enumerate(panels):
             row, column = divmod(i, columns)
             example = rows[row][column] if column < len(rows[row]) else None

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unlocked.colors import BLUE, GREY
 from unlocked.data import DataSet
 from unlocked.data.text import SPECIAL
 from unlocked.data.word_classes import PARTS, counted, main_class, part_of
-from unlocked.drawing.figures import BLUE, GREY, drawing, literal
 from unlocked.drawing.plane import in_the_plane
+from unlocked.drawing.style import drawing, literal
 
 SHOWN = 220  # words, at most
 UNSURE = "several"  # parts of speech, or none

@@ -79,21 +79,33 @@ def keep_shown(run_dir: Path, step: int, shown: Tensor) -> None:
 def draw_figures(
     run_dir: Path, plan: Plan, data: DataSet, test_outputs: Tensor, trained: Chain | None = None
 ) -> list[Path]:
-    """The figures that this run has the metrics for, as PNG in `figures/`, and those of the `trained` network where its
-    task asks for it."""
+    """The figures that this run has the metrics for, as PNG and SVG in `figures/`, and those of the `trained` network
+    if its task asks for it."""
     from unlocked.drawing import figures
+    from unlocked.drawing.style import about, with_svg
 
     folder, history = run_dir / "figures", read(run_dir)
     folder.mkdir(exist_ok=True)
-    made = [
-        figures.learning_curves(history, folder / "learning_curves.png"),
-        figures.alignment(history, folder / "alignment.png"),
-        figures.sg_loss(history, folder / "sg_loss.png"),
-    ]
-    task = plan.make_task()
-    made += task.figures(data, test_outputs, trained, folder)
-    if plan.nets:
-        made += task.figures_of_nets(load_trained(run_dir, plan.config, data, "best", folder))
-    if shown := {int(path.stem): torch.from_numpy(np.load(path)) for path in sorted((folder / SHOWN).glob("*.npy"))}:
-        made += task.figures_over_time(shown, data, folder)
-    return [path for path in made if path is not None]
+    with about(run_line(plan)):
+        made = [
+            figures.learning_curves(history, folder / "learning_curves.png"),
+            figures.alignment(history, folder / "alignment.png"),
+            figures.sg_loss(history, folder / "sg_loss.png"),
+        ]
+        task = plan.make_task()
+        made += task.figures(data, test_outputs, trained, folder)
+        if plan.nets:
+            made += task.figures_of_nets(load_trained(run_dir, plan.config, data, "best", folder))
+        if shown := {
+            int(path.stem): torch.from_numpy(np.load(path)) for path in sorted((folder / SHOWN).glob("*.npy"))
+        }:
+            made += task.figures_over_time(shown, data, folder)
+    return with_svg([path for path in made if path is not None])
+
+
+def run_line(plan: Plan) -> str:
+    """Which run it is, as the second line of its figures says it."""
+    config, modules = plan.config, plan.modules
+    cut = f"{modules} module{'s' * (modules != 1)}" + f", lag {plan.lag}" * (modules > 1)
+    words = [f"{config.model['name']} on {config.data.name}", config.scheme.name, f"seed {config.seed}", cut]
+    return "  ·  ".join([*([config.name] if config.name != config.model["name"] else []), *words])

@@ -10,10 +10,11 @@ from statistics import median
 
 from rich import box
 
+from unlocked.colors import PALETTE
 from unlocked.config import Config
-from unlocked.drawing.comparisons import COLOURS
-from unlocked.drawing.figures import drawing
+from unlocked.drawing.style import drawing
 from unlocked.errors import ConfigError
+from unlocked.metrics import axis_label
 from unlocked.rich_text import PlainTable
 from unlocked.studies.search import is_grid, words_of
 from unlocked.studies.space import Space
@@ -92,7 +93,7 @@ def draw(searches: Sequence[Search], path: Path) -> Path:
     """Two panels: against trials the mean with its spread, against training steps a line per study."""
     _check(searches)
     with drawing(path, columns=2) as (_, (by_trial, by_steps)):
-        for colour, (label, group) in zip(COLOURS * len(searches), grouped(searches).items(), strict=False):
+        for colour, (label, group) in zip(PALETTE * len(searches), grouped(searches).items(), strict=False):
             count = min(len(search.best) for search in group)
             trials = range(1, count + 1)
             values = [[search.best[i] for search in group] for i in range(count)]
@@ -112,7 +113,7 @@ def draw(searches: Sequence[Search], path: Path) -> Path:
         known = [value for search in searches for value in search.best[len(search.best) // 4 :] if math.isfinite(value)]
         room = 0.05 * (max(known) - min(known)) or 0.01
         for panel, words in ((by_trial, "trials"), (by_steps, "training steps")):
-            panel.set(xlabel=words, ylim=(min(known) - room, max(known) + room))
+            panel.set(xlabel=words, ylabel=axis_label(searches[0].metric), ylim=(min(known) - room, max(known) + room))
         studies = {len(group) for group in grouped(searches).values()}
         over = f"mean and spread of {max(studies)} studies" if max(studies) > 1 else "one study each"
         by_trial.set(title=f"Best {searches[0].metric} so far, {over}")
