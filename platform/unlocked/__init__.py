@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unlocked.engines import Engine, register_engine
     from unlocked.loop.train import resume, train
     from unlocked.optim import register_optimizer
+    from unlocked.runs.opened import load, predict
     from unlocked.schema.facts import group, key
     from unlocked.schemes import ModuleLearner, register_scheme
     from unlocked.studies import sweep
@@ -28,6 +29,8 @@ _HOMES = {
     "train": "unlocked.loop.train",
     "resume": "unlocked.loop.train",
     "compare": "unlocked.comparing.rows",
+    "load": "unlocked.runs.opened",
+    "predict": "unlocked.runs.opened",
     "sweep": "unlocked.studies",
     "RawData": "unlocked.data",
     "register_data": "unlocked.data",
@@ -60,7 +63,9 @@ __all__ = [
     "compare",
     "group",
     "key",
+    "load",
     "load_config",
+    "predict",
     "register_data",
     "register_engine",
     "register_model",

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from unlocked import __version__
 from unlocked.blame import knowing_of_ctrl_c, refuse_users_fault
-from unlocked.cli import bench, check, cluster, doctor, generate, insight, jobs, lists, run, show, sweep
+from unlocked.cli import bench, check, cluster, doctor, generate, insight, jobs, lists, predict, run, show, sweep
 from unlocked.cli.terminal import OutputLost, standard_streams
 from unlocked.errors import UnlockedError
 from unlocked.files import DISK_ERRORS
@@ -142,6 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
         run.add_train,
         sweep.add_sweep,
         run.add_evaluate,
+        predict.add_predict,
         generate.add_generate,
         insight.add_inspect,
         check.add_check,

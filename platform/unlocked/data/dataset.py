@@ -82,13 +82,25 @@ class Traits:
 
 
 @dataclass(frozen=True, eq=False)
+class Loaded:
+    """Of raw inputs, what loading leaves behind: `dtype`, the range of the training split's values, `(mean, deviation)`
+    that they were normalised by, and a few raw inputs of the test split."""
+
+    dtype: str
+    lowest: float
+    highest: float
+    statistics: tuple[Tensor, Tensor] | None
+    shown: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class DataSet(Traits):
     """A loaded set. `validation` is None if no fraction of the training split was asked for.
 
     The training split is as it was before the transforms, which make every minibatch anew; the other splits hold one
     draw of those that go for evaluation too. `in_shape` is of what the net sees. `class_names` are the names of what
     the outputs stand for: classes, values or tokens. `seed`: of the draws of evaluation. `given`: evaluation splits
-    by name as they were before the transforms.
+    by name as they were before the transforms. `loaded`: what is known of the raw inputs.
     """
 
     name: str
@@ -101,6 +113,7 @@ class DataSet(Traits):
     test: Split
     seed: int = 0
     given: Mapping[str, Split] = field(default_factory=dict)
+    loaded: Loaded | None = None
 
     @cached_property
     def example(self) -> Example:

@@ -10,19 +10,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from unlocked.blame import knowing_of_ctrl_c, named, place, said
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays, checked_splits, lengths_of
-from unlocked.data.dataset import DATA, RESERVED, TEST_FRACTION, DataSet, RawData, Split
+from unlocked.data.dataset import DATA, RESERVED, TEST_FRACTION, DataSet, Loaded, RawData, Split
+from unlocked.data.normalising import Statistics, as_float32, statistics_of
 from unlocked.data.source import Source
 from unlocked.data.targets import Targets
 from unlocked.data.transform import build_transforms
 from unlocked.errors import DataError, UnlockedError, reason
 from unlocked.options import check_options
 from unlocked_models.contract.batch import Batch, rows_of
-from unlocked_models.contract.registry import UnknownName, unknown
+from unlocked_models.contract.registry import UnknownName
+
+SHOWN = 2  # raw inputs that a loaded set keeps, to show what one is
 
 
 def load_as(
@@ -80,12 +82,13 @@ def load_as(
     if examples is not None:
         splits["train"] = _kept(name, splits["train"], examples, seed, order)
 
+    statistics = None
     if raw.symbols is not None:
         inputs = {part: torch.from_numpy(x.astype(np.int64)) for part, (x, _, _) in splits.items()}
     else:
         lengths = {part: lengths_of(extras) for part, (_, _, extras) in splits.items()}
-        statistics = _statistics(name, raw, splits["train"][0], lengths["train"])
-        inputs = {part: _as_float32(name, part, x, statistics, lengths[part]) for part, (x, _, _) in splits.items()}
+        statistics = statistics_of(name, raw, splits["train"][0], lengths["train"])
+        inputs = {part: as_float32(name, part, x, statistics, lengths[part]) for part, (x, _, _) in splits.items()}
     ready = {part: Split(inputs[part], targets.targets(y), extras) for part, (_, y, extras) in splits.items()}
     traits = raw.traits() | {
         "symbols": None if raw.symbols is None else list(raw.symbols),
@@ -101,9 +104,15 @@ def load_as(
         train=ready["train"],
         validation=ready.get("validation"),
         test=ready["test"],
+        loaded=_loaded(splits["train"][0], splits["test"][0], statistics),
         **traits,
     )
     return _transformed(data) if data.transforms else data
+
+
+def _loaded(train: np.ndarray, test: np.ndarray, statistics: Statistics) -> Loaded:
+    low, high = (float(train.min()), float(train.max())) if train.dtype.kind != "b" else (0.0, 1.0)
+    return Loaded(str(train.dtype), low, high, statistics, test[:SHOWN].copy())
 
 
 def _transformed(data: DataSet) -> DataSet:
@@ -217,70 +226,3 @@ def _kept(name: str, whole: Arrays, examples: int, seed: int, order: str) -> Arr
 def _of(whole: Arrays, rows: np.ndarray) -> Arrays:
     x, y, extras = whole
     return x[rows], y[rows], rows_of(extras, torch.from_numpy(rows))
-
-
-def _statistics(
-    name: str, raw: RawData, x_train: np.ndarray, lengths: np.ndarray | None
-) -> tuple[Tensor, Tensor] | None:
-    """`(mean, std)` in a shape that broadcasts over examples, or None."""
-    if raw.normalise is None:
-        return None
-    axis = 1 if x_train.ndim == 4 else x_train.ndim - 1  # channels of (n, C, H, W), else features
-    if isinstance(raw.normalise, str):
-        if raw.normalise != "train":
-            raise wrong(name, f"{unknown('normalise', raw.normalise, ['train'])}, or (mean, std), or None")
-        x = _floating(x_train)
-        std, mean = _std_mean(x, axis, lengths)
-        rounding = 10 * torch.finfo(x.dtype).eps * mean.abs()
-        return mean, torch.where(std <= rounding, torch.ones_like(std), std)
-    shape = [-1 if d == axis else 1 for d in range(x_train.ndim)]
-    mean, std = (torch.tensor(value, dtype=torch.float64).reshape(shape) for value in raw.normalise)
-    if any(value.numel() not in (1, x_train.shape[axis]) for value in (mean, std)):
-        raise wrong(
-            name,
-            f"normalise has {mean.numel()} means and {std.numel()} deviations for "
-            f"{x_train.shape[axis]} {'channels' if x_train.ndim == 4 else 'features'}",
-        )
-    if not (bool(mean.isfinite().all()) and bool((std > 0).all()) and bool(std.isfinite().all())):
-        raise wrong(name, "normalise needs finite means and deviations above 0")
-    return mean, std
-
-
-def _std_mean(x: Tensor, axis: int, lengths: np.ndarray | None) -> tuple[Tensor, Tensor]:
-    """Over all dimensions but `axis`; of sequences with lengths over what is no padding."""
-    over = [d for d in range(x.ndim) if d != axis]
-    if lengths is None:
-        return torch.std_mean(x, dim=over, correction=0, keepdim=True)
-    there = _there(x, lengths).expand_as(x).to(x.dtype)
-    count = there.sum(over, keepdim=True).clamp(min=1)  # of a series, no sequence may reach its last positions
-    mean = (x * there).sum(over, keepdim=True) / count
-    return (((x - mean) * there).square().sum(over, keepdim=True) / count).sqrt(), mean
-
-
-def _there(x: Tensor, lengths: np.ndarray) -> Tensor:
-    """Which positions are no padding, in a shape that broadcasts over sequences `x`."""
-    there = torch.arange(x.shape[1]) < torch.from_numpy(lengths)[:, None]
-    return there.view(*there.shape, *[1] * (x.ndim - 2))
-
-
-def _floating(x: np.ndarray) -> Tensor:
-    """A copy to compute on: bytes as value / 255; wide numbers stay float64 until they are normalised."""
-    if x.dtype == np.uint8:
-        return torch.from_numpy(x.astype(np.float32)).div_(255)
-    wide = x.dtype.kind in "iu" or x.dtype.itemsize > 4
-    return torch.from_numpy(x.astype(np.float64 if wide else np.float32))
-
-
-def _as_float32(
-    name: str, part: str, x: np.ndarray, statistics: tuple[Tensor, Tensor] | None, lengths: np.ndarray | None
-) -> Tensor:
-    out = _floating(x)
-    if statistics is not None:
-        mean, std = (value.to(out.dtype) for value in statistics)
-        out = out.sub_(mean).div_(std)
-        if lengths is not None:
-            out.masked_fill_(~_there(out, lengths), 0.0)
-    out = out.to(torch.float32)
-    if x.dtype != np.uint8 and not bool(out.isfinite().all()):
-        raise wrong(name, f"x_{part} has values that do not fit float32")
-    return out

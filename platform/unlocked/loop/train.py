@@ -33,7 +33,7 @@ from unlocked.plan.plan import Plan, load_data
 from unlocked.plan.pretraining import plan_pretraining
 from unlocked.runs.begun import going_on, refuse_edited
 from unlocked.runs.fit import refuse_misfit
-from unlocked.runs.folder import RunFolder, check_tokens, how_to_go_on, keep_tokens, one_line_when_full
+from unlocked.runs.folder import RunFolder, check_tokens, how_to_go_on, keep_inputs, keep_tokens, one_line_when_full
 from unlocked.runs.longer import lengthened_tags
 from unlocked.runs.mirror import Mirror
 from unlocked.runs.needs import bring, keep_needs
@@ -75,6 +75,7 @@ def train(
     with one_line_when_full(folder.path):
         keep_needs(folder.path, imports)
         keep_tokens(folder.path, data)
+        keep_inputs(folder.path, data)
     return _complete(_Run(plan, data, folder, imports, reporter or Silent(), started, study, stop))
 
 

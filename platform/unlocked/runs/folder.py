@@ -20,6 +20,7 @@ from unlocked import strict_json
 from unlocked.config import Config, from_tree, read_tree, to_dict, to_yaml
 from unlocked.config.yaml12 import read_file
 from unlocked.data import DataSet
+from unlocked.data.reading import Reading
 from unlocked.errors import ConfigError, DataError, RunFailed, UnlockedError
 from unlocked.files import DISK_ERRORS, PRIVATE, clear_parts, read_json, write_json, write_whole
 from unlocked.schema.keys import TrackingConfig
@@ -29,6 +30,7 @@ from unlocked.tracking.uris import OFF
 
 ADDRESSES = "tracking/addresses.json"
 _ADDRESSES = ("uri", "mirror")  # keys of tracking
+MODEL = "model"  # a folder, the run as an MLflow model
 TOKENS = "tokenizer.json"  # in the format of the `tokenizers` library
 
 
@@ -145,6 +147,12 @@ def keep_tokens(run_dir: Path, data: DataSet) -> None:
     """Writes down what the ids of a text stand for: a tokeniser is fitted to its data, which may change."""
     if data.tokenizer is not None:
         write_whole(run_dir / TOKENS, data.tokenizer)
+
+
+def keep_inputs(run_dir: Path, data: DataSet) -> None:
+    """Writes down how inputs were read, so that new ones are read the same way without the data set."""
+    if data.loaded is not None:
+        Reading.of(data).write(run_dir)
 
 
 def check_tokens(run_dir: Path, data: DataSet) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from unlocked.config import Config, from_tree, parse_overrides, with_values
 from unlocked.config.schemes import flatten
+from unlocked.data.reading import FILE as INPUTS
 from unlocked.engines import engine_of
 from unlocked.errors import ConfigError
 from unlocked.files import read_json, write_json
@@ -142,7 +143,7 @@ def _depends_on_length(config: Config) -> tuple[str | None, str | None]:
 
 def _copy(source: Path, target: Path) -> None:
     shutil.copytree(source / "checkpoints", target / "checkpoints", ignore=shutil.ignore_patterns(".*"))
-    for name in (TOKENS, "initial.safetensors"):
+    for name in (TOKENS, INPUTS, "initial.safetensors"):
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
     recorder = Recorder(target)

@@ -23,6 +23,7 @@ from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
 from unlocked.entries import check_entry
 from unlocked.tasks.phases import NET, Phase, as_it_is
+from unlocked.tasks.predicting import Columns
 from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain, decoder_start
 from unlocked_models.contract.registry import Registry
@@ -209,6 +210,17 @@ class Task(ABC):
     def figures_over_time(self, shown: Mapping[int, Tensor], data: DataSet, folder: Path) -> list[Path]:
         """Of what was `shown`, by step, at the end of a run."""
         return []
+
+    # new inputs ----------------------------------------------------------------------------------------------
+
+    def predicted(self, output: Tensor, batch: Batch, data: DataSet) -> Columns | None:
+        """What outputs for new inputs say, in the names of the data set: columns with a row for each input. None: they
+        say nothing by themselves."""
+        return None
+
+    def written(self, trained: Trained, texts: list[str]) -> list[str] | None:
+        """What the net makes of each new text, for tasks that answer with one; None: they answer with `predicted`."""
+        return None
 
     # what conditions M ---------------------------------------------------------------------------------------
 

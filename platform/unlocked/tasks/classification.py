@@ -14,7 +14,8 @@ from unlocked.data.checks import Arrays
 from unlocked.drawing import figures
 from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.losses import ClassLoss, PerExample
-from unlocked_models.contract.batch import Example
+from unlocked.tasks.predicting import Columns, of_classes
+from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain
 
 
@@ -65,6 +66,9 @@ class Classification(PerExample):
 
         loss = self.loss(kept.double(), target)
         return {"loss": float(loss), "accuracy": float(accuracy_score(target.cpu(), kept.argmax(1).cpu()))}
+
+    def predicted(self, output: Tensor, batch: Batch, data: DataSet) -> Columns | None:
+        return of_classes(output, data.class_names)
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return (example.n_outputs,)

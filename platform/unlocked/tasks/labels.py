@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlocked.data import RawData
+from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
 from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.losses import LabelLoss, PerExample
-from unlocked_models.contract.batch import Example
+from unlocked.tasks.predicting import Columns, of_labels
+from unlocked_models.contract.batch import Batch, Example
 
 
 class Labels(PerExample):
@@ -65,6 +66,9 @@ class Labels(PerExample):
             "f1": float(np.mean([f1_score(*pair, zero_division=0) for pair in zip(wanted.T, given.T, strict=True)])),
         }
         return found | ({"exact": float(right.all(1).double().mean())} if self.several else {})
+
+    def predicted(self, output: Tensor, batch: Batch, data: DataSet) -> Columns | None:
+        return of_labels(output, data.class_names)
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return (example.n_outputs,)

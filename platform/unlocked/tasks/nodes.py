@@ -15,7 +15,8 @@ from unlocked.data.graphs import NONE
 from unlocked.drawing import figures, graphs
 from unlocked.tasks.base import Rows, Task, register_task
 from unlocked.tasks.classification import class_names
-from unlocked_models.contract.batch import Example
+from unlocked.tasks.predicting import Columns, of_classes
+from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain
 
 MOST_GRAPHS = 500  # in a figure
@@ -122,6 +123,13 @@ class NodeClassification(Task):
             path = folder / "attention.png"
             drawn.append(graphs.attention(edges, weights, known.tolist(), data.class_names, path))
         return drawn
+
+    def predicted(self, output: Tensor, batch: Batch, data: DataSet) -> Columns | None:
+        """A row for each node."""
+        lengths = batch.lengths if batch.lengths is not None else torch.full((len(output),), output.shape[1])
+        there = torch.arange(output.shape[1]) < lengths[:, None].cpu()
+        node: Columns = {"node": there.nonzero()[:, 1].tolist()}
+        return node | of_classes(output[there], data.class_names)
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return (*example.y_shape, example.n_outputs)

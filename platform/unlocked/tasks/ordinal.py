@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlocked.data import RawData
+from unlocked.data import DataSet, RawData
 from unlocked.data.checks import Arrays
 from unlocked.errors import ConfigError
 from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.classification import names_of_ids
 from unlocked.tasks.losses import PerExample
-from unlocked_models.contract.batch import Example
+from unlocked.tasks.predicting import Columns
+from unlocked_models.contract.batch import Batch, Example
 
 
 @register_task("ordinal")
@@ -45,6 +46,12 @@ class Ordinal(PerExample):
         away = ((kept > 0).sum(1) - target).abs().double()
         loss = self.each(kept.double(), target).mean()
         return {"loss": float(loss), "mae": float(away.mean()), "accuracy": float((away == 0).double().mean())}
+
+    def predicted(self, output: Tensor, batch: Batch, data: DataSet) -> Columns | None:
+        """Classes by their place in the order, from 0."""
+        above = output.double().sigmoid()
+        columns: Columns = {"prediction": (output > 0).sum(1).tolist()}
+        return columns | {f"p({name})": above[:, i].tolist() for i, name in enumerate(data.class_names)}
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return (example.n_outputs,)

@@ -13,7 +13,8 @@ from unlocked.drawing.autoencoders import PICTURES, Subject, run_figures
 from unlocked.errors import ConfigError
 from unlocked.tasks.base import ANY, Interval, Rows, Task, Trained, interval, register_task
 from unlocked.tasks.phases import NET
-from unlocked_models.contract.batch import Example
+from unlocked.tasks.predicting import Columns
+from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import unknown
 
@@ -60,6 +61,11 @@ class Reconstruction(Task):
     def picture(self, output: Tensor) -> Tensor:
         """What the output says that the input is."""
         return output
+
+    def predicted(self, output: Tensor, batch: Batch, data: DataSet) -> Columns | None:
+        """How far what the net makes of an input is from it; the outputs themselves are what it makes."""
+        assert batch.x is not None
+        return {"mse": (self.picture(output) - batch.x).double().square().flatten(1).mean(1).tolist()}
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return example.in_shape

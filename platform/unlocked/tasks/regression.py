@@ -13,7 +13,8 @@ from unlocked.data.checks import Arrays
 from unlocked.data.transforms.disturbed import Standardise
 from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.losses import PerExample, value_loss
-from unlocked_models.contract.batch import Example
+from unlocked.tasks.predicting import Columns
+from unlocked_models.contract.batch import Batch, Example
 
 
 @register_task("regression")
@@ -77,6 +78,11 @@ class Regression(PerExample):
             if isinstance(transform, Standardise):
                 kept, target = transform.undone(kept.double()), transform.undone(target.double())
         return kept, target
+
+    def predicted(self, output: Tensor, batch: Batch, data: DataSet) -> Columns | None:
+        values, _ = self.scored(output.double(), batch.y, data)
+        single = len(data.class_names) == 1
+        return {"prediction" if single else name: values[:, i].tolist() for i, name in enumerate(data.class_names)}
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return (example.n_outputs,)

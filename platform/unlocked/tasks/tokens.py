@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlocked.data import RawData
+from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays, check_ids
 from unlocked.data.text import PAD
 from unlocked.data.transforms.masking import Masking
 from unlocked.decoding.text import written_on
 from unlocked.tasks.base import Rows, Task, Trained, register_task, task_name
-from unlocked_models.contract.batch import Example
+from unlocked.tasks.predicting import Columns, of_tokens
+from unlocked_models.contract.batch import Batch, Example
 
 
 class Tokens(Task):
@@ -87,6 +88,12 @@ class Tokens(Task):
 @register_task("language_modelling")
 class LanguageModelling(Tokens):
     """The next token at every position: outputs, targets and loss as for `Tokens`."""
+
+    def predicted(self, output: Tensor, batch: Batch, data: DataSet) -> Columns | None:
+        """The token after each text."""
+        assert batch.x is not None
+        last = (batch.x != PAD).cumsum(1).argmax(1)
+        return of_tokens(output[torch.arange(len(output)), last], data.class_names)
 
     def generate(
         self,

@@ -52,6 +52,9 @@ class Translation(Tokens):
     def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
         return [] if chain is None else draw_maps(chain, data, folder)
 
+    def written(self, trained: Trained, texts: list[str]) -> list[str] | None:
+        return self.generate(trained, texts)
+
     def generate(
         self,
         trained: Trained,

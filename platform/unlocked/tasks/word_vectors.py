@@ -35,6 +35,10 @@ class WordVectors(Task):
     def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
         return [] if chain is None else [map_of_words(data, vectors_of(chain), folder / "words.png")]
 
+    def written(self, trained: Trained, texts: list[str]) -> list[str] | None:
+        """Neighbours of a word, or what answers an analogy of three."""
+        return [str(each) for each in self.generate(trained, texts)]
+
     def generate(
         self,
         trained: Trained,

@@ -1,0 +1,237 @@
+"""New inputs from a file, as a trained net reads them: tables, arrays, images, texts, a graph.
+
+    .csv .tsv .parquet   a row for each input: its numbers in order, or a column `text`
+    .npz .npy            an array `x (n, ...)`, and what the net reads beside it by name; a graph's `x` and `edge_index`
+    .png .jpg ... or a folder of such: images
+    .txt                 a text in each line
+
+Files are data and nothing else: nothing in them is unpickled or run. Every fault is one line that names file and row.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlocked.data.graph_files import arrays_of, read_graph
+from unlocked.data.reading import Reading
+from unlocked.data.source import Source
+from unlocked.errors import DataError, reason
+from unlocked_models.contract.batch import EDGE_FEATURES, EDGES, LENGTHS, Extra, Ragged
+from unlocked_models.contract.registry import unknown
+
+TABLES, ARRAYS, TEXTS = (".csv", ".tsv", ".parquet"), (".npz", ".npy"), (".txt",)
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+TEXT = "text"  # the column
+
+
+@dataclass(frozen=True, eq=False)
+class New:
+    """`x (n, ...)` as the net sees it, `texts` that it was made of if it was; `names` of the inputs, if they have some;
+    `notes` for the person at the keyboard."""
+
+    x: Tensor
+    extras: Mapping[str, Extra] = field(default_factory=dict)
+    texts: list[str] | None = None
+    names: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def read_file(path: Path, reading: Reading) -> New:
+    """Raises `DataError`, one line."""
+    if path.is_dir() or path.suffix.lower() in IMAGES:
+        return _of_images(path, reading)
+    known = [*TABLES, *ARRAYS, *TEXTS, *IMAGES]
+    if path.suffix.lower() not in known:
+        raise DataError(f"{path}: is none of the files that are read here ({' '.join(known)}, or a folder of images)")
+    if not path.is_file():
+        raise DataError(f"{path}: is no file")
+    if not path.stat().st_size:
+        raise DataError(f"{path}: is empty")
+    if path.suffix.lower() in ARRAYS:
+        return _of_arrays(path, reading)
+    if path.suffix.lower() in TEXTS:
+        return of_texts(_lines(path), reading, str(path))
+    return of_table(*_table(path), reading, str(path))
+
+
+def of_texts(texts: Sequence[str], reading: Reading, what: str) -> New:
+    if not reading.is_text:
+        raise DataError(f"{what}: holds text; this net reads {_needs(reading)}")
+    if not len(texts):
+        raise DataError(f"{what}: is empty")
+    strange = reading.unknown_words(texts)
+    notes = [f"{what}: not in the vocabulary, so read as <unk>: {', '.join(strange[:8])}"] if strange else []
+    return New(reading.ids(what, texts), texts=list(texts), notes=notes)
+
+
+def of_table(heads: list[str] | None, rows: Sequence[Sequence[object]], reading: Reading, what: str) -> New:
+    """`heads`: names of the columns; None: the table has none."""
+    if not rows:
+        raise DataError(f"{what}: has no rows")
+    if reading.is_text:
+        at = heads.index(TEXT) if heads and TEXT in heads else 0 if len(rows[0]) == 1 else None
+        if at is None:
+            raise DataError(f"{what}: {unknown('column', TEXT, heads or [])}; this net reads texts")
+        return of_texts([str(row[at]) for row in rows], reading, what)
+    wanted = math.prod(reading.shape)
+    width = len(heads) if heads else len(rows[0])
+    if width != wanted:
+        shape = f", those of shape {reading.shape} in order" if len(reading.shape) > 1 else ""
+        raise DataError(f"{what}: has {width} columns; this net reads {wanted} numbers in each row{shape}")
+    x = np.empty((len(rows), wanted))
+    for i, row in enumerate(rows):
+        if len(row) != width:
+            raise DataError(f"{what}: row {i + 1} has {len(row)} columns, not {width}")
+        for j, value in enumerate(row):
+            try:
+                x[i, j] = float(value)  # type: ignore[arg-type]
+            except (TypeError, ValueError):
+                named = repr(heads[j]) if heads else str(j + 1)
+                raise DataError(f"{what}: row {i + 1}, column {named}: {value!r} is no number") from None
+    return New(reading.numbers(what, x.reshape(-1, *reading.shape)))
+
+
+def of_arrays(arrays: Mapping[str, np.ndarray], reading: Reading, what: str) -> New:
+    """`x`, and what the net reads beside it, each with an axis of inputs first."""
+    if "x" not in arrays:
+        if len(arrays) != 1:
+            raise DataError(f"{what}: has no array x (it has {', '.join(arrays) or 'none'})")
+        arrays = {"x": next(iter(arrays.values()))}
+    x = arrays["x"]
+    given = {shape.name: shape for shape in reading.extras if shape.name != LENGTHS or LENGTHS in arrays}
+    extras: dict[str, Extra] = {}
+    for name, shape in given.items():
+        if name not in arrays:
+            raise DataError(f"{what}: has no array {name}, which this net reads beside x (it has {', '.join(arrays)})")
+        if shape.ragged:
+            raise DataError(f"{what}: {name} has rows of several lengths, which no such array holds; give one graph")
+        if len(arrays[name]) != len(x):
+            raise DataError(f"{what}: x has {len(x)} rows, {name} {len(arrays[name])}")
+        extras[name] = torch.from_numpy(np.asarray(arrays[name])).to(shape.dtype)
+    lengths = arrays.get(LENGTHS) if LENGTHS in given else None
+    return New(reading.numbers(what, x, lengths), extras)
+
+
+def of_graph(x: np.ndarray, edges: np.ndarray, features: np.ndarray | None, reading: Reading, what: str) -> New:
+    """One graph: `x (nodes, features)`, `edges (2, edges)` as the net is to see them, and their features."""
+    extras: dict[str, Extra] = {}
+    for shape in reading.extras:
+        if shape.name == EDGES:
+            pairs = torch.from_numpy(np.ascontiguousarray(edges.T)).long()
+            extras[EDGES] = _as_ragged(pairs) if shape.ragged else pairs.T[None].contiguous()
+        elif shape.name == EDGE_FEATURES:
+            if features is None:
+                raise DataError(f"{what}: has no array {EDGE_FEATURES}, features of edges, which this net reads")
+            values = torch.from_numpy(features.astype(np.float32))
+            extras[EDGE_FEATURES] = _as_ragged(values) if shape.ragged else values[None]
+        elif shape.name == LENGTHS:
+            extras[LENGTHS] = torch.tensor([len(x)])
+        else:
+            raise DataError(f"{what}: this net reads {shape.name} beside a graph, which no file gives")
+    return New(reading.numbers(what, x[None]), extras)
+
+
+def _as_ragged(values: Tensor) -> Ragged:
+    return Ragged(values, torch.tensor([0, len(values)]))
+
+
+def _of_arrays(path: Path, reading: Reading) -> New:
+    if any(shape.name == EDGES for shape in reading.extras):
+        try:
+            graph = read_graph(Source("new", Path()), str(path.absolute()), "", "", directed=False).graph
+        except DataError as error:
+            raise DataError(str(error).removeprefix("data.options.file: ")) from None
+        return of_graph(graph.x, graph.edges, graph.features, reading, str(path))
+    if path.suffix.lower() == ".npz":
+        try:
+            return of_arrays(arrays_of(path, "file"), reading, str(path))
+        except DataError as error:
+            raise DataError(str(error).removeprefix("data.options.file: ")) from None
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read as an array: {reason(error)}") from None
+    return of_arrays({"x": array}, reading, str(path))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text: {reason(error)}") from None
+
+
+def _table(path: Path) -> tuple[list[str] | None, list[list[object]]]:
+    """The columns' names, None if the first row is numbers already, and the rows."""
+    if path.suffix.lower() == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            table = pyarrow.parquet.read_table(path)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DataError(f"{path}: cannot be read as Parquet: {reason(error)}") from None
+        return list(table.column_names), [list(row.values()) for row in table.to_pylist()]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            rows: list[list[object]] = [list(row) for row in lines if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a table: {reason(error)}") from None
+    if rows and not any(_is_number(cell) for cell in rows[0]):
+        return [str(cell).strip() for cell in rows[0]], rows[1:]
+    return None, rows
+
+
+def _is_number(cell: object) -> bool:
+    try:
+        float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _of_images(path: Path, reading: Reading) -> New:
+    from PIL import Image, UnidentifiedImageError
+
+    if not reading.is_image:
+        raise DataError(f"{path}: this net reads no images, but {_needs(reading)}")
+    if not path.exists():
+        raise DataError(f"{path}: is no file")
+    found = sorted(each for each in path.iterdir() if each.suffix.lower() in IMAGES) if path.is_dir() else [path]
+    if not found:
+        raise DataError(f"{path}: has no images ({' '.join(IMAGES)})")
+    channels, height, width = reading.shape
+    modes = {1: "L", 3: "RGB", 4: "RGBA"}
+    if channels not in modes:
+        raise DataError(f"{path}: this net reads {channels} channels, an image file has 1, 3 or 4; give an .npz")
+    rows = []
+    for each in found:
+        try:
+            with Image.open(each) as image:
+                pixels = np.asarray(image.convert(modes[channels]), dtype=np.float64)
+        except (OSError, UnidentifiedImageError, ValueError) as error:
+            raise DataError(f"{each}: cannot be read as an image: {reason(error)}") from None
+        if pixels.shape[:2] != (height, width):
+            size = f"{pixels.shape[1]} x {pixels.shape[0]}"
+            raise DataError(f"{each}: is {size} pixels; this net reads {width} x {height}: resize it first")
+        rows.append(pixels.reshape(height, width, channels).transpose(2, 0, 1))
+    x = np.stack(rows)
+    if reading.dtype != "uint8":  # black is the lowest value of the data, white the highest
+        x = reading.lowest + x / 255 * (reading.highest - reading.lowest)
+    new = reading.numbers(str(path), x)
+    return New(new, names=[each.name for each in found])
+
+
+def _needs(reading: Reading) -> str:
+    if reading.is_text:
+        return "texts (.txt, or a column `text`)"
+    return f"numbers of shape {reading.shape} for each input"

@@ -1,0 +1,300 @@
+"""How new inputs are read as those of a data set were: the same normalisation, the same vocabulary.
+
+    runs/<run>/inputs.json    what a run's net was given, so that it can be asked without its data set
+
+A run writes it down when it begins. It holds no example but the few of the test split that show what an input is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlocked import strict_json
+from unlocked.data.dataset import DataSet, Split
+from unlocked.data.normalising import as_float32
+from unlocked.data.text import PAD, SPECIAL, UNK
+from unlocked.data.transform import Transform
+from unlocked.data.transforms.disturbed import Standardise
+from unlocked.errors import ConfigError, DataError
+from unlocked.files import read_json, write_whole
+from unlocked_models.contract.batch import EDGES, LENGTHS, Batch, Example, Extra, ExtraShape
+
+FILE = "inputs.json"
+MOST_SHOWN = 50_000  # numbers of the examples that are shown
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is known of a data set's inputs before they were normalised, and of what its outputs stand for.
+
+    `shape` and `dtype` are of one raw input, `(channels, height, width)` of an image, as `example` is of what the net
+    sees; `lowest` and `highest` of its values in the training split. `mean` and `deviation` are of each channel or
+    feature, empty if inputs stay as given. `begins` and `ends`: ids around the tokens of a text. `changed_by`: the
+    transform that makes another input of it, for evaluation too. `target_mean` and `target_deviation`: of standardised
+    targets. `shown`: raw inputs of the test split.
+    """
+
+    data: str
+    task: str
+    shape: tuple[int, ...]
+    dtype: str
+    example: Example
+    class_names: list[str]
+    lowest: float = 0.0
+    highest: float = 1.0
+    mean: list[float] = field(default_factory=list)
+    deviation: list[float] = field(default_factory=list)
+    symbols: list[str] | None = None
+    tokenizer: str | None = None
+    begins: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    changed_by: str | None = None
+    target_mean: list[float] | None = None
+    target_deviation: list[float] | None = None
+    shown: list[Any] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, data: DataSet) -> Reading:
+        """Raises `DataError` for a data set that was not loaded by name."""
+        raw = data.loaded
+        if raw is None:
+            raise DataError(f"data {data.name!r}: was put together by hand; how its inputs were made is not known")
+        begins, ends, shown = [], [], raw.shown
+        if data.symbols is not None and data.train.x.dim() == 2:
+            from unlocked.data.pairs import frame_of
+
+            x = data.train.x
+            whole = x[x[:, -1] == PAD]  # longer ones were cut
+            begins, ends = frame_of(whole if len(whole) else x)
+        mean, deviation = ([], []) if raw.statistics is None else (each.flatten().tolist() for each in raw.statistics)
+        changed = data.given.get("test", data.test).x is not data.test.x
+        by = next((type(each).__name__ for each in data.transforms if each.evaluates), "") if changed else None
+        standard = next((each for each in data.transforms if isinstance(each, Standardise)), None)
+        known = standard is not None and standard.mean is not None and standard.deviation is not None
+        return cls(
+            data=data.name,
+            task=data.task,
+            shape=tuple(data.train.x.shape[1:]),
+            dtype=raw.dtype,
+            example=data.example,
+            class_names=list(data.class_names),
+            lowest=raw.lowest,
+            highest=raw.highest,
+            mean=mean,
+            deviation=deviation,
+            symbols=None if data.symbols is None else list(data.symbols),
+            tokenizer=data.tokenizer,
+            begins=begins,
+            ends=ends,
+            changed_by=by,
+            target_mean=standard.mean.tolist() if known else None,  # type: ignore[union-attr]
+            target_deviation=standard.deviation.tolist() if known else None,  # type: ignore[union-attr]
+            shown=shown.tolist() if shown.size <= MOST_SHOWN else [],
+        )
+
+    # what it reads -------------------------------------------------------------------------------------------
+
+    @property
+    def is_text(self) -> bool:
+        """Whether an input is a text, or tokens with spaces between them."""
+        return self.symbols is not None
+
+    @property
+    def is_image(self) -> bool:
+        return len(self.shape) == 3 and self.symbols is None
+
+    @property
+    def extras(self) -> list[ExtraShape]:
+        """What the net reads beside its input."""
+        return list(self.example.extras)
+
+    def numbers(self, what: str, x: np.ndarray, lengths: np.ndarray | None = None) -> Tensor:
+        """Raw inputs `(n, *shape)` as the net sees them. `what` names them in messages; rows count from 1.
+
+        Raises `DataError`, one line: no numbers, of another shape, not finite, no bytes where bytes were trained on.
+        """
+        x = np.asarray(x)
+        free = any(extra.name == EDGES for extra in self.example.extras)  # graphs of any size
+        fits = x.ndim == 1 + len(self.shape) and x.shape[1 + free :] == self.shape[free:]
+        if x.dtype.kind not in "biuf" or not fits:
+            raise DataError(f"{what}: is {x.dtype} of shape {x.shape}; this net reads numbers {self._shape(free)}")
+        if not len(x):
+            raise DataError(f"{what}: is empty")
+        bad = np.argwhere(~np.isfinite(x))
+        if len(bad):
+            raise DataError(f"{what}: row {bad[0, 0] + 1} has a value that is not finite")
+        if self.symbols is not None:
+            return self._ids(what, x)
+        if self.dtype == "uint8":
+            bad = np.argwhere((x < 0) | (x > 255) | (x != np.round(x)))
+            if len(bad):
+                raise DataError(
+                    f"{what}: row {bad[0, 0] + 1} has the value {x[tuple(bad[0])]:g}; this net was trained on whole "
+                    f"numbers from 0 to 255"
+                )
+        axis = 1 if len(self.shape) == 3 else len(self.shape)
+        wide = [-1 if d == axis else 1 for d in range(1 + len(self.shape))]
+        statistics = None
+        if self.mean:
+            mean, deviation = (torch.tensor(v, dtype=torch.float64).reshape(wide) for v in (self.mean, self.deviation))
+            statistics = mean, deviation
+        try:
+            return as_float32(self.data, "new", x.astype(self.dtype), statistics, lengths)
+        except DataError:
+            raise DataError(f"{what}: has values that do not fit float32") from None
+
+    def _ids(self, what: str, x: np.ndarray) -> Tensor:
+        assert self.symbols is not None
+        bad = np.argwhere((x < 0) | (x >= len(self.symbols)) | (x != np.round(x)))
+        if len(bad):
+            raise DataError(
+                f"{what}: row {bad[0, 0] + 1} has the id {x[tuple(bad[0])]:g}; the vocabulary has ids 0 to "
+                f"{len(self.symbols) - 1}"
+            )
+        return torch.from_numpy(x.astype(np.int64))
+
+    def _shape(self, free: bool) -> str:
+        sizes = ["n", *map(str, self.shape)]
+        if free:
+            sizes[1] = "nodes"
+        return f"({', '.join(sizes)})"
+
+    def ids(self, what: str, texts: Sequence[str]) -> Tensor:
+        """Texts as rows of ids, framed and filled up as in training; longer ones are cut.
+
+        Raises `DataError` for a text without a token, or of which the vocabulary knows nothing; `what` names the file.
+        """
+        from unlocked.data import tokenize
+        from unlocked.data.pairs import framed
+        from unlocked_models.contract.registry import unknown
+
+        assert self.symbols is not None
+        length = self.shape[0]
+        tokenizer = tokenize.from_json(self.tokenizer) if self.tokenizer else None
+        known = {symbol: i for i, symbol in enumerate(self.symbols)}
+        rows = []
+        for i, text in enumerate(texts, 1):
+            tokens = text.split()
+            if not tokens:
+                raise DataError(f"{what}: row {i} is empty")
+            if tokenizer is None:
+                strange = next((token for token in tokens if token not in known), None)
+                if strange is not None:
+                    raise DataError(f"{what}: row {i}: {unknown('token', strange, self.symbols[len(SPECIAL) :])}")
+                ids = [known[token] for token in tokens]
+            else:
+                ids = tokenize.encode(tokenizer, text.strip()).tolist()
+                if all(i == UNK for i in ids):
+                    raise DataError(f"{what}: row {i}: no word of {text.strip()[:40]!r} is in the vocabulary")
+            if self.example.out_positions is not None and self.begins + self.ends == []:  # what comes next is asked
+                ids = ids[-length:]
+            rows.append([*self.begins, *ids, *self.ends][:length])
+        return torch.from_numpy(framed(rows, length, ([], [])))
+
+    def texts(self, ids: np.ndarray) -> list[str]:
+        """What rows of ids stand for, without their frame and padding."""
+        from unlocked.data import tokenize
+
+        assert self.symbols is not None
+        rows = [[i for i in row if i >= len(SPECIAL)] for row in ids.tolist()]
+        if self.tokenizer is None:
+            return [" ".join(self.symbols[i] for i in row) for row in rows]
+        tokenizer = tokenize.from_json(self.tokenizer)
+        return [tokenize.decode(tokenizer, row) for row in rows]
+
+    def unknown_words(self, texts: Sequence[str]) -> list[str]:
+        """Those that the net reads as unknown, each once."""
+        from unlocked.data import tokenize
+
+        if self.tokenizer is None:
+            return []
+        tokenizer = tokenize.from_json(self.tokenizer)
+        return list(dict.fromkeys(word for text in texts for word in tokenize.unknown_in(tokenizer, text)))
+
+    def batch(self, x: Tensor, extras: Mapping[str, Extra] | None = None) -> Batch:
+        """With targets that nothing is asked of."""
+        shape = self.example.y_shape
+        if shape and len(x.shape) > 1 and shape[0] == self.shape[0]:
+            shape = (x.shape[1], *shape[1:])
+        y = torch.zeros(len(x), *shape, dtype=torch.float32 if self.example.y_real else torch.int64)
+        given = dict(extras or {})
+        if self.example.has_lengths and LENGTHS not in given:
+            given[LENGTHS] = torch.full((len(x),), x.shape[1])
+        return Batch(x, y, extras=given)
+
+    # a data set in its place ---------------------------------------------------------------------------------
+
+    def stand_in(self) -> DataSet:
+        """A data set that says what it said of its inputs and outputs, with one empty example."""
+        ids = self.symbols is not None
+        x = torch.zeros(1, *self.shape, dtype=torch.int64 if ids else torch.float32)
+        if ids and len(self.shape) == 1:
+            row = [*self.begins, UNK, *self.ends][: self.shape[0]]
+            x[0, : len(row)] = torch.tensor(row)
+        split = Split(x, torch.zeros(1, *self.example.y_shape, dtype=torch.int64))
+        transforms: list[Transform] = []
+        if self.target_mean is not None:
+            standard = Standardise()
+            standard.mean = torch.tensor(self.target_mean, dtype=torch.float64)
+            standard.deviation = torch.tensor(self.target_deviation, dtype=torch.float64)
+            transforms.append(standard)
+        return _StandIn(
+            name=self.data,
+            task=self.task,
+            in_shape=self.example.in_shape,
+            n_outputs=self.example.n_outputs,
+            class_names=self.class_names,
+            train=split,
+            validation=None,
+            test=split,
+            symbols=self.symbols,
+            tokenizer=self.tokenizer,
+            transforms=transforms,
+        ).seen_as(self.example)
+
+    # as a file -----------------------------------------------------------------------------------------------
+
+    def write(self, folder: Path) -> Path:
+        value = {**asdict(self), "example": _example_to_json(self.example)}
+        return write_whole(folder / FILE, strict_json.dumps(value))
+
+    @classmethod
+    def read(cls, folder: Path) -> Reading | None:
+        """None if the run was begun before it was written down; raises `ConfigError` for a file that is none."""
+        file = folder / FILE
+        if not file.exists():
+            return None
+        try:
+            value = read_json(file)
+            return cls(**{**value, "shape": tuple(value["shape"]), "example": _example_of_json(value["example"])})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{file}: is damaged: {error}") from None
+
+
+class _StandIn(DataSet):
+    def seen_as(self, example: Example) -> DataSet:
+        self.__dict__["example"] = example  # in place of the cached property
+        return self
+
+
+def _example_to_json(example: Example) -> dict[str, Any]:
+    value = asdict(example)
+    for extra in value["extras"]:
+        extra["dtype"] = str(extra["dtype"]).removeprefix("torch.")
+    return value
+
+
+def _example_of_json(value: Mapping[str, Any]) -> Example:
+    extras = tuple(
+        ExtraShape(**{**each, "shape": tuple(each["shape"]), "dtype": getattr(torch, each["dtype"])})
+        for each in value["extras"]
+    )
+    shapes = {"in_shape": tuple(value["in_shape"]), "y_shape": tuple(value["y_shape"])}
+    return replace(Example(**{**value, **shapes, "extras": ()}), extras=extras)

@@ -1,0 +1,62 @@
+"""`unlocked predict`: tables to a pipe and to files, faults in one line with their exit code."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unlocked.config import load_config
+from unlocked.loop.train import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict")
+    keys = ["model.hidden=[8,8]", "parallel.partition=null", "parallel.engine=inprocess", "parallel.threads=1"]
+    keys += ["tracking.uri=off", "tracking.figures=false", "train.epochs=1", "train.probe_every=0"]
+    return train(load_config("quickstart", [*keys, f"tracking.runs={folder}"]))["run_dir"]
+
+
+def test_predictions_go_to_a_pipe_to_files_and_to_json(unlocked, run):
+    np.savez("new.npz", x=np.random.default_rng(0).random((3, 1, 8, 8)))
+    piped = unlocked("predict", run, "new.npz")
+    assert (piped.code, piped.err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(piped.out)))
+    assert [row["row"] for row in rows] == ["1", "2", "3"]
+    assert float(rows[0]["probability"]) == max(float(rows[0][f"p({c})"]) for c in range(10))
+    assert unlocked("predict", run, "new.npz", "--out", "found.csv").code == 0
+    assert Path("found.csv").read_text() == piped.out
+    table = json.loads(unlocked("predict", run, "new.npz", "--json").out)
+    assert table["prediction"] == [row["prediction"] for row in rows]
+    import pyarrow.parquet
+
+    assert unlocked("predict", run, "new.npz", "--out", "found.parquet").code == 0
+    assert pyarrow.parquet.read_table("found.parquet").to_pydict() == table
+    assert unlocked("predict", run, "new.npz", "--out", "raw.npz").code == 0
+    with np.load("raw.npz") as raw:
+        assert raw["outputs"].argmax(1).tolist() == [int(each) for each in table["prediction"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["RUN", "lost.csv"], "lost.csv: is no file"),
+        (
+            ["RUN", "new.npz", "--out", "found.xls"],
+            "--out: found.xls does not end in .csv or .parquet or .json or .npz",
+        ),
+        (["RUN", "new.npz", "--out", "no/found.csv"], "no/found.csv is not there"),
+        (["no_run", "new.npz"], "no_run is not a run folder"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_exit_code_2(unlocked, run, words, said):
+    np.savez("new.npz", x=np.zeros((1, 1, 8, 8)))
+    done = unlocked("predict", *(run if word == "RUN" else word for word in words))
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert done.err.count("\n") == 1

@@ -1,0 +1,100 @@
+"""Files of new inputs: each kind is read as it was meant, each fault is one line with file and row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unlocked.data.new_inputs import read_file
+from unlocked.data.reading import Reading
+from unlocked.errors import DataError
+from unlocked.tasks import load
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+@pytest.fixture
+def read(digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda name: read_file(tmp_path / name, Reading.of(digits))
+
+
+def test_tables_arrays_and_images_of_the_same_digits_are_the_same(read, digits, tmp_path):
+    raw = np.array(Reading.of(digits).shown)
+    np.savez("new.npz", x=raw)
+    np.save("new.npy", raw)
+    flat = raw.reshape(2, 64)
+    heads = ",".join(f"pixel{i}" for i in range(64))
+    np.savetxt("new.csv", flat, delimiter=",", header=heads, comments="", fmt="%.17g")
+    np.savetxt("bare.tsv", flat, delimiter="\t", fmt="%.17g")
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table({f"c{i}": flat[:, i] for i in range(64)}), "new.parquet")
+    for name in ("new.npz", "new.npy", "new.csv", "bare.tsv", "new.parquet"):
+        assert torch.equal(read(name).x, digits.test.x[:2]), name
+    (tmp_path / "pictures").mkdir()
+    for i, image in enumerate(raw[:, 0]):
+        Image.fromarray((image * 255).round().astype(np.uint8)).save(f"pictures/{i}.png")
+    new = read("pictures")
+    assert new.names == ["0.png", "1.png"]
+    torch.testing.assert_close(new.x, digits.test.x[:2], atol=1 / 255, rtol=0)
+    assert torch.equal(read("pictures/1.png").x, new.x[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("lost.csv", None, "lost.csv: is no file"),
+        ("new.docx", "x", "new.docx: is none of the files that are read here"),
+        ("empty.csv", "", "empty.csv: is empty"),
+        ("head.csv", "a,b\n", "head.csv: has no rows"),
+        ("few.csv", "1,2,3\n", "few.csv: has 3 columns; this net reads 64 numbers in each row, those of shape"),
+        ("torn.csv", ",".join("0" * 64) + "\n1,2\n", "torn.csv: row 2 has 2 columns, not 64"),
+        ("word.csv", ",".join(["0"] * 63 + ["x"]) + "\n", "word.csv: row 1, column 64: 'x' is no number"),
+        ("new.txt", "a text\n", "new.txt: holds text; this net reads numbers of shape"),
+        ("bad.npz", "no zip", "bad.npz cannot be read as an NPZ file of plain arrays"),
+        ("bad.npy", "no array", "bad.npy: cannot be read as an array"),
+        ("bad.png", "no image", "bad.png: cannot be read as an image"),
+        ("bad.parquet", "no table", "bad.parquet: cannot be read as Parquet"),
+    ],
+)
+def test_a_fault_is_one_line_that_names_the_file(name, content, said, read, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=said) as refused:
+        read(name)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_image_of_another_size_and_an_object_array_are_refused(read):
+    Image.new("L", (9, 8)).save("wide.png")
+    with pytest.raises(DataError, match=r"wide.png: is 9 x 8 pixels; this net reads 8 x 8: resize it first"):
+        read("wide.png")
+    np.savez("objects.npz", x=np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="Object arrays cannot be loaded"):
+        read("objects.npz")
+    np.savez("names.npz", a=np.zeros(1), b=np.zeros(1))
+    with pytest.raises(DataError, match=r"names.npz: has no array x \(it has a, b\)"):
+        read("names.npz")
+
+
+def test_texts_come_from_lines_or_a_column(tmp_path):
+    reading = Reading.of(load("docstrings", length=12))
+    (tmp_path / "t.txt").write_text("read a file\nsend it\n")
+    (tmp_path / "t.csv").write_text('id,text\n1,read a file\n2,"send it"\n')
+    (tmp_path / "other.csv").write_text("id,texts\n1,a\n")
+    lines, column = (read_file(tmp_path / name, reading) for name in ("t.txt", "t.csv"))
+    assert torch.equal(lines.x, column.x)
+    assert lines.texts == column.texts == ["read a file", "send it"]
+    with pytest.raises(DataError, match=r"other.csv: unknown column 'text'; did you mean 'texts'"):
+        read_file(tmp_path / "other.csv", reading)
+    (tmp_path / "s.txt").write_text("read a zzqq file\n")
+    assert read_file(tmp_path / "s.txt", reading).notes == [
+        f"{tmp_path / 's.txt'}: not in the vocabulary, so read as <unk>: zzqq"
+    ]

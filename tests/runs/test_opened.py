@@ -1,0 +1,125 @@
+"""A trained run opened for new inputs: the same outputs as its evaluation, without its data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from unlocked import load, predict, train
+from unlocked.config import load_config
+from unlocked.errors import ConfigError
+from unlocked.plan.blocks import named_weights
+from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
+from unlocked.runs import opened as opened_module
+from unlocked.runs.checkpoint import Checkpoints, Progress
+from unlocked.runs.folder import RunFolder, keep_inputs
+from unlocked.runs.opened import as_new, open_trained
+
+QUICK = [
+    "parallel.engine=inprocess", "parallel.threads=1", "tracking.uri=off", "tracking.figures=false", "train.epochs=1",
+    "train.probe_every=0", "data.validation=0",
+]  # fmt: skip
+
+
+@pytest.fixture
+def trained(tmp_path):
+    def make(preset, *overrides):
+        config = load_config(preset, [*QUICK, f"tracking.runs={tmp_path / 'runs'}", *overrides])
+        return config, train(config)
+
+    return make
+
+
+def test_a_run_answers_as_it_was_evaluated_without_its_data_set(small, monkeypatch):
+    config = small("train.epochs=1", "data.options={}")
+    summary, data = train(config), load_data(config)
+    raw = data.test.x.numpy().astype("float64")  # digits stay as given
+    monkeypatch.setattr(opened_module, "load_data", lambda config: pytest.fail("the data set was loaded"))
+    table = predict(summary, raw)
+    right = [a == data.class_names[b] for a, b in zip(table["prediction"], data.test.y.tolist(), strict=True)]
+    assert np.mean(right) == summary["metrics"]["test/accuracy"]
+    assert sum(table[f"p({i})"][0] for i in range(10)) == pytest.approx(1)
+    net = load(summary["run_dir"])
+    assert type(net) is nn.Sequential
+    assert not net.training
+    opened = open_trained(summary)
+    torch.testing.assert_close(opened.outputs(as_new(opened, raw)), net(data.test.x), atol=1e-5, rtol=0)
+
+
+def test_a_run_that_wrote_nothing_down_reads_its_data_set(small):
+    summary = train(small("train.epochs=1"))
+    x = np.zeros((1, 1, 8, 8))
+    found = predict(summary, x)
+    (Path(summary["run_dir"]) / "inputs.json").unlink()
+    assert predict(summary, x) == found
+
+
+def test_of_standardised_targets_values_come_in_their_own_units(trained):
+    config, summary = trained("recurrent/sunspots", "data.transforms=[standardise]")
+    data = load_data(config)
+    found = predict(summary, data.test.x.numpy().astype("float64"))["prediction"]
+    wanted = data.given["test"].y[:, 0].double().numpy()
+    rmse = np.sqrt(np.mean((np.array(found) - wanted) ** 2))
+    assert rmse == pytest.approx(summary["metrics"]["test/rmse"], rel=1e-5)
+
+
+def test_an_autoencoder_says_how_far_its_output_is_from_the_input(trained):
+    config, summary = trained("autoencoder/autoencoder")
+    data = load_data(config)
+    found = predict(summary, data.test.x.numpy().astype("float64"))["mse"]
+    assert np.mean(found) == pytest.approx(summary["metrics"]["test/mse"], rel=1e-5)
+
+
+def test_a_graph_is_asked_for_the_class_of_every_node(trained, tmp_path):
+    config, summary = trained("graph/gcn", "data.options={nodes: 90}", "model.hidden=[8]")
+    data = load_data(config)
+    edges = data.test.extras["edge_index"][0].numpy()
+    np.savez(tmp_path / "graph.npz", x=data.test.x[0].numpy(), edge_index=edges)
+    table = predict(summary, tmp_path / "graph.npz")
+    assert table["node"] == list(range(90))
+    asked = data.test.y[0] != -1
+    right = [data.class_names.index(table["prediction"][i]) == data.test.y[0, i] for i in asked.nonzero().flatten()]
+    assert np.mean(right) == pytest.approx(summary["metrics"]["test/accuracy"])
+
+
+def test_a_language_model_says_which_token_comes_next(trained, tmp_path):
+    (tmp_path / "text.txt").write_text("abcd" * 300)
+    options = f"data={{name: text, batch_size: 8, options: {{file: {tmp_path / 'text.txt'}, length: 8}}}}"
+    _, summary = trained("transformer/gpt", options, "model.width=16", "train.epochs=4", "optimizer.lr=0.02")
+    found = predict(summary, ["ab", "abcdabcdabcd", "abc"])
+    assert found["prediction"] == ["c", "a", "d"]
+    assert "'a'" in found["others"][0]
+
+
+def test_nets_of_a_gan_are_loaded_by_name_and_asked_nothing(tmp_path):
+    config = load_config("adversarial/gan", [*QUICK, f"tracking.runs={tmp_path}"])
+    data = load_data(config)
+    plan, folder = make_plan(config, data), RunFolder.create(config)
+    keep_inputs(folder.path, data)
+    Checkpoints(folder.path).save(Progress(step=1), [{"weights": named_weights(plan)}], is_best=False)
+    summary = {"run_dir": str(folder.path)}
+    with pytest.raises(ConfigError, match="its model has the nets generator, discriminator; name one"):
+        load(summary)
+    assert isinstance(load(summary, net="generator"), nn.Sequential)
+    with pytest.raises(ConfigError, match="unknown net 'gen'"):
+        load(summary, net="gen")
+    with pytest.raises(ConfigError, match="read no file; `unlocked generate`"):
+        predict(summary, np.zeros((1, 1, 8, 8)))
+
+
+def test_views_and_what_says_nothing_by_itself_are_refused(trained):
+    _, views = trained("selfsupervised/simclr", "data.examples=200")
+    with pytest.raises(ConfigError, match="sees inputs that Views draws anew"):
+        predict(views, np.zeros((1, 1, 8, 8)))
+
+
+def test_a_choice_of_weights_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="weights: unknown choice 'bst'; did you mean 'best'"):
+        load(tmp_path, weights="bst")
+    with pytest.raises(ConfigError, match="is not a run folder"):
+        load(tmp_path)
