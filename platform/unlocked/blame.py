@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import inspect
 import signal
 import sys
@@ -14,7 +15,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import unlocked_models
 from unlocked.errors import RunFailed, UnlockedError, reason
 
 
@@ -108,9 +108,10 @@ def _shown(file: str) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
+_MODELS = importlib.util.find_spec("unlocked_models")  # which brings PyTorch if it is imported: seconds
 _ELSEWHERE = (
     Path(__file__).parent,
-    Path(str(unlocked_models.__file__)).parent,
+    *([Path(_MODELS.origin).parent] if _MODELS is not None and _MODELS.origin else []),
     Path(sys.prefix),
     *(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib")),
 )

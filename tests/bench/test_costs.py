@@ -158,8 +158,8 @@ def tiny(tmp_path, monkeypatch):
 
 def simulated(words, capsys):
     assert main([*words, "--json"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    return json.loads(said[-1])["simulated"], " ".join(said[:-1])
+    out, said = capsys.readouterr()
+    return json.loads(out)["simulated"], " ".join(said.splitlines())
 
 
 def test_more_modules_than_blocks_are_balanced_and_the_report_says_so(tiny, capsys):

@@ -25,14 +25,14 @@ STUDY = [
 def test_a_study_prints_a_line_per_trial_and_a_table_and_ends_in_json(unlocked, tmp_path):
     done = unlocked(*STUDY, "--plot", "plots/here.png", "--json")
     assert done.code == 0, done.err
-    lines = done.out.splitlines()
+    lines = done.err.splitlines()
     (third,) = [line for line in lines if line.startswith("  3/4")]
     assert "scheme.name=dfa seed=0" in third
     assert "best 0." in third
     assert " dfa  left " in third
-    assert "frozen (control)" in done.out
+    assert "frozen (control)" in done.err
     assert (tmp_path / "plots" / "here.png").is_file()
-    summary = json.loads(lines[-1])
+    summary = json.loads(done.out)
     assert summary["complete"] == 4
     assert summary["best"]["group"] == {"scheme": "dfa"}
     again = unlocked(*STUDY)
@@ -97,10 +97,9 @@ SEARCH = [
 def test_a_search_shows_its_best_and_how_to_train_it_again(unlocked, tmp_path):
     done = unlocked(*SEARCH, "name=small", "--json")
     assert done.code == 0, done.err
-    lines = done.out.splitlines()
-    assert "best 0." in lines[4]
-    assert f"best config: {tmp_path}/runs/small/best.yaml" in done.out
-    summary = json.loads(lines[-1])
+    assert "best 0." in next(line for line in done.err.splitlines() if line.startswith("  3/3"))
+    assert f"best config: {tmp_path}/runs/small/best.yaml" in done.err
+    summary = json.loads(done.out)
     best = max(summary["rows"], key=lambda row: row["seeds"]["0"]["val/accuracy"])
     assert best["group"]["trial"] == str(summary["best"]["trial"])
     again = unlocked("train", "runs/small/best.yaml", "--json")
@@ -139,8 +138,8 @@ def test_searches_are_compared_by_sampler(unlocked, tmp_path):
         assert unlocked(*SEARCH, f"name=r{seed}", f"seed={seed}", "--quiet").code == 0
     done = unlocked("sweep", "--compare", "r0", "r1", "--plot", "curves.png", "--json")
     assert done.code == 0, done.err
-    assert "after 3 trials" in done.out
-    searches = json.loads(done.out.splitlines()[-1])
+    assert "after 3 trials" in done.err
+    searches = json.loads(done.out)
     assert [search["label"] for search in searches] == ["random", "random"]
     for search in searches:
         assert search["best"] == sorted(search["best"])

@@ -464,12 +464,13 @@ def test_the_command_shows_writes_and_draws_the_two_rows(store, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     store += [run(0.925), run(0.109, {"train.epochs": "1", "data.transforms": "[flip]"})]
     assert main(["compare", "--csv", "t.csv", "--plot", "p.png", "--json"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    out, said = capsys.readouterr()
+    lines = said.splitlines()
     assert [[cell.strip() for cell in line.split("│")[3:7]] for line in lines if "│" in line] == [
         ["[]", "30", "1", "92.5% (1 seed)"],
         ["[flip]", "1", "1", "10.9% (1 seed)"],
     ]
-    assert [row["group"]["train.epochs"] for row in json.loads(lines[-1])] == ["30", "1"]
+    assert [row["group"]["train.epochs"] for row in json.loads(out)] == ["30", "1"]
     assert (tmp_path / "t.csv").read_text().count("\n") == 3
     assert (tmp_path / "p.png").exists()
     assert main(["compare", "--where", "epochs=1", "--metric", "accuracy"]) == 0

@@ -12,6 +12,7 @@ from torch import nn
 from unlocked.data import TrainBatches
 from unlocked.engine import statistics
 from unlocked.errors import RunInterrupted
+from unlocked.loop.reporter import Silent
 from unlocked.loop.train import resume, train
 from unlocked.plan.blocks import build_blocks
 from unlocked.plan.plan import load_data
@@ -208,20 +209,14 @@ def test_what_is_tested_selected_and_saved_has_them(small, validation):
         torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-12)
 
 
-class Interrupts:
+class Interrupts(Silent):
     """Asks to stop when it hears of a step."""
 
     def __init__(self, at: int):
         self.at, self.asked = at, False
 
-    def started(self, plan, run_dir, step): ...
-
     def segment(self, step, values):
         self.asked = self.asked or step == self.at
-
-    def epoch(self, epoch, values): ...
-
-    def note(self, text): ...
 
 
 @pytest.mark.parametrize("at", [12, 20])  # in an epoch, and at its end

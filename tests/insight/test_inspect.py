@@ -65,9 +65,9 @@ def test_the_command_writes_figures_and_a_table_and_compares_runs(runs, capsys, 
         main(["inspect", *words, "--examples", "60", "--steps", "2", "--show", "1", "--out", str(tmp_path), "--json"])
         == 0
     )
-    out = capsys.readouterr().out
-    made = json.loads(out.splitlines()[-1])
-    assert all(word in out for word in ("as it is", "ε 0.1", "\nAccuracy. noise: random signs"))
+    out, said = capsys.readouterr()
+    made = json.loads(out)
+    assert all(word in said for word in ("as it is", "ε 0.1", "\nAccuracy. noise: random signs"))
     for run in ("backprop", "dfa"):
         for name in ("filters.png", "attributions.png", "adversarial.png"):
             assert (tmp_path / runs[run].name / name).read_bytes()[:4] == b"\x89PNG"

@@ -8,11 +8,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from unlocked import strict_json
 from unlocked.cli.bench_case import add_case, case_given
 from unlocked.cli.bench_zero import MOST_ROUNDS, add_zero
 from unlocked.cli.common import add_command, add_import, check_ranges, import_given, wide_console
-from unlocked.config.yaml12 import clipped
+from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError
 from unlocked.schema.facts import MOST, MOST_THREADS, MOST_WORKERS
 
@@ -65,7 +64,7 @@ def overhead(arguments: argparse.Namespace) -> int:
     foreign = [share for cost in costs for share in cost.foreign]
     _show(wide_console(160), [overhead_table(costs, arguments.compile)], warning(foreign))
     if arguments.json:
-        print(strict_json.dumps(overhead_json(costs, arguments.threads)))
+        print_json(overhead_json(costs, arguments.threads))
     return 0
 
 
@@ -97,6 +96,7 @@ def _add_reference(kinds: Any) -> None:
 def reference(arguments: argparse.Namespace) -> int:
     from unlocked.bench.measured import reference as bench
     from unlocked.bench.report import reference_json, reference_table
+    from unlocked.config.yaml12 import clipped
 
     import_given(arguments)
     check_ranges(arguments, epochs=(1, MOST), threads=(1, MOST_THREADS))
@@ -113,7 +113,7 @@ def reference(arguments: argparse.Namespace) -> int:
     )
     _show(console, [reference_table(found)], None)
     if arguments.json:
-        print(strict_json.dumps(reference_json(found)))
+        print_json(reference_json(found))
     return 0 if all(comparison.holds for comparison in found) else 1
 
 
@@ -216,7 +216,7 @@ def scaling(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         print(f"plot: {scaling_plot(result, Path(arguments.plot))}")
     if arguments.json:
-        print(strict_json.dumps(scaling_json(result)))
+        print_json(scaling_json(result))
     return 0
 
 
@@ -245,7 +245,7 @@ def simulate(arguments: argparse.Namespace, config: Any) -> int:
     for name, reason in result.simulation.left_out.items():
         _say(console, f"{name} left out: {reason}")
     if arguments.json:
-        print(strict_json.dumps(simulation_json(result)))
+        print_json(simulation_json(result))
     return 0
 
 
@@ -295,7 +295,7 @@ def sweep(arguments: argparse.Namespace) -> int:
             f"driver per trial, {sampler}, {result.overhead_trials} trials: {1e3 * seconds:.1f} ms", highlight=False
         )
     if arguments.json:
-        print(strict_json.dumps(sweep_json(result)))
+        print_json(sweep_json(result))
     return 0
 
 

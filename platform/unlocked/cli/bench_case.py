@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
-from unlocked.config import Config
 from unlocked.errors import ConfigError
+
+if TYPE_CHECKING:
+    from unlocked.config import Config
 
 
 def add_case(parser: argparse.ArgumentParser) -> None:

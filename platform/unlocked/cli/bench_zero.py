@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from unlocked import strict_json
 from unlocked.cli.bench_case import add_case, case_given
 from unlocked.cli.common import add_command, add_import, check_ranges, import_given, wide_console
+from unlocked.cli.terminal import print_json
 from unlocked.schema.facts import MOST
 
 MOST_ROUNDS = 10_000
@@ -54,5 +54,5 @@ def sharing(arguments: argparse.Namespace) -> int:
     for name, reason in result.left_out.items():
         note(f"{name} left out: {reason}")
     if arguments.json:
-        print(strict_json.dumps(sharing_json(result)))
+        print_json(sharing_json(result))
     return 0

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, check_ranges, folder_of, import_given
+from unlocked.cli.terminal import print_json
 
 
 def add_check(commands: Any) -> None:
@@ -56,15 +56,13 @@ def check(arguments: argparse.Namespace) -> int:
     files = [] if folder is None else _draw(report, folder)
     if arguments.json:
         found = [{"check": each.check, "ok": each.ok, "words": each.words} for each in report.findings]
-        print(
-            strict_json.dumps(
-                {
-                    "findings": found,
-                    "gradients": report.gradients,
-                    "suggestion": report.suggestion,
-                    "files": [str(path) for path in files],
-                }
-            )
+        print_json(
+            {
+                "findings": found,
+                "gradients": report.gradients,
+                "suggestion": report.suggestion,
+                "files": [str(path) for path in files],
+            }
         )
     else:
         words = {True: "ok", False: "PROBLEM", None: "skipped"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from unlocked import strict_json
 from unlocked.cli.common import add_command, check_ranges
+from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError
 from unlocked.schema.facts import MOST_WORKERS
 
@@ -23,6 +23,7 @@ def add_cluster(commands: Any) -> None:
         "  unlocked cluster status\n"
         "  unlocked cluster down                   ends it, with all its jobs\n\n"
         "On several machines: `ray up cluster/aws.yaml` and others; see the files in cluster/.\n",
+        at_first="looking for a cluster",
     )
     parser.add_argument("what", choices=["up", "down", "status"])
     parser.add_argument("--workers", type=int, default=0, help="nodes beside the head (default: 0)")
@@ -39,6 +40,8 @@ def cluster(arguments: argparse.Namespace) -> int:
     if arguments.what == "down":
         ended = local.down()
         print(f"ended {ended.address}" if ended else "no cluster is running here")
+        if arguments.json:
+            print_json({"ended": ended.address if ended else None})
         return 0
     if arguments.what == "up":
         check_ranges(arguments, workers=(0, MOST_WORKERS), cpus=(1, MOST_WORKERS), gpus=(0, MOST_WORKERS))
@@ -71,9 +74,5 @@ def _show(address: str, gcs: str, arguments: argparse.Namespace) -> int:
             f"  runs that are started here join it with parallel.address={gcs}"
         )
     if arguments.json:
-        print(
-            strict_json.dumps(
-                {"address": address, "gcs": gcs, "nodes": len(nodes), "running": live, "waiting": waiting}
-            )
-        )
+        print_json({"address": address, "gcs": gcs, "nodes": len(nodes), "running": live, "waiting": waiting})
     return 0

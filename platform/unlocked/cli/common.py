@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlocked.cli.alive import IMPORTING
 from unlocked.errors import ConfigError
 from unlocked.plugins import import_modules
 from unlocked.schema.facts import Fact
@@ -28,8 +29,11 @@ def add_command(
     summary: str,
     examples: str,
     keys: bool = False,
+    at_first: str = IMPORTING,
 ) -> argparse.ArgumentParser:
-    """A subcommand whose --help ends in examples, and with `keys` in those of a configuration."""
+    """A subcommand whose --help ends in examples, and with `keys` in those of a configuration.
+
+    `at_first`: what a terminal shows until there is something to see."""
     parser = commands.add_parser(
         name,
         add_help=not keys,
@@ -38,7 +42,7 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=examples,
     )
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, at_first=at_first)
     if keys:
         parser.add_argument("-h", "--help", action=_HelpWithKeys, nargs=0, help="show this help message and exit")
     return parser

@@ -12,8 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from unlocked import strict_json
 from unlocked.cli.common import add_command, store_address
+from unlocked.cli.terminal import print_json
 from unlocked.errors import UnlockedError, reason
 from unlocked.security import authenticate
 
@@ -28,6 +28,7 @@ def add_doctor(commands: Any) -> None:
         "report what this machine can run, and any problems",
         "examples:\n  unlocked doctor\n  unlocked doctor --json\n"
         "  unlocked doctor --address http://127.0.0.1:8265 --runs /mnt/shared/runs --uri http://mlflow:5000\n",
+        at_first="looking at this machine",
     )
     parser.add_argument("--runs", help="the runs folder to check (default: runs; of a cluster: none)")
     parser.add_argument("--address", metavar="URL", help="examine the nodes of this cluster instead")
@@ -60,7 +61,7 @@ def doctor(arguments: argparse.Namespace) -> int:
             _check_deepspeed(),
         ]
     if arguments.json:
-        print(strict_json.dumps([{"check": name, "ok": ok, "finding": finding} for name, ok, finding in checks]))
+        print_json([{"check": name, "ok": ok, "finding": finding} for name, ok, finding in checks])
     else:
         from rich.text import Text
 

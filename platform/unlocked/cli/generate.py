@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, as_begun, folder_of, import_given
+from unlocked.cli.terminal import print_json
 
 
 def add_generate(commands: Any) -> None:
@@ -53,5 +53,5 @@ def generate(arguments: argparse.Namespace) -> int:
     for thing in made:
         print(thing)
     if arguments.json:
-        print(strict_json.dumps(made))
+        print_json(made)
     return 0

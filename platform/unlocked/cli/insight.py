@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, as_begun, check_ranges, folder_of, import_given
+from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def inspect(arguments: argparse.Namespace) -> int:
         for root in dict.fromkeys(run.parent for run in runs):
             sync_leftovers(root, wait=30.0)
     if arguments.json:
-        print(strict_json.dumps({"table": report.rows(), "files": [str(path) for path in report.files]}))
+        print_json({"table": report.rows(), "files": [str(path) for path in report.files]})
     return 0
 
 

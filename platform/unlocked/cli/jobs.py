@@ -9,9 +9,9 @@ from dataclasses import asdict
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, as_begun, check_ranges, import_given, place_of, wide_console
 from unlocked.cli.next_steps import command
+from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError
 from unlocked.schema.facts import MOST_WORKERS
 from unlocked.security import redact
@@ -19,6 +19,7 @@ from unlocked.security import redact
 if TYPE_CHECKING:
     from unlocked.jobs import Cluster, Job
 
+ASKING = "asking the cluster"
 ENDED = {"succeeded": 0, "failed": 1, "stopped": 130}  # a followed job's exit code
 _COLOURS = {"succeeded": "green", "failed": "red", "stopped": "yellow", "running": "cyan"}
 
@@ -37,6 +38,7 @@ def add_submit(commands: Any) -> None:
         "The working directory goes along: files that git would keep, without data, runs, weights and secrets, at\n"
         "most 100 MiB, and the modules of --import with the files that they import from beside them. Data is read\n"
         "and runs are written where the nodes have them: data.root, tracking.runs.\n",
+        at_first=ASKING,
     )
     parser.add_argument("kind", choices=["train", "sweep"])
     parser.add_argument("config", nargs="?", help="a preset's name or a path ending in .yaml, inside the project")
@@ -88,7 +90,7 @@ def submit(arguments: argparse.Namespace) -> int:
     if not fits(spec.needs, have := cluster.capacity()):
         _say(f"the cluster has {words(have)} now: the job waits until it has more nodes")
     if arguments.json:
-        print(strict_json.dumps(asdict(spec)), flush=True)
+        print_json(asdict(spec))
     if arguments.follow:
         return _follow(cluster, spec.id, _there(arguments))
     there = _there(arguments)
@@ -104,6 +106,7 @@ def add_jobs(commands: Any) -> None:
         jobs,
         "list the jobs of a cluster",
         "examples:\n  unlocked jobs\n  unlocked jobs --json --address http://head.example:8265\n",
+        at_first=ASKING,
     )
     parser.add_argument("--json", action="store_true", help="one JSON line instead of a table")
     _add_address(parser)
@@ -123,6 +126,7 @@ def add_queue(commands: Any) -> None:
         "show what runs on a cluster, and what waits for it in which order",
         "examples:\n  unlocked queue\n  unlocked queue --json\n\n"
         "Jobs start in the order in which they were submitted, as soon as all of one has room.\n",
+        at_first=ASKING,
     )
     parser.add_argument("--json", action="store_true", help="one JSON line instead of a table")
     _add_address(parser)
@@ -150,6 +154,7 @@ def add_logs(commands: Any) -> None:
         logs,
         "show the log of a job",
         "examples:\n  unlocked logs quickstart-4f2a1c\n  unlocked logs quickstart-4f2a1c --follow\n",
+        at_first=ASKING,
     )
     parser.add_argument("job", help="its id (unlocked jobs)")
     parser.add_argument("--follow", action="store_true", help="wait for more, and end as the job ends")
@@ -180,6 +185,7 @@ def add_stop(commands: Any) -> None:
         "take a job out of the queue, or have it save itself and stop",
         "examples:\n  unlocked stop quickstart-4f2a1c\n\n"
         "A stopped run has a checkpoint; `unlocked submit train --resume RUN` goes on with it.\n",
+        at_first=ASKING,
     )
     parser.add_argument("job", help="its id (unlocked jobs)")
     _add_address(parser)
@@ -246,24 +252,22 @@ def _table(found: list[Job], as_json: bool) -> int:
     from unlocked.rich_text import PlainTable
 
     if as_json:
-        print(
-            strict_json.dumps(
-                [
-                    {
-                        "id": job.id,
-                        "kind": job.spec.kind,
-                        "command": job.spec.words,
-                        "state": job.state,
-                        "position": job.position,
-                        "needs": job.spec.needs,
-                        "submitted": job.submitted,
-                        "started": job.started,
-                        "ended": job.ended,
-                        "message": job.message,
-                    }
-                    for job in found
-                ]
-            )
+        print_json(
+            [
+                {
+                    "id": job.id,
+                    "kind": job.spec.kind,
+                    "command": job.spec.words,
+                    "state": job.state,
+                    "position": job.position,
+                    "needs": job.spec.needs,
+                    "submitted": job.submitted,
+                    "started": job.started,
+                    "ended": job.ended,
+                    "message": job.message,
+                }
+                for job in found
+            ]
         )
         return 0
     table = PlainTable("job", "state", "needs", "submitted", "took", "what")

@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 from unlocked import __version__
 from unlocked.blame import knowing_of_ctrl_c, refuse_users_fault
 from unlocked.cli import bench, check, cluster, doctor, generate, insight, jobs, lists, predict, run, show, sweep
-from unlocked.cli.terminal import OutputLost, standard_streams
+from unlocked.cli.alive import Alive
+from unlocked.cli.terminal import OutputLost, json_alone, standard_streams
 from unlocked.errors import UnlockedError
 from unlocked.files import DISK_ERRORS
 from unlocked.launch.interrupt import ends_at_the_second_signal
@@ -87,7 +88,15 @@ def _command(argv: Sequence[str] | None, started: float) -> int:
 def _call(arguments: argparse.Namespace) -> int:
     """The command; a mistake in a user's own code ends it in one line, one of ours in its traceback."""
     try:
-        with knowing_of_ctrl_c() as is_ctrl_c, _old_keys_in_one_line():
+        json = getattr(arguments, "json", False)
+        quiet = json or not arguments.at_first
+        with (
+            knowing_of_ctrl_c() as is_ctrl_c,
+            _old_keys_in_one_line(),
+            json_alone(json),
+            Alive(quiet, lines=False) as alive,
+        ):
+            alive.say(arguments.at_first)
             out: int = arguments.command(arguments)
             return out
     except BaseException as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, as_begun, check_file, import_given
+from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError, RunFailed
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def predict(arguments: argparse.Namespace) -> int:
         _write(out, _as_file(table, out.suffix))
         print(out)
     if arguments.json:
-        print(strict_json.dumps(table))
+        print_json(table)
     elif out is None and sys.stdout.isatty():
         _show(table)
     elif out is None:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from unlocked.cli.alive import Alive
 from unlocked.cli.next_steps import looking
 from unlocked.cli.terminal import Lossy
 from unlocked.engines import ENGINES
@@ -28,7 +29,8 @@ _ALIGNMENT = (
 class Display:
     """Reports one run to the person at the terminal."""
 
-    def __init__(self, quiet: bool = False):
+    def __init__(self, quiet: bool = False, alive: Alive | None = None):
+        self._alive = alive if alive is not None else Alive(quiet)
         self.console = plain_console(file=Lossy(sys.stdout), quiet=quiet, highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -48,6 +50,13 @@ class Display:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+        self._alive.stop()
+
+    def doing(self, text: str) -> None:
+        if self._task is None:
+            self._alive.say(text)
+        else:
+            self._bar.update(self._task, status=text)
 
     def started(self, plan: Plan, run_dir: Path, step: int) -> None:
         config = plan.config

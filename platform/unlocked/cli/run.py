@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlocked import strict_json
+from unlocked.cli.alive import IMPORTING, Alive
 from unlocked.cli.common import add_command, add_import, as_begun, import_given, place_of
+from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from unlocked.config import Config
     from unlocked.plan.plan import Plan
     from unlocked.schema.keys import TrackingConfig
 
@@ -33,6 +35,7 @@ def add_train(commands: Any) -> None:
         "  unlocked train --resume s3://bucket/runs/quickstart-cdni-s0-20260101-120000     on another machine\n\n"
         "configuration keys (key: default  # type; meaning), with those of the modules of an --import before --help:\n",
         keys=True,
+        at_first="",
     )
     parser.add_argument("config", nargs="?", help="a preset's name (`unlocked list presets`) or a path ending in .yaml")
     parser.add_argument(
@@ -63,28 +66,35 @@ def train(arguments: argparse.Namespace) -> int:
         from unlocked.config import presets
 
         raise ConfigError(f"train: name a preset or a .yaml file (presets: {', '.join(presets())})")
-    with as_begun(arguments, place_of(arguments)):
-        return _train(arguments)
+    with Alive(arguments.quiet or arguments.print_config or arguments.dry_run) as alive:
+        alive.say(IMPORTING)
+        with as_begun(arguments, place_of(arguments)):
+            return _train(arguments, alive)
 
 
-def _train(arguments: argparse.Namespace) -> int:
+def _train(arguments: argparse.Namespace, alive: Alive) -> int:
     from unlocked.cli.progress import Display
-    from unlocked.config import load_config, to_yaml
+    from unlocked.config import load_config
 
     config = load_config(arguments.config, arguments.overrides)
     if arguments.print_config:
-        print(to_yaml(config), end="")
-        return 0
+        return _print(config, arguments)
     if arguments.dry_run:
-        return _dry_run(config)
+        return _dry_run(config, arguments)
     from unlocked.loop.train import train as run
 
-    with Display(quiet=arguments.quiet) as display:
+    with Display(arguments.quiet, alive) as display:
         summary = run(config, imports=arguments.imports, reporter=display, started=arguments.started)
     return _end(arguments, summary, display.tracking)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
+    with Alive(arguments.quiet or arguments.print_config or arguments.dry_run) as alive:
+        alive.say(IMPORTING)
+        return _resume_run(arguments, alive)
+
+
+def _resume_run(arguments: argparse.Namespace, alive: Alive) -> int:
     from unlocked.cli.progress import Display
     from unlocked.loop.train import resume
     from unlocked.runs.longer import lengthen
@@ -101,7 +111,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     if looks:
         return _look(arguments, folder, changes)
     with as_begun(arguments, folder):
-        with Display(quiet=arguments.quiet) as display:
+        with Display(arguments.quiet, alive) as display:
             begun = folder
             if changes:
                 folder, note = lengthen(folder, changes, arguments.imports)
@@ -131,7 +141,7 @@ def _had_finished(folder: Path, epochs: int) -> str:
 
 def _look(arguments: argparse.Namespace, folder: Path, changes: Sequence[str]) -> int:
     """What --resume would go on with, or the longer run that it would make; nothing is trained, held or written."""
-    from unlocked.config import from_tree, to_yaml
+    from unlocked.config import from_tree
     from unlocked.plan.make import make_plan
     from unlocked.plan.plan import load_data
     from unlocked.runs.fit import refuse_misfit
@@ -141,11 +151,10 @@ def _look(arguments: argparse.Namespace, folder: Path, changes: Sequence[str]) -
     with as_begun(arguments, folder):
         config = lengthened_config(folder, changes) if changes else from_tree(read_config(folder))
         if arguments.print_config:
-            print(to_yaml(config), end="")
-            return 0
+            return _print(config, arguments)
         plan = make_plan(config, load_data(config))
         refuse_misfit(folder, plan)
-        return _show(plan)
+        return _show(plan, arguments)
 
 
 def _end(arguments: argparse.Namespace, summary: dict[str, Any], tracking: TrackingConfig) -> int:
@@ -153,18 +162,28 @@ def _end(arguments: argparse.Namespace, summary: dict[str, Any], tracking: Track
 
     print_summary(summary, tracking)
     if arguments.json:
-        print(strict_json.dumps(summary))
+        print_json(summary)
     return 0
 
 
-def _dry_run(config: Any) -> int:
+def _print(config: Config, arguments: argparse.Namespace) -> int:
+    from unlocked.config import to_dict, to_yaml
+
+    if arguments.json:
+        print_json(to_dict(config))
+    else:
+        print(to_yaml(config), end="")
+    return 0
+
+
+def _dry_run(config: Config, arguments: argparse.Namespace) -> int:
     from unlocked.loop.transfer import plan_run
     from unlocked.plan.plan import load_data
 
-    return _show(plan_run(config, load_data(config)))
+    return _show(plan_run(config, load_data(config)), arguments)
 
 
-def _show(plan: Plan) -> int:
+def _show(plan: Plan, arguments: argparse.Namespace) -> int:
     from unlocked.plan.describe import describe
     from unlocked.rich_text import PlainTable, plain_console
 
@@ -176,6 +195,8 @@ def _show(plan: Plan) -> int:
     )
     table = PlainTable()
     rows = describe(plan)
+    if arguments.json:
+        print_json({"modules": rows, "train": plan.n_train, "steps": plan.total_steps, "schedule": str(plan.schedule)})
     beside = list(dict.fromkeys(name for row in rows for name in row["beside"]))  # models of the scheme's own
     headings = [f"{name} params" for name in beside]
     for heading in ("module", "blocks", "params", *headings, "cost", "memory", "sends", "place"):
@@ -235,5 +256,5 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for name, value in result["metrics"].items():
         print(f"{name:<24}{value:.4f}")
     if arguments.json:
-        print(strict_json.dumps(result))
+        print_json(result)
     return 0

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlocked import strict_json
 from unlocked.cli.common import DRAWN, add_command, check_file, store_address, wide_console
+from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def add_compare(commands: Any) -> None:
         "Runs are seeds of one row if everything that can change a number is equal but the seed: configuration, data,\n"
         "code. What differs between rows is a column; data sets and tasks have tables of their own; speeds and waits\n"
         "have a column for every machine and engine.\n",
+        at_first="reading the runs",
     )
     parser.add_argument("--experiment", metavar="NAME", help="only this MLflow experiment (default: all)")
     parser.add_argument(
@@ -134,7 +135,7 @@ def compare(arguments: argparse.Namespace) -> int:
         drawn = comparison_against(rows, against, path, metric) if against else comparison(rows, path, metric)
         print(f"plot: {drawn}" if drawn else f"plot: no run has {metric}")
     if arguments.json:
-        print(strict_json.dumps([asdict(row) for row in rows]))
+        print_json([asdict(row) for row in rows])
     return 0
 
 
@@ -158,6 +159,7 @@ def add_ui(commands: Any) -> None:
         "open the MLflow dashboard, on this machine's loopback",
         "examples:\n  unlocked ui\n  unlocked ui --port 5001\n"
         "  unlocked ui --host 0.0.0.0 --allow-host head.example     others too, after a login\n",
+        at_first="",
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="beyond loopback MLflow asks for a login (needs mlflow[auth])"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlocked import strict_json
+from unlocked.cli.alive import IMPORTING, Alive
 from unlocked.cli.common import (
     DRAWN,
     add_command,
@@ -19,6 +19,7 @@ from unlocked.cli.common import (
     wide_console,
 )
 from unlocked.cli.next_steps import command, looking
+from unlocked.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,6 +68,7 @@ def add_sweep(commands: Any) -> None:
         "  unlocked sweep --compare tpe-0 tpe-1 random-0 random-1 --plot curves.png\n"
         "  unlocked train runs/search/best.yaml                  the best trial again\n"
         "  unlocked compare --trials --group-by scheme,lag       the trials among the other runs\n\n" + _SPACE,
+        at_first="",
     )
     parser.add_argument("config", nargs="?", help="a preset's name (`unlocked list presets`) or a path ending in .yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
@@ -103,11 +105,13 @@ def sweep(arguments: argparse.Namespace) -> int:
     if arguments.config is None:
         raise ConfigError("config: a preset's name or a path is needed (unlocked list presets); or --status NAME")
     arguments.plot = arguments.plot and arguments.plot.absolute()
-    with as_begun(arguments, place_of(arguments)):
-        return _sweep(arguments, console)
+    with Alive(arguments.quiet or arguments.dry_run) as alive:
+        alive.say(IMPORTING)
+        with as_begun(arguments, place_of(arguments)):
+            return _sweep(arguments, console, alive)
 
 
-def _sweep(arguments: argparse.Namespace, console: Console) -> int:
+def _sweep(arguments: argparse.Namespace, console: Console, alive: Alive) -> int:
     from unlocked.cli.sweep_display import Display
     from unlocked.config import load_config
     from unlocked.errors import ConfigError, RunFailed
@@ -117,10 +121,11 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
 
     config = load_config(arguments.config, arguments.overrides)
     if arguments.dry_run:
-        return _dry_run(config)
+        return _dry_run(config, arguments)
     if arguments.resume and not known_study(folder_of(config)):
         raise ConfigError(f"--resume: there is no study {folder_of(config)} to go on with")
-    with Display(config, quiet=arguments.quiet) as display:
+    alive.say(f"checking every trial, loading data: {config.data.name}")
+    with Display(config, arguments.quiet, alive) as display:
         summary = run(
             config,
             imports=arguments.imports,
@@ -144,7 +149,7 @@ def _sweep(arguments: argparse.Namespace, console: Console) -> int:
     if look := looking(config.tracking, "--trials", "--name", config.name):
         console.print(f"  {look}", style="dim")
     if arguments.json:
-        print(strict_json.dumps(summary | {"rows": [asdict(row) for row in summary["rows"]]}))
+        print_json(summary | {"rows": [asdict(row) for row in summary["rows"]]})
     return 1 if summary.get("broken") else 0
 
 
@@ -216,16 +221,14 @@ def _show_status(found: Status, arguments: argparse.Namespace, console: Console)
         again = command("sweep", Path(summary["study_dir"]) / "study.yaml")
         console.print(f"no process works on it; go on with: {again}", style="yellow")
     if arguments.json:
-        print(
-            strict_json.dumps(
-                summary
-                | {
-                    "rows": [asdict(row) for row in summary["rows"]],
-                    "waiting": found.waiting,
-                    "running": [asdict(trial) for trial in found.running],
-                    "total": found.total,
-                }
-            )
+        print_json(
+            summary
+            | {
+                "rows": [asdict(row) for row in summary["rows"]],
+                "waiting": found.waiting,
+                "running": [asdict(trial) for trial in found.running],
+                "total": found.total,
+            }
         )
     return 0
 
@@ -242,17 +245,19 @@ def _compare(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.plot is not None:
         console.print(f"plot: {draw(searches, arguments.plot)}")
     if arguments.json:
-        print(strict_json.dumps([asdict(search) for search in searches]))
+        print_json([asdict(search) for search in searches])
     return 0
 
 
-def _dry_run(config: Any) -> int:
+def _dry_run(config: Any, arguments: argparse.Namespace) -> int:
     from unlocked.studies.check import check_study
     from unlocked.studies.search import is_grid
     from unlocked.studies.space import Space, name_of
 
     space = Space(config)
     checked = check_study(config, space)
+    if arguments.json:
+        print_json({"trials": None if not is_grid(config) else checked.queued, "warnings": checked.warnings})
     for warning in checked.warnings:
         print(warning)
     epochs = f"each of {config.train.epochs} epochs unless its choices say otherwise"

@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from unlocked.cli.alive import Alive
 from unlocked.cli.terminal import Lossy
 from unlocked.config import Config
 from unlocked.rich_text import PlainTable, plain_console
@@ -28,7 +29,8 @@ class _Running:
 class Display:
     """A line for every trial that ends; below them, on a terminal, those under way and how long the rest will take."""
 
-    def __init__(self, config: Config, quiet: bool = False):
+    def __init__(self, config: Config, quiet: bool = False, alive: Alive | None = None):
+        self._alive = alive if alive is not None else Alive(quiet)
         self.console = plain_console(file=Lossy(sys.stdout), quiet=quiet, highlight=False, soft_wrap=True)
         self._metric = config.sweep.metrics()[0]
         self._running: dict[int, _Running] = {}
@@ -40,6 +42,7 @@ class Display:
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+        self._alive.stop()
 
     def started(self, folder: Path, done: int, total: int | None, at_once: int) -> None:
         before = f", {done} of them done before" if done else ""

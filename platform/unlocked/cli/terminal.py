@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
+from unlocked import strict_json
 from unlocked.errors import UnlockedError
 
 NARROWEST, WIDEST = 20, 10_000  # columns that a terminal can have; others are no size
@@ -21,6 +22,19 @@ class OutputLost(UnlockedError):
         self.reader_left = isinstance(error, BrokenPipeError)
 
 
+_to_erase: list[Callable[[], None]] = []
+
+
+def erase_before_text(erase: Callable[[], None]) -> None:
+    """What stands on the terminal for now goes before the next text is written, on either stream."""
+    _to_erase.append(erase)
+
+
+def _erase() -> None:
+    while _to_erase:
+        _to_erase.pop()()
+
+
 class Output:
     """A text stream whose `write` and `flush` raise `OutputLost` if the stream's raise `OSError`."""
 
@@ -28,6 +42,7 @@ class Output:
         self._stream = stream
 
     def write(self, text: str) -> int:
+        _erase()
         try:
             return self._stream.write(text)
         except OSError as error:
@@ -51,6 +66,7 @@ class Lossy:
         self._lost = False
 
     def write(self, text: str) -> int:
+        _erase()
         if not self._lost:
             with self._losing():
                 self._stream.write(text)
@@ -70,6 +86,28 @@ class Lossy:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+_for_json: list[TextIO] = []  # standard output, while everything else goes to standard error
+
+
+@contextlib.contextmanager
+def json_alone(asked: bool) -> Iterator[None]:
+    """With `--json` standard output holds nothing but what `print_json` prints: the rest goes to standard error."""
+    if not asked:
+        yield
+        return
+    _for_json.append(sys.stdout)
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = _for_json.pop()
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON on standard output."""
+    print(strict_json.dumps(value), file=_for_json[-1] if _for_json else sys.stdout, flush=True)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,10 @@ from unlocked.plan.plan import Plan
 class Reporter(Protocol):
     """All calls come from the driver's thread."""
 
+    def doing(self, text: str) -> None:
+        """What takes the time now, if it is not training: `loading data: digits`."""
+        ...
+
     def started(self, plan: Plan, run_dir: Path, step: int) -> None: ...
 
     def segment(self, step: int, values: dict[str, float]) -> None: ...
@@ -24,6 +28,8 @@ class Reporter(Protocol):
 
 class Silent:
     """Ignores every event; base class for partial watchers."""
+
+    def doing(self, text: str) -> None: ...
 
     def started(self, plan: Plan, run_dir: Path, step: int) -> None: ...
 

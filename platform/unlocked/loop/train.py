@@ -39,6 +39,7 @@ from unlocked.runs.mirror import Mirror
 from unlocked.runs.needs import bring, keep_needs
 from unlocked.schema.keys import TrackingConfig
 from unlocked.tracking import StudyTracking, Tracker, flatten, resolve_uri, sync_leftovers
+from unlocked.tracking.uris import OFF
 
 Result = TypeVar("Result")
 
@@ -64,6 +65,8 @@ def train(
     >>> summary = train(load_config("quickstart", ["parallel.engine=inprocess", "train.epochs=1"]))  # doctest: +SKIP
     """
     started = started or time.time()
+    reporter = reporter or Silent()
+    reporter.doing(f"loading data: {config.data.name}")
     data = load_data(config)
     plan = plan_run(config, data)
     config = plan.config
@@ -76,7 +79,7 @@ def train(
         keep_needs(folder.path, imports)
         keep_tokens(folder.path, data)
         keep_inputs(folder.path, data)
-    return _complete(_Run(plan, data, folder, imports, reporter or Silent(), started, study, stop))
+    return _complete(_Run(plan, data, folder, imports, reporter, started, study, stop))
 
 
 def resume(
@@ -97,14 +100,16 @@ def resume(
     passwords that a run folder does not keep; else they are taken from the environment.
     """
     started = started or time.time()
+    reporter = reporter or Silent()
     imports = bring(run_dir, imports)
     folder, config = RunFolder.open(run_dir, patience, addresses)
+    reporter.doing(f"loading data: {config.data.name}")
     data = load_data(config)
     check_tokens(run_dir, data)
     plan = make_plan(config, data)
     refuse_misfit(run_dir, plan)
     refuse_edited(run_dir, plan.config)
-    return _complete(_Run(plan, data, folder, imports, reporter or Silent(), started, study, stop))
+    return _complete(_Run(plan, data, folder, imports, reporter, started, study, stop))
 
 
 @dataclass(frozen=True)
@@ -143,12 +148,15 @@ def _track(run: _Run, group_class: type[Group]) -> dict[str, Any]:
         trainer = Trainer(run.plan, run.data, run.folder, tracker, run.reporter, stop, run.started)
         with contextlib.nullcontext() if run.stop is not None else stop:
             tested, restarts = _train(run, group_class, trainer, stop)
+        run.reporter.doing("drawing figures")
         summary = summarise(trainer, tested, restarts)
         status = "FINISHED"
     except (RunInterrupted, KeyboardInterrupt):
         status = "KILLED"
         raise
     finally:
+        if run.plan.config.tracking.uri != OFF:
+            run.reporter.doing("sending the last records to MLflow")
         run_id = tracker.close(status, summary and summary["metrics"])
         if tracker.unsent:
             run.reporter.note(tracker.unsent)
@@ -162,6 +170,8 @@ def _track(run: _Run, group_class: type[Group]) -> dict[str, Any]:
 
 def _start_tracking(run: _Run) -> Tracker:
     config, path = run.plan.config, run.folder.path
+    if config.tracking.uri != OFF:
+        run.reporter.doing("opening the store of MLflow")
     if run.study is None:  # which has asked already
         sync_leftovers(path.parent, config.tracking.uri, note=run.reporter.note)
     params = flatten(to_dict(config))
@@ -186,13 +196,20 @@ def _train(run: _Run, group_class: type[Group], trainer: Trainer, stop: StopSign
 
     def supervised(stepper: Stepper, plan: Plan, attempt: Callable[[Group], Result]) -> Result:
         nonlocal restarts
+
+        def begin(again: bool) -> Group:
+            engine = plan.make_engine()
+            if engine.on_workers:
+                run.reporter.doing(f"starting {engine.place(plan.workers)}")
+            return group_class(plan, run.data, run.imports, again)
+
         supervisor = Supervisor(
             plan.config.parallel.max_failures,
             stepper.checkpoints.last_step,
             how_to_go_on(run.folder.path),
             run.reporter.note,
         )
-        done = supervisor.run(lambda again: group_class(plan, run.data, run.imports, again), attempt, failure_in)
+        done = supervisor.run(begin, attempt, failure_in)
         restarts += supervisor.failures
         return done
 

@@ -170,6 +170,7 @@ class Trainer(Stepper):
     # the end ----------------------------------------------------------------------------------------------
 
     def _test(self, group: Group) -> Tested:
+        self.reporter.doing("testing")
         best = self.checkpoints.best() if self.data.validation is not None else None
         weights = "best" if best is not None else "last"
         if best is not None:

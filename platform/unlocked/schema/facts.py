@@ -17,7 +17,6 @@ from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from unlocked.errors import ConfigError
-from unlocked_models.contract.registry import unknown
 
 # Upper ends that are far beyond sense and below what breaks something else: torch dies of a signal at a hundred million
 # threads, and seeds have 63 bits, as torch's have.
@@ -153,6 +152,8 @@ def check_facts(tree: Any, schema: type, prefix: str = "") -> None:
             continue
         for one in value if isinstance(value, list) else [value]:
             if one not in fact.choices:
+                from unlocked_models.contract.registry import unknown  # with which torch comes
+
                 raise ConfigError(f"{prefix}{name}: {unknown(name.rpartition('.')[2], one, fact.choices)}")
 
 
