@@ -91,6 +91,17 @@ def type_name(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
 
 
+def as_written(default: Any) -> str:
+    """A default as a configuration has it.
+
+    >>> as_written(None), as_written((1, 2)), as_written(False)
+    ('null', '[1,2]', 'false')
+    """
+    if default is None or isinstance(default, bool):
+        return {None: "null", True: "true", False: "false"}[default]
+    return f"[{','.join(map(as_written, default))}]" if isinstance(default, (tuple, list)) else str(default)
+
+
 def _parameters(takes: Callable[..., Any]) -> list[inspect.Parameter]:
     """Those of a function, or of the initialiser of a class without `self`."""
     if inspect.isclass(takes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -9,7 +10,15 @@ import sys
 import pytest
 import yaml
 
+from unlocked.cli import lists
+
 IN_PROCESS = ["parallel.engine=inprocess", "parallel.threads=1", "tracking.uri=off", "train.epochs=2"]
+
+
+@functools.cache
+def once(what):
+    """Presets, each of which is read, take seconds."""
+    return lists._LISTS[what]()
 
 
 COMMANDS = [
@@ -100,8 +109,8 @@ def test_a_finished_run_resumes_to_itself_and_says_so(unlocked, tmp_path, monkey
     monkeypatch.chdir(tmp_path.parent)
     done = unlocked("train", "--resume", str(tmp_path / first["run_dir"]), "--json")
     again = json.loads(done.out.splitlines()[-1])
-    assert f"  {tmp_path / first['run_dir']}\n" in done.out
-    assert "it had finished its 2 epochs: tested again, nothing was trained; with a higher train.epochs=N" in done.out
+    assert f"  {tmp_path / first['run_dir']}\n" in done.err
+    assert "it had finished its 2 epochs: tested again, nothing was trained; with a higher train.epochs=N" in done.err
     assert again["steps"] == first["steps"]
     assert again["metrics"]["test/loss"] == first["metrics"]["test/loss"]
 
@@ -115,7 +124,7 @@ def test_a_finished_run_is_trained_longer_as_a_new_run(unlocked, tmp_path):
     assert len(list((tmp_path / "runs").iterdir())) == 2  # looking made no run
     done = unlocked("train", "--resume", first["run_dir"], "train.epochs=2", "--json")
     assert done.code == 0, done.err
-    assert f"a new run of 2 epochs that goes on from {tmp_path}/{first['run_dir']}, which stays as it is" in done.out
+    assert f"a new run of 2 epochs that goes on from {tmp_path}/{first['run_dir']}, which stays as it is" in done.err
     longer = json.loads(done.out.splitlines()[-1])
     assert longer["run"] != first["run"]
     assert longer["metrics"]["test/loss"] == whole["metrics"]["test/loss"]
@@ -124,12 +133,37 @@ def test_a_finished_run_is_trained_longer_as_a_new_run(unlocked, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["families", "models", "schemes", "data", "transforms", "tasks", "presets"])
-def test_list_shows_every_kind_as_a_table_and_as_json(unlocked, what):
-    rows = json.loads(unlocked("list", what, "--json").out)
-    assert rows
-    table = unlocked("list", what)
-    assert table.code == 0
-    assert all(str(next(iter(row.values())))[:12] in table.out for row in rows)
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_list_fits_the_terminal_and_cuts_no_name(unlocked, monkeypatch, what, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = once(what)
+    monkeypatch.setitem(lists._LISTS, what, lambda: rows)
+    shown = unlocked("list", what)
+    assert shown.code == 0
+    assert json.loads(unlocked("list", what, "--json").out) == rows
+    lines = shown.out.splitlines()
+    words = {word for line in lines for word in line.split()}
+    assert {str(next(iter(row.values()))) for row in rows} <= words
+    assert "…" not in shown.out
+    assert all(len(line) <= width or len(line.split()) <= 2 for line in lines if width >= 80)  # an address
+
+
+def test_the_entry_of_a_data_set_has_its_options_as_they_are_written(unlocked, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [row for row in once("data") if row["data"] in ("digits", "brown")]
+    monkeypatch.setitem(lists._LISTS, "data", lambda: rows)
+    shown = unlocked("list", "data").out
+    assert "digits  task classification\n" in shown
+    assert "    data.options: threshold=null, side=null\n" in shown
+
+
+def test_in_a_pipe_every_preset_is_a_line(unlocked, monkeypatch):
+    rows = once("presets")
+    monkeypatch.setitem(lists._LISTS, "presets", lambda: rows)
+    monkeypatch.delenv("COLUMNS")
+    lines = unlocked("list", "presets").out.splitlines()
+    assert len(lines) == len(rows) + 2
+    assert ["graph/gat", "citations", "gat", "backprop", "2"] in [line.split() for line in lines]
 
 
 def test_the_matrix_is_a_table_with_notes(unlocked, monkeypatch):
@@ -138,14 +172,6 @@ def test_the_matrix_is_a_table_with_notes(unlocked, monkeypatch):
     shown = unlocked("list", "matrix").out
     assert shown.count("every minibatch draws anew") == 2  # dfa and local, each reason once
     assert "embedding: embedding/skipgram, accuracy, %" in shown
-
-
-@pytest.mark.parametrize("width", [40, 80])
-def test_no_name_in_a_list_is_cut(unlocked, monkeypatch, width):
-    monkeypatch.setenv("COLUMNS", str(width))
-    shown = unlocked("list", "presets").out
-    assert "…" not in shown
-    assert width < 80 or "autoencoder/recurrent_autoencoder " in shown
 
 
 def test_doctor_finds_nothing_wrong_here(unlocked, monkeypatch):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, import_given
+from unlocked.cli.listing import Rows, options, show
+from unlocked.cli.terminal import print_json
 
-Rows = list[dict[str, Any]]
-LEAST_COLUMN = 9  # characters, with its frame, that another column keeps beside names that stand in one line
+IN_A_PIPE = 200  # columns
 
 
 def add_list(commands: Any) -> None:
@@ -36,12 +37,14 @@ def list_(arguments: argparse.Namespace) -> int:
     import_given(arguments)
     rows = _LISTS[arguments.what]()
     if arguments.json:
-        print(strict_json.dumps(rows))
+        print_json(rows)
         return 0
     from unlocked.cli.matrix import SHOWN
-    from unlocked.rich_text import PlainTable, plain_console
+    from unlocked.rich_text import plain_console
 
-    console = plain_console()
+    console = plain_console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:  # a pipe has no width to fit into
+        console.width = IN_A_PIPE
     per_scheme = SHOWN.get(arguments.what)
     if per_scheme:
         tables, notes = per_scheme(rows)
@@ -49,14 +52,7 @@ def list_(arguments: argparse.Namespace) -> int:
         for note in notes:
             print(note)
         return 0
-    table = PlainTable()
-    names = [len(str(next(iter(row.values())))) for row in rows]
-    for number, heading in enumerate(rows[0] if rows else ()):  # a name is copied from here: whole, in one line
-        fits = max(names) + LEAST_COLUMN * (len(rows[0]) - 1) <= console.width
-        table.add_column(heading, overflow="fold", no_wrap=number == 0 and fits)
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    console.print(table)
+    show(rows, console, by_folder=arguments.what == "presets")
     return 0
 
 
@@ -110,10 +106,8 @@ def _models() -> Rows:
 
     rows = []
     for name in MODELS:
-        options = list(inspect.signature(MODELS.get(name)).parameters.values())[2:]
-        shown = ", ".join(
-            f"{o.name}={o.default}" for o in options if o.default is not inspect.Parameter.empty and o.name not in GIVEN
-        )
+        given = list(inspect.signature(MODELS.get(name)).parameters.values())[2:]
+        shown = options([one for one in given if one.name not in GIVEN])
         rows.append({"model": name, "family": MODELS.facts(name)["family"], "options": shown})
     return rows
 
@@ -139,7 +133,15 @@ def _schemes() -> Rows:
 def _data() -> Rows:
     from unlocked.data import DATA
 
-    return [{"data": name, "task": DATA.facts(name)["task"], "what": _first_lines(DATA.get(name))} for name in DATA]
+    return [
+        {
+            "data": name,
+            "task": DATA.facts(name)["task"],
+            "what": _first_lines(DATA.get(name)),
+            "data.options": options(list(inspect.signature(DATA.get(name)).parameters.values())[1:]),
+        }
+        for name in DATA
+    ]
 
 
 def _transforms() -> Rows:
@@ -148,9 +150,8 @@ def _transforms() -> Rows:
     rows = []
     for name in TRANSFORMS:
         kind = TRANSFORMS.get(name)
-        options = list(inspect.signature(kind).parameters.values())
-        shown = (o.name if o.default is inspect.Parameter.empty else f"{o.name}={o.default}" for o in options)
-        rows.append({"transform": name, "options": ", ".join(shown), "what": _first_lines(kind)})
+        shown = options(list(inspect.signature(kind).parameters.values()))
+        rows.append({"transform": name, "options": shown, "what": _first_lines(kind)})
     return rows
 
 
@@ -163,8 +164,8 @@ def _tasks() -> Rows:
             "task": name,
             "monitor": f"val/{TASKS.get(name).monitor}",
             "what": _first_lines(TASKS.get(name)),
-            "options": ", ".join(f"objective.{o.name}={o.default}" for o in _options_of_task(TASKS.get(name))),
-            "generates, with": ", ".join(options_of(name)),
+            "objective": options(_options_of_task(TASKS.get(name))),
+            "generate": ", ".join(options_of(name)),
         }
         for name in TASKS
     ]

@@ -13,7 +13,7 @@ from typing import Any
 from unlocked.config import from_tree
 from unlocked.config.check import task_of
 from unlocked.errors import ConfigError
-from unlocked.options import fits, type_name
+from unlocked.options import as_written, fits, type_name
 from unlocked.plan.plan import load_data
 from unlocked.runs.evaluate import load_trained
 from unlocked.runs.folder import read_config
@@ -64,7 +64,7 @@ def _as_names(value: Any, hint: Any) -> Any:
 def options_of(task: str) -> list[str]:
     """Of what runs of a task generate, as `name=default`; those of no file and text are none."""
     make = TASKS.get(task).generate
-    return [] if make is None else [f"{p.name}={p.default}" for p in _parameters(make, skip=2)[1].values()]
+    return [] if make is None else [f"{p.name}={as_written(p.default)}" for p in _parameters(make, skip=2)[1].values()]
 
 
 def _given(task: str, takes: inspect.Parameter | None, inputs: Sequence[str]) -> list[Any]:
