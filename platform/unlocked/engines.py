@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from unlocked.compiling import missing
 from unlocked.entries import check_entry
 from unlocked.errors import ConfigError, reason
 from unlocked.schema.declared import NoOptions, Option, check_declared, collected
@@ -77,11 +78,16 @@ class Engine:
         return False
 
     def refuse_here(self, config: Config) -> None:
-        """Raises `ConfigError` for a device that this process would need and does not have."""
+        """Raises `ConfigError` for a device or a compiler that this process would need and does not have."""
         import torch
 
-        if not self.on_workers and config.parallel.device == "cuda" and not torch.cuda.is_available():
+        if self.on_workers:
+            return
+        if config.parallel.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("parallel.device: cuda, but torch sees no GPU here")
+        on_gpu = config.parallel.device != "cpu" and torch.cuda.is_available()
+        if config.train.compile and (why := missing("cuda" if on_gpu else "cpu")) is not None:
+            raise ConfigError(f"train.compile: true, but {why}")
 
     def refuse_group(self, several_nets: bool = False) -> None:
         """Raises `ConfigError` for a group that cannot be imported; ours can, and takes a while."""

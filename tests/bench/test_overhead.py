@@ -57,7 +57,7 @@ def test_no_rounds_are_refused(capsys):
 
 def test_compiled_blocks_are_compared_with_the_same_loop(monkeypatch, capsys):
     compiled = []
-    monkeypatch.setattr(torch, "compile", lambda forward: compiled.append(forward) or forward)
+    monkeypatch.setattr(torch, "compile", lambda call, **_: compiled.append(call) or call)
     monkeypatch.setattr(overhead, "CASES", [TINY])
     assert main(["bench", "overhead", "--compile", "--rounds", "1", "--seconds", "0.01"]) == 0
     assert len(compiled) == 2  # a hidden layer and the head
@@ -65,6 +65,6 @@ def test_compiled_blocks_are_compared_with_the_same_loop(monkeypatch, capsys):
 
 
 def test_compiled_blocks_that_learn_differently_are_not_compared(monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda forward: lambda h: 2 * forward(h))
+    monkeypatch.setattr(torch, "compile", lambda call, **_: lambda h: 2 * call(h))
     with pytest.raises(RunFailed, match="compiled blocks learn differently"):
         overhead.measure_compiled(TINY, rounds=1, seconds=0.01)

@@ -44,6 +44,7 @@ import torch
 from torch import Tensor, nn
 
 from unlocked_models.contract.batch import Batch, Example
+from unlocked_models.contract.compiled import Call, compiled_calls
 from unlocked_models.contract.recompute import recomputed
 from unlocked_models.contract.registry import GIVEN, MODELS
 
@@ -155,6 +156,7 @@ class Chain(nn.Sequential):
             super().__init__(*blocks)
         self._frozen = 0
         self.recomputes = False  # activations inside blocks are computed again in the backward pass
+        self._compiled: list[Call] = []
         self._with_batch = [takes_batch(block) for block in self]
         self._any_with_batch = any(self._with_batch)
 
@@ -185,8 +187,15 @@ class Chain(nn.Sequential):
             block.requires_grad_(False)
         return self.train(self.training)
 
+    def compile_blocks(self) -> Chain:
+        """Passes in training mode run as compiled code from here on; evaluation runs the blocks as they are."""
+        self._compiled = compiled_calls(list(self))
+        return self.train(self.training)
+
     def train(self, mode: bool = True) -> Chain:
         super().train(mode)
+        for block, call in zip(self, self._compiled, strict=False):
+            block._compiled_call_impl = call if mode else None
         for block in list(self)[: self._frozen]:
             block.eval()
         return self

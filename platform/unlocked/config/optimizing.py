@@ -25,6 +25,8 @@ def check_optimizing(config: Config) -> None:
         _check_global(config)
     if config.train.adversary.attack != "none":
         _check_adversary(config)
+    if config.train.compile:
+        _check_compile(config)
     _check_engine(config)
     if config.optimizer.schedule == "plateau" and nets_of(config):
         raise ConfigError(
@@ -68,6 +70,30 @@ def _check_adversary(config: Config) -> None:
         raise ConfigError(f"{why} needs whole weights at any time; parallel.engine={HERE} has them")
     if searches(config.optimizer.name):
         raise ConfigError(f"{why} changes the loss at every step, and {config.optimizer.name} compares its values")
+
+
+def _check_compile(config: Config) -> None:
+    """Of blocks that run as one piece of compiled code each."""
+    from unlocked.schemes import SCHEMES
+
+    name, parallel = config.scheme.name, config.parallel
+    if (why := SCHEMES.get(name).why_no_compile(config)) is not None:
+        raise ConfigError(f"train.compile: true cannot be used with {name}: {why}")
+    if nets_of(config):
+        raise ConfigError(
+            f"train.compile: true, but phases of {config.model['name']} may learn from the slope of a slope (a "
+            f"gradient penalty), which compiled code does not have"
+        )
+    if parallel.schedule != "locked":
+        raise ConfigError(
+            f"train.compile: true, but the pipeline of parallel.schedule={parallel.schedule} may take a block's "
+            f"backward pass apart, which compiled code runs as one piece; use locked"
+        )
+    if engine_of(parallel).steps_itself:
+        raise ConfigError(
+            f"train.compile: true, but parallel.engine={parallel.engine} gathers weights and sends gradients by hooks "
+            f"inside the passes, which would be compiled with them; parallel.engine=ray has replicas, too"
+        )
 
 
 def _check_engine(config: Config) -> None:

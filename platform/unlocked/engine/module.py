@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unlocked.compiling import said_by_compiler
 from unlocked.data import DataSet, TrainBatches
 from unlocked.engine.links import Incoming, Late, Outgoing
 from unlocked.engine.segments import SegmentStats
@@ -215,7 +216,9 @@ class ModuleRunner:
         )
 
     def _end_in_one_line(self, error: RuntimeError, t: int) -> None:
-        """Raises `RunFailed` for what autograd says of changes in place, which a block made."""
+        """Raises `RunFailed` for what a compiler says, and autograd of changes in place, which a block made."""
+        if self.plan.config.train.compile and (said := said_by_compiler(error)) is not None:
+            raise RunFailed(said) from error
         if CHANGED_LEAF in str(error):
             raise RunFailed(self._changed(t)) from error
         if CHANGED_KEPT in str(error):

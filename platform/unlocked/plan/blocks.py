@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from unlocked.compiling import missing
 from unlocked.config import Config
 from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.plan.plan import Plan
@@ -163,6 +164,8 @@ def build_learner(
 ) -> ModuleLearner:
     """The learner of one module, on its device, in training mode; `blocks`: of `build_net`, if several share them."""
     config, spec = plan.config, plan.specs[module]
+    if config.train.compile and (why := missing(device.type)) is not None:
+        raise ConfigError(f"train.compile: true, but {why}")
     mine = _apart(build_net(plan, [module]) if blocks is None else blocks, spec)
     with _in_memory(plan, module):
         chain = Chain(mine).to(device, DTYPES[config.train.precision]).train()

@@ -182,6 +182,9 @@ class TrainConfig:
     recompute: bool = key(
         False, "activations inside blocks are computed again in the backward pass, not kept: less memory, more time"
     )
+    compile: bool = key(
+        False, "blocks by torch.compile in training: faster after the first steps; needs a compiler of C++"
+    )
     precision: str = key("fp32", "bf16: autocast", choices=("fp32", "bf16", "fp64"))
     adversary: AdversaryConfig = group(AdversaryConfig)
 

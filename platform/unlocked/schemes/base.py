@@ -111,6 +111,8 @@ class ModuleLearner(Declarations, Updating, ABC):
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         self.spec, self.chain, self.task, self.config, self.lag = spec, chain, task, config, lag
         chain.recomputes = config.train.recompute
+        if config.train.compile:
+            chain.compile_blocks()
         self.objective: Objective = OfTask(task)
         self.options = options_of(type(self), config)
         self.device = next((p.device for p in chain.parameters()), torch.device("cpu"))

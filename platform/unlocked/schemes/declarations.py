@@ -56,6 +56,11 @@ class Declarations:
         """Raises `ConfigError` for options that cannot go together, or not with the rest of the configuration."""
 
     @classmethod
+    def why_no_compile(cls, config: Config) -> str | None:
+        """Why passes of its blocks cannot be compiled; None: they can."""
+        return None
+
+    @classmethod
     def beside(cls, config: Config, spec: ModuleSpec, task: Task) -> dict[str, Beside]:
         """The models that a learner of this module trains beside its blocks, drawn from the seed of the run.
 

@@ -132,6 +132,8 @@ class DFA(ModuleLearner):
         super().__init__(spec, chain, task, config, lag)
         waiting: deque[_Waiting] = deque()
         self.waiting = self.holds("waiting", waiting, self._waiting_state, self._run_again)
+        if config.train.compile:  # or it would be compiled itself, anew for every shape that is kept
+            self._pack = torch.compiler.disable(self._pack)  # type: ignore[method-assign]
         self._checkpoint_at: int | None = None
         # what may move before the error of a forward pass comes: weights by updates, buffers by later forward passes
         weights = [*chain.parameters(), *(self.time.foresee.parameters() if self.time is not None else ())]
@@ -147,6 +149,16 @@ class DFA(ModuleLearner):
             self._draw(block, nth, layout)
             for (block, nth, _), layout in zip(self.taps.shapes, self._layouts, strict=True)
         ]
+
+    @classmethod
+    def why_no_compile(cls, config: Config) -> str | None:
+        granularity = options_of(cls, config).feedback.granularity
+        if granularity in ("block", "module"):
+            return None
+        return (
+            f"feedback of scheme.feedback.granularity={granularity} cuts passes inside blocks, each of which is "
+            f"compiled as one piece; block and module cut between them"
+        )
 
     @classmethod
     def auto_lag(cls, modules: int) -> int:

@@ -91,6 +91,10 @@ class CD(BlockLearner):
         self._generator = torch.Generator(self.device)
 
     @classmethod
+    def why_no_compile(cls, config: Config) -> str | None:
+        return "it samples by methods of a machine, and runs no forward pass of a block"
+
+    @classmethod
     def check(cls, config: Config) -> None:
         if config.train.precision == "bf16":
             raise ConfigError(

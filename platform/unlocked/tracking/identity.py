@@ -98,6 +98,7 @@ ABSENT_AT = {
     "train.adversary.step": "null",
     "train.adversary.steps": "7",
     "train.average": "null",
+    "train.compile": "false",
     "train.evaluate_steps": "null",
     "train.recompute": "false",
     "train.steps": "null",

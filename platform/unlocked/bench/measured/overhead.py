@@ -151,17 +151,13 @@ def _in_turn(
 
 
 def measure_compiled(case: Case, rounds: int = 7, threads: int = 1, seconds: float = 1.0) -> Cost:
-    """The training loop with every block's forward pass by `torch.compile`, against the same without: `plain` is that.
+    """The training loop with `train.compile`, against the same without: `plain` is that.
     Compiling comes before the rounds. Raises `RunFailed` if the two learn differently, beyond rounding."""
     with torch_threads(threads), tempfile.TemporaryDirectory(prefix="unlocked-bench-") as runs:
-        config = _config(case, runs)
-        data = load_data(config)
-        plan = make_plan(config, data)
-        pair = [_Ours(plan, data), _Ours(plan, data)]
+        configs = [_config(case, runs, compile=True), _config(case, runs)]
+        data = load_data(configs[0])
+        pair = [_Ours(make_plan(config, data), data) for config in configs]
         try:
-            for module in pair[0].group.modules:
-                for block in module.learner.chain:
-                    block.forward = torch.compile(block.forward)
             return _measure_compiled(case, rounds, seconds, pair)
         finally:
             for each in pair:
@@ -297,7 +293,7 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _config(case: Case, folder: str) -> Config:
+def _config(case: Case, folder: str, compile: bool = False) -> Config:
     scheme = {"name": "cdni", "sg": {"kind": "linear", "lr": 1e-3}} if case.modules > 1 else {"name": "backprop"}
     tree: dict[str, Any] = {
         "name": "bench-overhead",
@@ -308,7 +304,7 @@ def _config(case: Case, folder: str) -> Config:
             "options": {"shape": [case.n_in], "rows": case.examples},
         },
         "model": {"name": "mlp", "hidden": case.hidden},
-        "train": {"epochs": 1_000_000, "log_every": LOG_EVERY},
+        "train": {"epochs": 1_000_000, "log_every": LOG_EVERY, "compile": compile},
         "scheme": scheme,
         "parallel": {"engine": "inprocess", "device": "cpu", "modules": case.modules},
         "tracking": {"runs": folder, "uri": "off"},
