@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -53,6 +55,30 @@ def test_a_classifier_takes_the_encoder_over(tmp_path):
     for key, value in kept.items():
         first, rest = key.split(".", 1)
         torch.testing.assert_close(value, before[f"{first}.block.{rest}"], rtol=0, atol=0)
+
+
+@pytest.fixture(scope="module")
+def simclr_run(tmp_path_factory):
+    """The folder of an encoder that was trained without labels."""
+    runs = f"tracking.runs={tmp_path_factory.mktemp('simclr')}"
+    few = ["data.examples=200", "train.epochs=1", "tracking.figures=false", runs]
+    return Path(train(load_config("selfsupervised/simclr", [*SMALL, *few]))["run_dir"])
+
+
+@pytest.mark.parametrize("scheme", ["backprop", "cdni", "dni", "dfa", "frozen"])
+def test_the_preset_of_few_labels_tunes_an_encoder_under_every_scheme(tmp_path, simclr_run, scheme):
+    """The control leaves the encoder's weights as they came; under every other scheme its first block moves."""
+    from safetensors.torch import load_file
+
+    given = ["data={name: digits, examples: 60, batch_size: 20}", "model.channels=[4]", "model.hidden=[12]"]
+    given += ["parallel.partition=null", "train.epochs=8", "tracking.uri=off", "tracking.figures=false"]
+    given += [f"tracking.runs={tmp_path}", f"transfer.run={simclr_run}", f"scheme.name={scheme}"]
+    found = Path(train(load_config("selfsupervised/few_labels", given))["run_dir"])
+    before, after = (load_file(next(run.rglob("checkpoints/**/model.safetensors"))) for run in (simclr_run, found))
+    learned = [key for key in after if key.startswith("0.") and key.endswith(("weight", "bias"))]
+    moved = [key for key in learned if not torch.equal(before[key.replace("0.", "0.block.", 1)], after[key])]
+    assert learned
+    assert bool(moved) == (scheme != "frozen")
 
 
 VIT = ["model={name: vit, patch: 2, width: 8, depth: 2, heads: 2, feedforward: 2, norm: post, pool: mean}"]
