@@ -66,7 +66,9 @@ class Reading:
         raw = data.loaded
         if raw is None:
             raise DataError(f"data {data.name!r}: was put together by hand; how its inputs were made is not known")
-        begins, ends, shown = [], [], raw.shown
+        begins: list[int] = []
+        ends: list[int] = []
+        shown = raw.shown
         if data.symbols is not None and data.train.x.dim() == 2:
             from unlocked.data.pairs import frame_of
 

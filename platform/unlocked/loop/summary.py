@@ -8,6 +8,7 @@ from typing import Any
 
 from unlocked.loop.report import draw_figures
 from unlocked.loop.trainer import Tested, Trainer
+from unlocked.runs.package import package
 
 
 def summarise(trainer: Trainer, tested: Tested, restarts: int) -> dict[str, Any]:
@@ -42,8 +43,8 @@ def summarise(trainer: Trainer, tested: Tested, restarts: int) -> dict[str, Any]
         "seconds": time.time() - trainer.started,
     }
     recorder.artifact(folder.path / "config.yaml")
-    weights = trainer.checkpoints.best() if tested.weights == "best" else trainer.checkpoints.last()
-    if weights is not None:
-        recorder.artifact(weights / "model.safetensors", "model")
+    model = package(folder.path, tested.weights)
+    if model is not None:
+        recorder.artifact(model, model.name)
     recorder.artifact(folder.write_summary(summary))
     return summary

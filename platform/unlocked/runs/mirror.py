@@ -18,11 +18,11 @@ from typing import Any
 
 from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.runs.checkpoint import Checkpoints
-from unlocked.runs.folder import keep_addresses, parse_config, read_config
+from unlocked.runs.folder import MODEL, keep_addresses, parse_config, read_config
 from unlocked.security import redact, refuse_name, unmask
 
 INDEX = "mirror.json"
-_LOCAL = {"lock", INDEX}  # of the run's folder, of no use elsewhere
+_LOCAL = {"lock", INDEX, MODEL}  # of the run's folder, of no use elsewhere, or made of its checkpoint
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://.+")
 
 

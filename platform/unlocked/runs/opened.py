@@ -67,6 +67,23 @@ class Opened:
             raise ConfigError(f"{self.run}: {unknown('net', name, list(nets))}")
         return nets[name]
 
+    def reads_targets(self, net: Chain) -> bool:
+        """Whether outputs of these blocks change with the targets of the minibatch, which new inputs do not have."""
+        if not net.takes_batch():
+            return False
+        if len(self.trained.nets) > 1:  # inputs of those are made; what they ask the minibatch for is its labels
+            return True
+        dtype = next((p.dtype for p in net.parameters()), torch.float32)
+        batch = self.reading.example.batch(dtype=dtype)
+        found = []
+        with torch.inference_mode():
+            for y in (batch.y, torch.ones_like(batch.y)):
+                for layer in carrying(net):
+                    layer.carried = None  # type: ignore[assignment]
+                assert batch.x is not None
+                found.append(net(batch.x, replace(batch, y=y)))
+        return not torch.equal(*found)
+
     def read(self, file: Path) -> New:
         """Raises `ConfigError` if this net's inputs come from no file, `DataError` for a fault in it."""
         self.refuse_without_inputs()
@@ -109,6 +126,8 @@ class Opened:
 
     def _passes(self, new: New) -> Iterator[tuple[Tensor, Any]]:
         net = self.net()
+        if self.reads_targets(net):
+            raise ConfigError(f"{self.run}: its net reads the target beside the input, which a new input does not have")
         dtype = next((p.dtype for p in net.parameters()), torch.float32)
         streams = carrying(net)
         for rows in torch.arange(len(new.x)).split(AT_ONCE):
