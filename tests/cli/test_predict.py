@@ -60,3 +60,17 @@ def test_what_cannot_be_is_one_line_and_exit_code_2(unlocked, run, words, said):
     assert (done.code, done.out) == (2, "")
     assert said in done.err
     assert done.err.count("\n") == 1
+
+
+def test_an_export_says_how_near_its_outputs_are(unlocked, run, monkeypatch):
+    from unlocked.runs import export
+
+    monkeypatch.setattr(export, "export", lambda opened, kind, path, net: 1e-7)
+    done = unlocked("export", run, "--out", "net.onnx")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith("net.onnx (run again: outputs within 1.0e-07 of the net's)\n")
+    assert unlocked("export", run).out.startswith(f"{run}/exported.pt2 ")
+    done = unlocked("export", run, "--format", "torch", "--out", "net.onnx")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "net.onnx does not end in .pt2" in done.err
+    assert unlocked("export", run, "--register", "a/b").code == 2

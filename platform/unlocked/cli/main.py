@@ -16,7 +16,21 @@ from typing import Any, NoReturn
 
 from unlocked import __version__
 from unlocked.blame import knowing_of_ctrl_c, refuse_users_fault
-from unlocked.cli import bench, check, cluster, doctor, generate, insight, jobs, lists, predict, run, show, sweep
+from unlocked.cli import (
+    bench,
+    check,
+    cluster,
+    doctor,
+    export,
+    generate,
+    insight,
+    jobs,
+    lists,
+    predict,
+    run,
+    show,
+    sweep,
+)
 from unlocked.cli.alive import Alive
 from unlocked.cli.terminal import OutputLost, json_alone, standard_streams
 from unlocked.errors import UnlockedError
@@ -152,6 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
         sweep.add_sweep,
         run.add_evaluate,
         predict.add_predict,
+        export.add_export,
         generate.add_generate,
         insight.add_inspect,
         check.add_check,
