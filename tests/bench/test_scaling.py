@@ -6,13 +6,15 @@ import math
 import pytest
 import torch
 
-from unlocked.bench.measured import scaling
+from unlocked.bench.measured import deepspeed_pipeline, scaling
 from unlocked.bench.measured.contenders import DECOUPLED, contenders
 from unlocked.bench.measured.solo import run_alone
 from unlocked.cli.main import main
 from unlocked.config import from_tree, with_values
 from unlocked.engine.module import ModuleRunner
 from unlocked.errors import ConfigError
+from unlocked.launch.cluster import start_ray
+from unlocked.launch.ray_group import RayGroup
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
 
@@ -102,6 +104,29 @@ def test_a_pipeline_that_needs_more_blocks_is_left_out_with_its_reason():
     found = contenders(tiny(model={"name": "mlp", "hidden": [16, 16]}), ["cdni"], ["1f1b", "zero_bubble"], {})
     assert "1f1b" in found.plans
     assert "3 blocks" in found.left_out["zero_bubble"]  # two workers with two modules each
+
+
+def test_the_pipeline_of_deepspeed_takes_part_if_it_is_there(monkeypatch):
+    pytest.importorskip("deepspeed")
+    found = contenders(tiny(), [], ["deepspeed_1f1b"], {})
+    assert found.plans["deepspeed_1f1b"].config.parallel.schedule == "1f1b"
+    monkeypatch.setattr(deepspeed_pipeline, "missing", lambda: "the package deepspeed is not installed")
+    found = contenders(tiny(), [], ["deepspeed_1f1b"], {})
+    assert "deepspeed_1f1b" not in found.plans
+    assert found.left_out == {"deepspeed_1f1b": "the package deepspeed is not installed"}
+
+
+@pytest.mark.slow("starts two workers, twice")
+@pytest.mark.ray
+def test_the_pipeline_of_deepspeed_learns_what_torch_s_does():
+    pytest.importorskip("deepspeed")
+    found, losses = contenders(tiny(), [], ["1f1b", "deepspeed_1f1b"], {}), []
+    start_ray(2, None)
+    for name, kind in (("1f1b", scaling._Training), ("deepspeed_1f1b", deepspeed_pipeline.DeepSpeedPipeline)):
+        contender = kind(RayGroup(found.plans[name], found.data), found.plans[name])
+        losses.append([loss for steps in (5, 3) for loss in contender.run(steps)[-1].series["loss"]])
+        contender.group.close()
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_a_variant_has_its_own_settings_and_the_cut_of_all():

@@ -111,11 +111,18 @@ def test_the_attack_sees_the_draws_and_moves_no_statistics(lab, monkeypatch):
     [
         ("quickstart", ["scheme.name=dfa"], "under dfa no module has it, and what is sent down in its place"),
         ("quickstart", ["scheme.name=backprop"], "parallel.modules must be 1, got 2; what backprop learns is the same"),
+        (
+            "quickstart",
+            ["scheme.name=backprop", "parallel.modules=1", "parallel.partition=null", "parallel.engine=deepspeed"],
+            "needs whole weights at any time; parallel.engine=inprocess has them",
+        ),
         ("adversarial/gan", ["scheme.name=backprop"], "the nets of gan learn by several losses"),
         ("quickstart", ["scheme.name=backprop", "train.adversary.epsilon=2"], "must be at most 1, got 2"),
     ],
 )
 def test_a_configuration_without_one_slope_of_the_whole_net_is_refused(preset, overrides, words):
+    if "parallel.engine=deepspeed" in overrides:
+        pytest.importorskip("deepspeed")
     with pytest.raises(ConfigError, match=r"^train.adversary.\w+: ") as caught:
         load_config(preset, ["train.adversary.attack=pgd", *overrides])
     assert words in str(caught.value)

@@ -151,7 +151,7 @@ def _add_scaling(kinds: Any) -> None:
         "--schedules",
         default="gpipe,1f1b,zero_bubble",
         metavar="A,B",
-        help="pipelines of backprop to measure (default: gpipe,1f1b,zero_bubble)",
+        help="pipelines of backprop to measure, by torch or as deepspeed_1f1b (default: gpipe,1f1b,zero_bubble)",
     )
     parser.add_argument(
         "--variant",

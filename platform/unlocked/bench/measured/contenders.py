@@ -6,6 +6,7 @@
                           synthetic gradients: the ceiling of this cut
     locked                backprop over the K modules, each waiting for all others
     gpipe, 1f1b, ...      backprop over K workers by torch's pipeline schedules
+    deepspeed_1f1b        the same by DeepSpeed's pipeline
     dni, cdni, dfa        over the K modules, at their own lag
     unlock                cdni with synthetic inputs: forward pass, update and backward pass unlocked
 
@@ -18,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unlocked.bench.measured.deepspeed_pipeline import LIKE, NAME, why_not
 from unlocked.bench.measured.measure import cores
 from unlocked.config import Config, with_values
 from unlocked.data import DataSet
@@ -29,7 +31,7 @@ from unlocked.schemes import SCHEMES
 from unlocked_models.contract.registry import unknown
 
 DECOUPLED = ("dni", "cdni", "dfa", "unlock")
-PIPELINED = ("gpipe", "1f1b", *MULTI_STAGE)
+PIPELINED = ("gpipe", "1f1b", NAME, *MULTI_STAGE)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,10 @@ def contenders(
     for name in schedules:
         # several modules per worker: a finer cut
         uncut = {"parallel.partition": None, "parallel.modules": 2 * modules} if name in MULTI_STAGE else {}
-        add(name, locked, {"parallel.schedule": name, **uncut})
+        add(name, locked, {"parallel.schedule": LIKE if name == NAME else name, **uncut})
+        if name == NAME and name in found and (why := why_not(found[name])) is not None:
+            left_out[name] = why
+            del found[name]
     one = _with(locked, {"parallel.modules": 1, "parallel.partition": None})
     plans = {
         "backprop_1_thread": make_plan(one, data),

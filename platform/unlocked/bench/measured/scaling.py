@@ -17,6 +17,7 @@ from typing import Protocol
 from unlocked.bench.measured import noise as _noise  # noqa: F401  (registers the data)
 from unlocked.bench.measured import transformer as _transformer  # noqa: F401  (registers the model)
 from unlocked.bench.measured.contenders import DECOUPLED, contenders
+from unlocked.bench.measured.deepspeed_pipeline import NAME, DeepSpeedPipeline
 from unlocked.bench.measured.measure import Spread, in_rounds, paired
 from unlocked.bench.measured.solo import memory, run_alone
 from unlocked.config import Config, load_config
@@ -97,7 +98,7 @@ def measure(
     try:
         for name, plan in taking_part.plans.items():
             group = RayGroup(plan, taking_part.data, [*OWN, *imports])
-            running[name] = _Alone(group, plan) if name == "ideal" else _Training(group, plan)
+            running[name] = _KINDS.get(name, _Training)(group, plan)
             running[name].run(plan.lag + 3)  # first steps allocate and choose kernels
         return _measure(config.name, running, taking_part.left_out, rounds, steps, note)
     finally:
@@ -188,3 +189,6 @@ class _Alone:
 
     def run(self, steps: int) -> list[SegmentStats]:
         return self.group.ask(run_alone, steps)
+
+
+_KINDS: dict[str, Callable[[RayGroup, Plan], Contender]] = {"ideal": _Alone, NAME: DeepSpeedPipeline}
