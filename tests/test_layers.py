@@ -20,7 +20,7 @@ LAYERS = [
     ["plan"],
     ["engine"],
     ["launch", "runs", "comparing"],
-    ["loop", "generate", "insight"],
+    ["loop", "generate", "insight", "reporting"],
     ["studies"],
     ["jobs", "bench", "testing"],
     ["cli"],

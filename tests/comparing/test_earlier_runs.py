@@ -23,7 +23,7 @@ def finished(params, tags):
     return FinishedRun(
         SimpleNamespace(
             data=SimpleNamespace(params=params, tags=tags, metrics={}),
-            info=SimpleNamespace(run_name="run", start_time=0),
+            info=SimpleNamespace(run_id="r", experiment_id="0", run_name="run", start_time=0),
         )
     )
 

@@ -49,7 +49,8 @@ def run(metrics: dict[str, float] | float, params=(), folder="run", **tags: str)
     metrics = metrics if isinstance(metrics, dict) else {"test/accuracy": metrics}
     given = {key.replace("__", "."): str(value) for key, value in tags.items()}
     data = SimpleNamespace(tags=TAGS | given, params=PARAMS | dict(params), metrics=metrics)
-    return FinishedRun(SimpleNamespace(data=data, info=SimpleNamespace(run_name=folder, start_time=next(CLOCK))))
+    info = SimpleNamespace(run_id=folder, experiment_id="0", run_name=folder, start_time=next(CLOCK))
+    return FinishedRun(SimpleNamespace(data=data, info=info))
 
 
 @pytest.fixture

@@ -214,8 +214,18 @@ def test_the_target_of_m_is_what_the_module_above_finds_at_its_input(lab):
         given = gradients_of(learner.sg_optimizer)
         learner.absorb(0, ports[k + 1].downs[0], ports[k])
         assert learner.series["sg/loss"][0].item() == pytest.approx(expected.item(), rel=1e-12)
+        relative = expected.item() / t.square().sum(1).mean().item()  # 1: no better than saying zero
+        assert learner.series["sg/relative_loss"][0].item() == pytest.approx(relative, rel=1e-12)
         for one, other in zip(given[0], wanted, strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_a_target_of_zero_leaves_the_relative_loss_finite(lab):
+    learners, batch = three_modules(lab)
+    ports = Recorder()
+    learners[0].step(0, batch.x, batch, ports)
+    learners[0].absorb(0, torch.zeros_like(ports.ups[0]), ports)
+    assert torch.isfinite(learners[0].series["sg/relative_loss"][0])
 
 
 def test_the_gradient_injected_into_a_module_is_that_of_m_divided_by_the_batch(lab):

@@ -27,6 +27,7 @@ from unlocked.cli import (
     jobs,
     lists,
     predict,
+    report,
     run,
     show,
     sweep,
@@ -155,6 +156,7 @@ def build_parser() -> argparse.ArgumentParser:
         "  unlocked train quickstart scheme.name=dfa seed=1     the same under another scheme and seed\n"
         "  unlocked sweep studies/lag                           a study: many runs, table and plot\n"
         "  unlocked compare                                     all runs, by model and scheme\n"
+        "  unlocked report                                      the same as a page, with curves and the answer\n"
         "  unlocked ui                                          the MLflow dashboard\n"
         "  unlocked cluster up --workers 2                      a Ray cluster on this machine\n"
         "  unlocked submit train quickstart --follow            one run as a job of a cluster\n",
@@ -171,6 +173,7 @@ def build_parser() -> argparse.ArgumentParser:
         insight.add_inspect,
         check.add_check,
         show.add_compare,
+        report.add_report,
         lists.add_list,
         show.add_ui,
         bench.add_bench,

@@ -77,7 +77,7 @@ def add_compare(commands: Any) -> None:
     parser.add_argument("--plot", metavar="FILE", help="also draw it as PNG: bars, or lines with --against")
     parser.add_argument("--against", metavar="KEY", help="draw lines over this numeric key (modules, lag, ...)")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
-    _add_store(parser)
+    add_store(parser)
 
 
 def compare(arguments: argparse.Namespace) -> int:
@@ -87,7 +87,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
     check_file("--csv", arguments.csv)
     check_file("--plot", arguments.plot, DRAWN)
-    _send_leftovers(arguments)
+    send_leftovers(arguments)
     group_by = [key for key in arguments.group_by.split(",") if key]
     if arguments.against and arguments.against not in group_by:
         group_by.append(arguments.against)
@@ -172,17 +172,17 @@ def add_ui(commands: Any) -> None:
         help="a name by which browsers reach it (repeatable); others are refused",
     )
     parser.add_argument("--port", type=int, default=5000)
-    _add_store(parser)
+    add_store(parser)
 
 
 def ui(arguments: argparse.Namespace) -> int:
     from unlocked.tracking import serve
 
-    _send_leftovers(arguments)
+    send_leftovers(arguments)
     return serve(arguments.uri or arguments.runs, arguments.host, arguments.port, allowed_hosts=arguments.allow_host)
 
 
-def _send_leftovers(arguments: argparse.Namespace) -> None:
+def send_leftovers(arguments: argparse.Namespace) -> None:
     from unlocked.tracking import adopt, sync_leftovers
 
     for run in arguments.adopt:
@@ -190,7 +190,7 @@ def _send_leftovers(arguments: argparse.Namespace) -> None:
     sync_leftovers(Path(arguments.runs), arguments.uri, wait=30.0)
 
 
-def _add_store(parser: argparse.ArgumentParser) -> None:
+def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", default="runs", help="the runs folder (default: runs)")
     parser.add_argument(
         "--adopt",

@@ -31,9 +31,11 @@ class FinishedRun:
         self.tags, self.params = (
             {now(key): value for key, value in of.items()} for of in (run.data.tags, run.data.params)
         )
+        self.id: str = run.info.run_id
         self.name: str = run.info.run_name or ""
         self.metrics: dict[str, float] = run.data.metrics
         self.started = run.info.start_time or 0
+        self.experiment: str = run.info.experiment_id
         self.is_trial = "mlflow.parentRunId" in self.tags or "unlocked.parent" in self.tags
         self.is_study = self.tags.get("unlocked.kind") == "study"  # the parent of its trials, which trained nothing
         self.seed = self.word("seed") or "-"
@@ -132,7 +134,7 @@ def _agrees(given: str, wanted: str) -> bool:
 
 
 def _search(source: str | Path, experiment: str | None) -> list[Any]:
-    uri = _address(source)
+    uri = address_of(source)
     if not reachable(uri, timeout=3.0):
         raise UnlockedError(NOBODY.format(redact(uri)))
     spare_loopback()
@@ -166,7 +168,8 @@ def _search(source: str | Path, experiment: str | None) -> list[Any]:
         raise UnlockedError(f"cannot read runs from {redact(uri)}: {reason}{way_out}") from error
 
 
-def _address(source: str | Path) -> str:
+def address_of(source: str | Path) -> str:
+    """Of a store by its address, or of the runs root that its database lies in."""
     text = str(source)
     uri = resolve_uri(text, Path()) if "://" in text else resolve_uri(None, Path(text))
     database = sqlite_path(uri)

@@ -33,6 +33,7 @@ class Row:
 
     group: dict[str, str]
     seeds: dict[str, dict[str, float]] = field(default_factory=dict)  # seed -> metric -> value
+    hash: str = ""  # of its configuration
     superseded: int = 0
     control: bool = False  # where no key named scheme says so
     feasible: bool = True  # within the constraints of its study
@@ -117,7 +118,22 @@ def sections(
     where it was another place. Raises ConfigError for an unknown experiment, key or metric, UnlockedError when there is
     no database.
     """
-    runs = [run for run in finished_runs(source, experiment) if not run.is_study and (trials or not run.is_trial)]
+    runs = finished_runs(source, experiment)
+    return sections_of(runs, group_by, names, metrics, trials, conditions, sort, baseline)
+
+
+def sections_of(
+    runs: Sequence[FinishedRun],
+    group_by: Sequence[str] = GROUP_BY,
+    names: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
+    trials: bool = False,
+    conditions: Sequence[str] = (),
+    sort: str | None = None,
+    baseline: str | None = None,
+) -> list[Section]:
+    """As `sections`, of runs that were read before."""
+    runs = [run for run in runs if not run.is_study and (trials or not run.is_trial)]
     runs = where(named(runs, names) if names else runs, conditions)
     lead = [TAG_OF.get(known, known) for known in (key_of(runs, key, "group-by") for key in group_by)]
     by_section: dict[tuple[str, ...], list[FinishedRun]] = {}
@@ -159,7 +175,7 @@ def _rows(
     for run in sorted(measured, key=lambda run: run.started):
         group = {key: shown_value(run, key) for key in keys}
         own = (*group.values(), run.hash)
-        row = rows.setdefault(own, Row(group))
+        row = rows.setdefault(own, Row(group, hash=run.hash))
         hashes[own] = run.hash
         values = _values(run, metrics, places)
         before = row.seeds.get(run.seed)
@@ -294,8 +310,7 @@ def _add_differences(section: Section, baseline: str, rows: Sequence[Row]) -> No
     for row in section.rows:
         if row in bases:
             continue
-        likeness = [sum(row.group[key] == base.group[key] for key in row.group) for base in bases]
-        closest = [base for base, alike in zip(bases, likeness, strict=True) if alike == max(likeness)]
+        closest = closest_to(row, bases)
         unclear |= len(closest) > 1
         for metric in section.metrics:
             if len(closest) == 1 and not is_timing(metric):
@@ -305,6 +320,12 @@ def _add_differences(section: Section, baseline: str, rows: Sequence[Row]) -> No
         section.notes.append(f"no run under {baseline} to take differences to")
     if unclear:
         section.notes.append(f"no difference where several rows of {baseline} are as close: --where tells them apart")
+
+
+def closest_to(row: Row, others: Sequence[Row]) -> list[Row]:
+    """Those of the others that agree with a row in most of its keys."""
+    likeness = [sum(row.group[key] == other.group[key] for key in row.group) for other in others]
+    return [other for other, alike in zip(others, likeness, strict=True) if alike == max(likeness)]
 
 
 def _sort(section: Section, runs: Sequence[FinishedRun], sort: str | None) -> None:

@@ -133,6 +133,21 @@ def _difference(summary: Summary | None, metric: str) -> str:
     return f"{mean}, n={summary.n}\n95 %: {_interval(summary, metric, *_limits_of_difference(metric))}"
 
 
+def said(summary: Summary, metric: str, difference: bool = False) -> tuple[str, str]:
+    """The mean with its unit and the 95 % interval as words, empty for one seed. Differences of shares are in points.
+
+    >>> from unlocked.comparing.statistics import summarise
+    >>> said(summarise([0.5, 0.6]), "test/accuracy"), said(summarise([0.5, 0.6]), "test/accuracy", difference=True)
+    (('55.0 %', '0.0 to 100.0'), ('+55.0 points', '-8.5 to 118.5'))
+    """
+    digits = _decimals(summary, metric)
+    sign = "+" if difference and summary.mean > 0 else ""
+    unit = "" if not is_share(metric) else " points" if difference else " %"
+    ends = _limits_of_difference(metric) if difference else limits(metric)
+    interval = _interval(summary, metric, *ends) if summary.n > 1 else ""
+    return f"{sign}{_number(summary.mean, metric, digits)}{unit}", interval
+
+
 def _limits_of_difference(metric: str) -> tuple[float, float]:
     low, high = limits(metric)
     return low - high, high - low

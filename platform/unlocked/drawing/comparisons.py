@@ -45,7 +45,7 @@ def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accu
     rows = [row for row in table if len(row.values(metric)) > 0]
     if not rows:
         return None
-    names = [textwrap.fill(name, _WIDE) for name in _bar_names(rows)]
+    names = [textwrap.fill(name, _WIDE) for name in names_of(rows)]
     height = sum(max(0.46, 0.2 + 0.17 * (1 + name.count("\n"))) for name in names)
     with drawing(path, size=(7.6, 1.7 + height)) as (figure, (panel,)):
         lowest = min(min(row.values(metric)) for row in rows)
@@ -177,7 +177,7 @@ def _lines(table: Sequence[Comparable], x: str, metric: str) -> list[_Line]:
     return list(lines.values())
 
 
-def _bar_names(rows: Sequence[Comparable]) -> list[str]:
+def names_of(rows: Sequence[Comparable]) -> list[str]:
     """What tells the rows apart, by short names as in the table."""
     keys = list(rows[0].group)
     varying = [key for key in keys if len({row.group.get(key) for row in rows}) > 1] or keys

@@ -55,6 +55,7 @@ from unlocked_models.graph import has_edges
 # Over h_k, beside those of M's layers: scaling a prediction, comparing it with its target, the messages. A ResNet's
 # synthetic gradients take the time of about this many (on maps they are little else).
 SG_PASSES = 12
+SIZED_EVERY = 5  # minibatches: how large the target is takes one more pass over it
 
 Terms = int | Tensor
 
@@ -85,6 +86,7 @@ class DNI(ModuleLearner):
     series_words: ClassVar[Mapping[str, str]] = {
         **ModuleLearner.series_words,
         "sg/loss": "the synthetic-gradient loss",
+        "sg/relative_loss": "the synthetic-gradient loss over its target's size",
         "inputs/loss": "the input model's loss",
     }
     sg: nn.Module | None = None
@@ -228,9 +230,14 @@ class DNI(ModuleLearner):
             prediction = self._predict(h_k, c, batch)
         # the squared error per example and its gradient in two buffers: on feature maps the passes over memory
         # that autograd would make for them cost more than M itself
-        error = (message * terms).sub_(prediction.detach())
+        error = message * terms
+        sized = error.square().sum() if t % SIZED_EVERY == 0 else None
+        error.sub_(prediction.detach())
         gradient = error * (-2 / len(h_k))
-        self.record("sg/loss", error.square_().sum() / len(h_k))
+        squares = error.square_().sum()
+        self.record("sg/loss", squares / len(h_k))
+        if sized is not None:  # a target of zero is no fault of M's: the series stays finite
+            self.record("sg/relative_loss", (squares / sized.clamp_min(1e-30)).clamp_max(1e6))
         if not prediction.requires_grad:  # an M without parameters, such as an oracle
             return
         prediction.backward(gradient)

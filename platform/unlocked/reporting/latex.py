@@ -1,0 +1,82 @@
+"""A report as a LaTeX article, with its figures as PDF in a folder beside it; tables by booktabs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unlocked.files import write_whole
+from unlocked.reporting.document import Block, Commands, Document, Figure, Heading, Notes, Paragraph, Table
+from unlocked.reporting.markdown import figures_of
+
+_BEGIN = r"""\documentclass[11pt]{article}
+\usepackage[T1]{fontenc}
+\usepackage[utf8]{inputenc}
+\usepackage[margin=2.2cm]{geometry}
+\usepackage{booktabs,graphicx,adjustbox}
+\begin{document}
+"""
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "·": r"\textperiodcentered{}",
+    "…": r"\ldots{}",
+    "±": r"\ensuremath{\pm}",
+    "−": r"\ensuremath{-}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "\N{NO-BREAK SPACE}": "~",
+}
+
+
+def render(document: Document, path: Path) -> Path:
+    parts = [rf"\section*{{{escaped(document.title)}}}", escaped(document.subtitle)]
+    parts += [part for block in document.blocks if (part := _block(block, path))]
+    return write_whole(path, _BEGIN + "\n\n".join(parts) + "\n\n\\end{document}\n")
+
+
+def escaped(text: str) -> str:
+    """
+    >>> escaped("50 % of a_b")
+    '50 \\\\% of a\\\\_b'
+    """
+    return "".join(_SPECIAL.get(letter, letter) for letter in text)
+
+
+def _block(block: Block, path: Path) -> str:
+    if isinstance(block, Heading):
+        return rf"\{'section' if block.level < 2 else 'subsection'}*{{{escaped(block.text)}}}"
+    if isinstance(block, Paragraph):
+        return rf"\noindent\textbf{{{escaped(block.text)}}}" if block.lead else escaped(block.text)
+    if isinstance(block, Commands):
+        return "\\begin{verbatim}\n" + "\n".join(block.lines) + "\n\\end{verbatim}"
+    if isinstance(block, Notes):
+        return "\\begin{itemize}\n" + "\n".join(rf"\item {escaped(line)}" for line in block.lines) + "\n\\end{itemize}"
+    if isinstance(block, Table):
+        return _table(block)
+    return _figure(block, path)
+
+
+def _table(table: Table) -> str:
+    columns = "".join("l" if i < table.left else "r" for i in range(len(table.header)))
+    rows = [" & ".join(map(_cell, row)) + r" \\" for row in table.rows]
+    head = [" & ".join(map(_cell, table.header)) + r" \\", r"\midrule"] if any(table.header) else []
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *head, *rows, r"\bottomrule", r"\end{tabular}"]
+    shown = [r"\begin{center}", r"\begin{adjustbox}{max width=\textwidth}", *lines, r"\end{adjustbox}", r"\end{center}"]
+    caption = [rf"{{\small {escaped(table.caption)}}}"] if table.caption else []
+    return "\n".join([*shown, *caption])
+
+
+def _cell(text: str) -> str:
+    lines = [escaped(line) for line in text.split("\n")]
+    return lines[0] if len(lines) == 1 else rf"\shortstack[r]{{{(chr(92) * 2).join(lines)}}}"
+
+
+def _figure(figure: Figure, path: Path) -> str:
+    drawn = figure.draw(figures_of(path) / f"{figure.name}.pdf")
+    if drawn is None:
+        return ""
+    picture = rf"\includegraphics[width=\linewidth]{{{figures_of(path).name}/{drawn.name}}}"
+    return "\n".join([r"\begin{center}", picture, "", rf"{{\small {escaped(figure.caption)}}}", r"\end{center}"])

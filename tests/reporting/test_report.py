@@ -1,0 +1,186 @@
+"""A report says the answer with its n, shows every configuration beside baseline and control, and opens offline."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from unlocked.cli.main import main
+from unlocked.comparing.rows import Row
+from unlocked.drawing.style import drawing
+from unlocked.errors import ConfigError
+from unlocked.reporting import report
+from unlocked.reporting.answer import Reference, answer
+from unlocked.reporting.chapters import time_to_quality
+from unlocked.reporting.document import Commands, Document, Figure, Heading, Notes, Paragraph, Table
+from unlocked.reporting.gather import gather, of_folder
+from unlocked.reporting.latex import render as to_latex
+from unlocked.reporting.markdown import render as to_markdown
+from unlocked.tracking.spool import Recorder
+
+REACHED = {
+    "backprop": [0.95, 0.96, 0.97],
+    "cdni": [0.90, 0.91, 0.95],
+    "frozen": [0.50, 0.55, 0.60],
+}
+PAIR = (Reference("backprop", "baseline"), Reference("frozen", "control"))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+    root = tmp_path_factory.mktemp("runs")
+    shutil.copy(empty_database, root / "mlflow.db")
+    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    first = client.create_experiment("first", artifact_location=str(root / "artifacts"))
+    other = client.create_experiment("other", artifact_location=str(root / "artifacts"))
+
+    def run(experiment: str, scheme: str, seed: int, at: int, **tags: str) -> None:
+        known = {"model": "mlp", "scheme": scheme, "seed": str(seed), "dataset": "digits", "task": "classification"}
+        made = client.create_run(experiment, at, {**known, **tags}, f"{scheme}-{seed}").info
+        top, end = REACHED[scheme][seed], at + 3000
+        shares = ((1, 0.5), (2, 0.9), (3, 1.0))
+        points = [("val/accuracy", step, at + 1000 * step, top * share) for step, share in shares]
+        points += [("test/accuracy", 3, end, top), ("time/steps_per_second", 3, end, 9.0)]
+        if scheme == "cdni":
+            points += [("align/module_0", step, at, 0.1 * step) for step in (1, 2, 3)]
+            spent = [f"time/{what}_ms" for what in ("compute", "wait", "communicate")]
+            points += [(f"{what}/module_{k}", 3, end, 2.0) for what in spent for k in (0, 1)]
+        client.log_batch(made.run_id, [Metric(name, value, when, step) for name, step, when, value in points])
+        client.set_terminated(made.run_id, "FINISHED", at + 3000)
+
+    for scheme in REACHED:
+        for seed in range(3):
+            run(first, scheme, seed, 1000 + seed)
+    run(other, "cdni", 0, 9000, lag="2")
+    return root
+
+
+def test_the_page_holds_everything_within_itself(root: Path, tmp_path: Path):
+    made = report(root, ["first"], out=tmp_path / "page.html", runs_root=root, command="unlocked report first")
+    page = made.path.read_text()
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert not re.search(r"https?://", re.sub(r"base64,[^\"]*", "", page))
+    assert "<script" not in page
+    for heading in (
+        "Results",
+        "Learning",
+        "Speed and quality",
+        "Alignment",
+        "Waiting",
+        "What differs",
+        "How to repeat it",
+    ):
+        assert f"<h2>{heading}</h2>" in page
+    assert page.count("data:image/svg+xml;base64,") == 4  # curves, Pareto, alignment, waiting
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+    assert "unlocked report first" in page
+    assert "#009E73" in page  # cdni's colour
+    for cell in ("96.0 %<br>93.5 to 98.5", "-4.0 points<br>-8.3 to 0.3", "+37.0 points<br>"):
+        assert cell in page
+    assert made.kept == "backprop-0"  # the best configuration's first seed
+    assert (next(root.glob("artifacts/*/artifacts/report")) / "page.html").read_text() == page
+
+
+def test_without_a_name_it_is_about_the_experiment_of_the_latest_run(root: Path):
+    (found,) = gather(root, runs_root=root)
+    assert [group.scheme for group in found.groups] == ["cdni"]
+    assert found.groups[0].row.seeds.keys() == {"0"}
+
+
+def test_names_are_experiments_or_runs_and_unknown_ones_are_refused(root: Path):
+    (found,) = gather(root, ["cdni-1", "frozen-*"], runs_root=root)
+    assert [(group.scheme, [*group.members]) for group in found.groups] == [
+        ("cdni", ["1"]),
+        ("frozen", ["0", "1", "2"]),
+    ]
+    with pytest.raises(ConfigError, match=r"no finished run matches firts \(experiments: .*first, other"):
+        gather(root, ["firts"], runs_root=root)
+
+
+def test_the_time_to_a_quality_counts_the_seeds_that_reach_it(root: Path):
+    (found,) = gather(root, ["first"], runs_root=root)
+    table = time_to_quality(found, ["a", "b", "c"], "val/accuracy", quality=0.8)
+    assert [list(row) for row in table.rows] == [
+        ["a", "3 of 3", "2", "2.0 s"],
+        ["b", "3 of 3", "2", "2.0 s"],
+        ["c", "0 of 3", "–", "–"],
+    ]
+    common = time_to_quality(found, ["a", "b", "c"], "val/accuracy")
+    assert "90.0 %" in common.header[0]  # what the weakest seed of cdni reaches
+
+
+@pytest.mark.parametrize(
+    ("reached", "wanted"),
+    [
+        (
+            {"cdni": [0.9, 0.92], "backprop": [0.8, 0.82], "frozen": [0.5, 0.52]},
+            "On digits, cdni reaches 91.0 % test accuracy (n = 2, 95 % interval 78.3 to 100.0), 10.0 points above the "
+            "baseline backprop (paired by seed, n = 2, 95 % 10.0 to 10.0) and 40.0 points above the control frozen "
+            "(paired by seed, n = 2, 95 % 40.0 to 40.0).",
+        ),
+        ({"cdni": [0.4], "frozen": [0.5]}, "the others learned nothing"),
+        ({"cdni": [0.4], "frozen": [0.3]}, "10.0 points above the control frozen (one seed: it may be chance)"),
+        ({"cdni": [0.4, 0.6], "backprop": [0.5, 0.4]}, "no difference is shown"),
+        ({"cdni": [0.4]}, "There is no control among these runs (scheme.name=frozen)."),
+        ({}, "No run of digits has test accuracy."),
+    ],
+    ids=["best", "control as good", "one seed", "no difference", "no control", "nothing"],
+)
+def test_the_answer_is_a_sentence_with_its_n(reached, wanted):
+    rows = [
+        Row({"scheme": scheme}, {str(seed): {"test/accuracy": value} for seed, value in enumerate(values)})
+        for scheme, values in reached.items()
+    ]
+    assert wanted in answer(rows, list(reached), "test/accuracy", *PAIR, "digits")
+
+
+def test_time_between_two_starts_of_a_run_does_not_count(tmp_path: Path):
+    recorder = Recorder(tmp_path)
+    for begun, step in ((1_000_000, 1), (9_000_000, 2)):
+        recorder._append({"t": "start", "time": begun, "params": {}, "tags": {}})
+        recorder.metrics(step, {"val/loss": 1.0}, begun + 5000)
+    recorder.close()
+    assert of_folder(tmp_path)["val/loss"] == [(1, 5.0, 1.0), (2, 10.0, 1.0)]
+
+
+def one_of_each() -> Document:
+    def draw(path: Path) -> Path:
+        with drawing(path) as (_, (panel,)):
+            panel.plot([0, 1])
+        return path
+
+    table = Table(["a_b", "x"], [["50 % <b>|", "1\n2"]], "the caption")
+    blocks = [Heading("H"), Paragraph("A & B", lead=True), Commands(["cmd --x"]), Notes(["a note"]), table]
+    return Document("T_1", "sub", [*blocks, Figure("plot", draw, "a plot"), Figure("none", lambda path: None, "none")])
+
+
+def test_markdown_has_its_figures_beside_it(tmp_path: Path):
+    text = to_markdown(one_of_each(), tmp_path / "r.md").read_text()
+    assert "| 50 % \\<b\\>\\| | 1<br>2 |" in text
+    assert "![a plot](r-figures/plot.png)" in text
+    assert "none" not in text
+    assert (tmp_path / "r-figures" / "plot.png").exists()
+
+
+def test_latex_escapes_what_it_would_read_as_its_own(tmp_path: Path):
+    text = to_latex(one_of_each(), tmp_path / "r.tex").read_text()
+    assert r"50 \% \textless{}b\textgreater{}| & \shortstack[r]{1\\2} \\" in text
+    assert r"\section*{T\_1}" in text
+    assert r"\includegraphics[width=\linewidth]{r-figures/plot.pdf}" in text
+    assert (tmp_path / "r-figures" / "plot.pdf").exists()
+    assert text.count(r"\begin{") == text.count(r"\end{")
+
+
+def test_the_command_ends_wrong_input_in_one_line(root: Path, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "--runs", str(root), "nothing"]) == 2
+    assert "unlocked: report: no finished run matches nothing" in capsys.readouterr().err
+    assert main(["report", "--runs", str(root), "--out", "x.pdf"]) == 2
+    assert "--out: x.pdf does not end in .html" in capsys.readouterr().err
