@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from unlocked.data import PerExample, RawData, Transform, register_data, register_transform
     from unlocked.engine.group import Group, WorkerFailed
     from unlocked.engines import Engine, register_engine
+    from unlocked.loop.notebook import Progress
     from unlocked.loop.train import resume, train
     from unlocked.optim import register_optimizer
     from unlocked.runs.opened import load, predict
+    from unlocked.runs.result import Run
     from unlocked.schema.facts import group, key
     from unlocked.schemes import ModuleLearner, register_scheme
     from unlocked.studies import sweep
@@ -28,6 +30,8 @@ _HOMES = {
     "load_config": "unlocked.config",
     "train": "unlocked.loop.train",
     "resume": "unlocked.loop.train",
+    "Progress": "unlocked.loop.notebook",
+    "Run": "unlocked.runs.result",
     "compare": "unlocked.comparing.rows",
     "load": "unlocked.runs.opened",
     "predict": "unlocked.runs.opened",
@@ -56,7 +60,9 @@ __all__ = [
     "Group",
     "ModuleLearner",
     "PerExample",
+    "Progress",
     "RawData",
+    "Run",
     "Task",
     "Transform",
     "WorkerFailed",

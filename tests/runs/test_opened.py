@@ -11,7 +11,7 @@ from torch import nn
 
 from unlocked import load, predict, train
 from unlocked.config import load_config
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, DataError
 from unlocked.plan.blocks import named_weights
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
@@ -33,6 +33,22 @@ def trained(tmp_path):
         return config, train(config)
 
     return make
+
+
+def untrained(tmp_path, preset, *overrides):
+    """A run with the weights that it begins with."""
+    config = load_config(preset, [*QUICK, f"tracking.runs={tmp_path}", *overrides])
+    data = load_data(config)
+    plan, folder = make_plan(config, data), RunFolder.create(config)
+    keep_inputs(folder.path, data)
+    Checkpoints(folder.path).save(Progress(step=1), [{"weights": named_weights(plan)}], is_best=False)
+    folder.release()
+    return {"run_dir": str(folder.path)}
+
+
+def test_a_conditional_autoencoder_is_asked_nothing_without_its_label(tmp_path):
+    with pytest.raises(ConfigError, match="its net reads the target beside the input"):
+        predict(untrained(tmp_path, "autoencoder/cvae"), np.zeros((1, 1, 8, 8)))
 
 
 def test_a_run_answers_as_it_was_evaluated_without_its_data_set(small, monkeypatch):
@@ -82,6 +98,9 @@ def test_a_graph_is_asked_for_the_class_of_every_node(trained, tmp_path):
     np.savez(tmp_path / "graph.npz", x=data.test.x[0].numpy(), edge_index=edges)
     table = predict(summary, tmp_path / "graph.npz")
     assert table["node"] == list(range(90))
+    assert predict(summary, {"x": data.test.x[0].numpy(), "edge_index": edges}) == table
+    with pytest.raises(DataError, match=r"inputs: edge_index of shape \(2, 1\) is not \(2, edges\) of nodes 0 to 89"):
+        predict(summary, {"x": data.test.x[0].numpy(), "edge_index": np.array([[0], [90]])})
     asked = data.test.y[0] != -1
     right = [data.class_names.index(table["prediction"][i]) == data.test.y[0, i] for i in asked.nonzero().flatten()]
     assert np.mean(right) == pytest.approx(summary["metrics"]["test/accuracy"])
@@ -97,12 +116,7 @@ def test_a_language_model_says_which_token_comes_next(trained, tmp_path):
 
 
 def test_nets_of_a_gan_are_loaded_by_name_and_asked_nothing(tmp_path):
-    config = load_config("adversarial/gan", [*QUICK, f"tracking.runs={tmp_path}"])
-    data = load_data(config)
-    plan, folder = make_plan(config, data), RunFolder.create(config)
-    keep_inputs(folder.path, data)
-    Checkpoints(folder.path).save(Progress(step=1), [{"weights": named_weights(plan)}], is_best=False)
-    summary = {"run_dir": str(folder.path)}
+    summary = untrained(tmp_path, "adversarial/gan")
     with pytest.raises(ConfigError, match="its model has the nets generator, discriminator; name one"):
         load(summary)
     assert isinstance(load(summary, net="generator"), nn.Sequential)
@@ -112,8 +126,21 @@ def test_nets_of_a_gan_are_loaded_by_name_and_asked_nothing(tmp_path):
         predict(summary, np.zeros((1, 1, 8, 8)))
 
 
-def test_views_and_what_says_nothing_by_itself_are_refused(trained):
-    _, views = trained("selfsupervised/simclr", "data.examples=200")
+def test_word_vectors_answer_with_neighbours_and_name_the_row_of_a_word_they_lack(tmp_path):
+    (tmp_path / "text.txt").write_text("the cat sat on the mat . the dog sat on the rug . " * 60)
+    data = f"data={{name: text, options: {{file: {tmp_path / 'text.txt'}, tokens: word, length: 8}}, transforms: "
+    for kind in ("[{name: skipgram, window: 2, sample: 0.5}]", "[{name: cbow, window: 2, sample: 0.5}]"):
+        name = "skipgram" if "skipgram" in kind else "cbow"
+        summary = untrained(tmp_path, f"embedding/{name}", f"{data}{kind}}}")
+        assert predict(summary, ["cat", "dog"])["prediction"][1].startswith("dog: ")
+        with pytest.raises(DataError, match=r"^inputs: row 2: no word of 'catt' is in the vocabulary"):
+            predict(summary, ["dog", "catt"])
+        with pytest.raises(DataError, match=r"^inputs: row 2: 'dog cat' is 2 words; one asks for its neighbours"):
+            predict(summary, ["dog", "dog cat"])
+
+
+def test_views_are_refused(tmp_path):
+    views = untrained(tmp_path, "selfsupervised/simclr", "data.examples=200")
     with pytest.raises(ConfigError, match="sees inputs that Views draws anew"):
         predict(views, np.zeros((1, 1, 8, 8)))
 

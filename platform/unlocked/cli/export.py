@@ -20,7 +20,7 @@ def add_export(commands: Any) -> None:
         "examples:\n"
         "  unlocked export runs/quickstart-cdni-s0-20260101-120000              torch.export, in the run folder\n"
         "  unlocked export runs/quickstart-cdni-s0-20260101-120000 --format onnx --out digits.onnx\n"
-        "  unlocked export runs/gan-backprop-s0-20260101-120000 --net generator\n"
+        "  unlocked export runs/unconditional-backprop-s0-20260101-120000 --net generator\n"
         "  unlocked export runs/quickstart-cdni-s0-20260101-120000 --format tensorboard   its curves, as events\n"
         "  unlocked export runs/quickstart-cdni-s0-20260101-120000 --register digits   a version in MLflow\n\n"
         "The file takes raw inputs, as `unlocked predict` does, and gives what the net gives. It is run again and\n"

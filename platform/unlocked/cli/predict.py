@@ -70,7 +70,7 @@ def predict(arguments: argparse.Namespace) -> int:
     table = opened.table(new)
     count = len(next(iter(table.values())))
     names = new.names if new.names is not None and len(new.names) == count else list(range(1, count + 1))
-    table = {"file" if new.names is not None else "row": names, **table}  # type: ignore[dict-item]
+    table = {"file" if new.names is not None else "row": names, **table}
     if out is not None:
         _write(out, _as_file(table, out.suffix))
         print(out)
@@ -132,7 +132,8 @@ def _show(table: Columns) -> None:
     console = plain_console()
     rows = len(next(iter(table.values())))
     cells = {name: [_short(each) for each in column[:SHOWN]] for name, column in table.items()}
-    kept, room = [], console.width - 1
+    kept: list[str] = []
+    room = console.width - 1
     for name, column in cells.items():
         room -= max(map(len, [name, *column])) + 3
         if room < 0 and len(kept) > 1:

@@ -35,13 +35,14 @@ TEXT = "text"  # the column
 @dataclass(frozen=True, eq=False)
 class New:
     """`x (n, ...)` as the net sees it, `texts` that it was made of if it was; `names` of the inputs, if they have some;
-    `notes` for the person at the keyboard."""
+    `notes` for the person at the keyboard; `what` names them in messages."""
 
     x: Tensor
     extras: Mapping[str, Extra] = field(default_factory=dict)
     texts: list[str] | None = None
     names: list[str] | None = None
     notes: list[str] = field(default_factory=list)
+    what: str = "inputs"
 
 
 def read_file(path: Path, reading: Reading) -> New:
@@ -69,7 +70,7 @@ def of_texts(texts: Sequence[str], reading: Reading, what: str) -> New:
         raise DataError(f"{what}: is empty")
     strange = reading.unknown_words(texts)
     notes = [f"{what}: not in the vocabulary, so read as <unk>: {', '.join(strange[:8])}"] if strange else []
-    return New(reading.ids(what, texts), texts=list(texts), notes=notes)
+    return New(reading.ids(what, texts), texts=list(texts), notes=notes, what=what)
 
 
 def of_table(heads: list[str] | None, rows: Sequence[Sequence[object]], reading: Reading, what: str) -> New:
@@ -100,12 +101,14 @@ def of_table(heads: list[str] | None, rows: Sequence[Sequence[object]], reading:
 
 
 def of_arrays(arrays: Mapping[str, np.ndarray], reading: Reading, what: str) -> New:
-    """`x`, and what the net reads beside it, each with an axis of inputs first."""
+    """`x`, and what the net reads beside it, each with an axis of inputs first; of one graph without it."""
     if "x" not in arrays:
         if len(arrays) != 1:
             raise DataError(f"{what}: has no array x (it has {', '.join(arrays) or 'none'})")
         arrays = {"x": next(iter(arrays.values()))}
     x = arrays["x"]
+    if x.ndim == 2 and EDGES in arrays and any(shape.name == EDGES for shape in reading.extras):
+        return of_graph(x, arrays[EDGES], arrays.get(EDGE_FEATURES), reading, what)
     given = {shape.name: shape for shape in reading.extras if shape.name != LENGTHS or LENGTHS in arrays}
     extras: dict[str, Extra] = {}
     for name, shape in given.items():
@@ -122,6 +125,9 @@ def of_arrays(arrays: Mapping[str, np.ndarray], reading: Reading, what: str) -> 
 
 def of_graph(x: np.ndarray, edges: np.ndarray, features: np.ndarray | None, reading: Reading, what: str) -> New:
     """One graph: `x (nodes, features)`, `edges (2, edges)` as the net is to see them, and their features."""
+    outside = edges.ndim != 2 or len(edges) != 2 or ((edges < 0) | (edges >= len(x))).any()
+    if outside:
+        raise DataError(f"{what}: edge_index of shape {edges.shape} is not (2, edges) of nodes 0 to {len(x) - 1}")
     extras: dict[str, Extra] = {}
     for shape in reading.extras:
         if shape.name == EDGES:

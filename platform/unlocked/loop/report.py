@@ -61,7 +61,7 @@ def run_tags(
         plan.scheme,
         ENGINES.get(plan.engine),
     ]
-    code = code_digest([*imports, *(getattr(thing, "__module__", "") for thing in used)])
+    code = code_digest([*imports, *(getattr(thing, "__module__", None) or "" for thing in used)])
     tags = collect_tags(device) | {key: str(value) for key, value in own.items()}
     tags |= {"code_digest": code} if code is not None else {}
     tags |= {"accelerator": torch.cuda.get_device_name()} if device == "cuda" and torch.cuda.is_available() else {}

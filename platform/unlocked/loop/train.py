@@ -37,6 +37,7 @@ from unlocked.runs.folder import RunFolder, check_tokens, how_to_go_on, keep_inp
 from unlocked.runs.longer import lengthened_tags
 from unlocked.runs.mirror import Mirror
 from unlocked.runs.needs import bring, keep_needs
+from unlocked.runs.result import Run
 from unlocked.schema.keys import TrackingConfig
 from unlocked.tracking import StudyTracking, Tracker, flatten, resolve_uri, sync_leftovers
 from unlocked.tracking.uris import OFF
@@ -52,12 +53,14 @@ def train(
     started: float | None = None,
     study: StudyTracking | None = None,
     stop: StopSignal | None = None,
-) -> dict[str, Any]:
+) -> Run:
     """One run of a configuration, from its first step to its summary; of a `study` if it is a trial of one.
 
     `stop` is asked between segments whether to save and stop; without one Ctrl-C and SIGTERM are caught.
 
-    Returns the summary: run folder, MLflow run id, metrics, steps per second, wait fractions, seconds.
+    Returns the summary, a mapping: run folder, MLflow run id, metrics, steps per second, wait fractions, seconds; with
+    `run.metrics`, `run.history()`, `run.figure(name)` and `run.model()` (`unlocked.runs.result.Run`).
+    `reporter`: `unlocked.Progress()` shows how far it is, in a notebook too.
     Raises `ConfigError` or `DataError` before anything starts, `RunFailed` when it cannot go on, and
     `RunInterrupted` after Ctrl-C (`RunPruned` if the reporter ended it), with a checkpoint saved.
 
@@ -92,7 +95,7 @@ def resume(
     stop: StopSignal | None = None,
     patience: float = 0.0,
     addresses: TrackingConfig | None = None,
-) -> dict[str, Any]:
+) -> Run:
     """Goes on with a run from its last checkpoint (from the start if it has none), to the same numbers.
 
     Its modules of the user's are imported as when it was begun, if this user signed for them; else they are to be given
@@ -126,13 +129,13 @@ class _Run:
     stop: StopSignal | None  # None: signals are caught here
 
 
-def _complete(run: _Run) -> dict[str, Any]:
+def _complete(run: _Run) -> Run:
     group_class = run.plan.make_engine().group_class(bool(run.plan.nets))
     if run.study is None:  # which has its own last words
         group_class.last_words(how_to_go_on(run.folder.path))
     try:
         with one_line_when_full(run.folder.path):
-            return _track(run, group_class)
+            return Run(_track(run, group_class))
     finally:
         if run.study is None:
             group_class.last_words("")

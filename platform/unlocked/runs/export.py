@@ -141,7 +141,8 @@ def _bytes_of(program: torch.export.ExportedProgram, kind: str) -> bytes:
         return held.getvalue()
     written = torch.onnx.export(program, dynamo=True, verbose=False)
     assert written is not None
-    return written.model_proto.SerializeToString()
+    content: bytes = written.model_proto.SerializeToString()
+    return content
 
 
 def _run(path: Path, kind: str, x: Tensor) -> Tensor:

@@ -96,7 +96,8 @@ class Opened:
                 f"{self.run}: its nets ({nets}) make their inputs from noise or from each other, and read no file; "
                 "`unlocked generate` shows what they make"
             )
-        if self.reading.changed_by is not None:
+        answers_texts = type(self.task).written is not Task.written
+        if self.reading.changed_by is not None and not answers_texts:
             raise ConfigError(
                 f"{self.run}: its net sees inputs that {self.reading.changed_by} draws anew from those of the data "
                 "set, and its outputs are about them; new inputs alone cannot be asked"
@@ -109,7 +110,10 @@ class Opened:
     def table(self, new: New) -> Columns:
         """What it says of each input, in the names of its data set. Raises `ConfigError` if it says nothing."""
         if new.texts is not None:
-            written = self.task.written(self.trained, new.texts)
+            try:
+                written = self.task.written(self.trained, new.texts)
+            except ConfigError as error:
+                raise DataError(f"{new.what}: {str(error).removeprefix('--input: ')}") from None
             if written is not None:
                 return {"prediction": written}
         table: dict[str, list[Any]] = {}

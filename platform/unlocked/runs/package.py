@@ -84,7 +84,7 @@ def _link(source: Path, target: Path) -> None:
 def _describe(folder: Path, reading: Reading, opened: Opened | None) -> None:
     """`MLmodel`, the example of an input and what it needs installed."""
     several = opened is not None and NET not in opened.trained.nets
-    asked = not several and reading.changed_by is None
+    asked = not several and (reading.changed_by is None or reading.is_text)
     shown = _example(reading) if asked else None
     requirements = [f"unlocked=={__version__}", *_installed("torch", "mlflow", "safetensors", "numpy")]
     write_whole(folder / "requirements.txt", "\n".join(requirements) + "\n")
@@ -116,9 +116,10 @@ def _describe(folder: Path, reading: Reading, opened: Opened | None) -> None:
     }
     if asked:
         model["signature"] = {"inputs": json.dumps(_inputs(reading)), "outputs": None, "params": json.dumps(PARAMS)}
-    if shown is not None:
+    outputs = _outputs(opened, shown[0]) if shown is not None and opened is not None else None
+    if shown is not None and (outputs is not None or opened is None):
         payload, served, kind = shown
-        model["signature"]["outputs"] = None if opened is None else _outputs(opened, payload)
+        model["signature"]["outputs"] = outputs
         model["saved_input_example_info"] = {
             "artifact_path": "input_example.json",
             "serving_input_path": "serving_input_example.json",

@@ -26,6 +26,7 @@ from unlocked.runs.folder import plain, write_config
 from unlocked.runs.needs import keep_needs
 from unlocked.studies.check import check_study
 from unlocked.studies.report import Leader, write_report
+from unlocked.studies.result import StudyResult
 from unlocked.studies.runners import make_runner
 from unlocked.studies.search import is_grid
 from unlocked.studies.space import Point, Space, name_of
@@ -95,7 +96,7 @@ def sweep(
     plot: Path | None = None,
     retry_failed: bool = False,
     started: float | None = None,
-) -> dict[str, Any]:
+) -> StudyResult:
     """The study of `config.sweep`, from its first trial, or from where it was interrupted, to its summary.
 
     Args:
@@ -104,7 +105,8 @@ def sweep(
         plot: where to put a copy of the study's plot.
         retry_failed: queue the points again whose trial failed; others are never repeated.
 
-    Returns the summary: study folder, numbers of trials, the best, paths of the table, the plots and `best.yaml`.
+    Returns the summary, a mapping: study folder, numbers of trials, the best, paths of the table, the plots and
+    `best.yaml`; with `study.frame()`, its trials as a pandas table, and `study.figure()`.
     Raises `ConfigError` or `DataError` before anything starts, among them that a study of this name exists with
     another space, and `RunInterrupted` after Ctrl-C: the same call goes on.
 
@@ -131,7 +133,7 @@ def sweep(
     if plot is not None and "plot" in summary:
         plot.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(summary["plot"], plot)
-    return summary | {"seconds": time.time() - started}
+    return StudyResult(summary | {"seconds": time.time() - started})
 
 
 def folder_of(config: Config) -> Path:

@@ -24,12 +24,13 @@ from unlocked.drawing.comparisons import comparison, comparison_against
 from unlocked.drawing.optuna import draw_search
 from unlocked.files import write_whole, written_whole
 from unlocked.studies.expectations import MATRIX, Cell, cells_of, write_table
+from unlocked.studies.result import PLOTS, TRIALS
 from unlocked.studies.search import is_grid
 from unlocked.studies.space import Point, Space, brief, name_of
 from unlocked.studies.study import Record, Study, directions_of
 from unlocked.tracking.identity import TAG_OF
 
-TRIALS, TABLE, PLOT, BEST, PARETO, PLOTS = "trials.csv", "results.csv", "results.png", "best.yaml", "pareto", "plots"
+TABLE, PLOT, BEST, PARETO = "results.csv", "results.png", "best.yaml", "pareto"
 
 
 def group_keys(config: Config, space: Space) -> list[str]:

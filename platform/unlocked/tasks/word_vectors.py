@@ -37,7 +37,13 @@ class WordVectors(Task):
 
     def written(self, trained: Trained, texts: list[str]) -> list[str] | None:
         """Neighbours of a word, or what answers an analogy of three."""
-        return [str(each) for each in self.generate(trained, texts)]
+        made: list[str] = []
+        for row, text in enumerate(texts, 1):
+            try:
+                made += map(str, self.generate(trained, [text]))
+            except ConfigError as error:
+                raise ConfigError(f"row {row}: {str(error).removeprefix('--input: ')}") from None
+        return made
 
     def generate(
         self,

@@ -23,6 +23,7 @@ from unlocked.bench.measured.measure import Spread, paired
 from unlocked.config import Config, load_config
 from unlocked.launch.cluster import start_ray
 from unlocked.loop.train import train
+from unlocked.runs.result import Run
 from unlocked.studies import sweep
 from unlocked.studies import trial as trial_module
 from unlocked.studies.driver import Progress, Unwatched
@@ -188,12 +189,12 @@ def _overhead(sampler: str, trials: int) -> float:
     """Seconds of the driver per trial, of trials that do nothing but report."""
     real = train
 
-    def nothing(config: Config, **_: Any) -> dict[str, Any]:
-        return {
-            "scheme": config.scheme.name,
-            "seed": config.seed,
-            "metrics": {"val/accuracy": config.optimizer.lr, "time/steps_per_second": 1.0},
-        }
+    def nothing(config: Config, **_: Any) -> Run:
+        return Run(
+            scheme=config.scheme.name,
+            seed=config.seed,
+            metrics={"val/accuracy": config.optimizer.lr, "time/steps_per_second": 1.0},
+        )
 
     trial_module.train = nothing  # type: ignore[attr-defined]
     try:
