@@ -49,3 +49,12 @@ def test_data_that_say_nothing_of_their_difficulty_are_refused():
     config = load_config("quickstart", ["data.easy_first=0.5"])
     with pytest.raises(ConfigError, match=r"^data.easy_first: digits does not say how hard its examples are; give"):
         make_plan(config, load_data(config))
+
+
+def test_a_measured_order_holds_from_the_next_epoch_on():
+    batches = TrainBatches(SPLIT, BATCH, 0, steps=200, easy_first=0.5, measured=True)
+    first = torch.cat([batches.indices(i) for i in range(10)])
+    assert first.sort().values.tolist() == list(range(N))  # nothing is measured yet, whatever the data says
+    batches.order(torch.arange(N))  # the other way round
+    second = torch.cat([batches.indices(10 + i) for i in range(10)])
+    assert second.max() < round(competence(10 / 200, 0.5) * N)

@@ -28,6 +28,10 @@ def check_optimizing(config: Config) -> None:
     if config.train.compile:
         _check_compile(config)
     _check_engine(config)
+    if config.data.easy_by == "loss" and nets_of(config):
+        raise ConfigError(
+            f"data.easy_by: loss, but an example has several losses in {config.model['name']}; leave it out"
+        )
     if config.optimizer.schedule == "plateau" and nets_of(config):
         raise ConfigError(
             f"optimizer.schedule: plateau follows one metric of one net; the nets of {config.model['name']} learn "

@@ -37,6 +37,7 @@ class TrainBatches:
         begin: the step at which the first epoch of this split begins.
         steps: of the run, of which a step is so much `progress`; None: not known.
         easy_first: the share of the run over which examples come in, the easy ones first; see `data.easy_first`.
+        measured: how hard they are `order` says, before every epoch; until then epochs are permutations.
 
     Raises `DataError` for a batch larger than the split, `ValueError` for a shard that does not fit.
     """
@@ -54,6 +55,7 @@ class TrainBatches:
         begin: int = 0,
         steps: int | None = None,
         easy_first: float | None = None,
+        measured: bool = False,
     ):
         n, (replica, replicas) = len(split), shard
         if batch_size < 1:
@@ -82,8 +84,12 @@ class TrainBatches:
         self._latest: tuple[int, Batch] | None = None  # step, and its batch after the transforms
         self._steps = steps
         self._easy_first = easy_first
-        self._difficulty = None if easy_first is None else difficulty_of(split)
+        self._difficulty = None if easy_first is None or measured else difficulty_of(split)
         self._epochs: dict[int, tuple[Tensor, ...]] = {}  # a pipeline needs both sides of an epoch's end
+
+    def order(self, difficulty: Tensor) -> None:
+        """How hard each example is from the next epoch on, `(n,)`; no step of that may have been drawn."""
+        self._difficulty = difficulty
 
     def indices(self, step: int) -> Tensor:
         """Rows of the split in this replica's part of batch `step`, `(batch_size / R,)` int64; a view."""

@@ -106,6 +106,10 @@ class Group(ABC):
         """Multiplies all learning rates, of whatever schedule, from the next step on."""
         raise RunFailed(f"{type(self).__name__} cannot change learning rates: optimizer.schedule=plateau needs it to")
 
+    def order(self, difficulty: list[int]) -> None:
+        """How hard each training example is, from the next epoch on."""
+        raise RunFailed(f"{type(self).__name__} cannot order examples: data.easy_by=loss needs it to")
+
     @abstractmethod
     def nonfinite(self) -> tuple[int, str] | None:
         """The first module with a parameter that is not finite, and its name."""
@@ -212,6 +216,10 @@ class InProcessGroup(Group):
     def scale_rates(self, factor: float) -> None:
         for module in self.modules:
             module.scale_rates(factor)
+
+    def order(self, difficulty: list[int]) -> None:
+        for module in self.modules:
+            module.order(difficulty)
 
     def nonfinite(self) -> tuple[int, str] | None:
         for k, module in enumerate(self.modules):

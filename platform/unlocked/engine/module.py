@@ -110,6 +110,7 @@ class ModuleRunner:
                 begin,
                 self.plan.total_steps,
                 config.data.easy_first,
+                config.data.easy_by == "loss",
             )
 
         self.batches = batches(self._shard)
@@ -125,6 +126,12 @@ class ModuleRunner:
     def set_level(self, level: int, begin: int) -> None:
         """The data's next level, of the same shapes, from step `begin` on."""
         self._read(load_data(self.plan.config, level), begin)
+
+    def order(self, difficulty: Sequence[int]) -> None:
+        """How hard each training example is, from the next epoch on."""
+        for batches in (self.batches, self._whole):
+            if batches is not None:
+                batches.order(torch.tensor(difficulty))
 
     def scale_rates(self, factor: float) -> None:
         self._lr_scale = factor

@@ -252,6 +252,9 @@ class RayGroup(Group):
     def scale_rates(self, factor: float) -> None:
         self._get(self._submit("scale_rates", factor))
 
+    def order(self, difficulty: list[int]) -> None:
+        self._get(self._submit("order", self._ray.put(difficulty)))
+
     def _first_replica(self) -> list[tuple[Any, int]]:
         """In the order of the modules."""
         return self._learners()[:: self.plan.config.parallel.replicas]

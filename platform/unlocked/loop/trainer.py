@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from unlocked.data.easy_first import ranks
 from unlocked.engine.group import Group
 from unlocked.engine.segments import alignments
 from unlocked.errors import RunPruned
@@ -26,6 +27,7 @@ from unlocked.runs.evaluate import load_chain
 from unlocked.runs.folder import how_to_go_on
 from unlocked.tasks.chosen import measured
 from unlocked.tasks.faults import checked_metrics
+from unlocked.tasks.losses import PerExample
 from unlocked_models.contract.chain import Chain
 
 
@@ -65,8 +67,12 @@ class Trainer(Stepper):
             self._set_level(group)
         if self.progress.lr_scale != 1.0:
             group.scale_rates(self.progress.lr_scale)
+        if self.progress.difficulty is not None:
+            group.order(self.progress.difficulty)
 
     def _begin(self, group: Group) -> None:
+        if self.progress.step == 0 and self._calendar.orders(0):
+            self._order(group)
         if self.progress.step == 0 and self.config.train.probe_every:
             self._probe(group)
 
@@ -86,6 +92,8 @@ class Trainer(Stepper):
             values |= self._probe(group)
         if every.curriculum is not None and "val/bits" in values:
             values["curriculum/level"] = self._climb(group, values["val/bits"] < every.curriculum)
+        if self._calendar.orders(step):
+            self._order(group)
         self._log(values)
         pruned = epoch is not None and bool(self.reporter.epoch(epoch, self.metrics)) and not last
         if self._calendar.saves(step) or is_best or self.progress.stopped_early or pruned:
@@ -106,6 +114,14 @@ class Trainer(Stepper):
             self._set_level(group)
             self.reporter.note(f"level {level} from step {p.step} on")
         return level
+
+    def _order(self, group: Group) -> None:
+        """Of the training examples in the epoch that begins: by the loss that the net has on each now."""
+        self._estimate_statistics(group)
+        assert isinstance(self.task, PerExample)  # else the plan was refused
+        each = self.task.each(group.outputs("train"), self.task.target(self.data.train_shown.to("cpu")))
+        self.progress.difficulty = ranks(each)
+        group.order(self.progress.difficulty)
 
     def _set_level(self, group: Group) -> None:
         level = self.progress.level

@@ -15,6 +15,7 @@ class Calendar:
         self._evaluation = (every.evaluate_steps or every.evaluate_every * per_epoch) if validates else None
         self._probe = every.probe_every * per_epoch or None
         self._checkpoint = every.checkpoint_every * per_epoch
+        self._order = per_epoch if plan.config.data.easy_by == "loss" else None
 
     def next_log(self, step: int) -> int:
         """The end of the segment that begins with `step`: `log_every` steps, cut where an epoch ends."""
@@ -22,7 +23,7 @@ class Calendar:
 
     def next_sync(self, step: int) -> int:
         """The next step after which something is due."""
-        periods = (self._evaluation, self._probe, self._checkpoint)
+        periods = (self._evaluation, self._probe, self._checkpoint, self._order)
         return min(*(_next(step, each) for each in periods if each is not None), self._plan.total_steps)
 
     def next_checkpoint(self, step: int, stop: int) -> int:
@@ -41,6 +42,11 @@ class Calendar:
 
     def saves(self, step: int) -> bool:
         return self._due(step, self._checkpoint)
+
+    def orders(self, step: int) -> bool:
+        """Whether the epoch that begins after so many steps is drawn from the easiest examples of then."""
+        share, total = self._plan.config.data.easy_first, self._plan.total_steps
+        return self._order is not None and share is not None and step % self._order == 0 and step < share * total
 
     def epoch(self, step: int) -> int | None:
         """The epoch, counted from 1, that ends after so many steps, or that the run ends in; None: none does."""

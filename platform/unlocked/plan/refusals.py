@@ -117,15 +117,17 @@ def refuse_blocks(config: Config, data: DataSet, task: str, blocks: Sequence[nn.
             f"where no pass can be repeated; set model.carry=false"
         )
     if config.data.easy_first is not None:
-        if difficulty_of(data.train) is None:
+        if config.data.easy_by == "data" and difficulty_of(data.train) is None:
             raise ConfigError(
                 f"data.easy_first: {data.name} does not say how hard its examples are; give them an extra `difficulty` "
-                "of a number each"
+                "of a number each, or set data.easy_by=loss"
             )
         if carries:
             raise ConfigError(
                 f"data.easy_first: would draw the examples of {data.name}, which model.carry reads in their order"
             )
+    if config.data.easy_by == "loss":
+        _refuse_order(config, task)
     if config.train.curriculum is not None:
         _refuse_curriculum(config, data)
     if config.scheme.time.synthetic and not carries:
@@ -187,6 +189,19 @@ def refuse_parts(config: Config, task: str) -> None:
         raise ConfigError(f"parallel.replicas: {parallel.replicas} {why}; set it to 1")
     if parallel.schedule != "locked":
         raise ConfigError(f"parallel.schedule: {parallel.schedule} {why}; set it to locked")
+
+
+def _refuse_order(config: Config, task: str) -> None:
+    """By losses that no example has alone, or of minibatches that are read again when another order holds."""
+    why = "data.easy_by: loss"
+    if config.data.easy_first is None:
+        raise ConfigError(f"{why} needs data.easy_first, the share of the run over which examples come in")
+    if not issubclass(TASKS.get(task), PerExample):
+        raise ConfigError(f"{why}, but the loss of {task} is not of one example each; leave it out")
+    if SCHEMES.get(config.scheme.name).late_inputs(config):
+        raise ConfigError(
+            f"{why}: with scheme.synthetic_inputs minibatches are read again, late, when another order may hold"
+        )
 
 
 def _refuse_curriculum(config: Config, data: DataSet) -> None:

@@ -55,6 +55,7 @@ class Progress:
     level_step: int = 0
     lr_scale: float = 1.0  # what optimizer.schedule=plateau has made of the rate
     plateau: int = 0  # evaluations since the best, or since it last did
+    difficulty: list[int] | None = None  # of the training examples in this epoch, if losses order them
 
 
 class Checkpoints:

@@ -37,9 +37,14 @@ class DataConfig:
     )
     easy_first: float | None = key(
         None,
-        "share of the run over which examples come in, easy ones first, by the data's `difficulty` or by length",
+        "share of the run over which examples come in, easy ones first",
         above=0,
         high=1,
+    )
+    easy_by: str = key(
+        "data",
+        "what is easy: data: by its `difficulty`, or by length; loss: by the present loss, before every epoch",
+        choices=("data", "loss"),
     )
     options: dict[str, Any] = key({}, "a data set's own keywords")
 

@@ -77,6 +77,7 @@ TAG_OF = {
 # (or after) them are of one group with those that have them
 ABSENT_AT = {
     "data.examples": "null",
+    "data.easy_by": "data",
     "data.easy_first": "null",
     "nets": "{}",
     "optimizer.clip_global": "null",
