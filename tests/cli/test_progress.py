@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from unlocked.cli.progress import Display, print_summary
+import io
+import json
+import math
+import shlex
+from pathlib import Path
+
+import pytest
+from rich.text import Text
+
+from unlocked.cli import words
+from unlocked.cli.ending import print_summary
+from unlocked.cli.progress import Display
 from unlocked.schema.keys import TrackingConfig
 
 VALUES = {"time/steps_per_second": 100.0, "val/accuracy": 0.5}
@@ -10,7 +21,7 @@ VALUES = {"time/steps_per_second": 100.0, "val/accuracy": 0.5}
 
 def line(capsys, monitor="accuracy", **values):
     display = Display()
-    display._epochs, display._monitor = 10, monitor
+    display._epochs, display.monitor = 10, monitor
     display.epoch(10, VALUES | values)
     return capsys.readouterr().out.strip()
 
@@ -57,3 +68,72 @@ def test_the_end_names_the_figures_of_the_run(tmp_path, capsys):
     }
     print_summary(summary, TrackingConfig(uri="off"))
     assert "  in figures/: learning_curves, samples\n" in capsys.readouterr().out
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_terminal_shows_curves_alignment_and_waits_and_no_line_that_is_too_long(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown = Terminal()
+    monkeypatch.setattr("sys.stdout", shown)
+    display = Display()
+    display._epochs = 4
+    display._task = display._bar.add_task("cdni", total=40, status="")
+    waits = {"time/wait_fraction/module_0": 0.62, "time/wait_fraction/module_1": 0.05}
+    for epoch in range(1, 5):
+        display.segment(10 * epoch, {"train/loss": 1 / epoch, "time/steps_per_second": 100.0} | waits)
+        aligned = {
+            f"align/{kind}module_{k}": 0.3 + k / 4 for kind in ("", "per_example/", "norm_ratio/") for k in (0, 1)
+        }
+        display.epoch(epoch, VALUES | {"train/loss": 1 / epoch, "val/loss": 2.0, "val/accuracy": 0.2 * epoch} | aligned)
+    display.console.print(display._picture())
+    text = Text.from_ansi(shown.getvalue()).plain
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    assert "loss          1 █▃▁▁ 0.25" in text
+    assert "val/accuracy  0.2 ▁▃▅█ 0.8  best 0.8" in text
+    assert "alignment     0: +0.30  1: +0.55  (module 0: downhill, by a detour)" in text
+    assert "waiting       0: 62%  1: 5%  (module 1 sets the pace)" in text
+    assert ("per example" in text) == (width > 80)
+
+
+@pytest.mark.parametrize(
+    ("shares", "word"),
+    [
+        ([0.01, 0.02], "they hardly wait"),
+        ([0.6, 0.55], "mostly waiting"),
+        ([0.3, 0.25], "all wait about as long"),
+        ([0.3] * 9 + [0.1], "10 modules, 9: 10% to 0: 30%  (module 9 sets the pace)"),
+    ],
+)
+def test_waits_have_a_word_on_what_they_mean(shares, word):
+    assert word in words.waiting(shares)
+
+
+def test_many_points_become_a_line_of_bars_of_one_width():
+    assert len(words.spark(list(range(1000)))) == words.WIDTH
+    assert words.spark([1.0, math.nan, 2.0], plain=True) == "_#"
+    assert words.alignment({0: math.nan}) == ""
+
+
+def test_the_end_says_where_the_model_is_and_what_the_control_reached(unlocked, tmp_path):
+    small = ["parallel.engine=inprocess", "parallel.threads=1", "tracking.uri=off", "tracking.figures=false"]
+    first = unlocked("train", "quickstart", *small, "train.epochs=2")
+    assert "frozen control: no run of this configuration yet; to get one:\n    unlocked train quickstart" in first.out
+    (how,) = (line.strip() for line in first.out.splitlines() if line.strip().startswith("unlocked train"))
+    assert how.endswith("train.epochs=2 scheme.name=frozen")
+    control = unlocked(*shlex.split(how)[1:], "--json")
+    value = json.loads(control.out)["metrics"]["test/accuracy"]
+    again = unlocked("train", "quickstart", *small, "train.epochs=2", "seed=1", "scheme.name=backprop")
+    (beside,) = (line for line in again.out.splitlines() if "frozen control" in line)
+    assert f"test/accuracy {value:.4f} (one seed, higher is better); backprop is " in beside
+    (model,) = (line.partition(": ")[2] for line in again.out.splitlines() if line.startswith("  model: "))
+    assert Path(model).is_file()
+    other = unlocked("train", "quickstart", *small, "train.epochs=1")
+    assert "no run of this configuration yet" in other.out

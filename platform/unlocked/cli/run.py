@@ -14,9 +14,9 @@ from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from unlocked.cli.progress import Display
     from unlocked.config import Config
     from unlocked.plan.plan import Plan
-    from unlocked.schema.keys import TrackingConfig
 
 
 def add_train(commands: Any) -> None:
@@ -33,8 +33,7 @@ def add_train(commands: Any) -> None:
         "  unlocked train --resume runs/quickstart-cdni-s0-20260101-120000\n"
         "  unlocked train --resume runs/quickstart-cdni-s0-20260101-120000 train.epochs=40      longer, as a new run\n"
         "  unlocked train --resume s3://bucket/runs/quickstart-cdni-s0-20260101-120000     on another machine\n\n"
-        "configuration keys (key: default  # type; meaning), with those of the modules of an --import before --help:\n",
-        keys=True,
+        "configuration keys: `unlocked keys` names them all, `unlocked keys optimizer` explains those of a group\n",
         at_first="",
     )
     parser.add_argument("config", nargs="?", help="a preset's name (`unlocked list presets`) or a path ending in .yaml")
@@ -63,9 +62,7 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.resume:
         return _resume(arguments)
     if not arguments.config:
-        from unlocked.config import presets
-
-        raise ConfigError(f"train: name a preset or a .yaml file (presets: {', '.join(presets())})")
+        raise ConfigError("train: name a preset or a .yaml file, such as quickstart (unlocked list presets has all)")
     with Alive(arguments.quiet or arguments.print_config or arguments.dry_run) as alive:
         alive.say(IMPORTING)
         with as_begun(arguments, place_of(arguments)):
@@ -85,7 +82,7 @@ def _train(arguments: argparse.Namespace, alive: Alive) -> int:
 
     with Display(arguments.quiet, alive) as display:
         summary = run(config, imports=arguments.imports, reporter=display, started=arguments.started)
-    return _end(arguments, summary, display.tracking)
+    return _end(arguments, summary, display)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -125,7 +122,7 @@ def _resume_run(arguments: argparse.Namespace, alive: Alive) -> int:
                 raise
             if summary["steps_per_second"] is None:  # no step was left
                 display.note(_had_finished(folder, summary["epochs"]))
-        return _end(arguments, summary, display.tracking)
+        return _end(arguments, summary, display)
 
 
 def _had_finished(folder: Path, epochs: int) -> str:
@@ -157,10 +154,10 @@ def _look(arguments: argparse.Namespace, folder: Path, changes: Sequence[str]) -
         return _show(plan, arguments)
 
 
-def _end(arguments: argparse.Namespace, summary: dict[str, Any], tracking: TrackingConfig) -> int:
-    from unlocked.cli.progress import print_summary
+def _end(arguments: argparse.Namespace, summary: dict[str, Any], display: Display) -> int:
+    from unlocked.cli.ending import how_to_get_the_control, print_summary
 
-    print_summary(summary, tracking)
+    print_summary(summary, display.tracking, display.curves(), display.monitor, how_to_get_the_control(arguments))
     if arguments.json:
         print_json(summary)
     return 0

@@ -1,0 +1,94 @@
+"""The end of a run: its result beside the control, where its model is, and what to do next."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from unlocked.cli.next_steps import command, looking
+from unlocked.cli.progress import told
+from unlocked.colors import scheme_color
+from unlocked.engines import ENGINES
+from unlocked.errors import UnlockedError
+from unlocked.metrics import higher_is_better
+from unlocked.rich_text import plain_console
+from unlocked.runs.checkpoint import WEIGHTS, Checkpoints
+from unlocked.runs.control import CONTROL, control_of
+from unlocked.schema.keys import TrackingConfig
+
+
+def print_summary(
+    summary: dict[str, Any],
+    tracking: TrackingConfig,
+    curves: Sequence[tuple[str, str]] = (),
+    monitor: str | None = None,
+    control: str = "",
+) -> None:
+    """`monitor`: the metric of the task, such as accuracy. `control`: the command that trains the control."""
+    console = plain_console(highlight=False, soft_wrap=True)
+    metrics, run = summary["metrics"], Path(summary["run_dir"]).absolute()
+    tests = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name.startswith("test/"))
+    rate = summary["steps_per_second"]  # None if a finished run was resumed
+    speed = f"{rate:.0f} steps/s, " if rate is not None else ""
+    console.print(
+        Text.assemble(
+            (summary["scheme"], f"bold {scheme_color(summary['scheme'])}"),
+            f": {tests} ({summary['tested']} weights), {speed}{summary['seconds']:.1f} s in all",
+        )
+    )
+    waits = {} if ENGINES.get(summary["engine"]).on_workers else {"waiting": ""}
+    rows = [*curves, *(row for row in told(metrics) if row[0] not in waits)]
+    if beside := against_control(run, summary, monitor):
+        rows.append((f"{CONTROL} control", beside))
+    elif control:
+        rows.append((f"{CONTROL} control", f"no run of this configuration yet; to get one:\n    {control}"))
+    checkpoints = Checkpoints(run)
+    weights = checkpoints.best() if summary["tested"] == "best" else checkpoints.last()
+    if weights is not None:
+        rows.append(("model", str(weights / WEIGHTS)))
+    rows.append(("run folder", str(run)))
+    if drawn := sorted(path.stem for path in (run / "figures").glob("*.png")):
+        rows.append(("in figures/", ", ".join(drawn)))
+    for name, text in rows:
+        console.print(f"  {name}: {text}", style="dim")
+    if look := looking(tracking):
+        console.print(f"  {look}", style="dim")
+
+
+def against_control(run: Path, summary: dict[str, Any], monitor: str | None) -> str:
+    """`test/accuracy 0.4521 (mean of 3 seeds); cdni is better by 0.1146`; empty if there is no control."""
+    metric = f"test/{monitor}"
+    value = summary["metrics"].get(metric)
+    if summary["scheme"] == CONTROL or value is None or (control := control_of(run, metric)) is None:
+        return ""
+    seeds = f"mean of {control.seeds} seeds" if control.seeds > 1 else "one seed"
+    better = control.beaten_by(value)
+    verdict = (
+        f"{summary['scheme']} is better by {abs(value - control.value):.4f}"
+        if better
+        else f"{summary['scheme']} is NO better: what it taught the lower modules does not help"
+    )
+    side = "higher" if higher_is_better(metric) else "lower"
+    return f"{metric} {control.value:.4f} ({seeds}, {side} is better); {verdict}"
+
+
+def how_to_get_the_control(arguments: argparse.Namespace) -> str:
+    """The same command under the control; empty if there is none, as for Boltzmann machines."""
+    from unlocked.config import load_config
+
+    if not arguments.config or arguments.resume:
+        return ""
+    kept = [word for word in arguments.overrides if not word.startswith("scheme.")]
+    words = [arguments.config, *kept, f"scheme.name={CONTROL}"]
+    try:
+        if load_config(arguments.config, arguments.overrides).scheme.name == CONTROL:
+            return ""
+        load_config(words[0], words[1:])
+    except UnlockedError:
+        return ""
+    imports = [word for module in arguments.imports for word in ("--import", module)]
+    return command("train", *words, *imports)
