@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from unlocked.cli import lists
+from unlocked.cli.parser import build_parser
 
 IN_PROCESS = ["parallel.engine=inprocess", "parallel.threads=1", "tracking.uri=off", "train.epochs=2"]
 
@@ -35,6 +36,7 @@ COMMANDS = [
     "queue",
     "logs",
     "stop",
+    "keys",
 ]
 
 
@@ -46,13 +48,35 @@ def test_help_shows_an_example(unlocked, command):
     assert f"unlocked {command}" in done.out.partition("examples:")[2]
 
 
-def test_help_lists_every_command_and_every_configuration_key(unlocked):
-    top, train = unlocked("--help"), unlocked("train", "--help")
-    assert top.code == train.code == 0
-    for command in COMMANDS:
-        assert command in top.out
-    for key in ("batch_size", "granularity", "max_failures", "probe_every", "experiment"):
-        assert f"{key}: " in train.out
+def test_help_has_every_command_in_a_group_that_fits_80_columns(unlocked):
+    top = unlocked("--help")
+    assert (top.code, top.err) == (0, "")
+    assert unlocked("help") == top
+    assert "\nmore:\n" not in top.out  # a new command: give it a group in cli/parser.py
+    assert all(f"\n  {command:<12}" in top.out for command in COMMANDS)
+    assert max(map(len, top.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "keys"])
+def test_the_help_of_a_command_is_read_on_two_screens(unlocked, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert unlocked("help", command).out.count("\n") < 100
+    assert unlocked("help", command) == unlocked(command, "--help")
+
+
+def test_keys_are_explained_by_group_by_name_and_all_at_once(unlocked, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    overview, group, name = unlocked("keys"), unlocked("help", "keys", "feedbak"), unlocked("keys", "patience")
+    for key in ("batch_size", "feedback.granularity", "max_failures", "probe_every", "experiment"):
+        assert f"{key}," in overview.out, key
+    assert group.err.startswith("unlocked: keys: no group or key 'feedbak'; did you mean 'scheme.feedback'?")
+    assert "train.patience: null  # int | None\n    stop after this many evaluations without" in name.out
+    assert max(len(line) for done in (overview, name) for line in done.out.splitlines()) <= 100
+    every = json.loads(unlocked("keys", "all", "--json").out)
+    assert {"name": "train.epochs", "type": "int"}.items() <= next(
+        k for k in every if k["name"] == "train.epochs"
+    ).items()
+    assert every == json.loads(unlocked("keys", "--json").out)
 
 
 def test_print_config_gives_yaml_that_trains_to_the_same(unlocked, tmp_path):
@@ -186,3 +210,9 @@ def test_python_m_unlocked_is_the_command():
     done = subprocess.run([sys.executable, "-m", "unlocked", "--version"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert done.stdout.startswith("unlocked ")
+
+
+def test_the_old_word_of_bench_scaling_is_read_still_and_not_shown(unlocked):
+    assert build_parser().parse_args(["bench", "scaling", "--stages", "3"]).modules == 3
+    assert build_parser().parse_args(["bench", "scaling"]).modules is None
+    assert "--stages" not in unlocked("bench", "scaling", "--help").out

@@ -226,7 +226,7 @@ def test_values_that_do_not_go_together_are_refused_in_one_line(refusal, overrid
         (GOOD + "1: 2", ["bad.yaml", "1: unknown key"]),
         ("data: {name: digits}\nmodel: &m {name: mlp, hidden: *m}", ["bad.yaml", "alias contains itself"]),
         (GOOD + "name: '${seed'", ["bad.yaml: name"]),
-        (GOOD + "extends: quickstrat-of-nobody", ["no preset 'quickstrat-of-nobody'", "presets: "]),
+        (GOOD + "extends: quickstrat-of-nobody", ["no preset 'quickstrat-of-nobody'", "list presets"]),
         (GOOD + "extends: bad", ["bad.yaml: extends itself"]),
     ],
 )

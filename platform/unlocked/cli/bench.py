@@ -140,7 +140,8 @@ def _add_scaling(kinds: Any) -> None:
         "  transformer  4 encoder layers, width 256, 16 x 64 tokens  0.25 s\n",
     )
     add_case(parser)
-    parser.add_argument("--modules", "--stages", type=int, help="modules (default: the configuration's, at least 2)")
+    parser.add_argument("--modules", type=int, help="modules (default: the configuration's, at least 2)")
+    parser.add_argument("--stages", dest="modules", type=int, help=argparse.SUPPRESS)  # its old name
     parser.add_argument(
         "--schemes",
         default="dni,cdni,dfa,unlock",

@@ -28,37 +28,20 @@ def add_command(
     command: Callable[[argparse.Namespace], int],
     summary: str,
     examples: str,
-    keys: bool = False,
     at_first: str = IMPORTING,
 ) -> argparse.ArgumentParser:
-    """A subcommand whose --help ends in examples, and with `keys` in those of a configuration.
+    """A subcommand whose --help ends in examples.
 
     `at_first`: what a terminal shows until there is something to see."""
     parser = commands.add_parser(
         name,
-        add_help=not keys,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=examples,
     )
-    parser.set_defaults(command=command, at_first=at_first)
-    if keys:
-        parser.add_argument("-h", "--help", action=_HelpWithKeys, nargs=0, help="show this help message and exit")
+    parser.set_defaults(command=command, at_first=at_first, parser=parser)
     return parser
-
-
-class _HelpWithKeys(argparse.Action):
-    """Schemes declare keys of their own: they are imported when help is asked for, and only then."""
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: Any) -> None:
-        from unlocked.config import schema
-        from unlocked.schema.describe import describe_schema
-
-        import_given(namespace)
-        parser.epilog = f"{parser.epilog}{describe_schema(schema()).replace('%', '%%')}"
-        parser.print_help()
-        parser.exit()
 
 
 def wide_console(width: int = 200, **options: Any) -> Console:

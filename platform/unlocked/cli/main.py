@@ -12,27 +12,11 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from unlocked import __version__
 from unlocked.blame import knowing_of_ctrl_c, refuse_users_fault
-from unlocked.cli import (
-    bench,
-    check,
-    cluster,
-    doctor,
-    export,
-    generate,
-    insight,
-    jobs,
-    lists,
-    predict,
-    report,
-    run,
-    show,
-    sweep,
-)
 from unlocked.cli.alive import Alive
+from unlocked.cli.parser import build_parser, parse
 from unlocked.cli.terminal import OutputLost, json_alone, standard_streams
 from unlocked.errors import UnlockedError
 from unlocked.files import DISK_ERRORS
@@ -73,11 +57,7 @@ def _command(argv: Sequence[str] | None, started: float) -> int:
         sys.stdout, sys.stderr = RedactingStream(sys.stdout), RedactingStream(sys.stderr)
     spare_loopback()
     parser = build_parser()
-    arguments, rest = parser.parse_known_args(argv)
-    if rest and (not hasattr(arguments, "overrides") or any(word.startswith("-") for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:  # overrides behind an option: argparse gives them back
-        arguments.overrides += rest
+    arguments = parse(parser, argv)
     arguments.started = started
     try:
         with ends_at_the_second_signal(before=_end_without_last_words):
@@ -137,53 +117,3 @@ def _old_keys_in_one_line() -> Iterator[None]:
         warnings.simplefilter("always", RenamedKey)
         warnings.showwarning = show
         yield
-
-
-class Parser(argparse.ArgumentParser):
-    """Ends wrong usage in one line, like every other mistake."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"unlocked: {message} (see {self.prog} --help)\n")
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="unlocked",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Train deep networks under backpropagation and decoupled schemes, and compare them fairly.",
-        epilog="examples:\n"
-        "  unlocked train quickstart                            one run\n"
-        "  unlocked train quickstart scheme.name=dfa seed=1     the same under another scheme and seed\n"
-        "  unlocked sweep studies/lag                           a study: many runs, table and plot\n"
-        "  unlocked compare                                     all runs, by model and scheme\n"
-        "  unlocked report                                      the same as a page, with curves and the answer\n"
-        "  unlocked ui                                          the MLflow dashboard\n"
-        "  unlocked cluster up --workers 2                      a Ray cluster on this machine\n"
-        "  unlocked submit train quickstart --follow            one run as a job of a cluster\n",
-    )
-    parser.add_argument("--version", action="version", version=f"unlocked {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (
-        run.add_train,
-        sweep.add_sweep,
-        run.add_evaluate,
-        predict.add_predict,
-        export.add_export,
-        generate.add_generate,
-        insight.add_inspect,
-        check.add_check,
-        show.add_compare,
-        report.add_report,
-        lists.add_list,
-        show.add_ui,
-        bench.add_bench,
-        doctor.add_doctor,
-        cluster.add_cluster,
-        jobs.add_submit,
-        jobs.add_jobs,
-        jobs.add_queue,
-        jobs.add_logs,
-        jobs.add_stop,
-    ):
-        add(commands)
-    return parser

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from unlocked import strict_json
 from unlocked.cli.common import add_command, check_file
 from unlocked.cli.show import add_store, send_leftovers
+from unlocked.cli.terminal import print_json
 
 _ENDINGS = {"html": (".html",), "markdown": (".md",), "latex": (".tex",)}
 
@@ -80,7 +80,7 @@ def report(arguments: argparse.Namespace) -> int:
         command=shlex.join(["unlocked", *sys.argv[1:]]),
     )
     if arguments.json:
-        print(strict_json.dumps({"path": str(written.path), "answers": written.answers, "artifact_of": written.kept}))
+        print_json({"path": str(written.path), "answers": written.answers, "artifact_of": written.kept})
         return 0
     for answer in written.answers:
         print(answer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -21,12 +20,15 @@ from unlocked.config.schemes import NOT_OF_A_SCHEME, completed, entry_of, flatte
 from unlocked.config.typed import is_text, kind_at, refuse_references, typed
 from unlocked.config.yaml12 import DEEPEST, Plain, clipped, is_null, read_file, read_value, read_yaml, write_yaml
 from unlocked.errors import ConfigError, reason
+from unlocked.nearest import did_you_mean
 from unlocked.options import type_name
+from unlocked.schema.describe import keys_of
 from unlocked.schema.keys import DIMENSION_KEYS, Config, SweepConfig
 from unlocked.schema.renamed import renamed, renamed_study, unsaid
 from unlocked.security import redact
 from unlocked_models.contract.registry import unknown
 
+_LISTED = 24  # keys in a message
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -261,10 +263,10 @@ def _find(config: str) -> Path:
         candidate = folder / f"{config}.yaml"
         if _is_file(candidate):
             return candidate
-    near = difflib.get_close_matches(config, presets(), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    known = presets()
     raise ConfigError(
-        f"config: no preset {clipped(config)!r}{hint} (a path ends in .yaml; presets: {', '.join(presets())})"
+        f"config: no preset {clipped(config)!r}{did_you_mean(config, known)} (a path ends in .yaml; `unlocked list "
+        f"presets` shows all {len(known)})"
     )
 
 
@@ -361,8 +363,10 @@ def _one_line(error: OmegaConfBaseException, layer: dict[str, Any]) -> str:
         if parent.partition(".")[0] == "scheme" and isinstance(scheme, str) and scheme not in SCHEMES:
             return f"scheme.name: {unknown('scheme', scheme, SCHEMES.names())}; --import brings in one of your own"
         known = _known_keys(parent)
-        near = difflib.get_close_matches(leaf, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(leaf, known) or did_you_mean(str(key), _all_keys())
+        if len(known) > _LISTED:
+            where = f"`unlocked keys {parent}`" if parent else "`unlocked keys`"
+            return f"{key}: unknown key{hint} ({where} explains those that there are)"
         return f"{key}: unknown key{hint} (known here: {', '.join(known)})"
     if type(error).__name__ == "MissingMandatoryValue":
         return f"{key}: a value is required"
@@ -375,6 +379,10 @@ def _node(key: str) -> Any:
     for part in filter(None, key.split(".")):
         node = getattr(node, re.sub(r"\[.*", "", part), None)
     return node
+
+
+def _all_keys() -> list[str]:
+    return [key.name for key in keys_of(schema())]
 
 
 def _known_keys(key: str) -> list[str]:

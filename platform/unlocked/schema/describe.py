@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass
 from typing import Any
 
 from unlocked.engines import ENGINES
@@ -18,6 +18,36 @@ def describe_schema(schema: type) -> str:
     `unlocked.config.schema()` is the schema with the options of all registered schemes.
     """
     return "\n".join(_lines(schema, ""))
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key in words: `optimizer.lr`, its type, its default and what it means."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+def keys_of(schema: type, prefix: str = "") -> Iterator[Key]:
+    """Every key, by its whole name."""
+    for field in fields(schema):
+        default = default_of(field)
+        if is_dataclass(default):
+            yield from keys_of(type(default), f"{prefix}{field.name}.")
+        else:
+            yield Key(f"{prefix}{field.name}", _type(field), _shown(default), _words(field))
+
+
+def groups_of(schema: type) -> dict[str, str]:
+    """The groups at the top, each with the first line about it."""
+    groups = {field.name: default_of(field) for field in fields(schema)}
+    return {
+        name: (inspect.getdoc(type(default)) or "").partition("\n")[0]
+        for name, default in groups.items()
+        if is_dataclass(default)
+    }
 
 
 def reference(schema: type) -> str:
