@@ -28,6 +28,7 @@ UNITS = {  # metric: factor, as shown, digits
     "mse": (1000, "mse x 1000", 1),
     "frechet": (1, "Frechet distance", 1),
     "asked": (100, "asked class, %", 1),
+    "local/loss/module_0": (1, "objective x 2", 3),
 }
 Row = dict[str, str]
 
@@ -42,7 +43,8 @@ def take(folder: Path) -> None:
         row["metric"] = shown
         for scheme, value in zip(head[2:], values, strict=True):
             if scheme in SCHEMES and (numbers := [factor * float(n) for n in re.findall(r"-?\d[\d.e-]*", value)]):
-                mean, *ends = (f"{number:.{digits}f}" for number in numbers)
+                # the study's table gives four digits
+                mean, *ends = (f"{number:.{digits if number < 1000 else 0}f}" for number in numbers)
                 row[scheme] = f"{mean} [{', '.join(ends)}]" if ends else mean
     comments = [line for line in FIGURES.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     with FIGURES.open("w", encoding="utf-8", newline="") as file:
