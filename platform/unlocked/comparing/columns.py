@@ -69,6 +69,6 @@ def _word(key: str, value: str) -> str:
     value = {"": "unknown", "null": "default"}.get(value, label_of(value) if key == "parallel.engine" else value)
     if key in ("cpus", "parallel.threads"):
         return f"{value} {'cores' if key == 'cpus' else 'threads'}"
-    if key in ("parallel.engine", "device", "accelerator"):
+    if key in ("parallel.engine", "device", "gpu"):
         return value
     return f"{'on' if key == 'host' else key.rpartition('.')[2]} {value}"

@@ -18,6 +18,8 @@ from unlocked.schema.renamed import now
 from unlocked.security import redact
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.identity import PLACE, TAG_OF, config_hash, identity
+from unlocked.tracking.keys import KIND_TAG, STUDY
+from unlocked.tracking.params import whole
 from unlocked.tracking.store import WAY_OUT, opening
 from unlocked.tracking.uris import NO_DATABASE, NOBODY, reachable, resolve_uri, sqlite_path
 
@@ -29,15 +31,16 @@ class FinishedRun:
 
     def __init__(self, run: Any) -> None:
         self.tags, self.params = (
-            {now(key): value for key, value in of.items()} for of in (run.data.tags, run.data.params)
+            {now(key): value for key, value in of.items()}
+            for of in (run.data.tags, whole(run.data.params, run.data.tags))
         )
         self.id: str = run.info.run_id
-        self.name: str = run.info.run_name or ""
+        self.name: str = self.tags.get("unlocked.run") or run.info.run_name or ""  # the run folder's
         self.metrics: dict[str, float] = run.data.metrics
         self.started = run.info.start_time or 0
         self.experiment: str = run.info.experiment_id
         self.is_trial = "mlflow.parentRunId" in self.tags or "unlocked.parent" in self.tags
-        self.is_study = self.tags.get("unlocked.kind") == "study"  # the parent of its trials, which trained nothing
+        self.is_study = self.tags.get(KIND_TAG) == STUDY  # the parent of its trials, which trained nothing
         self.seed = self.word("seed") or "-"
         self.identity = identity(self.params, self.tags)
         renamed = any(now(key) != key for key in run.data.params)  # its tag is a hash of the old names

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlocked.config import to_dict
+from unlocked.colors import scheme_color
+from unlocked.config import Config, to_dict
+from unlocked.config.schema import schema
+from unlocked.config.schemes import flatten as keys_of
 from unlocked.data import DATA, DataSet
 from unlocked.data.digest import digest
 from unlocked.engines import ENGINES
@@ -18,18 +23,22 @@ from unlocked.plan.plan import Plan
 from unlocked.runs.evaluate import load_trained
 from unlocked.tasks import TASKS
 from unlocked.tracking import collect_tags, flatten, read
-from unlocked.tracking.identity import config_hash
+from unlocked.tracking.captions import run_name
+from unlocked.tracking.identity import config_hash, setting_hash
+from unlocked.tracking.keys import COLOR_TAG, DIRECTION_TAG, NAME_TAG, SETTING_TAG
+from unlocked.tracking.params import differing
 from unlocked.user_code import code_digest
 from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import MODELS
 
+SPLITS = ("train", "validation", "test")
 SHOWN = "over_time"  # a folder of outputs, by step
 
 
 def run_tags(
     plan: Plan, data: DataSet, imports: Sequence[str] = (), past: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """What runs are grouped and filtered by, beside versions and the git commit.
+    """What runs are grouped and filtered by: what a run is, where it ran, with which code.
 
     `config_hash` is equal for the seeds of one experiment alone (`tracking.identity`). `past`: tags of a run that goes
     on from another one.
@@ -38,20 +47,24 @@ def run_tags(
     device = config.parallel.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    task = plan.make_task()
     own = {
-        "family": MODELS.facts(config.model["name"])["family"],
-        "model": config.model["name"],
         "scheme": config.scheme.name,
+        "model": config.model["name"],
         "dataset": config.data.name,
         "task": plan.task,
-        "modules": plan.modules,
-        "replicas": config.parallel.replicas,
-        "lag": plan.lag,
-        "partition": [spec.stop - spec.start for spec in plan.specs],
-        "engine": plan.engine,
         "seed": config.seed,
+        "modules": plan.modules,
+        "lag": plan.lag,
+        "replicas": config.parallel.replicas,
+        "engine": plan.engine,
+        "device": device,
+    }
+    beside = {
+        "family": MODELS.facts(config.model["name"])["family"],
+        "partition": [spec.stop - spec.start for spec in plan.specs],
         "name": config.name,
-        "monitor": plan.make_task().monitor,
+        "monitor": task.monitor,
         "data_digest": digest(data),
     }
     used: list[Any] = [
@@ -62,11 +75,53 @@ def run_tags(
         ENGINES.get(plan.engine),
     ]
     code = code_digest([*imports, *(getattr(thing, "__module__", None) or "" for thing in used)])
-    tags = collect_tags(device) | {key: str(value) for key, value in own.items()}
-    tags |= {"code_digest": code} if code is not None else {}
-    tags |= {"accelerator": torch.cuda.get_device_name()} if device == "cuda" and torch.cuda.is_available() else {}
-    tags |= past or {}
-    return tags | {"config_hash": config_hash(flatten(to_dict(config)), tags)}
+    known = collect_tags(device)
+    gpu = torch.cuda.get_device_name() if device.startswith("cuda") and torch.cuda.is_available() else None
+    beside |= {"code_digest": code} if code is not None else {}
+    params = flatten(to_dict(config))
+    hashed = {key: str(value) for key, value in {**known, **own, **beside, **(past or {})}.items()}
+    of_schemes = {key for entry in config.schemes.values() for key in keys_of(entry or {})}
+    first = {
+        **own,
+        "config_hash": config_hash(params, hashed),
+        "parameters": sum(plan.parameters),
+        **{key: known[key] for key in ("host", "cpu")},
+        **({"gpu": gpu} if gpu is not None else {}),
+        NAME_TAG: run_name(config.scheme.name, str(config.seed)),
+        COLOR_TAG: scheme_color(config.scheme.name),
+        DIRECTION_TAG: "max" if task.higher_is_better else "min",
+        SETTING_TAG: setting_hash(params, hashed, of_schemes),
+    }
+    return {key: str(value) for key, value in {**first, **hashed}.items()}
+
+
+def accelerators() -> list[str]:
+    """The GPUs that this process may use, by name."""
+    return [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
+
+
+def shown_params(config: Config, always: Collection[str] = ()) -> list[str]:
+    """The keys that differ from their default, the model's own from its signature's; and those of `always`."""
+    defaults = flatten(asdict(schema()()))
+    for key, parameter in inspect.signature(MODELS.get(config.model["name"])).parameters.items():
+        if parameter.default is not parameter.empty:
+            defaults |= flatten({"model": {key: parameter.default}})
+    return differing(flatten(to_dict(config)), defaults, always)
+
+
+def data_facts(config: Config, data: DataSet, digested: str) -> dict[str, Any]:
+    """Of the data set, for the dashboard: name, digest, source, sizes and shapes."""
+    sizes = {name: len(split) for name in SPLITS if (split := getattr(data, name)) is not None}
+    made = DATA.get(config.data.name)
+    return {
+        "name": config.data.name,
+        "digest": digested,
+        "source": f"{made.__module__}.{made.__qualname__}",
+        "num_rows": sum(sizes.values()),
+        **sizes,
+        "shape": list(data.in_shape),
+        "outputs": data.n_outputs,
+    }
 
 
 def keep_shown(run_dir: Path, step: int, shown: Tensor) -> None:

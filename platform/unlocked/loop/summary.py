@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
@@ -42,9 +43,25 @@ def summarise(trainer: Trainer, tested: Tested, restarts: int) -> dict[str, Any]
         "restarts": restarts,
         "seconds": time.time() - trainer.started,
     }
+    recorder.metrics(p.step, facts(summary, p.best_step))
     recorder.artifact(folder.path / "config.yaml")
     model = package(folder.path, tested.weights)
     if model is not None:
         recorder.artifact(model, model.name)
     recorder.artifact(folder.write_summary(summary))
     return summary
+
+
+def facts(summary: Mapping[str, Any], best_step: int | None) -> dict[str, float]:
+    """Of the summary what is a number, under the names of metrics: columns of the dashboard, and axes of its charts."""
+    known = {
+        "model/parameters": summary["parameters"],
+        "train/epochs": summary["epochs"],
+        "best/step": best_step,
+        "time/median_steps_per_second": summary["steps_per_second"],
+        "time/train_seconds": summary["train_seconds"],
+        "time/first_step_seconds": summary["seconds_to_first_step"],
+        "time/total_seconds": summary["seconds"],
+        "time/restarts": summary["restarts"],
+    }
+    return {name: float(value) for name, value in known.items() if value is not None}

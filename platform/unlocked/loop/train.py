@@ -21,7 +21,7 @@ from unlocked.engine.group import Group, WorkerFailed
 from unlocked.errors import RunInterrupted
 from unlocked.launch.interrupt import StopSignal
 from unlocked.loop.pretraining import Pretrainer
-from unlocked.loop.report import run_tags
+from unlocked.loop.report import accelerators, data_facts, run_tags, shown_params
 from unlocked.loop.reporter import Reporter, Silent
 from unlocked.loop.stepper import Stepper
 from unlocked.loop.summary import summarise
@@ -40,6 +40,8 @@ from unlocked.runs.needs import bring, keep_needs
 from unlocked.runs.result import Run
 from unlocked.schema.keys import TrackingConfig
 from unlocked.tracking import StudyTracking, Tracker, flatten, resolve_uri, sync_leftovers
+from unlocked.tracking.surroundings import FOLDER as SURROUNDINGS
+from unlocked.tracking.surroundings import keep_surroundings
 from unlocked.tracking.uris import OFF
 
 Result = TypeVar("Result")
@@ -180,7 +182,18 @@ def _start_tracking(run: _Run) -> Tracker:
     params = flatten(to_dict(config))
     tags = run_tags(run.plan, run.data, run.imports, lengthened_tags(path))
     tags = going_on(path, params, tags, run.reporter.note)
-    return Tracker.start(path, config.tracking.uri, config.tracking.experiment, params, tags, study=run.study)
+    tracker = Tracker.start(
+        path,
+        config.tracking.uri,
+        config.tracking.experiment,
+        params,
+        tags,
+        study=run.study,
+        shown=shown_params(config, run.study.swept if run.study is not None else ()),
+        data=data_facts(config, run.data, tags["data_digest"]),
+    )
+    tracker.recorder.artifact(keep_surroundings(path, run.imports, accelerators()), SURROUNDINGS)
+    return tracker
 
 
 def _train(run: _Run, group_class: type[Group], trainer: Trainer, stop: StopSignal) -> tuple[Tested, int]:

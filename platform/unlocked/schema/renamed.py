@@ -23,7 +23,8 @@ NOW = {
     "pretrain.noise": "scheme.denoise.noise",
     "pretrain.level": "scheme.denoise.level",
 }
-TAGS = {"stages": "modules", "launcher": "engine"}  # of runs, under which they are found and compared
+# of runs, under which they are found and compared
+TAGS = {"stages": "modules", "launcher": "engine", "accelerator": "gpu"}
 
 
 class RenamedKey(FutureWarning):

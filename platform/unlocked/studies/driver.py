@@ -25,14 +25,16 @@ from unlocked.launch.interrupt import StopSignal
 from unlocked.runs.folder import plain, write_config
 from unlocked.runs.needs import keep_needs
 from unlocked.studies.check import check_study
+from unlocked.studies.dimensions import text
 from unlocked.studies.report import Leader, write_report
 from unlocked.studies.result import StudyResult
 from unlocked.studies.runners import make_runner
 from unlocked.studies.search import is_grid
+from unlocked.studies.shown import study_tags
 from unlocked.studies.space import Point, Space, name_of
 from unlocked.studies.study import Study, known_study
 from unlocked.studies.trial import Job, Outcome
-from unlocked.tracking import StudyRuns, Tracker, collect_tags, flatten, resolve_uri, sync_leftovers
+from unlocked.tracking import StudyRuns, Tracker, flatten, resolve_uri, sync_leftovers
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -190,9 +192,13 @@ class _Sweep:
             return write_report(self.config, self.space, self.study, self.folder)
         tracking, root = self.config.tracking, Path(self.config.tracking.runs)
         sync_leftovers(root, tracking.uri, note=self.watcher.note)
-        tags = collect_tags() | {"name": self.config.name, "unlocked.kind": "study"}
         self.tracker = Tracker.start(
-            self.folder, tracking.uri, tracking.experiment, flatten(to_dict(self.config)), tags, root
+            self.folder,
+            tracking.uri,
+            tracking.experiment,
+            flatten(to_dict(self.config)),
+            study_tags(self.config, self.space),
+            root,
         )
         status: Any = "FAILED"
         try:
@@ -253,7 +259,9 @@ class _Sweep:
         while not self._all_asked() and (self.deadline is None or time.monotonic() < self.deadline):
             trial, point = self.study.ask()
             attrs = trial.user_attrs
-            job = Job(trial.number, self.config, self.metric, attrs.get("runs", {}), self.imports)
+            chosen = {name: text(label) for name, label in point.items()}
+            swept = list(self.space.values(point))
+            job = Job(trial.number, self.config, self.metric, attrs.get("runs", {}), self.imports, chosen, swept)
             live = _Live(trial, point, job, time.monotonic())
             if "pruned" in attrs:  # a kill came between this and its state
                 self._end(live, Outcome(pruned=attrs["pruned"]))

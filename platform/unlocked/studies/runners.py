@@ -170,6 +170,7 @@ class _FarJudge:
         import ray
 
         self._mailbox, self._get, self.tags, self._prunes = mailbox, ray.get, tags, prunes
+        self.swept: Sequence[str] = ()
         self._told = 0.0
 
     def begun(self, number: int, seed: int, run: str) -> None:

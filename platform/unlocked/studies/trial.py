@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,8 @@ from unlocked.loop.reporter import Silent
 from unlocked.loop.train import resume, train
 from unlocked.plan.plan import Plan
 from unlocked.strict_json import numbers
+from unlocked.tracking.captions import trial_name
+from unlocked.tracking.keys import KIND_TAG, NAME_TAG, TRIAL
 from unlocked.tracking.spawn import StudyTracking
 
 HELD = 90.0  # seconds that a run folder may stay held: the workers of a killed driver take up to a minute to end
@@ -35,6 +37,8 @@ class Job:
     metric: str  # reported after every evaluation of the first seed
     runs: dict[str, str]
     imports: Sequence[str] = ()
+    point: Mapping[str, str] = field(default_factory=dict)  # what the study has chosen, as text
+    swept: Sequence[str] = ()  # the keys that it varies
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def run_trial(job: Job, judge: Judge, tracking: StudyTracking, stop: StopSignal 
         for seed in seeds:
             reporter.seed = seed
             config = replace(job.config, seed=seed, sweep=type(job.config.sweep)())
-            summaries.append(_run(config, job, reporter, tracking, stop))
+            summaries.append(_run(config, job, reporter, _Nested(tracking, job, seed), stop))
     except RunPruned as pruned:
         return Outcome(pruned=pruned.epoch)
     except RunInterrupted:
@@ -104,6 +108,16 @@ def _run(
         patience=HELD,
         addresses=config.tracking,
     )
+
+
+class _Nested:
+    """The study's tracking for one run of a trial: its number, and a name that says what was chosen."""
+
+    def __init__(self, tracking: StudyTracking, job: Job, seed: int):
+        several = job.config.sweep.repeats > 1 or "seed" in job.point
+        name = trial_name(job.number, job.config.scheme.name, job.point, str(seed) if several else None)
+        self.tags = {**tracking.tags, KIND_TAG: TRIAL, "trial": str(job.number), NAME_TAG: name}
+        self.swept, self.write = job.swept, tracking.write
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 
@@ -54,7 +54,7 @@ PLACE = (
     "host",
     "cpus",
     "device",
-    "accelerator",
+    "gpu",
     "parallel.threads",
     "parallel.link",
     "parallel.place",
@@ -111,6 +111,7 @@ ABSENT_AT = {
     "pretrain.level": "0.2",
 }
 BESIDE = ("version.unlocked", "data_digest", "code_digest", "lengthened", "mixed")  # tags that are no configuration
+_NO_EXAMPLES = set(BESIDE) - {"data_digest"}
 _GROUPS = ("objective", "data", "model", "init", "scheme", "optimizer", "train", "transfer", "pretrain", "parallel")
 
 
@@ -136,6 +137,24 @@ def config_hash(params: Mapping[str, str], tags: Mapping[str, str]) -> str:
     """
     entries = json.dumps(list(identity(params, tags).items()))
     return hashlib.sha256(entries.encode()).hexdigest()[:16]
+
+
+def setting_hash(params: Mapping[str, str], tags: Mapping[str, str], of_schemes: Collection[str] = ()) -> str:
+    """Equal for runs that differ in their scheme and seed alone: what a baseline and a control are looked up by.
+
+    `of_schemes`: the keys that a preset tunes for every scheme.
+
+    >>> params, tags = {"scheme.name": "dfa", "train.epochs": "3", "optimizer.lr": "0.1"}, {"lag": "2"}
+    >>> other = params | {"scheme.name": "frozen", "optimizer.lr": "0.2"}
+    >>> setting_hash(params, tags) == setting_hash(other, {"lag": "0"})
+    True
+    >>> setting_hash(params, tags) == setting_hash(params | {"train.epochs": "4"}, tags)
+    False
+    """
+    apart = {"lag", "partition", "optimizer.lr", *_NO_EXAMPLES, *of_schemes}
+    whole = identity(params, tags)
+    kept = [(key, value) for key, value in whole.items() if key not in apart and key.partition(".")[0] != "scheme"]
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
 
 
 def _is_left_out(key: str, given: Mapping[str, str]) -> bool:

@@ -62,7 +62,13 @@ def _is_numbers(value: Any) -> bool:
 
 _KINDS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "spool": lambda r: isinstance(r.get("id"), str) and re.fullmatch(r"[\w-]{1,64}", r["id"]) is not None,
-    "start": lambda r: _is_whole(r.get("time")) and _is_words(r.get("params")) and _is_words(r.get("tags")),
+    "start": lambda r: (
+        _is_whole(r.get("time"))
+        and _is_words(r.get("params"))
+        and _is_words(r.get("tags"))
+        and isinstance(r.get("shown"), (list, type(None)))
+        and isinstance(r.get("data"), (dict, type(None)))
+    ),
     "metrics": lambda r: _is_whole(r.get("step")) and _is_whole(r.get("time")) and _is_numbers(r.get("values")),
     "artifact": lambda r: isinstance(r.get("path"), str) and isinstance(r.get("folder"), str),
     "finish": lambda r: (

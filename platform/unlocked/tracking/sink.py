@@ -20,9 +20,14 @@ from typing import Any, NamedTuple
 from unlocked import strict_json
 from unlocked.files import read_json, write_json
 from unlocked.security import is_signed, redact, sign
+from unlocked.tracking.datasets import log_data
 from unlocked.tracking.folder import TrackingFolder
+from unlocked.tracking.keys import CONFIG_TAG, NAME_TAG
+from unlocked.tracking.params import pack
 from unlocked.tracking.store import opening
 from unlocked.tracking.uris import artifact_root
+from unlocked.tracking.views import keep as keep_views
+from unlocked.tracking.views import shape_after
 
 # Limits of MLflow 3.17 (mlflow/utils/validation.py); text is cut in bytes, to be safe
 METRICS_PER_BATCH, ENTRIES_PER_BATCH = 1000, 100
@@ -54,7 +59,7 @@ class Sink:
         self._client: Any = None
         self._failures: Counter[str] = Counter()
         self._tags: dict[str, str] = {}
-        self.run_id = ""
+        self.run_id = self._experiment = ""
 
     def open(self, spool_id: str, start: Mapping[str, Any]) -> bool:
         """Connect and have a run; True when it is new, so that everything must be sent again."""
@@ -62,7 +67,7 @@ class Sink:
 
         with opening(self.uri):  # migrations of several first users collide
             self._client = MlflowClient(self.uri)
-            experiment_id = self._experiment_id()
+            self._experiment = experiment_id = self._experiment_id()
         known = read_json(self._files.mlflow)
         if not is_signed(known):  # somebody else's word, or a damaged one
             known = {}
@@ -82,8 +87,17 @@ class Sink:
         """Mark the run as running again."""
         self._try(["RUNNING"], lambda part: self._client.update_run(self.run_id, status=part[0]))
 
-    def start(self, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        """Params and tags. A param keeps its first value; a changed one becomes tag `changed.<param>`."""
+    def start(
+        self,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        shown: Sequence[str] | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Params, tags and the data set. A param keeps its first value; a changed one becomes tag `changed.<param>`.
+
+        Only params that are `shown` (default: all) are sent as such; all of them are one hidden tag.
+        """
         from mlflow.entities import Param, RunTag
 
         stored: dict[str, str] = {}
@@ -91,12 +105,26 @@ class Sink:
         wanted = {_entity_key(key): _cut(value, PARAM_LENGTH) for key, value in params.items()}
         moved = [key for key, value in wanted.items() if stored.get(key, value) != value]
         changed = {f"changed.{key}": wanted[key] for key in moved}
-        new = [Param(key, value) for key, value in wanted.items() if key not in stored]
+        packed = pack(params)
+        chosen = wanted if shown is None or packed is None else {_entity_key(str(key)) for key in shown}
+        new = [Param(key, value) for key, value in wanted.items() if key in chosen and key not in stored]
         self._send(new, lambda part: self._client.log_batch(self.run_id, params=part))
         self._tags = dict(tags)
         pairs = {**tags, **changed, **self._parent(wait=5.0)}
+        pairs.pop(NAME_TAG, None)  # given when the run was made; another one is a user's
+        pairs |= {CONFIG_TAG: packed} if packed is not None and len(new) + len(stored) < len(wanted) else {}
         entries = [RunTag(_entity_key(key), _cut(value, TAG_LENGTH)) for key, value in pairs.items()]
         self._send(entries, lambda part: self._client.log_batch(self.run_id, tags=part))
+        self._dress(tags)
+        if data:
+            self._try([data], lambda _: log_data(self._client, self.run_id, data))
+
+    def _dress(self, tags: Mapping[str, str]) -> None:
+        """The views of the experiment; a dashboard can do without them."""
+        try:
+            keep_views(self._client, self._experiment, lambda shape: shape_after(shape, tags, self.run_dir.name))
+        except Exception as error:
+            warn(f"views of the experiment: {type(error).__name__}: {error}")
 
     def points(self, points: Sequence[Point]) -> None:
         from mlflow.entities import Metric
@@ -163,9 +191,12 @@ class Sink:
         return found[0].info.run_id if found else None
 
     def _create(self, experiment_id: str, spool_id: str, start: Mapping[str, Any]) -> str:
-        name = self.run_dir.name
-        tags = {"unlocked.run": _cut(name, TAG_LENGTH).replace("'", ""), "unlocked.spool": spool_id}
-        run = self._client.create_run(experiment_id, start.get("time"), tags=tags, run_name=name)
+        name, given = self.run_dir.name, start.get("tags", {})
+        # the dashboard shows tags in the order in which they came: our own marks last
+        tags = {_entity_key(key): _cut(value, TAG_LENGTH) for key, value in given.items() if key != NAME_TAG}
+        tags |= {"unlocked.run": _cut(name, TAG_LENGTH).replace("'", ""), "unlocked.spool": spool_id}
+        shown = given.get(NAME_TAG) or name
+        run = self._client.create_run(experiment_id, start.get("time"), tags=tags, run_name=_cut(shown, KEY_LENGTH))
         out: str = run.info.run_id
         return out
 

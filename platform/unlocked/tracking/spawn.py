@@ -78,6 +78,7 @@ class StudyTracking(Protocol):
     """The tracking of a study, as its runs know it."""
 
     tags: dict[str, str]
+    swept: Sequence[str]  # the keys that the study varies: params of every trial, whatever their values
 
     def write(self, run_dir: Path, options: Sequence[str], uri: str) -> None: ...
 
@@ -90,6 +91,7 @@ class StudyRuns:
 
     def __init__(self, study_dir: Path) -> None:
         self.tags = {"unlocked.parent": study_dir.name}
+        self.swept: Sequence[str] = ()
         self._log = TrackingFolder(study_dir).log
         self._writer: subprocess.Popen[bytes] | None = None
         self._handed: list[Path] = []

@@ -59,14 +59,19 @@ class Recorder:
             self._append({"t": "spool", "id": uuid.uuid4().hex})
         write_json(self._folder.driver, identify_process(os.getpid()))
 
-    def start(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-        """The resolved configuration (flat) and the tags; passwords inside addresses are removed."""
+    def start(self, params: Mapping[str, Any], tags: Mapping[str, Any], **beside: Any) -> None:
+        """The resolved configuration (flat) and the tags; passwords inside addresses are removed.
+
+        `beside`: `shown`, the keys of the params that MLflow is to show (default: all), and `data`, what is known of
+        the data set.
+        """
         self._append(
             {
                 "t": "start",
                 "time": _now_ms(),
                 "params": {key: str(value) for key, value in params.items()},
                 "tags": {key: str(value) for key, value in tags.items()},
+                **{key: value for key, value in beside.items() if value is not None},
             }
         )
 

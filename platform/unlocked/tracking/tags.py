@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import importlib.metadata
 import os
 import platform
@@ -15,23 +16,28 @@ from typing import Any
 
 from unlocked.security import is_secret
 
+_OWN_CODE = Path(__file__).resolve().parents[1]
 PACKAGES = ("unlocked", "torch", "ray", "mlflow", "optuna", "omegaconf")
 
 
 def collect_tags(device: str | None = None, source: Path | None = None) -> dict[str, str]:
-    """Git commit, package versions, Python, machine and device, as tags. What is unknown is left out.
+    """Machine, user, commits, package versions, Python and device, as tags. What is unknown is left out.
 
-    `source`: a directory of the repository to describe (default: the working directory).
+    `source`: a directory of the repository with the user's code (default: the working directory); the repository of
+    the platform itself, if it runs from one, is under `platform.git.commit`.
     """
-    tags = {f"version.{name}": version for name, version in versions(PACKAGES).items()}
-    tags |= {"platform": platform.platform(), "host": socket.gethostname(), "cpus": str(cores())}
+    tags = {} if device is None else {"device": str(device)}
+    tags |= {"host": socket.gethostname(), "cpu": processor(), "user": user()}
+    tags |= {f"platform.{key}": value for key, value in git_tags(_OWN_CODE).items() if key.startswith("git.")}
+    tags |= git_tags(source)
+    tags |= {"cpus": str(cores()), "platform": platform.platform()}
+    tags |= {f"version.{name}": version for name, version in versions(PACKAGES).items()}
     tags["mlflow.source.name"] = Path(sys.argv[0]).name or "python"
     tags["mlflow.source.type"] = "LOCAL"
-    if device is not None:
-        tags["device"] = str(device)
+    tags["mlflow.user"] = tags["user"]
     if "UNLOCKED_JOB" in os.environ:  # set by `unlocked submit`
         tags["unlocked.job"] = os.environ["UNLOCKED_JOB"]
-    return tags | git_tags(source)
+    return tags
 
 
 def git_tags(source: Path | None = None, timeout: float = 2.0) -> dict[str, str]:
@@ -93,6 +99,23 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The model of the processor, as the system calls it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
+
+
+def user() -> str:
+    """The name of who started this process; its number if it has none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user, who stands in no list
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
 
 
 def _git(arguments: Sequence[str], source: Path | None, timeout: float) -> str | None:

@@ -6,7 +6,7 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,14 @@ class Tracker:
         runs_root: Path | None = None,
         give_up: float = 20.0,
         study: StudyTracking | None = None,
+        shown: Sequence[str] | None = None,
+        data: Mapping[str, Any] | None = None,
     ) -> Tracker:
         """Open (or resume) the spool and start the writer; takes milliseconds, whatever the server does.
 
         `study`: for a trial of one; its run is tagged with the study and written by the study's writer.
+        `shown`: the params that MLflow shows (default: all); the others are kept beside them. `data`: of the data set,
+        its name, digest, sizes and source.
         `runs_root`: where the default database lies (default: the parent of `run_dir`).
         `give_up`: seconds after the end of the run that the writer waits for a server that does not answer.
         """
@@ -66,7 +70,8 @@ class Tracker:
             address = known["uri"]
         recorder = Recorder(run_dir)
         tags = {**tags, **(study.tags if study else {})}
-        recorder.start(params, tags)  # before the writer looks: it might find a run that is over
+        # before the writer looks: it might find a run that is over
+        recorder.start(params, tags, shown=shown and list(shown), data=data and dict(data))
         if address == OFF:
             return cls(recorder, None)
         write_target(run_dir, address, experiment, root)

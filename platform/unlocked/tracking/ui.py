@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -21,12 +22,14 @@ from pathlib import Path
 
 from unlocked.errors import ConfigError, UnlockedError
 from unlocked.files import write_whole
-from unlocked.network import free_port
+from unlocked.network import free_port, spare_loopback
 from unlocked.search_path import child_environment
 from unlocked.security import ensure_secret, is_loopback, redact, refuse_place
+from unlocked.tracking.dashboard_app import NAME, write_entry
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.store import opening
 from unlocked.tracking.uris import NO_DATABASE, NOBODY, reachable, resolve_uri, sqlite_path, sqlite_uri
+from unlocked.tracking.views import links
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -58,19 +61,47 @@ def serve(
         say(f"login: admin, password in {folder / 'password'}; it travels as plain text: put TLS or a tunnel in front")
     with opening(address):  # a run may be creating the tables right now
         command = server_command(address, host, port, allowed_hosts)
-    server = subprocess.Popen(command, env=environment, start_new_session=True)
+        page = latest_page(address)
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
     say(f"starting MLflow for {redact(address)} ...")
-    try:
-        with _sigterm_as_ctrl_c():  # or the server, in a session of its own, would outlive this process
+    with tempfile.TemporaryDirectory(prefix="unlocked-ui-") as place, _sigterm_as_ctrl_c():
+        if is_loopback(host) and _takes_our_page():  # beyond it MLflow's login is the application
+            folder = str(write_entry(Path(place)))
+            known = environment.get("PYTHONPATH")
+            environment["PYTHONPATH"] = os.pathsep.join([folder, *([known] if known else [])])
+            command += ["--app-name", NAME]
+        server = subprocess.Popen(command, env=environment, start_new_session=True)
+        try:
             _wait_until_up(server, url)
-            # without the word MLflow opens on language-model traces
-            say(f"{url}/#/experiments?workflowType=machine_learning   (Ctrl-C ends it)")
+            for name, link in links(url, page):
+                say(f"{name:<18}{link}")
+            say("(Ctrl-C ends it)")
             return server.wait()
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        _end(server)
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            _end(server)
+
+
+def latest_page(address: str) -> str | None:
+    """The experiment that was last written to, by its id; None if there is none but MLflow's own."""
+    spare_loopback()
+    for name, value in MLFLOW_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow.tracking import MlflowClient
+
+    try:
+        client = MlflowClient(address)
+        known = [each.experiment_id for each in client.search_experiments() if each.name != "Default"]
+        runs = client.search_runs(known, max_results=1, order_by=["attributes.start_time DESC"]) if known else []
+        return str(runs[0].info.experiment_id) if runs else None
+    except Exception:  # the server will say what is wrong with its store
+        return None
+
+
+def _takes_our_page() -> bool:
+    """Whether this MLflow is served by the application that ours passes requests on to."""
+    return importlib.util.find_spec("mlflow.server.fastapi_app") is not None
 
 
 def check(address: str, host: str, port: int, allowed_hosts: Sequence[str] = ()) -> None:

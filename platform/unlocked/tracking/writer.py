@@ -155,7 +155,7 @@ class Writer:
             if self._closed is not None:
                 self._sink.resume()
                 self._closed = None
-            self._sink.start(record["params"], record["tags"])
+            self._sink.start(record["params"], record["tags"], record.get("shown"), record.get("data"))
         elif record["t"] == "artifact":
             self._sink.artifact(record["path"], record["folder"])
         elif record["t"] == "finish":
