@@ -84,8 +84,9 @@ def over_seeds(curves: Sequence[Curve]) -> tuple[list[float], list[float], list[
     at = sorted({x for curve in finite for x, _ in curve if begin <= x <= end}) or [end]
     if len(at) > _POINTS:
         at = [float(x) for x in np.linspace(at[0], at[-1], _POINTS)]
-    values = np.array([np.interp(at, *zip(*curve, strict=True)) for curve in finite])
-    return [float(x) for x in at], *(each.tolist() for each in (values.min(0), values.mean(0), values.max(0)))
+    values = np.array([np.interp(at, [x for x, _ in curve], [y for _, y in curve]) for curve in finite])
+    low, mean, high = (each.tolist() for each in (values.min(0), values.mean(0), values.max(0)))
+    return [float(x) for x in at], low, mean, high
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 runs/<study>/trials.csv    every trial: number, state, parameters, values, seconds, run folders, failure
 runs/<study>/results.csv   a grid's groups over their seeds, results.png as a figure
 runs/<study>/matrix.md     a grid of presets that promise something (`expect`): models and schemes, and what holds
-runs/<study>/plots/        a search's history, importances, slices, contours, ... as HTML and PNG
+runs/<study>/plots/        a search's history, importances, slices, contours, ... as PNG and SVG; all, interactive, in
+                           study.html
 runs/<study>/best.yaml     `unlocked train runs/<study>/best.yaml` repeats the best trial
 runs/<study>/pareto/       of several metrics, a file for every trial that no other is better than in all of them
 """
@@ -25,7 +26,7 @@ from unlocked.drawing.optuna import draw_search
 from unlocked.files import write_whole, written_whole
 from unlocked.studies.expectations import MATRIX, Cell, cells_of, write_table
 from unlocked.studies.result import PLOTS, TRIALS
-from unlocked.studies.search import is_grid
+from unlocked.studies.search import is_grid, words_of
 from unlocked.studies.space import Point, Space, brief, name_of
 from unlocked.studies.study import Record, Study, directions_of
 from unlocked.tracking.identity import TAG_OF
@@ -182,7 +183,8 @@ def write_report(config: Config, space: Space, study: Study, folder: Path) -> di
             plot = _draw_grid(config, rows, folder / PLOT, metric)
             found |= {"plot": plot} if plot is not None else {}
     elif summary["complete"]:
-        plots = draw_search(study.optuna, config.sweep.metrics(), folder / PLOTS)
+        subject = [folder.name, f"{config.model['name']} on {config.data.name}", words_of(config)]
+        plots = draw_search(study.optuna, config.sweep.metrics(), folder / PLOTS, "  ·  ".join(subject))
         files += plots
         found |= {"plot": plots[0]} if plots else {}
     found |= _write_best(config, space, records, summary, folder)
