@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from unlocked.data import DATA, RawData, register_data
 from unlocked.data.new_inputs import read_file
 from unlocked.data.reading import Reading
 from unlocked.errors import DataError
@@ -98,3 +99,33 @@ def test_texts_come_from_lines_or_a_column(tmp_path):
     assert read_file(tmp_path / "s.txt", reading).notes == [
         f"{tmp_path / 's.txt'}: not in the vocabulary, so read as <unk>: zzqq"
     ]
+
+
+@pytest.fixture
+def people(monkeypatch):
+    monkeypatch.setattr(DATA, "_entries", dict(DATA._entries))
+    monkeypatch.setattr(DATA, "_facts", dict(DATA._facts))
+
+    @register_data("people_of_new_inputs")
+    def people_of_new_inputs(source, names: list[str] = ["age", "income"]):  # noqa: B006
+        x = np.random.default_rng(0).normal(size=(40, 2)) * [10, 1000] + [40, 3000]
+        return RawData(x, np.arange(40) % 2, features=names, normalise="train")
+
+    return people_of_new_inputs
+
+
+def test_columns_are_found_by_their_names(people, tmp_path):
+    data = load("people_of_new_inputs")
+    reading = Reading.of(data)
+    (age, income), (age2, income2) = reading.shown
+    table = tmp_path / "people.csv"
+    table.write_text(f"id,income,name,age\n1,{income!r},Ann,{age!r}\n2,{income2!r},Bob,{age2!r}\n")
+    assert torch.equal(read_file(table, reading).x, data.test.x[:2])
+    table.write_text("id,income\n1,3\n")
+    with pytest.raises(DataError, match=r"people.csv: has no column 'age' \(it has id, income\)"):
+        read_file(table, reading)
+    table.write_text("age,income\n1,3\n1\n")
+    with pytest.raises(DataError, match=r"people.csv: row 2 has 1 columns, not 2"):
+        read_file(table, reading)
+    with pytest.raises(DataError, match=r"features names 1 columns and x_train has shape \(40, 2\)"):
+        load("people_of_new_inputs", names=["age", "age"])

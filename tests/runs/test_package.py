@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ import torch
 
 from unlocked import load, train
 from unlocked.config import load_config
+from unlocked.data import DATA, RawData, register_data
 from unlocked.plan.plan import load_data
 from unlocked.runs.opened import predict
+from unlocked.schema.keys import DataConfig
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 
 
@@ -93,3 +96,22 @@ def test_texts_are_asked_in_a_column(config, mlflow_model, tmp_path):
         == (predict(summary, texts)["prediction"])
     )
     assert list(model.input_example.columns) == ["text"]
+
+
+def test_a_table_is_asked_by_the_names_of_its_columns(monkeypatch, config, mlflow_model, tmp_path):
+    monkeypatch.setattr(DATA, "_entries", dict(DATA._entries))
+    monkeypatch.setattr(DATA, "_facts", dict(DATA._facts))
+
+    @register_data("people_of_package")
+    def people_of_package(source):
+        x = np.random.default_rng(0).normal(size=(200, 2))
+        return RawData(x, (x[:, 0] > 0).astype(int), features=["age", "income"], normalise="train")
+
+    summary = train(replace(config, data=DataConfig(name="people_of_package", batch_size=20)))
+    model = mlflow_model(summary)
+    table = pandas.DataFrame({"income": [0.0, 1.0], "age": [1.0, -1.0]})
+    wanted = predict(summary, np.array([[1.0, 0.0], [-1.0, 1.0]]))["prediction"]
+    assert model.predict(table)["prediction"].tolist() == wanted
+    assert model.predict(model.input_example).shape[0] == 2
+    with pytest.raises(Exception, match="missing inputs"):
+        model.predict(table[["age"]])

@@ -66,6 +66,7 @@ class Traits:
         ordered: rows are windows of one long series or text, in its order: each goes on where the one before it ended,
             and splits are cut at its end, not drawn.
         stretch: ordered rows of one episode; the next row begins another. None: all rows of a split are one.
+        features: of inputs `(n, features)`, their names: those of a table's columns, by which new tables are read.
         tokenizer: JSON of a `tokenizers.Tokenizer` that turns text into these ids, where one was used.
         transforms: what every minibatch goes through; those of a data set come before those of a configuration.
     """
@@ -73,6 +74,7 @@ class Traits:
     symbols: Sequence[str] | None = None
     ordered: bool = False
     stretch: int | None = None
+    features: Sequence[str] | None = None
     tokenizer: str | None = None
     transforms: Sequence[Transform] = ()
 

@@ -92,6 +92,7 @@ def load_as(
     ready = {part: Split(inputs[part], targets.targets(y), extras) for part, (_, y, extras) in splits.items()}
     traits = raw.traits() | {
         "symbols": None if raw.symbols is None else list(raw.symbols),
+        "features": None if raw.features is None else [str(each) for each in raw.features],
         "transforms": [*raw.transforms, *chosen],
     }
     data = DataSet(

@@ -82,6 +82,8 @@ def of_table(heads: list[str] | None, rows: Sequence[Sequence[object]], reading:
         if at is None:
             raise DataError(f"{what}: {unknown('column', TEXT, heads or [])}; this net reads texts")
         return of_texts([str(row[at]) for row in rows], reading, what)
+    if reading.features is not None and heads is not None:
+        heads, rows = _named(heads, rows, reading.features, what)
     wanted = math.prod(reading.shape)
     width = len(heads) if heads else len(rows[0])
     if width != wanted:
@@ -98,6 +100,20 @@ def of_table(heads: list[str] | None, rows: Sequence[Sequence[object]], reading:
                 named = repr(heads[j]) if heads else str(j + 1)
                 raise DataError(f"{what}: row {i + 1}, column {named}: {value!r} is no number") from None
     return New(reading.numbers(what, x.reshape(-1, *reading.shape)))
+
+
+def _named(
+    heads: Sequence[str], rows: Sequence[Sequence[object]], features: Sequence[str], what: str
+) -> tuple[list[str], list[list[object]]]:
+    """The columns that the net reads, in its order, wherever they stand; others are passed over."""
+    lacking = [name for name in features if name not in heads]
+    if lacking:
+        raise DataError(f"{what}: has no column {', '.join(map(repr, lacking[:5]))} (it has {', '.join(heads[:20])})")
+    for i, row in enumerate(rows, 1):
+        if len(row) != len(heads):
+            raise DataError(f"{what}: row {i} has {len(row)} columns, not {len(heads)}")
+    places = [list(heads).index(name) for name in features]
+    return list(features), [[row[place] for place in places] for row in rows]
 
 
 def of_arrays(arrays: Mapping[str, np.ndarray], reading: Reading, what: str) -> New:

@@ -36,9 +36,9 @@ class Reading:
 
     `shape` and `dtype` are of one raw input, `(channels, height, width)` of an image, as `example` is of what the net
     sees; `lowest` and `highest` of its values in the training split. `mean` and `deviation` are of each channel or
-    feature, empty if inputs stay as given. `begins` and `ends`: ids around the tokens of a text. `changed_by`: the
-    transform that makes another input of it, for evaluation too. `target_mean` and `target_deviation`: of standardised
-    targets. `shown`: raw inputs of the test split.
+    feature, empty if inputs stay as given. `features`: names of the columns of a table. `begins` and `ends`: ids around
+    the tokens of a text. `changed_by`: the transform that makes another input of it, for evaluation too. `target_mean`
+    and `target_deviation`: of standardised targets. `shown`: raw inputs of the test split.
     """
 
     data: str
@@ -51,6 +51,7 @@ class Reading:
     highest: float = 1.0
     mean: list[float] = field(default_factory=list)
     deviation: list[float] = field(default_factory=list)
+    features: list[str] | None = None
     symbols: list[str] | None = None
     tokenizer: str | None = None
     begins: list[int] = field(default_factory=list)
@@ -91,6 +92,7 @@ class Reading:
             highest=raw.highest,
             mean=mean,
             deviation=deviation,
+            features=None if data.features is None else list(data.features),
             symbols=None if data.symbols is None else list(data.symbols),
             tokenizer=data.tokenizer,
             begins=begins,

@@ -15,12 +15,22 @@ from unlocked.data.transform import Transform
 
 def check_traits(name: str, raw: RawData) -> None:
     """Raises `DataError` for an argument of another type than `RawData` takes."""
-    for what, names in (("symbols", raw.symbols), ("class_names", raw.class_names)):
+    for what, names in (
+        ("symbols", raw.symbols),
+        ("class_names", raw.class_names),
+        ("features", raw.features),
+    ):
         if names is not None and (isinstance(names, str) or not isinstance(names, Sequence | np.ndarray)):
             raise wrong(name, f"{what} is {names!r}; it is a list of names, by id")
     strange = [symbol for symbol in ([] if raw.symbols is None else raw.symbols) if not isinstance(symbol, str)]
     if strange:
         raise wrong(name, f"symbols holds {strange[0]!r}; each is a text")
+    if raw.features is not None and (np.ndim(raw.x_train) != 2 or np.shape(raw.x_train)[1] != len(set(raw.features))):
+        raise wrong(
+            name,
+            f"features names {len(set(raw.features))} columns and x_train has shape {np.shape(raw.x_train)}; each "
+            "column of (n, features) has a name of its own",
+        )
     if not isinstance(raw.ordered, bool | np.bool_):
         raise wrong(name, f"ordered is {raw.ordered!r}; it is True or False")
     if raw.stretch is not None and (

@@ -126,7 +126,8 @@ def _describe(folder: Path, reading: Reading, opened: Opened | None) -> None:
             **kind,
         }
         write_whole(folder / "input_example.json", strict_json.dumps(served if kind["type"] != "ndarray" else payload))
-        write_whole(folder / "serving_input_example.json", strict_json.dumps(_request(payload, kind)))
+        request = {"inputs" if kind["type"] == "ndarray" else "dataframe_split": served}
+        write_whole(folder / "serving_input_example.json", strict_json.dumps(request))
     write_whole(folder / "MLmodel", strict_json.dumps(model, indent=1) + "\n")  # JSON is YAML
 
 
@@ -144,6 +145,8 @@ def _inputs(reading: Reading) -> list[dict[str, Any]]:
     """The signature's schema of inputs, as MLflow writes it."""
     if reading.is_text:
         return [{"type": "string", "name": TEXT, "required": True}]
+    if reading.features is not None:
+        return [{"type": "double", "name": name, "required": True} for name in reading.features]
     graph = any(extra.name == EDGES for extra in reading.extras)
     shape = [-1, *reading.shape[1:]] if graph else [-1, *reading.shape]
     x: dict[str, Any] = {"type": "tensor", "tensor-spec": {"dtype": reading.dtype, "shape": shape}}
@@ -164,15 +167,16 @@ def _example(reading: Reading) -> tuple[Any, Any, dict[str, Any]] | None:
         return None
     if reading.is_text:
         texts = reading.texts(np.array(reading.shown))
-        frame = {"columns": [TEXT], "data": [[text] for text in texts]}
-        return texts, frame, {"type": "dataframe", "pandas_orient": "split"}
+        return texts, _frame([TEXT], [[text] for text in texts]), {"type": "dataframe", "pandas_orient": "split"}
+    if reading.features is not None:
+        rows = [[float(each) for each in row] for row in reading.shown]
+        return rows, _frame(reading.features, rows), {"type": "dataframe", "pandas_orient": "split"}
     return reading.shown, reading.shown, {"type": "ndarray"}
 
 
-def _request(payload: Any, kind: dict[str, Any]) -> dict[str, Any]:
-    if kind["type"] == "ndarray":
-        return {"inputs": payload}
-    return {"dataframe_split": {"columns": [TEXT], "data": [[text] for text in payload]}}
+def _frame(columns: list[str], rows: list[Any]) -> dict[str, Any]:
+    """As pandas splits it."""
+    return {"columns": columns, "data": rows}
 
 
 def _outputs(opened: Opened, payload: Any) -> str | None:
