@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 from unlocked import load, train
 from unlocked.config import load_config
 from unlocked.data import DATA, RawData, register_data
+from unlocked.errors import ConfigError
 from unlocked.plan.plan import load_data
 from unlocked.runs.opened import predict
 from unlocked.schema.keys import DataConfig
@@ -115,3 +117,12 @@ def test_a_table_is_asked_by_the_names_of_its_columns(monkeypatch, config, mlflo
     assert model.predict(model.input_example).shape[0] == 2
     with pytest.raises(Exception, match="missing inputs"):
         model.predict(table[["age"]])
+
+
+def test_the_folder_of_somebody_else_has_no_code_imported(summary, tmp_path):
+    shutil.copytree(Path(summary["run_dir"]) / "model" / "data", tmp_path / "data")
+    (tmp_path / "evil_of_package.py").write_text("raise SystemExit('imported')")
+    needs = {"place": "", "folder": "", "imports": [{"name": "evil_of_package", "folder": str(tmp_path)}]}
+    (tmp_path / "data" / "needs.json").write_text(json.dumps(needs))
+    with pytest.raises(ConfigError, match="may not have code imported here"):
+        load(tmp_path / "data")
