@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unlocked.deepspeed_package import import_deepspeed
 from unlocked.engine.module import ModuleRunner
@@ -165,8 +166,6 @@ class Sharded:
         if not self.stage:
             self.optimizer.load_state_dict(state)
             return
-        from deepspeed.utils import safe_set_full_optimizer_state
-
         for group, given in zip(self._live_groups(), state["param_groups"], strict=True):
             group.update({key: value for key, value in given.items() if key != "params"})
         kept = state["state"]
@@ -182,7 +181,19 @@ class Sharded:
         for i, p in enumerate(self.weights):
             for name, value in kept[i].items():
                 if isinstance(value, Tensor) and value.dim():
-                    safe_set_full_optimizer_state(p, value.to(self.engine.device), name)
+                    self._set(p, value.to(self.engine.device), name)
+
+    def _set(self, p: nn.Parameter, value: Tensor, name: str) -> None:
+        """This replica's share of a state of one weight. At stage 3 the last share is filled up with zeros if the
+        weight cannot be cut evenly: DeepSpeed does so for weights alone."""
+        from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
+
+        if self.stage < WEIGHTS:
+            safe_set_full_optimizer_state(p, value, name)
+            return
+        group, size = p.ds_process_group, p.ds_tensor.numel()  # type: ignore[attr-defined]
+        filled = F.pad(value.flatten(), (0, size * dist.get_world_size(group) - value.numel()))
+        safe_set_local_optimizer_state(p, filled.split(size)[dist.get_rank(group)], name)
 
     def _link(self) -> None:
         """DeepSpeed finds states by weight; of several groups it does so after the step of the first, too early."""
@@ -221,8 +232,9 @@ def configured(settings: Mapping[str, Any], rows: int, clip_norm: float | None, 
         numbers: of the weights. Buffers are no longer than these, where DeepSpeed would take gigabytes.
     """
     zero = dict(settings.get("zero_optimization", {}))
-    zero.setdefault("reduce_bucket_size", max(1, min(numbers, 500_000_000)))
-    zero.setdefault("allgather_bucket_size", max(1, min(numbers, 500_000_000)))
+    even = 2 * -(-numbers // 2)  # which it asks of the second
+    zero.setdefault("reduce_bucket_size", max(2, min(even, 500_000_000)))
+    zero.setdefault("allgather_bucket_size", max(2, min(even, 500_000_000)))
     return {
         **settings,
         "zero_optimization": zero,
