@@ -48,6 +48,19 @@ def test_tables_arrays_and_images_of_the_same_digits_are_the_same(read, digits, 
     assert torch.equal(read("pictures/1.png").x, new.x[1:])
 
 
+def test_inputs_on_another_scale_are_told(read, digits):
+    raw = np.array(Reading.of(digits).shown)
+    np.savez("same.npz", x=raw)
+    np.savetxt("sixteen.csv", 16 * raw.reshape(2, 64), delimiter=",")
+    np.savez("sixteen.npz", x=16 * raw)
+    assert read("same.npz").notes == []
+    for name in ("sixteen.csv", "sixteen.npz"):
+        (note,) = read(name).notes
+        assert note.endswith(
+            "has values from 0 to 16; in training they went from 0 to 1: if the scale is another, so are the answers"
+        )
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

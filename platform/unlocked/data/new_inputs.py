@@ -99,7 +99,7 @@ def of_table(heads: list[str] | None, rows: Sequence[Sequence[object]], reading:
             except (TypeError, ValueError):
                 named = repr(heads[j]) if heads else str(j + 1)
                 raise DataError(f"{what}: row {i + 1}, column {named}: {value!r} is no number") from None
-    return New(reading.numbers(what, x.reshape(-1, *reading.shape)))
+    return New(reading.numbers(what, x.reshape(-1, *reading.shape)), notes=reading.of_another_scale(what, x))
 
 
 def _named(
@@ -136,7 +136,7 @@ def of_arrays(arrays: Mapping[str, np.ndarray], reading: Reading, what: str) -> 
             raise DataError(f"{what}: x has {len(x)} rows, {name} {len(arrays[name])}")
         extras[name] = torch.from_numpy(np.asarray(arrays[name])).to(shape.dtype)
     lengths = arrays.get(LENGTHS) if LENGTHS in given else None
-    return New(reading.numbers(what, x, lengths), extras)
+    return New(reading.numbers(what, x, lengths), extras, notes=reading.of_another_scale(what, x))
 
 
 def of_graph(x: np.ndarray, edges: np.ndarray, features: np.ndarray | None, reading: Reading, what: str) -> New:

@@ -119,6 +119,18 @@ class Reading:
         """What the net reads beside its input."""
         return list(self.example.extras)
 
+    def of_another_scale(self, what: str, x: np.ndarray) -> list[str]:
+        """A note if values lie outside the training split's range by more than that range itself."""
+        if self.symbols is not None or self.dtype == "uint8" or not x.size:
+            return []
+        span = self.highest - self.lowest
+        if x.min() >= self.lowest - span and x.max() <= self.highest + span:
+            return []
+        return [
+            f"{what}: has values from {x.min():g} to {x.max():g}; in training they went from {self.lowest:g} to "
+            f"{self.highest:g}: if the scale is another, so are the answers"
+        ]
+
     def numbers(self, what: str, x: np.ndarray, lengths: np.ndarray | None = None) -> Tensor:
         """Raw inputs `(n, *shape)` as the net sees them. `what` names them in messages; rows count from 1.
 
