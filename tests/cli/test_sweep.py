@@ -31,6 +31,7 @@ def test_a_study_prints_a_line_per_trial_and_a_table_and_ends_in_json(unlocked, 
     assert "best 0." in third
     assert " dfa  left " in third
     assert "frozen (control)" in done.err
+    assert "control: frozen reached test/accuracy" in done.err
     assert (tmp_path / "plots" / "here.png").is_file()
     summary = json.loads(done.out)
     assert summary["complete"] == 4

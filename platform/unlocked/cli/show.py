@@ -81,8 +81,9 @@ def add_compare(commands: Any) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> int:
+    from unlocked.comparing.fitting import fitted
     from unlocked.comparing.rows import sections
-    from unlocked.comparing.table import render, to_csv
+    from unlocked.comparing.table import to_csv
     from unlocked.drawing.comparisons import comparison, comparison_against
 
     check_file("--csv", arguments.csv)
@@ -117,11 +118,13 @@ def compare(arguments: argparse.Namespace) -> int:
     rows = [row for section in found for row in section.rows]
     against = arguments.against and _key_against(rows, arguments.against)
     many = len(found) > 1
+    console = wide_console(400)
     for section in found:
-        wide_console(400).print(
-            render(
+        console.print(
+            fitted(
                 section.rows,
                 section.metrics,
+                console.width,
                 title=section.title if many else None,
                 notes=section.notes,
                 hide=("dataset", "task") if many else (),

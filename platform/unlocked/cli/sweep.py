@@ -155,15 +155,18 @@ def _sweep(arguments: argparse.Namespace, console: Console, alive: Alive) -> int
 
 def _show(console: Console, config: Config, summary: dict[str, Any]) -> None:
     """The table, the front of several metrics, and what failed."""
-    from unlocked.comparing.table import render
+    from unlocked.cli.sweep_control import MORE, against_control
+    from unlocked.comparing.fitting import fitted
     from unlocked.studies.report import metrics_of
     from unlocked.studies.search import is_grid
 
     rows = summary["rows"] if is_grid(config) else summary["rows"][:SHOWN]
     if rows:
-        console.print(render(rows, metrics_of(config)))
+        console.print(fitted(rows, metrics_of(config), console.width))
     if len(rows) < len(summary["rows"]):
         console.print(f"the best {len(rows)} of {len(summary['rows'])} complete trials", style="dim")
+    if beside := against_control(config, summary):
+        console.print(beside, style="bold red" if MORE in beside else None)
     for entry in summary.get("pareto", []):
         values = "  ".join(
             f"{metric} {value:.4g}" for metric, value in zip(config.sweep.metrics(), entry["values"], strict=True)

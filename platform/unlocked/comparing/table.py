@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlocked.colors import scheme_color
 from unlocked.comparing.rows import Row, superseded_words
 from unlocked.comparing.statistics import Summary
 from unlocked.metrics import heading, is_share, limits
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from unlocked.rich_text import PlainTable
 
 SPREAD = "mean ± standard deviation over n seeds [lowest, highest]; 95 %: interval of the mean (Student's t)"
+SHORT = "mean ± standard deviation over the seeds; ranges and intervals: the CSV, or a wider terminal"
 TWO = "n=2 says little: the interval of two seeds is 12.7 times as wide as their range"
 _LONGEST = 40  # letters of a value
 
@@ -29,46 +31,64 @@ def render(
     notes: Sequence[str] = (),
     hide: Sequence[str] = (),
     baseline: str | None = None,
+    short: bool = False,
 ) -> PlainTable:
     """A rich table; its caption explains the numbers and adds the notes.
 
     `metrics`: None shows all that the rows have. `hide`: keys that the title has said. `baseline`: the scheme of
-    `Row.differences`, which then have columns.
+    `Row.differences`, which then have columns. `short`: cells have the mean and the deviation alone.
     """
+    from rich import box
+
     from unlocked.rich_text import PlainTable
 
     shown = [metric for metric in metrics_of(rows, metrics) if any(row.values(metric) for row in rows)]
     compared = [metric for metric in shown if any(metric in row.differences for row in rows)]
     keys = [key for key in (rows[0].group if rows else ()) if key not in hide]
     counts = {s.n for row in rows for m in shown for s in (row.summary(m), row.differences.get(m)) if s}
-    words = [SPREAD] * (max(counts, default=1) > 1) + [TWO] * (2 in counts)
+    words = [SHORT if short else SPREAD] * (max(counts, default=1) > 1) + [TWO] * (2 in counts)
     if not notes and (superseded := sum(row.superseded for row in rows)):
         words.append(superseded_words(superseded))
+    frame = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False} if short else {}
     table = PlainTable(
-        title=title, caption="\n".join([*words, *notes]) or None, caption_justify="left", title_justify="left"
+        title=title, caption="\n".join([*words, *notes]) or None, caption_justify="left", title_justify="left", **frame
     )
     for name in short_names(keys).values():
         table.add_column(name)
-    table.add_column("seeds", justify="right")
+    table.add_column("n" if short else "seeds", justify="right")
     for metric in shown:
-        table.add_column(heading(metric), justify="right")
+        table.add_column(heading(metric).replace(" ", "\n") if short else heading(metric), justify="right")
         if metric in compared:
             table.add_column(f"minus {baseline}{', points' * is_share(metric)}", justify="right")
+    between = "\n" if short else " "
     written = {key: _written({row.group[key] for row in rows}) for key in keys}
     for row in rows:
         cells = [
-            f"{row.group[key]} (control)" if key == "scheme" and row.is_control else written[key][row.group[key]]
+            f"{row.group[key]}{between}(control)"
+            if key == "scheme" and row.is_control
+            else written[key][row.group[key]]
             for key in keys
         ]
         if cells and not row.feasible:
             cells[0] += " (infeasible)"
         cells.append(str(len(row.seeds)))
         for metric in shown:
-            cells.append(_cell(row.summary(metric), metric))
+            cells.append(cell(row.summary(metric), metric, short))
             if metric in compared:
                 cells.append(_difference(row.differences.get(metric), metric))
-        table.add_row(*cells, style="dim" if row.is_control or not row.feasible else None)
+        dim = row.is_control or not row.feasible
+        table.add_row(*_coloured(cells, keys, dim), style="dim" if dim else None)
     return table
+
+
+def _coloured(cells: list[str], keys: Sequence[str], dim: bool) -> list[Any]:
+    """With the scheme in its colour."""
+    from rich.text import Text
+
+    if dim or "scheme" not in keys:
+        return cells
+    at = keys.index("scheme")
+    return [*cells[:at], Text(cells[at], scheme_color(cells[at])), *cells[at + 1 :]]
 
 
 def to_csv(rows: Sequence[Row], path: Path, metrics: Sequence[str] | None = None) -> Path:
@@ -111,16 +131,19 @@ def metrics_of(rows: Sequence[Row], metrics: Sequence[str] | None = None) -> lis
     return list(dict.fromkeys(key for row in rows for values in row.seeds.values() for key in values))
 
 
-def _cell(summary: Summary | None, metric: str) -> str:
+def cell(summary: Summary | None, metric: str, short: bool = False) -> str:
+    """What a table says of a metric of a row."""
     if summary is None:
         return "-"
     unit = "%" if is_share(metric) else ""
     if summary.n == 1:
-        return f"{_number(summary.mean, metric)}{unit} (1 seed)"
+        return f"{_number(summary.mean, metric)}{unit}{'' if short else ' (1 seed)'}"
     digits = _decimals(summary, metric)
     mean, std, low, high = (
         _number(value, metric, digits) for value in (summary.mean, summary.std, summary.low, summary.high)
     )
+    if short:
+        return f"{mean} ± {std}{unit}"
     return f"{mean} ± {std}{unit} [{low}, {high}], n={summary.n}\n95 %: {_interval(summary, metric, *limits(metric))}"
 
 
