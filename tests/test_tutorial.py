@@ -23,7 +23,7 @@ def test_every_cell_of_the_tutorial_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(MODELS, "_facts", dict(MODELS._facts))
     names: dict = {"__name__": "tutorial"}
     for i, code in enumerate(cells()):
-        fast = code.replace("train.epochs=6", "train.epochs=1").replace('"train.ep', '"parallel.threads=1", "train.ep')
+        fast = code.replace("train.epochs=20", "train.epochs=1").replace('"train.ep', '"parallel.threads=1", "train.ep')
         exec(compile(fast, f"{NOTEBOOK.name}, cell {i}", "exec"), names)
     run, study = names["run"], names["study"]
     assert 0 < run.metrics["test/accuracy"] < 1

@@ -134,6 +134,7 @@ def test_the_end_says_where_the_model_is_and_what_the_control_reached(unlocked, 
     (beside,) = (line for line in again.out.splitlines() if "frozen control" in line)
     assert f"test/accuracy {value:.4f} (one seed, higher is better); backprop is " in beside
     (model,) = (line.partition(": ")[2] for line in again.out.splitlines() if line.startswith("  model: "))
-    assert Path(model).is_file()
+    assert (Path(model) / "MLmodel").is_file()
+    assert f"  new inputs: unlocked predict {Path(model).parent} FILE" in again.out.splitlines()
     other = unlocked("train", "quickstart", *small, "train.epochs=1")
     assert "no run of this configuration yet" in other.out

@@ -18,6 +18,7 @@ from unlocked.metrics import higher_is_better
 from unlocked.rich_text import plain_console
 from unlocked.runs.checkpoint import WEIGHTS, Checkpoints
 from unlocked.runs.control import CONTROL, control_of
+from unlocked.runs.folder import MODEL
 from unlocked.schema.keys import TrackingConfig
 
 
@@ -49,7 +50,8 @@ def print_summary(
     checkpoints = Checkpoints(run)
     weights = checkpoints.best() if summary["tested"] == "best" else checkpoints.last()
     if weights is not None:
-        rows.append(("model", str(weights / WEIGHTS)))
+        rows.append(("model", str(run / MODEL if (run / MODEL).is_dir() else weights / WEIGHTS)))
+        rows.append(("new inputs", f"{command('predict', run, 'FILE')}"))
     rows.append(("run folder", str(run)))
     if drawn := sorted(path.stem for path in (run / "figures").glob("*.png")):
         rows.append(("in figures/", ", ".join(drawn)))

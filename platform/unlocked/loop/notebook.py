@@ -72,9 +72,10 @@ class Progress(Silent):
         from IPython.display import HTML, display
 
         self._drawn = time.monotonic()
+        doing = self._doing if self._step < self._total else ""  # what comes after the last step says no end
         notes = "".join(f"<div>{html.escape(note)}</div>" for note in self._notes[-5:])
         content = HTML(
-            f"<div><b>{html.escape(self._title)}</b> {html.escape(self._doing)}<br>"
+            f"<div><b>{html.escape(self._title)}</b> {html.escape(doing)}<br>"
             f'<progress value="{self._step}" max="{self._total}" style="width:16em"></progress> '
             f"{self._step:,} of {self._total:,} steps<br><code>{html.escape(self._numbers())}</code>{notes}</div>"
         )
