@@ -18,6 +18,7 @@ from unlocked import compare, load_config, sweep, train
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
 from unlocked.files import locked
 from unlocked.studies import driver
+from unlocked.studies import study as studies
 from unlocked.studies import trial as trial_module
 from unlocked.studies.check import check_study
 from unlocked.studies.runners import Here
@@ -220,6 +221,20 @@ def test_what_does_not_change_a_result_may_change(study, trained):
     sweep(study(*SPACE))
     sweep(study(*SPACE, "sweep.plot.lines=[scheme.name]", "parallel.timeout=60"))
     assert len(trained) == 4
+
+
+def test_a_study_from_before_a_key_goes_on(study, trained, monkeypatch):
+    settled = studies._settled
+    older = {"train.average": "null", "data.easy_by": "data"}
+    monkeypatch.setattr(
+        studies, "_settled", lambda config: {k: v for k, v in settled(config).items() if k not in older}
+    )
+    sweep(study(*SPACE))
+    monkeypatch.setattr(studies, "_settled", settled)
+    sweep(study(*SPACE))
+    assert len(trained) == 4
+    with pytest.raises(ConfigError, match=r"was started with train.average=unset, not 0.9"):
+        sweep(study(*SPACE, "train.average=0.9"))
 
 
 def test_a_folder_that_is_no_study_is_left_alone(study, trained):

@@ -25,6 +25,7 @@ from unlocked.security import redact, unmask
 from unlocked.studies.search import make_pruner, make_sampler
 from unlocked.studies.space import Point, Space
 from unlocked.tracking import flatten
+from unlocked.tracking.identity import ABSENT_AT
 from unlocked.tracking.spool import cut_torn_line
 
 if TYPE_CHECKING:
@@ -335,7 +336,7 @@ def _settled(config: Config) -> dict[str, str]:
 
 def _refuse_another(folder: Path, stored: dict[str, str], given: dict[str, str]) -> None:
     for key in [*stored, *(key for key in given if key not in stored)]:
-        if stored.get(key) != given.get(key):
+        if stored.get(key, ABSENT_AT.get(key)) != given.get(key):  # a study may be older than a key
             raise ConfigError(
                 f"name: the study {folder} was started with {key}={stored.get(key, 'unset')}, not "
                 f"{given.get(key, 'unset')}; give this one another name (name=...)"
