@@ -21,6 +21,7 @@ from unlocked.compiling import said_by_compiler
 from unlocked.data import DataSet, TrainBatches
 from unlocked.engine.links import Incoming, Late, Outgoing
 from unlocked.engine.segments import SegmentStats
+from unlocked.engine.spans import Spans
 from unlocked.engine.statistics import averaging, tracking, untouched
 from unlocked.errors import RunFailed, reason
 from unlocked.optim import lr_factor
@@ -64,6 +65,7 @@ class ModuleRunner:
         self.learner.draw_as_replica(shard[0])
         self.device, self.dtype = device, self.learner.dtype
         self.ends = Ends()
+        self.spans = Spans.of(plan)
         self.lag = plan.lag
         config = plan.config
         self._shard = shard
@@ -143,7 +145,7 @@ class ModuleRunner:
         return self._t
 
     def connect(self, ends: Ends) -> None:
-        self.ends = ends
+        self.ends = ends = ends if self.spans is None else self.spans.watch(self, ends)
         self._feedback = Late(ends.feedback_in, self.lag) if ends.feedback_in is not None else None
         if self.learner.learns_inputs and ends.h_in is not None:
             self._late_inputs = Late(ends.h_in, self.lag)
@@ -266,6 +268,7 @@ class ModuleRunner:
             self._sent() - sent,
             self.learner.sg_seconds - sg,
             series,
+            spans=self.spans.take() if self.spans is not None else [],
         )
 
     def _set_lr(self, t: int) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from unlocked.engine.spans import Span
 from unlocked.schemes import Alignment
 
 OF_BLOCK = "/block_"  # before the place of the block that a series is of, whichever module holds it
@@ -24,6 +25,7 @@ class SegmentStats:
     sg: float = 0.0  # on synthetic gradients and inputs: a part of `computed`
     series: dict[str, list[float]] = field(default_factory=dict)  # per step
     others: float = 0.0  # on other modules of the same worker
+    spans: list[Span] = field(default_factory=list)  # if they are recorded
 
     @property
     def computed(self) -> float:

@@ -390,6 +390,7 @@ def _merge(stats: list[SegmentStats]) -> SegmentStats:
         sg=sum(s.sg for s in stats) / n,
         series=series,
         others=sum(s.others for s in stats) / n,
+        spans=stats[0].spans,  # of the first replica
     )
 
 

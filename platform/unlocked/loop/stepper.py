@@ -22,6 +22,7 @@ from unlocked.blame import said
 from unlocked.data import DataSet
 from unlocked.engine.group import Group, Segment, WorkerFailed
 from unlocked.engine.segments import SegmentStats, first_nonfinite, module_times, series_means
+from unlocked.engine.spans import Span
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
 from unlocked.launch.interrupt import StopSignal
 from unlocked.loop.reporter import Reporter
@@ -60,6 +61,7 @@ class Stepper(ABC):
         self.rates: deque[float] = deque(maxlen=1000)  # steps per second, of the latest segments
         self.begin_with: dict[str, Tensor] | None = None  # weights; None: those that the workers draw from the seed
         self.to_first_step: float | None = None  # seconds
+        self.spans: dict[int, list[Span]] = {}  # by module, if they are recorded
         self._calendar = Calendar(plan, self._validates())
         self._lr_factor = lr_factor(self.config.optimizer, plan.total_steps)
         self._waits = plan.make_engine().on_workers  # in one process nothing does
@@ -194,6 +196,9 @@ class Stepper(ABC):
         values |= series_means(stats)
         if self._waits and len(stats) > 1:
             values |= module_times(stats, p.waited, p.train_seconds)
+        for k, s in enumerate(stats):
+            if s.spans:
+                self.spans.setdefault(k, []).extend(s.spans)
         self._log(values)
         self.reporter.segment(stop, values)
 

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from unlocked.loop.report import draw_figures
+from unlocked.loop.timeline import keep_timeline
 from unlocked.loop.trainer import Tested, Trainer
 from unlocked.runs.package import package
 
@@ -19,6 +20,8 @@ def summarise(trainer: Trainer, tested: Tested, restarts: int) -> dict[str, Any]
     if config.tracking.figures:
         for path in draw_figures(folder.path, plan, trainer.data, tested.outputs, tested.network):
             recorder.artifact(path, "figures")
+    for path in keep_timeline(trainer):
+        recorder.artifact(path, "figures")
     summary = {
         "run": folder.name,
         "run_dir": str(folder.path),

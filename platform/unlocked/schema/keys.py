@@ -305,6 +305,9 @@ class TrackingConfig:
     uri: str | None = key(None, "MLflow; null: SQLite in the runs folder; off: files only")
     experiment: str = key("unlocked", "MLflow's experiment that runs are kept in")
     figures: bool = key(True, "drawn when a run ends, which takes longer than a very small run")
+    timeline: int = key(
+        0, "steps of which it is recorded when each module computed, communicated and waited", low=0, high=10_000
+    )
     mirror: str | None = key(None, "storage that keeps copies of runs to go on with: s3://bucket/runs, file:///...")
 
 

@@ -1,0 +1,112 @@
+"""When each module computed, communicated and waited: recorded on request, and no number moves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from unlocked.drawing.timeline import timeline
+from unlocked.engine.group import InProcessGroup
+from unlocked.engine.spans import Span, Spans, Watched, chrome_trace
+from unlocked.loop.timeline import keep_timeline
+
+MLP = {"name": "mlp", "hidden": [8, 8]}
+STEPS = 24  # 4 epochs of 6 minibatches
+
+
+def trained(lab, steps: int, scheme: str = "dni"):
+    data = lab.data()
+    plan = lab.plan(data, model=MLP, scheme={"name": scheme}, parallel={"modules": 2}, tracking={"timeline": steps})
+    group = InProcessGroup(plan, data)
+    (stats,) = group.run([(0, STEPS)], STEPS)
+    return group, stats
+
+
+def test_without_a_timeline_nothing_is_wrapped(lab):
+    group, stats = trained(lab, 0)
+    for module in group.modules:
+        assert not {"forward_phase", "feedback_phase"} & vars(module).keys()
+        assert not any(isinstance(link, Watched) for link in module._links())
+    assert [s.spans for s in stats] == [[], []]
+
+
+@pytest.mark.parametrize("scheme", ["dni", "backprop"])
+def test_watched_modules_train_to_the_same_numbers(lab, scheme):
+    (_, plain), (_, watched) = trained(lab, 0, scheme), trained(lab, 3, scheme)
+    assert [s.series for s in watched] == [s.series for s in plain]
+    for module, s in enumerate(watched):
+        spans = [span for span in s.spans if span.what == "forward"]
+        assert len({span.t for span in spans}) == len(spans) == 3, module
+        assert all(span.begin < span.end for span in s.spans)
+
+
+def test_the_first_steps_are_left_out_if_there_are_others(lab):
+    data = lab.data()
+    asked = {"timeline": 4}
+    short = lab.plan(data, model=MLP, parallel={"modules": 2}, tracking=asked)
+    assert (Spans.of(short).first, Spans.of(short).stop) == (20, 24)  # of 4 epochs of 6 minibatches
+    whole = lab.plan(data, model=MLP, parallel={"modules": 2}, tracking={"timeline": 100})
+    assert Spans.of(whole).first == 0
+
+
+def test_a_link_tells_its_own_measure_of_waiting_and_sending():
+    spans = Spans(0, 5)
+
+    class Link:
+        waited, sent, other = 1.0, 2.0, "its own"
+
+        def receive(self, t: int) -> str:
+            self.waited, self.sent = self.waited + 0.5, self.sent + 0.25
+            return "message"
+
+    link = Watched(Link(), spans)
+    assert (link.receive(3), link.other, link.waited) == ("message", "its own", 1.5)
+    assert link.receive(5) == "message"  # beyond the steps that are recorded
+    waiting, sending = spans.take()
+    assert (waiting.what, waiting.t, waiting.end - waiting.begin) == ("waiting", 3, pytest.approx(0.5))
+    assert (sending.what, sending.end - sending.begin) == ("communicating", pytest.approx(0.25))
+    assert spans.take() == []
+
+
+def test_the_trace_is_what_chrome_reads():
+    spans = {
+        0: [Span("waiting", 7, 10.001, 10.002), Span("forward", 7, 10.0, 10.004)],
+        1: [Span("forward", 7, 10.004, 10.006)],
+    }
+    trace = json.loads(json.dumps(chrome_trace(spans, [0, 1], "a run")))
+    events = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    assert [(e["name"], e["pid"], e["tid"]) for e in events] == [
+        ("forward", 0, 0),
+        ("waiting", 0, 0),
+        ("forward", 1, 1),
+    ]
+    assert [(round(e["ts"]), round(e["dur"])) for e in events] == [
+        (0, 4000),
+        (1000, 1000),
+        (4000, 2000),
+    ]  # microseconds
+    names = {(e["name"], e["args"]["name"]) for e in trace["traceEvents"] if e["ph"] == "M"}
+    assert {("process_name", "worker 1"), ("thread_name", "module 0")} <= names
+
+
+def test_the_timeline_is_drawn_of_spans_alone(tmp_path: Path):
+    assert timeline({}, [], tmp_path / "none.png") is None
+    spans = {k: [Span("forward", t, t + 0.1 * k, t + 0.5) for t in range(30)] for k in (0, 1)}
+    assert timeline(spans, [0, 1], tmp_path / "one.png").exists()
+
+
+def test_a_run_whose_engine_records_none_says_so(lab, tmp_path: Path):
+    said: list[str] = []
+    plan = lab.plan(lab.data(), model=MLP, tracking={"timeline": 3})
+    trainer = SimpleNamespace(
+        plan=plan,
+        config=plan.config,
+        folder=SimpleNamespace(path=tmp_path),
+        spans={},
+        reporter=SimpleNamespace(note=said.append),
+    )
+    assert keep_timeline(trainer) == []
+    assert said == ["tracking.timeline: this engine, schedule or resumed run recorded none"]
