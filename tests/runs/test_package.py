@@ -13,7 +13,7 @@ import pandas
 import pytest
 import torch
 
-from unlocked import load, train
+from unlocked import load, resume, train
 from unlocked.config import load_config
 from unlocked.data import DATA, RawData, register_data
 from unlocked.errors import ConfigError
@@ -126,3 +126,12 @@ def test_the_folder_of_somebody_else_has_no_code_imported(summary, tmp_path):
     (tmp_path / "data" / "needs.json").write_text(json.dumps(needs))
     with pytest.raises(ConfigError, match="may not have code imported here"):
         load(tmp_path / "data")
+
+
+def test_a_run_of_an_older_version_is_a_model_once_it_has_gone_on(config):
+    run = Path(train(config)["run_dir"])
+    (run / "inputs.json").unlink()
+    shutil.rmtree(run / "model")
+    resume(run)
+    assert (run / "inputs.json").is_file()
+    assert (run / "model" / "MLmodel").is_file()

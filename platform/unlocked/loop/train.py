@@ -114,6 +114,8 @@ def resume(
     plan = make_plan(config, data)
     refuse_misfit(run_dir, plan)
     refuse_edited(run_dir, plan.config)
+    with one_line_when_full(run_dir):
+        keep_inputs(run_dir, data)  # a run of an older version has none
     return _complete(_Run(plan, data, folder, imports, reporter, started, study, stop))
 
 

@@ -20,6 +20,7 @@ from unlocked import strict_json
 from unlocked.config import Config, from_tree, read_tree, to_dict, to_yaml
 from unlocked.config.yaml12 import read_file
 from unlocked.data import DataSet
+from unlocked.data.reading import FILE as INPUTS
 from unlocked.data.reading import Reading
 from unlocked.errors import ConfigError, DataError, RunFailed, UnlockedError
 from unlocked.files import DISK_ERRORS, PRIVATE, clear_parts, read_json, write_json, write_whole
@@ -151,7 +152,7 @@ def keep_tokens(run_dir: Path, data: DataSet) -> None:
 
 def keep_inputs(run_dir: Path, data: DataSet) -> None:
     """Writes down how inputs were read, so that new ones are read the same way without the data set."""
-    if data.loaded is not None:
+    if data.loaded is not None and not (run_dir / INPUTS).exists():
         Reading.of(data).write(run_dir)
 
 
