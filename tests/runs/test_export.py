@@ -75,6 +75,8 @@ def test_a_registered_version_is_the_run(runs, monkeypatch):
     assert register(run, "digits") == "models:/digits/2"
     import mlflow
 
+    tags = mlflow.MlflowClient().get_run(summary["mlflow_run_id"]).data.tags
+    assert '"artifact_path": "model"' in tags["mlflow.log-model.history"]
     x = np.zeros((2, 1, 8, 8))
     for address in ("models:/digits/2", f"runs:/{summary['mlflow_run_id']}/model"):
         table = mlflow.pyfunc.load_model(address).predict(x)

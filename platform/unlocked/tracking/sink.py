@@ -143,6 +143,8 @@ class Sink:
         upload = self._client.log_artifacts if source.is_dir() else self._client.log_artifact
         try:
             self._try([source], lambda _: upload(self.run_id, str(source), folder or None))
+            if (source / "MLmodel").is_file():
+                self._tell_of_model(read_json(source / "MLmodel"), folder)
         except (RunGone, RunDeleted):
             raise
         except Exception as error:
@@ -151,6 +153,12 @@ class Sink:
             if self._failures[path] < 3:
                 raise
             warn(f"artifact {source} could not be stored, left out: {error}")
+
+    def _tell_of_model(self, model: Mapping[str, Any], folder: str) -> None:
+        """The tag by which MLflow's pages know that this folder of artifacts is a model."""
+        told = {key: model.get(key) for key in ("utc_time_created", "model_uuid", "mlflow_version", "flavors")}
+        entry = {"run_id": self.run_id, "artifact_path": folder, **told}
+        self._client.set_tag(self.run_id, "mlflow.log-model.history", strict_json.dumps([entry]))
 
     def finish(self, status: str, end_ms: int | None, summary: Mapping[str, Any] | None) -> None:
         if summary is not None:
