@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from unlocked.drawing.style import drawing
 from unlocked.errors import ConfigError
 from unlocked.reporting import report
 from unlocked.reporting.answer import Reference, answer
-from unlocked.reporting.chapters import time_to_quality
+from unlocked.reporting.chapters import time_to_quality, write
 from unlocked.reporting.document import Commands, Document, Figure, Heading, Notes, Paragraph, Table
 from unlocked.reporting.gather import gather, of_folder
 from unlocked.reporting.latex import render as to_latex
@@ -86,6 +87,46 @@ def test_the_page_holds_everything_within_itself(root: Path, tmp_path: Path):
         assert cell in page
     assert made.kept == "backprop-0"  # the best configuration's first seed
     assert (next(root.glob("artifacts/*/artifacts/report")) / "page.html").read_text() == page
+
+
+def test_of_many_configurations_the_table_alone_has_the_long_names(root: Path):
+    (found,) = gather(root, ["first"], runs_root=root)
+    many = replace(found, groups=[found.groups[0]] * 9 + [found.groups[-1]])
+    document, _ = write([many], PAIR, None, [], "unlocked report")
+    results, *others = [block for block in document.blocks if isinstance(block, Table)]
+    assert [row[0] for row in results.rows][8:] == ["#9 backprop", "#10 frozen (control)"]
+    assert [row[0] for row in others[0].rows] == [*(f"#{i} backprop" for i in range(1, 9)), "#10 frozen"]
+
+
+@pytest.mark.slow("starts a browser")
+def test_the_page_opens_offline_in_light_dark_and_print(root: Path, tmp_path: Path):
+    sync = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    page = report(root, ["first"], out=tmp_path / "page.html", runs_root=root).path
+    quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    quiet += ["--no-sandbox", "--disable-component-update", "--disable-sync"]
+    with sync.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=quiet)
+        papers = {}
+        for scheme in ("light", "dark"):
+            context = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": 1200, "height": 900})
+            tab, said = context.new_page(), []
+            tab.on("console", lambda message, said=said: said.append(message.text))
+            tab.on("requestfailed", lambda request, said=said: said.append(request.url))
+            tab.goto(page.as_uri())
+            assert said == []
+            widths = tab.evaluate("[...document.images].map(image => image.naturalWidth)")
+            assert len(widths) == 4
+            assert min(widths) > 300
+            assert tab.evaluate("document.documentElement.scrollWidth") == 1200  # nothing beside the page
+            papers[scheme] = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+            tab.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+            tab.pdf(path=tmp_path / "page.pdf", format="A4")
+        browser.close()
+    assert papers == {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 24, 27)"}
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_without_a_name_it_is_about_the_experiment_of_the_latest_run(root: Path):

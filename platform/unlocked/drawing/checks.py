@@ -17,6 +17,7 @@ def gradients_by_block(found: Mapping[str, Sequence[float]], path: Path) -> Path
         for (label, values), colour in zip(found.items(), _COLOURS * len(found), strict=False):
             panel.plot(range(len(values)), values, "o-", color=colour, markersize=3.5, label=label)
         panel.set_yscale("log")
+        panel.locator_params(axis="x", integer=True)
         panel.set_xlabel("block, from the input up")
         panel.set_ylabel("root mean square of dL/dW")
         panel.set_title("gradient by block, before training")

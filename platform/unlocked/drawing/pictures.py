@@ -61,7 +61,8 @@ def planes(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: S
     import matplotlib
     from matplotlib.patheffects import withStroke
 
-    with drawing(path, len(points), (5.0 * len(points) + 0.4, 4.6)) as (figure, panels):
+    with drawing(path, len(points), (5.0 * len(points) + 0.4, 4.9)) as (figure, panels):
+        headline(figure, "Test examples in the plane")
         for panel, (title, xy) in zip(panels, points.items(), strict=True):
             panel.set(title=title, xticks=[], yticks=[])
             panel.grid(False)

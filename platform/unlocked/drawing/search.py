@@ -96,7 +96,8 @@ def history(search: Search, path: Path) -> Path:
         line.append(best)
     numbers = [each.number for each in search.complete]
     with drawing(path, size=(7.2, 4.0)) as (figure, (panel,)):
-        panel.plot(numbers, [each.value for each in search.complete], "o", color=GREY, markersize=4.5, label="trial")
+        values = [each.value or 0.0 for each in search.complete]
+        panel.plot(numbers, values, "o", color=GREY, markersize=4.5, label="trial")
         panel.step(numbers, line, where="post", color=BLUE, label="best so far")  # type: ignore[arg-type]
         panel.locator_params(axis="x", integer=True)
         _value_axis(panel, search.metric)
@@ -107,7 +108,7 @@ def history(search: Search, path: Path) -> Path:
 
 
 def importances(search: Search, path: Path) -> Path:
-    shown = list(reversed(search.importances.items()))
+    shown = list(search.importances.items())[::-1]
     with drawing(path, size=(7.2, 1.5 + 0.4 * len(shown))) as (figure, (panel,)):
         panel.barh(range(len(shown)), [share for _, share in shown], color=BLUE, height=0.62)
         for place, (_, share) in enumerate(shown):
@@ -136,7 +137,7 @@ def slices(search: Search, path: Path) -> Path:
                 scheme_color(str(each.params[parameter.name])) if parameter.name == "scheme.name" else BLUE
                 for each in shown
             ]
-            panel.scatter(at, [each.value for each in shown], s=26, c=colors, alpha=0.75, linewidths=0)
+            panel.scatter(at, [each.value or 0.0 for each in shown], s=26, c=colors, alpha=0.75, linewidths=0)
             if search.best in shown:
                 _ring(panel, parameter.place(search.best.params[parameter.name]), search.best.value or 0.0)
             parameter.label(panel, "x")
@@ -292,7 +293,7 @@ def _filled(panel: Axes, x: Sequence[float], y: Sequence[float], z: Sequence[flo
     import numpy as np
 
     scaled = [(np.array(v) - min(v)) / ((max(v) - min(v)) or 1.0) for v in (x, y)]
-    if len(x) < 4 or abs(np.linalg.det(np.cov(*scaled))) < 1e-9:  # all on one line: there are no triangles
+    if len(x) < 4 or abs(np.linalg.det(np.cov(scaled[0], scaled[1]))) < 1e-9:  # all on one line: there are no triangles
         return
     levels = np.linspace(low, high, 12) if high > low else 1
     panel.tricontourf(x, y, z, levels=levels, cmap=_SCALE, alpha=0.55)

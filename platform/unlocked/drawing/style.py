@@ -129,7 +129,7 @@ def _head(figure: Figure, panels: list[Axes]) -> None:
     if subject is None:
         return
     words = _filled(literal(subject), wide, _LINE)
-    high = (1 + words.count("\n")) * _LINE * 1.35 / 72
+    high = (1 + words.count("\n")) * _LINE * 1.35 / 72 + 0.07
     above = (1 + title.get_text().count("\n")) * _TITLE * 1.3 / 72 if title is not None else 0.0
     figure.set_figheight(figure.get_figheight() + high)
     whole = figure.get_figheight()

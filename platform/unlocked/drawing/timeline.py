@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from unlocked.colors import BLUE, ORANGE, SKY, VERMILION
 from unlocked.drawing.style import drawing, headline
@@ -61,4 +61,4 @@ def timeline(spans: Mapping[int, Sequence[Span]], workers: Sequence[int], path: 
     return path
 
 
-_NUMBER = {"fontsize": 7, "color": "white", "va": "center", "ha": "left", "clip_on": True}
+_NUMBER: dict[str, Any] = {"fontsize": 7, "color": "white", "va": "center", "ha": "left", "clip_on": True}

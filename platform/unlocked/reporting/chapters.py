@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean, median
 from typing import Any
 
@@ -18,7 +19,10 @@ from unlocked.metrics import AT, heading, higher_is_better, is_share
 from unlocked.reporting.answer import Reference, answer
 from unlocked.reporting.document import Block, Commands, Document, Figure, Heading, Notes, Paragraph, Table
 from unlocked.reporting.gather import Gathered, Group
+from unlocked.tracking.captions import brief
 
+FEW, MOST = 5, 8  # configurations that are named in full; that have lines and bars of their own
+_LONG = 34  # letters of a name, beyond which the table alone has it
 _WHAT = (  # of data, code and machine: a heading, and the tags or keys that say it
     ("data set", "dataset"),
     ("digest of its examples", "data_digest"),
@@ -67,9 +71,17 @@ def write(
 def _chapters(
     gathered: Gathered, names: Sequence[str], references: tuple[Reference, Reference], quality: float | None
 ) -> list[Block]:
+    long = len(names) > FEW or max(map(len, names)) > _LONG
+    if long:
+        names = [f"#{i} {name}" for i, name in enumerate(names, 1)]
     blocks: list[Block] = [Heading("Results"), _results(gathered, names, references)]
-    if gathered.section.notes:
-        blocks.append(Notes(gathered.section.notes))
+    notes = list(gathered.section.notes)
+    if len(names) > MOST:
+        notes.append(f"the chapters below are of the best {MOST} configurations and the control")
+    blocks += [Notes(notes)] if notes else []
+    kept = [i for i, group in enumerate(gathered.groups) if i < MOST or group.row.is_control]
+    gathered = replace(gathered, groups=[gathered.groups[i] for i in kept])
+    names = [f"#{i + 1} {gathered.groups[at].scheme}" if long else names[i] for at, i in enumerate(kept)]
     blocks += _curves(gathered, names, quality)
     blocks += _speed(gathered, names)
     blocks += _alignment(gathered, names)
@@ -275,8 +287,12 @@ def _differences(gathered: Gathered, names: Sequence[str]) -> Block:
     if not keys:
         return Paragraph("Nothing but the seed.")
     first = [next(iter(group.members.values())).run if group.members else None for group in gathered.groups]
-    cells = [[key, *(shown_value(run, key) if run is not None else "–" for run in first)] for key in keys]
-    return Table(["key", *names], cells, "what is not listed is equal in all of them", left=1 + len(names))
+    cells = [
+        [name, *(brief(shown_value(run, key)) if run is not None else "–" for key in keys)]
+        for name, run in zip(names, first, strict=True)
+    ]
+    colors = [scheme_color(group.scheme) for group in gathered.groups]
+    return Table(["configuration", *keys], cells, "what is not listed is equal in all of them", colors)
 
 
 def _repeat(gathered: Gathered) -> list[Block]:
@@ -284,7 +300,7 @@ def _repeat(gathered: Gathered) -> list[Block]:
     for group in gathered.groups:
         for seed, member in group.members.items():
             config = f"{member.folder}/config.yaml" if member.folder is not None else f"{member.run.name}/config.yaml"
-            lines.append(f"unlocked train {config}    # {group.row.label}, seed {seed}")
+            lines += [f"# {group.row.label}, seed {seed}", f"unlocked train {config}"]
             break
     words = (
         "Each command trains the first seed of its configuration again, to the same numbers on the same machine; add "
