@@ -67,6 +67,16 @@ def test_a_run_answers_as_it_was_evaluated_without_its_data_set(small, monkeypat
     torch.testing.assert_close(opened.outputs(as_new(opened, raw)), net(data.test.x), atol=1e-5, rtol=0)
 
 
+def test_a_net_of_half_precision_answers_in_numbers_that_numpy_knows(tmp_path):
+    run = untrained(tmp_path, "digits/backprop")
+    opened = open_trained(run)
+    wanted = opened.outputs(new := as_new(opened, np.ones((2, 1, 8, 8))))
+    opened.net().to(torch.bfloat16)
+    given = opened.outputs(new)
+    assert given.dtype == torch.float32
+    torch.testing.assert_close(given, wanted, atol=0.05, rtol=0.05)
+
+
 def test_a_run_that_wrote_nothing_down_reads_its_data_set(small):
     summary = train(small("train.epochs=1"))
     x = np.zeros((1, 1, 8, 8))

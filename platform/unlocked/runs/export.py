@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from unlocked.data.reading import Reading
 from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.files import written_whole
-from unlocked.runs.opened import Opened
+from unlocked.runs.opened import SHORT, Opened
 from unlocked_models.contract.batch import LENGTHS, Batch
 from unlocked_models.contract.chain import Chain, carrying, decoder_start
 from unlocked_models.contract.registry import unknown
@@ -81,6 +81,8 @@ def export(opened: Opened, kind: str, path: Path, net: str | None = None) -> flo
         raise ConfigError(f"--format: {kind} needs {' and '.join(lacking)}, which are not installed: {INSTALL}")
     chain = opened.net(net)
     _refuse(opened, chain)
+    if next((p.dtype for p in chain.parameters()), torch.float32) in SHORT:  # which few runtimes read
+        chain.float()
     alone = net is None
     whole = WithStatistics(chain, opened.reading if alone else None).eval()
     x = _example(opened, net)

@@ -36,6 +36,7 @@ from unlocked_models.contract.registry import unknown
 
 AT_ONCE = 100  # inputs in a pass
 WEIGHTS = ("best", "last")
+SHORT = (torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,8 @@ class Opened:
 
     def outputs(self, new: New) -> Tensor:
         """What the net gives, `(n, ...)`: the numbers that `unlocked evaluate` measures."""
-        return torch.cat([output for output, _ in self._passes(new)])
+        whole = torch.cat([output for output, _ in self._passes(new)])
+        return whole.float() if whole.dtype in SHORT else whole  # numpy knows no bfloat16
 
     def table(self, new: New) -> Columns:
         """What it says of each input, in the names of its data set. Raises `ConfigError` if it says nothing."""
