@@ -169,9 +169,12 @@ def test_where_runs_are_looked_at_depends_on_where_they_are_tracked(tmp_path, mo
     assert looking(TrackingConfig(uri="off")) == ""
     runs = str(tmp_path / "runs")
     assert paste(looking(TrackingConfig(), "--trials"), "compare") == ["compare", "--trials", "--runs", runs]
+    named = paste(looking(TrackingConfig(), "--trials", "--name", "lag"), "report")
+    assert named == ["report", "lag", "--runs", runs]
     assert paste(looking(TrackingConfig()), "ui") == ["ui", "--runs", runs]
     assert looking(TrackingConfig(uri="http://ann:pw12345678@h:5000", runs="r")).splitlines() == [
         "compare: unlocked compare --uri 'http://***@h:5000'",
+        "  report: unlocked report --uri 'http://***@h:5000'",
         "  dashboard: unlocked ui --uri 'http://***@h:5000'",
     ]
     assert f"--uri sqlite:///{tmp_path}/x.db" in looking(TrackingConfig(uri="sqlite:///x.db"))

@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +21,7 @@ from unlocked.reporting.document import Commands, Document, Figure, Heading, Not
 from unlocked.reporting.gather import gather, of_folder
 from unlocked.reporting.latex import render as to_latex
 from unlocked.reporting.markdown import render as to_markdown
+from unlocked.reporting.report import _best
 from unlocked.tracking.spool import Recorder
 
 REACHED = {
@@ -225,3 +227,18 @@ def test_the_command_ends_wrong_input_in_one_line(root: Path, tmp_path: Path, ca
     assert "unlocked: report: no finished run matches nothing" in capsys.readouterr().err
     assert main(["report", "--runs", str(root), "--out", "x.pdf"]) == 2
     assert "--out: x.pdf does not end in .html" in capsys.readouterr().err
+
+
+def test_a_report_of_a_studys_trials_is_kept_with_the_study():
+    def trial(parent: str | None) -> SimpleNamespace:
+        tags = {} if parent is None else {"mlflow.parentRunId": parent}
+        return SimpleNamespace(tags=tags, id="own", name="trial", word=lambda key: "lag")
+
+    def kept_by(*parents: str | None) -> tuple[str, str]:
+        runs = [trial(parent) for parent in parents]
+        group = SimpleNamespace(members={"0": SimpleNamespace(run=runs[0])})
+        return _best([SimpleNamespace(runs=runs, groups=[group])])
+
+    assert kept_by("study", "study") == ("study", "the study lag")
+    assert kept_by("study", "other") == ("own", "trial")
+    assert kept_by(None) == ("own", "trial")

@@ -278,6 +278,7 @@ def test_trials_are_nested_under_their_study_in_mlflow_and_compared_on_demand(st
     assert {artifact.path for artifact in client.list_artifacts(parent.info.run_id)} == {
         "results.csv",
         "results.png",
+        "results.svg",
         "study.yaml",
         "trials.csv",
         "best.yaml",

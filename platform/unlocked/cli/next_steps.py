@@ -29,4 +29,6 @@ def looking(tracking: TrackingConfig, *compare: str) -> str:
         return ""
     uri = resolve_uri(tracking.uri, Path(tracking.runs))
     store = ["--runs", Path(tracking.runs)] if tracking.uri is None else ["--uri", redact(uri)]
-    return f"compare: {command('compare', *compare, *store)}\n  dashboard: {command('ui', *store)}"
+    names = [word for word in compare if not word.startswith("--")]
+    lines = {"compare": ["compare", *compare], "report": ["report", *names], "dashboard": ["ui"]}
+    return "\n  ".join(f"{what}: {command(*words, *store)}" for what, words in lines.items())

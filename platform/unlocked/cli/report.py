@@ -28,7 +28,7 @@ def add_report(commands: Any) -> None:
         "  unlocked report quickstart-cdni-s0-20260101-120000  one run, by its folder\n"
         "  unlocked report --format latex --out paper/runs.tex\n\n"
         "The HTML is one file that opens offline. Markdown and LaTeX have their figures in a folder beside them. The\n"
-        "report is also an artifact of the best run. A row is a configuration (config_hash) over its seeds.\n",
+        "report is also an artifact of the study, or of the best run. A row is a configuration over its seeds.\n",
     )
     parser.add_argument(
         "names",

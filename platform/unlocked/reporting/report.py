@@ -41,7 +41,7 @@ def report(
     runs_root: Path = Path("runs"),
     command: str = "unlocked report",
 ) -> Report:
-    """Writes the report of the runs that `gather` finds, and keeps it as an artifact of the best run's.
+    """Writes the report of the runs that `gather` finds, and keeps it as an artifact of the study, or of the best run.
 
     Args:
         baseline, control: schemes to which every row's differences are taken, paired by seed.
@@ -78,6 +78,10 @@ def _keep(source: str | Path, run: str, path: Path) -> None:
 
 
 def _best(found: Sequence[Gathered]) -> tuple[str, str] | None:
+    """Id and name of the run that keeps the report: the study, if all are trials of one; else the best."""
+    parents = {run.tags.get("mlflow.parentRunId") for gathered in found for run in gathered.runs}
+    if len(parents) == 1 and (study := parents.pop()) is not None:
+        return study, f"the study {found[0].runs[0].word('name')}"
     for gathered in found:
         for group in gathered.groups:  # the best first
             for member in group.members.values():

@@ -23,6 +23,7 @@ from unlocked.comparing.table import to_csv
 from unlocked.config import Config
 from unlocked.drawing.comparisons import comparison, comparison_against
 from unlocked.drawing.optuna import draw_search
+from unlocked.drawing.style import about, with_svg
 from unlocked.files import write_whole, written_whole
 from unlocked.studies.expectations import MATRIX, Cell, cells_of, write_table
 from unlocked.studies.result import PLOTS, TRIALS
@@ -174,17 +175,20 @@ def write_report(config: Config, space: Space, study: Study, folder: Path) -> di
     summary = _summary(config, space, study, folder, records, cells)
     found = {"trials_table": _write_trials(config, space, records, folder / TRIALS)}
     files = [found["trials_table"]]
+    subject = "  ·  ".join([folder.name, f"{config.model['name']} on {config.data.name}", words_of(config)])
     if is_grid(config):
         if summary["promises"]:
             found["matrix"] = write_table(cells, folder / MATRIX)
         rows, metric = summary["rows"], config.sweep.plot.y or config.sweep.metrics()[0]
         if rows:
             found["table"] = to_csv(rows, folder / TABLE, metrics_of(config))
-            plot = _draw_grid(config, rows, folder / PLOT, metric)
-            found |= {"plot": plot} if plot is not None else {}
+            with about(subject):
+                plot = _draw_grid(config, rows, folder / PLOT, metric)
+            if plot is not None:
+                found["plot"] = plot
+                files += with_svg([plot])
     elif summary["complete"]:
-        subject = [folder.name, f"{config.model['name']} on {config.data.name}", words_of(config)]
-        plots = draw_search(study.optuna, config.sweep.metrics(), folder / PLOTS, "  ·  ".join(subject))
+        plots = draw_search(study.optuna, config.sweep.metrics(), folder / PLOTS, subject)
         files += plots
         found |= {"plot": plots[0]} if plots else {}
     found |= _write_best(config, space, records, summary, folder)
