@@ -63,6 +63,32 @@ def z_of(group, phase, t):
     return group.phases[i].feed(group.feeds.minibatch(t), generator)
 
 
+@pytest.mark.parametrize("scheme", ["backprop", "cdni"])
+def test_the_moving_average_of_every_net_is_evaluated_and_saved_and_moves_no_training(lab, scheme):
+    """a = d a + (1 - d) w after every step of an optimiser, of which a minibatch has one for each net."""
+    tree = {"scheme": {"name": scheme}, "model": DRAWING}
+    plain, group, again = start(lab, **tree), *(start(lab, **tree, train={"average": 0.8}) for _ in range(2))
+    expected, held = {}, None
+    for t in range(5):
+        losses = [train(each, t, t + 1)[-1].series for each in (plain, group)]
+        assert losses[0] == losses[1]
+        for name, p in (
+            (f"{net}.{name}", p) for net, chain in chains(plain).items() for name, p in chain.named_parameters()
+        ):
+            expected[name] = 0.8 * expected[name] + 0.2 * p.detach() if name in expected else p.detach().clone()
+        if t == 2:
+            held = copy.deepcopy(group.states(3))
+    found = weights(group)
+    lab.assert_close({name: found[name] for name in expected}, expected, 1e-12)
+    after = start(lab, **tree)
+    after.load_weights(found)
+    assert torch.equal(group.outputs("test"), after.outputs("test"))
+    assert not torch.equal(group.outputs("test"), plain.outputs("test"))
+    again.load_states(held)
+    train(again, 3, 5)
+    lab.assert_equal(weights(again), found)
+
+
 def test_under_backprop_a_step_is_that_of_the_loop_anybody_would_write(lab):
     """The losses of real and made images add before the discriminator moves; then the generator, through it."""
     group = start(lab)

@@ -251,6 +251,6 @@ def test_a_pattern_that_meets_nothing_is_an_error(lab):
         lab.plan(model=MLP, optimizer={"groups": [{"pattern": "*.bias"}, {"pattern": "3.weight"}]})
 
 
-def test_several_nets_have_no_average():
-    with pytest.raises(ConfigError, match=r"^train.average: 0.9, but the nets of \w+ learn from each other"):
-        load_config("adversarial/gan", ["train.average=0.9"])
+def test_several_nets_do_not_accumulate():
+    with pytest.raises(ConfigError, match=r"^train.accumulate: 2, but phases of \w+ add up gradients and step in an"):
+        load_config("adversarial/gan", ["train.accumulate=2"])

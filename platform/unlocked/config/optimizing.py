@@ -15,12 +15,11 @@ def check_optimizing(config: Config) -> None:
 
     if searches(config.optimizer.name):
         _check_search(config)
-    for option, default in (("average", None), ("accumulate", 1)) if nets_of(config) else ():
-        if (value := getattr(config.train, option)) != default:
-            raise ConfigError(
-                f"train.{option}: {value}, but the nets of {config.model['name']} learn from each other as they are; "
-                f"leave it out"
-            )
+    if nets_of(config) and config.train.accumulate > 1:
+        raise ConfigError(
+            f"train.accumulate: {config.train.accumulate}, but phases of {config.model['name']} add up gradients and "
+            f"step in an order of their own; take a larger data.batch_size"
+        )
     if config.optimizer.clip_global is not None:
         _check_global(config)
     if config.train.adversary.attack != "none":

@@ -141,7 +141,7 @@ class ModuleApart:
             channel = Channel(("outcome",), "up", path[place - 1], self.at)
             h = self._mail.receive(channel, (len(fed.x), *self._in_shape))
         self.home.chain.eval()
-        with torch.inference_mode():
+        with self.home.evaluated(), torch.inference_mode():
             out: Tensor = self.home.chain(h, fed)
         self.home.chain.train()
         if place + 1 == len(path):

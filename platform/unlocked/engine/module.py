@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -299,8 +299,7 @@ class ModuleRunner:
         training = learner.carried()
         learner.carry([None] * len(training) if fresh else self._evaluated)
         learner.chain.eval()
-        averaged = learner.average.in_place() if learner.average is not None else nullcontext()
-        with averaged, self.passes():
+        with learner.evaluated(), self.passes():
             out = learner.chain(h_in, batch)
             if learner.spec.is_last:
                 out = learner.task.observe(learner.chain, h_in, out, batch)
@@ -375,7 +374,7 @@ class ModuleRunner:
     def weights(self) -> dict[str, Tensor]:
         """The module's part of the whole chain's state dict, on the CPU; with the weights that are evaluated."""
         learner = self.learner
-        with learner.average.in_place() if learner.average is not None else nullcontext():
+        with learner.evaluated():
             found = learner.chain.state_dict()
             return {place_in(learner.spec.start, key): value.detach().cpu().clone() for key, value in found.items()}
 

@@ -199,7 +199,7 @@ class Passed:
         """In evaluation mode."""
         for learner in self._learners:
             learner.chain.eval()
-            with torch.inference_mode():
+            with learner.evaluated(), torch.inference_mode():
                 h = learner.chain(h, batch)
             learner.chain.train()
         return h

@@ -144,10 +144,12 @@ def _build_only(plan: Plan, mine: Sequence[int]) -> list[nn.Module] | None:
 
 
 def build_beside(plan: Plan, other: ModuleLearner) -> ModuleLearner:
-    """One more learner of the weights of another, with its optimiser."""
+    """One more learner of the weights of another, with its optimiser and their average."""
     learner = plan.scheme(other.spec, other.chain, plan.make_task(), plan.config, plan.lag)
     if other.optimizer is not None:
         learner.optimizer = learner.holds("optimizer", other.optimizer)
+    if (average := other.average) is not None:
+        learner.average = learner.holds("average", average, average.state, average.load_state)
     return learner
 
 

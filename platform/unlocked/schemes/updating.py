@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -93,6 +94,10 @@ class Updating(Holder):
             self.apply(self.optimizer, self._gradients)
             if self.average is not None:
                 self.average.update()
+
+    def evaluated(self) -> AbstractContextManager[None]:
+        """The module has the weights that are evaluated and saved."""
+        return self.average.in_place() if self.average is not None else nullcontext()
 
     def own_norm(self) -> Tensor | None:
         """Of the gradients that wait, averaged over the replicas; None if none do."""
