@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from unlocked.cli.common import add_command, add_import, import_given
-from unlocked.cli.listing import Rows, options, show
+from unlocked.cli.listing import Rows, folded, options, show
 from unlocked.cli.terminal import print_json
 
 IN_A_PIPE = 200  # columns
@@ -50,7 +50,7 @@ def list_(arguments: argparse.Namespace) -> int:
         tables, notes = per_scheme(rows)
         _show_by_scheme(tables, console)
         for note in notes:
-            print(note)
+            console.print("\n".join(folded(note, console.width, "")), soft_wrap=True)
         return 0
     show(rows, console, by_folder=arguments.what == "presets")
     return 0
