@@ -18,8 +18,10 @@ MORE = "NO better"
 def against_control(config: Config, summary: dict[str, Any]) -> str:
     """A line; empty if nothing is complete, several metrics count, or no control is known."""
     best = summary.get("best")
-    value = best and best.get("mean", best.get("value"))
-    if len(config.sweep.metrics()) > 1 or value is None or not math.isfinite(value):
+    if best is None or len(config.sweep.metrics()) > 1:
+        return ""
+    value = best.get("mean", best.get("value"))
+    if value is None or not math.isfinite(value):
         return ""
     control = _inside(config, summary) or _beside(config, best, Path(config.tracking.runs))
     if control is None or _is_control(config, best):
