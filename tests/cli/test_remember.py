@@ -178,3 +178,17 @@ def test_where_runs_are_looked_at_depends_on_where_they_are_tracked(tmp_path, mo
         "  dashboard: unlocked ui --uri 'http://***@h:5000'",
     ]
     assert f"--uri sqlite:///{tmp_path}/x.db" in looking(TrackingConfig(uri="sqlite:///x.db"))
+
+
+def test_what_follows_a_run_links_to_the_view_of_its_experiment_and_to_its_page(tmp_path):
+    run = tmp_path / "runs" / "run"
+    (run / "tracking").mkdir(parents=True)
+    (run / "tracking" / "mlflow.json").write_text('{"experiment_id": "3", "run_id": "abc"}')
+    here = looking(TrackingConfig(runs=str(tmp_path / "runs")), folder=run)
+    assert "results: http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning" in here
+    assert "its page: http://127.0.0.1:5000/#/experiments/3/runs/abc?workflowType=machine_learning" in here
+    far = looking(TrackingConfig(uri="http://ann:pw12345678@h:8080"), folder=run, view="trials")
+    assert "trials: http://h:8080/#/experiments/3/runs?" in far
+    assert "pw12345678" not in far
+    (run / "tracking" / "mlflow.json").write_text("{")
+    assert "its page" not in looking(TrackingConfig(), folder=run)

@@ -57,7 +57,7 @@ def print_summary(
         rows.append(("in figures/", ", ".join(drawn)))
     for name, text in rows:
         console.print(f"  {name}: {text}", style="dim")
-    if look := looking(tracking):
+    if look := looking(tracking, folder=run):
         console.print(f"  {look}", style="dim")
 
 

@@ -20,6 +20,7 @@ from unlocked.cli.common import (
 )
 from unlocked.cli.next_steps import command, looking
 from unlocked.cli.terminal import print_json
+from unlocked.tracking.views import TRIALS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -146,7 +147,9 @@ def _sweep(arguments: argparse.Namespace, console: Console, alive: Alive) -> int
             console.print(f"{name.replace('_', ' ')}: {Path(summary[name]).absolute()}")
     if "best_config" in summary:
         console.print(f"  again: {command('train', Path(summary['best_config']))}", style="dim")
-    if look := looking(config.tracking, "--trials", "--name", config.name):
+    if look := looking(
+        config.tracking, "--trials", "--name", config.name, folder=Path(summary["study_dir"]), view=TRIALS
+    ):
         console.print(f"  {look}", style="dim")
     if arguments.json:
         print_json(summary | {"rows": [asdict(row) for row in summary["rows"]]})

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from unlocked.drawing.inline import INLINE, inline_copies
+from unlocked.loop.page import shown_figures
 from unlocked.loop.report import draw_figures
 from unlocked.loop.timeline import keep_timeline
 from unlocked.loop.trainer import Tested, Trainer
@@ -22,6 +24,8 @@ def summarise(trainer: Trainer, tested: Tested, restarts: int) -> dict[str, Any]
             recorder.artifact(path, "figures")
     for path in keep_timeline(trainer):
         recorder.artifact(path, "figures")
+    if shown := shown_figures(folder.path):
+        recorder.artifact(inline_copies(shown, folder.path / "figures" / INLINE), f"figures/{INLINE}")
     summary = {
         "run": folder.name,
         "run_dir": str(folder.path),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from unlocked.data import DataSet
 from unlocked.engine.group import Group, WorkerFailed
 from unlocked.errors import RunInterrupted
 from unlocked.launch.interrupt import StopSignal
+from unlocked.loop.page import Noting, page_of
 from unlocked.loop.pretraining import Pretrainer
 from unlocked.loop.report import accelerators, data_facts, run_tags, shown_params
 from unlocked.loop.reporter import Reporter, Silent
@@ -148,6 +149,8 @@ def _complete(run: _Run) -> Run:
 def _track(run: _Run, group_class: type[Group]) -> dict[str, Any]:
     """Trains and tells the tracking server how it ended; the summary is written last."""
     stop = run.stop or StopSignal()
+    noting = Noting(run.reporter)
+    run = replace(run, reporter=noting)
     tracker = _start_tracking(run)
     status: Any = "FAILED"
     summary: dict[str, Any] | None = None
@@ -164,7 +167,10 @@ def _track(run: _Run, group_class: type[Group]) -> dict[str, Any]:
     finally:
         if run.plan.config.tracking.uri != OFF:
             run.reporter.doing("sending the last records to MLflow")
-        run_id = tracker.close(status, summary and summary["metrics"])
+        page = None
+        if summary is not None:
+            page = page_of(run.plan.config, run.plan, run.folder.path, noting.notes, run.study is not None)
+        run_id = tracker.close(status, summary and summary["metrics"], page=page)
         if tracker.unsent:
             run.reporter.note(tracker.unsent)
         run.folder.release()

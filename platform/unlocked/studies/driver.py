@@ -18,19 +18,21 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unlocked.config import Config, to_dict
+from unlocked.drawing.inline import INLINE, inline_copies
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
 from unlocked.files import locked, write_whole
 from unlocked.launch import private_ray
 from unlocked.launch.interrupt import StopSignal
+from unlocked.loop.report import shown_params
 from unlocked.runs.folder import plain, write_config
 from unlocked.runs.needs import keep_needs
 from unlocked.studies.check import check_study
 from unlocked.studies.dimensions import text
-from unlocked.studies.report import Leader, write_report
+from unlocked.studies.report import Leader, mean_of, write_report
 from unlocked.studies.result import StudyResult
 from unlocked.studies.runners import make_runner
 from unlocked.studies.search import is_grid
-from unlocked.studies.shown import study_tags
+from unlocked.studies.shown import shown_figures, study_page, study_tags
 from unlocked.studies.space import Point, Space, name_of
 from unlocked.studies.study import Study, known_study
 from unlocked.studies.trial import Job, Outcome
@@ -199,15 +201,20 @@ class _Sweep:
             flatten(to_dict(self.config)),
             study_tags(self.config, self.space),
             root,
+            shown=shown_params(self.config),
         )
         status: Any = "FAILED"
+        page: dict[str, Any] | None = None
         try:
             self._run_trials()
             summary = write_report(self.config, self.space, self.study, self.folder)
             for path in summary["files"]:
                 self.tracker.recorder.artifact(Path(path))
+            self.tracker.recorder.artifact(inline_copies(shown_figures(summary), self.folder / INLINE), INLINE)
             self.tracker.recorder.artifact(self.folder / "study.yaml")
             status = "FINISHED"
+            metric = self.metric
+            page = study_page(summary, self.study.records(), lambda row: mean_of(row, metric))
             return summary
         except (RunInterrupted, KeyboardInterrupt):
             status = "KILLED"
@@ -220,7 +227,7 @@ class _Sweep:
             private_ray.last_words("")
             if not self.runs.close():
                 self.watcher.note("tracking: some runs are still to be sent; the next unlocked command sees to it")
-            self.tracker.close(status)
+            self.tracker.close(status, page=page)
             if self.tracker.unsent:
                 self.watcher.note(self.tracker.unsent)
 

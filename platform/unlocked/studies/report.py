@@ -96,9 +96,9 @@ class Leader:
         return min((row for row in self._rows.values() if row.feasible), key=self._rank, default=None)
 
     def best(self) -> dict[str, float]:
-        """As metrics of the study's own run."""
+        """As metrics of the study's own run: the best so far, under the name that it has in the runs."""
         row = self.row()
-        return {f"best/{self._metric}": mean_of(row, self._metric)} if row else {}
+        return {self._metric: mean_of(row, self._metric)} if row else {}
 
     def words(self) -> str | None:
         row = self.row()

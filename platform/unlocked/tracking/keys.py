@@ -11,3 +11,5 @@ KIND_TAG, STUDY, TRIAL = "unlocked.kind", "study", "trial"  # a run that is neit
 STUDY_TAG = "study"  # of a study's own run alone: its name
 DIRECTION_TAG = "mlflow.unlocked.direction"  # of the metric that the task follows: max or min
 METRIC_TAG, SWEPT_TAG = "mlflow.unlocked.metric", "mlflow.unlocked.swept"  # of a study: what it follows, its keys
+PAGE_TAG = "mlflow.unlocked.page"  # what a run's description was made from, packed
+WRITTEN_TAG = "mlflow.unlocked.written"  # checksum of the description as it was written: another one is a user's

@@ -11,6 +11,7 @@ import binascii
 import json
 import zlib
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from unlocked.tracking.keys import CONFIG_TAG
 
@@ -38,19 +39,29 @@ def pack(params: Mapping[str, str]) -> str | None:
     >>> unpack(pack({"seed": "0", "optimizer.lr": "0.01"}))
     {'seed': '0', 'optimizer.lr': '0.01'}
     """
-    text = base64.b64encode(zlib.compress(json.dumps(dict(params)).encode(), 9)).decode()
-    return text if len(text) <= _LONGEST else None
+    return pack_any(dict(params))
 
 
 def unpack(text: str) -> dict[str, str] | None:
     """None for what is no such value."""
-    try:
-        whole = zlib.decompressobj()
-        found = json.loads(whole.decompress(base64.b64decode(text, validate=True), _LARGEST))
-    except (binascii.Error, zlib.error, ValueError, RecursionError):
-        return None
+    found = unpack_any(text)
     is_flat = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
     return found if is_flat else None
+
+
+def pack_any(value: Any) -> str | None:
+    """A value of JSON as that of a tag; None if it is too long for one."""
+    text = base64.b64encode(zlib.compress(json.dumps(value).encode(), 9)).decode()
+    return text if len(text) <= _LONGEST else None
+
+
+def unpack_any(text: str) -> Any:
+    """None for what is no such tag."""
+    try:
+        whole = zlib.decompressobj()
+        return json.loads(whole.decompress(base64.b64decode(text, validate=True), _LARGEST))
+    except (binascii.Error, zlib.error, ValueError, RecursionError):
+        return None
 
 
 def whole(params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:

@@ -74,6 +74,7 @@ _KINDS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "finish": lambda r: (
         r.get("status") in STATUSES
         and isinstance(r.get("summary"), (dict, type(None)))
+        and isinstance(r.get("page"), (dict, type(None)))
         and (r.get("time") is None or _is_whole(r["time"]))
     ),
 }

@@ -22,8 +22,9 @@ from unlocked.files import read_json, write_json
 from unlocked.security import is_signed, redact, sign
 from unlocked.tracking.datasets import log_data
 from unlocked.tracking.folder import TrackingFolder
-from unlocked.tracking.keys import CONFIG_TAG, NAME_TAG
+from unlocked.tracking.keys import CONFIG_TAG, NAME_TAG, STUDY
 from unlocked.tracking.params import pack
+from unlocked.tracking.postings import post_run, post_study
 from unlocked.tracking.store import opening
 from unlocked.tracking.uris import artifact_root
 from unlocked.tracking.views import keep as keep_views
@@ -126,6 +127,16 @@ class Sink:
         except Exception as error:
             warn(f"views of the experiment: {type(error).__name__}: {error}")
 
+    def _post(self, page: Mapping[str, Any]) -> None:
+        """The description of the run or the study."""
+        try:
+            if page.get("kind") == STUDY:
+                post_study(self._client, self._experiment, self.run_id, page, self.run_dir)
+            else:
+                post_run(self._client, self._experiment, self.run_id, page)
+        except Exception as error:
+            warn(f"description of the run: {type(error).__name__}: {error}")
+
     def points(self, points: Sequence[Point]) -> None:
         from mlflow.entities import Metric
 
@@ -160,7 +171,13 @@ class Sink:
         entry = {"run_id": self.run_id, "artifact_path": folder, **told}
         self._client.set_tag(self.run_id, "mlflow.log-model.history", strict_json.dumps([entry]))
 
-    def finish(self, status: str, end_ms: int | None, summary: Mapping[str, Any] | None) -> None:
+    def finish(
+        self,
+        status: str,
+        end_ms: int | None,
+        summary: Mapping[str, Any] | None,
+        page: Mapping[str, Any] | None = None,
+    ) -> None:
         if summary is not None:
             with tempfile.TemporaryDirectory() as draft:
                 file = Path(draft) / "summary.json"
@@ -169,6 +186,8 @@ class Sink:
         for key, value in self._parent(wait=0.0).items():
             self._client.set_tag(self.run_id, key, value)
         self._try([status], lambda part: self._client.set_terminated(self.run_id, part[0], end_ms))
+        if page is not None:
+            self._post(page)
 
     def _experiment_id(self) -> str:
         from mlflow.exceptions import MlflowException

@@ -93,9 +93,13 @@ class Recorder:
         inside = (path.parent.resolve() / path.name).relative_to(self.run_dir.resolve())
         self._append({"t": "artifact", "path": str(inside), "folder": folder})
 
-    def finish(self, status: Status, summary: Mapping[str, Any] | None = None) -> None:
+    def finish(
+        self, status: Status, summary: Mapping[str, Any] | None = None, page: Mapping[str, Any] | None = None
+    ) -> None:
         """The run is over. A resumed run may call `start` and go on after it."""
-        last = {"status": status, "summary": None if summary is None else dict(summary)}
+        last: dict[str, Any] = {"status": status, "summary": None if summary is None else dict(summary)}
+        if page is not None:  # what its description in the dashboard is made from
+            last["page"] = dict(page)
         self._append({"t": "finish", "time": _now_ms(), **last})
         os.fsync(self._file.fileno())
 

@@ -96,7 +96,11 @@ class Tracker:
         return known
 
     def close(
-        self, status: Status, summary: Mapping[str, Any] | None = None, timeout: float | None = 60.0
+        self,
+        status: Status,
+        summary: Mapping[str, Any] | None = None,
+        timeout: float | None = 60.0,
+        page: Mapping[str, Any] | None = None,
     ) -> str | None:
         """Record the end and wait for the writer; the MLflow run id, or None when there is none.
 
@@ -105,7 +109,7 @@ class Tracker:
         rest.
         """
         try:
-            self.recorder.finish(status, summary)
+            self.recorder.finish(status, summary, page)
         except RunFailed:  # the disk is full; what ended the run before that is to be told
             if status == "FINISHED":
                 raise

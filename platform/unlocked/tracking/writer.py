@@ -159,7 +159,7 @@ class Writer:
         elif record["t"] == "artifact":
             self._sink.artifact(record["path"], record["folder"])
         elif record["t"] == "finish":
-            self._sink.finish(record["status"], record.get("time"), record.get("summary"))
+            self._sink.finish(record["status"], record.get("time"), record.get("summary"), record.get("page"))
             self._closed = record["status"]
         elif record["t"] == "damaged":
             warn(f"{self._files.spool}: a damaged record is passed over")

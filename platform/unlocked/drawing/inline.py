@@ -1,0 +1,24 @@
+"""Copies of figures for the dashboard's pages, which show a picture at its own size beside a column of facts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+INLINE = "inline"  # the folder of the copies, beside the figures
+WIDEST = 800  # pixels: a wider one pushes the facts out of a page on a laptop
+
+
+def inline_copies(figures: Sequence[Path], folder: Path) -> Path:
+    """PNG files again in `folder`, at most `WIDEST` wide."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in figures:
+        with Image.open(path) as picture:
+            if picture.width > WIDEST:
+                size = (WIDEST, max(1, round(picture.height * WIDEST / picture.width)))
+                picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(folder / path.name, optimize=True)
+            else:
+                picture.save(folder / path.name)
+    return folder
