@@ -114,10 +114,11 @@ def test_the_suggested_rate_is_where_the_loss_falls_steepest():
 
 def test_the_command_reports_draws_and_ends_with_1_for_a_fault(tmp_path, capsys):
     words = ["check", "quickstart", *SMALL, "model.hidden=[12]", "optimizer.lr=1e-7", "--steps", "20", "--json"]
+    words += ["model.activation=tanh"]
     assert main([*words, "--variant", "model.activation=sigmoid", "--out", str(tmp_path / "out")]) == 1
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {each["check"]: each["ok"] for each in found["findings"]}["one minibatch"] is False
-    assert list(found["gradients"]) == ["as configured", "model.activation=sigmoid"]
+    assert list(found["gradients"]) == ["as configured: model.activation=tanh", "model.activation=sigmoid"]
     assert (tmp_path / "out" / "gradients.png").stat().st_size > 1000
     assert (tmp_path / "out" / "rates.png").stat().st_size > 1000
 

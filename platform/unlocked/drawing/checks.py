@@ -15,7 +15,7 @@ def gradients_by_block(found: Mapping[str, Sequence[float]], path: Path) -> Path
     """A line for each variant, over the blocks from the input up; the axis is logarithmic."""
     with drawing(path, columns=1) as (_, (panel, *_)):
         for (label, values), colour in zip(found.items(), _COLOURS * len(found), strict=False):
-            panel.plot(range(len(values)), values, "o-", color=colour, markersize=3.5, label=label)
+            panel.plot(range(len(values)), values, "o-", color=colour, markersize=3.5, label=_in_lines(label))
         panel.set_yscale("log")
         panel.locator_params(axis="x", integer=True)
         panel.set_xlabel("block, from the input up")
@@ -23,6 +23,11 @@ def gradients_by_block(found: Mapping[str, Sequence[float]], path: Path) -> Path
         panel.set_title("gradient by block, before training")
         panel.legend()
     return path
+
+
+def _in_lines(label: str) -> str:
+    """Of the configured net, which says all that the variants change."""
+    return label.replace(": ", ":\n  ").replace(", ", "\n  ")
 
 
 def range_test(rates: Sequence[tuple[float, float]], suggestion: float | None, path: Path) -> Path:

@@ -7,7 +7,7 @@ block, and the learning rate by a range test (Smith 2017, arXiv 1506.01186). Num
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from unlocked.config import Config
+from unlocked.config import Config, to_dict
+from unlocked.config.schemes import flatten
 from unlocked.data import DataSet
 from unlocked.engine.group import InProcessGroup
 from unlocked.engine.module import ModuleRunner
@@ -71,12 +72,19 @@ def checkup(config: Config, variants: Mapping[str, Config], steps: int) -> Repor
     _check_numerically(config, report)
     _check_memory(config, report, steps)
     _check_units(config, data, report)
-    report.gradients = {"as configured": gradients(config, data)}
+    report.gradients = {_as_configured(config, variants): gradients(config, data)}
     _judge_gradients(report)
     for label, other in variants.items():
         report.gradients[label] = gradients(other, load_data(other))
     _test_range(config, data, report, steps)
     return report
+
+
+def _as_configured(config: Config, changes: Iterable[str]) -> str:
+    """The label of the configuration itself, with what it says where the variants say otherwise."""
+    own = flatten(to_dict(config))
+    said = dict.fromkeys(key for key in (change.partition("=")[0] for change in changes) if key in own)
+    return "as configured" + (": " + ", ".join(f"{key}={own[key]}" for key in said) if said else "")
 
 
 # numerical gradients ----------------------------------------------------------------------------------------
