@@ -16,7 +16,7 @@ from unlocked.cli.main import main
 from unlocked.comparing.finished import FinishedRun
 from unlocked.comparing.rows import compare, sections
 from unlocked.comparing.table import render, to_csv
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, UnlockedError
 
 CLOCK = count()
 PARAMS = {
@@ -521,3 +521,18 @@ def test_lines_are_drawn_over_a_key_by_its_short_name(store, tmp_path, monkeypat
     store += [run(0.9), run(0.8, {"optimizer.lr": "0.01"})]
     assert main(["compare", "--plot", "lines.png", "--against", "lr"]) == 0
     assert (tmp_path / "lines.png").exists()
+
+
+def test_the_garbage_collector_rests_while_runs_are_read_and_works_again_after_a_failure(monkeypatch, tmp_path):
+    import gc
+
+    from unlocked.comparing import finished
+
+    seen = []
+    monkeypatch.setattr(finished, "_search", lambda *_: seen.append(gc.isenabled()) or [])
+    assert finished.finished_runs(tmp_path) == []
+    assert seen == [False]
+    monkeypatch.undo()
+    with pytest.raises(UnlockedError):
+        finished.finished_runs(tmp_path)
+    assert gc.isenabled()

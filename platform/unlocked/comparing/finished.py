@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import gc
 import math
 import os
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,21 @@ class FinishedRun:
 
 def finished_runs(source: str | Path, experiment: str | None = None) -> list[FinishedRun]:
     """All finished runs of a store, or of one experiment. Raises as `tracking.compare` does."""
-    return [FinishedRun(run) for run in _search(source, experiment)]
+    with _collecting_nothing():
+        return [FinishedRun(run) for run in _search(source, experiment)]
+
+
+@contextlib.contextmanager
+def _collecting_nothing() -> Iterator[None]:
+    """Without the garbage collector, which looks through all that was read again and again: of 1,000 runs 80,000
+    objects of SQLAlchemy's, in 3.1 s of processor time with it and 0.8 s without."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def named(runs: Iterable[FinishedRun], names: Sequence[str]) -> list[FinishedRun]:
