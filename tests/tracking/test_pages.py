@@ -59,8 +59,8 @@ def test_the_page_of_a_run_answers_what_one_asks():
         "`optimizer.lr=0.01`",
         "- a \\| b",
         "unlocked train quickstart seed=0",
-        "unlocked evaluate '/runs/one run'",
-        "mlflow models serve -m '/runs/one run/model'",
+        "RUN='/runs/one run'",
+        'mlflow models serve -m "$RUN/model"',
         "get-artifact?path=figures/inline/learning_curves.png&run_uuid=r1",
     ):
         assert words in text

@@ -31,6 +31,7 @@ from unlocked.user_code import code_digest
 from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import MODELS
 
+_ALWAYS_SHOWN = ("scheme.name", "optimizer.lr", "train.epochs")  # columns of which every run is to have a value
 SPLITS = ("train", "validation", "test")
 SHOWN = "over_time"  # a folder of outputs, by step
 
@@ -101,12 +102,13 @@ def accelerators() -> list[str]:
 
 
 def shown_params(config: Config, always: Collection[str] = ()) -> list[str]:
-    """The keys that differ from their default, the model's own from its signature's; and those of `always`."""
+    """The keys that differ from their default, the model's own from its signature's; those of `always`, and the few
+    in which runs are mostly compared."""
     defaults = flatten(asdict(schema()()))
     for key, parameter in inspect.signature(MODELS.get(config.model["name"])).parameters.items():
         if parameter.default is not parameter.empty:
             defaults |= flatten({"model": {key: parameter.default}})
-    return differing(flatten(to_dict(config)), defaults, always)
+    return differing(flatten(to_dict(config)), defaults, {*always, *_ALWAYS_SHOWN})
 
 
 def data_facts(config: Config, data: DataSet, digested: str) -> dict[str, Any]:

@@ -134,13 +134,15 @@ def run_page(run: Ran, peers: Peers, page: Mapping[str, Any]) -> str:
     ]
     if warnings := page.get("warnings"):
         parts.append("**Warnings**\n\n" + "\n".join(f"- {_cell(str(each))}" for each in warnings[:10]))
-    commands = [f"{page['repeat']}    # repeat it"] if page.get("repeat") else []
-    commands += [f"unlocked evaluate {quote(folder)}    # test it again"]
+    # short lines: a long one pushes the facts beside it out of the page
+    commands = [f"RUN={quote(folder)}"]
+    commands += [f"{page['repeat']}    # repeat it"] if page.get("repeat") else []
+    commands += ['unlocked evaluate "$RUN"    # test it again']
     if page.get("model"):
         commands += [
-            f"unlocked predict {quote(folder)} FILE    # new inputs",
-            f'python -c "import unlocked; net = unlocked.load({folder!r})"    # the plain torch net',
-            f"mlflow models serve -m {quote(folder + '/model')} --env-manager local    # serve it",
+            'unlocked predict "$RUN" FILE    # new inputs',
+            "python -c \"import unlocked; net = unlocked.load('$RUN')\"    # the plain torch net",
+            'mlflow models serve -m "$RUN/model" --env-manager local    # serve it',
         ]
     parts.append("**Repeat it, load it, serve it**\n\n```\n" + "\n".join(commands) + "\n```")
     parts += [_picture(f"figures/inline/{name}.png", run.id) for name in page.get("figures", [])]
