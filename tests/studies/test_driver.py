@@ -271,8 +271,8 @@ def test_trials_are_nested_under_their_study_in_mlflow_and_compared_on_demand(st
 
     client = MlflowClient(f"sqlite:///{Path('runs/mlflow.db').absolute()}")
     runs = client.search_runs([client.get_experiment_by_name("nest").experiment_id])
-    (parent,) = [run for run in runs if run.info.run_name == "nested"]
-    trials = [run for run in runs if run.info.run_name != "nested"]
+    (parent,) = [run for run in runs if run.info.run_name == "study nested"]
+    trials = [run for run in runs if run.info.run_name != "study nested"]
     assert [run.info.status for run in runs] == ["FINISHED"] * 3
     assert [run.data.tags["mlflow.parentRunId"] for run in trials] == [parent.info.run_id] * 2
     assert {artifact.path for artifact in client.list_artifacts(parent.info.run_id)} == {
@@ -282,6 +282,7 @@ def test_trials_are_nested_under_their_study_in_mlflow_and_compared_on_demand(st
         "study.yaml",
         "trials.csv",
         "best.yaml",
+        "inline",  # the pictures of its page
     }
 
 
