@@ -66,9 +66,9 @@ def serve(
     say(f"starting MLflow for {redact(address)} ...")
     with tempfile.TemporaryDirectory(prefix="unlocked-ui-") as place, _sigterm_as_ctrl_c():
         if is_loopback(host) and _takes_our_page():  # beyond it MLflow's login is the application
-            folder = str(write_entry(Path(place)))
+            found = str(write_entry(Path(place)))
             known = environment.get("PYTHONPATH")
-            environment["PYTHONPATH"] = os.pathsep.join([folder, *([known] if known else [])])
+            environment["PYTHONPATH"] = os.pathsep.join([found, *([known] if known else [])])
             command += ["--app-name", NAME]
         server = subprocess.Popen(command, env=environment, start_new_session=True)
         try:
