@@ -536,3 +536,13 @@ def test_the_garbage_collector_rests_while_runs_are_read_and_works_again_after_a
     with pytest.raises(UnlockedError):
         finished.finished_runs(tmp_path)
     assert gc.isenabled()
+
+
+def test_the_table_is_made_without_torch():
+    """Most of the time of a comparison of many runs would be its import."""
+    import subprocess
+    import sys
+
+    names = "unlocked.cli.show, unlocked.comparing.rows, unlocked.comparing.fitting"
+    code = f"import sys, {names}; print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from unlocked.comparing.finished import FinishedRun
-from unlocked.engines import label_of
 from unlocked.tracking.captions import ABSENT
 from unlocked.tracking.identity import PLACE
 
@@ -19,6 +18,9 @@ _OWNERS: Mapping[str, tuple[str, ...]] = {
     "parallel.modules_per_worker": ("scheme",),
     "parallel.microbatches": ("scheme",),
 }
+
+
+_UNSAID = {"": "unknown", "null": "default"}
 
 
 def differing(runs: Sequence[FinishedRun], lead: Sequence[str]) -> list[str]:
@@ -66,7 +68,12 @@ def place_names(runs: Sequence[FinishedRun]) -> dict[tuple[str, ...], str]:
 
 
 def _word(key: str, value: str) -> str:
-    value = {"": "unknown", "null": "default"}.get(value, label_of(value) if key == "parallel.engine" else value)
+    if value in _UNSAID:
+        value = _UNSAID[value]
+    elif key == "parallel.engine":
+        from unlocked.engines import label_of  # with which torch comes: two seconds that most tables can do without
+
+        value = label_of(value)
     if key in ("cpus", "parallel.threads"):
         return f"{value} {'cores' if key == 'cpus' else 'threads'}"
     if key in ("parallel.engine", "device", "gpu"):
