@@ -228,7 +228,7 @@ def test_options_of_an_optimiser_of_ones_own_are_keys_of_the_configuration(own, 
     ("override", "said"),
     [
         ("optimizer.keeps=0", "optimizer.keeps: must be at least 1, got 0"),
-        ("optimizer.kepes=2", "command line: optimizer.kepes: unknown key; did you mean 'keeps'?"),
+        ("optimizer.kepes=2", "command line: optimizer.kepes: unknown key; did you mean 'keeps'"),
         ("optimizer.kind=wieghted", "optimizer.kind: unknown kind 'wieghted'; did you mean 'weighted'?"),
         ("optimizer={name: sgd, keeps: 4}", "optimizer.keeps: sgd has no such option; mine has"),
     ],
