@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from unlocked.numerals import as_number
@@ -9,6 +10,7 @@ from unlocked.tracking.identity import BESIDE, TAG_OF
 
 ABSENT = "-"  # a key that a group of runs does not have
 _LONGEST_NAME = 60  # letters, of a run
+_FLOAT = re.compile(r"-?\d+(\.\d+(e[+-]\d+)?|e[+-]\d+)")  # as `repr` writes them
 
 
 _NAMED = {*TAG_OF.values(), *BESIDE, "config_hash"} - {"model", "scheme", "dataset", "task"}  # bare values say nothing
@@ -34,15 +36,12 @@ def is_named(key: str) -> bool:
 
 
 def brief(value: str) -> str:
-    """Numbers by four digits.
+    """Numbers by four digits; digests that could be read as numbers stay.
 
-    >>> brief("0.0025811552841929356"), brief("128"), brief("20000"), brief("[32, 32]")
-    ('0.002581', '128', '20000', '[32, 32]')
+    >>> brief("0.0025811552841929356"), brief("128"), brief("20000"), brief("[32, 32]"), brief("2399e038")
+    ('0.002581', '128', '20000', '[32, 32]', '2399e038')
     """
-    try:
-        return value if value.lstrip("-").isdigit() else f"{float(value):.4g}"
-    except ValueError:
-        return value
+    return f"{float(value):.4g}" if _FLOAT.fullmatch(value) else value
 
 
 def run_name(scheme: str, seed: str) -> str:
