@@ -7,18 +7,17 @@ from pathlib import Path
 
 INLINE = "inline"  # the folder of the copies, beside the figures
 WIDEST = 800  # pixels: a wider one pushes the facts out of a page on a laptop
+SCALE = 0.6  # of the file, for print: letters of all figures have about the size of the page's own
 
 
 def inline_copies(figures: Sequence[Path], folder: Path) -> Path:
-    """PNG files again in `folder`, at most `WIDEST` wide."""
+    """PNG files again in `folder`, of one scale, at most `WIDEST` wide."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
     for path in figures:
         with Image.open(path) as picture:
-            if picture.width > WIDEST:
-                size = (WIDEST, max(1, round(picture.height * WIDEST / picture.width)))
-                picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(folder / path.name, optimize=True)
-            else:
-                picture.save(folder / path.name)
+            scale = min(SCALE, WIDEST / picture.width)
+            size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+            picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(folder / path.name, optimize=True)
     return folder
