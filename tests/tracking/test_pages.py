@@ -84,6 +84,7 @@ def test_the_page_of_a_study_links_its_best_trials_and_says_what_importances_are
     text = study_page("r", page, {"run": "#/experiments/1/runs/x"})
     assert "[s0](#/experiments/1/runs/x)" in text
     assert text.count("&lt;b&gt;") == 11  # in the lead, and ten of twelve
+    assert "| 1 &emsp; | 90.0 % &emsp; | #0 &lt;b&gt; &emsp; | [s0](" in text  # cells bring their own room
     assert "3 completed trials: with fewer than 10 they say little" in text
     assert "unlocked train /runs/s/best.yaml" in text
     assert "no trial yet" in study_page("r", {"study": "s"}, {})

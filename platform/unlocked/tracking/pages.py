@@ -130,7 +130,7 @@ def run_page(run: Ran, peers: Peers, page: Mapping[str, Any]) -> str:
     folder = str(page.get("run_dir", ""))
     parts = [
         sentence(run, peers, page.get("direction") == "min"),
-        "| | |\n|---|---|\n" + "\n".join(f"| {key} | {_cell(value)} |" for key, value in rows.items() if value),
+        "\n".join(["| | |", "|---|---|", *(_row(key, _cell(value)) for key, value in rows.items() if value)]),
     ]
     if warnings := page.get("warnings"):
         parts.append("**Warnings**\n\n" + "\n".join(f"- {_cell(str(each))}" for each in warnings[:10]))
@@ -157,17 +157,13 @@ def study_page(run_id: str, page: Mapping[str, Any], links: Mapping[str, str]) -
     counts += [f"{page['failed']} failed"] if page.get("failed") else []
     best = page.get("best") or []
     lead = f"**{_cell(str(page.get('study', 'study')))}: {metric.replace('/', ' ')}"
-    lead += (
-        f" {shown(best[0]['value'], metric)}** (best of them: {_cell(best[0]['label'])})"
-        if best
-        else "**, no trial yet"
-    )
-    lines = ["| # | " + metric + " | trial | runs |", "|---|---|---|---|"]
+    lead += f" {shown(best[0]['value'], metric)}** (by trial {_cell(best[0]['label'])})" if best else "**, no trial yet"
+    lines = [_row("place", metric, "trial", "runs"), "|---|---|---|---|"]
     for place, each in enumerate(best[:10], start=1):
         runs = ", ".join(
             f"[{_cell(words)}]({links[name]})" if name in links else _cell(words) for name, words in each["runs"][:6]
         )
-        lines.append(f"| {place} | {shown(each['value'], metric)} | {_cell(each['label'])} | {runs} |")
+        lines.append(_row(str(place), shown(each["value"], metric), _cell(each["label"]), runs))
     parts = [f"{lead}; {', '.join(counts)}.", "\n".join(lines)] if best else [f"{lead}; {', '.join(counts)}."]
     if page.get("best_config"):
         parts.append(
@@ -215,6 +211,11 @@ def _mean(runs: Sequence[Ran]) -> Mean | None:
 
 def _count(number: str | None, what: str) -> str:
     return f"{number or '?'} {what}{'s' * (number != '1')}"
+
+
+def _row(*cells: str) -> str:
+    """Of a table. The dashboard sets cells without room between them, so all but the last bring their own."""
+    return f"| {' &emsp; | '.join(cells)} |"
 
 
 def _cell(text: str) -> str:
