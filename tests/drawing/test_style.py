@@ -123,3 +123,18 @@ def test_the_plot_of_bench_scaling_is_in_the_house_style(tmp_path, drawn):
     assert figure._suptitle.get_text() == "mlp over 2 modules"
     assert figure.axes[0].get_xlabel() == "steps per second, over backprop in one thread"
     assert_nothing_is_cut(figure)
+
+
+@pytest.mark.parametrize(
+    ("ticks", "labels"),
+    [
+        ([0.4, 0.425, 0.45], ["40.0%", "42.5%", "45.0%"]),
+        ([0.2, 0.4, 0.6], ["20%", "40%", "60%"]),
+        ([1.0, 1.2], ["100%", ""]),
+    ],
+)
+def test_shares_have_the_decimals_that_their_ticks_need(tmp_path, ticks, labels):
+    with style.drawing(tmp_path / "shares.png") as (_, (panel,)):
+        style.in_percent(panel.yaxis, most=1.0)
+        panel.set_yticks(ticks)
+        assert panel.yaxis.get_major_formatter().format_ticks(ticks) == labels

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unlocked.colors import BLUE, GREY, PALETTE, scheme_color
-from unlocked.drawing.style import drawing, footnote, headline, literal
+from unlocked.drawing.style import drawing, footnote, headline, in_percent, literal
 from unlocked.metrics import axis_label, is_share
 from unlocked.numerals import as_number
 from unlocked.tracking.captions import ABSENT, brief, is_named, short_names
@@ -72,7 +72,7 @@ def comparison(table: Sequence[Comparable], path: Path, metric: str = "test/accu
         panel.set_xlim(lowest - 0.1 * room if close else 0, highest + 0.14 * room)
         panel.set_xlabel(axis_label(metric))
         if is_share(metric):
-            panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value <= 1 else "")
+            in_percent(panel.xaxis, most=1.0)
         _head(figure, rows, metric)
         if any(len(row.values(metric)) > 1 for row in rows):
             footnote(
@@ -111,7 +111,7 @@ def comparison_against(table: Sequence[Comparable], x: str, path: Path, metric: 
         panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         panel.minorticks_off()
         if is_share(metric):
-            panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+            in_percent(panel.yaxis)
         panel.set(xlabel=_AXES.get(x, x), ylabel=axis_label(metric))
         _head(figure, table, metric)
         if any(len(row.values(metric)) > 1 for row in table):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 from unlocked.colors import BLUE, GREEN, VERMILION
-from unlocked.drawing.style import INK, drawing, headline, literal
+from unlocked.drawing.style import INK, drawing, headline, in_percent, literal
 from unlocked.metrics import axis_label, by_module, higher_is_better, is_share
 from unlocked.tracking.spool import History
 
@@ -250,11 +250,9 @@ def _said(value: float, metric: str) -> str:
 def _share_axis(panel: Axes, points: Sequence[tuple[int, float]]) -> None:
     finite = [value for _, value in points if math.isfinite(value)]
     if finite and min(finite) >= 0.0 and max(finite) <= 1.0:
-        from matplotlib.ticker import PercentFormatter
-
         room = 0.06 * max(max(finite) - min(finite), 0.02)
         panel.set_ylim(min(finite) - 4 * room, min(1.0 + room, max(finite) + 2 * room))
-        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+        in_percent(panel.yaxis)
 
 
 def _drawn(history: History, prefix: str) -> dict[int, Points]:

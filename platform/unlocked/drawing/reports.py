@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from unlocked.colors import BLUE, ORANGE, VERMILION, scheme_color
-from unlocked.drawing.style import INK, drawing, footnote, headline, literal
+from unlocked.drawing.style import INK, drawing, footnote, headline, in_percent, literal
 from unlocked.metrics import axis_label, higher_is_better, is_share
 
 if TYPE_CHECKING:
@@ -200,4 +200,4 @@ def waiting(bars: Sequence[Spent], path: Path) -> Path | None:
 
 def _share_ticks(panel: Axes, metric: str) -> None:
     if is_share(metric):
-        panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        in_percent(panel.yaxis)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlocked.colors import BLUE, GREY, VERMILION, scheme_color
-from unlocked.drawing.style import INK, drawing, footnote, headline, literal
+from unlocked.drawing.style import INK, drawing, footnote, headline, in_percent, literal
 from unlocked.metrics import axis_label, is_share
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def contours(search: Search, path: Path) -> Path | None:
         bar.outline.set_visible(False)
         bar.set_label(axis_label(search.metric))
         if is_share(search.metric):
-            bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+            in_percent(bar.ax.yaxis)
         headline(figure, f"Two parameters at a time, {search.of}")
         footnote(figure, "dot: a trial; ring: the best; between them triangles")
     return path
@@ -267,7 +267,7 @@ def front(values: Sequence[tuple[float, float]], best: Sequence[int], metrics: S
         for axis, metric in ((panel.xaxis, metrics[0]), (panel.yaxis, metrics[1])):
             axis.set_label_text(axis_label(metric))
             if is_share(metric):
-                axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+                in_percent(axis)
         panel.legend()
         headline(figure, f"Front of {axis_label(metrics[0])} and {axis_label(metrics[1])}, {len(values)} trials")
     return path
@@ -277,7 +277,7 @@ def _value_axis(panel: Axes, metric: str, named: bool = True) -> None:
     if named:
         panel.set_ylabel(axis_label(metric))
     if is_share(metric):
-        panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        in_percent(panel.yaxis)
 
 
 def _hide(panels: Sequence[Axes], used: int) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
@@ -114,6 +115,22 @@ def headline(figure: Figure, words: str) -> None:
 
 def footnote(figure: Figure, words: str) -> None:
     figure.supxlabel(words, x=0.985, ha="right", fontsize=8, color=FAINT)
+
+
+def in_percent(axis: Axis, most: float = math.inf) -> None:
+    """Ticks of shares, with as many decimals as they need: 42.5%, which is not 43%. None above `most` has a label."""
+    from matplotlib.ticker import Formatter
+
+    class Percent(Formatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return self.format_ticks([x])[0]
+
+        def format_ticks(self, values: list[float]) -> list[str]:
+            exact = (d for d in range(4) if all(abs(100 * v - round(100 * v, d)) < 1e-6 for v in values))
+            digits = next(exact, 4)
+            return [f"{value:.{digits}%}" if value <= most + 1e-9 else "" for value in values]
+
+    axis.set_major_formatter(Percent())
 
 
 def _head(figure: Figure, panels: list[Axes]) -> None:
