@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +16,11 @@ from unlocked.cli.main import main
 from unlocked.comparing.rows import Row
 from unlocked.drawing.style import drawing
 from unlocked.errors import ConfigError
-from unlocked.reporting import report
+from unlocked.reporting import FORMATS, report
 from unlocked.reporting.answer import Reference, answer
 from unlocked.reporting.chapters import time_to_quality, write
 from unlocked.reporting.document import Commands, Document, Figure, Heading, Notes, Paragraph, Table
-from unlocked.reporting.gather import gather, of_folder
+from unlocked.reporting.gather import _here, gather, of_folder
 from unlocked.reporting.latex import render as to_latex
 from unlocked.reporting.markdown import render as to_markdown
 from unlocked.reporting.report import _best
@@ -219,6 +221,40 @@ def test_latex_escapes_what_it_would_read_as_its_own(tmp_path: Path):
     assert r"\includegraphics[width=\linewidth]{r-figures/plot.pdf}" in text
     assert (tmp_path / "r-figures" / "plot.pdf").exists()
     assert text.count(r"\begin{") == text.count(r"\end{")
+
+
+def test_a_report_holds_no_password_of_its_command(root: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("STORE_PASSWORD", "hunter-2-hunter")
+    monkeypatch.setitem(FORMATS, "html", (".html", lambda document, path: path.write_text(repr(document))))
+    command = "unlocked report --uri postgresql+psycopg2://ann:se/cret@host/db --where note=hunter-2-hunter"
+    page = report(root, ["first"], out=tmp_path / "page.html", runs_root=root, command=command).path.read_text()
+    assert "unlocked report --uri postgresql+psycopg2://***@host/db --where note=***" in page
+    assert "se/cret" not in page
+
+
+@pytest.mark.parametrize("name", ["x\nrm -rf ~", "$(touch it)", "../../elsewhere", "o" * 250 + "ü" * 10, ".."])
+def test_a_name_in_a_store_is_one_word_of_a_command_and_no_place(name, root: Path, tmp_path: Path):
+    (found,) = gather(root, ["frozen-0"], runs_root=tmp_path)
+    member = next(iter(found.groups[0].members.values()))
+    run = copy.copy(member.run)
+    run.name = name
+    found.groups[0].members["0"] = replace(member, run=run, folder=_here(tmp_path, name))
+    assert found.groups[0].members["0"].folder is None
+    document, _ = write([found], PAIR, None, [], "unlocked report")
+    comment, command, *more = next(block for block in document.blocks if isinstance(block, Commands)).lines
+    assert (comment[0], more) == ("#", [])
+    assert "\n" not in comment
+    assert shlex.split(command) == ["unlocked", "train", f"{name}/config.yaml"]
+
+
+def test_no_line_of_a_command_ends_its_block(tmp_path: Path):
+    document = Document("[1] `t`", "$a$ ~b~ &lt;", [Commands(["```", r"\end{verbatim}"]), Table(["[a]"], [["[32]"]])])
+    text = to_markdown(document, tmp_path / "r.md").read_text()
+    assert "````\n```\n\\end{verbatim}\n````" in text
+    assert "\\$a\\$ \\~b\\~ \\&lt;" in text
+    tex = to_latex(document, tmp_path / "r.tex").read_text()
+    assert tex.count(r"\end{verbatim}") == 1
+    assert r"{[}32]" in tex
 
 
 def test_the_command_ends_wrong_input_in_one_line(root: Path, tmp_path: Path, capsys, monkeypatch):

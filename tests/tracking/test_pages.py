@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 from unlocked.tracking.pages import Peers, Ran, experiment_line, run_page, sentence, shown, study_page
@@ -154,3 +155,18 @@ def test_the_runs_of_the_best_trial_are_tagged(tmp_path):
     post_study(store, "1", "study", {"study": "s", "metric": "test/accuracy", "best": best}, tmp_path / "study")
     assert (store.runs["one"].tags.get("best"), store.runs["two"].tags.get("best")) == ("yes", None)
     assert "[s1](#/experiments/1/runs/two" in store.note("study")
+
+
+def test_names_with_signs_of_markdown_stay_words():
+    strange = "<img src=x onerror=alert(1)> [a](http://x) `b` | ```"
+    named = dict.fromkeys(("model", "dataset", "host", "partition"), strange)
+    run = Ran("r", {**OWN.tags, **named, "scheme": strange}, OWN.metrics)
+    page = {**PAGE, "differs": [f"model.note={strange}"], "warnings": [strange], "repeat": f"train '{strange}'"}
+    text = run_page(run, Peers([run]), page)
+    words, block, after = text.partition("````\n")[0], text.split("````\n")[1], text.split("````\n")[2]
+    assert strange in block  # a command as it is, in a fence that it cannot end
+    for line in (words + after + experiment_line(run, Peers([run]), falls=False)).splitlines():
+        bare = re.sub(r"(?<!\\)(`{4}).*?\1", "", line)  # without code
+        assert "<img" not in bare
+        assert not re.search(r"(?<!\\)\]\(http://x", bare)
+        assert not re.search(r"(?<!\\)`", bare.replace("best.yaml", ""))

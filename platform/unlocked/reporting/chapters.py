@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from shlex import quote
 from statistics import fmean, median
 from typing import Any
 
@@ -300,7 +301,8 @@ def _repeat(gathered: Gathered) -> list[Block]:
     for group in gathered.groups:
         for seed, member in group.members.items():
             config = f"{member.folder}/config.yaml" if member.folder is not None else f"{member.run.name}/config.yaml"
-            lines += [f"# {group.row.label}, seed {seed}", f"unlocked train {config}"]
+            # a store may be somebody else's: a name in it is one word of one line, whatever it holds
+            lines += [f"# {' '.join(group.row.label.split())}, seed {seed}", f"unlocked train {quote(config)}"]
             break
     words = (
         "Each command trains the first seed of its configuration again, to the same numbers on the same machine; add "

@@ -7,6 +7,7 @@ MLflow.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -118,12 +119,19 @@ def _gathered(
         members: dict[str, Member] = {}
         for run in sorted(runs, key=lambda run: run.started):
             if run.hash == row.hash and run.seed in row.seeds:
-                folder = runs_root / run.name
-                members[run.seed] = Member(run, folder if folder.is_dir() else None, read)
+                members[run.seed] = Member(run, _here(runs_root, run.name), read)
         scheme = next((member.run.word("scheme") for member in members.values()), "")
         groups.append(Group(row, members, scheme))
     of_section = [member.run for group in groups for member in group.members.values()]
     return Gathered(section, groups, of_section, section.metrics[0] if section.metrics else "test/loss")
+
+
+def _here(runs_root: Path, name: str) -> Path | None:
+    """A run's folder, if it lies here; a store of somebody else may have any names, and none leads elsewhere."""
+    with suppress(OSError):  # longer than a file's name can be
+        if "/" not in name and name not in ("", ".", "..") and (runs_root / name).is_dir():
+            return runs_root / name
+    return None
 
 
 def of_folder(run_dir: Path) -> Series:

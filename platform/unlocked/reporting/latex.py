@@ -19,6 +19,7 @@ _SPECIAL = {
     "\\": r"\textbackslash{}",
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
     "~": r"\textasciitilde{}",
+    "[": "{[}",  # behind a line's end it would be how much room follows
     "^": r"\textasciicircum{}",
     "–": "--",
     "·": r"\textperiodcentered{}",
@@ -51,7 +52,9 @@ def _block(block: Block, path: Path) -> str:
     if isinstance(block, Paragraph):
         return rf"\noindent\textbf{{{escaped(block.text)}}}" if block.lead else escaped(block.text)
     if isinstance(block, Commands):
-        return "\\begin{verbatim}\n" + "\n".join(block.lines) + "\n\\end{verbatim}"
+        # LaTeX ends it at these very letters, wherever they stand
+        lines = "\n".join(block.lines).replace(r"\end{verbatim}", r"\end {verbatim}")
+        return "\\begin{verbatim}\n" + lines + "\n\\end{verbatim}"
     if isinstance(block, Notes):
         return "\\begin{itemize}\n" + "\n".join(rf"\item {escaped(line)}" for line in block.lines) + "\n\\end{itemize}"
     if isinstance(block, Table):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unlocked.files import write_whole
+from unlocked.markdown import fenced
 from unlocked.reporting.document import Block, Commands, Document, Figure, Heading, Notes, Paragraph, Table
 
 
@@ -25,7 +26,7 @@ def _block(block: Block, path: Path) -> str:
     if isinstance(block, Paragraph):
         return f"> **{_escaped(block.text)}**" if block.lead else _escaped(block.text)
     if isinstance(block, Commands):
-        return "```\n" + "\n".join(block.lines) + "\n```"
+        return fenced("\n".join(block.lines))
     if isinstance(block, Notes):
         return "\n".join(f"- {_escaped(line)}" for line in block.lines)
     if isinstance(block, Table):
@@ -47,6 +48,6 @@ def _figure(figure: Figure, path: Path) -> str:
 
 
 def _escaped(text: str) -> str:
-    for mark in "\\|*_<>`[]":
+    for mark in "\\|*_<>`[]$&~#":
         text = text.replace(mark, f"\\{mark}")
     return text.replace("\n", "<br>")

@@ -14,6 +14,7 @@ from unlocked.reporting.answer import Reference
 from unlocked.reporting.chapters import write
 from unlocked.reporting.document import Document
 from unlocked.reporting.gather import Gathered, gather
+from unlocked.security import redact
 
 FORMATS = {"html": (".html", html.render), "markdown": (".md", markdown.render), "latex": (".tex", latex.render)}
 
@@ -55,7 +56,7 @@ def report(
     found = gather(source, names, experiment, conditions, metrics, runs_root)
     references = (Reference(baseline, "baseline"), Reference(control, "control"))
     asked = [*names, *([experiment] if experiment else [])]
-    document, answers = write(found, references, quality, asked, command)
+    document, answers = write(found, references, quality, asked, redact(command))
     ending, render = FORMATS[format]
     path = out or runs_root / f"report-{_plain(document)}{ending}"
     path.parent.mkdir(parents=True, exist_ok=True)

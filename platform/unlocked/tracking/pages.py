@@ -14,6 +14,7 @@ from shlex import quote
 from typing import Any
 from urllib.parse import quote as quote_url
 
+from unlocked.markdown import code, fenced
 from unlocked.metrics import by_module, is_share
 
 CONTROL, BASELINE = "frozen", "backprop"
@@ -82,7 +83,8 @@ def sentence(run: Ran, peers: Peers, falls: bool) -> str:
     own = peers.of(tags.get("config_hash"))
     what = (
         f"{_cell(tags.get('model', ''))} on {_cell(tags.get('dataset', ''))} under {_cell(run.scheme)}, "
-        f"{_count(tags.get('modules'), 'module')}, lag {tags.get('lag', '?')}, seed {tags.get('seed', '?')}"
+        f"{_count(tags.get('modules'), 'module')}, lag {_cell(tags.get('lag', '?'))}, "
+        f"seed {_cell(tags.get('seed', '?'))}"
     )
     result = f"**{what}: {metric.replace('/', ' ')} {shown(run.result(), metric)}**"
     beside = [f"this configuration {own.words(metric)}"] if own is not None and own.n > 1 else []
@@ -119,18 +121,18 @@ def run_page(run: Ran, peers: Peers, page: Mapping[str, Any]) -> str:
             ]
         ),
         "parameters": f"{int(tags['parameters']):,} in {_count(tags.get('modules'), 'module')}, blocks "
-        f"{tags.get('partition', '?')}"
+        f"{_cell(tags.get('partition', '?'))}"
         if tags.get("parameters", "").isdigit()
         else "",
-        "code": f"unlocked {tags.get('version.unlocked', '?')}" + "".join(f", {each}" for each in commits),
-        "machine": ", ".join(filter(None, (tags.get("host"), tags.get("cpu"), tags.get("gpu")))),
-        "differs from its preset": ", ".join(f"`{each}`" for each in page.get("differs", []))
-        or (page.get("preset") and (f"nothing: `{page['preset']}` as it is")),
+        "code": _cell(f"unlocked {tags.get('version.unlocked', '?')}" + "".join(f", {each}" for each in commits)),
+        "machine": _cell(", ".join(filter(None, (tags.get("host"), tags.get("cpu"), tags.get("gpu"))))),
+        "differs from its preset": ", ".join(code(str(each)) for each in page.get("differs", []))
+        or (page.get("preset") and (f"nothing: {code(str(page['preset']))} as it is")),
     }
     folder = str(page.get("run_dir", ""))
     parts = [
         sentence(run, peers, page.get("direction") == "min"),
-        "\n".join(["| | |", "|---|---|", *(_row(key, _cell(value)) for key, value in rows.items() if value)]),
+        "\n".join(["| | |", "|---|---|", *(_row(key, value) for key, value in rows.items() if value)]),
     ]
     if warnings := page.get("warnings"):
         parts.append("**Warnings**\n\n" + "\n".join(f"- {_cell(str(each))}" for each in warnings[:10]))
@@ -144,7 +146,7 @@ def run_page(run: Ran, peers: Peers, page: Mapping[str, Any]) -> str:
             "python -c \"import unlocked; net = unlocked.load('$RUN')\"    # the plain torch net",
             'mlflow models serve -m "$RUN/model" --env-manager local    # serve it',
         ]
-    parts.append("**Repeat it, load it, serve it**\n\n```\n" + "\n".join(commands) + "\n```")
+    parts.append("**Repeat it, load it, serve it**\n\n" + fenced("\n".join(commands)))
     parts += [_picture(f"figures/inline/{name}.png", run.id) for name in page.get("figures", [])]
     return "\n\n".join(parts) + "\n"
 
@@ -167,8 +169,9 @@ def study_page(run_id: str, page: Mapping[str, Any], links: Mapping[str, str]) -
     parts = [f"{lead}; {', '.join(counts)}.", "\n".join(lines)] if best else [f"{lead}; {', '.join(counts)}."]
     if page.get("best_config"):
         parts.append(
-            "**Train the best again**\n\n```\n"
-            f"unlocked train {quote(str(page['best_config']))}\n```\n\nAlso among the artifacts: `best.yaml`."
+            "**Train the best again**\n\n"
+            + fenced(f"unlocked train {quote(str(page['best_config']))}")
+            + "\n\nAlso among the artifacts: `best.yaml`."
         )
     for name in page.get("figures", []):
         if name.rpartition("/")[2].startswith("importances"):
@@ -186,12 +189,13 @@ def experiment_line(run: Ran, peers: Peers, falls: bool) -> str:
     found = [(name, mean) for name in peers.schemes() if (mean := peers.scheme(name, falls)) is not None]
     found.sort(key=lambda each: (each[0] == CONTROL, each[1].value if falls else -each[1].value))
     words = [
-        f"{'**' * (place == 0)}{name} {shown(mean.value, metric)}{'**' * (place == 0)}"
+        f"{'**' * (place == 0)}{_cell(name)} {shown(mean.value, metric)}{'**' * (place == 0)}"
         + (" (control)" if name == CONTROL else "")
         + f" n={mean.n}"
         for place, (name, mean) in enumerate(found)
     ]
-    what = f"{run.tags.get('model', '')} on {run.tags.get('dataset', '')}, {_count(run.tags.get('modules'), 'module')}"
+    model, data = _cell(run.tags.get("model", "")), _cell(run.tags.get("dataset", ""))
+    what = f"{model} on {data}, {_count(run.tags.get('modules'), 'module')}"
     return f"Latest: {what}, {metric.replace('/', ' ')}: {', '.join(words)}"
 
 
@@ -210,7 +214,7 @@ def _mean(runs: Sequence[Ran]) -> Mean | None:
 
 
 def _count(number: str | None, what: str) -> str:
-    return f"{number or '?'} {what}{'s' * (number != '1')}"
+    return f"{_cell(number or '?')} {what}{'s' * (number != '1')}"
 
 
 def _row(*cells: str) -> str:
@@ -219,5 +223,6 @@ def _row(*cells: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot end a cell of a table, or be taken for HTML."""
-    return re.sub(r"[<>|\n]", lambda found: {"<": "&lt;", ">": "&gt;", "|": "\\|", "\n": " "}[found[0]], str(text))
+    """Text that cannot end a cell of a table, nor be taken for HTML, a link, a picture or code."""
+    signs = {"<": "&lt;", ">": "&gt;", "\n": " ", "\r": " "}
+    return re.sub(r"[<>|\n\r`\[\]]", lambda found: signs.get(found[0], f"\\{found[0]}"), str(text))
