@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -96,6 +99,39 @@ def test_an_image_of_another_size_and_an_object_array_are_refused(read):
     np.savez("names.npz", a=np.zeros(1), b=np.zeros(1))
     with pytest.raises(DataError, match=r"names.npz: has no array x \(it has a, b\)"):
         read("names.npz")
+
+
+def test_small_files_of_giant_arrays_tables_and_images_are_refused_before_they_are_unpacked(read, monkeypatch):
+    import pyarrow
+    import pyarrow.parquet
+
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1_000_000))
+    np.savez_compressed("bomb.npz", x=np.zeros((20_000, 1, 8, 8)))
+    pyarrow.parquet.write_table(pyarrow.table({"c": np.zeros(100_000)}), "bomb.parquet")
+    for name in ("bomb.npz", "bomb.parquet"):
+        with pytest.raises(DataError, match=rf"{name}.* it unpacks to .* GB, and 0.0 GB of memory are free"):
+            read(name)
+    Image.new("L", (9000, 11_000)).save("large.png")
+    for most in (10**12, 10**3):  # the second: Pillow takes it for a bomb itself
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        with pytest.raises(DataError, match=r"large.png: (is 9000 x 11000 pixels|cannot be read as an image)"):
+            read("large.png")
+    with open("false.npy", "wb") as file:  # a header that promises more than anybody has
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**15,)})
+    with pytest.raises(DataError, match=r"false.npy: cannot be read as an array"):
+        read("false.npy")
+
+
+def test_a_damaged_image_is_one_line_and_a_pipe_in_a_folder_is_passed_over(read, tmp_path):
+    Image.new("L", (8, 8), 7).save("whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "torn.png").write_bytes(whole.replace(b"IDAT", b"IDAX"))
+    with pytest.raises(DataError, match=r"torn.png: cannot be read as an image"):
+        read("torn.png")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "whole.png").write_bytes(whole)
+    os.mkfifo(tmp_path / "pictures" / "pipe.png")
+    assert read("pictures").names == ["whole.png"]
 
 
 def test_texts_come_from_lines_or_a_column(tmp_path):

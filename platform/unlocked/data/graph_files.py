@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from unlocked.data.graphs import NONE, Graph, both_ways
 from unlocked.data.source import Source
 from unlocked.errors import DataError, reason
 
+_UNREADABLE = (OSError, ValueError, EOFError, MemoryError)
 SPLITS = ("train", "validation", "test")
 
 
@@ -65,17 +67,36 @@ def located(source: Source, option: str, name: str) -> Path:
 
 
 def arrays_of(path: Path, option: str) -> dict[str, np.ndarray]:
-    """Raises `DataError` if it is no NPZ, or holds pickled objects."""
+    """Raises `DataError` if it is no NPZ, holds pickled objects, or unpacks to more than this machine has room for."""
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as packed:
+                refuse_larger_than_memory(sum(each.file_size for each in packed.infolist()))
         stored = np.load(path, allow_pickle=False)
         if isinstance(stored, np.ndarray):
             raise TypeError("it is an NPY file of one array; numpy.savez writes several by their names")
         with stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        EOFError,
+        AttributeError,
+        MemoryError,
+        zipfile.BadZipFile,
+    ) as error:
         raise DataError(
             f"data.options.{option}: {path} cannot be read as an NPZ file of plain arrays: {reason(error)}"
         ) from None
+
+
+def refuse_larger_than_memory(size: int) -> None:
+    """A small file may unpack to terabytes. Raises `ValueError` for more bytes than are free."""
+    free = psutil.virtual_memory().available
+    if size > free:
+        raise ValueError(f"it unpacks to {size / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free")
 
 
 def _of_arrays(source: Source, file: str) -> GraphFile:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlocked.data.graph_files import arrays_of, read_graph
+from unlocked.data.graph_files import arrays_of, read_graph, refuse_larger_than_memory
 from unlocked.data.reading import Reading
 from unlocked.data.source import Source
 from unlocked.errors import DataError, reason
@@ -30,6 +31,7 @@ from unlocked_models.contract.registry import unknown
 TABLES, ARRAYS, TEXTS = (".csv", ".tsv", ".parquet"), (".npz", ".npy"), (".txt",)
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 TEXT = "text"  # the column
+_CELL = 40  # bytes of a value of a table, and of its place in a list
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +181,7 @@ def _of_arrays(path: Path, reading: Reading) -> New:
             raise DataError(str(error).removeprefix("data.options.file: ")) from None
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise DataError(f"{path}: cannot be read as an array: {reason(error)}") from None
     return of_arrays({"x": array}, reading, str(path))
 
@@ -198,8 +200,10 @@ def _table(path: Path) -> tuple[list[str] | None, list[list[object]]]:
         import pyarrow.parquet
 
         try:
+            told = pyarrow.parquet.read_metadata(path)
+            refuse_larger_than_memory(told.num_rows * told.num_columns * _CELL)
             table = pyarrow.parquet.read_table(path)
-        except (OSError, pyarrow.ArrowException) as error:
+        except (OSError, ValueError, MemoryError, pyarrow.ArrowException) as error:
             raise DataError(f"{path}: cannot be read as Parquet: {reason(error)}") from None
         return list(table.column_names), [list(row.values()) for row in table.to_pylist()]
     try:
@@ -222,13 +226,15 @@ def _is_number(cell: object) -> bool:
 
 
 def _of_images(path: Path, reading: Reading) -> New:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if not reading.is_image:
         raise DataError(f"{path}: this net reads no images, but {_needs(reading)}")
     if not path.exists():
         raise DataError(f"{path}: is no file")
-    found = sorted(each for each in path.iterdir() if each.suffix.lower() in IMAGES) if path.is_dir() else [path]
+    found = [path]
+    if path.is_dir():  # a pipe in it would be waited for
+        found = sorted(each for each in path.iterdir() if each.suffix.lower() in IMAGES and each.is_file())
     if not found:
         raise DataError(f"{path}: has no images ({' '.join(IMAGES)})")
     channels, height, width = reading.shape
@@ -238,12 +244,16 @@ def _of_images(path: Path, reading: Reading) -> New:
     rows = []
     for each in found:
         try:
-            with Image.open(each) as image:
-                pixels = np.asarray(image.convert(modes[channels]), dtype=np.float64)
-        except (OSError, UnidentifiedImageError, ValueError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is looked at first
+                image = Image.open(each)
+            with image:
+                fits = image.size == (width, height)
+                pixels = np.asarray(image.convert(modes[channels]), dtype=np.float64) if fits else None
+        except Exception as error:  # of damaged files every format raises its own
             raise DataError(f"{each}: cannot be read as an image: {reason(error)}") from None
-        if pixels.shape[:2] != (height, width):
-            size = f"{pixels.shape[1]} x {pixels.shape[0]}"
+        if pixels is None:
+            size = f"{image.size[0]} x {image.size[1]}"
             raise DataError(f"{each}: is {size} pixels; this net reads {width} x {height}: resize it first")
         rows.append(pixels.reshape(height, width, channels).transpose(2, 0, 1))
     x = np.stack(rows)
