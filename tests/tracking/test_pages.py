@@ -59,12 +59,16 @@ def test_the_page_of_a_run_answers_what_one_asks():
         "aaaaaaaaaa with changes",
         "`optimizer.lr=0.01`",
         "- a \\| b",
-        "unlocked train quickstart seed=0",
+        "# repeat it\nunlocked train quickstart seed=0\n",
         "RUN='/runs/one run'",
         'mlflow models serve -m "$RUN/model"',
         "get-artifact?path=figures/inline/learning_curves.png&run_uuid=r1",
     ):
         assert words in text
+    long = run_page(run, ALL, PAGE | {"repeat": "unlocked train quickstart " + "key.of.a.group='a value' " * 9})
+    code = long.partition("```")[2].partition("```")[0].splitlines()
+    assert max(map(len, code)) <= 76  # a longer one pushes the facts beside it out of the page
+    assert "key.of.a.group='a value' \\" in long
     assert "wait for nobody" in run_page(OWN, ALL, PAGE | {"model": False})
 
 

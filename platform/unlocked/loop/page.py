@@ -41,6 +41,7 @@ class Noting:
 
 
 def page_of(config: Config, plan: Plan, run_dir: Path, notes: list[str], is_trial: bool) -> dict[str, Any]:
+    run_dir = run_dir.absolute()  # the page is read elsewhere
     preset, differs = (None, []) if is_trial else differences(config)
     again = [preset, *differs, f"seed={config.seed}"] if preset is not None else [str(run_dir / "config.yaml")]
     return {

@@ -18,6 +18,8 @@ from unlocked.markdown import code, fenced
 from unlocked.metrics import by_module, is_share
 
 CONTROL, BASELINE = "frozen", "backprop"
+_ROOM = "&nbsp;\n\n"  # below a table the dashboard leaves none
+_LONG = 76  # letters: a longer line pushes the facts beside it out of the page
 _ENOUGH = 10  # completed trials from which on importances say something
 
 
@@ -96,7 +98,9 @@ def sentence(run: Ran, peers: Peers, falls: bool) -> str:
         beside.append(f"{role} {name} {mean.words(metric)}" if mean else f"no {role} ({name}) of this setting yet")
         if role == "control" and mean is not None and own is not None:
             better = own.value < mean.value if falls else own.value > mean.value
-            beside[-1] += "" if better else ": **not above its control, it has learned nothing below the top**"
+            beside[-1] += (
+                "" if better else ": **not above its control: what it taught the lower modules does not help**"
+            )
     return f"{result}; {'; '.join(beside)}."
 
 
@@ -136,17 +140,16 @@ def run_page(run: Ran, peers: Peers, page: Mapping[str, Any]) -> str:
     ]
     if warnings := page.get("warnings"):
         parts.append("**Warnings**\n\n" + "\n".join(f"- {_cell(str(each))}" for each in warnings[:10]))
-    # short lines: a long one pushes the facts beside it out of the page
-    commands = [f"RUN={quote(folder)}"]
-    commands += [f"{page['repeat']}    # repeat it"] if page.get("repeat") else []
-    commands += ['unlocked evaluate "$RUN"    # test it again']
+    steps = [("repeat it", str(page["repeat"]))] if page.get("repeat") else []
+    steps += [("test it again", f'RUN={quote(folder)}\nunlocked evaluate "$RUN"')]
     if page.get("model"):
-        commands += [
-            'unlocked predict "$RUN" FILE    # new inputs',
-            "python -c \"import unlocked; net = unlocked.load('$RUN')\"    # the plain torch net",
-            'mlflow models serve -m "$RUN/model" --env-manager local    # serve it',
+        steps += [
+            ("new inputs", 'unlocked predict "$RUN" FILE'),
+            ("the plain torch net", "python -c \"import unlocked; net = unlocked.load('$RUN')\""),
+            ("serve it", 'mlflow models serve -m "$RUN/model" --env-manager local'),
         ]
-    parts.append("**Repeat it, load it, serve it**\n\n" + fenced("\n".join(commands)))
+    commands = "\n".join(f"# {words}\n{_wrapped(command)}" for words, command in steps)
+    parts.append(f"{_ROOM}**Repeat it, load it, serve it**\n\n{fenced(commands)}")
     parts += [_picture(f"figures/inline/{name}.png", run.id) for name in page.get("figures", [])]
     return "\n\n".join(parts) + "\n"
 
@@ -169,7 +172,7 @@ def study_page(run_id: str, page: Mapping[str, Any], links: Mapping[str, str]) -
     parts = [f"{lead}; {', '.join(counts)}.", "\n".join(lines)] if best else [f"{lead}; {', '.join(counts)}."]
     if page.get("best_config"):
         parts.append(
-            "**Train the best again**\n\n"
+            f"{_ROOM}**Train the best again**\n\n"
             + fenced(f"unlocked train {quote(str(page['best_config']))}")
             + "\n\nAlso among the artifacts: `best.yaml`."
         )
@@ -215,6 +218,26 @@ def _mean(runs: Sequence[Ran]) -> Mean | None:
 
 def _count(number: str | None, what: str) -> str:
     return f"{_cell(number or '?')} {what}{'s' * (number != '1')}"
+
+
+def _wrapped(command: str) -> str:
+    """Between words; a shell joins the lines again.
+
+    >>> print(_wrapped("unlocked train quickstart " + "train.epochs=5 " * 4))
+    unlocked train quickstart train.epochs=5 train.epochs=5 train.epochs=5 \\
+      train.epochs=5
+    """
+    words = re.findall(r"""(?:'[^']*'|"[^"]*"|\S)+|\n""", command)
+    lines = [""]
+    for word in words:
+        if word == "\n":
+            lines.append("")
+        elif lines[-1] and len(lines[-1]) + len(word) > _LONG - 3:
+            lines[-1] += " \\"
+            lines.append(f"  {word}")
+        else:
+            lines[-1] += f" {word}" if lines[-1] else word
+    return "\n".join(lines)
 
 
 def _row(*cells: str) -> str:
