@@ -21,12 +21,12 @@ from unlocked.tracking.keys import DIRECTION_TAG, KIND_TAG, METRIC_TAG, STUDY, S
 
 _SHARED = "mlflow.sharedViewState."
 _KNOWN = "mlflow.unlocked.views"  # tag of an experiment: what its views were written for
-_VERSION = 1  # of the views below: another one writes them anew
+_VERSION = 2  # of the views below: another one writes them anew
 _MOST_MODULES, _MOST_METRICS = 16, 4
 RESULTS, BY_SCHEME, CHARTS, CHARTS_BY_SCHEME, TRIALS = "results", "by-scheme", "charts", "charts-by-scheme", "trials"
 _NAMES = {
     RESULTS: "Results: best first",
-    BY_SCHEME: "By scheme: mean over seeds",
+    BY_SCHEME: "By scheme: mean over its runs",
     CHARTS: "Charts",
     CHARTS_BY_SCHEME: "Charts by scheme",
     TRIALS: "Trials of the latest study",
