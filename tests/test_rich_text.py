@@ -52,6 +52,6 @@ def test_every_table_and_console_of_the_platform_is_one_that_shows_text_as_it_is
     assert [
         f"{path.name}: {match[0]}"
         for path in source.rglob("*.py")
-        if path.name != "rich_text.py"
+        if path.name != "rich_text.py" and path.parent.name != "reporting"  # tables of a page, not of rich
         for match in other.finditer(path.read_text())
     ] == []

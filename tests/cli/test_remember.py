@@ -81,7 +81,7 @@ def test_a_run_is_evaluated_and_resumed_from_another_folder_without_saying_more(
     assert done.code == 0, done.err
     summary = json.loads(done.out.splitlines()[-1])
     run = project.folder / "runs" / summary["run"]
-    assert f"run folder: {run}\n" in done.out
+    assert f"run folder: {run}\n" in done.err
     project.elsewhere()
     evaluated = unlocked("evaluate", str(run), "--json")
     assert evaluated.code == 0, evaluated.err

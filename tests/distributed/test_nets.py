@@ -129,7 +129,10 @@ def test_two_replicas_learn_by_the_mean_of_their_gradients_in_every_phase(over_f
             all_of(each, 0, 8) for each in (alone, group)
         )
         for mine, theirs in zip(series, over_series, strict=True):
-            assert theirs == {name: pytest.approx(values, rel=1e-9) for name, values in mine.items()}
+            assert theirs.keys() == mine.keys()
+            for name, values in mine.items():
+                if not name.startswith("sg/relative_loss"):  # a ratio: the mean of two is not that of the whole
+                    assert theirs[name] == pytest.approx(values, rel=1e-9), name
         for key, x in weights.items():
             torch.testing.assert_close(over_weights[key], x, rtol=0, atol=1e-9)
         torch.testing.assert_close(over_images, images, rtol=0, atol=1e-9)

@@ -30,7 +30,7 @@ def losses_and_weights(group_class, plan, data):
     finally:
         group.close()
     series = {
-        f"{name} of module {k}": [value for stats in segments for value in stats[k].series[name]]
+        f"{name} of module {k}": [value for stats in segments for value in stats[k].series.get(name, [])]
         for k in range(plan.modules)
         for name in segments[-1][k].series
     }

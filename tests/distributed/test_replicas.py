@@ -94,6 +94,8 @@ def test_a_grid_learns_what_one_process_learns_on_whole_minibatches(warm, module
     assert len(found_states) == modules * replicas
     # not to the last bit: a mean over 32 is not summed in the order of two means over 16
     for key, values in series.items():
+        if key[1] == "sg/relative_loss":  # a ratio: the mean of two is not that of the whole
+            continue
         torch.testing.assert_close(torch.tensor(found_series[key]), torch.tensor(values), rtol=0, atol=1e-9)
     torch.testing.assert_close(found_outputs, outputs, rtol=0, atol=1e-9)
     for module, state in enumerate(states):

@@ -134,12 +134,11 @@ def test_its_options_are_checked_shown_and_trained_with(run):
     assert soft["metrics"]["train/loss"] != sharp["metrics"]["train/loss"]
 
 
-def test_help_shows_its_options(run, capsys):
-    with pytest.raises(SystemExit):
-        main(["train", "--import", "project_scheme.py", "--help"])
-    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "sharpness: 1.0 # float; project: of the projected target; greater than 0 and at most 10" in lines
-    assert "centre: # project: What is taken from h before it is projected." in lines
+def test_the_page_of_keys_shows_its_options(run, capsys):
+    main(["keys", "scheme", "--import", "project_scheme.py"])
+    page = " ".join(capsys.readouterr().out.split())
+    assert "scheme.sharpness: 1.0 # float project: of the projected target; greater than 0 and at most 10" in page
+    assert "scheme.centre.lr: " in page
 
 
 @pytest.mark.timeout(120)

@@ -39,6 +39,7 @@ FREE = {
     "tracking.uri",
     "tracking.experiment",
     "tracking.figures",
+    "tracking.timeline",
     "data.root",
     "data.download",
     "train.checkpoint_every",

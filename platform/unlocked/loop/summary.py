@@ -12,6 +12,7 @@ from unlocked.loop.page import shown_figures
 from unlocked.loop.report import draw_figures
 from unlocked.loop.timeline import keep_timeline
 from unlocked.loop.trainer import Tested, Trainer
+from unlocked.runs.folder import FACTS
 from unlocked.runs.package import package
 
 
@@ -61,14 +62,5 @@ def summarise(trainer: Trainer, tested: Tested, restarts: int) -> dict[str, Any]
 
 def facts(summary: Mapping[str, Any], best_step: int | None) -> dict[str, float]:
     """Of the summary what is a number, under the names of metrics: columns of the dashboard, and axes of its charts."""
-    known = {
-        "model/parameters": summary["parameters"],
-        "train/epochs": summary["epochs"],
-        "best/step": best_step,
-        "time/median_steps_per_second": summary["steps_per_second"],
-        "time/train_seconds": summary["train_seconds"],
-        "time/first_step_seconds": summary["seconds_to_first_step"],
-        "time/total_seconds": summary["seconds"],
-        "time/restarts": summary["restarts"],
-    }
+    known = {name: {**summary, "best_step": best_step}[key] for name, key in FACTS.items()}
     return {name: float(value) for name, value in known.items() if value is not None}

@@ -32,6 +32,16 @@ from unlocked.tracking.uris import OFF
 ADDRESSES = "tracking/addresses.json"
 _ADDRESSES = ("uri", "mirror")  # keys of tracking
 MODEL = "model"  # a folder, the run as an MLflow model
+FACTS = {  # of a run's summary, recorded at its end: metric, and key of the summary
+    "model/parameters": "parameters",
+    "train/epochs": "epochs",
+    "best/step": "best_step",
+    "time/median_steps_per_second": "steps_per_second",
+    "time/train_seconds": "train_seconds",
+    "time/first_step_seconds": "seconds_to_first_step",
+    "time/total_seconds": "seconds",
+    "time/restarts": "restarts",
+}
 TOKENS = "tokenizer.json"  # in the format of the `tokenizers` library
 
 

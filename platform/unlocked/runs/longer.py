@@ -23,7 +23,7 @@ from unlocked.files import read_json, write_json
 from unlocked.optim import depends_on_length
 from unlocked.runs.begun import HANDED_ON, beginnings, refuse_edited
 from unlocked.runs.checkpoint import Checkpoints
-from unlocked.runs.folder import TOKENS, RunFolder, one_line_when_full, read_config
+from unlocked.runs.folder import FACTS, TOKENS, RunFolder, one_line_when_full, read_config
 from unlocked.runs.needs import keep_needs
 from unlocked.tracking import Recorder
 from unlocked.tracking.folder import TrackingFolder
@@ -155,4 +155,4 @@ def _copy(source: Path, target: Path) -> None:
 
 def _of_training(values: dict[str, Any]) -> dict[str, float]:
     """Without the test split, which is measured once, at the end."""
-    return {key: value for key, value in values.items() if not key.startswith("test/")}
+    return {key: value for key, value in values.items() if not key.startswith("test/") and key not in FACTS}
