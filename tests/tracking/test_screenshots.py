@@ -116,6 +116,7 @@ def test_every_page_shows_what_it_must(runs: Path, dashboard, browser):
     (run,), study = list(runs.glob("quickstart-cdni-*")), runs / "search"
     experiment, page = known(run)["experiment_id"], dict(links(url, known(run)["experiment_id"], with_trials=True))
     assert page["Results"] in told
+    assert page["Trials"] in told
     assert "cdni" in look(browser, f"{url}/#/experiments", "experiments", ["unlocked"])
     results = look(browser, page["Results"], RESULTS, ["cdni s0", "frozen s0", "test/accuracy"])
     assert re.search(r"backprop", results)

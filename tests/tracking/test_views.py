@@ -74,6 +74,11 @@ def test_the_trials_of_the_latest_study_have_a_view_of_what_it_varies():
     assert "params.`optimizer.lr`" in state["selectedColumns"]
     assert state["compareRunCharts"][0]["selectedParams"] == ["optimizer.lr"]
     assert "trials" not in states(Shape())
+    store = Store()
+    keep(store, "1", lambda shape: shape_after(shape, RUN, "run"))
+    assert not views.has_trials(store.tags)
+    keep(store, "1", lambda shape: shape_after(shape, STUDY, "my-study"))
+    assert views.has_trials(store.tags)
 
 
 def test_damaged_or_older_notes_have_the_views_written_anew():

@@ -29,7 +29,7 @@ from unlocked.tracking.dashboard_app import NAME, write_entry
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.store import opening
 from unlocked.tracking.uris import NO_DATABASE, NOBODY, reachable, resolve_uri, sqlite_path, sqlite_uri
-from unlocked.tracking.views import links
+from unlocked.tracking.views import has_trials, links
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -61,7 +61,7 @@ def serve(
         say(f"login: admin, password in {folder / 'password'}; it travels as plain text: put TLS or a tunnel in front")
     with opening(address):  # a run may be creating the tables right now
         command = server_command(address, host, port, allowed_hosts)
-        page = latest_page(address)
+        page, studied = latest_page(address)
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
     say(f"starting MLflow for {redact(address)} ...")
     with tempfile.TemporaryDirectory(prefix="unlocked-ui-") as place, _sigterm_as_ctrl_c():
@@ -73,7 +73,7 @@ def serve(
         server = subprocess.Popen(command, env=environment, start_new_session=True)
         try:
             _wait_until_up(server, url)
-            for name, link in links(url, page):
+            for name, link in links(url, page, with_trials=studied):
                 say(f"{name:<18}{link}")
             say("(Ctrl-C ends it)")
             return server.wait()
@@ -83,8 +83,9 @@ def serve(
             _end(server)
 
 
-def latest_page(address: str) -> str | None:
-    """The experiment that was last written to, by its id; None if there is none but MLflow's own."""
+def latest_page(address: str) -> tuple[str | None, bool]:
+    """The experiment that was last written to, by its id, and whether it has a study; None if there is none but
+    MLflow's own."""
     spare_loopback()
     for name, value in MLFLOW_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -92,11 +93,12 @@ def latest_page(address: str) -> str | None:
 
     try:
         client = MlflowClient(address)
-        known = [each.experiment_id for each in client.search_experiments() if each.name != "Default"]
-        runs = client.search_runs(known, max_results=1, order_by=["attributes.start_time DESC"]) if known else []
-        return str(runs[0].info.experiment_id) if runs else None
+        known = {each.experiment_id: each for each in client.search_experiments() if each.name != "Default"}
+        runs = client.search_runs([*known], max_results=1, order_by=["attributes.start_time DESC"]) if known else []
+        found = str(runs[0].info.experiment_id) if runs else None
+        return found, found is not None and has_trials(known[found].tags)
     except Exception:  # the server will say what is wrong with its store
-        return None
+        return None, False
 
 
 def _takes_our_page() -> bool:

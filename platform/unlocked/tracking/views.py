@@ -93,6 +93,11 @@ def read(tags: Mapping[str, str]) -> Shape | None:
         return None
 
 
+def has_trials(tags: Mapping[str, str]) -> bool:
+    """Whether an experiment with these tags has the view of a study's trials."""
+    return _SHARED + _KEY.format(TRIALS) in tags
+
+
 def links(url: str, experiment_id: str | None, with_trials: bool = False) -> list[tuple[str, str]]:
     """Names of views and where they are; `url`: of the dashboard. Without an experiment, the list of them.
 
