@@ -32,7 +32,9 @@ def add_export(commands: Any) -> None:
     )
     parser.add_argument("--out", metavar="FILE", help="default: exported.pt2, exported.onnx or tensorboard/ in the run")
     parser.add_argument("--net", metavar="NAME", help="which, of several; its inputs are then as it sees them")
-    parser.add_argument("--weights", choices=["best", "last"], default="best", help="as of `unlocked evaluate`")
+    parser.add_argument(
+        "--weights", choices=["best", "last"], default="best", help="best (the default): of the best validation metric"
+    )
     parser.add_argument("--register", metavar="NAME", help="a new version of this name in MLflow's registry of models")
     parser.add_argument("--uri", type=store_address, help="of --register: default: the store that the run is in")
     add_import(parser)

@@ -22,7 +22,8 @@ def add_list(commands: Any) -> None:
         commands,
         "list",
         list_,
-        "list families, models, schemes, data sets, transforms, tasks, engines, optimizers, presets or figures",
+        "list families, models, schemes, data sets, transforms, tasks, engines, optimizers, presets, "
+        "or what was measured",
         "examples:\n  unlocked list models\n"
         "  unlocked list matrix          how well each family trains under each scheme, or why not\n"
         "  unlocked list measured        the same for every preset that was measured\n"

@@ -40,7 +40,9 @@ def add_predict(commands: Any) -> None:
     )
     parser.add_argument("run", help="a run folder")
     parser.add_argument("file", help="new inputs: a file, or a folder of images")
-    parser.add_argument("--weights", choices=["best", "last"], default="best", help="as of `unlocked evaluate`")
+    parser.add_argument(
+        "--weights", choices=["best", "last"], default="best", help="best (the default): of the best validation metric"
+    )
     parser.add_argument(
         "--out",
         metavar="FILE",
