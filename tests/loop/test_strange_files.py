@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,29 @@ def test_tracking_of_the_wrong_kind_is_one_line(tmp_path):
     TrackingFolder(tmp_path).spool.mkdir(parents=True)
     with pytest.raises(RunFailed, match=r"spool\.jsonl: not a file; move it away"):
         Recorder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["model", "figures", "environment", "figures/alignment.png", "environment/packages.txt", "tokenizer.json"]
+)
+def test_a_run_goes_on_through_no_link_that_came_with_its_folder(name: str, one_run: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    shutil.copytree(one_run, run)
+    other = tmp_path / "other"
+    other.mkdir() if "." not in name else other.write_text("mine")
+    if (run / name).is_dir():
+        shutil.rmtree(run / name)
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(other)
+    with pytest.raises(ConfigError, match=f"run/{name}: is a link, which a run that goes on would follow"):
+        RunFolder.open(run)
+
+
+def test_checkpoints_may_lie_on_another_disk(one_run: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    shutil.copytree(one_run, run)
+    (run / "checkpoints").rename(tmp_path / "disk")
+    (run / "checkpoints").symlink_to(tmp_path / "disk")
+    folder, _ = RunFolder.open(run)
+    folder.release()

@@ -45,6 +45,19 @@ FACTS = {  # of a run's summary, recorded at its end: metric, and key of the sum
 TOKENS = "tokenizer.json"  # in the format of the `tokenizers` library
 
 
+def _refuse_links(path: Path) -> None:
+    """A run folder may be somebody else's. Raises `ConfigError` for a link in it that a run which goes on would write
+    through, or copy the target of; `checkpoints` may lie on another disk, and `tracking` follows none itself."""
+    within = [each for each in path.iterdir() if each.name not in ("checkpoints", "tracking", "lock")]
+    found = next((each for top in within for each in (top, *_inside(top)) if each.is_symlink()), None)
+    if found is not None:
+        raise ConfigError(f"{found}: is a link, which a run that goes on would follow; move it away")
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    return folder.rglob("*") if folder.is_dir() and not folder.is_symlink() else iter(())
+
+
 class RunFolder:
     """A run folder held by this process; a second process that opens it is refused."""
 
@@ -84,6 +97,7 @@ class RunFolder:
         passwords that the folder does not keep; else the environment has them (`unmask`).
         """
         config = from_tree(read_config(path))
+        _refuse_links(path)
         config = _addresses(config, path, addresses)
         folder = cls(path)
         try:
