@@ -261,6 +261,11 @@ def test_the_command_ends_wrong_input_in_one_line(root: Path, tmp_path: Path, ca
     monkeypatch.chdir(tmp_path)
     assert main(["report", "--runs", str(root), "nothing"]) == 2
     assert "unlocked: report: no finished run matches nothing" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["report", "--runs", str(root), "--out", "file/x.html"]) == 2
+    assert "file is a file, and file/x.html cannot lie in it" in capsys.readouterr().err
+    assert main(["report", "--runs", str(root), "--quality", "nan"]) == 2
+    assert "--quality: nan is no value" in capsys.readouterr().err
     assert main(["report", "--runs", str(root), "--out", "x.pdf"]) == 2
     assert "--out: x.pdf does not end in .html" in capsys.readouterr().err
 

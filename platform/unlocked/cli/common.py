@@ -72,12 +72,16 @@ def store_address(text: str) -> str:
 
 
 def check_file(option: str, path: str | Path | None, suffixes: Sequence[str] = ()) -> None:
-    """Raises `ConfigError` for a file to write that is a folder, or is to be drawn in a format that nothing draws."""
+    """Raises `ConfigError` for a file to write that is a folder or lies in a file, or is to be drawn in a format that
+    nothing draws."""
     if path is None:
         return
     path = Path(path)
     if path.is_dir():
         raise ConfigError(f"{option}: {path} is a folder; name a file in it")
+    above = next(each for each in path.absolute().parents if each.exists())
+    if not above.is_dir():
+        raise ConfigError(f"{option}: {above} is a file, and {path} cannot lie in it")
     if suffixes and path.suffix not in suffixes:
         raise ConfigError(f"{option}: {path} does not end in {' or '.join(suffixes)}")
 

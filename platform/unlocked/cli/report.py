@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from unlocked.cli.common import add_command, check_file
 from unlocked.cli.show import add_store, send_leftovers
 from unlocked.cli.terminal import print_json
+from unlocked.errors import ConfigError
 
 _ENDINGS = {"html": (".html",), "markdown": (".md",), "latex": (".tex",)}
 
@@ -64,6 +66,8 @@ def report(arguments: argparse.Namespace) -> int:
     from unlocked.reporting import report as write
 
     check_file("--out", arguments.out, _ENDINGS[arguments.format])
+    if arguments.quality is not None and not math.isfinite(arguments.quality):
+        raise ConfigError(f"--quality: {arguments.quality} is no value that a run can reach")
     send_leftovers(arguments)
     written = write(
         arguments.uri or arguments.runs,
