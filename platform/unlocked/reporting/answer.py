@@ -50,8 +50,11 @@ def answer(
             second, its_name = others[0]
             said_of_it = _against(second, rows, metric, baseline, control)
             sentences.append(f"The best of the others, {its_name}, reaches {_value(second, metric)}{said_of_it}.")
-    controls = [row for row, _ in ranked if row.is_control]
-    if controls and trained and sign * _mean(controls[0], metric) >= sign * _mean(best, metric):
+    controls = [each for each in ranked if each[0].is_control]
+    if controls and trained and control.of(best, rows) is None:  # several are as close: a search of rates, say
+        its_name = controls[0][1]
+        sentences.append(f"The best of the controls, {its_name}, reaches {_value(controls[0][0], metric)}.")
+    if controls and trained and sign * _mean(controls[0][0], metric) >= sign * _mean(best, metric):
         sentences.append("The control, of which only the last module learns, is as good: the others learned nothing.")
     if not controls:
         sentences.append(f"There is no control among these runs (scheme.name={control.scheme}).")
