@@ -161,6 +161,23 @@ def test_the_time_to_a_quality_counts_the_seeds_that_reach_it(root: Path):
     assert "90.0 %" in common.header[0]  # what the weakest seed of cdni reaches
 
 
+def test_the_common_quality_is_not_that_of_a_scheme_that_learned_nothing():
+    reached = {"cdni": [0.9, 0.8], "dfa": [0.2, 0.3], "frozen": [0.5, 0.6]}
+    groups = [
+        SimpleNamespace(
+            scheme=scheme,
+            row=SimpleNamespace(is_control=scheme == "frozen"),
+            curves=lambda metric, seconds=False, tops=tops: [[(1, top / 2), (2, top)] for top in tops],
+        )
+        for scheme, tops in reached.items()
+    ]
+    table = time_to_quality(SimpleNamespace(groups=groups), list(reached), "val/accuracy")
+    assert "80.0 %" in table.header[0]
+    assert [row[1] for row in table.rows] == ["2 of 2", "0 of 2", "0 of 2"]
+    only = time_to_quality(SimpleNamespace(groups=groups[1:]), ["dfa", "frozen"], "val/accuracy")
+    assert "20.0 %" in only.header[0]  # none is above the control
+
+
 @pytest.mark.parametrize(
     ("reached", "wanted"),
     [
@@ -184,6 +201,13 @@ def test_the_answer_is_a_sentence_with_its_n(reached, wanted):
         for scheme, values in reached.items()
     ]
     assert wanted in answer(rows, list(reached), "test/accuracy", *PAIR, "digits")
+
+
+def test_a_control_at_several_rates_is_told_though_none_of_them_is_the_one_to_pair_with():
+    tried = [("cdni", 0.1, 0.9), ("frozen", 0.2, 0.5), ("frozen", 0.3, 0.6)]
+    rows = [Row({"scheme": scheme, "lr": rate}, {"0": {"test/accuracy": top}}) for scheme, rate, top in tried]
+    told = answer(rows, ["cdni", "frozen 0.2", "frozen 0.3"], "test/accuracy", *PAIR, "digits")
+    assert "The best of the controls, frozen 0.3, reaches 60.0 % test accuracy" in told
 
 
 def test_time_between_two_starts_of_a_run_does_not_count(tmp_path: Path):

@@ -54,7 +54,7 @@ def add_report(commands: Any) -> None:
         "--quality",
         type=float,
         metavar="VALUE",
-        help="tell the time to this value of the validation metric (default: what every trained configuration reaches)",
+        help="tell the time to this value of the validation metric (default: what every one above the control reaches)",
     )
     parser.add_argument("--format", choices=sorted(_ENDINGS), default="html", help="default: html")
     parser.add_argument("--out", metavar="FILE", help="default: report-... in the runs folder")

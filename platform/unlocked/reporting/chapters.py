@@ -164,20 +164,27 @@ def _curves(gathered: Gathered, names: Sequence[str], quality: float | None) -> 
 def time_to_quality(
     gathered: Gathered, names: Sequence[str], metric: str, quality: float | None = None
 ) -> Table | None:
-    """Steps and seconds until a seed is first as good as `quality`; by default what every seed of every trained
-    configuration reaches."""
+    """Steps and seconds until a seed is first as good as `quality`; by default what every seed reaches of every
+    configuration above the control: one that has learned nothing would set the level of chance."""
     higher = higher_is_better(metric)
     best = max if higher else min
-    tops = [
-        best(values)
-        for group in gathered.groups
-        if not group.row.is_control
-        for curve in group.curves(metric)
-        if (values := [value for _, value in curve if math.isfinite(value)])
-    ]
-    if not tops:
+    tops = {
+        name: [
+            best(values)
+            for curve in group.curves(metric)
+            if (values := [value for _, value in curve if math.isfinite(value)])
+        ]
+        for group, name in zip(gathered.groups, names, strict=True)
+    }
+    controls = {name for group, name in zip(gathered.groups, names, strict=True) if group.row.is_control}
+    trained = [found for name, found in tops.items() if found and name not in controls]
+    if not trained:
         return None
-    wanted = quality if quality is not None else (min(tops) if higher else max(tops))
+    level = best((fmean(found) for name, found in tops.items() if found and name in controls), default=None)
+    sign = 1.0 if higher else -1.0
+    above = [each for each in trained if level is None or sign * fmean(each) > sign * level]
+    worst = min if higher else max
+    wanted = quality if quality is not None else worst(worst(each) for each in above or trained)
     cells = []
     for group, name in zip(gathered.groups, names, strict=True):
         steps, seconds = (
@@ -190,7 +197,7 @@ def time_to_quality(
         )
         cells.append([name, *told, *["–"] * (4 - 1 - len(told))])
     shown = f"{100 * wanted:.1f} %" if is_share(metric) else f"{wanted:.4g}"
-    chosen = "as asked" if quality is not None else "which every seed of every configuration but the control reaches"
+    chosen = "as asked" if quality is not None else "which every seed of every configuration above the control reaches"
     return Table(
         [f"time to {_named(metric)} {shown}", "seeds", "steps", "seconds"],
         cells,

@@ -46,8 +46,8 @@ def report(
 
     Args:
         baseline, control: schemes to which every row's differences are taken, paired by seed.
-        quality: of the metric that the task follows, the time to which is told; None: what every trained configuration
-            reaches.
+        quality: of the metric that the task follows, the time to which is told; None: what all above the control
+            reach.
         command: that writes it anew, as the report says it.
         out: the file; None: `report-<what>` in the runs folder.
 
