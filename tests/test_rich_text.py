@@ -31,6 +31,14 @@ def test_headings_cells_titles_and_captions_are_shown_as_they_are_on_any_console
     ] == []
 
 
+def test_a_cell_gives_the_terminal_no_orders():
+    table = PlainTable("a\x1b[2J")
+    table.add_row("\x1b]0;title\x07b")
+    console = plain_console(file=io.StringIO(), width=80)
+    console.print(table)
+    assert "\x1b" not in console.file.getvalue()
+
+
 @pytest.mark.parametrize("words", ODD)
 def test_a_line_on_the_console_is_shown_as_it_is(words):
     console = plain_console(file=io.StringIO(), width=300)
@@ -48,7 +56,7 @@ def test_the_command_of_a_job_may_hold_brackets(capsys):
 
 def test_every_table_and_console_of_the_platform_is_one_that_shows_text_as_it_is():
     source = Path(unlocked.__file__).parent
-    other = re.compile(r"\bConsole\(|(?<!Plain)\bTable\(|import Table|import escape|markup=|\[bold\]")
+    other = re.compile(r"\bConsole\(|(?<!Plain)\bTable\(|import Table|(?<!from html )import escape|markup=|\[bold\]")
     assert [
         f"{path.name}: {match[0]}"
         for path in source.rglob("*.py")

@@ -13,6 +13,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from unlocked.security.names import without_controls
+
 
 class PlainTable(Table):
     """A table whose headings, cells, title and caption are shown as they are, on whatever console."""
@@ -41,4 +43,4 @@ def plain_console(**options: Any) -> Console:
 
 
 def _as_it_is(cell: Any, style: str = "") -> Any:
-    return Text(cell, style=style) if isinstance(cell, str) else cell
+    return Text(without_controls(cell), style=style) if isinstance(cell, str) else cell

@@ -43,3 +43,12 @@ def test_a_run_with_the_old_names_and_without_the_new_keys_has_the_hash_of_one_o
 def test_a_new_key_that_is_set_makes_another_group():
     params = flatten(to_dict(load_config("quickstart", ["scheme.name=frozen"])))
     assert config_hash(params | {"data.transforms": "[{'name': 'flip'}]"}, TAGS) != config_hash(params, TAGS)
+
+
+def test_words_of_a_store_give_a_terminal_no_orders():
+    params = flatten(to_dict(load_config("quickstart", ["scheme.name=frozen"])))
+    run = finished(
+        params | {"model.note": "\x1b]0;x\x07"}, TAGS | {"unlocked.run": "a\x1b[2Jb", "dataset": "d\x9b2J\nt"}
+    )
+    assert (run.name, run.word("dataset"), run.word("model.note")) == ("a [2Jb", "d 2J\nt", " ]0;x ")
+    assert "\x1b" not in str(run.identity)

@@ -17,7 +17,7 @@ from unlocked.errors import ConfigError, UnlockedError
 from unlocked.metrics import by_module
 from unlocked.network import spare_loopback
 from unlocked.schema.renamed import now
-from unlocked.security import redact
+from unlocked.security import redact, without_controls
 from unlocked.tracking.environment import MLFLOW_ENVIRONMENT
 from unlocked.tracking.identity import PLACE, TAG_OF, config_hash, identity
 from unlocked.tracking.keys import KIND_TAG, STUDY
@@ -47,6 +47,9 @@ class FinishedRun:
         self.identity = identity(self.params, self.tags)
         renamed = any(now(key) != key for key in run.data.params)  # its tag is a hash of the old names
         self.hash = (None if renamed else self.tags.get("config_hash")) or config_hash(self.params, self.tags)
+        for of in (self.tags, self.params, self.identity):
+            of.update({key: shown for key, value in of.items() if (shown := without_controls(value)) != value})
+        self.name, self.seed = without_controls(self.name), without_controls(self.seed)
         self.place = tuple(self.word(key) for key in PLACE)
 
     def word(self, key: str) -> str:

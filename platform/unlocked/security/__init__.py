@@ -10,6 +10,7 @@ from unlocked.security.names import (
     refuse_name,
     refuse_place,
     refuse_store,
+    without_controls,
 )
 from unlocked.security.ownership import is_signed, sign
 from unlocked.security.redact import MASK, RedactingStream, is_secret, redact, unmask, variable_of
@@ -36,4 +37,5 @@ __all__ = [
     "token_path",
     "unmask",
     "variable_of",
+    "without_controls",
 ]

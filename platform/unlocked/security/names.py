@@ -18,6 +18,18 @@ _LOGIN = re.compile(r"^[^:/@]*(:[^@]*)?@")  # as SQLAlchemy reads it: a password
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def without_controls(text: str) -> str:
+    """Somebody else's words, to be shown on a terminal: none of them moves its cursor, or gives it an order.
+
+    >>> without_controls("a\\x1b[2Jb")
+    'a [2Jb'
+    """
+    return _CONTROLS.sub(" ", text)
+
+
 def refuse_name(key: str, name: str) -> None:
     """Raises `ConfigError` for a name that could lead to another folder: with a separator, `..`, or unprintable."""
     if len(name.encode(errors="replace")) > _LONGEST_NAME:
