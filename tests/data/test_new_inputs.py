@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from PIL import Image
 from unlocked.data import DATA, RawData, register_data
 from unlocked.data.new_inputs import read_file
 from unlocked.data.reading import Reading
-from unlocked.errors import DataError
+from unlocked.errors import ConfigError, DataError
 from unlocked.tasks import load
 
 
@@ -132,6 +133,29 @@ def test_a_damaged_image_is_one_line_and_a_pipe_in_a_folder_is_passed_over(read,
     (tmp_path / "pictures" / "whole.png").write_bytes(whole)
     os.mkfifo(tmp_path / "pictures" / "pipe.png")
     assert read("pictures").names == ["whole.png"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"shape": ["a"]}, "shape"),
+        ({"shape": [10**6, 10**6, 10**3]}, "shape"),
+        ({"dtype": "object"}, "dtype"),
+        ({"dtype": "no such"}, "data type"),
+        ({"mean": "x"}, "mean"),
+        ({"mean": [1, 2, 3], "deviation": [1, 1, 1]}, "mean"),
+        ({"class_names": None}, "class_names"),
+        ({"symbols": [1]}, "class_names"),
+        ({"tokenizer": 1}, "tokenizer"),
+        ({"lowest": "x"}, "lowest"),
+    ],
+)
+def test_what_is_said_of_the_inputs_by_somebody_elses_file_is_looked_at(change, said, digits, tmp_path):
+    file = Reading.of(digits).write(tmp_path)
+    assert Reading.read(tmp_path) == Reading.of(digits)
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(ConfigError, match=rf"inputs.json: is damaged: .*{said}"):
+        Reading.read(tmp_path)
 
 
 def test_texts_come_from_lines_or_a_column(tmp_path):

@@ -7,6 +7,7 @@ A run writes it down when it begins. It holds no example but the few of the test
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from unlocked_models.contract.batch import EDGES, LENGTHS, Batch, Example, Extra
 
 FILE = "inputs.json"
 MOST_SHOWN = 50_000  # numbers of the examples that are shown
+_MOST_NUMBERS = 2**31  # of one input
 
 
 @dataclass(frozen=True)
@@ -289,9 +291,40 @@ class Reading:
             return None
         try:
             value = read_json(file)
-            return cls(**{**value, "shape": tuple(value["shape"]), "example": _example_of_json(value["example"])})
+            found = cls(**{**value, "shape": tuple(value["shape"]), "example": _example_of_json(value["example"])})
+            _refuse_strange(found)
+            return found
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{file}: is damaged: {error}") from None
+
+
+def _refuse_strange(found: Reading) -> None:
+    """The file may be somebody else's. Raises `ValueError` or `TypeError` for what no data set says of itself."""
+
+    def all_of(kind: Any, *lists: Any) -> bool:
+        return all(each is None or (isinstance(each, list) and all(type(x) in kind for x in each)) for each in lists)
+
+    example, number = found.example, (int, float)
+    sizes = [found.shape, example.in_shape, example.y_shape, *(extra.shape for extra in example.extras)]
+    channels = found.shape[0 if len(found.shape) == 3 else -1] if found.shape else 1
+    fits = {
+        "shape": all(type(size) is int and size >= 0 for shape in sizes for size in shape)
+        and math.prod(found.shape) <= _MOST_NUMBERS,
+        "dtype": np.dtype(found.dtype).kind != "O"
+        and all(isinstance(extra.dtype, torch.dtype) for extra in example.extras),
+        "mean": all_of(number, found.mean, found.deviation)
+        and len(found.mean) == len(found.deviation)
+        and len(found.mean) in (0, 1, channels),
+        "target_mean": all_of(number, found.target_mean, found.target_deviation),
+        "class_names": found.class_names is not None
+        and all_of((str,), found.class_names, found.features, found.symbols),
+        "tokenizer": isinstance(found.tokenizer, (str, type(None))),
+        "begins": all_of((int,), found.begins, found.ends),
+        "lowest": type(found.lowest) in number and type(found.highest) in number,
+    }
+    strange = [name for name, is_so in fits.items() if not is_so]
+    if strange:
+        raise ValueError(f"{', '.join(strange)}: of no data set")
 
 
 class _StandIn(DataSet):
