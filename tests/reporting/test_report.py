@@ -20,7 +20,7 @@ from unlocked.reporting import FORMATS, report
 from unlocked.reporting.answer import Reference, answer
 from unlocked.reporting.chapters import time_to_quality, write
 from unlocked.reporting.document import Commands, Document, Figure, Heading, Notes, Paragraph, Table
-from unlocked.reporting.gather import _here, gather, of_folder
+from unlocked.reporting.gather import Group, _here, gather, of_folder
 from unlocked.reporting.latex import render as to_latex
 from unlocked.reporting.markdown import render as to_markdown
 from unlocked.reporting.report import _best
@@ -159,6 +159,15 @@ def test_the_time_to_a_quality_counts_the_seeds_that_reach_it(root: Path):
     ]
     common = time_to_quality(found, ["a", "b", "c"], "val/accuracy")
     assert "90.0 %" in common.header[0]  # what the weakest seed of cdni reaches
+
+
+def test_a_slow_seed_has_the_clock_of_the_others():
+    fast, slow = ([(step, step * pace, 0.1 * step) for step in (1, 2, 3)] for pace in (1.0, 9.0))
+    members = {str(seed): SimpleNamespace(series={"val/loss": each}) for seed, each in enumerate((fast, slow))}
+    curves = Group(Row({}, {}), members, "cdni").curves_of_one_clock("val/loss")
+    assert curves == [[(5.0, 0.1), (10.0, 0.2), (15.0, pytest.approx(0.3))]] * 2
+    members["0"].series["val/loss"] = fast[:2]  # it ended early
+    assert Group(Row({}, {}), members, "cdni").curves_of_one_clock("val/loss")[1] == [(5.0, 0.1), (10.0, 0.2)]
 
 
 def test_the_common_quality_is_not_that_of_a_scheme_that_learned_nothing():

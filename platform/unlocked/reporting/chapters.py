@@ -142,7 +142,7 @@ def _lines(gathered: Gathered, names: Sequence[str], metric: str, seconds: bool 
     return [
         figures.Line(name, group.scheme, curves)
         for group, name in zip(gathered.groups, names, strict=True)
-        if (curves := group.curves(metric, seconds))
+        if (curves := group.curves_of_one_clock(metric) if seconds else group.curves(metric))
     ]
 
 
@@ -154,7 +154,10 @@ def _curves(gathered: Gathered, names: Sequence[str], quality: float | None) -> 
         "step (minibatches)": _lines(gathered, names, metric),
         "seconds since the run began": _lines(gathered, names, metric, seconds=True),
     }
-    words = f"{_named(metric)} over steps and over wall-clock time, in which evaluation and checkpoints count"
+    words = (
+        f"{_named(metric)} over steps and over wall-clock time (of a step, the mean over seeds), in which evaluation "
+        "and checkpoints count"
+    )
     drawn = Figure("learning", lambda path: figures.bands(panels, metric, path), words)
     blocks: list[Block] = [Heading("Learning"), drawn]
     told = time_to_quality(gathered, names, metric, quality)

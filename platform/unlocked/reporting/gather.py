@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 
 from unlocked.comparing.finished import FinishedRun, finished_runs, named
 from unlocked.comparing.rows import Row, Section, sections_of
@@ -51,11 +52,23 @@ class Group:
 
     def curves(self, metric: str, seconds: bool = False) -> list[list[tuple[float, float]]]:
         """For each seed that has it, over steps, or over seconds of training."""
+        return [[(clock if seconds else step, value) for step, clock, value in each] for each in self._series(metric)]
+
+    def curves_of_one_clock(self, metric: str) -> list[list[tuple[float, float]]]:
+        """For each seed over seconds, which are those of the step, as a mean over seeds: if one seed was much slower,
+        their own hardly overlap."""
+        clocks: dict[int, list[float]] = {}
+        for each in self._series(metric):
+            for step, clock, _ in each:
+                clocks.setdefault(step, []).append(clock)
+        many = max(map(len, clocks.values()), default=0)
         return [
-            [(clock if seconds else step, value) for step, clock, value in member.series[metric]]
-            for member in self.members.values()
-            if member.series.get(metric)
+            [(fmean(clocks[step]), value) for step, _, value in each if len(clocks[step]) == many]
+            for each in self._series(metric)
         ]
+
+    def _series(self, metric: str) -> list[list[tuple[int, float, float]]]:
+        return [member.series[metric] for member in self.members.values() if member.series.get(metric)]
 
 
 @dataclass
