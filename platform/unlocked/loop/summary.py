@@ -39,6 +39,7 @@ def summarise(trainer: Trainer, tested: Tested, restarts: int) -> dict[str, Any]
         "lag": plan.lag,
         "engine": plan.engine,
         "seed": config.seed,
+        "setting": trainer.tracker.setting,
         "steps": p.step,
         "epochs": p.step // plan.steps_per_epoch,
         "parameters": sum(plan.parameters),

@@ -41,6 +41,7 @@ from unlocked.runs.needs import bring, keep_needs
 from unlocked.runs.result import Run
 from unlocked.schema.keys import TrackingConfig
 from unlocked.tracking import StudyTracking, Tracker, flatten, resolve_uri, sync_leftovers
+from unlocked.tracking.keys import SETTING_TAG
 from unlocked.tracking.surroundings import FOLDER as SURROUNDINGS
 from unlocked.tracking.surroundings import keep_surroundings
 from unlocked.tracking.uris import OFF
@@ -200,6 +201,7 @@ def _start_tracking(run: _Run) -> Tracker:
         shown=shown_params(config, run.study.swept if run.study is not None else ()),
         data=data_facts(config, run.data, tags["data_digest"]),
     )
+    tracker.setting = tags[SETTING_TAG]
     tracker.recorder.artifact(keep_surroundings(path, run.imports, accelerators()), SURROUNDINGS)
     return tracker
 

@@ -1,8 +1,7 @@
-"""The frozen control of a run: what runs of the same configuration reached in which only the last module learned."""
+"""The frozen control of a run: what runs of the same setting reached in which only the last module learned."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -11,12 +10,8 @@ from typing import Any
 from unlocked.errors import UnlockedError
 from unlocked.files import read_json
 from unlocked.metrics import higher_is_better
-from unlocked.runs.folder import read_config
 
 CONTROL = "frozen"
-# what must be equal; rates are tuned for each scheme, and a scheme has its own partition
-_SAME = ("data", "task", "objective", "model", "init", "nets", "transfer")
-_SAME_OF_TRAIN = ("epochs", "steps", "curriculum")
 
 
 @dataclass(frozen=True)
@@ -34,14 +29,16 @@ class Control:
 def control_of(run: Path, metric: str) -> Control | None:
     """Of the finished runs beside `run`, the newest of each seed; None if there is none with that metric.
 
-    `run` is the folder of a run, `metric` such as `test/accuracy`.
+    `run` is the folder of a finished run, `metric` such as `test/accuracy`. A control is of the same setting
+    (`setting_hash`), as on the pages of the dashboard.
     """
-    own = _setting(_config(run))
+    setting = _summary(run).get("setting")
     found: dict[int, float] = {}
     for folder in sorted(run.parent.glob(f"*-{CONTROL}-s*"), key=lambda folder: folder.name):
         summary = _summary(folder)
         value = summary.get("metrics", {}).get(metric)
-        if folder != run and value is not None and own and _setting(_config(folder)) == own:
+        is_control = summary.get("scheme") == CONTROL and summary.get("setting") == setting
+        if setting and folder != run and is_control and value is not None:
             found[summary["seed"]] = value
     return Control(metric, fmean(found.values()), len(found)) if found else None
 
@@ -51,17 +48,4 @@ def _summary(folder: Path) -> dict[str, Any]:
         found = read_json(folder / "summary.json")
     except (OSError, ValueError, UnlockedError):
         return {}
-    return found if isinstance(found, dict) and found.get("scheme") == CONTROL else {}
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        return read_config(folder)
-    except (OSError, UnlockedError):
-        return {}
-
-
-def _setting(config: Mapping[str, Any]) -> dict[str, Any]:
-    train = config.get("train") or {}
-    kept = {key: config[key] for key in _SAME if key in config}
-    return kept | {f"train.{key}": train.get(key) for key in _SAME_OF_TRAIN} if kept else {}
+    return found if isinstance(found, dict) else {}

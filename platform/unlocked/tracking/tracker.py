@@ -34,6 +34,7 @@ class Tracker:
 
     def __init__(self, recorder: Recorder, writer: KeptWriter | None) -> None:
         self.recorder = recorder
+        self.setting = ""  # equal for runs that differ in their scheme and seed alone
         self.unsent = ""  # one line when close() left points behind, else empty
         self._files = TrackingFolder(recorder.run_dir)
         self._writer = writer
