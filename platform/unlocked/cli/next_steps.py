@@ -29,7 +29,7 @@ def looking(tracking: TrackingConfig, *compare: str, folder: Path | None = None,
     """How to look at runs that are tracked there; empty if nothing is. A password is left out of an address.
 
     `compare`: more words for that command. `folder`: of a run or a study; then also the links to a view of its
-    experiment and to its own page, as soon as the dashboard is open.
+    experiment and to its own page, set in below the command that opens the dashboard.
     """
     if tracking.uri == OFF:
         return ""
@@ -42,6 +42,6 @@ def looking(tracking: TrackingConfig, *compare: str, folder: Path | None = None,
     if all(isinstance(known.get(key), str) for key in ("experiment_id", "run_id")):
         url = split_credentials(uri)[0].rstrip("/") if uri.startswith(("http://", "https://")) else DASHBOARD
         named = dict(links(url, known["experiment_id"], with_trials=True))
-        lines += [f"{name.lower()}: {named[name]}" for name in (view.capitalize(),) if name in named]
-        lines.append(f"its page: {url}/{run_link(known['experiment_id'], known['run_id'])}")
+        lines += [f"  {name.lower()}: {named[name]}" for name in (view.capitalize(),) if name in named]
+        lines.append(f"  its page: {url}/{run_link(known['experiment_id'], known['run_id'])}")
     return "\n  ".join(lines)
