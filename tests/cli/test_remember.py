@@ -86,7 +86,9 @@ def test_a_run_is_evaluated_and_resumed_from_another_folder_without_saying_more(
     evaluated = unlocked("evaluate", str(run), "--json")
     assert evaluated.code == 0, evaluated.err
     assert json.loads(evaluated.out.splitlines()[-1])["metrics"]["test/loss"] == summary["metrics"]["test/loss"]
-    assert evaluated.err == f"unlocked: in {project.folder}, where {run.name} was begun\n"
+    said, *table = evaluated.err.splitlines()
+    assert said == f"unlocked: in {project.folder}, where {run.name} was begun"
+    assert [line.split()[0] for line in table] == ["test/loss", "test/accuracy"]
     project.elsewhere()
     again = unlocked("train", "--resume", f"../{project.folder.name}/runs/{run.name}", "--json")
     assert again.code == 0, again.err

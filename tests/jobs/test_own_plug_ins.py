@@ -64,7 +64,7 @@ def test_all_four_train_as_a_job_whose_result_is_tracked(shell):
         tracked = dict(
             database.execute(
                 "select m.key, m.value from latest_metrics m join tags t on m.run_uuid = t.run_uuid "
-                "where t.key = 'mlflow.runName' and t.value = ?",
+                "where t.key = 'unlocked.run' and t.value = ?",
                 (run.name,),
             )
         )
