@@ -17,9 +17,10 @@ from unlocked.errors import UnlockedError
 from unlocked.metrics import higher_is_better
 from unlocked.rich_text import plain_console
 from unlocked.runs.checkpoint import WEIGHTS, Checkpoints
-from unlocked.runs.control import CONTROL, control_of
+from unlocked.runs.control import control_of
 from unlocked.runs.folder import MODEL
 from unlocked.schema.keys import TrackingConfig
+from unlocked.tracking.identity import CONTROL
 
 
 def print_summary(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.cli.common import add_command, check_file
-from unlocked.cli.show import add_store, send_leftovers
+from unlocked.cli.show import add_store, add_where, send_leftovers
 from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError
 
@@ -40,13 +40,7 @@ def add_report(commands: Any) -> None:
         "experiment of the latest run)",
     )
     parser.add_argument("--experiment", metavar="NAME", help="only this MLflow experiment")
-    parser.add_argument(
-        "--where",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="only runs with this tag or configuration key (repeatable: all keys, any value of each)",
-    )
+    add_where(parser)
     parser.add_argument("--metric", metavar="METRIC", help="in place of the one that the task follows")
     parser.add_argument("--baseline", default="backprop", metavar="SCHEME", help="for differences (default: backprop)")
     parser.add_argument("--control", default="frozen", metavar="SCHEME", help="for differences (default: frozen)")

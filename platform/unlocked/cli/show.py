@@ -41,13 +41,7 @@ def add_compare(commands: Any) -> None:
         metavar="NAME",
         help="only runs of this preset, configuration name or run folder; with * and ? (repeatable)",
     )
-    parser.add_argument(
-        "--where",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="only runs with this tag or configuration key (repeatable: all keys, any value of each)",
-    )
+    add_where(parser)
     parser.add_argument("--trials", action="store_true", help="also the trials of `unlocked sweep`, a row for each")
     parser.add_argument(
         "--metric",
@@ -191,6 +185,16 @@ def send_leftovers(arguments: argparse.Namespace) -> None:
     for run in arguments.adopt:
         adopt(Path(run), arguments.uri, Path(arguments.runs))
     sync_leftovers(Path(arguments.runs), arguments.uri, wait=30.0)
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only runs with this tag or configuration key (repeatable: all keys, any value of each)",
+    )
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:

@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from unlocked.comparing.rows import CONTROL
 from unlocked.config import Config
 from unlocked.metrics import higher_is_better
 from unlocked.runs.control import Control, control_of
 from unlocked.studies.report import mean_of
+from unlocked.tracking.identity import CONTROL
 
 MORE = "NO better"
 

@@ -19,10 +19,9 @@ from unlocked.comparing.statistics import Summary, paired, summarise
 from unlocked.errors import ConfigError
 from unlocked.metrics import AT, higher_is_better, is_timing
 from unlocked.tracking.captions import ABSENT, is_named
-from unlocked.tracking.identity import TAG_OF
+from unlocked.tracking.identity import CONTROL, TAG_OF
 
 GROUP_BY = ("model", "scheme")
-CONTROL = "frozen"
 _SECTION = ("dataset", "task")
 _PLACES = 3  # that have columns of their own
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlocked.comparing.rows import CONTROL
 from unlocked.comparing.store import addressed
 from unlocked.errors import UnlockedError
 from unlocked.reporting import html, latex, markdown
@@ -15,6 +14,7 @@ from unlocked.reporting.chapters import write
 from unlocked.reporting.document import Document
 from unlocked.reporting.gather import Gathered, gather
 from unlocked.security import redact
+from unlocked.tracking.identity import BASELINE, CONTROL
 
 FORMATS = {"html": (".html", html.render), "markdown": (".md", markdown.render), "latex": (".tex", latex.render)}
 
@@ -34,7 +34,7 @@ def report(
     experiment: str | None = None,
     conditions: Sequence[str] = (),
     metrics: Sequence[str] | None = None,
-    baseline: str = "backprop",
+    baseline: str = BASELINE,
     control: str = CONTROL,
     quality: float | None = None,
     format: str = "html",

@@ -10,8 +10,7 @@ from typing import Any
 from unlocked.errors import UnlockedError
 from unlocked.files import read_json
 from unlocked.metrics import higher_is_better
-
-CONTROL = "frozen"
+from unlocked.tracking.identity import CONTROL
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from unlocked.comparing.rows import CONTROL, Row
+from unlocked.comparing.rows import Row
 from unlocked.comparing.table import to_csv
 from unlocked.config import Config
 from unlocked.drawing.comparisons import comparison, comparison_against
@@ -30,7 +30,7 @@ from unlocked.studies.result import PLOTS, TRIALS
 from unlocked.studies.search import is_grid, words_of
 from unlocked.studies.space import Point, Space, brief, name_of
 from unlocked.studies.study import Record, Study, directions_of
-from unlocked.tracking.identity import TAG_OF
+from unlocked.tracking.identity import CONTROL, TAG_OF
 
 TABLE, PLOT, BEST, PARETO = "results.csv", "results.png", "best.yaml", "pareto"
 

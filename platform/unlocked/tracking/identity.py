@@ -12,6 +12,8 @@ import json
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+BASELINE, CONTROL = "backprop", "frozen"  # the schemes that every other is held against
+
 
 class While(NamedTuple):
     """A reason that holds while another key has this value."""

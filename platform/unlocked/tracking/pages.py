@@ -16,8 +16,8 @@ from urllib.parse import quote as quote_url
 
 from unlocked.markdown import code, fenced
 from unlocked.metrics import by_module, is_share
+from unlocked.tracking.identity import BASELINE, CONTROL
 
-CONTROL, BASELINE = "frozen", "backprop"
 _ROOM = "&nbsp;\n\n"  # below a table the dashboard leaves none
 _LONG = 76  # letters: a longer line pushes the facts beside it out of the page
 _ENOUGH = 10  # completed trials from which on importances say something

@@ -12,8 +12,9 @@ from typing import Any
 
 from unlocked.files import read_json
 from unlocked.tracking.folder import TrackingFolder
+from unlocked.tracking.identity import BASELINE, CONTROL
 from unlocked.tracking.keys import DIRECTION_TAG, KIND_TAG, NOTE_TAG, PAGE_TAG, SETTING_TAG, TRIAL, WRITTEN_TAG
-from unlocked.tracking.pages import BASELINE, CONTROL, Peers, Ran, experiment_line, run_page, study_page
+from unlocked.tracking.pages import Peers, Ran, experiment_line, run_page, study_page
 from unlocked.tracking.params import pack_any, unpack_any
 from unlocked.tracking.views import run_link
 
