@@ -40,7 +40,7 @@ def defined(function: Any) -> str | None:
 def place(error: BaseException, function: Callable[..., Any] | None = None) -> str | None:
     """`my_data.py:12`, of the innermost line in a user's code that the exception passed; with `function` also in that
     function's file. None if it passed no such line."""
-    code = getattr(function, "__code__", None)
+    code = getattr(inspect.unwrap(function), "__code__", None) if function is not None else None
     own = code.co_filename if code is not None else None
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename == own or is_users(frame.filename):

@@ -180,6 +180,8 @@ class RawData(Traits):
         lengths_train, lengths_test, lengths_validation: the extra `lengths`, of sequences `(n, positions, features)`
             or series `(n, positions)` that were filled up to one length: how many positions each has, from 1 on. What
             stands after them is not looked at, in statistics, in layers and in pooling; it may hold anything.
+        groups_train, times_train: of each training example, what may not be in two splits, and when it was: what is set
+            aside then is whole groups, or the latest. `data.splits` reads them from columns of a file.
         channels: of images: "first", or "last", after the pixels, `(n, height, width, channels)`; None
             (default) is first, but refuses shapes that look like last.
     """
@@ -199,6 +201,8 @@ class RawData(Traits):
     extras_train: Mapping[str, Any] = field(default_factory=dict)
     extras_test: Mapping[str, Any] = field(default_factory=dict)
     extras_validation: Mapping[str, Any] = field(default_factory=dict)
+    groups_train: np.ndarray | None = None
+    times_train: np.ndarray | None = None
 
 
 DATA: Registry[Callable[..., RawData]] = Registry("data")

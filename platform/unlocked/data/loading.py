@@ -17,13 +17,15 @@ from unlocked.data.checks import Arrays, checked_splits, lengths_of
 from unlocked.data.dataset import DATA, RESERVED, TEST_FRACTION, DataSet, Loaded, RawData, Split
 from unlocked.data.normalising import Statistics, as_float32, statistics_of
 from unlocked.data.source import Source
+from unlocked.data.splits import set_aside
 from unlocked.data.targets import Targets
 from unlocked.data.transform import build_transforms
-from unlocked.errors import DataError, UnlockedError, reason
+from unlocked.errors import DataError, UnlockedError
 from unlocked.options import check_options
 from unlocked_models.contract.batch import Batch, rows_of
 from unlocked_models.contract.registry import UnknownName
 
+Held = tuple[np.ndarray | None, np.ndarray | None]  # groups and times of the training rows
 SHOWN = 2  # raw inputs that a loaded set keeps, to show what one is
 
 
@@ -61,7 +63,7 @@ def load_as(
     read, chosen = _reader(name, options), build_transforms(transforms)
     if not 0 <= validation < 1:
         raise DataError(f"data.validation: must be at least 0 and less than 1, got {validation}")
-    raw = _called(name, read, Source(name=name, root=_root(root), download=download), options)
+    raw = _called(name, read, Source(name, _root(root), download, seed), options)
     task = DATA.facts(name)["task"]
     targets = task_of(task)
     splits = checked_splits(name, raw)
@@ -73,12 +75,13 @@ def load_as(
         splits = {part: (np.moveaxis(x, -1, 1), y, extras) for part, (x, y, extras) in splits.items()}
     order = "kept" if raw.ordered else "by class" if targets.by_class else "drawn"
 
+    held = _held(name, raw, len(splits["train"][1]))
     if "test" not in splits:
-        splits["train"], splits["test"] = _set_aside(name, splits["train"], TEST_FRACTION, seed, order, raw.stretch)
+        splits["train"], splits["test"], held = _halved(name, splits["train"], TEST_FRACTION, seed, order, raw, held)
     if validation == 0:
         splits.pop("validation", None)
     elif "validation" not in splits:
-        splits["train"], splits["validation"] = _set_aside(name, splits["train"], validation, seed, order, raw.stretch)
+        splits["train"], splits["validation"], _ = _halved(name, splits["train"], validation, seed, order, raw, held)
     if examples is not None:
         splits["train"] = _kept(name, splits["train"], examples, seed, order)
 
@@ -176,30 +179,20 @@ def _called(name: str, read: Callable[..., RawData], source: Source, options: di
     return raw
 
 
-def _set_aside(
-    name: str, whole: Arrays, fraction: float, seed: int, order: str, stretch: int | None
-) -> tuple[Arrays, Arrays]:
-    """`(kept, aside)`, each in the original order: drawn, class by class or from all, or, where the order is kept, the
-    end of the set."""
-    from sklearn.model_selection import train_test_split
+def _held(name: str, raw: RawData, n: int) -> Held:
+    for what, values in (("groups_train", raw.groups_train), ("times_train", raw.times_train)):
+        if values is not None and np.shape(values) != (n,):
+            raise wrong(name, f"{what} has shape {np.shape(values)}; it needs one value for each of {n} examples")
+    return raw.groups_train, raw.times_train
 
-    y = whole[1]
-    rows = np.arange(len(y))
-    if order == "kept":
-        each = stretch or 1  # an episode is not cut
-        first = len(y) - round(fraction * len(y) / each) * each
-        if not 0 < first < len(y):
-            raise wrong(name, f"{fraction:g} of {len(y)} examples cannot be set aside")
-        return _of(whole, rows[:first]), _of(whole, rows[first:])
-    by_class = order == "by class"
-    try:
-        kept, aside = train_test_split(
-            rows, test_size=fraction, stratify=y if by_class else None, random_state=seed % 2**32
-        )
-    except ValueError as error:
-        what = f"{fraction:g} of {len(y)} examples cannot be set aside{' class by class' if by_class else ''}"
-        raise wrong(name, f"{what}: {reason(error)}") from None
-    return _of(whole, np.sort(kept)), _of(whole, np.sort(aside))
+
+def _halved(
+    name: str, whole: Arrays, fraction: float, seed: int, order: str, raw: RawData, held: Held
+) -> tuple[Arrays, Arrays, Held]:
+    """`(kept, aside)` by `splits.set_aside`, and the groups and times of what is kept."""
+    kept, aside = set_aside(name, whole[1], fraction, seed, order, raw.stretch, *held)
+    groups, times = (None if each is None else each[kept] for each in held)
+    return _of(whole, kept), _of(whole, aside), (groups, times)
 
 
 def _kept(name: str, whole: Arrays, examples: int, seed: int, order: str) -> Arrays:
