@@ -1,8 +1,7 @@
 """Runs of earlier versions are of one group with those of today that are configured alike."""
 
-from types import SimpleNamespace
-
 from unlocked.comparing.finished import FinishedRun
+from unlocked.comparing.stored import StoredRun
 from unlocked.config import load_config, to_dict
 from unlocked.schema.renamed import NOW
 from unlocked.tracking import flatten
@@ -20,12 +19,7 @@ TAGS = {
 
 
 def finished(params, tags):
-    return FinishedRun(
-        SimpleNamespace(
-            data=SimpleNamespace(params=params, tags=tags, metrics={}),
-            info=SimpleNamespace(run_id="r", experiment_id="0", run_name="run", start_time=0),
-        )
-    )
+    return FinishedRun(StoredRun("r", "run", "0", 0, tags, params))
 
 
 def test_a_run_with_the_old_names_and_without_the_new_keys_has_the_hash_of_one_of_today():

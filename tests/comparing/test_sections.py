@@ -7,7 +7,6 @@ import io
 import json
 import math
 from itertools import count
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -15,6 +14,7 @@ from rich.console import Console
 from unlocked.cli.main import main
 from unlocked.comparing.finished import FinishedRun
 from unlocked.comparing.rows import compare, sections
+from unlocked.comparing.stored import StoredRun
 from unlocked.comparing.table import render, to_csv
 from unlocked.errors import ConfigError, UnlockedError
 
@@ -48,9 +48,7 @@ TAGS = {
 def run(metrics: dict[str, float] | float, params=(), folder="run", **tags: str) -> FinishedRun:
     metrics = metrics if isinstance(metrics, dict) else {"test/accuracy": metrics}
     given = {key.replace("__", "."): str(value) for key, value in tags.items()}
-    data = SimpleNamespace(tags=TAGS | given, params=PARAMS | dict(params), metrics=metrics)
-    info = SimpleNamespace(run_id=folder, experiment_id="0", run_name=folder, start_time=next(CLOCK))
-    return FinishedRun(SimpleNamespace(data=data, info=info))
+    return FinishedRun(StoredRun(folder, folder, "0", next(CLOCK), TAGS | given, PARAMS | dict(params), metrics))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from unlocked.comparing.stored import StoredRun, of_database
 from unlocked.errors import ConfigError, UnlockedError
 from unlocked.metrics import by_module
 from unlocked.network import spare_loopback
@@ -31,21 +32,18 @@ _FINISHED = "attributes.status = 'FINISHED'"
 class FinishedRun:
     """A finished run, as comparing sees it: what it is (`identity`), where it ran (`place`), what it reached."""
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: StoredRun) -> None:
         self.tags, self.params = (
-            {now(key): value for key, value in of.items()}
-            for of in (run.data.tags, whole(run.data.params, run.data.tags))
+            {now(key): value for key, value in of.items()} for of in (run.tags, whole(run.params, run.tags))
         )
-        self.id: str = run.info.run_id
-        self.name: str = self.tags.get("unlocked.run") or run.info.run_name or ""  # the run folder's
-        self.metrics: dict[str, float] = run.data.metrics
-        self.started = run.info.start_time or 0
-        self.experiment: str = run.info.experiment_id
+        self.id, self.started, self.experiment = run.id, run.started, run.experiment
+        self.name = self.tags.get("unlocked.run") or run.name or self.tags.get("mlflow.runName", "")  # the run folder's
+        self.metrics = run.metrics
         self.is_trial = "mlflow.parentRunId" in self.tags or "unlocked.parent" in self.tags
         self.is_study = self.tags.get(KIND_TAG) == STUDY  # the parent of its trials, which trained nothing
         self.seed = self.word("seed") or "-"
         self.identity = identity(self.params, self.tags)
-        renamed = any(now(key) != key for key in run.data.params)  # its tag is a hash of the old names
+        renamed = any(now(key) != key for key in run.params)  # its tag is a hash of the old names
         self.hash = (None if renamed else self.tags.get("config_hash")) or config_hash(self.params, self.tags)
         for of in (self.tags, self.params, self.identity):
             of.update({key: shown for key, value in of.items() if (shown := without_controls(value)) != value})
@@ -155,10 +153,25 @@ def _agrees(given: str, wanted: str) -> bool:
         return fnmatchcase(given, wanted)
 
 
-def _search(source: str | Path, experiment: str | None) -> list[Any]:
+def _search(source: str | Path, experiment: str | None) -> list[StoredRun]:
     uri = address_of(source)
     if not reachable(uri, timeout=3.0):
         raise UnlockedError(NOBODY.format(redact(uri)))
+    with opening(uri):
+        database = sqlite_path(uri)
+        known, runs = (of_database(database) if database is not None else None) or _of_mlflow(uri)
+    if experiment is None:
+        return runs
+    if experiment not in known:
+        names = ", ".join(sorted(known)) or "none"
+        meant = named(map(FinishedRun, runs), [experiment])
+        hint = f"; runs and studies of that name: --name {shlex.quote(experiment)}" if meant else ""
+        raise ConfigError(f"--experiment: no experiment '{experiment}' in {redact(uri)} (known: {names}){hint}")
+    return [run for run in runs if run.experiment == known[experiment]]
+
+
+def _of_mlflow(uri: str) -> tuple[dict[str, str], list[StoredRun]]:
+    """As `of_database`, of any store."""
     spare_loopback()
     for name, value in MLFLOW_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -167,27 +180,27 @@ def _search(source: str | Path, experiment: str | None) -> list[Any]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        with opening(uri):
-            client = MlflowClient(uri)
-            known = {found.name: found.experiment_id for found in client.search_experiments()}
-        if experiment is not None and experiment not in known:
-            names = ", ".join(sorted(known)) or "none"
-            elsewhere = client.search_runs(list(known.values()), _FINISHED, max_results=1000)
-            meant = named(map(FinishedRun, elsewhere), [experiment])
-            hint = f"; runs and studies of that name: --name {shlex.quote(experiment)}" if meant else ""
-            raise ConfigError(f"--experiment: no experiment '{experiment}' in {redact(uri)} (known: {names}){hint}")
-        ids = [known[experiment]] if experiment is not None else list(known.values())
-        runs: list[Any] = []
+        client = MlflowClient(uri)
+        known = {found.name: str(found.experiment_id) for found in client.search_experiments()}
+        runs: list[StoredRun] = []
         token = None
         while True:
-            page = client.search_runs(ids, _FINISHED, page_token=token, max_results=1000)
-            runs += page
+            page = client.search_runs([*known.values()], _FINISHED, page_token=token, max_results=1000)
+            runs += map(_stored, page)
             if not (token := page.token):
-                return runs
+                return known, runs
     except (MlflowException, SQLAlchemyError) as error:
         reason = redact(" ".join(str(error).split()))[:200]
         way_out = f"; {WAY_OUT}" if sqlite_path(uri) is not None else ""
         raise UnlockedError(f"cannot read runs from {redact(uri)}: {reason}{way_out}") from error
+
+
+def _stored(run: Any) -> StoredRun:
+    info, data = run.info, run.data
+    started = info.start_time or 0
+    return StoredRun(
+        info.run_id, info.run_name or "", str(info.experiment_id), started, data.tags, data.params, data.metrics
+    )
 
 
 def address_of(source: str | Path) -> str:
