@@ -19,6 +19,8 @@ from unlocked.security import refuse_cluster, refuse_name, refuse_store
 from unlocked_models.contract.registry import GIVEN, MODELS, Registry, unknown
 from unlocked_models.layers.initialisers import INITIALISERS
 
+STARTS = ("run", "file", "vectors")  # of `transfer`: where weights that a run begins with come from
+
 
 def check_values(config: Config) -> None:
     """Everything that can be said without looking at the data. Raises `ConfigError`, one line."""
@@ -217,14 +219,26 @@ def _check_combinations(config: Config) -> None:
 def _check_start(config: Config) -> None:
     """What the run begins with."""
     transfer, pretrain = config.transfer, config.pretrain
-    if transfer.blocks and transfer.run is None:
-        raise ConfigError(f"transfer.blocks: {transfer.blocks} needs transfer.run, the folder of a run")
-    if transfer.freeze and transfer.run is None and transfer.vectors is None:
-        raise ConfigError("transfer.freeze: True needs transfer.run, the folder of a run, or transfer.vectors")
-    if transfer.run is not None and transfer.vectors is not None:
-        raise ConfigError("transfer.vectors: would replace weights of transfer.run; set one of them")
-    for key in ("run", "vectors"):
-        if getattr(transfer, key) is not None and pretrain.epochs:
+    blocks_of, given = transfer.run or transfer.file, [k for k in STARTS if getattr(transfer, k) is not None]
+    if transfer.blocks and blocks_of is None:
+        raise ConfigError(
+            f"transfer.blocks: {transfer.blocks} needs transfer.run, the folder of a run, or transfer.file"
+        )
+    if transfer.freeze and not given:
+        raise ConfigError(
+            "transfer.freeze: True needs transfer.run, the folder of a run, transfer.file or transfer.vectors"
+        )
+    if transfer.names and transfer.file is None:
+        raise ConfigError("transfer.names: needs transfer.file, whose tensors are called so")
+    for old, new in transfer.names.items():
+        if float in (type(old), type(new)):  # 0.10 would be 0.1
+            raise ConfigError(f'transfer.names: {old}: {new}: is read as a number; put names in quotes, such as "0.1"')
+        if new is not None and not isinstance(new, str | int):
+            raise ConfigError(f"transfer.names: {old}: expected a name, or null for what is left out, got {new!r}")
+    if len(given) > 1:
+        raise ConfigError(f"transfer.{given[1]}: would replace weights of transfer.{given[0]}; set one of them")
+    for key in given:
+        if pretrain.epochs:
             raise ConfigError(
                 f"pretrain.epochs: {pretrain.epochs} would replace the weights of transfer.{key}; set one of them"
             )

@@ -150,6 +150,10 @@ def _paths(config: Config) -> Iterator[tuple[str, Path]]:
     """Keys beside the folders of data and runs that name something of this machine: another run, a file of the data."""
     if config.transfer.run is not None and os.path.isdir(config.transfer.run):
         yield "transfer.run", Path(config.transfer.run)
+    for key in ("file", "vectors"):
+        value = getattr(config.transfer, key)
+        if value is not None and os.path.exists(value):
+            yield f"transfer.{key}", Path(value)
     for name, value in config.data.options.items():
         if isinstance(value, str) and ("." in value or os.sep in value) and os.path.isfile(value):
             yield f"data.options.{name}", Path(value)

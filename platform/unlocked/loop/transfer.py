@@ -1,5 +1,5 @@
-"""Weights that a run begins with: the first blocks of another run, or all of its nets (transfer), word vectors, those
-that blocks find in the data, or pre-trained ones.
+"""Weights that a run begins with: the first blocks of another run, or all of its nets (transfer), those of a plain
+file, word vectors, those that blocks find in the data, or pre-trained ones.
 
 They are worked out once and kept in the run folder (`initial.safetensors`), so a run goes on without the other, and its
 workers, here or on Ray, are given them as any other weights.
@@ -20,6 +20,7 @@ from unlocked.data import DataSet
 from unlocked.errors import ConfigError
 from unlocked.loop.found import found_in
 from unlocked.loop.vectors import weights_with_vectors, with_vectors
+from unlocked.loop.weights_file import weights_of_file, with_file
 from unlocked.plan.blocks import build_blocks, named_weights
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import Plan
@@ -46,6 +47,8 @@ def _resolved(plan: Plan, data: DataSet) -> Config:
     config = plan.config
     if config.transfer.vectors is not None:
         return with_vectors(plan, data)
+    if config.transfer.file is not None:
+        return with_file(plan)
     if config.pretrain.epochs:
         turns = plan_pretraining(config, data).specs[0].turns
         assert turns is not None
@@ -105,7 +108,8 @@ def initial_weights(
         note: takes a line for the person who watches.
     """
     config = plan.config
-    elsewhere = config.transfer.run is not None or config.transfer.vectors is not None or config.pretrain.epochs
+    transfer = config.transfer
+    elsewhere = any((transfer.run, transfer.vectors, transfer.file)) or config.pretrain.epochs
     if not elsewhere and not plan.finding:
         return None
     path, sums = run_dir / "initial.safetensors", run_dir / "initial.sha256"
@@ -118,6 +122,9 @@ def initial_weights(
         )
     elif config.transfer.vectors is not None:
         weights, line = weights_with_vectors(plan, data)
+        note(line)
+    elif transfer.file is not None:
+        weights, line = weights_of_file(plan)
         note(line)
     elif not elsewhere:
         weights = found_in(plan, data)
@@ -133,12 +140,12 @@ def _transferred(plan: Plan) -> Weights:
     if plan.nets:
         theirs = _source(plan.config)[1]
         return {key: theirs[key].to(value.dtype) for key, value in named_weights(plan).items()}
-    weights = {key: value.clone() for key, value in Chain(build_blocks(plan.config, plan.example)).state_dict().items()}
+    weights = Chain(build_blocks(plan.config, plan.example)).state_dict()
     mine, others = _by_block(weights), _by_block(_source(plan.config)[1])
     for i in range(plan.config.transfer.blocks or 0):
-        for (key, old), new in zip(_in_order(mine.get(i, {})), _in_order(others.get(i, {})), strict=True):
-            weights[key] = new[1].to(old.dtype)
-    return weights
+        for (key, _), new in zip(_in_order(mine.get(i, {})), _in_order(others.get(i, {})), strict=True):
+            weights[key].copy_(new[1])  # in place: a tied weight is that of two names
+    return {key: value.clone() for key, value in weights.items()}
 
 
 def _source(config: Config) -> tuple[Path, Weights]:
