@@ -88,6 +88,8 @@ def type_name(hint: Any) -> str:
     """Of an annotation, which may be a text."""
     if isinstance(hint, str):
         return hint
+    if get_origin(hint) is Literal:
+        return " or ".join(map(as_written, get_args(hint)))
     return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
 
 

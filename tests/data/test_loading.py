@@ -290,3 +290,27 @@ def test_a_file_is_no_folder_of_data(tmp_path, monkeypatch):
     monkeypatch.setenv("UNLOCKED_DATA", str(file))
     with pytest.raises(DataError, match=r"^UNLOCKED_DATA: \S+file is no folder"):
         load("digits")
+
+
+def test_a_set_with_the_option_task_has_the_task_that_it_says():
+    from typing import Literal
+
+    from unlocked import load_config
+    from unlocked.config.check import task_of
+    from unlocked.data import DATA
+    from unlocked.errors import ConfigError
+
+    def read(source, task: Literal["classification", "regression"] = "classification"):
+        return RawData(X, Y * 1.0 if task == "regression" else Y)
+
+    register_data("either", task="classification")(read)
+    try:
+        assert load("either").task == "classification"
+        assert load("either", task="regression").n_outputs == 1
+        config = load_config("quickstart", ["data.name=either", "data.options.task=regression"])
+        assert task_of(config) == "regression"
+        with pytest.raises(ConfigError, match="'nodes' is not of type classification or regression"):
+            load_config("quickstart", ["data.name=either", "data.options.task=nodes"])
+    finally:
+        DATA._entries.pop("either")
+        DATA._facts.pop("either")

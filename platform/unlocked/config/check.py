@@ -50,9 +50,9 @@ def check_values(config: Config) -> None:
 
 def task_of(config: Config) -> str:
     """The configured task, else the data's own."""
-    from unlocked.data import DATA
+    from unlocked.data import task_of_data
 
-    return config.task or str(DATA.facts(config.data.name)["task"])
+    return config.task or task_of_data(config.data.name, config.data.options)
 
 
 def with_floats(config: Config) -> None:

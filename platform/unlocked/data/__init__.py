@@ -5,7 +5,7 @@ A set of your own is one function that returns its arrays; `register_data` shows
 
 from unlocked.data import sets as _sets  # noqa: F401  (registers the built-in sets)
 from unlocked.data import transforms as _transforms  # noqa: F401  (and transforms)
-from unlocked.data.dataset import DATA, DataSet, RawData, Split, register_data
+from unlocked.data.dataset import DATA, DataSet, RawData, Split, asks_for_task, register_data, task_of_data
 from unlocked.data.loading import check_data_options, load_as
 from unlocked.data.sampler import TrainBatches, eval_rows, in_order
 from unlocked.data.source import DataFile, Source
@@ -31,6 +31,7 @@ __all__ = [
     "Split",
     "TrainBatches",
     "Transform",
+    "asks_for_task",
     "check_data_options",
     "check_transforms",
     "eval_rows",
@@ -38,5 +39,6 @@ __all__ = [
     "load_as",
     "register_data",
     "register_transform",
+    "task_of_data",
     "with_float_options",
 ]

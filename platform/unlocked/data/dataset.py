@@ -18,6 +18,7 @@ from unlocked_models.contract.batch import LENGTHS, Batch, Example, Extra, Ragge
 from unlocked_models.contract.registry import Registry
 
 TEST_FRACTION = 0.2  # set aside of a set without a test split of its own
+TASK = "task"  # the option by which a data function lets the configuration say its targets' task
 RESERVED = ("name", "root", "validation", "examples", "seed", "download", "transforms")
 
 
@@ -214,7 +215,8 @@ def register_data(name: str, *, task: str = "classification", family: str = "cus
     `source` (`unlocked.data.Source`) finds, downloads and caches files. The keyword options, with their
     annotations and defaults, are what `data:` accepts in a configuration besides its own keys. Heavy imports
     go inside the function. `task`: that of its targets, of ours or of a user's (`register_task`), looked up when the
-    set is loaded. Raises `ValueError` for a name that is taken, or an option that would hide a key of `load`.
+    set is loaded; a function with an option `task` lets the configuration say it. Raises `ValueError` for a name that
+    is taken, or an option that would hide a key of `load`.
 
     >>> from unlocked import RawData, register_data
     >>> from unlocked.tasks import load
@@ -237,3 +239,17 @@ def register_data(name: str, *, task: str = "classification", family: str = "cus
         return DATA.register(name, task=task, family=family)(read)
 
     return add
+
+
+def asks_for_task(name: str) -> bool:
+    """Whether it is a registered set whose function has the option `task`."""
+    return name in DATA and TASK in inspect.signature(DATA.get(name)).parameters
+
+
+def task_of_data(name: str, options: Mapping[str, Any]) -> str:
+    """A set's own task: that of its option `task` if its function has one, else the one that it was registered for."""
+    if not asks_for_task(name):
+        return str(DATA.facts(name)["task"])
+    default = inspect.signature(DATA.get(name)).parameters[TASK].default
+    given = options.get(TASK, default)
+    return given if isinstance(given, str) else str(default)

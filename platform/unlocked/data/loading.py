@@ -14,7 +14,7 @@ import torch
 from unlocked.blame import knowing_of_ctrl_c, named, place, said
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays, checked_splits, lengths_of
-from unlocked.data.dataset import DATA, RESERVED, TEST_FRACTION, DataSet, Loaded, RawData, Split
+from unlocked.data.dataset import DATA, RESERVED, TEST_FRACTION, DataSet, Loaded, RawData, Split, task_of_data
 from unlocked.data.normalising import Statistics, as_float32, statistics_of
 from unlocked.data.source import Source
 from unlocked.data.splits import set_aside
@@ -64,7 +64,7 @@ def load_as(
     if not 0 <= validation < 1:
         raise DataError(f"data.validation: must be at least 0 and less than 1, got {validation}")
     raw = _called(name, read, Source(name, _root(root), download, seed), options)
-    task = DATA.facts(name)["task"]
+    task = task_of_data(name, options)
     targets = task_of(task)
     splits = checked_splits(name, raw)
     names = targets.check(name, raw, splits)

@@ -10,7 +10,7 @@ from torch import nn
 
 from unlocked.chain import block_costs, partition
 from unlocked.config import Config
-from unlocked.data import DataSet
+from unlocked.data import DataSet, asks_for_task
 from unlocked.engines import engine_name
 from unlocked.errors import ConfigError, in_one_line
 from unlocked.optim import refuse_strangers
@@ -90,7 +90,8 @@ def _task_of(config: Config, data: DataSet) -> str:
     objective = TASKS.get(task)(**config.objective)
     misfit = objective.misfit(data.task, data.example) or objective.unsuited(data.train.x)
     if misfit is not None:
-        raise ConfigError(f"task: {task} does not fit {data.name}: {misfit}")
+        remedy = "; data.options.task says of which its targets are" if asks_for_task(data.name) else ""
+        raise ConfigError(f"task: {task} does not fit {data.name}: {misfit}{remedy}")
     if objective.couples:
         refuse_parts(config, task)
     check_chosen(config.metrics, type(objective), data.example.n_outputs)
