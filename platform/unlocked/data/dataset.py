@@ -68,7 +68,9 @@ class Traits:
             and splits are cut at its end, not drawn.
         stretch: ordered rows of one episode; the next row begins another. None: all rows of a split are one.
         features: of inputs `(n, features)`, their names: those of a table's columns, by which new tables are read.
-        tokenizer: JSON of a `tokenizers.Tokenizer` that turns text into these ids, where one was used.
+        tokenizer: JSON of a `tokenizers.Tokenizer` that turns text into these ids, if one was used.
+        target_tokenizer: the same of targets that are texts, if theirs is another.
+        text_column: of a table of new texts, the column that is read.
         transforms: what every minibatch goes through; those of a data set come before those of a configuration.
     """
 
@@ -77,6 +79,8 @@ class Traits:
     stretch: int | None = None
     features: Sequence[str] | None = None
     tokenizer: str | None = None
+    target_tokenizer: str | None = None
+    text_column: str = "text"
     transforms: Sequence[Transform] = ()
 
     def traits(self) -> dict[str, Any]:

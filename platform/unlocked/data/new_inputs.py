@@ -80,9 +80,10 @@ def of_table(heads: list[str] | None, rows: Sequence[Sequence[object]], reading:
     if not rows:
         raise DataError(f"{what}: has no rows")
     if reading.is_text:
-        at = heads.index(TEXT) if heads and TEXT in heads else 0 if len(rows[0]) == 1 else None
+        columns = [each for each in (reading.text_column, TEXT) if heads and each in heads]
+        at = heads.index(columns[0]) if heads and columns else 0 if len(rows[0]) == 1 else None
         if at is None:
-            raise DataError(f"{what}: {unknown('column', TEXT, heads or [])}; this net reads texts")
+            raise DataError(f"{what}: {unknown('column', reading.text_column, heads or [])}; this net reads texts")
         return of_texts([str(row[at]) for row in rows], reading, what)
     if reading.features is not None and heads is not None:
         heads, rows = _named(heads, rows, reading.features, what)

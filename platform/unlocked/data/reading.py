@@ -56,6 +56,8 @@ class Reading:
     features: list[str] | None = None
     symbols: list[str] | None = None
     tokenizer: str | None = None
+    target_tokenizer: str | None = None
+    text_column: str = "text"
     begins: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     changed_by: str | None = None
@@ -97,6 +99,8 @@ class Reading:
             features=None if data.features is None else list(data.features),
             symbols=None if data.symbols is None else list(data.symbols),
             tokenizer=data.tokenizer,
+            target_tokenizer=data.target_tokenizer,
+            text_column=data.text_column,
             begins=begins,
             ends=ends,
             changed_by=by,
@@ -274,6 +278,8 @@ class Reading:
             test=split,
             symbols=self.symbols,
             tokenizer=self.tokenizer,
+            target_tokenizer=self.target_tokenizer,
+            text_column=self.text_column,
             transforms=transforms,
         ).seen_as(self.example)
 
@@ -318,7 +324,8 @@ def _refuse_strange(found: Reading) -> None:
         "target_mean": all_of(number, found.target_mean, found.target_deviation),
         "class_names": found.class_names is not None
         and all_of((str,), found.class_names, found.features, found.symbols),
-        "tokenizer": isinstance(found.tokenizer, (str, type(None))),
+        "tokenizer": all(isinstance(each, (str, type(None))) for each in (found.tokenizer, found.target_tokenizer)),
+        "text_column": isinstance(found.text_column, str),
         "begins": all_of((int,), found.begins, found.ends),
         "lowest": type(found.lowest) in number and type(found.highest) in number,
     }

@@ -1,5 +1,6 @@
 """Tokenisers: text as ids and back, by characters, words or byte pairs, on the `tokenizers` library.
 
+    spaces  what stands between blanks; nothing is cut and nothing joined
     char  every character by itself
     word  runs of letters and digits, and runs of other signs; the most frequent ones, the rest is unknown
     bpe   byte-pair encoding (Sennrich et al. 2016) over bytes (Radford et al. 2019): nothing is unknown
@@ -28,7 +29,8 @@ def fit(name: str, kind: str, text: str, vocabulary: int | None = None, extra: S
 
     Args:
         name: of the data set, for messages.
-        vocabulary: ids in all; null: every character of the text, 4000 for words, 1000 for byte pairs.
+        vocabulary: ids in all; null: every character of the text, all that stands between blanks, 4000 for words, 1000
+            for byte pairs.
         extra: special tokens after the four that every vocabulary has.
 
     Raises `DataError` for a kind that is not known, an empty text, and a vocabulary that leaves no room.
@@ -103,6 +105,14 @@ def _characters(text: str, vocabulary: int | None, special: list[str]) -> Tokeni
     return tokenizer
 
 
+def _between_blanks(text: str, vocabulary: int | None, special: list[str]) -> Tokenizer:
+    found = Counter(text.split()).most_common(None if vocabulary is None else vocabulary - len(special))
+    tokens = [*special, *sorted(token for token, _ in found if token not in special)]
+    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=SPECIAL[UNK]))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
 def _words(text: str, vocabulary: int | None, special: list[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel({}, unk_token=SPECIAL[UNK]))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -126,6 +136,7 @@ def _byte_pairs(text: str, vocabulary: int | None, special: list[str]) -> Tokeni
 
 
 KINDS: dict[str, Callable[[str, int | None, list[str]], Tokenizer]] = {
+    "spaces": _between_blanks,
     "char": _characters,
     "word": _words,
     "bpe": _byte_pairs,

@@ -41,8 +41,9 @@ def check_traits(name: str, raw: RawData) -> None:
         raise wrong(name, f"transforms is {raw.transforms!r}; it is a list of transforms")
     if other := [each for each in raw.transforms if not isinstance(each, Transform)]:
         raise wrong(name, f"transforms holds {other[0]!r}, which is no Transform")
-    if raw.tokenizer is not None and not _is_json_object(raw.tokenizer):
-        raise wrong(name, "tokenizer is not the JSON of a tokenizers.Tokenizer, as its to_str() gives it")
+    for what, stored in (("tokenizer", raw.tokenizer), ("target_tokenizer", raw.target_tokenizer)):
+        if stored is not None and not _is_json_object(stored):
+            raise wrong(name, f"{what} is not the JSON of a tokenizers.Tokenizer, as its to_str() gives it")
     _check_normalise(name, raw.normalise)
 
 

@@ -59,7 +59,8 @@ def translations(chain: Chain, x: Tensor, data: DataSet, search: Search = greedy
 
 def texts(ids: Tensor, data: DataSet) -> list[str]:
     """The text of each target up to </s>; without a tokeniser its tokens, with spaces between them."""
-    tokenizer = tokenize.from_json(data.tokenizer) if data.tokenizer else None
+    stored = data.target_tokenizer or data.tokenizer
+    tokenizer = tokenize.from_json(stored) if stored else None
     out = []
     for row in ids:
         known = tokenizer is not None and UNK not in row

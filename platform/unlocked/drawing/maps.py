@@ -27,14 +27,15 @@ def draw_maps(chain: Chain, data: DataSet, folder: Path) -> list[Path]:
         return []
     drawn = []
     for weights, source, target in zip(maps, x, written, strict=True):
-        across, down = _labels(source, data.symbols, data), _labels(target, data.class_names, data)
+        across = _labels(source, data.symbols, data.tokenizer)
+        down = _labels(target, data.class_names, data.target_tokenizer or data.tokenizer)
         drawn.append((weights[: len(down), : len(across)].tolist(), across, down))
     return [figures.attention(drawn, folder / "attention.png")]
 
 
-def _labels(ids: Tensor, symbols: Sequence[str], data: DataSet) -> list[str]:
+def _labels(ids: Tensor, symbols: Sequence[str], stored: str | None) -> list[str]:
     """The tokens of a sequence as they are read, </s> among them."""
-    tokenizer = tokenize.from_json(data.tokenizer) if data.tokenizer else None
+    tokenizer = tokenize.from_json(stored) if stored else None
     tokens = [
         symbols[i] if tokenizer is None else tokenize.decode(tokenizer, [i]).strip() or symbols[i]
         for i in ids.tolist()

@@ -43,6 +43,7 @@ FACTS = {  # of a run's summary, recorded at its end: metric, and key of the sum
     "time/restarts": "restarts",
 }
 TOKENS = "tokenizer.json"  # in the format of the `tokenizers` library
+TARGET_TOKENS = "target_tokenizer.json"  # of targets, if theirs is another
 
 
 def _refuse_links(path: Path) -> None:
@@ -170,8 +171,9 @@ def parse_config(text: str, run: str) -> dict[str, Any]:
 
 def keep_tokens(run_dir: Path, data: DataSet) -> None:
     """Writes down what the ids of a text stand for: a tokeniser is fitted to its data, which may change."""
-    if data.tokenizer is not None:
-        write_whole(run_dir / TOKENS, data.tokenizer)
+    for name, stored in ((TOKENS, data.tokenizer), (TARGET_TOKENS, data.target_tokenizer)):
+        if stored is not None:
+            write_whole(run_dir / name, stored)
 
 
 def keep_inputs(run_dir: Path, data: DataSet) -> None:
@@ -182,11 +184,12 @@ def keep_inputs(run_dir: Path, data: DataSet) -> None:
 
 def check_tokens(run_dir: Path, data: DataSet) -> None:
     """Raises `DataError` if ids stand for something else than they did in training."""
-    kept = run_dir / TOKENS
-    if kept.exists() and kept.read_bytes() != (data.tokenizer or "").encode():
-        raise DataError(
-            f"{run_dir}: {data.name} has changed since, and its tokens with it; the network would misread them"
-        )
+    for name, stored in ((TOKENS, data.tokenizer), (TARGET_TOKENS, data.target_tokenizer)):
+        kept = run_dir / name
+        if kept.exists() and kept.read_bytes() != (stored or "").encode():
+            raise DataError(
+                f"{run_dir}: {data.name} has changed since, and its tokens with it; the network would misread them"
+            )
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def test_byte_pairs_leave_nothing_unknown_and_give_the_text_back(lowercase):
         ({"vocabulary": 4}, "data.options.vocabulary: 4 is too small for word: 4 special tokens and at least one more"),
         (
             {"tokens": "words"},
-            "data.options.tokens: unknown kind of token 'words'; did you mean 'word'? (known: bpe, char, word)",
+            "data.options.tokens: unknown kind of token 'words'; did you mean 'word'? (known: bpe, char, spaces, word)",
         ),
     ],
 )

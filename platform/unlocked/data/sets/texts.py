@@ -8,11 +8,13 @@ split.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from unlocked.data.dataset import TEST_FRACTION, RawData, register_data
 from unlocked.data.source import DataFile, Source
+from unlocked.data.splits import Splits, with_splits
 from unlocked.data.text import windows
+from unlocked.data.text_rows import located, utf8_text
+from unlocked.data.tokenize import encode, fit, symbols
 from unlocked.errors import DataError
 
 
@@ -47,23 +49,46 @@ def shakespeare(
 
 
 @register_data("text", task="language_modelling", family="texts")
-def text(source: Source, file: str, length: int = 64, tokens: str = "char", vocabulary: int | None = None) -> RawData:
-    """A text file of your own in UTF-8, `data.options.file`, a path or a name in the data folder."""
-    path = next((place for place in (Path(file).expanduser(), source.root / file) if place.is_file()), None)
-    if path is None:
-        raise DataError(f"data.options.file: {file} is no file, here or in {source.root}")
-    try:
-        return _windows(source.name, path.read_text(encoding="utf-8-sig"), length, tokens, vocabulary)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"data.options.file: {path} cannot be read as UTF-8 text: {error}") from None
+@with_splits(without=("split", "folds", "fold", "group", "time"))
+def text(
+    source: Source, splits: Splits, file: str, length: int = 64, tokens: str = "char", vocabulary: int | None = None
+) -> RawData:
+    """A text file of your own in UTF-8, `data.options.file`, a path or a name in the data folder.
+
+    `test`: the fraction at its end that is the test split, or a file of its own; `validation_file` likewise.
+    """
+    whole = utf8_text(located(source, "file", file), "file")
+    own = {
+        part: utf8_text(located(source, option, name), option)
+        for part, option, name in (
+            ("test", "test", splits.test_file),
+            ("validation", "validation_file", splits.validation_file),
+        )
+        if name is not None
+    }
+    fraction = 0.0 if isinstance(splits.test, str) else splits.test
+    learned = whole[: round((1 - fraction) * len(whole))]
+    # characters: of all splits, or a single one of the test split would have no id
+    tokenizer = fit(source.name, tokens, "".join([whole, *own.values()]) if tokens == "char" else learned, vocabulary)
+    x, y = windows(source.name, encode(tokenizer, whole), length)
+    arrays = {"x_train": x, "y_train": y}
+    if fraction:
+        aside = round(fraction * len(x))
+        if not 0 < aside < len(x):
+            raise DataError(
+                f"data.options.test: {fraction:g} of the {len(x)} windows of {length} tokens in {file} cannot be set "
+                "aside"
+            )
+        arrays = {"x_train": x[:-aside], "y_train": y[:-aside], "x_test": x[-aside:], "y_test": y[-aside:]}
+    for part, content in own.items():
+        arrays[f"x_{part}"], arrays[f"y_{part}"] = windows(source.name, encode(tokenizer, content), length)
+    return RawData(**arrays, symbols=symbols(tokenizer), ordered=True, tokenizer=tokenizer.to_str())
 
 
 def _windows(
     name: str, text: str, length: int, tokens: str, vocabulary: int | None, test: float | None = None
 ) -> RawData:
     """`test`: the fraction at the end that is the set's own test split; None: the one that every set is given."""
-    from unlocked.data.tokenize import encode, fit, symbols
-
     cut = round((1 - (test or TEST_FRACTION)) * len(text))
     # characters: of the whole text, or a single one of the test split would have no id
     tokenizer = fit(name, tokens, text if tokens == "char" else text[:cut], vocabulary)
