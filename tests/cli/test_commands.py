@@ -23,6 +23,7 @@ def once(what):
 
 
 COMMANDS = [
+    "data",
     "train",
     "sweep",
     "evaluate",

@@ -11,6 +11,7 @@ from unlocked.cli import (
     bench,
     check,
     cluster,
+    data,
     doctor,
     export,
     generate,
@@ -29,7 +30,7 @@ from unlocked.cli.listing import folded
 from unlocked.nearest import did_you_mean
 
 GROUPS = {
-    "train": ("train", "sweep", "check"),
+    "train": ("data", "train", "sweep", "check"),
     "compare": ("compare", "report", "bench"),
     "look": ("ui", "evaluate", "predict", "generate", "inspect", "export"),
     "run on a cluster": ("cluster", "submit", "jobs", "queue", "logs", "stop"),
@@ -117,6 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
         check.add_check,
         show.add_compare,
         report.add_report,
+        data.add_data,
         lists.add_list,
         show.add_ui,
         bench.add_bench,
