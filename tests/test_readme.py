@@ -47,7 +47,18 @@ def example(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["tiny", "my_model", "my_yielding_model", "my_data", "my_images", "my_scheme", "my_transform"]
+    "name",
+    [
+        "tiny",
+        "my_model",
+        "my_yielding_model",
+        "my_data",
+        "my_images",
+        "my_scheme",
+        "my_transform",
+        "my_loss",
+        "my_metric",
+    ],
 )
 def test_each_example_is_about_thirty_lines(name):
     assert len(EXAMPLES[name].strip().splitlines()) < 40
@@ -65,6 +76,8 @@ def test_each_example_is_about_thirty_lines(name):
         ("my_scheme", "scheme.name=drtp scheme.density=0.5"),
         ("my_engine", "parallel.engine=loud"),
         ("my_transform", "data.transforms=[blend]"),
+        ("my_loss", "objective.loss=robust"),
+        ("my_metric", "metrics=[worst_recall]"),
     ],
 )
 def test_each_example_trains_by_the_command_beside_it(example, name, override, capsys):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unlocked.schema.facts import group, key
     from unlocked.schemes import ModuleLearner, register_scheme
     from unlocked.studies import sweep
-    from unlocked.tasks import Task, register_task
+    from unlocked.tasks import Task, register_loss, register_metric, register_task
     from unlocked_models import register_model
 
 __version__ = "0.1.0"
@@ -50,6 +50,8 @@ _HOMES = {
     "register_scheme": "unlocked.schemes",
     "Task": "unlocked.tasks",
     "register_task": "unlocked.tasks",
+    "register_loss": "unlocked.tasks",
+    "register_metric": "unlocked.tasks",
     "group": "unlocked.schema.facts",
     "key": "unlocked.schema.facts",
     "register_model": "unlocked_models",
@@ -74,6 +76,8 @@ __all__ = [
     "predict",
     "register_data",
     "register_engine",
+    "register_loss",
+    "register_metric",
     "register_model",
     "register_optimizer",
     "register_scheme",

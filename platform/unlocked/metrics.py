@@ -84,10 +84,15 @@ def declare(name: str, higher_is_better: bool) -> None:
     _declared[name] = higher_is_better
 
 
+def is_ours(name: str) -> bool:
+    """Whether it is the name of a metric of the platform's."""
+    return name in _LOWER | _HIGHER or _TOP.fullmatch(name) is not None
+
+
 def is_known(metric: str) -> bool:
     """Whether anybody has said which way it is better."""
     word = _word(metric)
-    return word in _LOWER | _HIGHER | _declared.keys() or _TOP.fullmatch(word) is not None
+    return is_ours(word) or word in _declared
 
 
 def higher_is_better(metric: str) -> bool:

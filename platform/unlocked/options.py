@@ -46,6 +46,23 @@ def check_options(
             raise error(f"{key}.{name}: {owner} needs this option")
 
 
+def entry_of(
+    key: str,
+    entry: object,
+    example: str = "f1",
+    option: str = "average: macro",
+    error: type[UnlockedError] = ConfigError,
+) -> tuple[str, dict[str, Any]]:
+    """Name and options of an entry of a list: `shift`, or `{name: shift, most: 2}`. Raises `error`, one line."""
+    options = dict(entry) if isinstance(entry, Mapping) else {"name": entry}
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise error(
+            f"{key}: {entry!r} is not a name such as {example}, or a name and options: {{name: {example}, {option}}}"
+        )
+    return name, options
+
+
 def option_kinds(takes: Callable[..., Any]) -> dict[str, Any]:
     """The annotated types of the parameters."""
     try:

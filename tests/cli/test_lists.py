@@ -31,6 +31,14 @@ def test_optimisers_are_listed_with_their_options(capsys):
     assert found["sgd"] == "optimizer.weight_decay, optimizer.momentum, optimizer.nesterov, optimizer.dampening"
 
 
+def test_losses_and_metrics_are_listed_by_what_outputs_stand_for(capsys):
+    assert main(["list", "losses", "--json"]) == 0
+    found = {(row["of"], row["loss"]): row["options"] for row in json.loads(capsys.readouterr().out)}
+    assert found["values", "huber"] == "objective.delta"
+    assert main(["list", "metrics", "--json"]) == 0
+    assert {"classes", "labels", "values"} <= {row["of"] for row in json.loads(capsys.readouterr().out)}
+
+
 def test_a_study_shows_no_value_that_its_trials_change(capsys, monkeypatch):
     monkeypatch.setattr("unlocked.config.presets", lambda: ["quickstart", "studies/depth", "studies/graph"])
     assert main(["list", "presets", "--json"]) == 0

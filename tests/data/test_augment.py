@@ -70,7 +70,7 @@ def test_the_outcome_depends_on_the_seed_alone_and_leaves_torch_and_the_input_as
         ([sized("flip", 2)], SHAPE, "data.transforms[0].size: flip has no options"),
         (["crop:2"], SHAPE, "unknown transform 'crop:2'; did you mean 'crop'"),
         ("flip", SHAPE, "not a list; write [flip]"),
-        ([{"crop": 2}], SHAPE, "is not a name such as flip"),
+        ([{"crop": 2}], SHAPE, "is not a name such as crop"),
     ],
 )
 def test_a_list_that_cannot_be_used_is_refused(entries, shape, said):

@@ -7,8 +7,8 @@ import pytest
 
 from unlocked.data.dataset import DATA
 from unlocked.schemes import SCHEMES
-from unlocked.tasks import TASKS, load
-from unlocked.testing import DataContract, ModelContract, SchemeContract, TaskContract
+from unlocked.tasks import LOSSES, METRICS, TASKS, load
+from unlocked.testing import DataContract, LossContract, MetricContract, ModelContract, SchemeContract, TaskContract
 from unlocked_models import MODELS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -53,3 +53,15 @@ class TestMyWideNet(ModelContract):
 class TestMyNet(ModelContract):
     example = ("own-model.md", "my_model", (MODELS, "my_net"))
     model = {"name": "my_net", "width": 16}
+
+
+class TestRobust(LossContract):
+    example = ("own-loss.md", "my_loss", (LOSSES, "robust"))
+    loss = "robust"
+    options = {"q": 0.5}
+
+
+class TestWorstRecall(MetricContract):
+    example = ("own-metric.md", "my_metric", (METRICS, "worst_recall"))
+    metric = "worst_recall"
+    options = {"classes": 2}

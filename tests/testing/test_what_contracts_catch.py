@@ -9,9 +9,16 @@ from torch import nn
 
 from unlocked.data.transform import TRANSFORMS, PerExample, Transform, register_transform
 from unlocked.schemes import SCHEMES, Backprop, Frozen, register_scheme
-from unlocked.tasks import TASKS, register_task
+from unlocked.tasks import LOSSES, METRICS, TASKS, register_loss, register_metric, register_task
 from unlocked.tasks.classification import Classification
-from unlocked.testing import ModelContract, SchemeContract, TaskContract, TransformContract
+from unlocked.testing import (
+    LossContract,
+    MetricContract,
+    ModelContract,
+    SchemeContract,
+    TaskContract,
+    TransformContract,
+)
 from unlocked_models import register_model
 from unlocked_models.contract.registry import MODELS
 
@@ -19,7 +26,7 @@ from unlocked_models.contract.registry import MODELS
 @pytest.fixture(autouse=True)
 def registries(monkeypatch):
     """As they were, after each test."""
-    for registry in (SCHEMES, TASKS, TRANSFORMS, MODELS):
+    for registry in (SCHEMES, TASKS, TRANSFORMS, MODELS, LOSSES, METRICS):
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
         monkeypatch.setattr(registry, "_facts", dict(registry._facts))
 
@@ -138,3 +145,27 @@ def test_a_transform_whose_choices_are_of_one_replica_alone_is_caught():
 
     with pytest.raises(AssertionError, match="for all of the minibatch"):
         contract(TransformContract, transform="mine").test_replicas_together_see_what_one_process_sees()
+
+
+def test_a_loss_that_mixes_examples_is_caught():
+    register_loss("mixes", of="values")(lambda output, target: (output - target - (output - target).mean()).square())
+    with pytest.raises(AssertionError):
+        contract(LossContract, loss="mixes").test_an_example_has_its_loss_whatever_the_minibatch()
+
+
+def test_a_loss_with_another_gradient_is_caught():
+    register_loss("detached", of="values")(lambda output, target: (output - target) * (output - target).detach())
+    with pytest.raises(AssertionError, match="its gradient is not that of its value"):
+        contract(LossContract, loss="detached").test_it_has_the_gradient_of_its_value()
+
+
+def test_a_metric_that_remembers_is_caught():
+    seen = []
+
+    @register_metric("remembers", of="classes", higher_is_better=True)
+    def remembers(outputs, targets):
+        seen.extend((outputs.argmax(1) == targets).tolist())
+        return len(seen)
+
+    with pytest.raises(AssertionError):
+        contract(MetricContract, metric="remembers").test_it_has_no_memory()

@@ -22,8 +22,8 @@ def add_list(commands: Any) -> None:
         commands,
         "list",
         list_,
-        "list families, models, schemes, data sets, transforms, tasks, engines, optimizers, presets, "
-        "or what was measured",
+        "list families, models, schemes, data sets, transforms, tasks, losses, metrics, engines, "
+        "optimizers, presets, or what was measured",
         "examples:\n  unlocked list models\n"
         "  unlocked list matrix          how well each family trains under each scheme, or why not\n"
         "  unlocked list measured        the same for every preset that was measured\n"
@@ -176,6 +176,39 @@ def _options_of_task(task: type) -> list[inspect.Parameter]:
     return [*inspect.signature(task.__init__).parameters.values()][1:]  # type: ignore[misc]
 
 
+def _losses() -> Rows:
+    """By what outputs stand for: those that are here, then those of plug-ins."""
+    from unlocked.tasks.own_loss import LOSSES, OURS
+
+    rows = [
+        {"loss": name, "of": kind, "options": ", ".join(f"objective.{key}" for key in keys), "what": ""}
+        for kind, (names, keys) in OURS.items()
+        for name in names
+    ]
+    return [*rows, *_functions("loss", LOSSES, "objective.")]
+
+
+def _metrics() -> Rows:
+    from unlocked.tasks.chosen import METRICS, known_of
+    from unlocked.tasks.own_loss import OURS
+
+    rows = [{"metric": name, "of": kind, "options": "", "what": ""} for kind in OURS for name in known_of(kind)]
+    return [*rows, *_functions("metric", METRICS)]
+
+
+def _functions(heading: str, registry: Any, prefix: str = "") -> Rows:
+    """Of functions `(output, target, **options)` of a user's own."""
+    return [
+        {
+            heading: name,
+            "of": ", ".join(registry.facts(name)["of"]),
+            "options": options(list(inspect.signature(registry.get(name)).parameters.values())[2:], prefix),
+            "what": _first_lines(registry.get(name)),
+        }
+        for name in registry
+    ]
+
+
 def _engines() -> Rows:
     from unlocked.engines import ENGINES
 
@@ -257,6 +290,8 @@ _LISTS: dict[str, Callable[[], Rows]] = {
     "data": _data,
     "transforms": _transforms,
     "tasks": _tasks,
+    "losses": _losses,
+    "metrics": _metrics,
     "engines": _engines,
     "optimizers": _optimizers,
     "presets": _presets,

@@ -58,10 +58,11 @@ def task_of(config: Config) -> str:
 def with_floats(config: Config) -> None:
     """Makes options of the model, the task and the data set, once checked, of the types that their functions name."""
     from unlocked.data import DATA, with_float_options
-    from unlocked.tasks import TASKS
+    from unlocked.tasks import TASKS, chosen, own_loss
 
     if (task := task_of(config)) in TASKS:
-        config.objective = as_annotated(TASKS.get(task), config.objective)
+        config.objective = own_loss.with_floats(task, config.objective)
+        config.metrics = chosen.with_float_options(config.metrics)
     if config.init:
         config.init = as_annotated(INITIALISERS.get(config.init["name"]), config.init)
     config.model = as_annotated(MODELS.get(config.model["name"]), config.model)
@@ -138,16 +139,16 @@ def refused(scheme: str, family: str, also: Sequence[str] = ()) -> str | None:
 
 
 def _check_objective(config: Config) -> None:
-    from unlocked.tasks import TASKS
+    from unlocked.tasks import TASKS, own_loss
     from unlocked.tasks.chosen import check_chosen
 
     task = task_of(config)
     if task not in TASKS:  # of a data set of a user's, which says so when it is loaded
         return
-    check_options("objective", task, TASKS.get(task), config.objective, skip=0)
+    own_loss.check_objective(task, config.objective)
     check_chosen(config.metrics, TASKS.get(task))
     try:
-        TASKS.get(task)(**as_annotated(TASKS.get(task), config.objective))
+        own_loss.make_task(task, own_loss.with_floats(task, config.objective))
     except ConfigError:
         raise
     except Exception as error:  # a user's task may raise anything

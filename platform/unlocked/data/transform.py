@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from unlocked.blame import knowing_of_ctrl_c, place, said
 from unlocked.entries import check_entry
 from unlocked.errors import DataError, UnlockedError, reason
-from unlocked.options import as_annotated, check_options
+from unlocked.options import as_annotated, check_options, entry_of
 from unlocked_models.contract.batch import Batch, Example, rows_of
 from unlocked_models.contract.registry import Registry, unknown
 
@@ -107,10 +107,7 @@ def check_transforms(entries: object, error: type[UnlockedError] = DataError) ->
     found = []
     for i, entry in enumerate(entries):
         key = f"data.transforms[{i}]"
-        options = dict(entry) if isinstance(entry, Mapping) else {"name": entry}
-        name = options.pop("name", None)
-        if not isinstance(name, str):
-            raise error(f"{key}: {entry!r} is not a name such as flip, or a name and options: {{name: crop, size: 4}}")
+        name, options = entry_of(key, entry, "crop", "size: 4", error)
         if name not in TRANSFORMS:
             raise error(f"{key}: {unknown('transform', name, TRANSFORMS.names())}")
         make = TRANSFORMS.get(name)

@@ -17,7 +17,7 @@ from unlocked.options import as_written, fits, type_name
 from unlocked.plan.plan import load_data
 from unlocked.runs.evaluate import load_trained
 from unlocked.runs.folder import read_config
-from unlocked.tasks import TASKS
+from unlocked.tasks import TASKS, make_task
 from unlocked_models.contract.registry import unknown
 
 
@@ -35,7 +35,7 @@ def generate(
     run_dir = Path(run_dir)
     config = from_tree(read_config(run_dir))
     task = task_of(config)
-    make = TASKS.get(task)(**config.objective).generate
+    make = make_task(task, config.objective).generate
     if make is None:
         those = ", ".join(name for name in TASKS if TASKS.get(name).generate is not None)
         raise ConfigError(f"{run_dir}: a run of {task} generates nothing (those of {those} do)")

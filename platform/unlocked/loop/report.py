@@ -21,7 +21,7 @@ from unlocked.data.digest import digest
 from unlocked.engines import ENGINES
 from unlocked.plan.plan import Plan
 from unlocked.runs.evaluate import load_trained
-from unlocked.tasks import TASKS
+from unlocked.tasks import LOSSES, TASKS
 from unlocked.tracking import collect_tags, flatten, read
 from unlocked.tracking.captions import run_name
 from unlocked.tracking.identity import config_hash, setting_hash
@@ -74,6 +74,7 @@ def run_tags(
         TASKS.get(plan.task),
         plan.scheme,
         ENGINES.get(plan.engine),
+        *([LOSSES.get(name)] if (name := str(config.objective.get("loss"))) in LOSSES else []),
     ]
     code = code_digest([*imports, *(getattr(thing, "__module__", None) or "" for thing in used)])
     known = collect_tags(device)

@@ -37,7 +37,7 @@ from unlocked.plan.rehearsal import rehearse
 from unlocked.plan.task_rehearsal import rehearse_task
 from unlocked.schema.keys import ParallelConfig
 from unlocked.schemes import DTYPES, SCHEMES, Turns
-from unlocked.tasks import TASKS
+from unlocked.tasks import make_task
 from unlocked.tasks.chosen import check_chosen
 from unlocked.tasks.losses import WEIGHT, weigh
 from unlocked_models.contract.chain import carrying, finding
@@ -87,7 +87,7 @@ def _task_of(config: Config, data: DataSet) -> str:
     refuse_plateau(config, data)
     task = config.task or data.task
     refuse_adversary(config, data, task, data.example)
-    objective = TASKS.get(task)(**config.objective)
+    objective = make_task(task, config.objective)
     misfit = objective.misfit(data.task, data.example) or objective.unsuited(data.train.x)
     if misfit is not None:
         remedy = "; data.options.task says of which its targets are" if asks_for_task(data.name) else ""
@@ -108,7 +108,7 @@ def _plan_of_nets(config: Config, data: DataSet, task: str, plan_net: PlanNet) -
     engine = engine_of_nets(config)
     names = MODELS.facts(config.model["name"])["nets"]
     plans = {net: plan_net(config_of(config, net), data, task, net) for net in names}
-    objective = TASKS.get(task)(**config.objective)
+    objective = make_task(task, config.objective)
     learns = check_phases(config, data.example, objective, {net: plan.specs for net, plan in plans.items()})
     plans = {net: replace(plan, phases=learns[net]) for net, plan in plans.items()}
     first, *_ = plans.values()
@@ -142,7 +142,7 @@ def _worked_out(
     config: Config, data: DataSet, task: str, name: str | None, turns: Turns | None = None
 ) -> tuple[Plan, list[nn.Module]]:
     """The plan of one net (`name`: of several), and blocks for passes in training mode."""
-    objective, example = TASKS.get(task)(**config.objective), data.example
+    objective, example = make_task(task, config.objective), data.example
     if name is not None:
         with torch.device("meta"):
             example = example_of(config, example, name)

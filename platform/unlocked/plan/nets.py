@@ -17,7 +17,7 @@ from unlocked.plan.net import cannot_build
 from unlocked.plan.plan import Plan
 from unlocked.schemes import SCHEMES, ModuleSpec
 from unlocked.seeding import derive_seed
-from unlocked.tasks import TASKS, Task
+from unlocked.tasks import TASKS, Task, make_task
 from unlocked.tasks.phases import NET, Phase, fault
 from unlocked_models.contract.batch import Example
 from unlocked_models.contract.nets import nets_of
@@ -136,7 +136,7 @@ def check_phases(
 def refuse_idle(plan: Plan) -> None:
     """Raises `ConfigError` if the run ends before a phase has run once, so that a net would not learn from it."""
     shapes = {net: its.specs[0].in_shape for net, its in plan.nets.items()}
-    for phase in TASKS.get(plan.task)(**plan.config.objective).phases(shapes):
+    for phase in make_task(plan.task, plan.config.objective).phases(shapes):
         if phase.every > plan.total_steps:
             raise ConfigError(
                 f"train.epochs: phase {phase.name!r} of {plan.task} runs in one of {phase.every} steps, and the run "

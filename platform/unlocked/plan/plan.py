@@ -10,7 +10,7 @@ from unlocked.data import DataSet
 from unlocked.engines import ENGINES, Engine
 from unlocked.schema.keys import MULTI_STAGE
 from unlocked.schemes import SCHEMES, ModuleLearner, ModuleSpec
-from unlocked.tasks import TASKS, Task, load
+from unlocked.tasks import Task, load, make_task
 from unlocked_models.contract.batch import Example
 
 
@@ -102,7 +102,7 @@ class Plan:
         return f"{parallel.schedule} with {parallel.microbatch_count()} microbatches{each}"
 
     def make_task(self) -> Task:
-        return TASKS.get(self.task)(**self.config.objective)
+        return make_task(self.task, self.config.objective)
 
     def make_engine(self) -> Engine:
         return ENGINES.get(self.engine)()

@@ -15,7 +15,7 @@ from unlocked.errors import ConfigError
 from unlocked.optim import searches
 from unlocked.plan.plan import first_level, load_data
 from unlocked.schemes import SCHEMES, ModuleSpec
-from unlocked.tasks import TASKS
+from unlocked.tasks import TASKS, make_task
 from unlocked.tasks.base import ANY
 from unlocked.tasks.losses import PerExample
 from unlocked.tasks.phases import NET
@@ -67,7 +67,7 @@ def refuse_output(
     config: Config, data: DataSet, task: str, shape: tuple[int, ...], example: Example, whole: bool
 ) -> None:
     """Outputs that the task does not take; of one of several nets (not the `whole`) its phases speak."""
-    objective = TASKS.get(task)(**config.objective)
+    objective = make_task(task, config.objective)
     if whole and not objective.takes_output(shape, example):
         raise ConfigError(
             f"model.name: {config.model['name']} gives outputs of shape {shape}, {task} of "
@@ -81,7 +81,7 @@ def refuse_bounded(config: Config, data: DataSet, task: str, net: str | None, bl
     bounds = bounds_of(layer)
     if bounds is None:
         return
-    wanted = TASKS.get(task)(**config.objective).compared(data).get(net or NET)
+    wanted = make_task(task, config.objective).compared(data).get(net or NET)
     if wanted is None or (bounds[0] - ROUNDING <= wanted[0] and wanted[1] <= bounds[1] + ROUNDING):
         return
     model = config.model["name"]
@@ -102,7 +102,7 @@ def refuse_bounded(config: Config, data: DataSet, task: str, net: str | None, bl
 def refuse_blocks(config: Config, data: DataSet, task: str, blocks: Sequence[nn.Module]) -> None:
     """Blocks that fit neither the task, nor the order of the data, nor the number of modules."""
     model = config.model["name"]
-    unfit = TASKS.get(task)(**config.objective).unfit(blocks)
+    unfit = make_task(task, config.objective).unfit(blocks)
     if unfit is not None:
         raise ConfigError(f"model.name: {model} {unfit}")
     carries = bool(carrying(blocks))

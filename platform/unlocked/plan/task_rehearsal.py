@@ -35,6 +35,7 @@ def rehearse_task(plan: Plan, data: DataSet, blocks: Sequence[nn.Module]) -> Non
     """Raises `ConfigError`, one line. `blocks`, of the whole net, may be on "meta"; their buffers may change."""
     config, task = plan.config, plan.make_task()
     loss_is_ours, metrics_are_ours = (_is_ours(type(task), name) for name in ("loss", "metrics"))
+    loss_is_ours &= getattr(task, "own_loss", None) is None
     if loss_is_ours and metrics_are_ours:  # tests hold them, and scikit-learn takes a second to import
         return
     in_memory = not any(p.is_meta for block in blocks for p in block.parameters())

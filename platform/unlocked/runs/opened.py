@@ -27,7 +27,7 @@ from unlocked.plan.plan import load_data
 from unlocked.runs.evaluate import load_trained
 from unlocked.runs.folder import read_config
 from unlocked.runs.needs import bring, where_it_began
-from unlocked.tasks import TASKS, Task, Trained
+from unlocked.tasks import Task, Trained, make_task
 from unlocked.tasks.phases import NET
 from unlocked.tasks.predicting import Columns
 from unlocked_models.contract.batch import rows_of
@@ -55,7 +55,7 @@ class Opened:
 
     @cached_property
     def task(self) -> Task:
-        return TASKS.get(task_of(self.config))(**self.config.objective)
+        return make_task(task_of(self.config), self.config.objective)
 
     def net(self, name: str | None = None) -> Chain:
         """Raises `ConfigError` unless `name` is that of one of several nets, or the only one is meant."""

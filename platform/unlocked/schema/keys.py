@@ -391,7 +391,8 @@ class Config:
     task: str | None = key(None, "null: the data's own", named="task")
     objective: dict[str, Any] = key({}, "that task's own keywords: a loss, a temperature")
     metrics: list[Any] = key(
-        [], "of every evaluation, beside the task's own: accuracy, top_5, precision, recall, f1, auroc, calibration ..."
+        [],
+        "of every evaluation, beside the task's own: [top_5, f1], or one of your own and its options; `list metrics`",
     )
     data: DataConfig = group(DataConfig)
     model: dict[str, Any] = key({}, "name, and that model's own keywords")

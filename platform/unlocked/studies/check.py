@@ -17,6 +17,7 @@ from unlocked.plan.plan import Plan, load_data
 from unlocked.studies.report import group_keys, group_of
 from unlocked.studies.search import check_search, is_grid
 from unlocked.studies.space import Point, Space, name_of
+from unlocked.tasks.chosen import names_of
 from unlocked.tracking import flatten
 from unlocked_models.contract.registry import unknown
 
@@ -132,7 +133,9 @@ def _reason_against_metric(metric: str, plan: Plan) -> str | None:
     task = plan.make_task()
     monitor = task.monitor
     known = [
-        f"{split}/{name}" for split in ("test", "val") for name in ("loss", monitor, *task.also, *plan.config.metrics)
+        f"{split}/{name}"
+        for split in ("test", "val")
+        for name in ("loss", monitor, *task.also, *names_of(plan.config.metrics))
     ] + [
         f"best/val_{monitor}",
         "train/loss",

@@ -1,4 +1,5 @@
-"""Metrics that a configuration asks for by name (`metrics: [top_5, f1]`), by torchmetrics, over a whole split.
+"""Metrics that a configuration asks for by name (`metrics: [top_5, f1]`) over a whole split: by torchmetrics, or
+functions of a user's own.
 
 They are computed once, of all outputs of the split, so they are no means of minibatches. A task says by `chooses` what
 its outputs are, and by `scored` what they are compared with.
@@ -10,42 +11,132 @@ expected calibration error of 15 bins (Guo et al. 2017, arXiv:1706.04599).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
+from unlocked import metrics
+from unlocked.blame import defined, knowing_of_ctrl_c, place, said
 from unlocked.data import DataSet
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, RunFailed
+from unlocked.options import as_annotated, check_options, entry_of
 from unlocked.tasks.base import Task, task_name
-from unlocked_models.contract.registry import unknown
+from unlocked.tasks.own_loss import check_function
+from unlocked_models.contract.registry import Registry, unknown
 
 BINS = 15
 _TOP = re.compile(r"top_([1-9]\d*)")
 Measure = Callable[[Tensor, Tensor], Tensor]
+METRICS: Registry[Callable[..., Any]] = Registry("metric")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def check_chosen(names: Sequence[str], task: type[Task], classes: int | None = None) -> None:
-    """Raises `ConfigError` for a name that is no metric of the task; `classes`: of the data, once it is known."""
+def register_metric(name: str, *, of: str | Sequence[str], higher_is_better: bool) -> Callable[[F], F]:
+    """Register a metric: a function `(outputs, targets, **options)` of a whole split, on the CPU and in float64, that
+    gives one number.
+
+    Args:
+        of: what outputs stand for, one or several of `classes`, `labels` and `values`, as `register_loss` has them;
+            values are in the targets' own units.
+
+    A configuration asks for it by `metrics: [within]`, or with options `metrics: [{name: within, tolerance: 2}]`.
+    """
+    kinds = (of,) if isinstance(of, str) else tuple(of)
+
+    def add(function: F) -> F:
+        check_function("metric", name, function, kinds)
+        if metrics.is_ours(name):
+            raise ValueError(f"metric {name!r}: is the name of a metric already; give yours another")
+        if not re.fullmatch(r"[a-z]\w*", name):
+            raise ValueError(f"metric {name!r}: a name is lower-case letters, digits and _, as in val/{name}")
+        METRICS.register(name, of=kinds)(function)
+        metrics.declare(name, higher_is_better)
+        return function
+
+    return add
+
+
+def check_chosen(entries: Sequence[Any], task: type[Task], classes: int | None = None) -> None:
+    """Raises `ConfigError` for what is no metric of the task; `classes`: of the data, once it is known."""
     table = _TABLES.get(task.chooses or "", {})
-    known = [*dict.fromkeys(("loss", task.monitor, *task.also, *table))]
-    for i, name in enumerate(names):
-        top = _TOP.fullmatch(name) if task.chooses == "classes" and isinstance(name, str) else None
+    mine = [name for name in METRICS if task.chooses in METRICS.facts(name)["of"]]
+    known = [*dict.fromkeys(("loss", task.monitor, *task.also, *table, *mine))]
+    seen: set[str] = set()
+    for i, entry in enumerate(entries):
+        key, (name, options) = f"metrics[{i}]", entry_of(f"metrics[{i}]", entry, "within", "tolerance: 2")
+        top = _TOP.fullmatch(name) if task.chooses == "classes" else None
         if top is None and name not in known:
             listed = [*known, "top_5"] if task.chooses == "classes" else known
-            raise ConfigError(f"metrics[{i}]: {unknown(f'metric of {task_name(task)}', name, listed)}")
+            of = f"; {name} is of {' and '.join(METRICS.facts(name)['of'])}" if name in METRICS else ""
+            raise ConfigError(f"{key}: {unknown(f'metric of {task_name(task)}', name, listed)}{of}")
         if top is not None and classes is not None and int(top[1]) >= classes:
-            raise ConfigError(f"metrics[{i}]: {name} is always right, the data has {classes} classes")
+            raise ConfigError(f"{key}: {name} is always right, the data has {classes} classes")
+        if name in METRICS and name in mine:
+            check_options(key, name, METRICS.get(name), options, skip=2)
+        elif options:
+            raise ConfigError(f"{key}.{next(iter(options))}: {name} has no options")
+        if name in seen and options:
+            raise ConfigError(f"{key}: {name} is there already, and a run logs one series of that name")
+        seen.add(name)
 
 
-def measured(task: Task, kept: Tensor, data: DataSet, split: str, names: Sequence[str]) -> dict[str, float]:
+def known_of(kind: str) -> list[str]:
+    """The names that a configuration may ask for, of outputs of this kind; those of a user's own are in `METRICS`."""
+    return [*_TABLES[kind], *(["top_5"] if kind == "classes" else [])]
+
+
+def names_of(entries: Sequence[Any]) -> list[str]:
+    """Of checked entries."""
+    return [entry if isinstance(entry, str) else entry["name"] for entry in entries]
+
+
+def with_float_options(entries: Sequence[Any]) -> list[Any]:
+    """Checked entries, with whole numbers as floats where the metric is annotated so."""
+    return [
+        as_annotated(METRICS.get(e["name"]), e) if isinstance(e, Mapping) and e["name"] in METRICS else e
+        for e in entries
+    ]
+
+
+def measured(task: Task, kept: Tensor, data: DataSet, split: str, entries: Sequence[Any]) -> dict[str, float]:
     """The task's own metrics of a split, and those that were asked for beside them."""
     found = task.measure(kept, data, split)
-    more = [name for name in names if name not in found]
-    if more and task.chooses is not None:
+    if task.chooses is None:
+        return found
+    more = [(i, *entry_of("metrics", entry)) for i, entry in enumerate(entries)]
+    more = [(i, name, options) for i, name, options in more if name not in found]
+    if more:
         outputs, target = task.scored(kept, task.target(getattr(data, split)), data)
         outputs, target = outputs.double().cpu().contiguous(), target.cpu().contiguous()
-        found |= {name: float(_measure(task.chooses, name)(outputs, target)) for name in more}
+        for i, name, options in more:
+            if name in METRICS:
+                found[name] = _of_users(f"metrics[{i}]", name, outputs, target, options)
+            else:
+                found[name] = float(_measure(task.chooses, name)(outputs, target))
     return found
+
+
+def _of_users(key: str, name: str, outputs: Tensor, target: Tensor, options: Mapping[str, Any]) -> float:
+    """Raises `RunFailed`, one line, for a metric that fails or gives anything but one number."""
+    at = defined(METRICS.get(name))
+    try:
+        with torch.no_grad(), knowing_of_ctrl_c() as is_ctrl_c:
+            found = METRICS.get(name)(outputs.clone(), target.clone(), **options)
+    except BaseException as error:  # a user's code raises whatever it likes
+        if is_ctrl_c(error):
+            raise
+        shapes = f"outputs of shape {tuple(outputs.shape)}, targets of shape {tuple(target.shape)}"
+        where = place(error, METRICS.get(name)) or at
+        raise RunFailed(f"{key}: {name} failed{f' at {where}' if where else ''}: {said(error)} ({shapes})") from error
+    try:
+        if isinstance(found, str):
+            raise TypeError
+        return float(found)
+    except (TypeError, ValueError, RuntimeError):
+        given = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise RunFailed(f"{key}: {name}{f' ({at})' if at else ''} gives {given}, not one number") from None
 
 
 def _measure(kind: str, name: str) -> Measure:

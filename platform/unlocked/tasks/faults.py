@@ -63,6 +63,9 @@ def fault_of_call(task: Task, method: str, problem: str) -> str:
 
 
 def _method(task: Task, name: str) -> str:
+    own = getattr(task, "own_loss", None)
+    if name == "loss" and own is not None:
+        return f"the loss {own.said()}"
     at = defined(getattr(type(task), name))
     return f"{name} of {task_name(type(task))}{f' ({at})' if at else ''}"
 

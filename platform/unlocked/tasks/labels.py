@@ -12,7 +12,7 @@ from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
 from unlocked.tasks.base import Rows, register_task
-from unlocked.tasks.losses import LabelLoss, PerExample
+from unlocked.tasks.losses import Each, LabelLoss, PerExample
 from unlocked.tasks.predicting import Columns, of_labels
 from unlocked_models.contract.batch import Batch, Example
 
@@ -28,7 +28,7 @@ class Labels(PerExample):
     several: ClassVar[bool]
 
     def __init__(self, loss: str = "binary_cross_entropy", positive_weight: float = 1.0, gamma: float = 2.0):
-        self._each = LabelLoss(loss, positive_weight, gamma)
+        self._each: Each = LabelLoss(loss, positive_weight, gamma)
 
     def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
         """`y` is 0 and 1 alone, `(n,)` of one label, `(n, labels)` of several; `class_names`, if given, names them."""

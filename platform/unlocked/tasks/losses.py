@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -30,6 +30,12 @@ def weigh(weight: object) -> TypeGuard[Tensor]:
 
 class PerExample(Task):
     """Base of tasks whose loss is a mean over examples, which the data may weigh."""
+
+    own_loss: Any = None  # `tasks.own_loss.OwnLoss`, if the configuration names one
+
+    def take(self, own: Any) -> None:
+        """A loss of the user's own, in place of the task's: of tasks that call one as `self._each(output, target)`."""
+        self.own_loss = self._each = own
 
     def each(self, output: Tensor, target: Tensor) -> Tensor:
         """`(batch,)`"""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
 from unlocked.data.transforms.disturbed import Standardise
 from unlocked.tasks.base import Rows, register_task
-from unlocked.tasks.losses import PerExample, value_loss
+from unlocked.tasks.losses import Each, PerExample, value_loss
 from unlocked.tasks.predicting import Columns
 from unlocked_models.contract.batch import Batch, Example
 
@@ -30,7 +32,12 @@ class Regression(PerExample):
     chooses = "values"
 
     def __init__(self, loss: str = "mse", delta: float = 1.0):
-        self._each, self._is_plain = value_loss(loss, delta), loss == "mse"
+        self._each: Each = value_loss(loss, delta)
+        self._is_plain = loss == "mse"
+
+    def take(self, own: Any) -> None:
+        super().take(own)
+        self._is_plain = False
 
     def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
         """`y (n,)` or `(n, values)` is real values, taken as they are; `class_names`, if given, names each."""

@@ -1,4 +1,4 @@
-"""Contract tests that your own model, scheme, task, data set, transform or engine inherits, as ours do.
+"""Contract tests that your own model, scheme, task, loss, metric, data set, transform or engine inherits, as ours do.
 
     from unlocked.testing import SchemeContract
     import my_scheme
@@ -11,9 +11,19 @@
 
 from unlocked.testing.data import DataContract
 from unlocked.testing.engines import EngineContract
+from unlocked.testing.functions import LossContract, MetricContract
 from unlocked.testing.models import ModelContract
 from unlocked.testing.schemes import SchemeContract
 from unlocked.testing.tasks import TaskContract
 from unlocked.testing.transforms import TransformContract
 
-__all__ = ["DataContract", "EngineContract", "ModelContract", "SchemeContract", "TaskContract", "TransformContract"]
+__all__ = [
+    "DataContract",
+    "EngineContract",
+    "LossContract",
+    "MetricContract",
+    "ModelContract",
+    "SchemeContract",
+    "TaskContract",
+    "TransformContract",
+]
