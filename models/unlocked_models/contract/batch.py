@@ -17,7 +17,11 @@ from unlocked_models.contract.registry import UnknownName, unknown
 
 LENGTHS = "lengths"
 HIDDEN = "hidden"  # which patches of an image are, (batch, patches), if it is masked
-EDGES, EDGE_FEATURES = "edge_index", "edge_attr"  # of graphs; unlocked_models.graph says how they lie
+EDGES, EDGE_FEATURES, EDGE_WEIGHTS = (
+    "edge_index",
+    "edge_attr",
+    "edge_weight",
+)  # of graphs; unlocked_models.graph says how they lie
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,9 +59,9 @@ def gcn(
 ) -> Iterator[nn.Module]:
     """Graph convolutional network: H_k = phi(A' dropout(H_{k-1}) W_k + b_k) (Kipf and Welling 2017, equation 2).
 
-    A' = D^-1/2 (A + I) D^-1/2, with the degrees D of A + I. The last layer has no phi: its outputs are logits.
-    Thomas Kipf and Max Welling 2017, "Semi-Supervised Classification with Graph Convolutional Networks",
-    arXiv:1609.02907.
+    A' = D^-1/2 (A + I) D^-1/2, with the degrees D of A + I, and in A the weights of edges if they have some. The last
+    layer has no phi: its outputs are logits. Thomas Kipf and Max Welling 2017, "Semi-Supervised Classification with
+    Graph Convolutional Networks", arXiv:1609.02907.
 
     Shapes: `(batch, nodes, features)` to `(batch, nodes, n_outputs)`, or `(batch, n_outputs)` by a readout; one block
     per layer.

@@ -2,7 +2,7 @@
 
 `batch["edge_index"]` is `(batch, 2, edges)` if all graphs have as many edges, else `Ragged` rows of pairs
 `(edges, 2)`; both go from row 0 to row 1. `batch["edge_attr"]` has the features of the same edges in their order,
-`(batch, edges, features)` or ragged `(edges, features)`.
+`(batch, edges, features)` or ragged `(edges, features)`; `batch["edge_weight"]` the weight of each, `(batch, edges)`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlocked_models.contract.batch import EDGE_FEATURES, EDGES, Batch, Example, Extra, Ragged
+from unlocked_models.contract.batch import EDGE_FEATURES, EDGE_WEIGHTS, EDGES, Batch, Example, Extra, Ragged
 
 __all__ = ["EDGES", "EDGE_FEATURES", "Neighbours", "OneGraph", "as_one", "as_one_graph", "has_edges"]
 
@@ -26,6 +26,7 @@ class OneGraph:
     features: Tensor | None  # (edges, features)
     graph: Tensor  # (rows,): the place of each row's graph in the minibatch
     real: Tensor | None  # (batch x nodes,): whether a node is no filling; None if none is
+    weights: Tensor | None = None  # (edges,)
 
     def rows(self, h: Tensor) -> Tensor:
         """`h (batch, nodes, features)` as `(rows, features)`."""
@@ -47,11 +48,14 @@ def as_one(batch: Batch, h: Tensor) -> OneGraph:
     features: Extra | None = batch.get(EDGE_FEATURES)
     if features is not None:
         features = features.values if isinstance(features, Ragged) else features.flatten(0, 1)
+    weights: Extra | None = batch.get(EDGE_WEIGHTS)
+    if weights is not None:
+        weights = (weights.values if isinstance(weights, Ragged) else weights.flatten()).to(h.dtype)
     graph = torch.arange(n, device=h.device).repeat_interleave(nodes)
     if batch.lengths is None:
-        return OneGraph((n, nodes), edges, features, graph, None)
+        return OneGraph((n, nodes), edges, features, graph, None, weights)
     real = (torch.arange(nodes, device=h.device) < batch.lengths[:, None]).flatten()
-    return OneGraph((n, nodes), (real.cumsum(0) - 1)[edges], features, graph[real], real)
+    return OneGraph((n, nodes), (real.cumsum(0) - 1)[edges], features, graph[real], real, weights)
 
 
 def as_one_graph(edges: Extra, nodes: int) -> Tensor:
@@ -72,7 +76,7 @@ class Neighbours(nn.Module):
 
         graphs = as_one(batch, z)
         rows = graphs.rows(z)
-        (source, target), weight = gcn_norm(graphs.edges, None, len(rows), dtype=z.dtype)
+        (source, target), weight = gcn_norm(graphs.edges, graphs.weights, len(rows), dtype=z.dtype)
         return graphs.back(torch.zeros_like(rows).index_add(0, target, rows[source] * weight[:, None]))
 
 

@@ -41,7 +41,10 @@ class Convolution(nn.Module):
         self, layer: nn.Module, dropout: float, norm: nn.Module | None, phi: nn.Module, features: bool = False
     ):
         """`features`: whether the layer reads those of the edges."""
+        from torch_geometric.nn import GCNConv
+
         super().__init__()
+        self._weighs = isinstance(layer, GCNConv)
         self.dropout, self.convolution, self.phi = nn.Dropout(dropout), layer, phi
         self.norm, self._features = norm, features
 
@@ -50,6 +53,8 @@ class Convolution(nn.Module):
         rows = graphs.rows(self.dropout(h))
         if self._features:
             rows = self.convolution(rows, graphs.edges, graphs.features)
+        elif self._weighs:
+            rows = self.convolution(rows, graphs.edges, graphs.weights)
         else:
             rows = self.convolution(rows, graphs.edges)
         return graphs.back(self.phi(rows if self.norm is None else self.norm(rows)))

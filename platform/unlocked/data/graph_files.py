@@ -1,8 +1,4 @@
-"""One graph of one's own from files: a table of nodes and a list of edges as CSV, or the arrays of an NPZ file.
-
-Tables. `nodes`: a column `id`, and if they are there `label` (empty: not known) and `split` (train, validation, test or
-empty); every other column is a number, a feature. `edges`: columns `source` and `target` with ids of nodes; every other
-column is a feature of the edge.
+"""One graph of one's own from files: a table of nodes and a list of edges (`graph_tables`), or the arrays of an NPZ.
 
 Arrays. `edge_index (2, edges)`, and if they are there `x (nodes, features)`, `y (nodes,)` with -1 for nodes without a
 label, `edge_attr (edges, features)`, `class_names`, and `train`, `val` and `test`, the numbers of their nodes.
@@ -12,58 +8,80 @@ Files are data and nothing else: nothing in them is unpickled or run.
 
 from __future__ import annotations
 
-import csv
-import math
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 
+from unlocked.data.graph_tables import SPLITS, Columns, Encoding, Tables, read_tables
 from unlocked.data.graphs import NONE, Graph, both_ways
 from unlocked.data.source import Source
+from unlocked.data.splits import VALUES
+from unlocked.data.text_rows import located
 from unlocked.errors import DataError, reason
-
-_UNREADABLE = (OSError, ValueError, EOFError, MemoryError)
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class GraphFile:
-    """A graph, the classes of its nodes `y (nodes,)` if some are known, and the nodes of each split if it says."""
+    """A graph, the classes of its nodes `y (nodes,)` if some are known, the nodes of each split if it says, weights of
+    its edges if it has some, and the tables that it was read from, if it was."""
 
     graph: Graph
     y: np.ndarray | None
     class_names: list[str]
     splits: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    weights: np.ndarray | None = None
+    tables: Tables | None = None
 
 
-def read_graph(source: Source, file: str, nodes: str, edges: str, directed: bool) -> GraphFile:
+def read_graph(
+    source: Source,
+    file: str,
+    nodes: str,
+    edges: str,
+    directed: bool,
+    columns: Columns = Columns(),  # noqa: B008  (frozen)
+    known: Encoding | None = None,
+) -> GraphFile:
     """Of `file`, an NPZ, or of the tables `nodes` and `edges`; paths, or names in the data folder.
 
-    Edges go both ways unless they are `directed`. Without features each node is told by its place: one-hot.
+    Edges go both ways unless they are `directed`. Without features each node is told by its place: one-hot. `known`:
+    how features of nodes were encoded in training.
     """
     if bool(file) == bool(nodes or edges) or bool(nodes) != bool(edges):
         raise DataError(
             "data.options.file: give a graph as file=graph.npz, or as nodes=nodes.csv and edges=edges.csv (columns id, "
             "label, split and features; source and target)"
         )
-    found = _of_arrays(source, file) if file else _of_tables(source, nodes, edges)
-    graph = found.graph
+    found = _of_arrays(source, file) if file else _of_tables(read_tables(source, nodes, edges, columns, known))
+    graph, weights = found.graph, found.weights
     if not len(graph.x):
         raise DataError(f"data.options.{'file' if file else 'nodes'}: {file or nodes} has no nodes: the graph is empty")
-    links, features = (graph.edges, graph.features) if directed else both_ways(graph.edges, graph.features)
+    links, features = graph.edges, graph.features
+    if not directed:
+        beside = [each for each in (features, None if weights is None else weights[:, None]) if each is not None]
+        links, both = both_ways(links, np.concatenate(beside, 1) if beside else None)
+        if weights is not None and both is not None:
+            both, weights = both[:, :-1], both[:, -1]
+        features = None if features is None else both
     x = graph.x if graph.x.shape[1] else np.eye(len(graph.x), dtype=np.float32)
-    return GraphFile(Graph(x, links, features), found.y, found.class_names, found.splits)
+    return replace(found, graph=Graph(x, links, features), weights=weights)
 
 
-def located(source: Source, option: str, name: str) -> Path:
-    path = next((place for place in (Path(name).expanduser(), source.root / name) if place.is_file()), None)
-    if path is None:
-        raise DataError(f"data.options.{option}: {name} is no file, here or in {source.root}")
-    return path
+def _of_tables(tables: Tables) -> GraphFile:
+    y, names = tables.y
+    splits = None
+    if tables.split is not None:
+        meant = [VALUES.get(each.lower(), each.lower()) for each in tables.split]
+        for i, value in enumerate(meant):
+            if value not in (*SPLITS, ""):
+                raise tables.nodes.refuse(i, f"split is {tables.split[i]!r}; it is train, validation, test or empty")
+        parts = [np.array([i for i, value in enumerate(meant) if value == s], np.int64) for s in SPLITS]
+        splits = parts[0], parts[1], parts[2]
+    return GraphFile(tables.graph, y, names, splits, tables.weights, tables)
 
 
 def arrays_of(path: Path, option: str) -> dict[str, np.ndarray]:
@@ -182,78 +200,3 @@ def _chosen(part: np.ndarray | None, key: str, count: int, refuse: Callable[[str
     if len(outside):
         raise refuse(f"the split {key} names node {outside[0]}; nodes are 0 to {count - 1}")
     return chosen
-
-
-def _of_tables(source: Source, nodes: str, edges: str) -> GraphFile:
-    rows = table(source, "nodes", nodes, ("id",))
-    number = {row["id"]: i for i, row in enumerate(rows)}
-    if len(number) != len(rows):
-        twice = next(row["id"] for i, row in enumerate(rows) if number[row["id"]] != i)
-        raise DataError(f"data.options.nodes: {nodes} has the node {twice!r} twice")
-    x = numbers("nodes", nodes, rows, leaving=("id", "label", "split"))
-    y, names = None, []
-    if rows and "label" in rows[0]:
-        names = sorted({row["label"] for row in rows} - {""})
-        y = np.array([names.index(row["label"]) if row["label"] else NONE for row in rows])
-    splits = None
-    if rows and "split" in rows[0]:
-        for line, row in enumerate(rows, 2):
-            if row["split"] not in (*SPLITS, ""):
-                raise DataError(
-                    f"data.options.nodes: {nodes}, line {line}: split is {row['split']!r}; it is train, validation, "
-                    "test or empty"
-                )
-        parts = [np.array([i for i, row in enumerate(rows) if row["split"] == s], np.int64) for s in SPLITS]
-        splits = (parts[0], parts[1], parts[2])
-    links = table(source, "edges", edges, ("source", "target"))
-    for line, row in enumerate(links, 2):
-        for end in ("source", "target"):
-            if row[end] not in number:
-                raise DataError(
-                    f"data.options.edges: {edges}, line {line}: {end} is {row[end]!r}, which is no id in {nodes}"
-                )
-    pairs = np.array([[number[row[end]] for row in links] for end in ("source", "target")], np.int64).reshape(2, -1)
-    features = numbers("edges", edges, links, leaving=("source", "target"))
-    return GraphFile(Graph(x, pairs, features if features.shape[1] else None), y, names, splits)
-
-
-def table(source: Source, option: str, name: str, needs: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows of a CSV file by column; `DataError` if a column that it `needs` is not there, or a row is short."""
-    path = located(source, option, name)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            rows = list(reader)
-            columns = list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"data.options.{option}: {path} cannot be read as a CSV table: {reason(error)}") from None
-    lacking = [column for column in needs if column not in columns]
-    if lacking:
-        there = ", ".join(map(repr, columns)) or "none"
-        raise DataError(f"data.options.{option}: {path} has no column {lacking[0]} (it has {there})")
-    if len(set(columns)) < len(columns):
-        twice = next(column for column in columns if columns.count(column) > 1)
-        raise DataError(f"data.options.{option}: {path} has the column {twice!r} twice")
-    for line, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise DataError(
-                f"data.options.{option}: {path}, line {line} has not one value for each of its {len(columns)} columns"
-            )
-    return [{column: value.strip() for column, value in row.items()} for row in rows]
-
-
-def numbers(option: str, name: str, rows: list[dict[str, str]], leaving: tuple[str, ...]) -> np.ndarray:
-    """All columns but those, `(rows, columns)`."""
-    columns = [column for column in (rows[0] if rows else {}) if column not in leaving]
-    values = np.zeros((len(rows), len(columns)), np.float32)
-    for line, row in enumerate(rows):
-        for place, column in enumerate(columns):
-            try:
-                values[line, place] = float(row[column])
-            except (ValueError, OverflowError):
-                values[line, place] = math.nan
-            if not np.isfinite(values[line, place]):
-                raise DataError(
-                    f"data.options.{option}: {name}, line {line + 2}: {column} is {row[column]!r}, which is no number"
-                )
-    return values

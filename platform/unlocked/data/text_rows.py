@@ -95,9 +95,9 @@ def utf8_text(path: Path, option: str) -> str:
     return text
 
 
-def read_rows(path: Path, option: str, named: Sequence[str], separator: str = "") -> TextRows:
-    """All rows of a file. Its first is a header if it has one of the columns `named`; `separator`: one of `SEPARATORS`
-    by name, in place of the one that is found."""
+def read_rows(path: Path, option: str, named: Sequence[str], separator: str = "", least: int = 1) -> TextRows:
+    """All rows of a file, at `least` so many after a header. Its first is a header if it has one of the columns
+    `named`; `separator`: one of `SEPARATORS` by name, in place of the one that is found."""
     if separator and separator not in SEPARATORS:
         raise DataError(f"data.options.separator: {unknown('separator', separator, list(SEPARATORS))}")
     text = utf8_text(path, option)
@@ -113,15 +113,13 @@ def read_rows(path: Path, option: str, named: Sequence[str], separator: str = ""
         twice = next((name for i, name in enumerate(columns) if name in columns[:i]), None)
         if twice is not None:
             raise DataError(f"{what}: has the column {twice!r} twice")
-        if not rows:
+        if len(rows) < least:
             raise DataError(f"{what}: has a header and no rows")
     width = len(columns if columns is not None else rows[0])
     found = TextRows(path, option, columns, rows, lines)
     torn = next((i for i, row in enumerate(rows) if len(row) != width), None)
     if torn is not None:
-        raise found.refuse(
-            torn, f"has {len(rows[torn])} cells, not one value for each of the {width} columns of the first line"
-        )
+        raise found.refuse(torn, f"has {len(rows[torn])} of the {width} values that the first line has")
     return found
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from unlocked.errors import DataError
 from unlocked.tasks import load
@@ -65,10 +66,13 @@ def test_a_graph_comes_from_arrays_and_its_splits_are_drawn(arrays):
             {"edges": "source,target\nann,bob\nann,zoe\n"},
             "edges.csv, line 3: target is 'zoe', which is no id in nodes.csv",
         ),
-        ({"edges": "from,to\nann,bob\n"}, "edges.csv has no column source .it has 'from', 'to'."),
-        ({"nodes": NODES.replace("bob,", "ann,", 1)}, "nodes.csv has the node 'ann' twice"),
+        (
+            {"edges": "from,to\nann,bob\n"},
+            "edges.csv has no column 'source', and its first line .'from', 'to'. names no",
+        ),
+        ({"nodes": NODES.replace("bob,", "ann,", 1)}, "nodes.csv, line 3: has the node 'ann' twice, first in line 2"),
         ({"nodes": NODES.replace("3,4", "3,tall")}, "nodes.csv, line 3: height is 'tall', which is no number"),
-        ({"nodes": NODES.replace("3,4", "3")}, "line 3 has not one value for each of its 5 columns"),
+        ({"nodes": NODES.replace("3,4", "3")}, "nodes.csv, line 3: has 4 of the 5 values that the first line has"),
         ({"nodes": NODES.replace("test", "held")}, "nodes.csv, line 4: split is 'held'; it is train, validation"),
         ({"nodes": "id,label\n", "edges": "source,target\n"}, "nodes.csv has no nodes: the graph is empty"),
         ({"nodes": NODES.replace("bob,blue,train", "bob,blue,")}, "class 'blue' has no node in the train split"),
@@ -79,8 +83,11 @@ def test_a_graph_comes_from_arrays_and_its_splits_are_drawn(arrays):
         ({"nodes": NODES.replace("cid,red", "cid,")}, "a node of the test split has no label"),
         ({"nodes": NODES.replace("3,4", "3,nan")}, "nodes.csv, line 3: height is 'nan', which is no number"),
         ({"edges": EDGES.replace("bob,1", "bob,inf")}, "edges.csv, line 2: weight is 'inf', which is no number"),
-        ({"nodes": NODES.replace("height", "age")}, "nodes.csv has the column 'age' twice"),
-        ({"nodes": "id,label\nann,red\n", "edges": "source,target\n"}, "1 training and 0 test nodes"),
+        ({"nodes": NODES.replace("height", "age")}, "nodes.csv: has the column 'age' twice"),
+        (
+            {"nodes": "id,label\nann,red\n", "edges": "source,target\n"},
+            "0.2 of 1 examples cannot be set aside class by class",
+        ),
         ({"nodes": "id,age\nann,1\nbob,2\ncid,3\n"}, "nodes.csv has no column label"),
     ],
 )
@@ -138,7 +145,7 @@ def test_small_integers_are_read_and_labels_are_at_least_one(arrays):
     with pytest.raises(DataError, match=r"data.options.labels: must be at least 1, got 0"):
         load("graph", labels=0, **arrays())
     with pytest.raises(DataError, match=r"the test split needs 2; take fewer than labels=20 of each class"):
-        load("graph", **arrays())
+        load("graph", labels=20, **arrays())
 
 
 def test_a_graph_without_files_says_how_to_give_one(tmp_path):
@@ -151,3 +158,78 @@ def test_a_graph_without_files_says_how_to_give_one(tmp_path):
     np.save(tmp_path / "one.npy", np.ones(3))
     with pytest.raises(DataError, match=r"one.npy cannot be read as an NPZ file of plain arrays: it is an NPY file of"):
         load("graph", root=tmp_path, file="one.npy")
+
+
+MANY = "name;class;part;kind;size\n" + "".join(
+    f"n{i};{'ab'[i % 2]};{i // 4};{('oak', 'elm', '')[i % 3]};{i if i % 5 else ''}\n" for i in range(40)
+)
+LIST = "# who knows whom\n" + "".join(f"n{i} n{(i + 1) % 40} {1 + i % 3}\n" for i in range(40))
+
+
+@pytest.fixture
+def many(tmp_path):
+    (tmp_path / "nodes.csv").write_text(MANY)
+    (tmp_path / "edges.txt").write_text(LIST)
+    given = {"root": tmp_path, "nodes": "nodes.csv", "edges": "edges.txt", "id": "name", "label": "class"}
+    return lambda **options: load("graph", **{**given, "validation": 0.5, **options})
+
+
+def test_categories_missing_numbers_and_a_list_of_edges_without_a_header(many):
+    data = many(ignore=["part"], weight="weight", seed=1)
+    sizes = np.array([i for i in range(40) if i % 5], float)
+    x = data.train.x[0]
+    assert x[0].tolist() == [0, 1, pytest.approx(sizes.mean())]  # elm, oak, size
+    assert x[1].tolist() == [1, 0, 1]
+    assert x[2].tolist() == [0, 0, 2]
+    assert data.train.extras["edge_index"].shape == (1, 2, 80)
+    weights, edges = data.train.extras["edge_weight"][0], data.train.extras["edge_index"][0].T.tolist()
+    assert {(min(e), max(e)): w for e, w in zip(map(tuple, edges), weights.tolist(), strict=True)}[1, 2] == 2.0
+    asked = [set((split.y[0] >= 0).nonzero().flatten().tolist()) for split in (data.train, data.validation, data.test)]
+    assert [len(each) for each in asked] == [24, 8, 8]
+    assert set.union(*asked) == set(range(40))
+    assert many(ignore=["part"], normalise=True).train.x[0].mean(0).abs().max() < 1e-6
+    assert many(categories=["part"], ignore=["kind", "size"]).in_shape == (40, 10)
+
+
+def test_nodes_go_to_splits_by_folds_and_by_groups(many):
+    tests = [(many(folds=4, fold=k).test.y[0] >= 0).nonzero().flatten().tolist() for k in range(4)]
+    assert sorted(node for part in tests for node in part) == list(range(40))
+    data = many(group="part", test=0.3)
+    for split in (data.train, data.validation, data.test):
+        asked = (split.y[0] >= 0).nonzero().flatten()
+        assert len(asked) == 4 * len(set((asked // 4).tolist()))
+    assert data.in_shape == (40, 3)  # the group is no feature
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"id": "id"}, "nodes.csv has no column 'id' .it has 'name', .*; name it by data.options.id"),
+        ({"ignore": ["colour"]}, "nodes.csv has no column 'colour'"),
+        ({"weight": "weight", "edges": "low.csv"}, "low.csv, line 2: weight is '0'; a weight is a number above 0"),
+        ({"test": "nodes.csv"}, "data.options.test: a graph is one; name the nodes of its test split in a column"),
+        ({"nodes": "ids.csv"}, "ids.csv: note has 300 different texts; leave it out by data.options.ignore=.note."),
+        ({"separator": "dot"}, "data.options.separator: unknown separator 'dot'"),
+    ],
+)
+def test_what_own_columns_cannot_be_is_one_line(many, tmp_path, options, words):
+    (tmp_path / "low.csv").write_text("source,target,weight\nn1,n2,0\n")
+    (tmp_path / "ids.csv").write_text("name,class,note\n" + "".join(f"n{i},a,text {i}\n" for i in range(300)))
+    with pytest.raises(DataError, match=words) as error:
+        many(**options)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_edges_are_those_of_the_adjacency_matrix(many):
+    pytest.importorskip("torch_geometric")
+    from unlocked_models import Chain, build
+
+    data = many(ignore=["part"], weight="weight")
+    chain = Chain(build("gcn", data.in_shape, 2, example=data.example, hidden=[])).eval()
+    batch = data.train.batch(torch.arange(1))
+    x, (ends, weight) = batch.x[0], (batch["edge_index"][0], batch["edge_weight"][0])
+    A = torch.zeros(40, 40).index_put((ends[1], ends[0]), weight) + torch.eye(40)
+    D = A.sum(1).rsqrt()
+    layer = chain[0].convolution
+    wanted = (D[:, None] * A * D) @ (x @ layer.lin.weight.T) + layer.bias
+    torch.testing.assert_close(chain(batch.x, batch)[0], wanted, rtol=1e-5, atol=1e-5)

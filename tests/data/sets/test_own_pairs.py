@@ -85,7 +85,7 @@ def test_splits_are_those_of_every_file(made):
     ("name", "content", "words"),
     [
         ("empty.tsv", "\n", "empty.tsv: is empty"),
-        ("torn.tsv", "a\tb\nc\n", "torn.tsv, line 2: has 1 cells, not one value for each of the 2 columns"),
+        ("torn.tsv", "a\tb\nc\n", "torn.tsv, line 2: has 1 of the 2 values that the first line has"),
         ("blank.tsv", "a\tb\n\nc\t \n", "blank.tsv, line 3: the target is empty"),
         ("one.tsv", "a\nb\n", "one.tsv has no header, and no column 'target' among its 1"),
         ("other.tsv", "source\tto\na\tb\n", "has no column 'target' (it has 'source', 'to'); name it by"),

