@@ -68,6 +68,8 @@ class Traits:
             and splits are cut at its end, not drawn.
         stretch: ordered rows of one episode; the next row begins another. None: all rows of a split are one.
         features: of inputs `(n, features)`, their names: those of a table's columns, by which new tables are read.
+        files: of inputs that come from a file each, how one becomes an input: its `kind` and the settings of that kind,
+            by which new files are read.
         tokenizer: JSON of a `tokenizers.Tokenizer` that turns text into these ids, if one was used.
         target_tokenizer: the same of targets that are texts, if theirs is another.
         text_column: of a table of new texts, the column that is read.
@@ -81,6 +83,7 @@ class Traits:
     tokenizer: str | None = None
     target_tokenizer: str | None = None
     text_column: str = "text"
+    files: Mapping[str, Any] | None = None
     transforms: Sequence[Transform] = ()
 
     def traits(self) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""New inputs from a file, as a trained net reads them: tables, arrays, images, texts, a graph.
+"""New inputs from a file, as a trained net reads them: tables, arrays, images, sounds, texts, a graph.
 
     .csv .tsv .parquet   a row for each input: its numbers in order, or a column `text`
     .npz .npy            an array `x (n, ...)`, and what the net reads beside it by name; a graph's `x` and `edge_index`
-    .png .jpg ... or a folder of such: images
+    .png .jpg ... or a folder of such: images, of any size if the net was trained on image files
+    .wav         or a folder of such: sounds, if the net was trained on sound files
     .txt                 a text in each line
 
 Files are data and nothing else: nothing in them is unpickled or run. Every fault is one line that names file and row.
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlocked.data import image_files, wav
 from unlocked.data.graph_files import arrays_of, read_graph, refuse_larger_than_memory
+from unlocked.data.new_media import raw_images, raw_sounds
 from unlocked.data.reading import Reading
 from unlocked.data.source import Source
 from unlocked.errors import DataError, reason
@@ -29,7 +31,7 @@ from unlocked_models.contract.batch import EDGE_FEATURES, EDGES, LENGTHS, Extra,
 from unlocked_models.contract.registry import unknown
 
 TABLES, ARRAYS, TEXTS = (".csv", ".tsv", ".parquet"), (".npz", ".npy"), (".txt",)
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+IMAGES, SOUNDS = image_files.SUFFIXES, wav.SUFFIXES
 TEXT = "text"  # the column
 _CELL = 40  # bytes of a value of a table, and of its place in a list
 
@@ -49,11 +51,15 @@ class New:
 
 def read_file(path: Path, reading: Reading) -> New:
     """Raises `DataError`, one line."""
+    of_sounds = reading.files is not None and reading.files.get("kind") == "audio"
+    if path.suffix.lower() in SOUNDS or (path.is_dir() and of_sounds):
+        return _of_sounds(path, reading)
     if path.is_dir() or path.suffix.lower() in IMAGES:
         return _of_images(path, reading)
-    known = [*TABLES, *ARRAYS, *TEXTS, *IMAGES]
+    known = [*TABLES, *ARRAYS, *TEXTS, *IMAGES, *SOUNDS]
     if path.suffix.lower() not in known:
-        raise DataError(f"{path}: is none of the files that are read here ({' '.join(known)}, or a folder of images)")
+        folders = "or a folder of images or sounds"
+        raise DataError(f"{path}: is none of the files that are read here ({' '.join(known)}, {folders})")
     if not path.is_file():
         raise DataError(f"{path}: is no file")
     if not path.stat().st_size:
@@ -227,41 +233,16 @@ def _is_number(cell: object) -> bool:
 
 
 def _of_images(path: Path, reading: Reading) -> New:
-    from PIL import Image
-
     if not reading.is_image:
         raise DataError(f"{path}: this net reads no images, but {_needs(reading)}")
-    if not path.exists():
-        raise DataError(f"{path}: is no file")
-    found = [path]
-    if path.is_dir():  # a pipe in it would be waited for
-        found = sorted(each for each in path.iterdir() if each.suffix.lower() in IMAGES and each.is_file())
-    if not found:
-        raise DataError(f"{path}: has no images ({' '.join(IMAGES)})")
-    channels, height, width = reading.shape
-    modes = {1: "L", 3: "RGB", 4: "RGBA"}
-    if channels not in modes:
-        raise DataError(f"{path}: this net reads {channels} channels, an image file has 1, 3 or 4; give an .npz")
-    rows = []
-    for each in found:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is looked at first
-                image = Image.open(each)
-            with image:
-                fits = image.size == (width, height)
-                pixels = np.asarray(image.convert(modes[channels]), dtype=np.float64) if fits else None
-        except Exception as error:  # of damaged files every format raises its own
-            raise DataError(f"{each}: cannot be read as an image: {reason(error)}") from None
-        if pixels is None:
-            size = f"{image.size[0]} x {image.size[1]}"
-            raise DataError(f"{each}: is {size} pixels; this net reads {width} x {height}: resize it first")
-        rows.append(pixels.reshape(height, width, channels).transpose(2, 0, 1))
-    x = np.stack(rows)
-    if reading.dtype != "uint8":  # black is the lowest value of the data, white the highest
-        x = reading.lowest + x / 255 * (reading.highest - reading.lowest)
-    new = reading.numbers(str(path), x)
-    return New(new, names=[each.name for each in found])
+    x, names = raw_images(path, reading)
+    return New(reading.numbers(str(path), x), names=names)
+
+
+def _of_sounds(path: Path, reading: Reading) -> New:
+    x, lengths, names, notes = raw_sounds(path, reading)
+    extras: dict[str, Extra] = {} if lengths is None else {LENGTHS: torch.from_numpy(lengths)}
+    return New(reading.numbers(str(path), x, lengths), extras, names=names, notes=notes)
 
 
 def _needs(reading: Reading) -> str:

@@ -38,9 +38,10 @@ class Reading:
 
     `shape` and `dtype` are of one raw input, `(channels, height, width)` of an image, as `example` is of what the net
     sees; `lowest` and `highest` of its values in the training split. `mean` and `deviation` are of each channel or
-    feature, empty if inputs stay as given. `features`: names of the columns of a table. `begins` and `ends`: ids around
-    the tokens of a text. `changed_by`: the transform that makes another input of it, for evaluation too. `target_mean`
-    and `target_deviation`: of standardised targets. `shown`: raw inputs of the test split.
+    feature, empty if inputs stay as given. `features`: names of the columns of a table. `files`: how a file becomes a
+    raw input. `begins` and `ends`: ids around the tokens of a text. `changed_by`: the transform that makes another
+    input of it, for evaluation too. `target_mean` and `target_deviation`: of standardised targets. `shown`: raw inputs
+    of the test split.
     """
 
     data: str
@@ -58,6 +59,7 @@ class Reading:
     tokenizer: str | None = None
     target_tokenizer: str | None = None
     text_column: str = "text"
+    files: dict[str, Any] | None = None
     begins: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     changed_by: str | None = None
@@ -101,6 +103,7 @@ class Reading:
             tokenizer=data.tokenizer,
             target_tokenizer=data.target_tokenizer,
             text_column=data.text_column,
+            files=None if data.files is None else dict(data.files),
             begins=begins,
             ends=ends,
             changed_by=by,
@@ -326,6 +329,7 @@ def _refuse_strange(found: Reading) -> None:
         and all_of((str,), found.class_names, found.features, found.symbols),
         "tokenizer": all(isinstance(each, (str, type(None))) for each in (found.tokenizer, found.target_tokenizer)),
         "text_column": isinstance(found.text_column, str),
+        "files": found.files is None or isinstance(found.files, dict),
         "begins": all_of((int,), found.begins, found.ends),
         "lowest": type(found.lowest) in number and type(found.highest) in number,
     }

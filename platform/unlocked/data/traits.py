@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ def check_traits(name: str, raw: RawData) -> None:
     for what, stored in (("tokenizer", raw.tokenizer), ("target_tokenizer", raw.target_tokenizer)):
         if stored is not None and not _is_json_object(stored):
             raise wrong(name, f"{what} is not the JSON of a tokenizers.Tokenizer, as its to_str() gives it")
+    if raw.files is not None and (not isinstance(raw.files, Mapping) or "kind" not in raw.files):
+        raise wrong(name, f"files is {raw.files!r}; it is a dictionary that has a kind")
     _check_normalise(name, raw.normalise)
 
 
