@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import torch
-
 from unlocked.deepspeed_package import import_deepspeed, missing
 from unlocked.errors import ConfigError, in_one_line
 from unlocked.schema.keys import Config
@@ -29,6 +27,7 @@ _OURS = {
     "optimizer": "optimizer.name says it",
     "scheduler": "optimizer.schedule says it",
     "gradient_clipping": "optimizer.clip_norm says it",
+    "fp16": "train.precision=fp16 says it",
     "bf16": "train.precision=bf16 says it",
     "bfloat16": "train.precision=bf16 says it",
     "torch_autocast": "train.precision=bf16 says it",
@@ -77,12 +76,17 @@ def refuse(config: Config) -> None:
     settings = config.parallel.deepspeed
     if (why := missing()) is not None:
         raise ConfigError(f"parallel.engine: {config.parallel.engine}, but {why}")
-    _refuse_names(settings, config.parallel.device)
+    _refuse_names(settings)
     if settings:
         _check(json.dumps(settings, sort_keys=True), config.parallel.device)
     stage = stage_of(settings)
     if stage and config.train.precision == "fp64":
         raise ConfigError(f"train.precision: fp64, but from stage 1 on ZeRO keeps weights and states in fp32 ({KEY})")
+    if not stage and config.train.precision == "fp16":
+        raise ConfigError(
+            f"train.precision: fp16, but at stage 0 DeepSpeed steps by gradients that overflowed; take stage 1 or "
+            f"above, or parallel.engine=ray, which has replicas too ({KEY})"
+        )
     if stage == WEIGHTS and config.train.average is not None:
         raise ConfigError(f"train.average: {config.train.average:g}, but at stage 3 no replica has the weights ({KEY})")
     for key, default in _OF_WHOLE_GRADIENTS.items():
@@ -106,12 +110,8 @@ def refuse_steps(config: Config, per_epoch: int) -> None:
         raise ConfigError(f"train.accumulate: {n} does not divide the {per_epoch} steps of an epoch, and {why}")
 
 
-def _refuse_names(settings: Mapping[str, Any], device: str) -> None:
+def _refuse_names(settings: Mapping[str, Any]) -> None:
     for name in settings:
-        if name == "fp16":
-            here = not torch.cuda.is_available() or device == "cpu"
-            why = "a CPU has no fp16, says DeepSpeed" if here else "no scheme here scales its loss as fp16 needs it"
-            raise ConfigError(f"{KEY}.fp16: {why}; take train.precision=bf16")
         if name in _OURS:
             raise ConfigError(f"{KEY}.{name}: {_OURS[name]}; leave it out")
         if name not in TAKEN:

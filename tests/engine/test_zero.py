@@ -70,6 +70,11 @@ def test_accumulated_gradients_groups_averages_and_bf16_are_those_of_one_process
     pair("accumulate", "groups", "bf16")
 
 
+@pytest.mark.slow("two processes, eight trainings")
+def test_fp16_learns_what_one_process_does_and_an_overflow_of_one_replica_is_left_out_by_both(pair):
+    pair("fp16", "overflow")
+
+
 @pytest.mark.slow("two processes, nine trainings")
 def test_states_and_weights_in_the_memory_of_the_host_learn_the_same(pair):
     pair("offload")
@@ -101,7 +106,7 @@ def test_every_module_and_its_models_are_shared_out_over_its_replicas(pair):
         (f"{MEANT}.train_batch_size=3", f"{MEANT}.train_batch_size: data.batch_size says it; leave it out"),
         (f"{MEANT}.gradient_clip=1", "gradient_clipping is not needed: optimizer.clip_norm says it"),
         (f"{MEANT}.optimizer.type=Adam", "optimizer: optimizer.name says it"),
-        (f"{MEANT}.fp16.enabled=true", f"{MEANT}.fp16: a CPU has no fp16, says DeepSpeed; take train.precision=bf16"),
+        (f"{MEANT}.fp16.enabled=true", f"{MEANT}.fp16: train.precision=fp16 says it"),
         (f"{MEANT}.bf16.enabled=true", f"{MEANT}.bf16: train.precision=bf16 says it"),
         (f"{MEANT}.communication_data_type=fp9", "communication_data_type: 'fp9' is no type"),
         (f"{MEANT}.gradient_predivide_factor=0", "gradient_predivide_factor: must be a number greater than 0, got 0"),
@@ -124,6 +129,10 @@ def test_keys_of_deepspeed_are_checked_by_its_own_models_and_against_ours(option
         (["optimizer.l1=0.1"], "optimizer.l1: 0.1 changes whole gradients"),
         (["train.average=0.9", f"{ZERO}.stage=3"], "train.average: 0.9, but at stage 3"),
         (["train.precision=fp64", f"{ZERO}.stage=1"], "train.precision: fp64, but from stage 1 on ZeRO"),
+        (
+            ["train.precision=fp16"],
+            "train.precision: fp16, but at stage 0 DeepSpeed steps by gradients that overflowed",
+        ),
         (["parallel.schedule=gpipe", "scheme.name=backprop"], "parallel.schedule: gpipe cannot be had"),
     ],
 )

@@ -199,6 +199,23 @@ def offload() -> None:
     equal(steps=20, stages=(3,), zero_alone=[states, weights])
 
 
+def overflow() -> None:
+    """With fp16 replicas leave out the same step, even if the gradients of one alone overflowed."""
+    for stage in (1, 2, 3):
+        group = Replica(*staged(stage, "train.precision=fp16"))
+        learner = group.modules[0].learner
+        before = {name: w.clone() for name, w in group.modules[0].weights().items()}
+        if dist.get_rank() == 0:
+            learner.loss_scale.factor = 2.0**40
+        trained(group, 0, 1)
+        assert_close(group.modules[0].weights(), before, 0.0)
+        learner.loss_scale.factor = 2.0**16
+        trained(group, 1, 2)
+        after = group.modules[0].weights()
+        assert any(not torch.equal(after[name], before[name]) for name in before)
+        assert all(bool(w.isfinite().all()) for w in after.values())
+
+
 def budget(mib: float = 0.9) -> None:
     """What one worker may not hold is trained at stage 3, within what is declared."""
     wide = ["model.hidden=[256,256]", f"parallel.memory={mib}"]
@@ -227,6 +244,8 @@ CASES = {
         "optimizer.groups=[{pattern: '*.bias', lr: 0.01}]", "train.average=0.9", steps=20, stages=(1, 2)
     ),
     "bf16": lambda: equal("train.precision=bf16", steps=10, tolerance=2e-3),
+    "fp16": lambda: equal("train.precision=fp16", steps=10, stages=(1, 2, 3), tolerance=2e-3),
+    "overflow": overflow,
     "dni": lambda: equal("parallel.modules=2", "scheme.name=dni", steps=20),
     "cdni": lambda: equal("parallel.modules=2", "scheme.name=cdni", steps=20),
     "dfa": lambda: equal("parallel.modules=2", "scheme.name=dfa", steps=20),

@@ -40,7 +40,7 @@ def test_the_help_shows_type_choices_meaning_and_range():
     lines = [" ".join(line.split()) for line in describe_schema(schema()).splitlines()]
     assert "lr: 0.001 # float; learning rate; every scheme has its own best one; greater than 0" in lines
     assert "seed: 0 # int; seeds every random draw except the data's split; at least 0" in lines
-    assert "precision: fp32 # str; fp32 | bf16 | fp64; bf16: autocast" in lines
+    assert "precision: fp32 # str; fp32 | bf16 | fp16 | fp64; bf16, fp16: by autocast; fp16 scales gradients" in lines
 
 
 def test_the_defaults_are_in_their_own_ranges():

@@ -26,6 +26,8 @@ def check_optimizing(config: Config) -> None:
         _check_adversary(config)
     if config.train.compile:
         _check_compile(config)
+    if config.train.precision == "fp16":
+        _check_fp16(config)
     _check_engine(config)
     if config.data.easy_by == "loss" and nets_of(config):
         raise ConfigError(
@@ -73,6 +75,32 @@ def _check_adversary(config: Config) -> None:
         raise ConfigError(f"{why} needs whole weights at any time; parallel.engine={HERE} has them")
     if searches(config.optimizer.name):
         raise ConfigError(f"{why} changes the loss at every step, and {config.optimizer.name} compares its values")
+
+
+def _check_fp16(config: Config) -> None:
+    """Of gradients that each module scales on their way through it."""
+    from unlocked.optim import searches
+    from unlocked.schemes import SCHEMES
+
+    why, parallel, scheme = "train.precision: fp16", config.parallel, config.scheme
+    if (reason := SCHEMES.get(scheme.name).why_no_fp16) is not None:
+        raise ConfigError(f"{why} cannot be used with {scheme.name}: {reason}; use bf16")
+    if nets_of(config):
+        raise ConfigError(
+            f"{why}, but phases of {config.model['name']} may learn from the slope of a slope, which one factor does "
+            f"not scale; use bf16"
+        )
+    if scheme.time.synthetic:
+        raise ConfigError(f"{why}, but scheme.time injects gradients inside a module's pass; use bf16")
+    if searches(config.optimizer.name):
+        raise ConfigError(f"{why} leaves out steps whose gradients overflow, which {config.optimizer.name} cannot")
+    if config.optimizer.clip_global is not None and parallel.modules > 1:
+        raise ConfigError(f"{why}, but an overflow in one module would be in optimizer.clip_global of all; use bf16")
+    if parallel.schedule != "locked":
+        raise ConfigError(
+            f"{why}, but the pipeline of parallel.schedule={parallel.schedule} runs backward passes of its own; "
+            f"use bf16"
+        )
 
 
 def _check_compile(config: Config) -> None:

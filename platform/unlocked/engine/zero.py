@@ -106,10 +106,12 @@ class Sharded:
         self._queued = False
         self.engine._backward_epilogue()
 
-    def step(self) -> None:
+    def step(self) -> bool:
+        """False if gradients were not finite on a replica, so that all left the step out."""
         if self.measures:
             self.measures, self.gradients = False, held(self._gradients())
         self.engine.step()
+        return not (self.stage and self.engine.optimizer.overflow)
 
     # what it holds ---------------------------------------------------------------------------------------
 
@@ -295,8 +297,8 @@ class ZeroRunner(ModuleRunner):
         found = [sharded.bytes() for sharded in self._sharded.values()]
         return {name: sum(each[name] for each in found) for name in (found[0] if found else ())}
 
-    def _step(self, optimizer: torch.optim.Optimizer) -> None:
-        self._sharded[optimizer].step()
+    def _step(self, optimizer: torch.optim.Optimizer) -> bool:
+        return self._sharded[optimizer].step()
 
     def weights(self) -> dict[str, Tensor]:
         with _gathered(self._sharded.values()):

@@ -26,7 +26,7 @@ from unlocked.blame import knowing_of_ctrl_c
 from unlocked.config import Config
 from unlocked.errors import ConfigError, reason
 from unlocked.schema.passes import examples_per_pass, one_example
-from unlocked.schemes import DTYPES, SCHEMES, ModuleSpec
+from unlocked.schemes import DTYPES, SCHEMES, SHORT, ModuleSpec
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain, carrying, takes_batch
 
@@ -124,7 +124,7 @@ def refuse_added(i: int, block: nn.Module, before: set[str]) -> None:
 
 def _check_output(config: Config, spec: ModuleSpec, chain: Chain, h: Tensor) -> None:
     dtype = DTYPES[config.train.precision]
-    fits = h.dtype is dtype or (config.train.precision == "bf16" and h.is_floating_point())
+    fits = h.dtype is dtype or (config.train.precision in SHORT and h.is_floating_point())
     if spec.is_last or (fits and h.layout is torch.strided):
         return
     given = str(h.dtype).removeprefix("torch.") if not fits else "a sparse tensor"

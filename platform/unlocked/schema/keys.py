@@ -190,7 +190,11 @@ class TrainConfig:
     compile: bool = key(
         False, "blocks by torch.compile in training: faster after the first steps; needs a compiler of C++"
     )
-    precision: str = key("fp32", "bf16: autocast", choices=("fp32", "bf16", "fp64"))
+    precision: str = key(
+        "fp32",
+        "bf16, fp16: by autocast; fp16 scales gradients",
+        choices=("fp32", "bf16", "fp16", "fp64"),
+    )
     adversary: AdversaryConfig = group(AdversaryConfig)
 
 

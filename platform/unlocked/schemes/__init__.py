@@ -2,7 +2,7 @@
 
 from unlocked.schemes.alignment import Alignment
 from unlocked.schemes.backprop import Backprop
-from unlocked.schemes.base import DTYPES, ModuleLearner, Ports
+from unlocked.schemes.base import DTYPES, SHORT, ModuleLearner, Ports
 from unlocked.schemes.blockwise import BlockLearner
 from unlocked.schemes.declarations import Beside
 from unlocked.schemes.denoise import Denoise
@@ -23,6 +23,7 @@ __all__ = [
     "DTYPES",
     "PCD",
     "SCHEMES",
+    "SHORT",
     "Alignment",
     "Annealing",
     "Backprop",

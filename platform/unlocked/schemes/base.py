@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from unlocked.errors import RunFailed
+from unlocked.errors import RunFailed, in_one_line
 from unlocked.optim import build_optimizer, searches
 from unlocked.schema.keys import Config
 from unlocked.schemes.adversary import Adversary
@@ -39,7 +39,14 @@ from unlocked.tasks import Task
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain, carrying
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of weights and messages
+DTYPES = {  # of weights and messages
+    "fp32": torch.float32,
+    "bf16": torch.float32,
+    "fp16": torch.float32,
+    "fp64": torch.float64,
+}
+LACKS_A_KERNEL = ("not implemented for 'Half'", "not implemented for 'BFloat16'", "primitive descriptor")
+SHORT = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of products, by autocast
 
 # Layers of torch that draw nothing: a chain of them alone needs no seed. Exact types; a subclass may draw.
 DRAWS_NOTHING = frozenset(
@@ -132,7 +139,7 @@ class ModuleLearner(Declarations, Updating, ABC):
         self._local_loss_blocks = {i for i, block in enumerate(chain) if hasattr(block, "local_loss")}
         self.draw_as_replica(0)
         self._draws = not all(type(layer) in DRAWS_NOTHING for block in chain for layer in block.modules())
-        self._bf16 = config.train.precision == "bf16"
+        self._short = SHORT.get(config.train.precision)
         self._probe: _Probe | None = None
         self._probing = False
         for name, (model, own) in self.beside(config, spec, task).items():
@@ -195,8 +202,13 @@ class ModuleLearner(Declarations, Updating, ABC):
     def _run_blocks(
         self, h: Tensor, batch: Batch, after: Callable[[int, Tensor], Tensor] | None
     ) -> tuple[Tensor, Tensor | None]:
-        if not self._local_loss_blocks and not self._bf16:
+        scale = None if self._probing else self.loss_scale
+        # gradients of a probe pass are not scaled, so with float16 it runs in full
+        short = None if self._probing and self._short is torch.float16 else self._short
+        if not self._local_loss_blocks and short is None:
             return self.chain(h, batch, after), None
+        if scale is not None:
+            h = scale.leaving(h)
         local: list[Tensor] = []
 
         def visit(i: int, out: Tensor) -> Tensor:
@@ -205,17 +217,27 @@ class ModuleLearner(Declarations, Updating, ABC):
             return after(i, out) if after is not None else out
 
         hook = visit if self._local_loss_blocks else after
-        if self._bf16:
-            with torch.autocast(self.device.type, dtype=torch.bfloat16):
-                h = self.chain(h, batch, hook).float()
+        if short is not None:
+            try:
+                with torch.autocast(self.device.type, dtype=short):
+                    h = self.chain(h, batch, hook).float()
+            except RuntimeError as error:
+                if not any(sign in str(error) for sign in LACKS_A_KERNEL):
+                    raise
+                raise RunFailed(
+                    f"train.precision: {self.config.train.precision}, but a layer of module {self.spec.index} has no "
+                    f"such products on a {self.device.type}: {in_one_line(str(error))}; use fp32"
+                ) from None
         else:
             h = self.chain(h, batch, hook)
+        if scale is not None:
+            h = scale.entering(h)
         if not local:
             return h, None
-        total = torch.stack(local).sum().float() if self._bf16 else torch.stack(local).sum()
+        total = torch.stack(local).sum() if short is None else torch.stack(local).sum().float()
         if not self._probing:
             self.record("local/loss", total)
-        return h, total
+        return h, total if scale is None else scale.entering(total)
 
     def passed(self, t: int, h: Tensor, batch: Batch) -> Tensor:
         """Output in training mode, with the draws of pass t, for a pass in which the module does not learn."""

@@ -26,6 +26,7 @@ class BlockLearner(ModuleLearner):
     """A subclass gives `learn_block`, and of how many blocks it pre-trains by default."""
 
     why_no_lag: ClassVar[str | None] = "it sends nothing back"
+    why_no_fp16: ClassVar[str | None] = "every block learns from a loss of its own, and each would need a scale"
     purpose: ClassVar[str]  # of what it draws
     series_name: ClassVar[str]  # of the number that `learn_block` measures
 
@@ -92,6 +93,6 @@ class BlockLearner(ModuleLearner):
         return out
 
     def output(self, block: nn.Module, h: Tensor, batch: Batch) -> Tensor:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16):
+        with torch.autocast(self.device.type, dtype=self._short, enabled=self._short is not None):
             out: Tensor = block(h, batch) if takes_batch(block) else block(h)
-        return out.float() if self._bf16 else out
+        return out if self._short is None else out.float()

@@ -34,6 +34,7 @@ class Declarations:
     feedback_from: ClassVar[Literal["above", "last"] | None] = None
     passes_gradients: ClassVar[bool] = False  # each module sends the gradient at its input to the one below
     why_no_lag: ClassVar[str | None] = None  # why messages cannot be consumed late; None: they can
+    why_no_fp16: ClassVar[str | None] = None  # why no gradient may be scaled for float16; None: it may
     why_no_recompute: ClassVar[str | None] = None  # why no activation can be computed again; None: they can
     needs_labels: ClassVar[bool] = False  # the task's targets in every module, not only in the last
     averages_targets: ClassVar[bool] = False  # every module's loss is a mean over targets, not only the last one's
@@ -46,6 +47,8 @@ class Declarations:
     # what it records, in words; a series that is not here is named by its metric alone
     series_words: ClassVar[Mapping[str, str]] = {
         "local/loss": "a block's own loss",
+        "scale/factor": "what fp16 gradients are multiplied by",
+        "scale/skipped": "steps left out, as fp16 gradients overflowed",
         "sg/time_loss": "the loss of M through time",
     }
     # family -> the mathematical reason why it cannot train under this

@@ -205,9 +205,14 @@ class DFA(ModuleLearner):
                 backward([h], [e])
                 assert self.taps.top is not None
                 assert self.taps.leaf.grad is not None
-                h, e = self.taps.top, self.taps.leaf.grad
-            ports.down(e.to(self.dtype))
-            self._learn([*points, h], [*self.project(e, points), e], local)
+                e = self.taps.leaf.grad
+                if self.loss_scale is not None:
+                    e = e.to(self.dtype) / self.loss_scale.factor
+                ports.down(e.to(self.dtype))
+                self._learn([*points, self.taps.top], [*self.project(e, points), e], local)
+            else:
+                ports.down(e.to(self.dtype))
+                self._learn(points, self.project(e, points), local, h, e)
             return
         at = self._checkpoint_at
         snapshot = at is not None and at - self.lag <= t < at
@@ -254,8 +259,18 @@ class DFA(ModuleLearner):
         self.waiting.append(_Waiting(t, points, local, h_in, batch, carried, weights))
         return h.detach()
 
-    def _learn(self, points: list[Tensor], gradients: list[Tensor], local: Tensor | None) -> None:
-        backward([*points, local], [*gradients, None])
+    def _learn(
+        self,
+        points: list[Tensor],
+        gradients: list[Tensor],
+        local: Tensor | None,
+        out: Tensor | None = None,
+        e: Tensor | None = None,
+    ) -> None:
+        """By gradients at points inside the pass, the module's own losses, and those at its output."""
+        if self.loss_scale is not None:
+            gradients = [g * self.loss_scale.factor for g in gradients]
+        backward([*points, out, local], [*gradients, e, None])
         self.update()
 
     def _pack(self, x: Tensor) -> _Kept:

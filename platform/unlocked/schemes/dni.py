@@ -43,6 +43,7 @@ from unlocked.schema.passes import examples_per_pass, one_example
 from unlocked.schemes.base import ModuleLearner, Ports, backward
 from unlocked.schemes.declarations import Beside
 from unlocked.schemes.inputs import InputModelConfig, make_input_model
+from unlocked.schemes.loss_scale import finite
 from unlocked.schemes.registry import options_of, register_scheme
 from unlocked.schemes.sg import GraphGradient, SGConfig, SyntheticGradient
 from unlocked.schemes.spec import ModuleSpec
@@ -226,6 +227,8 @@ class DNI(ModuleLearner):
         assert self.sg_optimizer is not None
         begin = self._clock()
         h_k, c, batch, terms, prediction = self.kept.popleft()
+        if self.loss_scale is not None and not finite([message]):
+            return  # an overflow above is no target
         if prediction is None:
             prediction = self._predict(h_k, c, batch)
         # the squared error per example and its gradient in two buffers: on feature maps the passes over memory

@@ -39,6 +39,7 @@ class Proposer(ModuleLearner):
     """A subclass gives `proposed` and `accepts`."""
 
     why_no_lag: ClassVar[str | None] = "it sends nothing back"
+    why_no_fp16: ClassVar[str | None] = "it compares losses that differ by less than float16 can tell"
     gradient_share = 0.0  # of the step that follows the gradient
 
     @classmethod

@@ -117,7 +117,7 @@ class TimeGradients(Holder):
         self._outputs = [None] * len(self._outputs)
         return torch.stack(terms).sum()
 
-    def learn(self, step: Callable[[torch.optim.Optimizer], None]) -> Tensor | None:
+    def learn(self, step: Callable[[torch.optim.Optimizer], object]) -> Tensor | None:
         """After the backward pass of the oldest window: M learns from the gradients at its start. The squared error per
         example, None if the window began a stream."""
         starts, before, _ = self._windows.popleft()

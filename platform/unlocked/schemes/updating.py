@@ -14,6 +14,7 @@ from unlocked.errors import RunFailed
 from unlocked.optim import Gradients, build_optimizer, changes
 from unlocked.schema.keys import Config
 from unlocked.schemes.averaging import WeightAverage
+from unlocked.schemes.loss_scale import LossScale, finite
 from unlocked.schemes.objective import Objective
 from unlocked.schemes.spec import ModuleSpec
 from unlocked.schemes.state import Holder
@@ -41,11 +42,12 @@ class Updating(Holder):
     objective: Objective
     trainable: list[nn.Parameter]
     time: TimeGradients | None
+    loss_scale: LossScale | None = None  # of float16
     waits: bool
     optimizer: torch.optim.Optimizer | None = None
     average: WeightAverage | None = None
     reduce: Callable[[list[nn.Parameter]], None] | None = None  # averages gradients over replicas
-    steps_instead: Callable[[torch.optim.Optimizer], None] | None = None  # in place of all that `apply` does
+    steps_instead: Callable[[torch.optim.Optimizer], bool] | None = None  # in place of all that `apply` does
     averaging_seconds = 0.0  # so far, on `reduce`: in sending, and in waiting for the other replicas
     at = 0  # the minibatch, or pass, that the engine is at
     steps_within = False  # the engine takes the norm over all modules, and calls `step_within`
@@ -66,6 +68,9 @@ class Updating(Holder):
         """Of the module's own weights, and what goes with its steps."""
         names = [place_in(self.spec.start, name) for name, p in self.chain.named_parameters() if p.requires_grad]
         self.optimizer = self.holds("optimizer", build_optimizer(config.optimizer, self.trainable, names))
+        if config.train.precision == "fp16":
+            scale = self.loss_scale = LossScale(self.trainable)
+            self.holds("loss_scale", scale, scale.state, scale.load_state)
         if changes(config.optimizer):
             self._gradients = Gradients(config.optimizer, config.seed, names)
         if config.train.average is not None:
@@ -91,8 +96,12 @@ class Updating(Holder):
                     )
                 self._due = True
                 return
-            self.apply(self.optimizer, self._gradients)
-            if self.average is not None:
+            stepped = self.apply(self.optimizer, self._gradients)
+            if self.loss_scale is not None:
+                self.record("scale/factor", torch.tensor(self.loss_scale.factor))
+                self.record("scale/skipped", torch.tensor(float(not stepped)))
+                self.loss_scale.stepped(overflow=not stepped)
+            if self.average is not None and stepped:
                 self.average.update()
 
     def evaluated(self) -> AbstractContextManager[None]:
@@ -141,16 +150,20 @@ class Updating(Holder):
         for p, gradient in zip(self.trainable, state["gradients"], strict=True):
             p.grad = None if gradient is None else gradient.to(p)
 
-    def apply(self, optimizer: torch.optim.Optimizer, gradients: Gradients | None = None) -> None:
-        """Averages the gradients over the replicas, changes them if asked, and steps."""
+    def apply(self, optimizer: torch.optim.Optimizer, gradients: Gradients | None = None) -> bool:
+        """Averages the gradients over the replicas, changes them if asked, and steps; false if float16 made numbers of
+        them that are not finite, so that the step is left out."""
         if self.steps_instead is not None:
-            self.steps_instead(optimizer)
-            return
+            return self.steps_instead(optimizer)
         parameters = self.trainable if gradients is not None else _parameters_of(optimizer)
         self._reduce(parameters)
+        if self.loss_scale is not None and not finite(p.grad for p in parameters):
+            optimizer.zero_grad()
+            return False
         if gradients is not None:
             gradients.before(self.at, parameters)
         self._step(optimizer, parameters, gradients)
+        return True
 
     def _reduce(self, parameters: list[nn.Parameter]) -> None:
         if self.reduce is not None:
