@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from unlocked.data.looking import kind_of, kinds_of, look_at
 from unlocked.data.reading import Reading
+from unlocked.data.source import Source
 from unlocked.data.text import EOS, UNK
 from unlocked.data.tokenize import decode, from_json
 from unlocked.decoding.translation import source_ids, texts
@@ -129,3 +131,31 @@ def test_a_text_has_a_test_share_or_a_file_of_its_own(made):
         load("text", file=file, length=8, test=0.001)
     with pytest.raises(DataError, match=r"data\.options\.test: no\.txt is no file"):
         load("text", file=file, test="no.txt")
+
+
+def looked(path, **options):
+    kind = kind_of(path)
+    return kind, look_at(Source(kind, path.parent), path, kind, options)
+
+
+def test_files_of_pairs_and_texts_are_looked_at_and_their_configurations_load(made, tmp_path):
+    made("words.tsv", LINES)
+    kind, look = looked(tmp_path / "words.tsv")
+    assert (kind, look.counts) == ("pairs", {"pairs": 10})
+    assert look.config["data"]["options"] | {"file": ""} == {"file": "", **SIDES}
+    assert look.tables["the first"][0] == {"source": "cab", "target": "K AE1 B"}
+    made(
+        "twice.jsonl", "".join(json.dumps({"source": f"ein Hund {i % 4}", "target": "a dog"}) + "\n" for i in range(8))
+    )
+    kind, look = looked(tmp_path / "twice.jsonl")
+    assert look.config["data"]["options"]["tokens"] == "spaces"
+    assert look.notes == ["4 sources are there more than once: group=source keeps each in one split"]
+    made("my.txt", "abcdefgh" * 101)
+    kind, look = looked(tmp_path / "my.txt", length=8)
+    assert (kind, look.counts["windows of 8"], look.counts["different"]) == ("text", 100, 8)
+    for name, options in (("words.tsv", {}), ("my.txt", {"length": 8})):
+        data = dict(looked(tmp_path / name, **options)[1].config["data"])
+        del data["batch_size"]
+        assert len(load(data.pop("name"), **data.pop("options"), **data).test)
+    made("numbers.tsv", "1\t2\n3\t4\n")
+    assert "pairs" not in kinds_of(tmp_path / "numbers.tsv")

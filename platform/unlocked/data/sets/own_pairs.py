@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,16 @@ from tokenizers import Tokenizer, normalizers
 
 from unlocked.data import tokenize
 from unlocked.data.dataset import RawData, register_data
+from unlocked.data.looking import Look, register_look
 from unlocked.data.pairs import ended
 from unlocked.data.source import Source
 from unlocked.data.splits import Parts, Splits, with_splits
-from unlocked.data.text_rows import TextRows, located, read_rows
+from unlocked.data.text_rows import JSON_LINES, TextRows, located, read_rows
 from unlocked.errors import DataError
+from unlocked.numerals import is_number
 
 LONGEST = 1000  # tokens of a side, unless `length` says more
+MOST_SIGNS = 200  # between blanks, of what is no text of words
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def pairs(
 
 
 def read_pairs(
-    path: Any, option: str, source_column: str, target_column: str, separator: str, lowercase: bool
+    path: Path, option: str, source_column: str, target_column: str, separator: str, lowercase: bool
 ) -> Sides:
     """Raises `DataError`, with the line, for a side that is empty."""
     rows = read_rows(path, option, (source_column, target_column), separator)
@@ -170,3 +175,60 @@ def _refuse_giants(whole: Sides, parts: Parts, ids: Sequence[Sequence[np.ndarray
                 f"the {side} has {len(texts[longest]):,} tokens; say by data.options.length how many are read: longer "
                 "pairs are then left out",
             )
+
+
+def _fits(path: Path) -> int:
+    """3: a header or keys say so; 2: lines of two texts with a tab between."""
+    if not path.is_file() or path.suffix.lower() not in (".tsv", ".csv", ".txt", *JSON_LINES):
+        return 0
+    with path.open("rb") as file:
+        lines = [line for line in file.read(4096).decode("utf-8", "replace").splitlines() if line.strip()][:5]
+    if lines and all(re.search(rf"\b{name}\b", lines[0]) for name in ("source", "target")):
+        return 3
+    cells = [line.split("\t") for line in lines]
+    texts = bool(cells) and all(len(row) == 2 and not any(map(is_number, row)) for row in cells)
+    return 2 if texts and path.suffix.lower() != ".csv" else 0
+
+
+@register_look("pairs", fits=_fits)
+def look(source: Source, path: Path, options: Mapping[str, Any]) -> Look:
+    """How many pairs, how long their sides are, and how each is best cut."""
+    first, second = (str(options.get(f"{side}_column", side)) for side in ("source", "target"))
+    sides = read_pairs(path, "file", first, second, str(options.get("separator", "")), False)
+    given, lengths = dict(options), []
+    for side, texts in (("source", sides.sources), ("target", sides.targets)):
+        kind = str(given.get(f"{side}_tokens") or given.get("tokens") or _kind(texts))
+        given[f"{side}_tokens"] = kind
+        many = sorted(len(text) if kind == "char" else len(text.split()) for text in texts)
+        lengths.append(
+            {
+                "side": side,
+                "tokens": kind,
+                "different texts": len(set(texts)),
+                "median length": many[len(many) // 2],
+                "longest": many[-1],
+            }
+        )
+    if given["source_tokens"] == given["target_tokens"]:
+        given["tokens"] = given.pop("source_tokens")
+        del given["target_tokens"]
+    shown = [{"source": a, "target": b} for a, b in zip(sides.sources[:3], sides.targets[:3], strict=True)]
+    notes = []
+    if (again := len(sides.sources) - len(set(sides.sources))) and sides.rows.columns:
+        notes.append(f"{again:,} sources are there more than once: group={first} keeps each in one split")
+    config = {
+        "data": {"name": "pairs", "batch_size": 64, "options": {"file": str(path), **given}},
+        "model": {"name": "seq2seq", "cell": "gru", "attention": "bahdanau", "width": 128, "embedding": 64},
+        "optimizer": {"name": "adam", "lr": 3.0e-3},
+        "train": {"epochs": 10},
+    }
+    header = "a header" if sides.rows.columns else "no header: the first two columns"
+    read_as = f"UTF-8, {'JSON lines' if path.suffix.lower() in JSON_LINES else header}"
+    return Look(read_as, {"pairs": len(sides.sources)}, {"sides": lengths, "the first": shown}, notes, config)
+
+
+def _kind(texts: Sequence[str]) -> str:
+    """Of tokens: characters of single words, blanks between few different signs, else words."""
+    if sum(" " in text for text in texts) < len(texts) / 2:
+        return "char"
+    return "spaces" if len({token for text in texts for token in text.split()}) <= MOST_SIGNS else "word"

@@ -7,10 +7,15 @@ split.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unlocked.data.dataset import TEST_FRACTION, RawData, register_data
+from unlocked.data.looking import Look, register_look
 from unlocked.data.source import DataFile, Source
 from unlocked.data.splits import Splits, with_splits
 from unlocked.data.text import windows
@@ -103,3 +108,29 @@ def _windows(
         return raw
     x_test, y_test = windows(name, encode(tokenizer, text[cut:]), length)
     return replace(raw, x_test=x_test, y_test=y_test)
+
+
+@register_look(
+    "text", fits=lambda path: 2 * (path.is_file() and path.suffix.lower() in (".txt", ".md", ".rst", ".text"))
+)
+def look(source: Source, path: Path, options: Mapping[str, Any]) -> Look:
+    """How long it is in characters and tokens, and what is in it most often."""
+    given = {"tokens": "char", "length": 64, "test": 0.1, **options}
+    content = utf8_text(path, "file")
+    tokenizer = fit(source.name, given["tokens"], content, given.get("vocabulary"))
+    ids = encode(tokenizer, content)
+    names = symbols(tokenizer)
+    number = np.bincount(ids, minlength=len(names))
+    most = [{"token": repr(names[i]), "count": int(number[i])} for i in np.argsort(-number, kind="stable")[:10]]
+    counts = {"characters": len(content), "lines": content.count("\n") + 1, "words": len(content.split())}
+    counts |= {f"tokens ({given['tokens']})": len(ids), "different": int((number > 0).sum())}
+    counts |= {f"windows of {given['length']}": max(0, (len(ids) - 1) // given["length"])}
+    rare = int((number == 1).sum())
+    notes = [f"{rare} tokens are there once: a share of those is in the test split alone"] if rare else []
+    config = {
+        "data": {"name": "text", "batch_size": 32, "options": {"file": str(path), **given}},
+        "model": {"name": "gpt", "width": 64, "depth": 2, "heads": 4},
+        "optimizer": {"name": "adam", "lr": 2.0e-3},
+        "train": {"epochs": 5},
+    }
+    return Look(f"UTF-8 text, {path.stat().st_size:,} bytes", counts, {"most often": most}, notes, config)
