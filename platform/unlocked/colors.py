@@ -29,6 +29,11 @@ _SCHEMES = {
 _OTHERS = ("#332288", "#882255", "#44AA99", "#999933", "#AA4499", "#117733")
 
 
+def named_schemes() -> dict[str, str]:
+    """The colours of the schemes that have one of their own."""
+    return dict(_SCHEMES)
+
+
 def scheme_color(name: str) -> str:
     """The colour of a scheme, as `#RRGGBB`.
 

@@ -8,6 +8,8 @@ import json
 import zlib
 from types import SimpleNamespace
 
+import pytest
+
 from unlocked.tracking import dashboard_app, views
 from unlocked.tracking.views import Shape, keep, links, shape_after, states
 
@@ -82,11 +84,72 @@ def test_the_trials_of_the_latest_study_have_a_view_of_what_it_varies():
 
 
 def test_damaged_or_older_notes_have_the_views_written_anew():
-    for value in ("{", "[]", "{}", '{"version": 0}', '{"version": 1, "more": 2}'):
+    for value in ("{", "[]", "{}", '{"version": 0}', '{"version": 1, "more": 2}', '{"version": 3, "written": 2}'):
         store = Store()
         store.tags["mlflow.unlocked.views"] = value
         assert keep(store, "1", lambda shape: shape_after(shape, RUN, "run")), value
         assert views.read(store.tags) is not None
+
+
+def test_views_of_an_earlier_version_are_written_anew_for_the_runs_that_it_knew(monkeypatch):
+    store = Store()
+    keep(store, "1", lambda shape: shape_after(shape, STUDY, "my-study"))
+    monkeypatch.setattr(views, "_VERSION", views._VERSION + 1)
+    assert keep(store, "1", lambda shape: shape)
+    assert views.read(store.tags).shape.study == "my-study"
+    assert not keep(store, "1", lambda shape: shape)
+
+
+def test_a_view_that_somebody_changed_or_deleted_stays_so():
+    store = Store()
+    keep(store, "1", lambda shape: shape_after(shape, RUN, "run"))
+    changed, deleted = "mlflow.sharedViewState.unlocked-results", "mlflow.sharedViewState.unlocked-charts"
+    store.tags[changed] = mine = store.tags[changed].replace("Results: best first", "Mine")
+    del store.tags[deleted]
+    for modules in ("6", "8"):
+        assert keep(store, "1", lambda shape, modules=modules: shape_after(shape, RUN | {"modules": modules}, "run"))
+        assert store.tags[changed] == mine
+        assert deleted not in store.tags
+        assert "metrics.`time/wait_fraction/module_3`" in unpacked(store.tags, "by-scheme")[1]["selectedColumns"]
+
+
+def test_a_server_that_dies_while_views_are_written_has_all_of_them_the_next_time():
+    store = Store()
+    keep(store, "1", lambda shape: shape_after(shape, RUN, "run"))
+    six = RUN | {"modules": "6"}
+    for writes in range(1, 5):
+        left = iter(range(writes))
+
+        def mortal(*words, left=left, write=store.set_experiment_tag):
+            if next(left, None) is None:
+                raise ConnectionError("nobody answers")
+            write(*words)
+
+        store.set_experiment_tag = mortal
+        with pytest.raises(ConnectionError):
+            keep(store, "1", lambda shape: shape_after(shape, six, "run"))
+        del store.set_experiment_tag
+    assert keep(store, "1", lambda shape: shape_after(shape, six, "run"))
+    for key in ("charts", "charts-by-scheme"):
+        lines = [chart.get("selectedMetricKeys") for chart in unpacked(store.tags, key)[1]["compareRunCharts"]]
+        assert [f"align/module_{k}" for k in range(6)] in lines
+
+
+def test_means_over_a_scheme_leave_out_the_trials_of_searches_as_mlflow_reads_it(tmp_path, empty_database):
+    import shutil
+
+    from mlflow.tracking import MlflowClient
+
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for name, tags in (("plain", {}), ("study", {"study": "s"}), ("trial", {"unlocked.parent": "s"})):
+        client.create_run("0", tags=tags, run_name=name)
+    found = states(shape_after(Shape(), RUN, "run"))
+    shown = {
+        key: sorted(run.info.run_name for run in client.search_runs(["0"], found[key]["searchFilter"])) for key in found
+    }
+    assert shown["by-scheme"] == shown["charts-by-scheme"] == ["plain"]
+    assert shown["results"] == shown["charts"] == ["plain", "trial"]
 
 
 def test_links_open_model_training_and_charts_as_charts():
@@ -122,6 +185,7 @@ def test_the_page_begins_with_our_choices_and_nothing_else_is_touched():
     seen, headers, body = asked("/")
     assert body.startswith(b"<html><head><script>")
     assert b"mlflow.workflowType_v1" in body
+    assert b'"tag.scheme.dfa": "#D55E00"' in body
     assert int(headers[b"content-length"]) == len(body)
     assert b"etag" not in headers
     assert [name for name, _ in seen["headers"]] == [b"host"]

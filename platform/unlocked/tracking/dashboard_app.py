@@ -1,15 +1,19 @@
 """MLflow's own server application, whose page begins as model training, with the assistant's panel closed.
 
 MLflow 3.17 opens every browser's first page as a tool for language-model agents, with an assistant beside it, and keeps
-what the reader chose instead in that browser (`localStorage`). The page is served here with a line of script that
-writes these two choices down, if the reader has made none. Its server finds this as an `mlflow.app` of the name `NAME`.
+what the reader chose instead in that browser (`localStorage`), and so it does with the colours of groups of runs. The
+page is served here with a line of script that writes these choices down, each if the reader has made none: groups by
+scheme get the schemes' colours. Its server finds this as an `mlflow.app` of the name `NAME`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
+
+from unlocked.colors import named_schemes
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
@@ -17,10 +21,15 @@ Send = Callable[[Scope], Awaitable[None]]
 
 NAME = "unlocked-dashboard"
 CHOICES = {"mlflow.workflowType_v1": '"machine_learning"', "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true"}
+COLORS, GROUP = "experimentRunColors", "tag.scheme.{}"  # where, and by which name of a group
 SCRIPT = (
     "<script>try{for(const [k,v] of Object.entries("
-    + "{" + ",".join(f"'{key}':'{value}'" for key, value in CHOICES.items()) + "}"
-    + "))if(localStorage.getItem(k)===null)localStorage.setItem(k,v)}catch(e){}</script>"
+    + json.dumps(CHOICES)
+    + "))if(localStorage.getItem(k)===null)localStorage.setItem(k,v);"
+    + f"localStorage.setItem('{COLORS}',JSON.stringify({{..."
+    + json.dumps({GROUP.format(name): color for name, color in named_schemes().items()})
+    + f",...JSON.parse(localStorage.getItem('{COLORS}')||'{{}}')}}))"
+    + "}catch(e){}</script>"
 )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ from unlocked.tracking.keys import DIRECTION_TAG, KIND_TAG, METRIC_TAG, STUDY, S
 
 _SHARED = "mlflow.sharedViewState."
 _KNOWN = "mlflow.unlocked.views"  # tag of an experiment: what its views were written for
-_VERSION = 2  # of the views below: another one writes them anew
+_VERSION = 3  # of the views below: another one writes them anew
+_OURS = "unlocked"  # key of a view: a checksum, which one that somebody changed no longer fits
 _MOST_MODULES, _MOST_METRICS = 16, 4
 RESULTS, BY_SCHEME, CHARTS, CHARTS_BY_SCHEME, TRIALS = "results", "by-scheme", "charts", "charts-by-scheme", "trials"
 _NAMES = {
@@ -33,6 +34,7 @@ _NAMES = {
 }
 _KEY = "unlocked-{}"
 _NO_STUDIES = f"tags.`{STUDY_TAG}` IS NULL"
+_NO_TRIALS = f"{_NO_STUDIES} AND tags.`unlocked.parent` IS NULL"  # a mean over rates that a search tried says nothing
 _WITHOUT_STUDY = (RESULTS, BY_SCHEME, CHARTS, CHARTS_BY_SCHEME)
 
 
@@ -64,6 +66,15 @@ class Shape:
         return replace(self, study=folder, study_metric=metric, swept=list(swept))
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What an experiment notes of its views: what they were written for, by which version, and which."""
+
+    shape: Shape
+    version: int = 0
+    written: Sequence[str] = ()
+
+
 def shape_after(shape: Shape, tags: Mapping[str, str], folder: str) -> Shape:
     """What an experiment has after a run or a study with these tags, in a folder of this name."""
     if METRIC_TAG in tags:
@@ -72,23 +83,34 @@ def shape_after(shape: Shape, tags: Mapping[str, str], folder: str) -> Shape:
 
 
 def keep(client: Any, experiment_id: str, change: Callable[[Shape], Shape]) -> bool:
-    """Writes the views of an experiment if `change`, a function of its `Shape`, asks for others; whether it did."""
-    known = read(client.get_experiment(experiment_id).tags)
-    shape = change(known or Shape())
-    if shape == known:
+    """Writes the views of an experiment if `change`, a function of its `Shape`, asks for others; whether it did.
+
+    A view that somebody has changed or deleted since stays so. The note comes last: a server that dies before it gets
+    all of them the next time.
+    """
+    tags = client.get_experiment(experiment_id).tags
+    known = read(tags) or Kept(Shape())
+    shape = change(known.shape)
+    if shape == known.shape and known.version == _VERSION:
         return False
-    for key, state in states(shape).items():
-        client.set_experiment_tag(experiment_id, _SHARED + _KEY.format(key), _packed(_NAMES[key], state))
-    client.set_experiment_tag(experiment_id, _KNOWN, json.dumps({"version": _VERSION, **asdict(shape)}))
+    found = states(shape)
+    for key, state in found.items():
+        tag = _SHARED + _KEY.format(key)
+        if key not in known.written or _is_ours(tags.get(tag, "")):
+            client.set_experiment_tag(experiment_id, tag, _packed(_NAMES[key], state))
+    note = {"version": _VERSION, "written": list(found), **asdict(shape)}
+    client.set_experiment_tag(experiment_id, _KNOWN, json.dumps(note))
     return True
 
 
-def read(tags: Mapping[str, str]) -> Shape | None:
-    """What the views of an experiment were written for; None if they are to be written."""
+def read(tags: Mapping[str, str]) -> Kept | None:
+    """For which runs the views of an experiment were written, by which version; None if there is no such note."""
     try:
         found = json.loads(tags[_KNOWN])
-        version = found.pop("version")
-        return Shape(**found) if version == _VERSION else None
+        version, written = found.pop("version"), found.pop("written", [])
+        if not all(isinstance(each, list) for each in (written, found["metrics"], found["falling"], found["swept"])):
+            return None
+        return Kept(Shape(**found), version, written)
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
 
@@ -140,6 +162,7 @@ def states(shape: Shape) -> dict[str, dict[str, Any]]:
     )
     plain = {"searchFilter": _NO_STUDIES, "selectedColumns": columns, **order}
     by_scheme = {
+        "searchFilter": _NO_TRIALS,
         "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "scheme"}]},
         "groupsExpanded": {},
     }
@@ -280,4 +303,19 @@ def _line(section: str, metrics: list[str], scale: str = "linear") -> dict[str, 
 def _packed(name: str, state: Mapping[str, Any]) -> str:
     now = int(time.time() * 1000)
     whole = base64.b64encode(zlib.compress(json.dumps(state).encode(), 9)).decode()
-    return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": f"deflate;{whole}"})
+    state_tag = f"deflate;{whole}"
+    view = {"name": name, "createdAt": now, "updatedAt": now, "state": state_tag}
+    return json.dumps({**view, _OURS: _mark(name, state_tag)})
+
+
+def _is_ours(view: str) -> bool:
+    """Whether a view is as it was written here, and was not deleted."""
+    try:
+        found = json.loads(view)
+        return bool(found[_OURS] == _mark(found["name"], found["state"]))
+    except (KeyError, ValueError, TypeError):
+        return False
+
+
+def _mark(name: str, state: str) -> str:
+    return f"{zlib.crc32(f'{name} {state}'.encode()):08x}"
