@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import configparser
 import importlib.util
+import shutil
 import socket
 import stat
 import subprocess
@@ -10,12 +11,14 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from unlocked.cli.main import main
 from unlocked.errors import UnlockedError
 from unlocked.network import free_port
-from unlocked.tracking import serve
+from unlocked.tracking import browser, serve, ui
 from unlocked.tracking.ui import login, server_command
 from unlocked.tracking.uris import sqlite_path
 
@@ -139,3 +142,70 @@ def test_the_login_s_users_lie_beside_the_runs_whatever_the_folder_is_called(tmp
     settings = configparser.ConfigParser()
     settings.read(login(folder)["MLFLOW_AUTH_CONFIG_PATH"])
     assert sqlite_path(settings["mlflow"]["database_uri"]) == folder / "users.db"
+
+
+class Up:
+    """MLflow's server, which is up at once and ends by itself."""
+
+    pid, returncode = 2**22 + 1, 0
+
+    def __init__(self, command: list[str], **_: object) -> None:
+        pass
+
+    def poll(self) -> None:
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        return 0
+
+
+def served(monkeypatch, database: Path, page: tuple[str | None, bool], words: list[str]) -> list[str]:
+    """The pages that `unlocked ui` opens, of a dashboard whose latest page is `page`."""
+    opened: list[str] = []
+    monkeypatch.setattr(ui.subprocess, "Popen", Up)
+    monkeypatch.setattr(ui, "_wait_until_up", lambda server, url: None)
+    monkeypatch.setattr(ui, "latest_page", lambda address: page)
+    monkeypatch.setattr("unlocked.tracking.browser.webbrowser.get", lambda: SimpleNamespace(open=opened.append))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["ui", "--runs", str(database.parent), "--port", str(free_port()), *words]) == 0
+    return opened
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "opens"),
+    [
+        ({"DISPLAY": ":0"}, [], True),
+        ({"DISPLAY": ":0"}, ["--no-browser"], False),
+        ({"DISPLAY": ":0", "SSH_CONNECTION": "10.0.0.1 22"}, [], False),
+        ({}, [], False),
+    ],
+)
+def test_the_browser_opens_on_results_if_there_is_a_screen_and_nobody_said_no(
+    tmp_path, monkeypatch, capsys, empty_database, environment, words, opens
+):
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    opened = served(monkeypatch, tmp_path / "mlflow.db", ("7", True), words)
+    told = capsys.readouterr().out
+    assert "/#/experiments/7/runs" in told
+    assert [page.endswith("viewStateShareKey=unlocked-results") for page in opened] == [True] * opens
+
+
+def test_without_an_experiment_the_browser_opens_on_the_list(tmp_path, monkeypatch, capsys, empty_database):
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    monkeypatch.setenv("DISPLAY", ":0")
+    for name in ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY"):
+        monkeypatch.delenv(name, raising=False)
+    (page,) = served(monkeypatch, tmp_path / "mlflow.db", (None, False), [])
+    assert page.endswith("/#/experiments?workflowType=machine_learning")
+
+
+def test_no_browser_inside_the_terminal_is_opened(monkeypatch):
+    import webbrowser
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("unlocked.tracking.browser.webbrowser.get", lambda: webbrowser.GenericBrowser("false"))
+    assert not browser.show("http://127.0.0.1")

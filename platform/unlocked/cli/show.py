@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -169,14 +170,20 @@ def add_ui(commands: Any) -> None:
         help="a name by which browsers reach it (repeatable); others are refused",
     )
     parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument(
+        "--no-browser", action="store_true", help="print the links alone; so it is without a screen, and over SSH"
+    )
     add_store(parser)
 
 
 def ui(arguments: argparse.Namespace) -> int:
     from unlocked.tracking import serve
+    from unlocked.tracking.browser import show
 
     send_leftovers(arguments)
-    return serve(arguments.uri or arguments.runs, arguments.host, arguments.port, allowed_hosts=arguments.allow_host)
+    browse = None if arguments.no_browser or not sys.stdout.isatty() else show
+    source = arguments.uri or arguments.runs
+    return serve(source, arguments.host, arguments.port, allowed_hosts=arguments.allow_host, browse=browse)
 
 
 def send_leftovers(arguments: argparse.Namespace) -> None:

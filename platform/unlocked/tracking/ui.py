@@ -40,10 +40,12 @@ def serve(
     port: int = 5000,
     say: Callable[[str], None] = print,
     allowed_hosts: Sequence[str] = (),
+    browse: Callable[[str], object] | None = None,
 ) -> int:
     """Show the runs of `uri` (an address, or the runs root) in MLflow's dashboard until Ctrl-C.
 
     `allowed_hosts`: names by which browsers may ask for it, beside loopback's and `host`; others are refused.
+    `browse`: is given the link of Results once the dashboard is up.
     A tracking server's address is only told: it has a dashboard of its own.
     """
     text = str(uri)
@@ -66,16 +68,19 @@ def serve(
     say(f"starting MLflow for {redact(address)} ...")
     with tempfile.TemporaryDirectory(prefix="unlocked-ui-") as place, _sigterm_as_ctrl_c():
         if is_loopback(host) and _takes_our_page():  # beyond it MLflow's login is the application
-            found = str(write_entry(Path(place)))
+            entry = str(write_entry(Path(place)))
             known = environment.get("PYTHONPATH")
-            environment["PYTHONPATH"] = os.pathsep.join([found, *([known] if known else [])])
+            environment["PYTHONPATH"] = os.pathsep.join([entry, *([known] if known else [])])
             command += ["--app-name", NAME]
         server = subprocess.Popen(command, env=environment, start_new_session=True)
         try:
             _wait_until_up(server, url)
-            for name, link in links(url, page, with_trials=studied):
+            found = links(url, page, with_trials=studied)
+            for name, link in found:
                 say(f"{name:<18}{link}")
             say("(Ctrl-C ends it)")
+            if browse is not None:
+                browse(dict(found).get("Results", found[0][1]))
             return server.wait()
         except KeyboardInterrupt:
             return 0
