@@ -7,6 +7,8 @@ from unlocked.data import sets as _sets  # noqa: F401  (registers the built-in s
 from unlocked.data import transforms as _transforms  # noqa: F401  (and transforms)
 from unlocked.data.dataset import DATA, DataSet, RawData, Split, asks_for_task, register_data, task_of_data
 from unlocked.data.loading import check_data_options, load_as
+from unlocked.data.rows import RowSource, RowTensor
+from unlocked.data.rows.files import open_rows
 from unlocked.data.sampler import TrainBatches, eval_rows, in_order
 from unlocked.data.source import DataFile, Source
 from unlocked.data.transform import (
@@ -27,6 +29,8 @@ __all__ = [
     "PerExample",
     "Ragged",
     "RawData",
+    "RowSource",
+    "RowTensor",
     "Source",
     "Split",
     "TrainBatches",
@@ -37,6 +41,7 @@ __all__ = [
     "eval_rows",
     "in_order",
     "load_as",
+    "open_rows",
     "register_data",
     "register_transform",
     "task_of_data",

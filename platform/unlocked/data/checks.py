@@ -6,6 +6,7 @@ Targets are checked by the set's task: `Targets.check`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,10 +15,12 @@ from unlocked.data.arrays import as_array, wrong
 from unlocked.data.dataset import RawData
 from unlocked.data.extras import SPLITS, checked_extras
 from unlocked.data.graphs import check_edges
+from unlocked.data.rows.source import RowSource
 from unlocked.data.traits import check_traits
 from unlocked_models.contract.batch import LENGTHS, Extra
 
-Arrays = tuple[np.ndarray, np.ndarray, dict[str, Extra]]  # x (n, *in_shape), y (n, ...), extras
+# x (n, *in_shape), an array or rows that are read when asked for; y (n, ...); extras
+Arrays = tuple[Any, np.ndarray, dict[str, Extra]]
 
 
 def checked_splits(name: str, raw: RawData) -> dict[str, Arrays]:
@@ -29,11 +32,12 @@ def checked_splits(name: str, raw: RawData) -> dict[str, Arrays]:
         if (x is None) != (y is None):
             there, lacking = ("y", "x") if x is None else ("x", "y")
             raise wrong(name, f"{there}_{part} is given but {lacking}_{part} is not")
-    splits = {
-        part: (as_array(name, f"x_{part}", x), as_array(name, f"y_{part}", y))
+    splits: dict[str, tuple[Any, np.ndarray]] = {
+        part: (x if isinstance(x, RowSource) else as_array(name, f"x_{part}", x), as_array(name, f"y_{part}", y))
         for part, (x, y) in given.items()
         if x is not None
     }
+    refuse_mixed(name, {part: x for part, (x, _) in splits.items()})
     for x, _ in splits.values():
         if raw.stretch and x.ndim and len(x) % raw.stretch:
             raise wrong(name, f"{len(x)} rows are not episodes of {raw.stretch} rows each")
@@ -44,7 +48,7 @@ def checked_splits(name: str, raw: RawData) -> dict[str, Arrays]:
         check_edges(name, part, x, extras[part])
         if raw.symbols is None:
             _check_layout(name, part, x, raw.channels)
-        else:
+        elif not isinstance(x, RowSource):
             check_ids(name, f"x_{part}", x, len(raw.symbols))
         _check_count(name, part, y, len(x))
     for part, pair in splits.items():
@@ -60,21 +64,31 @@ def lengths_of(extras: Mapping[str, Extra]) -> np.ndarray | None:
     return lengths.numpy() if isinstance(lengths, Tensor) else None
 
 
-def without_padding(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
-    """Zeros after the end of each sequence; a copy. Without lengths: as it is."""
-    if lengths is None:
+def without_padding(x: Any, lengths: np.ndarray | None) -> Any:
+    """Zeros after the end of each sequence; a copy. Without lengths: as it is. Rows to read: when they are."""
+    if lengths is None or isinstance(x, RowSource):
         return x
     there = np.arange(x.shape[1]) < lengths[:, None]
     return np.where(there.reshape(there.shape + (1,) * (x.ndim - 2)), x, np.zeros((), x.dtype))
 
 
-def _check_inputs(name: str, part: str, x: np.ndarray) -> None:
+def refuse_mixed(name: str, inputs: Mapping[str, Any]) -> None:
+    """Every split's inputs are rows to read, or arrays."""
+    are_read = {part: isinstance(x, RowSource) for part, x in inputs.items()}
+    if len(set(are_read.values())) > 1:
+        read, held = (next(part for part, is_so in are_read.items() if is_so is which) for which in (True, False))
+        raise wrong(name, f"x_{read} is rows to read and x_{held} an array; give both alike")
+
+
+def _check_inputs(name: str, part: str, x: Any) -> None:
     if x.ndim < 2:
         raise wrong(name, f"x_{part} has shape {x.shape}; it needs an axis of examples and one of features")
     if x.dtype.kind not in "biuf":
         raise wrong(name, f"x_{part} holds {x.dtype} values; it needs real numbers")
     if x.size == 0:
         raise wrong(name, f"x_{part} is empty, of shape {x.shape}")
+    if isinstance(x, RowSource):  # whether they are finite is seen when all are read
+        return
     if x.dtype.kind == "f" and not (finite := np.isfinite(x)).all():
         count, first = int((~finite).sum()), int(np.argwhere(~finite)[0, 0])
         raise wrong(name, f"x_{part} has values that are not finite: {count}, the first in example {first}")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlocked.data.rows.source import RowSource
 from unlocked.data.transform import Transform, example_after, transformed
 from unlocked.seeding import derive_seed
 from unlocked_models.contract.batch import LENGTHS, Batch, Example, Extra, Ragged, moved, rows_of
@@ -173,7 +174,8 @@ class RawData(Traits):
 
     Args, beside those of `Traits`:
         x_train: `(n, *in_shape)`; images are `(n, channels, height, width)`. uint8 is read as value / 255. With
-            `symbols`, integer ids `(n, positions)` of those, taken as they are.
+            `symbols`, integer ids `(n, positions)` of those, taken as they are. In place of an array, rows that stay in
+            their files until a minibatch needs them (`unlocked.data.RowSource`), in every split alike.
         y_train: `(n, ...)`, as the set's task takes them: see the task's `check`. Taken as they are.
         x_test, y_test: the set's own test split; without one, 20 % of the training examples are set aside.
         x_validation, y_validation: its own validation split, in place of a fraction of the training examples; it is
@@ -194,9 +196,9 @@ class RawData(Traits):
             (default) is first, but refuses shapes that look like last.
     """
 
-    x_train: np.ndarray
+    x_train: np.ndarray | RowSource
     y_train: np.ndarray
-    x_test: np.ndarray | None = None
+    x_test: np.ndarray | RowSource | None = None
     y_test: np.ndarray | None = None
     class_names: Sequence[str] | None = None
     normalise: Literal["train"] | tuple[float | Sequence[float], float | Sequence[float]] | None = None
@@ -204,7 +206,7 @@ class RawData(Traits):
     lengths_train: np.ndarray | None = None
     lengths_test: np.ndarray | None = None
     lengths_validation: np.ndarray | None = None
-    x_validation: np.ndarray | None = None
+    x_validation: np.ndarray | RowSource | None = None
     y_validation: np.ndarray | None = None
     extras_train: Mapping[str, Any] = field(default_factory=dict)
     extras_test: Mapping[str, Any] = field(default_factory=dict)

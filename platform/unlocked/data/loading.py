@@ -16,6 +16,8 @@ from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays, checked_splits, lengths_of
 from unlocked.data.dataset import DATA, RESERVED, TEST_FRACTION, DataSet, Loaded, RawData, Split, task_of_data
 from unlocked.data.normalising import Statistics, as_float32, statistics_of
+from unlocked.data.rows.loading import Seen, seen
+from unlocked.data.rows.source import RowSource, channels_first
 from unlocked.data.source import Source
 from unlocked.data.splits import set_aside
 from unlocked.data.targets import Targets
@@ -63,7 +65,8 @@ def load_as(
     read, chosen = _reader(name, options), build_transforms(transforms)
     if not 0 <= validation < 1:
         raise DataError(f"data.validation: must be at least 0 and less than 1, got {validation}")
-    raw = _called(name, read, Source(name, _root(root), download, seed), options)
+    source = Source(name, _root(root), download, seed)
+    raw = _called(name, read, source, options)
     task = task_of_data(name, options)
     targets = task_of(task)
     splits = checked_splits(name, raw)
@@ -72,7 +75,7 @@ def load_as(
         kind, task_class = type(names).__name__, type(targets).__name__
         raise DataError(f"{name}: check of its task, {task_class}, gives a {kind}, not a list of the outputs' names")
     if raw.channels == "last":
-        splits = {part: (np.moveaxis(x, -1, 1), y, extras) for part, (x, y, extras) in splits.items()}
+        splits = {part: (channels_first(x), y, extras) for part, (x, y, extras) in splits.items()}
     order = "kept" if raw.ordered else "by class" if targets.by_class else "drawn"
 
     held = _held(name, raw, len(splits["train"][1]))
@@ -85,8 +88,12 @@ def load_as(
     if examples is not None:
         splits["train"] = _kept(name, splits["train"], examples, seed, order)
 
-    statistics = None
-    if raw.symbols is not None:
+    statistics, rows = None, None
+    inputs: dict[str, torch.Tensor]
+    if isinstance(splits["train"][0], RowSource):
+        rows = seen(name, raw, splits, source.cache_folders())
+        inputs, statistics = rows.inputs, rows.statistics
+    elif raw.symbols is not None:
         inputs = {part: torch.from_numpy(x.astype(np.int64)) for part, (x, _, _) in splits.items()}
     else:
         lengths = {part: lengths_of(extras) for part, (_, _, extras) in splits.items()}
@@ -108,13 +115,17 @@ def load_as(
         train=ready["train"],
         validation=ready.get("validation"),
         test=ready["test"],
-        loaded=_loaded(splits["train"][0], splits["test"][0], statistics),
+        loaded=_loaded(splits["train"][0], splits["test"][0], statistics, rows),
         **traits,
     )
     return _transformed(data) if data.transforms else data
 
 
-def _loaded(train: np.ndarray, test: np.ndarray, statistics: Statistics) -> Loaded:
+def _loaded(train: Any, test: Any, statistics: Statistics, rows: Seen | None) -> Loaded:
+    if rows is not None:
+        return Loaded(
+            str(train.dtype), rows.lowest, rows.highest, statistics, test.read(np.arange(min(SHOWN, len(test))))
+        )
     low, high = (float(train.min()), float(train.max())) if train.dtype.kind != "b" else (0.0, 1.0)
     return Loaded(str(train.dtype), low, high, statistics, test[:SHOWN].copy())
 

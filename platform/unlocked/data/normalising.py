@@ -15,23 +15,33 @@ Statistics = tuple[Tensor, Tensor] | None  # mean and deviation, in shapes that 
 
 def statistics_of(name: str, raw: RawData, x_train: np.ndarray, lengths: np.ndarray | None) -> Statistics:
     """By what the set asks for; None: its inputs stay as given."""
+    if raw.normalise != "train":
+        return fixed_statistics(name, raw, x_train.shape)
+    x = _floating(x_train)
+    std, mean = _std_mean(x, feature_axis(x_train.ndim), lengths)
+    rounding = 10 * torch.finfo(x.dtype).eps * mean.abs()
+    return mean, torch.where(std <= rounding, torch.ones_like(std), std)
+
+
+def feature_axis(ndim: int) -> int:
+    """Of channels of `(n, C, H, W)`, else of features."""
+    return 1 if ndim == 4 else ndim - 1
+
+
+def fixed_statistics(name: str, raw: RawData, shape: tuple[int, ...]) -> Statistics:
+    """Those that the set itself gives, for inputs of this shape; None: it gives none."""
     if raw.normalise is None:
         return None
-    axis = 1 if x_train.ndim == 4 else x_train.ndim - 1  # channels of (n, C, H, W), else features
     if isinstance(raw.normalise, str):
-        if raw.normalise != "train":
-            raise wrong(name, f"{unknown('normalise', raw.normalise, ['train'])}, or (mean, std), or None")
-        x = _floating(x_train)
-        std, mean = _std_mean(x, axis, lengths)
-        rounding = 10 * torch.finfo(x.dtype).eps * mean.abs()
-        return mean, torch.where(std <= rounding, torch.ones_like(std), std)
-    shape = [-1 if d == axis else 1 for d in range(x_train.ndim)]
-    mean, std = (torch.tensor(value, dtype=torch.float64).reshape(shape) for value in raw.normalise)
-    if any(value.numel() not in (1, x_train.shape[axis]) for value in (mean, std)):
+        raise wrong(name, f"{unknown('normalise', raw.normalise, ['train'])}, or (mean, std), or None")
+    axis = feature_axis(len(shape))
+    wide = [-1 if d == axis else 1 for d in range(len(shape))]
+    mean, std = (torch.tensor(value, dtype=torch.float64).reshape(wide) for value in raw.normalise)
+    if any(value.numel() not in (1, shape[axis]) for value in (mean, std)):
         raise wrong(
             name,
             f"normalise has {mean.numel()} means and {std.numel()} deviations for "
-            f"{x_train.shape[axis]} {'channels' if x_train.ndim == 4 else 'features'}",
+            f"{shape[axis]} {'channels' if len(shape) == 4 else 'features'}",
         )
     if not (bool(mean.isfinite().all()) and bool((std > 0).all()) and bool(std.isfinite().all())):
         raise wrong(name, "normalise needs finite means and deviations above 0")

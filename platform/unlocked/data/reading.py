@@ -20,6 +20,7 @@ from torch import Tensor
 from unlocked import strict_json
 from unlocked.data.dataset import DataSet, Split
 from unlocked.data.normalising import as_float32
+from unlocked.data.rows import is_read
 from unlocked.data.text import PAD, SPECIAL, UNK
 from unlocked.data.transform import Transform
 from unlocked.data.transforms.disturbed import Standardise
@@ -28,6 +29,7 @@ from unlocked.files import read_json, write_whole
 from unlocked_models.contract.batch import EDGES, LENGTHS, Batch, Example, Extra, ExtraShape
 
 FILE = "inputs.json"
+ROWS_SEEN = 10_000  # of those that stay in files, for how a text is framed
 MOST_SHOWN = 50_000  # numbers of the examples that are shown
 _MOST_NUMBERS = 2**31  # of one input
 
@@ -79,7 +81,7 @@ class Reading:
         if data.symbols is not None and data.train.x.dim() == 2:
             from unlocked.data.pairs import frame_of
 
-            x = data.train.x
+            x = data.train.x[:ROWS_SEEN] if is_read(data.train.x) else data.train.x
             whole = x[x[:, -1] == PAD]  # longer ones were cut
             begins, ends = frame_of(whole if len(whole) else x)
         mean, deviation = ([], []) if raw.statistics is None else (each.flatten().tolist() for each in raw.statistics)

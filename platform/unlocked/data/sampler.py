@@ -13,6 +13,8 @@ from torch import Tensor
 
 from unlocked.data.dataset import Split
 from unlocked.data.easy_first import competence, difficulty_of, drawn_from_easiest
+from unlocked.data.rows.ahead import ReadAhead
+from unlocked.data.rows.tensor import RowTensor
 from unlocked.data.transform import PerExample, Transform, part, transformed
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed, step_seed
@@ -83,13 +85,18 @@ class TrainBatches:
         self._seeds: dict[str, int] = {}  # by purpose
         self._latest: tuple[int, Batch] | None = None  # step, and its batch after the transforms
         self._steps = steps
-        self._easy_first = easy_first
+        self._easy_first, self._measured = easy_first, measured
         self._difficulty = None if easy_first is None or measured else difficulty_of(split)
         self._epochs: dict[int, tuple[Tensor, ...]] = {}  # a pipeline needs both sides of an epoch's end
+        self._ahead: ReadAhead | None = None
+        if isinstance(split.x, RowTensor):
+            self._ahead = ReadAhead(self._rows, self._is_known, split.x.read, split.x.source.ahead)
 
     def order(self, difficulty: Tensor) -> None:
         """How hard each example is from the next epoch on, `(n,)`; no step of that may have been drawn."""
         self._difficulty = difficulty
+        if self._ahead is not None:
+            self._ahead.forget()
 
     def indices(self, step: int) -> Tensor:
         """Rows of the split in this replica's part of batch `step`, `(batch_size / R,)` int64; a view."""
@@ -104,10 +111,18 @@ class TrainBatches:
     def x(self, step: int) -> Tensor:
         """Inputs `(batch_size / R, *in_shape)` of batch `step`, transformed; not to be changed in place."""
         if not self._transforms:
-            return self._x.index_select(0, self.indices(step))
+            return self._x_of(step)
         x = self._transformed(step).x
         assert x is not None
         return x
+
+    def _x_of(self, step: int) -> Tensor:
+        return self._x.index_select(0, self._rows(step)) if self._ahead is None else self._ahead.take(step)
+
+    def _is_known(self, step: int) -> bool:
+        """Before its turn: it is not past the end of the run, and its order depends on nothing learnt until then."""
+        is_drawn = (step - self._begin) // self.steps_per_epoch in self._epochs
+        return (self._steps is None or step < self._steps) and (is_drawn or not self._measured)
 
     def y(self, step: int) -> Tensor:
         """Targets `(batch_size / R, ...)` of batch `step`, in the order of `x(step)`."""
@@ -127,7 +142,7 @@ class TrainBatches:
         held = self._latest
         if held is None or held[0] != step:
             rows = self._rows(step)
-            x, y = self._x.index_select(0, rows), self._y.index_select(0, rows)
+            x, y = self._x_of(step), self._y.index_select(0, rows)
             batch = Batch(x, y, progress=self.progress(step), extras=rows_of(self._extras, rows))
             shard = (0, 1) if self._whole else self._shard
             batch = transformed(self._transforms, batch, lambda purpose: self._seed_of(purpose, step), shard)

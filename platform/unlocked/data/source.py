@@ -81,7 +81,7 @@ class Source:
         A copy that is damaged (its SHA-256 is inside) is made again. A cache that cannot be written is no
         error: the arrays are made each time.
         """
-        places = [folder / f"{key}.npz" for folder in _cache_folders(self.root)]
+        places = [folder / f"{key}.npz" for folder in self.cache_folders()]
         for place in places:
             arrays = _read_cache(place)
             if arrays is not None:
@@ -92,10 +92,10 @@ class Source:
                 break
         return arrays
 
-
-def _cache_folders(root: Path) -> list[Path]:
-    user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return [*([root / "cache"] if root.is_dir() else []), Path(user) / "unlocked"]
+    def cache_folders(self) -> list[Path]:
+        """Where what is made once is kept: in the first of them that can be written."""
+        user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        return [*([self.root / "cache"] if self.root.is_dir() else []), Path(user) / "unlocked"]
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,10 +26,11 @@ def check_traits(name: str, raw: RawData) -> None:
     strange = [symbol for symbol in ([] if raw.symbols is None else raw.symbols) if not isinstance(symbol, str)]
     if strange:
         raise wrong(name, f"symbols holds {strange[0]!r}; each is a text")
-    if raw.features is not None and (np.ndim(raw.x_train) != 2 or np.shape(raw.x_train)[1] != len(set(raw.features))):
+    x: Any = raw.x_train
+    if raw.features is not None and (np.ndim(x) != 2 or np.shape(x)[1] != len(set(raw.features))):
         raise wrong(
             name,
-            f"features names {len(set(raw.features))} columns and x_train has shape {np.shape(raw.x_train)}; each "
+            f"features names {len(set(raw.features))} columns and x_train has shape {np.shape(x)}; each "
             "column of (n, features) has a name of its own",
         )
     if not isinstance(raw.ordered, bool | np.bool_):

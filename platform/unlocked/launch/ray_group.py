@@ -20,6 +20,7 @@ from torch import Tensor
 
 from unlocked.config import to_dict
 from unlocked.data import DataSet, in_order
+from unlocked.data.rows import is_read
 from unlocked.engine.group import Group, Segment, WorkerFailed, evaluation_rows
 from unlocked.engine.segments import SegmentStats
 from unlocked.engine.statistics import passes
@@ -79,7 +80,7 @@ class RayGroup(Group):
         port = self._get([self._workers[0].open_store.remote(host, plan.workers, plan.config.parallel.timeout)])[0]
         tree = to_dict(plan.config)
         refuse_dead_ray()
-        sent = ray.put(data) if _bytes(data) <= SENT else None
+        sent = ray.put(data) if _bytes(data) <= SENT or is_read(data.train.x) else None  # of rows to read, paths travel
         self._get(
             [
                 worker.prepare.remote(tree, plan, rank, (host, port), backend, sent)

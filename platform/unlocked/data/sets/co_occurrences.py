@@ -50,7 +50,7 @@ def co_occurrences(
             f"data.options.options.vocabulary: {len(raw.symbols)} words are more than the {MOST_WORDS} whose pairs are "
             "counted; give a smaller one"
         )
-    splits = [raw.x_train, raw.x_test] if raw.x_test is not None else [raw.x_train]
+    splits: list[Any] = [raw.x_train, raw.x_test] if raw.x_test is not None else [raw.x_train]
     ids = np.concatenate([split.flatten() for split in splits]).astype(np.int64)
     if len(ids) <= window:
         raise DataError(
