@@ -76,8 +76,8 @@ def test_inputs_on_another_scale_are_told(read, digits):
         ("torn.csv", ",".join("0" * 64) + "\n1,2\n", "torn.csv: row 2 has 2 columns, not 64"),
         ("word.csv", ",".join(["0"] * 63 + ["x"]) + "\n", "word.csv: row 1, column 64: 'x' is no number"),
         ("new.txt", "a text\n", "new.txt: holds text; this net reads numbers of shape"),
-        ("bad.npz", "no zip", "bad.npz cannot be read as an NPZ file of plain arrays"),
-        ("bad.npy", "no array", "bad.npy: cannot be read as an array"),
+        ("bad.npz", "no zip", "bad.npz: cannot be read as an NPZ file of plain arrays"),
+        ("bad.npy", "no array", "bad.npy: cannot be read as an NPY file of plain arrays"),
         ("bad.png", "no image", "bad.png: cannot be read as an image"),
         ("bad.parquet", "no table", "bad.parquet: cannot be read as Parquet"),
     ],
@@ -95,7 +95,7 @@ def test_an_image_of_another_size_and_an_object_array_are_refused(read):
     with pytest.raises(DataError, match=r"wide.png: is 9 x 8 pixels; this net reads 8 x 8: resize it first"):
         read("wide.png")
     np.savez("objects.npz", x=np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="Object arrays cannot be loaded"):
+    with pytest.raises(DataError, match="x holds Python objects, which would have to be unpickled"):
         read("objects.npz")
     np.savez("names.npz", a=np.zeros(1), b=np.zeros(1))
     with pytest.raises(DataError, match=r"names.npz: has no array x \(it has a, b\)"):
@@ -110,7 +110,7 @@ def test_small_files_of_giant_arrays_tables_and_images_are_refused_before_they_a
     np.savez_compressed("bomb.npz", x=np.zeros((20_000, 1, 8, 8)))
     pyarrow.parquet.write_table(pyarrow.table({"c": np.zeros(100_000)}), "bomb.parquet")
     for name in ("bomb.npz", "bomb.parquet"):
-        with pytest.raises(DataError, match=rf"{name}.* it unpacks to .* GB, and 0.0 GB of memory are free"):
+        with pytest.raises(DataError, match=rf"{name}.* unpacks to .* GB, and 0.0 GB of memory are free"):
             read(name)
     Image.new("L", (9000, 11_000)).save("large.png")
     for most in (10**12, 10**3):  # the second: Pillow takes it for a bomb itself
@@ -119,7 +119,7 @@ def test_small_files_of_giant_arrays_tables_and_images_are_refused_before_they_a
             read("large.png")
     with open("false.npy", "wb") as file:  # a header that promises more than anybody has
         np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**15,)})
-    with pytest.raises(DataError, match=r"false.npy: cannot be read as an array"):
+    with pytest.raises(DataError, match=r"false.npy: cannot be read as .*: the array x is torn"):
         read("false.npy")
 
 

@@ -1,7 +1,7 @@
 """New inputs from a file, as a trained net reads them: tables, arrays, images, sounds, texts, a graph.
 
     .csv .tsv .parquet   a row for each input: its numbers in order, or a column `text`
-    .npz .npy            an array `x (n, ...)`, and what the net reads beside it by name; a graph's `x` and `edge_index`
+    .npz .npy .safetensors   an array `x (n, ...)`, and what the net reads beside it; a graph's `x` and `edge_index`
     .png .jpg ... or a folder of such: images, of any size if the net was trained on image files
     .wav         or a folder of such: sounds, if the net was trained on sound files
     .txt                 a text in each line
@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlocked.data import image_files, wav
-from unlocked.data.graph_files import arrays_of, read_graph, refuse_larger_than_memory
+from unlocked.data import array_files, image_files, wav
+from unlocked.data.array_files import open_arrays
+from unlocked.data.graph_files import read_graph, refuse_larger_than_memory
 from unlocked.data.new_media import raw_images, raw_sounds
 from unlocked.data.reading import Reading
 from unlocked.data.source import Source
@@ -30,7 +31,7 @@ from unlocked.errors import DataError, reason
 from unlocked_models.contract.batch import EDGE_FEATURES, EDGES, LENGTHS, Extra, Ragged
 from unlocked_models.contract.registry import unknown
 
-TABLES, ARRAYS, TEXTS = (".csv", ".tsv", ".parquet"), (".npz", ".npy"), (".txt",)
+TABLES, ARRAYS, TEXTS = (".csv", ".tsv", ".parquet"), array_files.SUFFIXES, (".txt",)
 IMAGES, SOUNDS = image_files.SUFFIXES, wav.SUFFIXES
 TEXT = "text"  # the column
 _CELL = 40  # bytes of a value of a table, and of its place in a list
@@ -127,11 +128,13 @@ def _named(
 
 def of_arrays(arrays: Mapping[str, np.ndarray], reading: Reading, what: str) -> New:
     """`x`, and what the net reads beside it, each with an axis of inputs first; of one graph without it."""
+    if name_of_x(reading) in arrays:
+        arrays = {**arrays, "x": arrays[name_of_x(reading)]}
     if "x" not in arrays:
         if len(arrays) != 1:
             raise DataError(f"{what}: has no array x (it has {', '.join(arrays) or 'none'})")
         arrays = {"x": next(iter(arrays.values()))}
-    x = arrays["x"]
+    x = _channels_first(arrays["x"], reading)
     if x.ndim == 2 and EDGES in arrays and any(shape.name == EDGES for shape in reading.extras):
         return of_graph(x, arrays[EDGES], arrays.get(EDGE_FEATURES), reading, what)
     given = {shape.name: shape for shape in reading.extras if shape.name != LENGTHS or LENGTHS in arrays}
@@ -146,6 +149,14 @@ def of_arrays(arrays: Mapping[str, np.ndarray], reading: Reading, what: str) -> 
         extras[name] = torch.from_numpy(np.asarray(arrays[name])).to(shape.dtype)
     lengths = arrays.get(LENGTHS) if LENGTHS in given else None
     return New(reading.numbers(what, x, lengths), extras, notes=reading.of_another_scale(what, x))
+
+
+def _channels_first(x: np.ndarray, reading: Reading) -> np.ndarray:
+    """As training had them: see `channels` of the data set `arrays`."""
+    channels = (reading.files or {}).get("channels")
+    if channels == "last" and x.ndim == 4:
+        return np.moveaxis(x, -1, 1)
+    return x[:, None] if (channels == "none" and x.ndim == 3) or (x.ndim == 1 and reading.shape == (1,)) else x
 
 
 def of_graph(x: np.ndarray, edges: np.ndarray, features: np.ndarray | None, reading: Reading, what: str) -> New:
@@ -181,16 +192,15 @@ def _of_arrays(path: Path, reading: Reading) -> New:
         except DataError as error:
             raise DataError(str(error).removeprefix("data.options.file: ")) from None
         return of_graph(graph.x, graph.edges, graph.features, reading, str(path))
-    if path.suffix.lower() == ".npz":
-        try:
-            return of_arrays(arrays_of(path, "file"), reading, str(path))
-        except DataError as error:
-            raise DataError(str(error).removeprefix("data.options.file: ")) from None
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise DataError(f"{path}: cannot be read as an array: {reason(error)}") from None
-    return of_arrays({"x": array}, reading, str(path))
+    opened = open_arrays(path)
+    taken = {shape.name for shape in reading.extras} | {name_of_x(reading), "x"}
+    names = list(opened.told) if len(opened.told) == 1 else [name for name in opened.told if name in taken]
+    return of_arrays(opened.load(names) or dict.fromkeys(opened.told, np.zeros(0)), reading, str(path))
+
+
+def name_of_x(reading: Reading) -> str:
+    """Of the inputs, among arrays."""
+    return str((reading.files or {}).get("x", "x"))
 
 
 def _lines(path: Path) -> list[str]:
