@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from types import SimpleNamespace
 
 from unlocked.tracking.pages import Peers, Ran, experiment_line, run_page, sentence, shown, study_page
@@ -72,6 +73,15 @@ def test_the_page_of_a_run_answers_what_one_asks():
     assert "wait for nobody" in run_page(OWN, ALL, PAGE | {"model": False})
 
 
+def test_the_commands_of_a_page_hold_for_a_folder_with_a_quote_in_its_name():
+    text = run_page(OWN, ALL, PAGE | {"run_dir": "/runs/o'neil"})
+    (line,) = [line for line in text.splitlines() if "unlocked.load" in line]
+    assert shlex.split(line) == ["python", "-c", "import sys, unlocked; net = unlocked.load(sys.argv[1])", "$RUN"]
+    assert line.endswith('"$RUN"')
+    (line,) = [line for line in text.splitlines() if line.startswith("RUN=")]
+    assert shlex.split(line) == ["RUN=/runs/o'neil"]
+
+
 def test_the_line_of_an_experiment_has_the_best_first_and_the_control_last():
     line = experiment_line(OWN, ALL, falls=False)
     assert line == (
@@ -112,8 +122,9 @@ class Store:
             info=SimpleNamespace(run_id=name), data=SimpleNamespace(tags=run.tags, metrics=run.metrics)
         )
 
-    def search_runs(self, *_, **__):
-        return [self.get_run(name) for name in self.runs]
+    def search_runs(self, _, wanted="", **__):
+        best = "`best` = 'yes'" in wanted
+        return [self.get_run(name) for name, run in self.runs.items() if not best or run.tags.get("best") == "yes"]
 
     def set_tag(self, name, key, value):
         run = self.runs[name]
@@ -158,6 +169,9 @@ def test_the_runs_of_the_best_trial_are_tagged(tmp_path):
     ]
     post_study(store, "1", "study", {"study": "s", "metric": "test/accuracy", "best": best}, tmp_path / "study")
     assert (store.runs["one"].tags.get("best"), store.runs["two"].tags.get("best")) == ("yes", None)
+    page = {"study": "s", "metric": "test/accuracy", "best": best[1:]}  # of the study that went on
+    post_study(store, "1", "study", page, tmp_path / "study")
+    assert (store.runs["one"].tags.get("best"), store.runs["two"].tags.get("best")) == ("no", "yes")
     assert "[s1](#/experiments/1/runs/two" in store.note("study")
 
 

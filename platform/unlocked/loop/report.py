@@ -27,6 +27,7 @@ from unlocked.tracking.captions import run_name
 from unlocked.tracking.identity import config_hash, setting_hash
 from unlocked.tracking.keys import COLOR_TAG, DIRECTION_TAG, NAME_TAG, SETTING_TAG
 from unlocked.tracking.params import differing
+from unlocked.tracking.tags import in_order
 from unlocked.user_code import code_digest
 from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import MODELS
@@ -83,18 +84,16 @@ def run_tags(
     params = flatten(to_dict(config))
     hashed = {key: str(value) for key, value in {**known, **own, **beside, **(past or {})}.items()}
     of_schemes = {key for entry in config.schemes.values() for key in keys_of(entry or {})}
-    first = {
-        **own,
+    ours = {
         "config_hash": config_hash(params, hashed),
         "parameters": sum(plan.parameters),
-        **{key: known[key] for key in ("host", "cpu")},
         **({"gpu": gpu} if gpu is not None else {}),
         NAME_TAG: run_name(config.scheme.name, str(config.seed)),
         COLOR_TAG: scheme_color(config.scheme.name),
         DIRECTION_TAG: "max" if task.higher_is_better else "min",
         SETTING_TAG: setting_hash(params, hashed, of_schemes),
     }
-    return {key: str(value) for key, value in {**first, **hashed}.items()}
+    return in_order({key: str(value) for key, value in {**ours, **hashed}.items()})
 
 
 def accelerators() -> list[str]:

@@ -39,6 +39,7 @@ def study_page(summary: Mapping[str, Any], records: Iterable[Record], mean: Call
         for name, one in zip(record.runs, record.summaries, strict=False):
             runs[name] = one
     best = []
+    config = summary.get("best_config")
     for row in summary["rows"][:10]:
         found = [name for name, one in runs.items() if any(one["metrics"] == kept for kept in row.seeds.values())]
         value = mean(row)
@@ -55,7 +56,7 @@ def study_page(summary: Mapping[str, Any], records: Iterable[Record], mean: Call
         "pruned": summary["pruned"],
         "failed": len(summary["failed"]),
         "best": best,
-        "best_config": summary.get("best_config"),
+        "best_config": config and str(Path(config).absolute()),  # the page is read elsewhere
         "figures": [path.stem for path in shown_figures(summary)],
         "folder": str(folder),
     }

@@ -22,7 +22,7 @@ from unlocked.loop.train import resume, train
 from unlocked.plan.plan import Plan
 from unlocked.strict_json import numbers
 from unlocked.tracking.captions import trial_name
-from unlocked.tracking.keys import KIND_TAG, NAME_TAG, TRIAL
+from unlocked.tracking.keys import BEST_TAG, KIND_TAG, NAME_TAG, TRIAL
 from unlocked.tracking.spawn import StudyTracking
 
 HELD = 90.0  # seconds that a run folder may stay held: the workers of a killed driver take up to a minute to end
@@ -116,7 +116,7 @@ class _Nested:
     def __init__(self, tracking: StudyTracking, job: Job, seed: int):
         several = job.config.sweep.repeats > 1 or "seed" in job.point
         name = trial_name(job.number, job.config.scheme.name, job.point, str(seed) if several else None)
-        self.tags = {**tracking.tags, KIND_TAG: TRIAL, "trial": str(job.number), NAME_TAG: name}
+        self.tags = {**tracking.tags, KIND_TAG: TRIAL, "trial": str(job.number), BEST_TAG: "no", NAME_TAG: name}
         self.swept, self.write = job.swept, tracking.write
 
 

@@ -145,7 +145,7 @@ def run_page(run: Ran, peers: Peers, page: Mapping[str, Any]) -> str:
     if page.get("model"):
         steps += [
             ("new inputs", 'unlocked predict "$RUN" FILE'),
-            ("the plain torch net", "python -c \"import unlocked; net = unlocked.load('$RUN')\""),
+            ("the plain torch net", "python -c 'import sys, unlocked; net = unlocked.load(sys.argv[1])' \"$RUN\""),
             ("serve it", 'mlflow models serve -m "$RUN/model" --env-manager local'),
         ]
     commands = "\n".join(f"# {words}\n{_wrapped(command)}" for words, command in steps)
@@ -173,7 +173,7 @@ def study_page(run_id: str, page: Mapping[str, Any], links: Mapping[str, str]) -
     if page.get("best_config"):
         parts.append(
             f"{_ROOM}**Train the best again**\n\n"
-            + fenced(f"unlocked train {quote(str(page['best_config']))}")
+            + fenced(_wrapped(f"unlocked train {quote(str(page['best_config']))}"))
             + "\n\nAlso among the artifacts: `best.yaml`."
         )
     for name in page.get("figures", []):

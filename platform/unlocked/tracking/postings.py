@@ -13,7 +13,16 @@ from typing import Any
 from unlocked.files import read_json
 from unlocked.tracking.folder import TrackingFolder
 from unlocked.tracking.identity import BASELINE, CONTROL
-from unlocked.tracking.keys import DIRECTION_TAG, KIND_TAG, NOTE_TAG, PAGE_TAG, SETTING_TAG, TRIAL, WRITTEN_TAG
+from unlocked.tracking.keys import (
+    BEST_TAG,
+    DIRECTION_TAG,
+    KIND_TAG,
+    NOTE_TAG,
+    PAGE_TAG,
+    SETTING_TAG,
+    TRIAL,
+    WRITTEN_TAG,
+)
 from unlocked.tracking.pages import Peers, Ran, experiment_line, run_page, study_page
 from unlocked.tracking.params import pack_any, unpack_any
 from unlocked.tracking.views import run_link
@@ -44,15 +53,18 @@ def post_run(client: Any, experiment_id: str, run_id: str, page: Mapping[str, An
 
 
 def post_study(client: Any, experiment_id: str, run_id: str, page: Mapping[str, Any], folder: Path) -> None:
-    """The page of a study, with links to the runs of its best trials, which are tagged as `best`."""
+    """The page of a study, with links to the runs of its best trials; those of the best one are tagged."""
     links = {}
+    before = f"tags.`unlocked.parent` = '{folder.name}' and tags.`{BEST_TAG}` = 'yes'"  # one that went on has another
+    for each in client.search_runs([experiment_id], before) if "'" not in folder.name else ():
+        client.set_tag(each.info.run_id, BEST_TAG, "no")
     for place, each in enumerate(page.get("best") or []):
         for name, _ in each["runs"]:
             known = read_json(TrackingFolder(folder.parent / Path(name).name).mlflow).get("run_id")
             if known:
                 links[name] = run_link(experiment_id, known)
                 if place == 0:
-                    client.set_tag(known, "best", "yes")
+                    client.set_tag(known, BEST_TAG, "yes")
     _write(client, ran(client.get_run(run_id)), study_page(run_id, page, links))
 
 

@@ -17,6 +17,11 @@ from typing import Any
 from unlocked.security import is_secret
 
 _OWN_CODE = Path(__file__).resolve().parents[1]
+# the tags that readers look for, in the order in which the dashboard shows them; it shows those first that came first
+_ORDER = (
+    *("scheme", "model", "dataset", "task", "seed", "modules", "lag", "replicas", "engine", "device", "config_hash"),
+    *("trial", "best", "parameters", "host", "cpu", "gpu", "user", "platform.git.commit", "git.commit"),
+)
 PACKAGES = ("unlocked", "torch", "ray", "mlflow", "optuna", "omegaconf")
 
 
@@ -50,6 +55,15 @@ def git_tags(source: Path | None = None, timeout: float = 2.0) -> dict[str, str]
     if changes is not None:
         tags["git.dirty"] = "true" if changes else "false"
     return tags
+
+
+def in_order(tags: Mapping[str, str]) -> dict[str, str]:
+    """The same tags, those that readers look for first.
+
+    >>> in_order({"name": "quickstart", "trial": "7", "user": "ann", "scheme": "cdni", "parameters": "12"})
+    {'scheme': 'cdni', 'trial': '7', 'parameters': '12', 'user': 'ann', 'name': 'quickstart'}
+    """
+    return {**{key: tags[key] for key in _ORDER if key in tags}, **tags}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -15,6 +15,7 @@ from unlocked.files import read_json
 from unlocked.tracking.folder import TrackingFolder, write_target
 from unlocked.tracking.spawn import KeptWriter, StudyTracking
 from unlocked.tracking.spool import Recorder, Status
+from unlocked.tracking.tags import in_order
 from unlocked.tracking.uris import OFF, is_relative, resolve_uri, straight
 
 _LOG = logging.getLogger("unlocked.tracking")
@@ -70,7 +71,7 @@ class Tracker:
         if known is not None and is_relative(uri):  # to the directory in which the run was started
             address = known["uri"]
         recorder = Recorder(run_dir)
-        tags = {**tags, **(study.tags if study else {})}
+        tags = in_order({**tags, **(study.tags if study else {})})
         # before the writer looks: it might find a run that is over
         recorder.start(params, tags, shown=shown and list(shown), data=data and dict(data))
         if address == OFF:
