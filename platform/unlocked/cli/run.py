@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from unlocked.cli.alive import IMPORTING, Alive
 from unlocked.cli.common import add_command, add_import, as_begun, import_given, place_of
 from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError, DataError
+
+MOST_CLASSES = 40  # of a table
 
 if TYPE_CHECKING:
     from unlocked.cli.progress import Display
@@ -229,10 +232,15 @@ def add_evaluate(commands: Any) -> None:
         "evaluate a run's weights as a plain network",
         "examples:\n"
         "  unlocked evaluate runs/quickstart-cdni-s0-20260101-120000\n"
-        "  unlocked evaluate runs/quickstart-cdni-s0-20260101-120000 --split validation --weights last --json\n",
+        "  unlocked evaluate runs/quickstart-cdni-s0-20260101-120000 --split validation --weights last --json\n"
+        "  unlocked evaluate runs/letters-cdni-s0-20260101-120000 --data more_letters.csv --target letter\n\n"
+        "--data reads another file of the kind that was trained on, its inputs and its targets; the data set is not\n"
+        "needed. Metrics are in the targets' own units; of classes, each has its precision, recall and F1.\n",
     )
     parser.add_argument("run", help="a run folder")
-    parser.add_argument("--split", choices=["train", "validation", "test"], default="test")
+    parser.add_argument("--split", choices=["train", "validation", "test"], help="test is the default")
+    parser.add_argument("--data", metavar="FILE", help="another file of the same kind, in place of a split")
+    parser.add_argument("--target", metavar="COLUMN", help="of that file, if it is not the one that was trained on")
     parser.add_argument(
         "--weights",
         choices=["best", "last"],
@@ -247,11 +255,40 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from unlocked.runs.evaluate import evaluate_run
 
     import_given(arguments)
-    run = Path(arguments.run).absolute()
+    if arguments.data is not None and arguments.split is not None:
+        raise ConfigError(f"--data: {arguments.data} has no splits; leave out --split")
+    if arguments.target is not None and arguments.data is None:
+        raise ConfigError(f"--target: {arguments.target} is a column of --data FILE")
+    run, file = Path(arguments.run).absolute(), Path(arguments.data or "").absolute()
     with as_begun(arguments, run):
-        result = evaluate_run(run, arguments.split, arguments.weights)
+        if arguments.data is None:
+            result = evaluate_run(run, arguments.split or "test", arguments.weights)
+        else:
+            from unlocked.runs.evaluate_file import evaluate_file
+
+            result = evaluate_file(run, file, arguments.weights, arguments.target)
+    for note in result.get("notes", ()):
+        print(f"unlocked: note: {note}", file=sys.stderr)
     for name, value in result["metrics"].items():
         print(f"{name:<24}{value:.4f}")
+    _show_classes(result["classes"])
     if arguments.json:
         print_json(result)
     return 0
+
+
+def _show_classes(classes: Sequence[dict[str, Any]]) -> None:
+    """A row for each; of very many classes the worst."""
+    from unlocked.rich_text import PlainTable, plain_console
+
+    if not classes:
+        return
+    worst = sorted(classes, key=lambda row: row["f1"])[:MOST_CLASSES] if len(classes) > MOST_CLASSES else classes
+    table = PlainTable("class", "precision", "recall", "f1", "examples")
+    for row in worst:
+        numbers = (f"{row[key]:.4f}" for key in ("precision", "recall", "f1"))
+        table.add_row(row["class"], *numbers, f"{row['examples']:,}")
+    console = plain_console()
+    console.print(table)
+    if len(worst) < len(classes):
+        console.print(f"the {len(worst)} worst of {len(classes)} classes: --json has all")

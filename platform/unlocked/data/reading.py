@@ -258,14 +258,18 @@ class Reading:
 
     # a data set in its place ---------------------------------------------------------------------------------
 
-    def stand_in(self) -> DataSet:
-        """A data set that says what it said of its inputs and outputs, with one empty example."""
+    def stand_in(self, split: Split | None = None, example: Example | None = None) -> DataSet:
+        """A data set that says what it said of its inputs and outputs, with this one split, or one empty example.
+
+        `example`: if what the net sees is of another size than in training, as another graph is.
+        """
         ids = self.symbols is not None
         x = torch.zeros(1, *self.shape, dtype=torch.int64 if ids else torch.float32)
         if ids and len(self.shape) == 1:
             row = [*self.begins, UNK, *self.ends][: self.shape[0]]
             x[0, : len(row)] = torch.tensor(row)
-        split = Split(x, torch.zeros(1, *self.example.y_shape, dtype=torch.int64))
+        split = split or Split(x, torch.zeros(1, *self.example.y_shape, dtype=torch.int64))
+        example = example or self.example
         transforms: list[Transform] = []
         if self.target_mean is not None:
             standard = Standardise()
@@ -275,7 +279,7 @@ class Reading:
         return _StandIn(
             name=self.data,
             task=self.task,
-            in_shape=self.example.in_shape,
+            in_shape=example.in_shape,
             n_outputs=self.example.n_outputs,
             class_names=self.class_names,
             train=split,
@@ -286,7 +290,7 @@ class Reading:
             target_tokenizer=self.target_tokenizer,
             text_column=self.text_column,
             transforms=transforms,
-        ).seen_as(self.example)
+        ).seen_as(example)
 
     # as a file -----------------------------------------------------------------------------------------------
 

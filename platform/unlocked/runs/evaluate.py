@@ -21,6 +21,7 @@ from unlocked.runs.folder import check_tokens, read_config
 from unlocked.tasks import Trained
 from unlocked.tasks.chosen import measured
 from unlocked.tasks.faults import checked_metrics
+from unlocked.tasks.per_class import per_class
 from unlocked.tasks.phases import NET
 from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import MODELS
@@ -52,17 +53,23 @@ def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> d
     """Metrics of a run's weights on one split, e.g. `{"metrics": {"test/accuracy": 0.97}, ...}`."""
     config = from_tree(read_config(run_dir))
     data = load_data(config)
-    check_tokens(run_dir, data)
-    path = _checkpoint(run_dir, weights)
     if getattr(data, split) is None:
         raise ConfigError(f"--split: {split}; this run had none (data.validation is 0)")
+    return measure(run_dir, config, data, split, weights)
+
+
+def measure(run_dir: Path, config: Config, data: DataSet, split: str, weights: str) -> dict[str, Any]:
+    """Metrics of a run's weights on a split of `data`, and of each class if there are some."""
+    check_tokens(run_dir, data)
+    path = _checkpoint(run_dir, weights)
     plan = plan_evaluation(config, data)
     group, task = NetsGroup(plan, data) if plan.nets else InProcessGroup(plan, data), plan.make_task()
     if isinstance(group, InProcessGroup):
         chain = _load(group.modules[0].learner.chain, path)  # the whole net
     else:
         group.load_weights(load_weights(path))
-    metrics = checked_metrics(task, measured(task, group.outputs(split), data, split, config.metrics))
+    kept = group.outputs(split)
+    metrics = checked_metrics(task, measured(task, kept, data, split, config.metrics))
     if task.asks_network:
         metrics |= checked_metrics(task, task.final_metrics(chain.cpu().eval(), data, split), "final_metrics")
     return {
@@ -70,6 +77,7 @@ def evaluate_run(run_dir: Path, split: str = "test", weights: str = "best") -> d
         "checkpoint": str(path),
         "split": split,
         "metrics": {f"{split}/{name}": value for name, value in metrics.items()},
+        "classes": per_class(task, kept, data, split),
     }
 
 
