@@ -88,7 +88,7 @@ def test_a_run_is_evaluated_and_resumed_from_another_folder_without_saying_more(
     assert json.loads(evaluated.out.splitlines()[-1])["metrics"]["test/loss"] == summary["metrics"]["test/loss"]
     said, *table = evaluated.err.splitlines()
     assert said == f"unlocked: in {project.folder}, where {run.name} was begun"
-    assert [line.split()[0] for line in table] == ["test/loss", "test/accuracy"]
+    assert [line.split()[0] for line in table[:2]] == ["test/loss", "test/accuracy"]
     project.elsewhere()
     again = unlocked("train", "--resume", f"../{project.folder.name}/runs/{run.name}", "--json")
     assert again.code == 0, again.err
