@@ -94,6 +94,28 @@ def test_of_standardised_targets_values_come_in_their_own_units(trained):
     assert rmse == pytest.approx(summary["metrics"]["test/rmse"], rel=1e-5)
 
 
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_new_rows_of_a_table_are_answered_as_those_of_its_test_file(trained, tmp_path, task):
+    kinds, rng = np.array(["cat", "dog", "eel"]), np.random.default_rng(0)
+    places = rng.integers(3, size=90)
+    lines = [
+        f"{kinds[at]},{at * 10 + age:.3f},{age if age > 0.1 else ''}"
+        for at, age in zip(places, rng.random(90), strict=True)
+    ]
+    for name, part in (("train", lines[:60]), ("test", lines[60:])):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["kind,weight,age", *part]))
+    target = "weight" if task == "regression" else "kind"
+    options = f"{{file: {tmp_path / 'train.csv'}, test: {tmp_path / 'test.csv'}, target: {target}, task: {task}}}"
+    _, summary = trained("quickstart", f"data={{name: table, batch_size: 8, options: {options}}}", "train.epochs=2")
+    found = np.array(predict(summary, tmp_path / "test.csv")["prediction"])
+    wanted = np.array([line.split(",")[task == "regression"] for line in lines[60:]])
+    if task == "regression":
+        rmse = np.sqrt(np.mean((found - wanted.astype(float)) ** 2))
+        assert rmse == pytest.approx(summary["metrics"]["test/rmse"], rel=1e-4)
+    else:
+        assert np.mean(found == wanted) == pytest.approx(summary["metrics"]["test/accuracy"])
+
+
 def test_an_autoencoder_says_how_far_its_output_is_from_the_input(trained):
     config, summary = trained("autoencoder/autoencoder")
     data = load_data(config)

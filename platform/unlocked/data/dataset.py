@@ -69,8 +69,8 @@ class Traits:
             and splits are cut at its end, not drawn.
         stretch: ordered rows of one episode; the next row begins another. None: all rows of a split are one.
         features: of inputs `(n, features)`, their names: those of a table's columns, by which new tables are read.
-        files: of inputs that come from a file each, how one becomes an input: its `kind` and the settings of that kind,
-            by which new files are read.
+        files: of inputs that come from files, how one becomes an input: its `kind` and the settings of that kind, by
+            which new files are read.
         tokenizer: JSON of a `tokenizers.Tokenizer` that turns text into these ids, if one was used.
         target_tokenizer: the same of targets that are texts, if theirs is another.
         text_column: of a table of new texts, the column that is read.
@@ -187,6 +187,7 @@ class RawData(Traits):
         normalise: `"train"`: mean 0 and deviation 1 by statistics of the training split only, per channel of
             images and per feature of anything else (a constant feature is only centred); a fixed
             `(mean, std)`, each a number or one number per channel or feature; None (default): as given.
+        plain: of each feature, whether `normalise="train"` leaves it as given, such as one that is 0 or 1.
         lengths_train, lengths_test, lengths_validation: the extra `lengths`, of sequences `(n, positions, features)`
             or series `(n, positions)` that were filled up to one length: how many positions each has, from 1 on. What
             stands after them is not looked at, in statistics, in layers and in pooling; it may hold anything.
@@ -211,6 +212,7 @@ class RawData(Traits):
     extras_train: Mapping[str, Any] = field(default_factory=dict)
     extras_test: Mapping[str, Any] = field(default_factory=dict)
     extras_validation: Mapping[str, Any] = field(default_factory=dict)
+    plain: Sequence[bool] | None = None
     groups_train: np.ndarray | None = None
     times_train: np.ndarray | None = None
 

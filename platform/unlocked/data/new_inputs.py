@@ -1,6 +1,7 @@
 """New inputs from a file, as a trained net reads them: tables, arrays, images, sounds, texts, a graph.
 
-    .csv .tsv .parquet   a row for each input: its numbers in order, or a column `text`
+    .csv .tsv .parquet   a row for each input: its numbers in order, or a column `text`; if the net was trained on a
+                         table, .jsonl too, and columns of any kind
     .npz .npy .safetensors   an array `x (n, ...)`, and what the net reads beside it; a graph's `x` and `edge_index`
     .png .jpg ... or a folder of such: images, of any size if the net was trained on image files
     .wav         or a folder of such: sounds, if the net was trained on sound files
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlocked.data import array_files, image_files, wav
+from unlocked.data import array_files, image_files, new_tables, wav
 from unlocked.data.array_files import open_arrays
 from unlocked.data.graph_files import read_graph, refuse_larger_than_memory
 from unlocked.data.new_media import raw_images, raw_sounds
@@ -52,6 +53,9 @@ class New:
 
 def read_file(path: Path, reading: Reading) -> New:
     """Raises `DataError`, one line."""
+    if new_tables.reads(path, reading):
+        x, notes = new_tables.raw_rows(path, reading)
+        return New(reading.numbers(str(path), x), notes=notes, what=str(path))
     of_sounds = reading.files is not None and reading.files.get("kind") == "audio"
     if path.suffix.lower() in SOUNDS or (path.is_dir() and of_sounds):
         return _of_sounds(path, reading)
@@ -86,6 +90,9 @@ def of_table(heads: list[str] | None, rows: Sequence[Sequence[object]], reading:
     """`heads`: names of the columns; None: the table has none."""
     if not rows:
         raise DataError(f"{what}: has no rows")
+    if heads is not None and new_tables.is_table(reading):
+        x, notes = new_tables.raw_columns(heads, rows, reading, what)
+        return New(reading.numbers(what, x), notes=notes, what=what)
     if reading.is_text:
         columns = [each for each in (reading.text_column, TEXT) if heads and each in heads]
         at = heads.index(columns[0]) if heads and columns else 0 if len(rows[0]) == 1 else None

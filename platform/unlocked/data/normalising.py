@@ -20,7 +20,11 @@ def statistics_of(name: str, raw: RawData, x_train: np.ndarray, lengths: np.ndar
     x = _floating(x_train)
     std, mean = _std_mean(x, feature_axis(x_train.ndim), lengths)
     rounding = 10 * torch.finfo(x.dtype).eps * mean.abs()
-    return mean, torch.where(std <= rounding, torch.ones_like(std), std)
+    std = torch.where(std <= rounding, torch.ones_like(std), std)
+    if raw.plain is None:
+        return mean, std
+    plain = torch.tensor(raw.plain, dtype=torch.bool).expand_as(mean)
+    return mean.masked_fill(plain, 0), std.masked_fill(plain, 1)
 
 
 def feature_axis(ndim: int) -> int:

@@ -1,0 +1,227 @@
+"""Columns of a table as the features of a net: numbers as they are, categories one-hot, dates as days.
+
+What is learned from training rows (fills of missing values, categories) is a `Column` each, kept with a run, so that a
+new table becomes features in the same way, wherever its columns stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow
+import pyarrow.compute as pc
+from pyarrow import types
+
+from unlocked.data.tables import Table, refuse_mixed
+from unlocked.errors import DataError
+
+NUMBER, CATEGORY, DATE = "number", "category", "date"
+MISSING = "(missing)"  # the category
+WAYS = ("fill", "indicate", "drop", "refuse")
+_DAY = 86_400e6  # microseconds
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column becomes features.
+
+    Args:
+        kind: number, category or date.
+        fill: of a number or date, what a missing value is read as, the median of the training rows; None: a missing
+            value is refused.
+        indicate: another feature is 1 if the value is missing.
+        categories: one feature each, 1 for its rows; any other value is 0 in all of them.
+    """
+
+    name: str
+    kind: str
+    fill: float | None = None
+    indicate: bool = False
+    categories: list[str] = field(default_factory=list)
+
+    @property
+    def features(self) -> list[str]:
+        if self.kind == CATEGORY:
+            return [f"{self.name}={category}" for category in self.categories]
+        return [self.name, *([f"{self.name} is missing"] if self.indicate else [])]
+
+    @property
+    def plain(self) -> list[bool]:
+        """Of each feature, whether it is 0 or 1 and stays so."""
+        return [self.kind == CATEGORY or i > 0 for i, _ in enumerate(self.features)]
+
+
+def kind_of(table: Table, name: str, categorical: Sequence[str] = ()) -> str:
+    """Of a column; raises `DataError` for one that is neither numbers nor categories."""
+    kind = table.columns[name].type
+    if name in categorical or types.is_boolean(kind):
+        return CATEGORY if not types.is_boolean(kind) or name in categorical else NUMBER
+    if types.is_string(kind):
+        refuse_mixed(table, name)
+        return CATEGORY
+    if types.is_integer(kind) or types.is_floating(kind):
+        return NUMBER
+    if types.is_temporal(kind) and not types.is_time(kind) and not types.is_duration(kind):
+        return DATE
+    if types.is_null(kind):
+        raise DataError(f"{table.path}: the column {name!r} has no value at all; data.options.drop=[{name}]")
+    raise DataError(f"{table.path}: the column {name!r} holds {kind}, which is no input; data.options.drop=[{name}]")
+
+
+def learned(
+    table: Table, names: Sequence[str], categorical: Sequence[str], missing: str, most: int, rows: np.ndarray
+) -> list[Column]:
+    """Of the training `rows`; `most`: categories of a column, the most frequent ones."""
+    found = []
+    train = table.taken(rows)
+    for name in names:
+        kind = kind_of(table, name, categorical)
+        column = train.columns[name]
+        lacking = column.null_count
+        if lacking == len(column):
+            raise DataError(
+                f"{table.path}: the column {name!r} has no value in the training rows; data.options.drop=[{name}]"
+            )
+        if kind == CATEGORY:
+            found.append(Column(name, kind, categories=_categories(texts(column), most, missing in WAYS[:2])))
+        else:
+            fill = float(np.nanmedian(_numbers(train, name, column))) if missing in WAYS[:2] else None
+            found.append(Column(name, kind, fill, missing == "indicate" and lacking > 0))
+    return found
+
+
+def _categories(column: pyarrow.ChunkedArray, most: int, with_missing: bool) -> list[str]:
+    counts = pc.value_counts(column.drop_null()).to_pylist()
+    kept = sorted(counts, key=lambda each: (-each["counts"], each["values"]))[:most]
+    return sorted(str(each["values"]) for each in kept) + [MISSING] * (with_missing and column.null_count > 0)
+
+
+def texts(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
+    """Values as texts, the same for 1 and 1.0."""
+    if types.is_floating(column.type):
+        whole = pc.all(pc.equal(column, pc.round(column))).as_py()
+        column = column.cast(pyarrow.int64()) if whole is not False else column
+    return column.cast(pyarrow.string())
+
+
+def _numbers(table: Table, name: str, column: pyarrow.ChunkedArray) -> np.ndarray:
+    """float64, NaN for what is missing. Raises `DataError`, with the row, for what is no number or infinite."""
+    kind = column.type
+    if types.is_string(kind):
+        there = pc.fill_null(pc.match_substring_regex(column, r"^$"), True)
+        row = pc.index(there, False).as_py()
+        raise DataError(f"{table.where(row)}: {name} is {column[row].as_py()!r}, which is no number")
+    if types.is_temporal(kind):
+        values = column.cast(pyarrow.timestamp("us", getattr(kind, "tz", None))).cast(pyarrow.int64())
+        found: np.ndarray = values.cast(pyarrow.float64()).to_numpy() / _DAY
+        return found
+    if types.is_null(kind):
+        return np.full(len(column), np.nan)
+    if types.is_boolean(kind):
+        column = column.cast(pyarrow.int8())
+    found = column.cast(pyarrow.float64()).to_numpy()
+    infinite = np.flatnonzero(np.isinf(found))
+    if len(infinite):
+        raise DataError(f"{table.where(int(infinite[0]))}: {name} is infinite")
+    return found
+
+
+def encoded(table: Table, columns: Sequence[Column]) -> tuple[np.ndarray, list[str]]:
+    """`x (rows, features)`, float32, and notes on what training never saw. Raises `DataError`, with the row."""
+    lacking = [column.name for column in columns if column.name not in table.columns]
+    if lacking:
+        there = ", ".join(list(table.columns)[:20])
+        raise DataError(f"{table.path}: has no column {', '.join(map(repr, lacking[:5]))} (it has {there})")
+    width = sum(len(column.features) for column in columns)
+    size, free = 4 * len(table) * width, psutil.virtual_memory().available
+    if size > free:
+        raise DataError(
+            f"{table.path}: {len(table):,} rows of {width:,} features take {size / 1e9:,.1f} GB, and {free / 1e9:,.1f} "
+            "GB are free; data.options.categories makes fewer of them"
+        )
+    x = np.zeros((len(table), width), np.float32)
+    notes, at = [], 0
+    for column in columns:
+        values = table.columns[column.name]
+        if column.kind == CATEGORY:
+            notes += _one_hot(table, column, texts(values), x[:, at : at + len(column.features)])
+        else:
+            numbers = _numbers(table, column.name, values)
+            gone = np.isnan(numbers)
+            if column.fill is None and gone.any():
+                _refuse_missing(table, column.name, int(np.argmax(gone)))
+            with np.errstate(over="ignore"):
+                x[:, at] = np.where(gone, column.fill or 0.0, numbers)
+            if not np.isfinite(x[:, at]).all():
+                row = int(np.argmax(~np.isfinite(x[:, at])))
+                raise DataError(f"{table.where(row)}: {column.name} is {numbers[row]:g}, which does not fit float32")
+            if column.indicate:
+                x[:, at + 1] = gone
+        at += len(column.features)
+    return x, notes
+
+
+def _one_hot(table: Table, column: Column, values: pyarrow.ChunkedArray, x: np.ndarray) -> list[str]:
+    """Written into `x`; notes on categories that are not among them."""
+    gone = pc.is_null(values)
+    if MISSING in column.categories:
+        values = pc.fill_null(values, MISSING)
+    found = pc.index_in(values, value_set=pyarrow.array(column.categories, pyarrow.string()))
+    places = pc.fill_null(found, -1).to_numpy()
+    known = places >= 0
+    x[np.flatnonzero(known), places[known]] = 1
+    unknown = np.flatnonzero(~known)
+    if not len(unknown):
+        return []
+    first = values[int(unknown[0])].as_py()
+    told = "no value" if first is None else repr(str(first)[:40])
+    if first is None and gone.to_numpy()[unknown].all() and MISSING not in column.categories:
+        told = "no value, as no training row"
+    return [
+        f"{table.where(int(unknown[0]))}: {column.name} has {told}, read as none of its {len(column.categories)} "
+        f"categories{f' (and {len(unknown) - 1:,} more rows)' if len(unknown) > 1 else ''}"
+    ]
+
+
+def _refuse_missing(table: Table, name: str, row: int) -> None:
+    raise DataError(f"{table.where(row)}: {name} is missing; data.options.missing: fill, indicate or drop allows it")
+
+
+def refuse_or_drop(table: Table, names: Sequence[str], missing: str) -> Table:
+    """Without the rows that lack a value, if they are to be dropped; raises `DataError` if none may lack one."""
+    if missing not in WAYS[2:]:
+        return table
+    whole = np.ones(len(table), bool)
+    for name in names:
+        there = pc.is_valid(table.columns[name]).to_numpy()
+        if missing == "refuse" and not there.all():
+            _refuse_missing(table, name, int(np.argmin(there)))
+        whole &= there
+    if not whole.any():
+        raise DataError(f"{table.path}: no row has a value in all columns; data.options.missing: fill keeps them")
+    return table if whole.all() else table.taken(np.flatnonzero(whole))
+
+
+def to_json(columns: Sequence[Column], empty: Sequence[str] = ()) -> dict[str, Any]:
+    """As a run keeps it, with the words that stand for a missing value."""
+    return {"kind": "table", "columns": [asdict(column) for column in columns], "empty": list(empty)}
+
+
+def of_json(value: Any) -> list[Column]:
+    """Raises `ValueError` or `TypeError` for what no table said of itself."""
+    columns = [Column(**each) for each in value["columns"]]
+    for column in columns:
+        sound = (
+            isinstance(column.name, str)
+            and column.kind in (NUMBER, CATEGORY, DATE)
+            and isinstance(column.fill, int | float | None)
+            and isinstance(column.indicate, bool)
+            and all(isinstance(each, str) for each in column.categories)
+        )
+        if not sound:
+            raise ValueError(f"columns: {column!r} is of no table")
+    return columns

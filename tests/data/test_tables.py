@@ -1,0 +1,110 @@
+"""Files of tables as people have them: encodings, separators, headers, types; and the line that a fault is told in."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from unlocked.data.csv_files import Format
+from unlocked.data.tables import of_columns, read_table, refuse_mixed
+from unlocked.errors import DataError
+
+
+@pytest.fixture
+def written(tmp_path):
+    """`written(text, name, encoding)`: the path of such a file."""
+
+    def write(text, name="a.csv", encoding="utf-8"):
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+        return tmp_path / name
+
+    return write
+
+
+def values(path, **how):
+    return {name: column.to_pylist() for name, column in read_table(path, Format(**how)).columns.items()}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_encoding_and_separator_are_found_out(written, encoding, separator):
+    rows = [["name", "size"], ["Zoë", "2"], [f'"a{separator}b"', "3"]]
+    path = written("\r\n".join(separator.join(row) for row in rows), encoding=encoding)
+    assert values(path) == {"name": ["Zoë", f"a{separator}b"], "size": [2, 3]}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("'a, b',1\n'c, d',2\n'e',3\n", {"column_1": ["a, b", "c, d", "e"], "column_2": [1, 2, 3]}),
+        ('a,b\n"two\nlines",1\n', {"a": ["two\nlines"], "b": [1]}),
+        ("T,2\nI,5\n", {"column_1": ["T", "I"], "column_2": [2, 5]}),
+        ("5 2\n6 3\n", {"column_1": [5, 6], "column_2": [2, 3]}),
+        ("a;b\n1,5;x\n2;y\n", {"a": [1.5, 2.0], "b": ["x", "y"]}),
+        ("a,b\nNA,x\n2,\n", {"a": [None, 2], "b": ["x", None]}),
+        ("when,ok\n2024-05-31,true\n2024-06-01,false\n", None),
+    ],
+)
+def test_quotes_headers_numbers_and_missing_values_are_found_out(written, text, expected):
+    found = values(written(text))
+    if expected is None:
+        expected = {"when": [pd.Timestamp("2024-05-31").date(), pd.Timestamp("2024-06-01").date()], "ok": [True, False]}
+    assert found == expected
+
+
+def test_what_was_found_out_is_told_and_can_be_said(written):
+    table = read_table(written("größe;ok\n1,5;ja\n", encoding="cp1252"))
+    assert table.read_as == 'CSV, cp1252, separated by semicolons, quoted by ", header'
+    assert len(table.notes) == 2
+    path = written("a:b\n1:?\n")
+    assert values(path, separator=":", header=False, empty=["?"]) == {"column_1": ["a", "1"], "column_2": ["b", None]}
+
+
+def test_json_lines_parquet_and_frames_hold_the_same(written, tmp_path):
+    expected = {"a": [1.5, None], "b": ["x", "y"]}
+    lines = [json.dumps({"a": 1.5, "b": "x"}), json.dumps({"a": None, "b": "y"})]
+    assert values(written("\n".join(lines), "a.jsonl")) == expected
+    pyarrow.parquet.write_table(
+        pyarrow.table({"a": [1.5, None], "b": pyarrow.array(["x", "y"]).dictionary_encode()}), tmp_path / "a.parquet"
+    )
+    assert values(tmp_path / "a.parquet") == expected
+    frame = of_columns({"a": [1.5, np.nan], "b": ["x", "y"]}, tmp_path / "frame")
+    assert {name: column.to_pylist() for name, column in frame.columns.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "told"),
+    [
+        ("", "a.csv", "a.csv: is empty"),
+        ("a,b\n", "a.csv", "a.csv: has no rows, only the columns 'a', 'b'"),
+        ("a,b,a\n1,2,3\n", "a.csv", "a.csv, line 1: names the column 'a' twice"),
+        ("a,b\n1,2\n3\n4,5\n", "a.csv", "a.csv, line 3: has 1 cells, the first line has 2"),
+        ("a,b\n1,2\n3,4,5\n", "a.csv", "a.csv, line 3: has 3 cells, the first line has 2"),
+        (b"a,b\n\0\0,1\n", "a.csv", "a.csv: is no text: it holds bytes that are zero"),
+        ('{"a": 1}\n{"a": "x"}\n', "a.jsonl", "a.jsonl: is not JSON lines with an object in each: JSON parse error"),
+        ("no parquet at all", "a.parquet", "a.parquet: cannot be read: "),
+    ],
+)
+def test_a_file_that_is_no_table_is_one_line_that_names_it(written, text, name, told):
+    path = written(text, name)
+    with pytest.raises(DataError) as error:
+        read_table(path)
+    assert str(error.value).removeprefix(f"{path.parent}/").startswith(told)
+    assert "\n" not in str(error.value)
+
+
+def test_bytes_that_are_not_of_the_encoding_that_was_said_are_told_with_their_line(written):
+    path = written("a,b\nok,1\nZoë,2\n", encoding="cp1252")
+    with pytest.raises(DataError, match=r"a.csv, line 3: is not in the encoding 'utf-8'"):
+        read_table(path, Format(encoding="utf-8"))
+    with pytest.raises(DataError, match=r"data.options.encoding: 'utf-9' is no encoding"):
+        read_table(path, Format(encoding="utf-9"))
+
+
+def test_a_few_texts_among_numbers_are_told_with_their_row(written):
+    table = read_table(written("a\n" + "\n".join("oops" if i == 17 else str(i) for i in range(40))))
+    with pytest.raises(DataError, match=r"a.csv, row 18: a is 'oops', and a number in most rows.*data.options.empty"):
+        refuse_mixed(table, "a")
