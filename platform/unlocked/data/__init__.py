@@ -8,6 +8,7 @@ from unlocked.data import transforms as _transforms  # noqa: F401  (and transfor
 from unlocked.data.dataset import DATA, DataSet, RawData, Split, asks_for_task, register_data, task_of_data
 from unlocked.data.loading import check_data_options, load_as
 from unlocked.data.rows import RowSource, RowTensor
+from unlocked.data.rows.datasets import from_dataset
 from unlocked.data.rows.files import open_rows
 from unlocked.data.sampler import TrainBatches, eval_rows, in_order
 from unlocked.data.source import DataFile, Source
@@ -39,6 +40,7 @@ __all__ = [
     "check_data_options",
     "check_transforms",
     "eval_rows",
+    "from_dataset",
     "in_order",
     "load_as",
     "open_rows",

@@ -90,7 +90,14 @@ class TrainBatches:
         self._epochs: dict[int, tuple[Tensor, ...]] = {}  # a pipeline needs both sides of an epoch's end
         self._ahead: ReadAhead | None = None
         if isinstance(split.x, RowTensor):
-            self._ahead = ReadAhead(self._rows, self._is_known, split.x.read, split.x.source.ahead)
+            source, read, draws = split.x.source, split.x.read, derive_seed(seed, "examples")
+            self._ahead = ReadAhead(
+                self._rows,
+                self._is_known,
+                lambda step, rows: read(rows, step_seed(draws, step)),
+                source.ahead,
+                source.readers,
+            )
 
     def order(self, difficulty: Tensor) -> None:
         """How hard each example is from the next epoch on, `(n,)`; no step of that may have been drawn."""

@@ -17,9 +17,11 @@ from torch import Tensor
 from unlocked.blame import refuse_users_fault
 from unlocked.config import Config, to_dict
 from unlocked.data import DataSet
+from unlocked.data.sets.handed import handed
 from unlocked.engine.group import Group, WorkerFailed
 from unlocked.errors import RunInterrupted
 from unlocked.launch.interrupt import StopSignal
+from unlocked.loop.handing import with_handed
 from unlocked.loop.page import Noting, page_of
 from unlocked.loop.pretraining import Pretrainer
 from unlocked.loop.report import accelerators, data_facts, run_tags, shown_params
@@ -57,10 +59,13 @@ def train(
     started: float | None = None,
     study: StudyTracking | None = None,
     stop: StopSignal | None = None,
+    data: Any = None,
 ) -> Run:
     """One run of a configuration, from its first step to its summary; of a `study` if it is a trial of one.
 
     `stop` is asked between segments whether to save and stop; without one Ctrl-C and SIGTERM are caught.
+    `data`: in place of the configuration's, a torch `Dataset` or `DataLoader`, a Hugging Face `Dataset`, a mapping of
+    them by split (`unlocked.data.from_dataset`), or a `RawData`.
 
     Returns the summary, a mapping: run folder, MLflow run id, metrics, steps per second, wait fractions, seconds; with
     `run.metrics`, `run.history()`, `run.figure(name)` and `run.model()` (`unlocked.runs.result.Run`).
@@ -71,6 +76,11 @@ def train(
     >>> from unlocked import load_config
     >>> summary = train(load_config("quickstart", ["parallel.engine=inprocess", "train.epochs=1"]))  # doctest: +SKIP
     """
+    if data is not None:
+        with handed(data):
+            return train(
+                with_handed(config, data), imports=imports, reporter=reporter, started=started, study=study, stop=stop
+            )
     started = started or time.time()
     reporter = reporter or Silent()
     reporter.doing(f"loading data: {config.data.name}")
@@ -99,13 +109,27 @@ def resume(
     stop: StopSignal | None = None,
     patience: float = 0.0,
     addresses: TrackingConfig | None = None,
+    data: Any = None,
 ) -> Run:
     """Goes on with a run from its last checkpoint (from the start if it has none), to the same numbers.
 
     Its modules of the user's are imported as when it was begun, if this user signed for them; else they are to be given
     as `imports`. `patience`: seconds to wait while another process still trains it. `addresses`: with the
-    passwords that a run folder does not keep; else they are taken from the environment.
+    passwords that a run folder does not keep; else they are taken from the environment. `data`: what `train` was given,
+    again.
     """
+    if data is not None:
+        with handed(data):
+            return resume(
+                run_dir,
+                imports=imports,
+                reporter=reporter,
+                started=started,
+                study=study,
+                stop=stop,
+                patience=patience,
+                addresses=addresses,
+            )
     started = started or time.time()
     reporter = reporter or Silent()
     imports = bring(run_dir, imports)

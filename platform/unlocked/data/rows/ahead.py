@@ -14,15 +14,21 @@ class ReadAhead:
     Args:
         rows: of minibatch t; called on the caller's thread.
         known: whether they are, before its turn.
-        read: the inputs of rows, on any thread.
+        read: the inputs of minibatch t, of these rows, on any thread.
         depth: how many minibatches at most are read ahead.
+        readers: threads.
     """
 
     def __init__(
-        self, rows: Callable[[int], Tensor], known: Callable[[int], bool], read: Callable[[Tensor], Tensor], depth: int
+        self,
+        rows: Callable[[int], Tensor],
+        known: Callable[[int], bool],
+        read: Callable[[int, Tensor], Tensor],
+        depth: int,
+        readers: int,
     ):
         self._rows, self._known, self._read, self._depth = rows, known, read, depth
-        self._pool = ThreadPoolExecutor(min(2, depth), "rows") if depth else None
+        self._pool = ThreadPoolExecutor(min(readers, depth), "rows") if depth else None
         self._coming: dict[int, Future[Tensor]] = {}
         self._recent: dict[int, Tensor] = {}  # a late message asks for a minibatch again
 
@@ -35,7 +41,7 @@ class ReadAhead:
             self.forget()
         if not goes_back or coming is not None:
             self._ask(step)
-        x = self._read(self._rows(step)) if coming is None else coming.result()
+        x = self._read(step, self._rows(step)) if coming is None else coming.result()
         kept = [*self._recent.items()][-self._depth :] if self._depth else []
         self._recent = {**dict(kept), step: x}
         return x
@@ -53,4 +59,4 @@ class ReadAhead:
             if not self._known(later):
                 return
             if later not in self._coming:
-                self._coming[later] = self._pool.submit(self._read, self._rows(later))
+                self._coming[later] = self._pool.submit(self._read, later, self._rows(later))

@@ -57,7 +57,7 @@ class Seen:
 
 def seen(name: str, raw: RawData, parts: Parts, cache: Sequence[Path]) -> Seen:
     """Raises `DataError`, one line, for rows that are not finite or cannot be read."""
-    scans = _scans(name, parts, cache)
+    scans = _scans(name, parts, cache, isinstance(raw.normalise, str))
     source = parts["train"][0]
     train = scans["train"]
     statistics: Statistics = None
@@ -81,7 +81,7 @@ def seen(name: str, raw: RawData, parts: Parts, cache: Sequence[Path]) -> Seen:
     return Seen(inputs, statistics, train.lowest, train.highest)
 
 
-def _scans(name: str, parts: Parts, cache: Sequence[Path]) -> dict[str, Scan]:
+def _scans(name: str, parts: Parts, cache: Sequence[Path], statistics: bool) -> dict[str, Scan]:
     """By split, of the source that it reads from; each source is read once."""
     found: dict[str, Scan] = {}
     known: list[tuple[RowSource, Scan]] = []
@@ -97,7 +97,7 @@ def _scans(name: str, parts: Parts, cache: Sequence[Path]) -> dict[str, Scan]:
                 lengths = _over_all(len(source), parts, source)
             else:
                 lengths = lengths_of(extras)
-            scan = scanned(name, part, source, wanted, lengths, cache)
+            scan = scanned(name, part, source, wanted, lengths, cache, statistics)
             known.append((source, scan))
         found[part] = scan
     return found

@@ -7,11 +7,10 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from unlocked.data.rows.source import RowSource, at_start
 from unlocked.errors import RunFailed
 from unlocked.files import read_json, write_json
 
+Tell = Callable[[int], None]
 _VERSION = 1
 _TOLD = 2**30  # bytes from which on it is said that they are read
 
@@ -57,18 +57,22 @@ def scanned(
     wanted: np.ndarray | None,
     lengths: np.ndarray | None,
     cache: Sequence[Path],
+    statistics: bool = True,
 ) -> Scan:
     """`source`: one that reads, whole; `wanted (n,)`: which rows are trained on. `cache`: folders, of which the first
-    that can be written keeps the result.
+    that can be written keeps the result; `statistics`: whether mean and deviation are asked for.
 
     Raises `DataError` for rows that cannot be read or have a value that is not finite.
     """
+    if source.known is not None and not statistics:
+        known: Scan = source.known
+        return known
     key = _key(source, wanted, lengths)
     places = [folder / f"rows-{key}.json" for folder in cache] if key is not None else []
     for place in places:
         if (found := _known(place)) is not None:
             return found
-    with _told(source) as tell:
+    with told(source.what, source.nbytes) as tell:
         try:
             found = _scan(name, part, source, wanted, lengths, tell)
         except RunFailed as error:
@@ -103,7 +107,7 @@ def _known(place: Path) -> Scan | None:
 
 
 def _scan(
-    name: str, part: str, source: RowSource, wanted: np.ndarray | None, lengths: np.ndarray | None, tell: Any
+    name: str, part: str, source: RowSource, wanted: np.ndarray | None, lengths: np.ndarray | None, tell: Tell
 ) -> Scan:
     axis = feature_axis(source.ndim)
     features = source.shape[axis]
@@ -111,6 +115,7 @@ def _scan(
     count, mean, squares = np.zeros(features), np.zeros(features), np.zeros(features)
     lowest, highest = np.inf, -np.inf
     for first, raw in source.blocks():
+        tell(first * source.row_bytes)
         content.update(np.ascontiguousarray(raw).view(np.uint8).data)
         if raw.dtype.kind == "f" and not (finite := np.isfinite(raw)).all():
             row = first + int(np.argwhere(~finite)[0, 0])
@@ -118,7 +123,6 @@ def _scan(
         rows = slice(None) if wanted is None else wanted[first : first + len(raw)]
         mine = raw[rows]
         if not len(mine):
-            tell(first + len(raw))
             continue
         lowest, highest = min(lowest, float(mine.min())), max(highest, float(mine.max()))
         over = tuple(d for d in range(mine.ndim) if d != axis)
@@ -138,7 +142,6 @@ def _scan(
         squares += apart + np.square(here - mean) * count * n / both
         mean += (here - mean) * n / both
         count += n
-        tell(first + len(raw))
     low, high = (0.0, 1.0) if source.dtype.kind == "b" or lowest > highest else (lowest, highest)
     return Scan(content.hexdigest(), count.tolist(), mean.tolist(), squares.tolist(), low, high)
 
@@ -149,23 +152,16 @@ def _real(x: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _told(source: RowSource) -> Iterator[Any]:
-    """Says on stderr that much is read, and on a terminal how much of it was."""
-    size = source.nbytes
-    if size < _TOLD:
-        yield lambda rows: None
-        return
-    print(f"reading {source.what} once ({size / 1e9:.1f} GB): range, statistics, digest", file=sys.stderr, flush=True)
-    live = sys.stderr.isatty()
+def told(what: str, size: int) -> Iterator[Tell]:
+    """Says on stderr that so many bytes are read, and on a terminal, whenever it is told so, how many were."""
+    live = size >= _TOLD and sys.stderr.isatty()
+    if size >= _TOLD:
+        print(f"reading {what} once ({size / 1e9:.1f} GB): range, statistics, digest", file=sys.stderr, flush=True)
 
-    def tell(rows: int) -> None:
+    def tell(done: int) -> None:
         if live:
-            print(
-                f"\r  {rows * source.row_bytes / 1e9:.1f} of {size / 1e9:.1f} GB", end="", file=sys.stderr, flush=True
-            )
+            print(f"\r  {done / 1e9:.1f} of {size / 1e9:.1f} GB", end="", file=sys.stderr, flush=True)
 
-    try:
-        yield tell
-    finally:
-        if live:
-            print(file=sys.stderr)
+    yield tell
+    if live:
+        print(file=sys.stderr)

@@ -25,7 +25,9 @@ class RowSource(ABC):
     """
 
     is_held: bool = False  # in memory: splits are tensors
-    ahead: int = 4  # minibatches that a thread reads while the net learns from the one before; 0: none
+    ahead: int = 4  # minibatches that are read while the net learns from the one before; 0: none
+    readers: int = 2  # threads that do
+    known: Any = None  # the `Scan` of all rows, if they were looked at already and are not normalised
 
     def __init__(self, shape: tuple[int, ...], dtype: Any):
         self.shape: tuple[int, ...] = tuple(int(size) for size in shape)
@@ -37,6 +39,10 @@ class RowSource(ABC):
 
         Threads call it at once. Raises `RunFailed`, one line, if they cannot be read any more.
         """
+
+    def drawn(self, rows: np.ndarray, draw: int) -> np.ndarray:
+        """As `read`, for a minibatch of training: `draw` seeds what is made by chance, anew every time."""
+        return self.read(rows)
 
     def identity(self) -> list[Any] | None:
         """What changes if the rows do, as JSON: names, sizes and times of files. None: nothing says so."""
@@ -102,10 +108,14 @@ class Chosen(RowSource):
 
     def __init__(self, source: RowSource, rows: np.ndarray):
         super().__init__((len(rows), *source.shape[1:]), source.dtype)
-        self._source, self._rows, self.ahead = source, rows, source.ahead
+        self._source, self._rows = source, rows
+        self.ahead, self.readers = source.ahead, source.readers
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         return self._source.read(self._rows[rows])
+
+    def drawn(self, rows: np.ndarray, draw: int) -> np.ndarray:
+        return self._source.drawn(self._rows[rows], draw)
 
     def identity(self) -> list[Any] | None:
         return self._source.identity()
@@ -130,10 +140,14 @@ class ChannelsFirst(RowSource):
     def __init__(self, source: RowSource):
         n, *pixels, channels = source.shape
         super().__init__((n, channels, *pixels), source.dtype)
-        self._source, self.ahead, self.is_held = source, source.ahead, source.is_held
+        self._source, self.ahead, self.readers = source, source.ahead, source.readers
+        self.is_held = source.is_held
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(np.moveaxis(self._source.read(rows), -1, 1))
+
+    def drawn(self, rows: np.ndarray, draw: int) -> np.ndarray:
+        return np.ascontiguousarray(np.moveaxis(self._source.drawn(rows, draw), -1, 1))
 
     def identity(self) -> list[Any] | None:
         found = self._source.identity()

@@ -44,10 +44,12 @@ class RowTensor(Tensor):
         self.source, self.prepare, self.content = source, prepare, content
         return self
 
-    def read(self, rows: Tensor) -> Tensor:
-        """The inputs of `rows (m,)`, in their order, on the device of this tensor."""
+    def read(self, rows: Tensor, draw: int | None = None) -> Tensor:
+        """The inputs of `rows (m,)`, in their order, on the device of this tensor; `draw`: for a minibatch of training,
+        seeds what is made by chance."""
         index = rows.cpu().numpy()
-        out = self.prepare(self.source.read(index), index)
+        raw = self.source.read(index) if draw is None else self.source.drawn(index, draw)
+        out = self.prepare(raw, index)
         return out.to(device=self.device, dtype=self.dtype)
 
     def whole(self) -> Tensor:
