@@ -37,6 +37,9 @@ def test_predictions_go_to_a_pipe_to_files_and_to_json(unlocked, run):
 
     assert unlocked("predict", run, "new.npz", "--out", "found.parquet").code == 0
     assert pyarrow.parquet.read_table("found.parquet").to_pydict() == table
+    assert unlocked("predict", run, "new.npz", "--output", "found.jsonl").code == 0
+    lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+    assert lines == [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
     assert unlocked("predict", run, "new.npz", "--out", "raw.npz").code == 0
     with np.load("raw.npz") as raw:
         assert raw["outputs"].argmax(1).tolist() == [int(each) for each in table["prediction"]]
@@ -48,10 +51,13 @@ def test_predictions_go_to_a_pipe_to_files_and_to_json(unlocked, run):
         (["RUN", "lost.csv"], "lost.csv: is no file"),
         (
             ["RUN", "new.npz", "--out", "found.xls"],
-            "--out: found.xls does not end in .csv or .parquet or .json or .npz",
+            "--out: found.xls does not end in .csv or .parquet or .jsonl or .json or .npz",
         ),
         (["RUN", "new.npz", "--out", "no/found.csv"], "no/found.csv is not there"),
         (["no_run", "new.npz"], "no_run is not a run folder"),
+        (["RUN", "new.npz", "--id", "name"], "--id: new.npz is no table, and has no column 'name'"),
+        (["RUN", "new.npz", "--continuation", "3"], "a run of classification goes on with no text"),
+        (["RUN", "new.npz", "--continuation", "-3"], "--continuation: must be at least 1, got -3"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_exit_code_2(unlocked, run, words, said):
@@ -74,3 +80,46 @@ def test_an_export_says_how_near_its_outputs_are(unlocked, run, monkeypatch):
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "net.onnx does not end in .pt2" in done.err
     assert unlocked("export", run, "--register", "a/b").code == 2
+
+
+def begun(folder, *keys):
+    fixed = ["parallel.engine=inprocess", "parallel.partition=null", "parallel.modules=1", "parallel.threads=1"]
+    fixed += ["tracking.uri=off", "tracking.figures=false", "train.epochs=1", "train.probe_every=0"]
+    return train(load_config("quickstart", [*fixed, "scheme.name=backprop", f"tracking.runs={folder}", *keys]))[
+        "run_dir"
+    ]
+
+
+def test_pairs_texts_and_rows_by_their_name(unlocked, tmp_path):
+    words = [a + b + c for a in "abcd" for b in "aef" for c in "abcd"]
+    Path("pairs.tsv").write_text("".join(f"{word}\t{' '.join(word.upper())}\n" for word in words))
+    options = f"{{file: {tmp_path}/pairs.tsv, source_tokens: char, target_tokens: spaces}}"
+    model = "model={name: seq2seq, width: 8, embedding: 4}"
+    run = begun(tmp_path, model, f"data={{name: pairs, batch_size: 8, options: {options}}}")
+    Path("new.tsv").write_text("speaker\tsource\nann\tcab\nbob\tabc\n")
+    table = json.loads(unlocked("predict", run, "new.tsv", "--id", "speaker", "--json").out)
+    assert table["speaker"] == ["ann", "bob"]
+    assert set(" ".join(table["prediction"]).split()) <= set("ABCDEF")
+    Path("new.txt").write_text("cab\nabc\n")
+    assert json.loads(unlocked("predict", run, "new.txt", "--json").out)["prediction"] == table["prediction"]
+    Path("my.txt").write_text("abcdefgh" * 40)
+    options = f"{{file: {tmp_path}/my.txt, length: 8}}"
+    model = "model={name: gpt, width: 8, depth: 1, heads: 1}"
+    run = begun(tmp_path, model, f"data={{name: text, batch_size: 8, options: {options}}}")
+    table = json.loads(unlocked("predict", run, "new.txt", "--continuation", "5", "--json").out)
+    assert [len(text) for text in table["continuation"]] == [5, 5]
+    assert [text[0] for text in table["continuation"]] == table["prediction"]
+    refused = unlocked("predict", run, "new.tsv", "--id", "age")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
+def test_links_that_a_graph_lacks_are_named(unlocked, tmp_path):
+    pytest.importorskip("torch_geometric")
+    run = begun(tmp_path, "task=link_prediction", "data={name: links, batch_size: 1}", "model={name: gcn, hidden: [4]}")
+    edges = np.array([[0, 1, 2, 3], [1, 2, 3, 0]])
+    np.savez("new.npz", x=np.eye(77), edge_index=edges)
+    table = json.loads(unlocked("predict", run, "new.npz", "--json").out)
+    assert table["node"] == list(range(77))
+    known = {(int(a), int(b)) for a, b in np.concatenate([edges, edges[::-1]], 1).T}
+    assert not known & set(zip(table["node"], table["prediction"], strict=True))
+    assert all(a != b for a, b in zip(table["node"], table["prediction"], strict=True))

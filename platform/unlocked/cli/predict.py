@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unlocked.runs.opened import Opened
     from unlocked.tasks.predicting import Columns
 
-OUT = (".csv", ".parquet", ".json", ".npz")
+OUT = (".csv", ".parquet", ".jsonl", ".json", ".npz")
 SHOWN = 40  # rows, on a terminal
 
 
@@ -32,6 +32,8 @@ def add_predict(commands: Any) -> None:
         "  unlocked predict runs/quickstart-cdni-s0-20260101-120000 new.csv\n"
         "  unlocked predict runs/quickstart-cdni-s0-20260101-120000 pictures/ --out found.csv\n"
         "  unlocked predict runs/docstrings-dfa-s0-20260101-120000 texts.txt | sort -t, -k3 -n\n"
+        "  unlocked predict runs/letters-cdni-s0-20260101-120000 new.csv --id name --output found.parquet\n"
+        "  unlocked predict runs/gpt-backprop-s0-20260101-120000 begun.txt --continuation 40\n"
         "  unlocked predict runs/quickstart-cdni-s0-20260101-120000 new.npz --out outputs.npz\n\n"
         "Files: .csv, .tsv or .parquet (a row for each input: its numbers, or a column `text`); .npz or .npy (an\n"
         "array x of inputs as the data set has them before it is normalised; a graph's x and edge_index); .png, .jpg\n"
@@ -45,8 +47,13 @@ def add_predict(commands: Any) -> None:
     )
     parser.add_argument(
         "--out",
+        "--output",
         metavar="FILE",
         help=f"write the table to a file ({', '.join(OUT[:-1])}), or what the net gives, as `outputs` of an .npz",
+    )
+    parser.add_argument("--id", metavar="COLUMN", help="of the file, which names the rows in place of their numbers")
+    parser.add_argument(
+        "--continuation", type=int, default=0, metavar="N", help="of a language model: also the likeliest N tokens"
     )
     parser.add_argument("--json", action="store_true", help="one JSON line instead of the table")
     add_import(parser)
@@ -57,6 +64,8 @@ def predict(arguments: argparse.Namespace) -> int:
 
     import_given(arguments)
     check_file("--out", arguments.out, OUT)
+    if arguments.continuation < 0:
+        raise ConfigError(f"--continuation: must be at least 1, got {arguments.continuation}")
     out = None if arguments.out is None else Path(arguments.out).absolute()
     run, file = Path(arguments.run).absolute(), Path(arguments.file)
     shown = file.absolute() if not file.is_absolute() and not file.exists() else file
@@ -69,10 +78,17 @@ def predict(arguments: argparse.Namespace) -> int:
         _write(out, _as_npz(opened, new))
         print(out)
         return 0
-    table = opened.table(new)
+    table = opened.table(new, arguments.continuation)
     count = len(next(iter(table.values())))
     names = new.names if new.names is not None and len(new.names) == count else list(range(1, count + 1))
     table = {"file" if new.names is not None else "row": names, **table}
+    if arguments.id is not None:
+        from unlocked.data.new_targets import names_of_rows
+
+        ids = names_of_rows(shown, arguments.id)
+        if len(ids) != count:
+            raise ConfigError(f"--id: {file} has {len(ids)} rows, and {count} things are said of it")
+        table = {arguments.id: ids, **{name: column for name, column in table.items() if name != "row"}}
     if out is not None:
         _write(out, _as_file(table, out.suffix))
         print(out)
@@ -101,6 +117,9 @@ def _as_file(table: Columns, suffix: str) -> bytes:
         held = io.BytesIO()
         pyarrow.parquet.write_table(pyarrow.table(table), held)
         return held.getvalue()
+    if suffix == ".jsonl":
+        rows = zip(*table.values(), strict=True)
+        return "".join(strict_json.dumps(dict(zip(table, row, strict=True))) + "\n" for row in rows).encode()
     if suffix == ".json":
         return strict_json.dumps(table, indent=1).encode()
     return _as_csv(table).encode()

@@ -64,6 +64,16 @@ def read_labelled(path: Path, reading: Reading, options: Mapping[str, Any], targ
     return Labelled(new, _meant(str(path), cells, reading))
 
 
+def names_of_rows(path: Path, column: str) -> list[str]:
+    """The cells of a column of a table; raises `DataError` if it has none of that name."""
+    if path.suffix.lower() not in (*TABLES, *JSON_LINES):
+        raise DataError(f"--id: {path} is no table, and has no column {column!r}")
+    heads, rows, _ = _rows(path, [column])
+    if column not in heads:
+        raise DataError(f"--id: {path}: {unknown('column', column, heads)}")
+    return [row[heads.index(column)] for row in rows]
+
+
 def _names(options: Mapping[str, Any], target: str | None) -> list[str]:
     if target is not None:
         return [target]

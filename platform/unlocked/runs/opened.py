@@ -109,8 +109,22 @@ class Opened:
         whole = torch.cat([output for output, _ in self._passes(new)])
         return whole.float() if whole.dtype in SHORT else whole  # numpy knows no bfloat16
 
-    def table(self, new: New) -> Columns:
-        """What it says of each input, in the names of its data set. Raises `ConfigError` if it says nothing."""
+    def table(self, new: New, continuation: int = 0) -> Columns:
+        """What it says of each input, in the names of its data set, and of texts that many tokens after each. Raises
+        `ConfigError` if it says nothing, or goes on with no text."""
+        further = self._continued(new, continuation) if continuation else {}
+        return {**self._said(new), **further}
+
+    def _continued(self, new: New, tokens: int) -> Columns:
+        try:
+            texts = None if new.texts is None else self.task.continued(self.trained, new.texts, tokens)
+        except ConfigError as error:
+            raise DataError(f"{new.what}: {str(error).removeprefix('prompt: ')}") from None
+        if texts is None:
+            raise ConfigError(f"{self.run}: a run of {task_of(self.config)} goes on with no text")
+        return {"continuation": texts}
+
+    def _said(self, new: New) -> Columns:
         if new.texts is not None:
             try:
                 written = self.task.written(self.trained, new.texts)

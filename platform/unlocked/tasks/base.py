@@ -222,6 +222,10 @@ class Task(ABC):
         """What the net makes of each new text, for tasks that answer with one; None: they answer with `predicted`."""
         return None
 
+    def continued(self, trained: Trained, texts: list[str], tokens: int) -> list[str] | None:
+        """The likeliest `tokens` after each new text, for tasks that go on with one; None: they do not."""
+        return None
+
     # what conditions M ---------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -13,7 +13,8 @@ from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
 from unlocked.drawing import graphs
 from unlocked.tasks.base import Rows, Task, register_task
-from unlocked_models.contract.batch import Example
+from unlocked.tasks.predicting import Columns
+from unlocked_models.contract.batch import EDGES, Batch, Example, Ragged
 from unlocked_models.contract.chain import Chain
 
 SKETCH = 32  # numbers in which M sees the links of a node
@@ -92,6 +93,22 @@ class LinkPrediction(Task):
             "auc": float(roc_auc_score(labels, given)),
             "average_precision": float(average_precision_score(labels, given)),
         }
+
+    def predicted(self, output: Tensor, batch: Batch, data: DataSet) -> Columns | None:
+        """For each node the likeliest other one that it has no edge with, and the probability of a link."""
+        table: Columns = {"node": [], "prediction": [], "probability": []}
+        edges = batch[EDGES]
+        for i, z in enumerate(output.double()):
+            nodes = len(z) if batch.lengths is None else int(batch.lengths[i])
+            if nodes < 2:
+                continue
+            score = (z @ z.T)[:nodes, :nodes].fill_diagonal_(-torch.inf)
+            ends = edges.values[edges.offsets[i] : edges.offsets[i + 1]].T if isinstance(edges, Ragged) else edges[i]
+            score[ends[0], ends[1]] = -torch.inf
+            best, other = score.max(1)
+            for name, values in zip(table, (range(nodes), other.tolist(), best.sigmoid().tolist()), strict=True):
+                table[name].extend(values)
+        return table
 
     def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
         if chain is None:

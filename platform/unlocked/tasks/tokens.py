@@ -95,6 +95,9 @@ class LanguageModelling(Tokens):
         last = (batch.x != PAD).cumsum(1).argmax(1)
         return of_tokens(output[torch.arange(len(output)), last], data.class_names)
 
+    def continued(self, trained: Trained, texts: list[str], tokens: int) -> list[str] | None:
+        return [written_on(trained.chain, trained.data, text, tokens, greedy=True).removeprefix(text) for text in texts]
+
     def generate(
         self,
         trained: Trained,
