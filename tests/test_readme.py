@@ -58,6 +58,7 @@ def example(tmp_path, monkeypatch):
         "my_transform",
         "my_loss",
         "my_metric",
+        "my_callback",
     ],
 )
 def test_each_example_is_about_thirty_lines(name):
@@ -78,6 +79,7 @@ def test_each_example_is_about_thirty_lines(name):
         ("my_transform", "data.transforms=[blend]"),
         ("my_loss", "objective.loss=robust"),
         ("my_metric", "metrics=[worst_recall]"),
+        ("my_callback", "callbacks=[weight_norms]"),
     ],
 )
 def test_each_example_trains_by_the_command_beside_it(example, name, override, capsys):

@@ -7,11 +7,13 @@ summary = train(load_config("quickstart", ["scheme.name=dfa"]))
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unlocked.callbacks import Callback, register_callback
     from unlocked.comparing.rows import compare
     from unlocked.config import Config, load_config
     from unlocked.data import PerExample, RawData, Transform, register_data, register_transform
     from unlocked.engine.group import Group, WorkerFailed
     from unlocked.engines import Engine, register_engine
+    from unlocked.loop.callbacks import Training
     from unlocked.loop.notebook import Progress
     from unlocked.loop.train import resume, train
     from unlocked.optim import register_optimizer
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Callback": "unlocked.callbacks",
+    "register_callback": "unlocked.callbacks",
+    "Training": "unlocked.loop.callbacks",
     "Config": "unlocked.config",
     "load_config": "unlocked.config",
     "train": "unlocked.loop.train",
@@ -57,6 +62,7 @@ _HOMES = {
     "register_model": "unlocked_models",
 }
 __all__ = [
+    "Callback",
     "Config",
     "Engine",
     "Group",
@@ -66,6 +72,7 @@ __all__ = [
     "RawData",
     "Run",
     "Task",
+    "Training",
     "Transform",
     "WorkerFailed",
     "compare",
@@ -74,6 +81,7 @@ __all__ = [
     "load",
     "load_config",
     "predict",
+    "register_callback",
     "register_data",
     "register_engine",
     "register_loss",

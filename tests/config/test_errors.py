@@ -46,7 +46,7 @@ def test_the_configuration_that_the_bad_ones_are_made_from_is_good(tmp_path):
         ("trian.epochs=3", ["trian: unknown key", "did you mean 'train'?", "optimizer"]),
         ("train.epocs=3", ["train.epocs: unknown key", "did you mean 'epochs'?", "log_every"]),
         ("scheme.sg.hiden=[3]", ["scheme.sg.hiden: unknown key", "did you mean 'hidden'?"]),
-        ("frobnicate=1", ["frobnicate: unknown key", "known here: data"]),
+        ("frobnicate=1", ["frobnicate: unknown key", "known here: callbacks, data"]),
         # wrong types: the key, the value, the type
         ("seed=abc", ["seed", "'abc'", "int"]),
         ("seed=1.5", ["seed", "'1.5'", "int"]),

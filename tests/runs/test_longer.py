@@ -111,7 +111,7 @@ def test_anything_but_more_epochs_is_refused_in_one_line(small, tmp_path, words,
 def test_a_run_that_stopped_early_would_stop_again(small):
     short = train(small("data.validation=0.2", "train.patience=1", "optimizer.lr=1e-12", "train.epochs=6"))
     assert short["epochs"] < 6
-    with pytest.raises(ConfigError, match=r"stopped early \(train\.patience\), and would again"):
+    with pytest.raises(ConfigError, match=r"stopped early \(train\.patience: 1 .*\), and would again"):
         lengthen(Path(short["run_dir"]), ["train.epochs=9"])
 
 

@@ -5,10 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from unlocked.callbacks import CALLBACKS
 from unlocked.data.dataset import DATA
 from unlocked.schemes import SCHEMES
 from unlocked.tasks import LOSSES, METRICS, TASKS, load
-from unlocked.testing import DataContract, LossContract, MetricContract, ModelContract, SchemeContract, TaskContract
+from unlocked.testing import (
+    CallbackContract,
+    DataContract,
+    LossContract,
+    MetricContract,
+    ModelContract,
+    SchemeContract,
+    TaskContract,
+)
 from unlocked_models import MODELS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -65,3 +74,9 @@ class TestWorstRecall(MetricContract):
     example = ("own-metric.md", "my_metric", (METRICS, "worst_recall"))
     metric = "worst_recall"
     options = {"classes": 2}
+
+
+class TestWeightNorms(CallbackContract):
+    example = ("own-callback.md", "my_callback", (CALLBACKS, "weight_norms"))
+    callback = "weight_norms"
+    options = {"least": 0.01}

@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from unlocked.callbacks import CALLBACKS, Callback, register_callback
 from unlocked.data.transform import TRANSFORMS, PerExample, Transform, register_transform
 from unlocked.schemes import SCHEMES, Backprop, Frozen, register_scheme
 from unlocked.tasks import LOSSES, METRICS, TASKS, register_loss, register_metric, register_task
 from unlocked.tasks.classification import Classification
 from unlocked.testing import (
+    CallbackContract,
     LossContract,
     MetricContract,
     ModelContract,
@@ -26,7 +28,7 @@ from unlocked_models.contract.registry import MODELS
 @pytest.fixture(autouse=True)
 def registries(monkeypatch):
     """As they were, after each test."""
-    for registry in (SCHEMES, TASKS, TRANSFORMS, MODELS, LOSSES, METRICS):
+    for registry in (SCHEMES, TASKS, TRANSFORMS, MODELS, LOSSES, METRICS, CALLBACKS):
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
         monkeypatch.setattr(registry, "_facts", dict(registry._facts))
 
@@ -169,3 +171,16 @@ def test_a_metric_that_remembers_is_caught():
 
     with pytest.raises(AssertionError):
         contract(MetricContract, metric="remembers").test_it_has_no_memory()
+
+
+def test_a_callback_that_forgets_when_a_run_goes_on_is_caught():
+    @register_callback("forgets")
+    class Forgets(Callback):
+        seen = 0
+
+        def on_step_end(self, run, step, values):
+            self.seen += 1
+            run.log({"seen": self.seen})
+
+    with pytest.raises(AssertionError, match="seen: give what it keeps by state_dict"):
+        contract(CallbackContract, callback="forgets").test_a_run_that_goes_on_is_as_one_that_was_never_broken()

@@ -106,8 +106,8 @@ def add_import(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="MODULE",
         help="import a Python module, by its name or as a file ending in .py, that registers models, "
-        "data sets, tasks, losses, metrics, transforms, schemes, optimizers or engines (repeatable); runs and "
-        "studies remember it",
+        "data sets, tasks, losses, metrics, callbacks, transforms, schemes, optimizers or engines (repeatable); "
+        "runs and studies remember it",
     )
 
 

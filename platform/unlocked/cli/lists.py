@@ -22,8 +22,8 @@ def add_list(commands: Any) -> None:
         commands,
         "list",
         list_,
-        "list families, models, schemes, data sets, transforms, tasks, losses, metrics, engines, "
-        "optimizers, presets, or what was measured",
+        "list families, models, schemes, data sets, transforms, tasks, losses, metrics, callbacks, "
+        "engines, optimizers, presets, or what was measured",
         "examples:\n  unlocked list models\n"
         "  unlocked list matrix          how well each family trains under each scheme, or why not\n"
         "  unlocked list measured        the same for every preset that was measured\n"
@@ -209,6 +209,19 @@ def _functions(heading: str, registry: Any, prefix: str = "") -> Rows:
     ]
 
 
+def _callbacks() -> Rows:
+    from unlocked.callbacks import CALLBACKS
+
+    return [
+        {
+            "callback": name,
+            "options": options(list(inspect.signature(CALLBACKS.get(name)).parameters.values())),
+            "what": _first_lines(CALLBACKS.get(name)),
+        }
+        for name in CALLBACKS
+    ]
+
+
 def _engines() -> Rows:
     from unlocked.engines import ENGINES
 
@@ -292,6 +305,7 @@ _LISTS: dict[str, Callable[[], Rows]] = {
     "tasks": _tasks,
     "losses": _losses,
     "metrics": _metrics,
+    "callbacks": _callbacks,
     "engines": _engines,
     "optimizers": _optimizers,
     "presets": _presets,

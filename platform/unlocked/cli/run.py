@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,15 +124,16 @@ def _resume_run(arguments: argparse.Namespace, alive: Alive) -> int:
                     shutil.rmtree(folder, ignore_errors=True)
                 raise
             if summary["steps_per_second"] is None:  # no step was left
-                display.note(_had_finished(folder, summary["epochs"]))
+                display.note(_had_finished(folder, summary))
         return _end(arguments, summary, display)
 
 
-def _had_finished(folder: Path, epochs: int) -> str:
+def _had_finished(folder: Path, summary: Mapping[str, Any]) -> str:
     from unlocked.runs.folder import read_config
 
+    epochs, why = summary["epochs"], summary["stopped"] or "train.patience"
     if epochs < read_config(folder)["train"]["epochs"]:
-        return f"it had stopped early (train.patience) after {epochs} epochs: tested again, nothing was trained"
+        return f"it had stopped early ({why}) after {epochs} epochs: tested again, nothing was trained"
     return (
         f"it had finished its {epochs} epochs: tested again, nothing was trained; with a higher train.epochs=N "
         "beside --resume a new run goes on from it"

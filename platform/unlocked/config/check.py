@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from unlocked import callbacks
 from unlocked.config.nets import check_nets, modules_of, nets_of
 from unlocked.config.optimizing import check_optimizing
 from unlocked.config.schema import schema
@@ -41,6 +42,7 @@ def check_values(config: Config) -> None:
     _check_objective(config)
     check_data_options(config.data.name, config.data.options, ConfigError)
     check_transforms(config.data.transforms, ConfigError)
+    callbacks.make_callbacks(config.callbacks)
     _check_combinations(config)
     check_nets(config)
     for scheme, metrics in config.expect.items():
@@ -68,6 +70,7 @@ def with_floats(config: Config) -> None:
     config.model = as_annotated(MODELS.get(config.model["name"]), config.model)
     config.data.options = as_annotated(DATA.get(config.data.name), config.data.options)
     config.data.transforms = with_float_options(config.data.transforms)
+    config.callbacks = callbacks.with_float_options(config.callbacks)
 
 
 def settle_engine(config: Config) -> None:

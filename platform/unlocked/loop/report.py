@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlocked.callbacks import CALLBACKS, check_callbacks
 from unlocked.colors import scheme_color
 from unlocked.config import Config, to_dict
 from unlocked.config.schema import schema
@@ -75,6 +76,7 @@ def run_tags(
         TASKS.get(plan.task),
         plan.scheme,
         ENGINES.get(plan.engine),
+        *(CALLBACKS.get(name) for name, _ in check_callbacks(config.callbacks)),
         *([LOSSES.get(name)] if (name := str(config.objective.get("loss"))) in LOSSES else []),
     ]
     code = code_digest([*imports, *(getattr(thing, "__module__", None) or "" for thing in used)])

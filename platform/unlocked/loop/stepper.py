@@ -126,9 +126,9 @@ class Stepper(ABC):
         while self.progress.step < plan.total_steps and not self.progress.stopped_early:
             stop = self._calendar.next_sync(self.progress.step)
             self.run_segments(group, stop)
-            if self._stop.asked and self.progress.step < stop:
+            if (self._stop.asked or self._ends()) and self.progress.step < stop:
                 self.run_segments(group, self._calendar.next_checkpoint(self.progress.step, stop), heed_stop=False)
-            if self.progress.step == stop:
+            if self.progress.step == stop or self._ends():
                 self._at_sync(group)
             if self._stop.asked:
                 self._save_and_stop(group)
@@ -137,17 +137,32 @@ class Stepper(ABC):
         """Before the next step."""
         return
 
+    def _ends(self) -> bool:
+        """Whether it is to end at the next step at which it can be saved, because a callback says so or failed."""
+        return False
+
+    def _watch_steps(self) -> bool:
+        """Whether `_after_segment` may end it, so that no segment is begun before."""
+        return False
+
+    def _after_segment(self, stats: list[SegmentStats]) -> None:
+        """What was reported of a segment, once it is logged."""
+        return
+
     def run_segments(self, group: Group, stop: int, heed_stop: bool = True) -> None:
         def segments() -> Iterator[Segment]:
             start = self.progress.step
-            while start < stop and not (heed_stop and self._stop.asked):
+            while start < stop and not (heed_stop and (self._stop.asked or self._ends())):
                 end = min(stop, self._calendar.next_log(start))
                 yield start, end
                 start = end
 
-        for stats in group.run(segments(), checkpoint_at=stop):
-            self._refuse_nonfinite(group, stats)
-            self._log_segment(stats)
+        one_by_one = ([each] for each in segments()) if self._watch_steps() else (segments(),)
+        for some in one_by_one:
+            for stats in group.run(some, checkpoint_at=stop):
+                self._refuse_nonfinite(group, stats)
+                self._log_segment(stats)
+                self._after_segment(stats)
 
     def _checkpoint(self, group: Group, is_best: bool) -> None:
         broken = group.nonfinite()

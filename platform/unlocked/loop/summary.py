@@ -44,6 +44,7 @@ def summarise(trainer: Trainer, tested: Tested, restarts: int) -> dict[str, Any]
         "epochs": p.step // plan.steps_per_epoch,
         "parameters": sum(plan.parameters),
         "tested": tested.weights,
+        "stopped": p.stopped_because,
         "metrics": dict(trainer.metrics),
         "steps_per_second": median(trainer.rates) if trainer.rates else None,
         "wait_fraction": [w / p.train_seconds for w in p.waited or []] if p.train_seconds else None,

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from unlocked.data.easy_first import ranks
 from unlocked.engine.group import Group
-from unlocked.engine.segments import alignments
-from unlocked.errors import RunPruned
+from unlocked.engine.segments import SegmentStats, alignments
+from unlocked.errors import RunFailed, RunPruned
+from unlocked.loop.callbacks import Callbacks, Training
 from unlocked.loop.report import keep_shown
 from unlocked.loop.stepper import Stepper
 from unlocked.loop.watch import UNITS, Watch
@@ -45,11 +47,15 @@ class Trainer(Stepper):
 
     _watch: Watch | None = None
     _estimated_at: int | None = None  # the step to which the modules' running statistics belong
+    _callbacks: Callbacks | None = None  # of this group; None: the configuration names none
 
     def run(self, group: Group) -> Tested:
         self._restore(group)
         self._train(group)
-        return self._test(group)
+        tested = self._test(group)
+        self._tell("on_train_end", group)
+        self._refuse_failed()
+        return tested
 
     def _log(self, values: dict[str, float]) -> None:
         super()._log({name: value for name, value in values.items() if not name.startswith(UNITS)})
@@ -63,6 +69,9 @@ class Trainer(Stepper):
     def _restore(self, group: Group) -> None:
         self._estimated_at = None
         super()._restore(group)
+        if self.config.callbacks:
+            training = Training(self.plan, self.data, self.folder.path, self.reporter.note)
+            self._callbacks = Callbacks(training, self.progress.callbacks)
         if self.progress.level is not None:
             self._set_level(group)
         if self.progress.lr_scale != 1.0:
@@ -75,19 +84,18 @@ class Trainer(Stepper):
             self._order(group)
         if self.progress.step == 0 and self.config.train.probe_every:
             self._probe(group)
+        self._tell("on_train_begin", group)
+        self._heed_callbacks()
+        if self.progress.step == 0 and self.progress.stopped_early:
+            self._checkpoint(group, is_best=False)
+        self._refuse_failed()
 
     def _at_sync(self, group: Group) -> None:
         every, step = self.config.train, self.progress.step
         epoch, last = self._calendar.epoch(step), step >= self.plan.total_steps
         values: dict[str, float] = {}
-        is_best = False
-        if self._calendar.evaluates(step):
-            self._estimate_statistics(group)
-            values |= {f"val/{k}": v for k, v in self._evaluate(group, "validation").items()}
-            is_best = self._note_best(values[f"val/{self.task.monitor}"], values["val/loss"])
-            values |= {f"best/val_{self.task.monitor}": self.progress.best_value or 0.0}
-            if self.config.optimizer.schedule == "plateau":
-                self._decay_on_plateau(group, is_best)
+        found = self._validate(group) if self._calendar.evaluates(step) else None
+        values |= found or {}
         if self._calendar.probes(step):
             values |= self._probe(group)
         if every.curriculum is not None and "val/bits" in values:
@@ -95,13 +103,88 @@ class Trainer(Stepper):
         if self._calendar.orders(step):
             self._order(group)
         self._log(values)
+        self._tell_evaluated(group, found)
+        if epoch is not None:
+            self._tell("on_epoch_end", group, epoch, dict(self.metrics))
+        if self._ends() and found is None and self._validates():
+            found = self._validate(group)
+            self._log(found)
+            self._tell_evaluated(group, found)
+        self._heed_callbacks()
+        is_best = found is not None and self.progress.best_step == step
         pruned = epoch is not None and bool(self.reporter.epoch(epoch, self.metrics)) and not last
-        if self._calendar.saves(step) or is_best or self.progress.stopped_early or pruned:
+        if self._calendar.saves(step) or is_best or self.progress.stopped_early or pruned or self._failed():
             self._checkpoint(group, is_best)
+        self._refuse_failed()
         if pruned and epoch is not None:
             raise RunPruned(
                 f"ended early after epoch {epoch} of {every.epochs} and saved; {how_to_go_on(self.folder.path)}", epoch
             )
+
+    def _validate(self, group: Group) -> dict[str, float]:
+        self._estimate_statistics(group)
+        values = {f"val/{k}": v for k, v in self._evaluate(group, "validation").items()}
+        is_best = self._note_best(values[f"val/{self.task.monitor}"], values["val/loss"])
+        if self.config.optimizer.schedule == "plateau":
+            self._decay_on_plateau(group, is_best)
+        return values | {f"best/val_{self.task.monitor}": self.progress.best_value or 0.0}
+
+    # callbacks --------------------------------------------------------------------------------------------
+
+    def _tell(self, event: str, group: Group, *what: Any) -> None:
+        """Them all of an event after which the net's weights can be had."""
+        if self._callbacks is None:
+            return
+
+        def weights() -> dict[str, Tensor]:
+            self._settle(group)
+            return {name: x for state in group.states(self.progress.step) for name, x in state["weights"].items()}
+
+        self._callbacks.now(self.progress.step, self.metrics)
+        self._callbacks.tell(event, *what, weights=weights)
+        self._log_of_callbacks()
+
+    def _tell_evaluated(self, group: Group, found: dict[str, float] | None) -> None:
+        if found is not None and self._callbacks is not None:
+            own = {name.removeprefix("val/"): x for name, x in found.items() if name.startswith("val/")}
+            self._tell("on_evaluate", group, "validation", own)
+
+    def _watch_steps(self) -> bool:
+        return self._callbacks is not None and self._callbacks.watch_steps
+
+    def _after_segment(self, stats: list[SegmentStats]) -> None:
+        if self._callbacks is not None and self._watch_steps():
+            self._callbacks.now(self.progress.step, self.metrics)
+            self._callbacks.tell_steps(stats)
+            self._log_of_callbacks()
+
+    def _log_of_callbacks(self) -> None:
+        assert self._callbacks is not None
+        for step, values in self._callbacks.take_logged().items():
+            self.metrics |= values
+            self.tracker.metrics(step, values)
+
+    def _ends(self) -> bool:
+        return self._callbacks is not None and (self._callbacks.stopped is not None or self._failed())
+
+    def _heed_callbacks(self) -> None:
+        p, why = self.progress, self._callbacks.stopped if self._callbacks is not None else None
+        if why is not None and not p.stopped_early:
+            p.stopped_early, p.stopped_because = True, why
+            self.reporter.note(f"stopped early at step {p.step}: {why}")
+
+    def _failed(self) -> bool:
+        return self._callbacks is not None and self._callbacks.failed is not None
+
+    def _refuse_failed(self) -> None:
+        """Ends the run, which is saved, if a callback failed."""
+        if self._callbacks is None or (failed := self._callbacks.failed) is None:
+            return
+        last = self.checkpoints.last_step()
+        saved = (
+            f"saved at step {last}; {how_to_go_on(self.folder.path)}" if last is not None else "no step was saved yet"
+        )
+        raise RunFailed(f"{failed}; {saved}") from failed.__cause__
 
     def _climb(self, group: Group, solved: bool) -> int:
         """The level that training goes on with: the next one if this one is `solved`."""
@@ -139,7 +222,9 @@ class Trainer(Stepper):
         patience = self.config.train.patience
         p.stopped_early = patience is not None and p.stale_evaluations >= patience
         if p.stopped_early:
-            self.reporter.note(f"stopped early: {patience} evaluations without a better val/{self.task.monitor}")
+            why = f"{patience} evaluations without a better val/{self.task.monitor}"
+            p.stopped_because = f"train.patience: {why}"
+            self.reporter.note(f"stopped early: {why}")
         return False
 
     def _decay_on_plateau(self, group: Group, is_best: bool) -> None:
@@ -152,6 +237,11 @@ class Trainer(Stepper):
 
     def _settle(self, group: Group) -> None:
         self._estimate_statistics(group)
+
+    def _checkpoint(self, group: Group, is_best: bool) -> None:
+        if self._callbacks is not None:
+            self.progress.callbacks = self._callbacks.states()
+        super()._checkpoint(group, is_best)
 
     # measuring --------------------------------------------------------------------------------------------
 
@@ -199,4 +289,5 @@ class Trainer(Stepper):
             final = self.task.final_metrics(network, self.data, "test")
             found |= checked_metrics(self.task, final, "final_metrics")
         self._log({f"test/{k}": v for k, v in found.items()})
+        self._tell("on_evaluate", group, "test", found)
         return Tested(weights, outputs, network)

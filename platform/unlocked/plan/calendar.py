@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unlocked.callbacks import follows
 from unlocked.plan.plan import Plan
 
 
@@ -15,6 +16,7 @@ class Calendar:
         self._evaluation = (every.evaluate_steps or every.evaluate_every * per_epoch) if validates else None
         self._probe = every.probe_every * per_epoch or None
         self._checkpoint = every.checkpoint_every * per_epoch
+        self._epoch = per_epoch if follows(plan.config.callbacks, "on_epoch_end") else None
         self._order = per_epoch if plan.config.data.easy_by == "loss" else None
 
     def next_log(self, step: int) -> int:
@@ -23,7 +25,7 @@ class Calendar:
 
     def next_sync(self, step: int) -> int:
         """The next step after which something is due."""
-        periods = (self._evaluation, self._probe, self._checkpoint, self._order)
+        periods = (self._evaluation, self._probe, self._checkpoint, self._order, self._epoch)
         return min(*(_next(step, each) for each in periods if each is not None), self._plan.total_steps)
 
     def next_checkpoint(self, step: int, stop: int) -> int:

@@ -4,6 +4,7 @@
                               worker-0.pt ...     of every module and replica, module by module: optimiser,
                                                   synthetic-gradient model, what was in flight
                               progress.json       step, epoch, best so far
+                              callbacks.pt        of callbacks that have a state
                               SHA256SUMS          of these files, checked whenever they are loaded
     checkpoints/best.json                         which of them had the best validation metric
 
@@ -20,7 +21,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from unlocked.errors import RunFailed, reason
 from unlocked.files import flush, read_regular, write_whole, written_whole
 from unlocked.runs.digests import SUMS, check_sums, named, write_sums
 
-WEIGHTS, PROGRESS = "model.safetensors", "progress.json"
+WEIGHTS, PROGRESS, CALLBACKS = "model.safetensors", "progress.json", "callbacks.pt"
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -55,6 +56,8 @@ class Progress:
     level_step: int = 0
     lr_scale: float = 1.0  # what optimizer.schedule=plateau has made of the rate
     plateau: int = 0  # evaluations since the best, or since it last did
+    stopped_because: str | None = None  # what a callback, or patience, said
+    callbacks: dict[str, Any] = field(default_factory=dict)  # their states, in a file of their own
     difficulty: list[int] | None = None  # of the training examples in this epoch, if losses order them
 
 
@@ -83,7 +86,9 @@ class Checkpoints:
                 for i, state in enumerate(states):
                     with (temporary / f"worker-{i}.pt").open("wb") as file:  # which says why it takes no more
                         torch.save(state, file)
-                write_whole(temporary / PROGRESS, strict_json.dumps(asdict(progress)))
+                if progress.callbacks:
+                    torch.save(progress.callbacks, temporary / CALLBACKS)
+                write_whole(temporary / PROGRESS, strict_json.dumps(asdict(replace(progress, callbacks={}))))
                 write_sums({path.name: path for path in temporary.iterdir()}, temporary / SUMS)
             for path in temporary.iterdir():
                 flush(path)
@@ -238,10 +243,12 @@ def write_state(state: Any, path: Path, sums: Path) -> None:
 def load_states(checkpoint: Path, learners: int) -> tuple[Progress, list[dict[str, Any]]]:
     """Progress and one state per module and replica. No code is executed: `weights_only=True`."""
     workers = [checkpoint / f"worker-{i}.pt" for i in range(learners)]
-    check_sums([checkpoint / WEIGHTS, *workers, checkpoint / PROGRESS], checkpoint / SUMS)
+    followed = [path] if (path := checkpoint / CALLBACKS).exists() else []
+    check_sums([checkpoint / WEIGHTS, *workers, checkpoint / PROGRESS, *followed], checkpoint / SUMS)
     try:
         progress = _progress(json.loads(read_regular(checkpoint / PROGRESS)), _step(checkpoint))
         states = [torch.load(path, map_location="cpu", weights_only=True) for path in workers]
+        progress.callbacks = torch.load(path, map_location="cpu", weights_only=True) if followed else {}
     except Exception as error:  # unpickling errors of any kind mean one thing: not a checkpoint of ours
         raise RunFailed(f"{checkpoint}: cannot be read: {reason(error)}") from None
     return progress, states
@@ -264,6 +271,7 @@ def _progress(value: Any, step: int) -> Progress:
         and all(type(each) is int and each >= 0 for each in counts)
         and max(p.best_step or 0, p.level_step) <= step
         and isinstance(p.stopped_early, bool)
+        and isinstance(p.stopped_because, str | None)
         and numbers([p.best_value, p.best_loss, p.train_seconds])
         and p.train_seconds is not None
         and isinstance(p.lr_scale, float)

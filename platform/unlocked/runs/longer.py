@@ -111,8 +111,10 @@ def _refuse_without_a_future(run_dir: Path, config: Config) -> None:
     last = Checkpoints(run_dir).last()
     if last is None:
         raise ConfigError(f"--resume: {run_dir} has no checkpoint yet; train a run of {config.train.epochs} epochs")
-    if read_json(last / "progress.json").get("stopped_early"):
-        raise ConfigError(f"{KEY}: {run_dir} stopped early (train.patience), and would again at the same step")
+    progress = read_json(last / "progress.json")
+    if progress.get("stopped_early"):
+        why = progress.get("stopped_because") or "train.patience"
+        raise ConfigError(f"{KEY}: {run_dir} stopped early ({why}), and would again at the same step")
 
 
 def lengthened_tags(run_dir: Path) -> dict[str, str]:

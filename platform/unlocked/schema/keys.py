@@ -398,6 +398,9 @@ class Config:
         [],
         "of every evaluation, beside the task's own: [top_5, f1], or one of your own and its options; `list metrics`",
     )
+    callbacks: list[Any] = key(
+        [], "that follow the run: names, or {name: stop_at, value: 0.95}; `list callbacks`, or one of your own"
+    )
     data: DataConfig = group(DataConfig)
     model: dict[str, Any] = key({}, "name, and that model's own keywords")
     init: dict[str, Any] = key(

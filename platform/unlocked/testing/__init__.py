@@ -1,4 +1,5 @@
-"""Contract tests that your own model, scheme, task, loss, metric, data set, transform or engine inherits, as ours do.
+"""Contract tests that your own model, scheme, task, loss, metric, callback, data set, transform or engine
+inherits, as ours do.
 
     from unlocked.testing import SchemeContract
     import my_scheme
@@ -9,6 +10,7 @@
 `pytest` collects them as it does any class. They train small nets in this process, a few seconds in all.
 """
 
+from unlocked.testing.callbacks import CallbackContract
 from unlocked.testing.data import DataContract
 from unlocked.testing.engines import EngineContract
 from unlocked.testing.functions import LossContract, MetricContract
@@ -18,6 +20,7 @@ from unlocked.testing.tasks import TaskContract
 from unlocked.testing.transforms import TransformContract
 
 __all__ = [
+    "CallbackContract",
     "DataContract",
     "EngineContract",
     "LossContract",

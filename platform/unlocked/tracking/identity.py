@@ -78,6 +78,7 @@ TAG_OF = {
 # keys that not all runs have, with the value at which they change nothing: left out at it, so that runs from before
 # (or after) them are of one group with those that have them
 ABSENT_AT = {
+    "callbacks": "[]",
     "data.examples": "null",
     "data.easy_by": "data",
     "data.easy_first": "null",
