@@ -67,7 +67,9 @@ def header(path: Path) -> Header:
     """Raises `DataError`, one line that names the file: no image, or more than `MOST_PIXELS`."""
     with _opened(path) as image:
         width, height = image.size
-        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # orientation: lies on its side
+        # of a PNG without EXIF before its pixels, those would be unpacked to look for some after them
+        exif = {} if image.format == "PNG" and "exif" not in image.info else image.getexif()
+        if exif.get(0x0112, 1) in (5, 6, 7, 8):  # orientation: lies on its side
             width, height = height, width
         deep = _is_deep(image)
         return Header(width, height, deep or image.mode in _GREY, deep)

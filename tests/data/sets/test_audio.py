@@ -75,7 +75,7 @@ def test_a_law_and_mu_law_are_those_of_the_standard(tmp_path):
 
 
 def test_a_folder_for_each_class_is_a_set_of_sequences_with_lengths(sounds):
-    data = load("audio", folder=str(sounds()), test=0.4, mels=20, window=0.032, normalise=False)
+    data = load("audio", file=str(sounds()), test=0.4, mels=20, window=0.032, normalise=False)
     assert (data.in_shape, data.class_names) == ((19, 20), ["high", "low"])
     assert sorted(torch.cat([data.train.lengths, data.test.lengths]).tolist()) == sorted([11, 13, 15, 17, 19] * 2)
     highest = data.train.x[:, :10].mean(1).argmax(1)
@@ -84,10 +84,10 @@ def test_a_folder_for_each_class_is_a_set_of_sequences_with_lengths(sounds):
 
 def test_spectra_as_images_are_filled_up_with_silence_and_raw_sound_is_as_it_is(sounds):
     folder = str(sounds())
-    data = load("audio", folder=folder, test=0.2, mels=20, layout="image", normalise=False)
+    data = load("audio", file=folder, test=0.2, mels=20, layout="image", normalise=False)
     assert data.in_shape == (1, 20, 19)
     assert data.train.x.min() == pytest.approx(np.log(FLOOR))
-    raw = load("audio", folder=folder, test=0.2, features="raw", seconds=0.11)
+    raw = load("audio", file=folder, test=0.2, features="raw", seconds=0.11)
     assert raw.in_shape == (440,)
     assert set(raw.train.lengths.tolist()) == {400, 440}
     assert raw.train.x.abs().max() == pytest.approx(16000 / 32768, abs=1e-3)
@@ -98,8 +98,8 @@ def test_sounds_of_several_rates_need_one_and_are_resampled(sounds):
     values = (16000 * tone(200, 0.3, 8000)).astype(np.int16)
     scipy.io.wavfile.write(folder / "low" / "fast.wav", 8000, values)
     with pytest.raises(DataError, match=r"high/0.wav has 4000 samples a second and .*low/fast.wav 8000; name one"):
-        load("audio", folder=str(folder))
-    assert load("audio", folder=str(folder), rate=4000, features="raw").in_shape == (1200,)
+        load("audio", file=str(folder))
+    assert load("audio", file=str(folder), rate=4000, features="raw").in_shape == (1200,)
     inner = slice(100, -100)
     np.testing.assert_allclose(resampled(tone(200, 0.3, 8000), 8000, 4000)[inner], tone(200, 0.3)[inner], atol=2e-3)
     assert np.abs(resampled(tone(3000, 0.3, 8000), 8000, 4000)[inner]).max() < 2e-2  # above half of the new rate
@@ -134,7 +134,7 @@ def test_log_mel_spectra_follow_their_equation():
 
 
 def test_new_sounds_are_read_as_those_of_training(sounds, tmp_path):
-    data = load("audio", folder=str(sounds()), mels=20, window=0.032)
+    data = load("audio", file=str(sounds()), mels=20, window=0.032)
     Reading.of(data).write(tmp_path)
     reading = Reading.read(tmp_path)
     assert reading is not None
@@ -170,7 +170,7 @@ def test_a_fault_is_one_line_that_names_the_file(content, said, sounds):
     folder = sounds()
     (folder / "high" / "0.wav").write_bytes(content)
     with pytest.raises(DataError, match=said) as refused:
-        load("audio", folder=str(folder))
+        load("audio", file=str(folder))
     assert "\n" not in str(refused.value)
 
 
@@ -186,17 +186,17 @@ def test_a_fault_is_one_line_that_names_the_file(content, said, sounds):
 )
 def test_options_that_cannot_be_are_one_line(options, said, sounds):
     with pytest.raises(DataError, match=said):
-        load("audio", **{"folder": str(sounds()), **options})
+        load("audio", **{"file": str(sounds()), **options})
 
 
 def test_a_folder_of_other_files_says_what_to_do(tmp_path):
     (tmp_path / "sounds" / "a").mkdir(parents=True)
     (tmp_path / "sounds" / "a" / "one.mp3").write_bytes(b"x")
     with pytest.raises(DataError, match=r"has no sounds \(.wav .wave\); 1 .mp3 are there: convert them to WAV"):
-        load("audio", folder=str(tmp_path / "sounds"))
+        load("audio", file=str(tmp_path / "sounds"))
 
 
 def test_sounds_that_no_memory_holds_are_refused_before_they_are_read(sounds, monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10**5))
     with pytest.raises(DataError, match=r"10 sounds of 1001 positions \(data.options.seconds cuts them\) take"):
-        load("audio", folder=str(sounds()), seconds=10.0)
+        load("audio", file=str(sounds()), seconds=10.0)

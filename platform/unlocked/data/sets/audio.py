@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from unlocked.data import sound_files, wav
 from unlocked.data.dataset import RawData, register_data
 from unlocked.data.file_trees import Kind
-from unlocked.data.labelled_files import in_folder, raw_data, refuse_too_many
+from unlocked.data.labelled_files import labelled, raw_data, refuse_too_many
 from unlocked.data.mel import filters, sizes
 from unlocked.data.sound_files import FEATURES, LAYOUTS, Recipe
 from unlocked.data.source import Source
@@ -28,7 +29,10 @@ SOUNDS = Kind("sounds", wav.SUFFIXES, "convert them to WAV (ffmpeg -i one.mp3 on
 def audio(
     source: Source,
     splits: Splits,
-    folder: str,
+    file: str,
+    path: str = "file",
+    target: str = "label",
+    task: Literal["classification", "regression"] = "classification",
     features: str = "logmel",
     layout: str = "sequence",
     rate: int | None = None,
@@ -38,8 +42,9 @@ def audio(
     hop: float = 0.01,
     normalise: bool = True,
 ) -> RawData:
-    """WAV files of your own: a folder for every class, `sounds/dog/1.wav`, or `sounds/train/dog/1.wav` beside
-    `sounds/test`.
+    """WAV files of your own. `file`: a folder with a folder for every class, `sounds/dog/1.wav`, or with those in
+    folders train and test, `sounds/train/dog/1.wav`; or a table, whose column `path` names the files, from its own
+    folder on, and whose column `target` says the class of each, or a value (`task=regression`).
 
     `features`: logmel (`mels` bands in windows of `window` seconds, every `hop`) or raw. `layout` of logmel: sequence
     (frames, mels), which says how long each is, or image (1, mels, frames), filled up with silence. `rate` a second,
@@ -47,7 +52,7 @@ def audio(
     Channels are averaged. `normalise`: mean 0 and deviation 1 of each band (of an image, of all).
     """
     _check(features, layout, rate, seconds, mels, window, hop)
-    found = in_folder(source, splits, "folder", folder, SOUNDS)
+    found = labelled(source, splits, file, SOUNDS, path, target, task)
     recipe = _recipe(found.paths, rate, seconds, features, layout, mels, window, hop)
     positions = recipe.positions
     refuse_too_many(

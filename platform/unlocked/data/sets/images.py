@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from unlocked.data import image_files
 from unlocked.data.dataset import RawData, register_data
 from unlocked.data.file_trees import Kind
 from unlocked.data.image_files import FITS, Recipe
-from unlocked.data.labelled_files import in_folder, raw_data, refuse_too_many
+from unlocked.data.labelled_files import labelled, raw_data, refuse_too_many
 from unlocked.data.source import Source
 from unlocked.data.splits import Splits, with_splits
 from unlocked.errors import DataError
@@ -29,14 +30,18 @@ LARGEST_SIDE = 4096
 def images(
     source: Source,
     splits: Splits,
-    folder: str,
+    file: str,
+    path: str = "file",
+    target: str = "label",
+    task: Literal["classification", "regression"] = "classification",
     size: int | list[int] | None = None,
     fit: str = "crop",
     color: str = "auto",
     normalise: bool = True,
 ) -> RawData:
-    """Image files of your own: a folder for every class, `pictures/cat/1.png`, or `pictures/train/cat/1.png` beside
-    `pictures/test`.
+    """Image files of your own. `file`: a folder with a folder for every class, `pictures/cat/1.png`, or with those in
+    folders train and test, `pictures/train/cat/1.png`; or a table, whose column `path` names the files, from its own
+    folder on, and whose column `target` says the class of each, or a value (`task=regression`).
 
     `size`: height and width in pixels, or both in one number; null: as they are, if all are alike. `fit`: crop (fills
     the size, cuts off what is over), stretch or pad. `color`: grey, rgb, or auto, which is grey if all images are.
@@ -44,7 +49,7 @@ def images(
     BMP, GIF, TIFF and WebP are read; 16 bits of grey stay 16 bits.
     """
     _check(size, fit, color)
-    found = in_folder(source, splits, "folder", folder, IMAGES)
+    found = labelled(source, splits, file, IMAGES, path, target, task)
     recipe = recipe_of(found.paths, size, fit, color)
     channels, height, width = recipe.shape
     refuse_too_many(

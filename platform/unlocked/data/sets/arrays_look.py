@@ -1,0 +1,66 @@
+"""`unlocked data FILE` of arrays: their names and shapes, the classes, and a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unlocked.data.array_files import SUFFIXES, Told, open_arrays
+from unlocked.data.looking import Look, register_look
+from unlocked.data.sets.arrays import X, Y
+from unlocked.data.source import Source
+
+_SHOWN = 30  # classes, arrays
+_COLUMN = 2**20  # bytes of targets, at most, that are looked through
+
+
+@register_look("arrays", fits=lambda path: 2 * (path.is_file() and path.suffix.lower() in SUFFIXES))
+def look(source: Source, path: Path, options: Mapping[str, Any]) -> Look:
+    opened = open_arrays(path)
+    given = {**options, "file": str(path)}
+    listed = [
+        {"array": name, "shape": " x ".join(map(str, each.shape)), "of": np.dtype(each.dtype).name}
+        for name, each in list(opened.told.items())[:_SHOWN]
+    ]
+    notes = []
+    x = given.get("x") or next((name for name in X if name in opened.told), None)
+    y = given.get("y") or next((name for name in Y if name in opened.told), None)
+    told = opened.told.get(str(x))
+    if told is None:
+        notes.append("which array holds the inputs is not known: x=NAME says it")
+    if y not in opened.told and not str(y).endswith(".npy"):
+        notes.append("which array holds the targets is not known: y=NAME says it (or a .npy file)")
+    classes, counts = [], {"arrays": len(opened.told)} | ({"rows": told.shape[0]} if told is not None else {})
+    if y in opened.told:
+        targets = opened.load([str(y)])[str(y)]
+        if targets.dtype.kind == "f" and targets.size and not (targets == np.round(targets)).all():
+            given.setdefault("task", "regression")
+            notes.append(f"{y} is no whole numbers, so it is read as values: task=regression")
+        elif targets.ndim == 1:
+            seen, number = np.unique(targets, return_counts=True)
+            counts["classes"] = len(seen)
+            classes = [{"class": str(c), "rows": int(n)} for c, n in zip(seen[:_SHOWN], number[:_SHOWN], strict=True)]
+    model: dict[str, Any] = {"name": "mlp", "hidden": [128, 128]}
+    if told is not None and (channels := _channels(told)) is not None:
+        model = {"name": "cnn", "channels": [16, 32], "hidden": [64]}
+        if channels != "first":
+            given.setdefault("channels", channels)
+    config = {
+        "data": {"name": "arrays", "batch_size": 64, "validation": 0.1, "options": given},
+        "model": model,
+        "optimizer": {"name": "adam", "lr": 1.0e-3},
+        "train": {"epochs": 10},
+    }
+    kind = {".npz": "NPZ", ".npy": "NPY"}.get(path.suffix.lower(), "safetensors")
+    return Look(f"{kind}, {path.stat().st_size:,} bytes", counts, {"arrays": listed, "classes": classes}, notes, config)
+
+
+def _channels(told: Told) -> str | None:
+    """Of images; None if rows are rather something else."""
+    shape = told.shape[1:]
+    if len(shape) == 3:
+        return "last" if shape[2] in (1, 3, 4) and min(shape[:2]) > 4 else "first"
+    return "none" if len(shape) == 2 and np.dtype(told.dtype) == np.uint8 else None
