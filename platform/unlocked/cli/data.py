@@ -52,7 +52,11 @@ def data(arguments: argparse.Namespace) -> int:
     kind = kind_of(path, arguments.kind)
     file = f"data.options.{LOOKS.facts(kind)['option']}={json.dumps(str(path))}"
     given = [f"data.options.{each.removeprefix('data.options.')}" for each in arguments.overrides]
-    options = load_config("quickstart", [f"data.name={kind}", file, *given]).data.options
+    said = {word.partition("=")[0].removeprefix("data.options.") for word in given}
+    guessed = [option for option in LOOKS.facts(kind)["guessed"] if option not in said]
+    words = [f"data.name={kind}", file, *(f"data.options.{option}='?'" for option in guessed), *given]
+    options = load_config("quickstart", words).data.options
+    options = {option: value for option, value in options.items() if option not in guessed}
     look = look_at(Source(kind, Path("data").absolute()), path, kind, options)
     config = {"name": _name(path), **look.config}
     if arguments.json:

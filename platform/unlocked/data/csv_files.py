@@ -29,6 +29,7 @@ class Format:
         separator: of cells, one character.
         quote: what stands around cells with a separator in them, one character.
         header: whether the first line names the columns.
+        skip: lines above that, such as a title.
         empty: words that stand for a missing value, beside the usual ones (`MISSING`).
     """
 
@@ -36,6 +37,7 @@ class Format:
     separator: str | None = None
     quote: str | None = None
     header: bool | None = None
+    skip: int = 0
     empty: Sequence[str] = ()
 
 
@@ -45,7 +47,9 @@ def read_csv(path: Path, how: Format) -> tuple[dict[str, pyarrow.ChunkedArray], 
     import pyarrow.csv
 
     encoding, unsure = _encoding(path, how.encoding)
-    sample = _sample(path, encoding)
+    if how.skip < 0:
+        raise DataError(f"data.options.skip: must be at least 0, got {how.skip}")
+    sample = "\n".join(_sample(path, encoding).split("\n")[how.skip :])
     separator, quote = how.separator or "", how.quote or ""
     for what, given in (("separator", separator), ("quote", quote)):
         if len(given) > 1:
@@ -56,13 +60,15 @@ def read_csv(path: Path, how: Format) -> tuple[dict[str, pyarrow.ChunkedArray], 
     if not first:
         raise DataError(f"{path}: is empty")
     header = _has_header(first, how.empty) if how.header is None else how.header
-    names = _headings(path, first[0]) if header else [f"column_{i + 1}" for i in range(len(first[0]))]
+    names = _headings(path, first[0], how.skip + 1) if header else [f"column_{i + 1}" for i in range(len(first[0]))]
     notes = [f"read as {encoding}: it is not UTF-8 (encoding says another)"] if unsure else []
     if not header and how.header is None:
         notes.append(f"no header was found: columns are called {names[0]}, ... (header: true takes the first line)")
     blank = [name for name, given in zip(names, first[0], strict=True) if header and not given.strip()]
     notes += [f"the column {name} has no name in the file" for name in blank]
-    read = pyarrow.csv.ReadOptions(column_names=names, skip_rows_after_names=int(header), encoding=encoding)
+    read = pyarrow.csv.ReadOptions(
+        column_names=names, skip_rows=how.skip, skip_rows_after_names=int(header), encoding=encoding
+    )
     parse = pyarrow.csv.ParseOptions(delimiter=separator, quote_char=quote, newlines_in_values=quote in sample)
     plain = pyarrow.csv.ConvertOptions(
         null_values=[*MISSING, *how.empty], strings_can_be_null=True, quoted_strings_can_be_null=True
@@ -70,7 +76,7 @@ def read_csv(path: Path, how: Format) -> tuple[dict[str, pyarrow.ChunkedArray], 
     try:
         table = pyarrow.csv.read_csv(path, read, parse, plain)
     except pyarrow.ArrowInvalid as error:
-        _refuse_torn(path, encoding, separator, quote, len(names))
+        _refuse_torn(path, encoding, separator, quote, len(names), how.skip)
         if "conversion error" not in str(error):
             raise
         texts = pyarrow.csv.ConvertOptions(
@@ -178,23 +184,28 @@ def _has_header(rows: Sequence[Sequence[str]], empty: Sequence[str]) -> bool:
     return not below or not all(again)
 
 
-def _headings(path: Path, cells: Sequence[str]) -> list[str]:
+def _headings(path: Path, cells: Sequence[str], line: int) -> list[str]:
     names = [cell.strip() or f"column_{i + 1}" for i, cell in enumerate(cells)]
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
-        raise DataError(f"{path}, line 1: names the column {twice!r} twice; rename one")
+        raise DataError(f"{path}, line {line}: names the column {twice!r} twice; rename one")
     return names
 
 
-def _refuse_torn(path: Path, encoding: str, separator: str, quote: str, width: int) -> None:
+def _refuse_torn(path: Path, encoding: str, separator: str, quote: str, width: int, skip: int) -> None:
     """Raises `DataError` for the first row that has not as many cells as the first line."""
     with path.open(encoding=encoding, newline="", errors="replace") as file:
+        for _ in range(skip):
+            file.readline()
         reader = csv.reader(file, delimiter=separator, quotechar=quote)
-        begin = 1
+        begin = 1 + skip
         try:
             for row in reader:
                 if row and len(row) != width:
-                    raise DataError(f"{path}, line {begin}: has {len(row)} cells, the first line has {width}")
-                begin = reader.line_num + 1
+                    raise DataError(
+                        f"{path}, line {begin}: has {len(row)} cells, the first line has {width} (data.options.skip "
+                        "passes over lines above the table)"
+                    )
+                begin = reader.line_num + 1 + skip
         except csv.Error as error:
             raise DataError(f"{path}, line {begin}: cannot be read as CSV: {reason(error)}") from None

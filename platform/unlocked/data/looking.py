@@ -12,7 +12,7 @@ The surest is taken, of equals the first by name; `--as KIND` asks for another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,12 @@ class Look:
 LOOKS: Registry[Callable[..., Look]] = Registry("kind of file")
 
 
-def register_look(kind: str, *, fits: Callable[[Path], int], option: str = "file") -> Callable[[Any], Any]:
-    """`kind`: the name of the data set that reads it; `option`: its option that names the file or folder."""
-    return LOOKS.register(kind, fits=fits, option=option)
+def register_look(
+    kind: str, *, fits: Callable[[Path], int], option: str = "file", guessed: Sequence[str] = ()
+) -> Callable[[Any], Any]:
+    """`kind`: the name of the data set that reads it; `option`: its option that names the file or folder; `guessed`:
+    options that it needs, and the look finds out if they are not given."""
+    return LOOKS.register(kind, fits=fits, option=option, guessed=tuple(guessed))
 
 
 def kinds_of(path: Path) -> list[str]:

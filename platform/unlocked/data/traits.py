@@ -48,10 +48,8 @@ def check_traits(name: str, raw: RawData) -> None:
             raise wrong(name, f"{what} is not the JSON of a tokenizers.Tokenizer, as its to_str() gives it")
     if raw.files is not None and (not isinstance(raw.files, Mapping) or "kind" not in raw.files):
         raise wrong(name, f"files is {raw.files!r}; it is a dictionary that has a kind")
-    if raw.plain is not None and (np.ndim(raw.x_train) != 2 or np.shape(raw.x_train)[1] != len(raw.plain)):
-        raise wrong(
-            name, f"plain has {len(raw.plain)} entries, one for each feature of x_train {np.shape(raw.x_train)}"
-        )
+    if raw.plain is not None and tuple(raw.x_train.shape[1:]) != (len(raw.plain),):
+        raise wrong(name, f"plain has {len(raw.plain)} entries, one for each feature of x_train {raw.x_train.shape}")
     _check_normalise(name, raw.normalise)
 
 

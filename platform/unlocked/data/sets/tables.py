@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from unlocked.data import columns as of
+from unlocked.data import table_look as _look  # noqa: F401  (registers it)
 from unlocked.data.csv_files import Format
 from unlocked.data.dataset import RawData, register_data
 from unlocked.data.source import Source
@@ -44,18 +45,20 @@ def table(
     separator: str | None = None,
     quote: str | None = None,
     header: bool | None = None,
+    skip: int = 0,
 ) -> RawData:
     """A CSV, JSON lines or Parquet file of your own; `target`: the column, or columns, to be predicted.
 
     `task`: what the target is. All other columns are inputs, or `columns` alone, but those to `drop` and those that say
     how rows are split. Texts are categories, one-hot, of a column the `categories` most frequent; so are the
     `categorical` numbers. A `missing` number is read as the median of the training rows (fill), with a feature that
-    says so (indicate); or its row is dropped, or refused. `empty`: more words for a missing value. Rows without a
+    says so (indicate); or its row is dropped, or refused. `empty`: more words for a missing value; `skip`: lines above
+    the table. Rows without a
     target are left out. Values of a regression are standardised for the loss; metrics are in their own units.
     """
     if categories < 1:
         raise DataError(f"data.options.categories: must be at least 1, got {categories}")
-    how = Format(encoding, separator, quote, header, tuple(empty or ()))
+    how = Format(encoding, separator, quote, header, skip, tuple(empty or ()))
     targets = [target] if isinstance(target, str) else list(target)
     chosen = Chosen(targets, columns, drop or [], categorical or [], missing, splits)
     whole = chosen.rows(read_table(located(source, "data.options.file", file), how))

@@ -1,0 +1,63 @@
+"""A table as `unlocked data` shows it, and the configuration that it comes with."""
+
+import pytest
+
+from unlocked.cli.main import main
+from unlocked.config import load_config
+from unlocked.data import Source
+from unlocked.data.looking import LOOKS, kinds_of
+
+ROWS = [
+    f"{i},{['cat', 'dog'][i % 2]},{'' if i % 9 == 0 else i % 7},{'oops' if i == 17 else i},x,{i * 0.25},name {i}"
+    for i in range(60)
+]
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "pets.csv"
+    path.write_text("\n".join(["no,species,age,score,same,weight,name", *ROWS]))
+    return path
+
+
+def look(path, **options):
+    return LOOKS.get("table")(Source("table", path.parent), path, {"file": str(path), **options})
+
+
+def test_columns_classes_and_what_to_mind_are_seen(file):
+    seen = look(file)
+    assert kinds_of(file)[0] == "table"
+    assert seen.counts == {"rows": 60, "columns": 7, "missing values": 7}
+    kinds = {row["column"]: row["read as"] for row in seen.tables["columns"]}
+    assert kinds == {
+        "no": "number", "species": "category", "age": "number", "score": "numbers and texts", "same": "category",
+        "weight": "number", "name": "category",
+    }  # fmt: skip
+    assert seen.tables["classes of species"][0] == {"class": "cat", "rows": 30, "share": "50.0%"}
+    told = " | ".join(seen.notes)
+    for note in (
+        "no counts the rows",
+        "row 18: score is 'oops'",
+        "same is the same",
+        "name is another text",
+        "a guess: sp",
+    ):
+        assert note in told
+    options = seen.config["data"]["options"]
+    assert (options["target"], options["drop"], options["empty"]) == ("species", ["no", "same", "name"], ["oops"])
+
+
+def test_values_are_a_regression(file):
+    assert look(file, target="weight").config["data"]["options"]["task"] == "regression"
+    assert look(file, target=["weight", "age"]).config["data"]["options"]["target"] == ["weight", "age"]
+
+
+@pytest.mark.parametrize("words", [[], ["target=weight"], ["target=[age,weight]", "missing=indicate"]])
+def test_the_configuration_trains(file, tmp_path, capsys, words):
+    from unlocked.plan.plan import load_data
+
+    written = str(tmp_path / "pets.yaml")
+    assert main(["data", str(file), *words, "--write", written]) == 0
+    capsys.readouterr()
+    data = load_data(load_config(written))
+    assert len(data.train) + len(data.validation) + len(data.test) == 60 - 7 * ("age" in str(words))
