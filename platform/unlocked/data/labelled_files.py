@@ -105,7 +105,7 @@ def _in_table(source: Source, splits: Splits, file: Path, kind: Kind, path: str,
     names, y = targets_of(tables, [target], task)
     if task == CLASSES and not splits.columns and splits.test_file is None:
         refuse_lonely(whole, target, y["train"], names)
-    paths = {part: _paths(found, path, kind) for part, found in tables.items()}
+    paths = {part: paths_of(found, path, kind) for part, found in tables.items()}
     columns = {
         key: _column(whole, column, key)
         for key in ("split", "group", "time")
@@ -142,9 +142,9 @@ def _refuse_missing(found: Table, name: str, key: str) -> None:
         raise DataError(f"{found.where(int(np.argmin(there)))}: {name} is missing")
 
 
-def _paths(found: Table, column: str, kind: Kind) -> list[Path]:
+def paths_of(found: Table, column: str, kind: Kind, key: str = "data.options.path") -> list[Path]:
     """Of the files that a column names, from the folder of the table on."""
-    _refuse_missing(found, column, "data.options.path")
+    _refuse_missing(found, column, key)
     folder, paths = found.path.parent, []
     for row, name in enumerate(texts(found.columns[column]).to_pylist()):
         place = folder / str(name)

@@ -22,10 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlocked.data import array_files, image_files, new_tables, wav
+from unlocked.data import array_files, image_files, new_media, new_tables, wav
 from unlocked.data.array_files import open_arrays
 from unlocked.data.graph_files import read_graph, refuse_larger_than_memory
-from unlocked.data.new_media import raw_images, raw_sounds
 from unlocked.data.reading import Reading
 from unlocked.data.source import Source
 from unlocked.errors import DataError, reason
@@ -57,9 +56,10 @@ def read_file(path: Path, reading: Reading) -> New:
         x, notes = new_tables.raw_rows(path, reading)
         return New(reading.numbers(str(path), x), notes=notes, what=str(path))
     of_sounds = reading.files is not None and reading.files.get("kind") == "audio"
-    if path.suffix.lower() in SOUNDS or (path.is_dir() and of_sounds):
+    listed = new_media.lists(path, reading)
+    if path.suffix.lower() in SOUNDS or ((path.is_dir() or listed) and of_sounds):
         return _of_sounds(path, reading)
-    if path.is_dir() or path.suffix.lower() in IMAGES:
+    if path.is_dir() or listed or path.suffix.lower() in IMAGES:
         return _of_images(path, reading)
     known = [*TABLES, *ARRAYS, *TEXTS, *IMAGES, *SOUNDS]
     if path.suffix.lower() not in known:
@@ -252,12 +252,12 @@ def _is_number(cell: object) -> bool:
 def _of_images(path: Path, reading: Reading) -> New:
     if not reading.is_image:
         raise DataError(f"{path}: this net reads no images, but {_needs(reading)}")
-    x, names = raw_images(path, reading)
+    x, names = new_media.raw_images(path, reading)
     return New(reading.numbers(str(path), x), names=names)
 
 
 def _of_sounds(path: Path, reading: Reading) -> New:
-    x, lengths, names, notes = raw_sounds(path, reading)
+    x, lengths, names, notes = new_media.raw_sounds(path, reading)
     extras: dict[str, Extra] = {} if lengths is None else {LENGTHS: torch.from_numpy(lengths)}
     return New(reading.numbers(str(path), x, lengths), extras, names=names, notes=notes)
 

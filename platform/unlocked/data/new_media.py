@@ -1,4 +1,4 @@
-"""New inputs that are image or sound files, or folders of such: made an input as those that a net was trained on."""
+"""New inputs that are image or sound files, folders or tables of such, read as those that a net was trained on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from unlocked.data import image_files, sound_files, wav
 from unlocked.data.file_trees import Kind, files_in
+from unlocked.data.labelled_files import paths_of
 from unlocked.data.reading import FILE, Reading
+from unlocked.data.tables import ENDINGS, read_table
 from unlocked.errors import DataError, reason
 from unlocked.options import fits, option_kinds
 
@@ -22,7 +24,7 @@ RecipeT = TypeVar("RecipeT", image_files.Recipe, sound_files.Recipe)
 
 def raw_images(path: Path, reading: Reading) -> tuple[np.ndarray, list[str]]:
     """`(n, channels, height, width)` on the scale of the raw data, and their names."""
-    found, names = _found(path, IMAGES)
+    found, names = _found(path, IMAGES, reading)
     recipe = _recipe(reading, "images", image_files.Recipe)
     if recipe is not None:
         return image_files.stacked(found, recipe), names
@@ -37,7 +39,7 @@ def raw_sounds(path: Path, reading: Reading) -> tuple[np.ndarray, np.ndarray | N
     recipe = _recipe(reading, "audio", sound_files.Recipe)
     if recipe is None:
         raise DataError(f"{path}: is sound; this net was not trained on sound files, so how to read one is not known")
-    found, names = _found(path, SOUNDS)
+    found, names = _found(path, SOUNDS, reading)
     x, lengths = sound_files.stacked(found, recipe)
     most = recipe.samples / recipe.rate
     long = [name for name, each in zip(names, found, strict=True) if wav.header(each).seconds > most * 1.001 + 1e-3]
@@ -49,9 +51,18 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + f" and {len(names) - most} more" * (len(names) > most)
 
 
-def _found(path: Path, kind: Kind) -> tuple[list[Path], list[str]]:
+def lists(path: Path, reading: Reading) -> bool:
+    """Whether it is a table that names files of a kind that the net was trained on."""
+    return (reading.files or {}).get("kind") in ("images", "audio") and path.suffix.lower() in ENDINGS
+
+
+def _found(path: Path, kind: Kind, reading: Reading) -> tuple[list[Path], list[str]]:
     if not path.exists():
         raise DataError(f"{path}: is no file")
+    if lists(path, reading):
+        table, column = read_table(path), str((reading.files or {}).get("path", "file"))
+        found = paths_of(table, column, kind, f"{path}")
+        return found, [str(each.relative_to(path.parent)) for each in found]
     if not path.is_dir():
         return [path], [path.name]
     found = files_in(path, kind)[0]
@@ -64,7 +75,7 @@ def _recipe(reading: Reading, kind: str, made: type[RecipeT]) -> RecipeT | None:
     """The one that the training files were read by; None if they were no files of that kind."""
     if reading.files is None or reading.files.get("kind") != kind:
         return None
-    given = {key: value for key, value in reading.files.items() if key != "kind"}
+    given = {key: value for key, value in reading.files.items() if key not in ("kind", "path")}
     kinds: dict[str, Any] = option_kinds(made)
     try:
         recipe = made(**given)

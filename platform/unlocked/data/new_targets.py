@@ -19,6 +19,8 @@ import numpy as np
 import torch
 
 from unlocked.data import tokenize
+from unlocked.data.array_files import open_arrays
+from unlocked.data.class_labels import labels_of, text_of
 from unlocked.data.graph_files import arrays_of
 from unlocked.data.new_inputs import ARRAYS, TABLES, TEXTS, New, of_texts, read_file
 from unlocked.data.pairs import ENDED, framed
@@ -156,6 +158,8 @@ def _whole(cell: str) -> str:
 
 
 def _of_arrays(path: Path, reading: Reading) -> Labelled:
+    if (reading.files or {}).get("kind") == "arrays":
+        return _of_own_arrays(path, reading)
     try:
         arrays = arrays_of(path, "file")
     except DataError as error:
@@ -173,6 +177,27 @@ def _of_arrays(path: Path, reading: Reading) -> Labelled:
     if y.dtype.kind not in kinds or not np.isfinite(y).all():
         raise DataError(f"{path}: y is {y.dtype}; it needs {'numbers' if 'f' in kinds else 'ids of classes'}")
     return Labelled(new, y)
+
+
+def _of_own_arrays(path: Path, reading: Reading) -> Labelled:
+    """By the names that the arrays had in training."""
+    assert reading.files is not None
+    opened, name = open_arrays(path), str(reading.files.get("y", "y"))
+    if name not in opened.told:
+        raise DataError(f"{path}: has no array {name} of targets (it has {opened.listed()})")
+    new, y = read_file(path, reading), opened.load([name])[name]
+    if len(y) != len(new.x):
+        raise DataError(f"{path}: {len(new.x)} inputs, and {name} has {len(y)} rows")
+    if reading.example.y_real:
+        if y.dtype.kind not in "biuf" or not np.isfinite(y).all():
+            raise DataError(f"{path}: {name} is {y.dtype}; it needs finite numbers")
+        return Labelled(new, y)
+    labels = labels_of(f"{path}: {name}", y)
+    if reading.files.get("named"):  # ids
+        if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= len(reading.class_names):
+            raise DataError(f"{path}: {name} holds no ids of the {len(reading.class_names)} classes")
+        return Labelled(new, labels)
+    return Labelled(new, _meant(str(path), [[text_of(each)] for each in labels], reading))
 
 
 def _of_folder(path: Path, reading: Reading) -> Labelled:

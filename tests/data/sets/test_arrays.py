@@ -174,7 +174,11 @@ def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch, tmp_path):
         ({"x": X}, {}, r"data.options.y: name an array of a.npz, or a .npy file beside it \(it has x 40 x 5 float64\)"),
         ({"x": X, "y": Y}, {"x": "z"}, r"data.options.x: a.npz has no array 'z' \(it has x"),
         ({"x": X, "y": Y[:39]}, {}, r"a.npz: x has 40 rows, y 39"),
-        ({"x": X, "y": X[:, 0]}, {}, r"data.options.y: row 1 of train is .*, which is no class; .*task=regression"),
+        (
+            {"x": X, "y": X[:, 0]},
+            {},
+            r"data.options.y: targets of train: row 1 is .*, which is no class; .*=regression",
+        ),
         ({"x": X, "y": X}, {}, r"data.options.y: targets of train are float64 of shape \(40, 5\)"),
         ({"x": X, "y": 0 * Y}, {}, r"a.npz: all rows are of one class, '0'; there have to be two"),
         ({"x": X, "y": Y, "x_test": X[:2], "y_test": Y[:2] + 3}, {}, r"the class '4' is in the test split, and in no"),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unlocked.data.array_files import NPY, ArrayFile, open_arrays
+from unlocked.data.class_labels import labels_of, text_of
 from unlocked.data.dataset import RawData, register_data
 from unlocked.data.file_trees import placed
 from unlocked.data.source import Source
@@ -79,7 +80,7 @@ def arrays(
         class_names=called,
         normalise="train" if normalise else None,
         channels="last" if channels == "last" else "first" if channels is not None else None,
-        files={"kind": "arrays", "x": found.x, "channels": channels},
+        files={"kind": "arrays", "x": found.x, "y": found.y, "named": listed is not None, "channels": channels},
         transforms=[Standardise()] if task == "regression" else [],
     )
 
@@ -177,7 +178,7 @@ def _classes(
     held: Mapping[str, Mapping[str, np.ndarray]], names: np.ndarray | None
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Ids by split, and the names of the classes."""
-    labels = {part: _labels(part, each["y"]) for part, each in held.items()}
+    labels = {part: labels_of(f"data.options.y: targets of {part}", each["y"]) for part, each in held.items()}
     if names is not None:
         known = [str(name) for name in names.flatten()]
         for part, each in labels.items():
@@ -190,30 +191,7 @@ def _classes(
     if len(kinds) > 1:
         raise DataError("data.options.y: targets of one split are texts and of another numbers; give both alike")
     every = np.unique(np.concatenate([np.unique(each) for each in labels.values()]))
-    return {part: np.searchsorted(every, each) for part, each in labels.items()}, [_said(each) for each in every]
-
-
-def _said(label: Any) -> str:
-    return label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
-
-
-def _labels(part: str, y: np.ndarray) -> np.ndarray:
-    """`(n,)` whole numbers or texts, of `(n,)`, `(n, 1)` or one of each row's `(n, classes)` that is 1."""
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim == 2 and y.dtype.kind in "biuf" and np.isin(y, (0, 1)).all() and (y.sum(1) == 1).all():
-        return np.asarray(y.argmax(1))
-    if y.ndim != 1 or y.dtype.kind not in "biufUS":
-        raise DataError(f"data.options.y: targets of {part} are {y.dtype} of shape {y.shape}; classes are (n,)")
-    if y.dtype.kind == "f":
-        bad = np.flatnonzero(~np.isfinite(y) | (y != np.round(y)))
-        if len(bad):
-            raise DataError(
-                f"data.options.y: row {bad[0] + 1} of {part} is {y[bad[0]]:g}, which is no class; of numbers to be "
-                "told, data.options.task=regression"
-            )
-        return y.astype(np.int64)
-    return y.astype(np.int64) if y.dtype.kind == "b" else y
+    return {part: np.searchsorted(every, each) for part, each in labels.items()}, [text_of(each) for each in every]
 
 
 def _refuse_unseen(path: Path, given: Mapping[str, Any], names: list[str]) -> None:

@@ -72,7 +72,7 @@ def audio(
         read,
         normalise="train" if normalise and features == "logmel" else None,
         channels=None if sequence else "first",
-        files={"kind": "audio", **asdict(recipe)},
+        files={"kind": "audio", "path": path, **asdict(recipe)},
     )
 
 

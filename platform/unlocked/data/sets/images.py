@@ -67,7 +67,7 @@ def images(
         read,
         normalise="train" if normalise else None,
         channels="first",
-        files={"kind": "images", **asdict(recipe)},
+        files={"kind": "images", "path": path, **asdict(recipe)},
     )
 
 
