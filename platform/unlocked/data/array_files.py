@@ -7,6 +7,7 @@ memory that is free.
 from __future__ import annotations
 
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -17,8 +18,10 @@ from typing import IO
 import numpy as np
 import psutil
 
+from unlocked.data.file_trees import inside
 from unlocked.errors import DataError, reason
 
+_NUMBERED = re.compile(r"[-_.](\d+)$")
 NPZ, NPY, SAFETENSORS = ".npz", ".npy", ".safetensors"
 SUFFIXES = (NPZ, NPY, SAFETENSORS)
 _FAULTS = (
@@ -55,7 +58,7 @@ class Told:
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """The arrays of a file by name; that of an NPY file is called `x`."""
+    """The arrays of a file by name; that of an NPY file is called `x`. Of a folder of NPY files: see `shards`."""
 
     path: Path
     told: Mapping[str, Told]
@@ -73,9 +76,12 @@ class ArrayFile:
         size, free = copies * sum(self.told[name].nbytes for name in names), psutil.virtual_memory().available
         if size > free:
             unpacks = "unpacks to" if self.path.suffix.lower() == NPZ else "takes"
-            raise DataError(f"{self.path}: {unpacks} {size / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free")
+            raise DataError(
+                f"{self.path}: {unpacks} {size / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free; "
+                "data.options.memory=mapped reads rows when they are needed"
+            )
         try:
-            found = _loaded(self.path, names)
+            found = _of_folder(self.path, names) if self.path.is_dir() else _loaded(self.path, names)
         except _FAULTS as error:
             raise _unreadable(self.path, error) from None
         for name, array in found.items():
@@ -86,6 +92,8 @@ class ArrayFile:
 
 def open_arrays(path: Path) -> ArrayFile:
     """Raises `DataError`, one line, if it is no such file, or an array of it holds Python objects or is torn."""
+    if path.is_dir():
+        return ArrayFile(path, {name: _whole(files) for name, files in shards(path).items()})
     try:
         if not path.stat().st_size:
             raise DataError(f"{path}: is empty")
@@ -97,6 +105,43 @@ def open_arrays(path: Path) -> ArrayFile:
             raise
         raise _unreadable(path, error) from None
     return ArrayFile(path, told)
+
+
+def shards(folder: Path) -> dict[str, list[Path]]:
+    """The NPY files of a folder by the array that they are of, in the order of their rows: `x.npy`, or `x-000.npy`,
+    `x-001.npy`, ...
+
+    Raises `DataError` for a link out of the folder.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir(), key=_by_number):
+        if path.suffix.lower() == NPY and not path.name.startswith("."):
+            found.setdefault(_NUMBERED.sub("", path.stem), []).append(inside(path, folder, str(path)))
+    if not found:
+        raise DataError(f"{folder}: holds no {NPY} file")
+    return found
+
+
+def _by_number(path: Path) -> tuple[str, int, str]:
+    number = _NUMBERED.search(path.stem)
+    return _NUMBERED.sub("", path.stem), int(number[1]) if number else -1, path.name
+
+
+def _whole(files: list[Path]) -> Told:
+    """Of all the files of one array, which have rows of one shape."""
+    told = [open_arrays(path).told["x"] for path in files]
+    for path, each in zip(files, told, strict=True):
+        if (each.shape[1:], each.dtype) != (told[0].shape[1:], told[0].dtype) or not each.shape:
+            raise DataError(
+                f"{path}: is {each.dtype} of shape {each.shape}; {files[0].name} is {told[0].dtype} of shape "
+                f"{told[0].shape}"
+            )
+    return Told((sum(each.shape[0] for each in told), *told[0].shape[1:]), told[0].dtype)
+
+
+def _of_folder(folder: Path, names: list[str]) -> dict[str, np.ndarray]:
+    files = shards(folder)
+    return {name: np.concatenate([np.load(path, allow_pickle=False) for path in files[name]]) for name in names}
 
 
 def _unreadable(path: Path, error: BaseException) -> DataError:

@@ -20,7 +20,11 @@ def statistics_of(name: str, raw: RawData, x_train: np.ndarray, lengths: np.ndar
     x = _floating(x_train)
     std, mean = _std_mean(x, feature_axis(x_train.ndim), lengths)
     rounding = 10 * torch.finfo(x.dtype).eps * mean.abs()
-    std = torch.where(std <= rounding, torch.ones_like(std), std)
+    return but_plain(raw, mean, torch.where(std <= rounding, torch.ones_like(std), std))
+
+
+def but_plain(raw: RawData, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """Without those of features that stay as given."""
     if raw.plain is None:
         return mean, std
     plain = torch.tensor(raw.plain, dtype=torch.bool).expand_as(mean)

@@ -24,6 +24,7 @@ import numpy as np
 
 from unlocked.data.arrays import wrong
 from unlocked.data.dataset import TEST_FRACTION, RawData
+from unlocked.data.rows.source import RowSource
 from unlocked.data.source import Source
 from unlocked.errors import DataError, reason
 
@@ -168,7 +169,9 @@ class Parts:
     groups: np.ndarray | None = None  # of all rows
     times: np.ndarray | None = None
 
-    def arrays(self, x: np.ndarray, y: np.ndarray, extras: Mapping[str, np.ndarray] | None = None) -> dict[str, Any]:
+    def arrays(
+        self, x: np.ndarray | RowSource, y: np.ndarray, extras: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, Any]:
         """Keywords of `RawData` of arrays that hold all rows of the file."""
         given: dict[str, Any] = {}
         for part in ("train", "test", "validation"):

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from unlocked.data import DATA, RawData, TrainBatches, open_rows, register_data
 from unlocked.data.digest import digest
+from unlocked.data.reading import Reading
 from unlocked.data.rows import files, scan
 from unlocked.data.rows.tensor import RowTensor
 from unlocked.data.transform import build_transforms
@@ -216,6 +217,62 @@ def test_a_worker_is_sent_paths(add, file):
     assert torch.equal(data.train.x[:5], load(add(RawData(X, Y)), validation=0.1).train.x[:5])
 
 
+# the data set arrays ----------------------------------------------------------------------------------------
+
+
+def folder_of_arrays(folder):
+    shards(folder)
+    np.save(folder / "y.npy", np.array(["a", "b", "c"])[Y])
+    np.save(folder / "who.npy", np.arange(240) // 8)
+    return folder
+
+
+def in_npz(folder):
+    np.savez(folder.with_suffix(".npz"), x=X, y=Y, who=np.arange(240) // 8)
+    return folder.with_suffix(".npz")
+
+
+def of_images(folder):
+    folder.mkdir()
+    np.save(folder / "x.npy", RNG.integers(0, 256, (60, 9, 8, 3), dtype="u1"))
+    np.save(folder / "y.npy", Y[:60])
+    np.savez(folder.parent / "own.npz", x=RNG.integers(0, 256, (12, 9, 8, 3), dtype="u1"), y=Y[:12])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("made", "options"),
+    [
+        (folder_of_arrays, {}),
+        (folder_of_arrays, {"group": "who", "normalise": False}),
+        (in_npz, {"folds": 4, "fold": 2}),
+        (of_images, {"channels": "last", "test": "own.npz"}),
+    ],
+    ids=["shards", "group", "npz", "images"],
+)
+def test_arrays_that_are_mapped_are_those_that_are_loaded_to_the_last_bit(tmp_path, made, options):
+    file = str(made(tmp_path / "big"))
+    one, other = (
+        load("arrays", root=tmp_path, validation=0.2, file=file, memory=memory, **options)
+        for memory in ("loaded", "mapped")
+    )
+    for part in ("train", "validation", "test"):
+        loaded, mapped = getattr(one, part), getattr(other, part)
+        assert isinstance(mapped.x, RowTensor)
+        assert not isinstance(loaded.x, RowTensor)
+        assert torch.equal(loaded.y, mapped.y)
+        assert torch.equal(loaded.x, mapped.x.whole())
+    assert one.class_names == other.class_names
+    assert len({digest(load("arrays", root=tmp_path, file=file, memory="mapped", **options)) for _ in "12"}) == 1
+
+
+def test_new_inputs_are_read_as_those_of_mapped_arrays_were(tmp_path):
+    np.savez(tmp_path / "a.npz", x=X, y=Y)
+    one, other = (Reading.of(load("arrays", root=tmp_path, file="a.npz", memory=each)) for each in ("loaded", "mapped"))
+    assert one == other
+    assert torch.equal(one.numbers("new", X[:5]), other.numbers("new", X[:5]))
+
+
 # one pass over all rows -------------------------------------------------------------------------------------
 
 
@@ -316,7 +373,7 @@ def test_files_of_another_kind_are_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "holds no .npy file" in refused(lambda: open_rows(tmp_path / "empty"))
     (tmp_path / "empty" / "x.npy").symlink_to("/dev/zero")
-    assert "link out of its folder" in refused(lambda: open_rows(tmp_path / "empty"))
+    assert "leads out of" in refused(lambda: open_rows(tmp_path / "empty"))
     folder = shards(tmp_path / "big")
     np.save(folder / "x-009.npy", X[:, :3])
     assert "x-009.npy: has rows of shape (3,)" in refused(lambda: open_rows(folder))

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from unlocked.data.array_files import NPY, shards
 from unlocked.data.rows.source import RowSource
 from unlocked.errors import DataError, RunFailed
 
@@ -136,32 +137,20 @@ class FileRows(RowSource):
 
 
 def open_rows(path: Path, name: str | None = None) -> FileRows:
-    """The array in a file, or those in the `.npy` files of a folder, in the order of their names.
+    """The rows of an array in a file, or in the `.npy` files of a folder.
 
     Args:
-        path: `.npy`, `.npz` (as `numpy.savez` writes it, not compressed), `.safetensors`, or a folder of `.npy` files.
-        name: of the array, in a file that holds several; None: there is one.
+        path: `.npy`, `.npz` (as `numpy.savez` writes it, not compressed), `.safetensors`, or a folder of `.npy` files:
+            `x.npy`, or `x-000.npy`, `x-001.npy`, ...
+        name: of the array, of which a file or folder may hold several; None: there is one.
 
     Raises `DataError`, one line, for anything else.
     """
     path = path.expanduser().absolute()
     if path.is_dir():
-        shards = sorted(each for each in path.iterdir() if each.suffix == ".npy" and not each.name.startswith("."))
-        if not shards:
-            raise DataError(f"{path}: holds no .npy file")
-        for each in shards:
-            if not each.resolve().is_relative_to(path.resolve()):
-                raise DataError(f"{each}: is a link out of its folder")
-        return FileRows([_stored(each, None) for each in shards], str(path))
-    return FileRows([_stored(path, name)], str(path))
-
-
-def names_in(path: Path) -> list[str]:
-    """Of the arrays in a file of several. Raises `DataError`."""
-    with _opened(path) as file:
-        if path.suffix == ".safetensors":
-            return sorted(key for key in _tensors(path, file)[0] if key != "__metadata__")
-        return sorted(each.filename.removesuffix(".npy") for each in _zipped(path, file).infolist())
+        files = shards(path)
+        return FileRows([_stored(each, None) for each in files[_named(path, name, list(files))]], str(path))
+    return FileRows([_stored(path, None if path.suffix == NPY else name)], str(path))
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -177,7 +166,7 @@ def _stored(path: Path, name: str | None) -> Stored:
     with _opened(path) as file:
         status = os.fstat(file.fileno())
         try:
-            if path.suffix == ".npy":
+            if path.suffix == NPY:
                 offset, shape, dtype = _npy(path, file)
             elif path.suffix == ".npz":
                 offset, shape, dtype = _npz(path, file, name)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unlocked.data.checks import check_ids, lengths_of, without_padding
 from unlocked.data.dataset import RawData
-from unlocked.data.normalising import Statistics, as_float32, feature_axis, fixed_statistics
+from unlocked.data.normalising import Statistics, as_float32, but_plain, feature_axis, fixed_statistics
 from unlocked.data.rows.scan import Scan, scanned
 from unlocked.data.rows.source import RowSource
 from unlocked.data.rows.tensor import RowTensor
@@ -66,7 +66,7 @@ def seen(name: str, raw: RawData, parts: Parts, cache: Sequence[Path]) -> Seen:
             ends = np.array([[scan.lowest, scan.highest]]).astype(np.int64)
             check_ids(name, f"x_{part}", ends, len(raw.symbols))
     elif raw.normalise == "train":
-        statistics = train.statistics(source.ndim, feature_axis(source.ndim))
+        statistics = but_plain(raw, *train.statistics(source.ndim, feature_axis(source.ndim)))
     else:
         statistics = fixed_statistics(name, raw, source.shape)
     inputs: dict[str, Tensor] = {}

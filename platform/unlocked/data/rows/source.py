@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ class RowSource(ABC):
     is_held: bool = False  # in memory: splits are tensors
     ahead: int = 4  # minibatches that are read while the net learns from the one before; 0: none
     readers: int = 2  # threads that do
+    _channels_first: RowSource | None = None
     known: Any = None  # the `Scan` of all rows, if they were looked at already and are not normalised
 
     def __init__(self, shape: tuple[int, ...], dtype: Any):
@@ -83,6 +85,12 @@ class RowSource(ABC):
         """These rows, in this order; nothing is read."""
         return Chosen(self, np.asarray(rows, dtype=np.int64))
 
+    def channels_first(self) -> RowSource:
+        """Images that have their channels last, with them first; one source, however often it is asked for."""
+        if self._channels_first is None:
+            self._channels_first = ChannelsFirst(self)
+        return self._channels_first
+
     def held(self) -> RowSource:
         """The same rows, all in memory."""
         return Held(self)
@@ -109,7 +117,7 @@ class Chosen(RowSource):
     def __init__(self, source: RowSource, rows: np.ndarray):
         super().__init__((len(rows), *source.shape[1:]), source.dtype)
         self._source, self._rows = source, rows
-        self.ahead, self.readers = source.ahead, source.readers
+        self.ahead, self.readers, self.is_held = source.ahead, source.readers, source.is_held
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         return self._source.read(self._rows[rows])
@@ -118,7 +126,11 @@ class Chosen(RowSource):
         return self._source.drawn(self._rows[rows], draw)
 
     def identity(self) -> list[Any] | None:
-        return self._source.identity()
+        found = self._source.identity()
+        return None if found is None else [hashlib.sha256(self._rows.tobytes()).hexdigest(), *found]
+
+    def channels_first(self) -> RowSource:
+        return Chosen(self._source.channels_first(), self._rows)
 
     def where(self, row: int) -> str:
         return self._source.where(int(self._rows[row]))
@@ -161,9 +173,54 @@ class ChannelsFirst(RowSource):
         return self._source.what
 
 
+class WithAxis(RowSource):
+    """Rows `(n, 1, ...)` of a source `(n, ...)`: the one channel of grey images, or the one feature of numbers."""
+
+    def __init__(self, source: RowSource):
+        n, *rest = source.shape
+        super().__init__((n, 1, *rest), source.dtype)
+        self._source, self.ahead, self.readers = source, source.ahead, source.readers
+        self.is_held = source.is_held
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        return self._source.read(rows)[:, None]
+
+    def drawn(self, rows: np.ndarray, draw: int) -> np.ndarray:
+        return self._source.drawn(rows, draw)[:, None]
+
+    def identity(self) -> list[Any] | None:
+        found = self._source.identity()
+        return None if found is None else ["one axis", *found]
+
+    def where(self, row: int) -> str:
+        return self._source.where(row)
+
+    @property
+    def what(self) -> str:
+        return self._source.what
+
+
 def channels_first(x: Any) -> Any:
     """Images, an array or rows to read, `(n, height, width, channels)`, with their channels first."""
-    return ChannelsFirst(x) if isinstance(x, RowSource) else np.moveaxis(x, -1, 1)
+    return x.channels_first() if isinstance(x, RowSource) else np.moveaxis(x, -1, 1)
+
+
+class HeldArray(RowSource):
+    """The rows of an array in memory, for the statistics of rows that are read: the same to the last bit."""
+
+    is_held = True
+
+    def __init__(self, array: np.ndarray):
+        super().__init__(array.shape, array.dtype)
+        self._array = array
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self._array[rows]
+        return found
+
+    @property
+    def what(self) -> str:
+        return "x"
 
 
 class Held(RowSource):

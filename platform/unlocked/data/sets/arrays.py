@@ -13,6 +13,8 @@ from unlocked.data.array_files import NPY, ArrayFile, open_arrays
 from unlocked.data.class_labels import labels_of, text_of
 from unlocked.data.dataset import RawData, register_data
 from unlocked.data.file_trees import placed
+from unlocked.data.rows.files import open_rows
+from unlocked.data.rows.source import HeldArray, RowSource, WithAxis
 from unlocked.data.source import Source
 from unlocked.data.splits import Splits, with_splits
 from unlocked.data.transforms.disturbed import Standardise
@@ -38,18 +40,22 @@ def arrays(
     task: Literal["classification", "regression"] = "classification",
     channels: Literal["first", "last", "none"] | None = None,
     normalise: bool = True,
+    memory: Literal["loaded", "mapped"] = "loaded",
 ) -> RawData:
-    """Arrays of your own, of one .npz or .safetensors file, or .npy files: inputs `x (n, ...)`, targets `y (n, ...)`.
+    """Arrays of your own, of one .npz or .safetensors file, .npy files, or a folder of those: inputs `x (n, ...)`,
+    targets `y (n, ...)`.
 
     `x`, `y`: names of the arrays, or a .npy file beside `file`; null: x, x_train, y, y_train, labels or target. Arrays
     `x_test` and `y_test` of the same file are the test split, `x_validation` and `y_validation` the validation split.
     `split`, `group` and `time` name arrays too. Classes are whole numbers or texts, or ids of which an array `names`
     has the names; `task=regression`: numbers, which are standardised for the loss. `lengths`: an array that says how
     long each sequence is. Images are `(n, channels, height, width)`; `channels=last` is the other order, `none` grey
-    ones without that axis. `normalise`: mean 0 and deviation 1 by the training split.
+    ones without that axis. `normalise`: mean 0 and deviation 1 by the training split. `memory=mapped`: inputs stay in
+    their file, of which a minibatch reads its rows, to the same numbers; for sets larger than memory. In a folder the
+    rows of x may be in several files: x-000.npy, x-001.npy, ...
     """
     opened = open_arrays(placed(source, "file", file))
-    found = Found(source, opened, x, y, lengths)
+    found = Found(source, opened, x, y, lengths, memory == "mapped")
     columns = {key: getattr(splits, key) for key in ("split", "group", "time") if getattr(splits, key) is not None}
     main = found.part("train", columns)
     others = found.others(splits)
@@ -88,8 +94,10 @@ def arrays(
 class Found:
     """Arrays by what they are, of `opened` and of files beside it. Raises `DataError`, one line."""
 
-    def __init__(self, source: Source, opened: ArrayFile, x: str | None, y: str | None, lengths: str | None):
-        self.source, self.opened = source, opened
+    def __init__(
+        self, source: Source, opened: ArrayFile, x: str | None, y: str | None, lengths: str | None, mapped: bool
+    ):
+        self.source, self.opened, self.mapped = source, opened, mapped
         self.x = x or self._first("x", X)
         self.y = y or self._first("y", Y)
         self.lengths = lengths or (LENGTHS if LENGTHS in opened.told else None)
@@ -103,7 +111,7 @@ class Found:
             )
         return found
 
-    def part(self, part: str, columns: Mapping[str, str], opened: ArrayFile | None = None) -> dict[str, np.ndarray]:
+    def part(self, part: str, columns: Mapping[str, str], opened: ArrayFile | None = None) -> dict[str, Any]:
         """`x`, `y`, lengths and columns of a split, all of as many rows."""
         wanted = {"x": self.x, "y": self.y, **columns} | ({"lengths": self.lengths} if self.lengths else {})
         if part != "train" and opened is None:  # in the same file
@@ -117,7 +125,7 @@ class Found:
                 raise DataError(f"{path}: {wanted['x']} has {len(held['x'])} rows, {wanted[what]} {len(array)}")
         return held
 
-    def others(self, splits: Splits) -> dict[str, dict[str, np.ndarray]]:
+    def others(self, splits: Splits) -> dict[str, dict[str, Any]]:
         """Splits of their own: files that the options name, or arrays such as `x_test`."""
         found = {}
         for part, key, file in (
@@ -131,17 +139,22 @@ class Found:
         return found
 
     def one(self, name: str) -> np.ndarray:
-        return self._loaded({"names": name}, self.opened)["names"]
+        found: np.ndarray = self._loaded({"names": name}, self.opened)["names"]
+        return found
 
     def _of_part(self, name: str, part: str) -> str | None:
         """`x_test` of `x` or of `x_train`."""
         stem = name.removesuffix("_train")
         return next((f"{stem}_{each}" for each in PARTS[part] if f"{stem}_{each}" in self.opened.told), None)
 
-    def _loaded(self, wanted: Mapping[str, str], opened: ArrayFile) -> dict[str, np.ndarray]:
+    def _loaded(self, wanted: Mapping[str, str], opened: ArrayFile) -> dict[str, Any]:
+        """Arrays; of inputs rows, which are read as they are needed, or held."""
         inner: dict[str, str] = {}
-        found: dict[str, np.ndarray] = {}
+        found: dict[str, Any] = {}
         for what, name in wanted.items():
+            if name in opened.told and what == "x" and self.mapped:
+                found[what] = open_rows(opened.path, name)
+                continue
             if name in opened.told:
                 inner[what] = name
                 continue
@@ -149,9 +162,11 @@ class Found:
             path = next((each for each in beside if name.endswith(NPY) and each.is_file()), None)
             if path is None:
                 raise DataError(f"data.options.{what}: {opened.path} has no array {name!r} (it has {opened.listed()})")
-            found[what] = open_arrays(path).load(["x"], _COPIES)["x"]
+            mapped = what == "x" and self.mapped
+            found[what] = open_rows(path) if mapped else open_arrays(path).load(["x"], _COPIES)["x"]
         loaded = opened.load(inner.values(), _COPIES)
-        return found | {what: loaded[name] for what, name in inner.items()}
+        found |= {what: loaded[name] for what, name in inner.items()}
+        return found | ({"x": HeldArray(found["x"])} if "x" in found and not self.mapped else {})
 
 
 def _refuse_others(opened: ArrayFile, splits: Splits) -> None:
@@ -160,14 +175,14 @@ def _refuse_others(opened: ArrayFile, splits: Splits) -> None:
             raise DataError(f"data.options.{key}: {opened.path} has a test split of its own; leave it out")
 
 
-def _with_channels(path: Path, x: np.ndarray, channels: str | None) -> np.ndarray:
+def _with_channels(path: Path, x: RowSource, channels: str | None) -> RowSource:
     if channels == "none":
         if x.ndim != 3:
             raise DataError(
                 f"data.options.channels: {path} has inputs of shape {x.shape}; none is of (n, height, width)"
             )
-        return x[:, None]
-    return x[:, None] if x.ndim == 1 else x
+        return WithAxis(x)
+    return WithAxis(x) if x.ndim == 1 else x
 
 
 def _values(held: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
