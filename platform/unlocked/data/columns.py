@@ -16,6 +16,7 @@ import pyarrow
 import pyarrow.compute as pc
 from pyarrow import types
 
+from unlocked.data.csv_files import Format
 from unlocked.data.tables import Table, refuse_mixed
 from unlocked.errors import DataError
 
@@ -89,7 +90,7 @@ def learned(
         if kind == CATEGORY:
             found.append(Column(name, kind, categories=_categories(texts(column), most, missing in WAYS[:2])))
         else:
-            fill = float(np.nanmedian(_numbers(train, name, column))) if missing in WAYS[:2] else None
+            fill = float(np.nanmedian(numbers(train, name, column))) if missing in WAYS[:2] else None
             found.append(Column(name, kind, fill, missing == "indicate" and lacking > 0))
     return found
 
@@ -108,7 +109,7 @@ def texts(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
     return column.cast(pyarrow.string())
 
 
-def _numbers(table: Table, name: str, column: pyarrow.ChunkedArray) -> np.ndarray:
+def numbers(table: Table, name: str, column: pyarrow.ChunkedArray) -> np.ndarray:
     """float64, NaN for what is missing. Raises `DataError`, with the row, for what is no number or infinite."""
     kind = column.type
     if types.is_string(kind):
@@ -128,6 +129,24 @@ def _numbers(table: Table, name: str, column: pyarrow.ChunkedArray) -> np.ndarra
     if len(infinite):
         raise DataError(f"{table.where(int(infinite[0]))}: {name} is infinite")
     return found
+
+
+def times_of(found: Table, name: str) -> np.ndarray:
+    """Numbers or datetime64. Raises `DataError`, with the row, for what is neither."""
+    column = found.columns[name]
+    if types.is_string(column.type):
+        row = next((row for row, value in enumerate(column.to_pylist()) if value is not None), 0)
+        raise DataError(
+            f"{found.where(row)}: {name} is {column[row].as_py()!r}, which is no time; write numbers, or dates as "
+            "2024-05-31 or 2024-05-31 13:00:00"
+        )
+    if types.is_temporal(column.type):
+        zone = getattr(column.type, "tz", None)
+        values = column.cast(pyarrow.timestamp("us", zone)).cast(pyarrow.timestamp("us"))
+        times: np.ndarray = values.to_numpy().astype("datetime64[us]")
+        return times
+    numbers: np.ndarray = column.cast(pyarrow.float64()).to_numpy()
+    return numbers
 
 
 def encoded(table: Table, columns: Sequence[Column]) -> tuple[np.ndarray, list[str]]:
@@ -150,15 +169,15 @@ def encoded(table: Table, columns: Sequence[Column]) -> tuple[np.ndarray, list[s
         if column.kind == CATEGORY:
             notes += _one_hot(table, column, texts(values), x[:, at : at + len(column.features)])
         else:
-            numbers = _numbers(table, column.name, values)
-            gone = np.isnan(numbers)
+            found = numbers(table, column.name, values)
+            gone = np.isnan(found)
             if column.fill is None and gone.any():
                 _refuse_missing(table, column.name, int(np.argmax(gone)))
             with np.errstate(over="ignore"):
-                x[:, at] = np.where(gone, column.fill or 0.0, numbers)
+                x[:, at] = np.where(gone, column.fill or 0.0, found)
             if not np.isfinite(x[:, at]).all():
                 row = int(np.argmax(~np.isfinite(x[:, at])))
-                raise DataError(f"{table.where(row)}: {column.name} is {numbers[row]:g}, which does not fit float32")
+                raise DataError(f"{table.where(row)}: {column.name} is {found[row]:g}, which does not fit float32")
             if column.indicate:
                 x[:, at + 1] = gone
         at += len(column.features)
@@ -206,9 +225,9 @@ def refuse_or_drop(table: Table, names: Sequence[str], missing: str) -> Table:
     return table if whole.all() else table.taken(np.flatnonzero(whole))
 
 
-def to_json(columns: Sequence[Column], empty: Sequence[str] = ()) -> dict[str, Any]:
-    """As a run keeps it, with the words that stand for a missing value."""
-    return {"kind": "table", "columns": [asdict(column) for column in columns], "empty": list(empty)}
+def to_json(columns: Sequence[Column], how: Format) -> dict[str, Any]:
+    """As a run keeps it, with what was said of the files' format."""
+    return {"kind": "table", "columns": [asdict(column) for column in columns], "format": how.to_json()}
 
 
 def of_json(value: Any) -> list[Column]:

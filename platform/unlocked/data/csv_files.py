@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 
@@ -39,6 +40,19 @@ class Format:
     header: bool | None = None
     skip: int = 0
     empty: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """What was said, for new files of the same format."""
+        said = {key: value for key, value in vars(self).items() if value not in (None, 0, ())}
+        return said | ({"empty": list(self.empty)} if self.empty else {})
+
+    @classmethod
+    def of_json(cls, value: Any) -> Format:
+        """Raises `ValueError` or `TypeError` for what no format said of itself."""
+        kinds = {"encoding": str, "separator": str, "quote": str, "header": bool, "skip": int, "empty": list}
+        if not isinstance(value, dict) or not all(isinstance(each, kinds[key]) for key, each in value.items()):
+            raise ValueError(f"{value!r} is no format of a table")
+        return cls(**{**value, "empty": tuple(map(str, value.get("empty", ())))})
 
 
 def read_csv(path: Path, how: Format) -> tuple[dict[str, pyarrow.ChunkedArray], str, Format, list[str]]:

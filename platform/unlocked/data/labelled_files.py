@@ -130,7 +130,7 @@ def _in_table(source: Source, splits: Splits, file: Path, kind: Kind, path: str,
 
 
 def _column(found: Table, name: str, key: str) -> np.ndarray:
-    from unlocked.data.sets.tables import times_of
+    from unlocked.data.columns import times_of
 
     column = found.column(name, f"data.options.{key}")
     return times_of(found, name) if key == "time" else np.array(texts(column).to_pylist(), object)

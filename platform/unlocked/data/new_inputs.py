@@ -53,8 +53,8 @@ class New:
 def read_file(path: Path, reading: Reading) -> New:
     """Raises `DataError`, one line."""
     if new_tables.reads(path, reading):
-        x, notes = new_tables.raw_rows(path, reading)
-        return New(reading.numbers(str(path), x), notes=notes, what=str(path))
+        x, names, notes = new_tables.raw_rows(path, reading)
+        return New(reading.numbers(str(path), x), names=names, notes=notes, what=str(path))
     of_sounds = reading.files is not None and reading.files.get("kind") == "audio"
     listed = new_media.lists(path, reading)
     if path.suffix.lower() in SOUNDS or ((path.is_dir() or listed) and of_sounds):
@@ -91,8 +91,8 @@ def of_table(heads: list[str] | None, rows: Sequence[Sequence[object]], reading:
     if not rows:
         raise DataError(f"{what}: has no rows")
     if heads is not None and new_tables.is_table(reading):
-        x, notes = new_tables.raw_columns(heads, rows, reading, what)
-        return New(reading.numbers(what, x), notes=notes, what=what)
+        x, names, notes = new_tables.raw_columns(heads, rows, reading, what)
+        return New(reading.numbers(what, x), names=names, notes=notes, what=what)
     if reading.is_text:
         columns = [each for each in (reading.text_column, TEXT) if heads and each in heads]
         at = heads.index(columns[0]) if heads and columns else 0 if len(rows[0]) == 1 else None

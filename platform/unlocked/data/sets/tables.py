@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow
 import pyarrow.compute as pc
-from pyarrow import types
 
 from unlocked.data import columns as of
 from unlocked.data import table_look as _look  # noqa: F401  (registers it)
@@ -89,7 +87,7 @@ def table(
         normalise="train",
         features=_different(features),
         plain=[plain for column in learned for plain in column.plain],
-        files=of.to_json(learned, how.empty),
+        files=of.to_json(learned, how),
         transforms=[Standardise()] if task == "regression" and standardise else [],
     )
 
@@ -146,26 +144,8 @@ class Chosen:
             if name is None:
                 continue
             column = found.column(name, f"data.options.{key}")
-            given[key] = times_of(found, name) if key == "time" else np.array(of.texts(column).to_pylist(), object)
+            given[key] = of.times_of(found, name) if key == "time" else np.array(of.texts(column).to_pylist(), object)
         return given
-
-
-def times_of(found: Table, name: str) -> np.ndarray:
-    """Numbers or datetime64. Raises `DataError`, with the row, for what is neither."""
-    column = found.columns[name]
-    if types.is_string(column.type):
-        row = next((row for row, value in enumerate(column.to_pylist()) if value is not None), 0)
-        raise DataError(
-            f"{found.where(row)}: {name} is {column[row].as_py()!r}, which is no time; write numbers, or dates as "
-            "2024-05-31 or 2024-05-31 13:00:00"
-        )
-    if types.is_temporal(column.type):
-        zone = getattr(column.type, "tz", None)
-        values = column.cast(pyarrow.timestamp("us", zone)).cast(pyarrow.timestamp("us"))
-        times: np.ndarray = values.to_numpy().astype("datetime64[us]")
-        return times
-    numbers: np.ndarray = column.cast(pyarrow.float64()).to_numpy()
-    return numbers
 
 
 def _different(names: Sequence[str]) -> list[str]:
