@@ -43,6 +43,38 @@ def test_an_authorization_header_is_masked():
     assert redact("sent Authorization: Bearer abc.def-123 to it") == "sent Authorization: Bearer *** to it"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("password='two words'", "password='***'"),
+        ('{"api_key": "abc", "tokens": "bpe"}', '{"api_key": "***", "tokens": "bpe"}'),
+        (r"db.password: 'it\'s'", "db.password: '***'"),
+        ("postgresql://ann:'p w'@host/db", "postgresql://***@host/db"),
+        ("http://ann:p'w@host", "http://***@host"),
+        ('http://host/?token="a b"&x=1', "http://host/?token=***&x=1"),
+        ('Authorization: Bearer "abc"', "Authorization: Bearer ***"),
+    ],
+)
+def test_secrets_in_quotes_are_masked(text, shown):
+    assert redact(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "unknown token: 'zz'",
+        "['http://h1:80','ann@h2']",
+        '{"uri":"http://h:80","mail":"ann@host"}',
+        '{"url":"http://h?token=***","b":"c"}',
+        '{"header":"Bearer ***","b":"c"}',
+        '{"password": "", "seed": "0"}',
+        "tokenizer: 'bpe'",
+    ],
+)
+def test_words_that_only_look_like_secrets_stay(text):
+    assert redact(text) == text
+
+
 def test_a_runs_params_and_its_spool_hold_no_secret(tmp_path, monkeypatch):
     monkeypatch.setenv("STORE_SECRET", "s3cr3t-value")
     tree = {

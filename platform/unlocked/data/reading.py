@@ -332,7 +332,8 @@ def _refuse_strange(found: Reading) -> None:
         and len(found.mean) in (0, 1, channels),
         "target_mean": all_of(number, found.target_mean, found.target_deviation),
         "class_names": found.class_names is not None
-        and all_of((str,), found.class_names, found.features, found.symbols),
+        and all_of((str,), found.class_names, found.features, found.symbols)
+        and (len(found.class_names) >= example.n_outputs or found.changed_by is not None),
         "tokenizer": all(isinstance(each, (str, type(None))) for each in (found.tokenizer, found.target_tokenizer)),
         "text_column": isinstance(found.text_column, str),
         "files": found.files is None or isinstance(found.files, dict),

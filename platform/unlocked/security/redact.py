@@ -15,9 +15,13 @@ _PATTERNS = (
     (re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)[^/\s'\"<>]*@"), r"\g<1>***@"),
     # SQLAlchemy takes a password with a slash in it, so outside the web everything up to the @ is one
     (re.compile(r"((?!https?:)\b[A-Za-z][A-Za-z0-9+.\-]*://)[^/\s:@'\"]*:[^\s@'\"<>]*@"), r"\g<1>***@"),
-    (re.compile(r"([?&](?:\w*password|\w*token|secret)=)[^&\s'\"]*", re.IGNORECASE), r"\g<1>***"),
-    (re.compile(r"(\bBearer\s+)[\w.~+/=-]+", re.IGNORECASE), r"\g<1>***"),
+    # a password in quotes, or with one; not what lies between two addresses of a list
+    (re.compile(r"(\b[A-Za-z][A-Za-z0-9+.\-]*://)[^/\s:@'\"]*:(['\"])[^'\"\n]+\2@"), r"\g<1>***@"),
+    (re.compile(r"(\b[A-Za-z][A-Za-z0-9+.\-]*://)[^/\s:@'\"]*:[^\s@'\"<>]*['\"][^\s@'\"<>,;:)}\]]+@"), r"\g<1>***@"),
+    (re.compile(r"([?&](?:\w*password|\w*token|secret)=)(?:(['\"])[^'\",]+\2|[^&\s'\"]*)", re.IGNORECASE), r"\g<1>***"),
+    (re.compile(r"(\bBearer\s+)(?:(['\"])[\w.~+/=-]+\2|[\w.~+/=-]+)", re.IGNORECASE), r"\g<1>***"),
 )
+_QUOTED = re.compile(r"([\w.]+)(['\"]?\s*[=:]\s*)(['\"])((?:\\.|(?!\3)[^\\\n])+)\3")  # name = 'value', "name": "value"
 # `token` alone: a tokenizer's `tokens` and a model's `max_tokens` are no secrets
 _SECRET_NAME = re.compile(
     r"passw(or)?d|secret|credential|api_?key|access_?key|private_?key|(^|[_.])token$", re.IGNORECASE
@@ -25,17 +29,27 @@ _SECRET_NAME = re.compile(
 
 
 def redact(text: str) -> str:
-    """`text` without passwords in addresses, tokens in queries and headers, and the secrets of this environment.
+    """`text` without passwords in addresses, tokens in queries and headers, values in quotes behind the name of a
+    secret, and the secrets of this environment.
 
     >>> redact("http://ann:pw@host:5000/?token=abc")
     'http://***@host:5000/?token=***'
+    >>> redact("host=db password='a b'")
+    "host=db password='***'"
     """
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
+    text = _QUOTED.sub(_masked, text)
     for name, value in os.environ.items():
         if len(value) >= _SHORTEST and value in text and is_secret(name):
             text = text.replace(value, "***")
     return text
+
+
+def _masked(found: re.Match[str]) -> str:
+    name, between, quote, _ = found.groups()
+    is_word = name.lower() == "token" and between.startswith(":")  # unknown token: 'x'
+    return f"{name}{between}{quote}{MASK}{quote}" if is_secret(name) and not is_word else found[0]
 
 
 def unmask(key: str, address: str) -> str:
