@@ -1,11 +1,15 @@
 """One colour per scheme: what is compared can be told apart, on white and on black."""
 
+import math
 import re
 from itertools import combinations
 
-from unlocked.colors import PALETTE, scheme_color
+import pytest
+
+from unlocked.colors import CLASSES, PALETTE, scheme_color
 from unlocked.schemes.registry import SCHEMES
 
+LEAST = 0.11  # of linear RGB; two of matplotlib's ten are 0.02 apart
 COMPARED = ("backprop", "cdni", "dni", "dfa", "frozen", "local")
 
 
@@ -39,3 +43,19 @@ def test_every_scheme_has_a_colour_that_can_be_read_on_white_and_on_black():
 
 def test_colours_of_other_series_are_distinct():
     assert len(set(PALETTE)) == len(PALETTE)
+
+
+DEUTERAN = ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881))
+PROTAN = ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998))
+
+
+def seen_by(color: str, eyes: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
+    """Linear RGB as colour-blind eyes see it (Machado, Oliveira and Fernandes 2009, severity 1)."""
+    linear = [(int(color[at : at + 2], 16) / 255) ** 2.2 for at in (1, 3, 5)]
+    return tuple(sum(weight * part for weight, part in zip(row, linear, strict=True)) for row in eyes)
+
+
+@pytest.mark.parametrize("eyes", [DEUTERAN, PROTAN], ids=["deuteranopia", "protanopia"])
+def test_classes_can_be_told_apart_by_colour_blind_eyes(eyes):
+    for one, other in combinations(CLASSES, 2):
+        assert math.dist(seen_by(one, eyes), seen_by(other, eyes)) > LEAST, (one, other)

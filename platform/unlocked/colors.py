@@ -11,6 +11,11 @@ import zlib
 BLUE, SKY, GREEN, VERMILION = "#0072B2", "#56B4E9", "#009E73", "#D55E00"
 ORANGE, PINK, GREY = "#E69F00", "#CC79A7", "#8A8A8A"
 PALETTE = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY)  # of series that are no schemes, in this order
+# of classes: Petroff (2021), "Accessible Color Sequences for Data Visualization", in its order
+CLASSES = (
+    *("#3F90DA", "#FFA90E", "#BD1F01", "#94A4A2", "#832DB6"),
+    *("#A96B59", "#E76300", "#B9AC70", "#717581", "#92DADD"),
+)
 
 _SCHEMES = {
     "backprop": BLUE,

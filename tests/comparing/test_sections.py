@@ -521,6 +521,18 @@ def test_lines_are_drawn_over_a_key_by_its_short_name(store, tmp_path, monkeypat
     assert (tmp_path / "lines.png").exists()
 
 
+def test_a_plot_says_below_its_title_which_runs_it_is_of(store, tmp_path, monkeypatch):
+    from unlocked.drawing import style
+
+    seen, write = [], style.write
+    monkeypatch.setattr(style, "write", lambda figure, *more: (seen.append(figure), write(figure, *more))[1])
+    store += [run(0.9), run(0.8, seed="1"), run(0.5, scheme="frozen")]
+    words = ["--name", "quickstart", "--where", "modules=2", "--plot", str(tmp_path / "bars.png")]
+    assert main(["compare", *words]) == 0
+    line = "digits, classification  ·  quickstart  ·  modules=2  ·  3 runs in 2 configurations"
+    assert line in [text.get_text() for text in seen[0].texts]
+
+
 def test_the_garbage_collector_rests_while_runs_are_read_and_works_again_after_a_failure(monkeypatch, tmp_path):
     import gc
 

@@ -1,5 +1,7 @@
 """What all figures have in common."""
 
+import errno
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -117,7 +119,7 @@ def test_bars_and_lines_have_the_colour_of_their_scheme(tmp_path, drawn):
 def test_the_plot_of_bench_scaling_is_in_the_house_style(tmp_path, drawn):
     spread = Spread(1.5, 1.2, 1.7)
     results = {name: SimpleNamespace(ratios={"backprop_1_thread": spread}) for name in ("ideal", "cdni")}
-    scaling = SimpleNamespace(case="mlp", cut=[2, 3], results=results, foreign=[0.0] * 3)
+    scaling = SimpleNamespace(case="mlp", cut=[2, 3], steps=50, results=results, foreign=[0.0] * 3)
     scaling_plot(scaling, tmp_path / "bench.png")
     (figure,) = drawn
     assert figure._suptitle.get_text() == "mlp over 2 modules"
@@ -138,3 +140,26 @@ def test_shares_have_the_decimals_that_their_ticks_need(tmp_path, ticks, labels)
         style.in_percent(panel.yaxis, most=1.0)
         panel.set_yticks(ticks)
         assert panel.yaxis.get_major_formatter().format_ticks(ticks) == labels
+
+
+@pytest.mark.parametrize("ending", [".png", ".pdf", ".svg"])
+def test_a_full_disk_is_told_by_the_file_and_leaves_the_figure_that_was_there(tmp_path, monkeypatch, ending):
+    path = tmp_path / f"figure{ending}"
+    path.write_text("before")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left") as failure, style.drawing(path):
+        pass
+    assert failure.value.filename == str(path)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "before"
+
+
+def test_a_figure_of_a_command_has_the_second_line_and_no_file_beside_it(tmp_path):
+    with style.captioned("mlp on digits"), style.drawing(tmp_path / "one.png") as (figure, _):
+        pass
+    assert "mlp on digits" in [text.get_text() for text in figure.texts]
+    assert [path.name for path in tmp_path.iterdir()] == ["one.png"]

@@ -201,11 +201,14 @@ def sweep_json(throughput: Throughput) -> dict[str, Any]:
 def scaling_plot(scaling: Scaling, path: Path) -> Path:
     """Steps per second over one thread, as bars from the median with a line from least to most."""
     from unlocked.colors import GREY, scheme_color
-    from unlocked.drawing.style import INK, drawing, footnote, headline
+    from unlocked.drawing.style import INK, captioned, drawing, footnote, headline
+    from unlocked.tracking.tags import cores, processor
 
     base = "backprop_1_thread"
     ratios = {name: r.ratios.get(base, Spread(1.0, 1.0, 1.0)) for name, r in scaling.results.items()}
-    with drawing(path, size=(7.6, 1.8 + 0.42 * len(ratios))) as (figure, (panel,)):
+    machine = f"{processor()}, {cores()} cores"
+    line = f"blocks {scaling.cut}  ·  {scaling.steps} steps a round, {len(scaling.foreign)} rounds  ·  {machine}"
+    with captioned(line), drawing(path, size=(7.6, 1.8 + 0.42 * len(ratios))) as (figure, (panel,)):
         for place, (name, ratio) in enumerate(ratios.items()):
             color = GREY if name in REFERENCES else scheme_color(name.partition("_")[0])
             panel.barh(place, ratio.median, height=0.62, color=color)

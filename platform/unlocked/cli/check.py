@@ -53,7 +53,7 @@ def check(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, arguments.overrides)
     variants = {word: load_config(arguments.config, [*arguments.overrides, word]) for word in arguments.variant}
     report = checkup(config, variants, arguments.steps)
-    files = [] if folder is None else _draw(report, folder)
+    files = [] if folder is None else _draw(report, folder, _line(config, arguments.steps))
     if arguments.json:
         found = [{"check": each.check, "ok": each.ok, "words": each.words} for each in report.findings]
         print_json(
@@ -73,11 +73,19 @@ def check(arguments: argparse.Namespace) -> int:
     return 0 if report.sound else 1
 
 
-def _draw(report: Any, folder: Path) -> list[Path]:
+def _draw(report: Any, folder: Path, line: str) -> list[Path]:
     from unlocked.drawing.checks import gradients_by_block, range_test
+    from unlocked.drawing.style import captioned
 
     folder.mkdir(parents=True, exist_ok=True)
-    files = [gradients_by_block(report.gradients, folder / "gradients.png")]
-    if report.rates:
-        files.append(range_test(report.rates, report.suggestion, folder / "rates.png"))
+    with captioned(line):
+        files = [gradients_by_block(report.gradients, folder / "gradients.png")]
+        if report.rates:
+            files.append(range_test(report.rates, report.suggestion, folder / "rates.png"))
     return files
+
+
+def _line(config: Any, steps: int) -> str:
+    """Which configuration the figures are of."""
+    words = [f"{config.model['name']} on {config.data.name}", config.scheme.name, f"seed {config.seed}"]
+    return "  ·  ".join([*([config.name] if config.name != config.model["name"] else []), *words, f"{steps} steps"])

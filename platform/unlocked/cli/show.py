@@ -80,6 +80,7 @@ def compare(arguments: argparse.Namespace) -> int:
     from unlocked.comparing.rows import sections
     from unlocked.comparing.table import to_csv
     from unlocked.drawing.comparisons import comparison, comparison_against
+    from unlocked.drawing.style import captioned
 
     check_file("--csv", arguments.csv)
     check_file("--plot", arguments.plot, DRAWN)
@@ -130,11 +131,21 @@ def compare(arguments: argparse.Namespace) -> int:
         print(f"table: {to_csv(rows, Path(arguments.csv))}")
     if arguments.plot:
         path, metric = Path(arguments.plot), found[0].metrics[0]
-        drawn = comparison_against(rows, against, path, metric) if against else comparison(rows, path, metric)
+        with captioned(_line(found[0], arguments)):
+            drawn = comparison_against(rows, against, path, metric) if against else comparison(rows, path, metric)
         print(f"plot: {drawn}" if drawn else f"plot: no run has {metric}")
     if arguments.json:
         print_json([asdict(row) for row in rows])
     return 0
+
+
+def _line(section: Section, arguments: argparse.Namespace) -> str:
+    """Which runs a figure is of."""
+    runs = sum(len(row.seeds) for row in section.rows)
+    of = [arguments.experiment, *(arguments.name or ())]
+    asked = [" ".join(filter(None, of)), " ".join(arguments.where), "with trials" if arguments.trials else ""]
+    count = f"{runs} run{'s' * (runs != 1)} in {len(section.rows)} configuration{'s' * (len(section.rows) != 1)}"
+    return "  ·  ".join(filter(None, [section.title, *asked, count]))
 
 
 def _key_against(rows: Sequence[Row], word: str) -> str:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unlocked.colors import BLUE, GREY, VERMILION
+from unlocked.colors import BLUE, CLASSES, GREY, VERMILION
 from unlocked.drawing.style import drawing, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LEGIBLE = 16  # bars
+_MARKERS = ("o", "s", "^")
 
 
 def projected(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -35,19 +36,19 @@ def node_embeddings(h: np.ndarray, classes: Sequence[int], class_names: Sequence
     The colour is the true class, grey for nodes whose class is not asked for (-1). Directions tell classes apart; the
     length of a few nodes would crowd all others together.
     """
-    import matplotlib
-
     places, shares = projected(h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), 1e-12))
     of = np.asarray(classes)
-    shades = matplotlib.colormaps["tab20" if len(class_names) > 10 else "tab10"]
     with drawing(path, size=(6.6, 4.6)) as (_, (panel,)):
         _dots(panel, places[of < 0], 5, color=GREY, alpha=0.25)
         shown = np.flatnonzero(of >= 0)
         np.random.default_rng(0).shuffle(shown)  # else the last class would cover the others
-        _dots(panel, places[shown], 9, color=[shades(c % 20) for c in of[shown]], alpha=0.8)
+        for turn, marker in enumerate(_MARKERS):  # of more than ten classes
+            mine = shown[of[shown] // len(CLASSES) % len(_MARKERS) == turn]
+            _dots(panel, places[mine], 9, color=[CLASSES[c % len(CLASSES)] for c in of[mine]], marker=marker, alpha=0.8)
         for c, name in enumerate(class_names):
             if (of == c).any():
-                _dots(panel, places[:0], 20, color=shades(c % 20), label=literal(name))
+                marker = _MARKERS[c // len(CLASSES) % len(_MARKERS)]
+                _dots(panel, places[:0], 20, color=CLASSES[c % len(CLASSES)], marker=marker, label=literal(name))
         if (of < 0).any():
             _dots(panel, places[:0], 20, color=GREY, alpha=0.5, label="not a test node")
         _axes(panel, shares, "Nodes by the last hidden layer")

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-from unlocked.colors import BLUE
+from unlocked.colors import BLUE, CLASSES
 from unlocked.drawing.style import INK, drawing, headline
 
 
@@ -58,7 +58,6 @@ def planes(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: S
 
     Up to ten classes have colours of their own and their name at their middle; more share a scale.
     """
-    import matplotlib
     from matplotlib.patheffects import withStroke
 
     with drawing(path, len(points), (5.0 * len(points) + 0.4, 4.9)) as (figure, panels):
@@ -77,17 +76,16 @@ def planes(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: S
                 if panel is panels[-1]:
                     figure.colorbar(dots, ax=panel, fraction=0.046, pad=0.03).outline.set_visible(False)
                 continue
-            colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
             for place, label in enumerate(classes):
                 mine = xy[labels == label]
-                panel.scatter(mine[:, 0], mine[:, 1], s=14, color=colours[place], alpha=0.75, linewidths=0)
+                panel.scatter(mine[:, 0], mine[:, 1], s=14, color=CLASSES[place], alpha=0.75, linewidths=0)
             for place, label in enumerate(classes):  # above all dots
                 x, y = np.median(xy[labels == label], axis=0)
                 panel.text(
                     x,
                     y,
                     str(names[int(label)]),
-                    color=colours[place],
+                    color=CLASSES[place],
                     fontsize=13,
                     fontweight="bold",
                     ha="center",

@@ -11,8 +11,11 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from unlocked.files import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,16 +55,28 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",  # the same letters on every machine
 }
 _subject: ContextVar[str | None] = ContextVar("subject", default=None)
+_vectors: ContextVar[bool] = ContextVar("vectors", default=False)
 
 
 @contextmanager
-def about(subject: str) -> Iterator[None]:
-    """Inside it every figure has this second line, and an SVG beside its PNG: the figures of one run or study."""
+def captioned(subject: str) -> Iterator[None]:
+    """Inside it every figure has this second line."""
     token = _subject.set(subject)
     try:
         yield
     finally:
         _subject.reset(token)
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """As `captioned`, and with an SVG beside its PNG: the figures of one run or study."""
+    token = _vectors.set(True)
+    try:
+        with captioned(subject):
+            yield
+    finally:
+        _vectors.reset(token)
 
 
 def with_svg(paths: list[Path]) -> list[Path]:
@@ -87,19 +102,31 @@ def drawing(
 
 
 def write(figure: Figure, panels: list[Axes], path: Path) -> Path:
-    """Adds headline and second line, and writes the figure."""
+    """Adds headline and second line, and writes the figure: whole, or not at all on a full disk."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     _head(figure, panels)
-    path.parent.mkdir(parents=True, exist_ok=True)
     canvas = figure.canvas
     if path.suffix != ".png" or not isinstance(canvas, FigureCanvasAgg):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-        return path
-    canvas.print_png(path)  # type: ignore[no-untyped-call]  # savefig lays everything out twice
-    if _subject.get() is not None:
+        return _written(figure, path)
+    drawn = BytesIO()
+    canvas.print_png(drawn)  # type: ignore[no-untyped-call]  # savefig lays everything out twice
+    _write_bytes(path, drawn)
+    if _vectors.get():
         figure.set_layout_engine("none")  # it stays as it was laid out
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        _written(figure, path.with_suffix(".svg"))
+    return path
+
+
+def _written(figure: Figure, path: Path) -> Path:
+    drawn = BytesIO()  # matplotlib's PDF writer hides a full disk below an error of its own
+    figure.savefig(drawn, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else None)
+    return _write_bytes(path, drawn)
+
+
+def _write_bytes(path: Path, drawn: BytesIO) -> Path:
+    with written_whole(path) as part:
+        part.write_bytes(drawn.getbuffer())
     return path
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlocked.colors import BLUE, GREY
+from unlocked.colors import BLUE, CLASSES, GREY
 from unlocked.data import DataSet
 from unlocked.data.text import SPECIAL
 from unlocked.data.word_classes import PARTS, counted, main_class, part_of
@@ -25,13 +25,10 @@ COMMON = 40  # the most frequent words, which stand near everything, are left ou
 
 def map_of_words(data: DataSet, vectors: Tensor, path: Path) -> Path:
     """The frequent words of the training text, near each other if the cosine of their vectors is."""
-    import matplotlib
-
     assert data.symbols is not None
     ids, parts = _chosen(data)
     xy = in_the_plane(F.normalize(vectors[ids].double().cpu(), dim=1).numpy(), min(12, (len(ids) - 1) // 3), steps=600)
-    tens = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
-    colours = [*tens[:7], *tens[8:], "black", "gold"]  # its grey is for words without a part of speech
+    colours = [*CLASSES[:3], *CLASSES[4:8], CLASSES[9], "black", "#117733"]  # greys: no part of speech
     seen = [] if parts is None else [part for part in np.unique(parts) if part]
     with drawing(path, size=(12.0, 9.0)) as (_, (panel,)):
         panel.set(xticks=[], yticks=[], title=f"Vectors of {len(ids)} frequent words (t-SNE of cosines)")
