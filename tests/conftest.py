@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from unlocked.bench.measured.plain import OBJECTIVES, losses
+from unlocked.callbacks import CALLBACKS
 from unlocked.config import Config, from_tree, load_config
 from unlocked.data import DATA, DataSet, Split, TrainBatches
 from unlocked.data.transform import TRANSFORMS
@@ -30,7 +31,7 @@ from unlocked.plan.blocks import build_blocks
 from unlocked.plan.make import make_plan
 from unlocked.schemes import SCHEMES
 from unlocked.seeding import derive_seed
-from unlocked.tasks import TASKS
+from unlocked.tasks import LOSSES, METRICS, TASKS
 from unlocked_models import MODELS, Batch
 from unlocked_models.autoencoder.plain import code_block
 
@@ -207,7 +208,7 @@ class Lab:
 @pytest.fixture(scope="module", autouse=True)
 def plug_ins_leave_with_their_tests():
     """What a file's tests register or import as a user's own is gone after it: files share a process in any order."""
-    registries = (MODELS, DATA, TASKS, SCHEMES, TRANSFORMS, ENGINES, OPTIMIZERS)
+    registries = (MODELS, DATA, TASKS, SCHEMES, TRANSFORMS, ENGINES, OPTIMIZERS, LOSSES, METRICS, CALLBACKS)
     before = [(dict(registry._entries), dict(registry._facts)) for registry in registries]
     modules = set(sys.modules)
     yield

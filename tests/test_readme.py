@@ -59,6 +59,7 @@ def example(tmp_path, monkeypatch):
         "my_loss",
         "my_metric",
         "my_callback",
+        "my_optimizer",
     ],
 )
 def test_each_example_is_about_thirty_lines(name):
@@ -80,6 +81,7 @@ def test_each_example_is_about_thirty_lines(name):
         ("my_loss", "objective.loss=robust"),
         ("my_metric", "metrics=[worst_recall]"),
         ("my_callback", "callbacks=[weight_norms]"),
+        ("my_optimizer", "optimizer.name=lion optimizer.lr=3e-4"),
     ],
 )
 def test_each_example_trains_by_the_command_beside_it(example, name, override, capsys):

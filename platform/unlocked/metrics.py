@@ -49,6 +49,7 @@ _HIGHER = {
     "per_example",
     "level",
 }
+OURS = _LOWER | _HIGHER
 _SHARES = {"accuracy", "exact", "pairs", "wait_fraction"}  # shown in percent
 _NEVER_NEGATIVE = {"token_error", "perplexity", "mse", "rmse", "mae", "bleu", "error"}
 _TOP = re.compile(r"top_\d+")  # whether the class is among so many of the likeliest
@@ -86,7 +87,7 @@ def declare(name: str, higher_is_better: bool) -> None:
 
 def is_ours(name: str) -> bool:
     """Whether it is the name of a metric of the platform's."""
-    return name in _LOWER | _HIGHER or _TOP.fullmatch(name) is not None
+    return name in OURS or _TOP.fullmatch(name) is not None
 
 
 def is_known(metric: str) -> bool:

@@ -7,6 +7,7 @@ import pytest
 
 from unlocked.callbacks import CALLBACKS
 from unlocked.data.dataset import DATA
+from unlocked.optim import OPTIMIZERS
 from unlocked.schemes import SCHEMES
 from unlocked.tasks import LOSSES, METRICS, TASKS, load
 from unlocked.testing import (
@@ -15,6 +16,7 @@ from unlocked.testing import (
     LossContract,
     MetricContract,
     ModelContract,
+    OptimizerContract,
     SchemeContract,
     TaskContract,
 )
@@ -80,3 +82,9 @@ class TestWeightNorms(CallbackContract):
     example = ("own-callback.md", "my_callback", (CALLBACKS, "weight_norms"))
     callback = "weight_norms"
     options = {"least": 0.01}
+
+
+class TestLion(OptimizerContract):
+    example = ("own-optimizer.md", "my_optimizer", (OPTIMIZERS, "lion"))
+    optimizer = "lion"
+    options = {"memory": 0.9}

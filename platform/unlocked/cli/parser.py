@@ -19,6 +19,7 @@ from unlocked.cli import (
     jobs,
     keys,
     lists,
+    new,
     predict,
     report,
     run,
@@ -34,7 +35,7 @@ GROUPS = {
     "compare": ("compare", "report", "bench"),
     "look": ("ui", "evaluate", "predict", "generate", "inspect", "export"),
     "run on a cluster": ("cluster", "submit", "jobs", "queue", "logs", "stop"),
-    "find your way, extend": ("list", "keys", "help", "doctor"),
+    "find your way, extend": ("list", "keys", "new", "help", "doctor"),
 }
 _WIDTH = 80
 
@@ -102,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
         "  unlocked ui                                       the MLflow dashboard\n"
         "  unlocked cluster up --workers 2                   Ray on this machine\n"
         "  unlocked submit train quickstart --follow         one run as a job\n\n"
-        "Your own models, data sets, tasks, schemes: --import MODULE (docs/own-model.md)\n",
+        "Your own models, data sets, losses, schemes ...: `unlocked new`, --import MODULE\n",
     )
     parser.add_argument("--version", action="version", version=f"unlocked {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
@@ -130,6 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
         jobs.add_logs,
         jobs.add_stop,
         keys.add_keys,
+        new.add_new,
         _add_help,
     ):
         add(commands)

@@ -1,4 +1,4 @@
-"""Contract tests that your own model, scheme, task, loss, metric, callback, data set, transform or engine
+"""Contract tests that your own model, scheme, task, loss, metric, callback, optimiser, data set, transform or engine
 inherits, as ours do.
 
     from unlocked.testing import SchemeContract
@@ -15,6 +15,7 @@ from unlocked.testing.data import DataContract
 from unlocked.testing.engines import EngineContract
 from unlocked.testing.functions import LossContract, MetricContract
 from unlocked.testing.models import ModelContract
+from unlocked.testing.optimizers import OptimizerContract
 from unlocked.testing.schemes import SchemeContract
 from unlocked.testing.tasks import TaskContract
 from unlocked.testing.transforms import TransformContract
@@ -26,6 +27,7 @@ __all__ = [
     "LossContract",
     "MetricContract",
     "ModelContract",
+    "OptimizerContract",
     "SchemeContract",
     "TaskContract",
     "TransformContract",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from unlocked.data import DataSet
-from unlocked.tasks import TASKS, Task
+from unlocked.tasks import Task, make_task
 from unlocked.testing.runs import made
 
 
@@ -24,12 +24,13 @@ class TaskContract:
     """
 
     task: ClassVar[str]
+    options: ClassVar[dict[str, Any]] = {}  # keys under `objective.`
 
     def data(self) -> DataSet:
         return made()
 
     def made_task(self) -> Task:
-        return TASKS.get(self.task)()
+        return make_task(self.task, self.options)
 
     def output(self, data: DataSet, rows: int) -> Tensor:
         """Of a net that knows nothing, for the first rows of the training split."""
