@@ -30,6 +30,7 @@ _SCHEMES = {
     "pcd": PINK,
     "weight_search": ORANGE,
     "annealing": PINK,
+    "evolution": GREEN,
 }
 _OTHERS = ("#332288", "#882255", "#44AA99", "#999933", "#AA4499", "#117733")
 

@@ -51,6 +51,7 @@ class Engine:
     on_ray: ClassVar[bool] = False  # those are Ray actors, which ask the cluster for their CPUs and GPUs
     replicates: ClassVar[bool] = False  # takes parallel.replicas above 1
     pipelines: ClassVar[bool] = False  # takes every parallel.schedule
+    shares_candidates: ClassVar[bool] = False  # of a scheme that proposes them; every worker holds the whole net
     resizes: ClassVar[bool] = False  # a run may go on with another number of replicas
     steps_itself: ClassVar[bool] = False  # steps the optimisers: none that evaluates the loss again
     label: ClassVar[str | None] = None  # in tables of runs; None: its name
@@ -168,6 +169,22 @@ class OnRay(Engine):
     nets_group = "unlocked.launch.ray_nets:RayNetsGroup"
     on_workers = on_ray = replicates = pipelines = True
     kind_of_workers = "Ray workers"
+
+
+@register_engine("population")
+class Population(Engine):
+    """Ray workers that try the candidates of `scheme.name=evolution`; what one was given is done again if it dies."""
+
+    group = "unlocked.launch.population:PopulationGroup"
+    on_workers = on_ray = shares_candidates = True
+    kind_of_workers = "Ray workers"
+
+    @dataclass
+    class Options:
+        evaluators: int = key(2, "Ray workers of the population engine, each with the whole net", low=1, high=1024)
+
+    def place(self, workers: int) -> str:
+        return "Ray workers for the candidates"
 
 
 @register_engine("deepspeed")

@@ -69,7 +69,7 @@ def test_it_is_named_from_the_command_line_and_listed(own, small, capsys):
     assert main(["list", "engines", "--import", str(OWN)]) == 0
     assert "Every module in one thread" in " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert load_config("quickstart", options).parallel.engine == "thread"
-    assert "auto | deepspeed | inprocess | ray | thread" in describe_schema(schema())
+    assert "auto | deepspeed | inprocess | population | ray | thread" in describe_schema(schema())
 
 
 def test_what_it_does_not_take_is_refused_by_its_facts(own):
@@ -82,7 +82,8 @@ def test_a_name_that_no_engine_has_is_met_with_the_nearest():
     with pytest.raises(ConfigError) as failure:
         load_config("quickstart", ["parallel.engine=rey"])
     assert str(failure.value) == (
-        "parallel.engine: unknown engine 'rey'; did you mean 'ray'? (known: auto, deepspeed, inprocess, ray)"
+        "parallel.engine: unknown engine 'rey'; did you mean 'ray'? "
+        "(known: auto, deepspeed, inprocess, population, ray)"
     )
 
 
@@ -121,6 +122,7 @@ def test_every_engine_of_ours_is_listed_with_what_it_takes():
     assert [(row["engine"], row["replicas"], row["schedules"]) for row in lists._engines()] == [
         ("deepspeed", "any", "locked"),
         ("inprocess", "1", "locked"),
+        ("population", "1", "locked"),
         ("ray", "any", "all"),
     ]
 

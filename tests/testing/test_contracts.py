@@ -40,6 +40,8 @@ def changed(data, values):
 for _name in SCHEMES:
     _base = OfBoltzmannMachines if "mlp" in SCHEMES.get(_name).refuses else SchemeContract
     _of_whole_nets = {"modules": 1} if issubclass(SCHEMES.get(_name), Proposer) else {}
+    if SCHEMES.get(_name).proposes:  # few weights: CMA-ES holds the covariance of each two
+        _of_whole_nets = {"modules": 1, "model": {"name": "mlp", "hidden": [2]}}
     globals()[f"Test_{_name}"] = type(f"Test_{_name}", (_base,), {"scheme": _name, **_of_whole_nets})
 
 

@@ -22,7 +22,7 @@ def add_list(commands: Any) -> None:
         commands,
         "list",
         list_,
-        "list families, models, schemes, data sets, transforms, tasks, losses, metrics, callbacks, "
+        "list families, models, schemes, strategies, data sets, transforms, tasks, losses, metrics, callbacks, "
         "engines, optimizers, presets, or what was measured",
         "examples:\n  unlocked list models\n"
         "  unlocked list matrix          how well each family trains under each scheme, or why not\n"
@@ -129,6 +129,18 @@ def _schemes() -> Rows:
         }
         for name, kind in kinds.items()
     ]
+
+
+def _strategies() -> Rows:
+    """Of evolution."""
+    from unlocked.schemes import STRATEGIES
+
+    rows = []
+    for name in STRATEGIES:
+        kind = STRATEGIES.get(name)
+        shown = options([*inspect.signature(kind.__init__).parameters.values()][2:])
+        rows.append({"strategy": name, "what": _first_lines(kind), "scheme.strategy": shown})
+    return rows
 
 
 def _data() -> Rows:
@@ -300,6 +312,7 @@ _LISTS: dict[str, Callable[[], Rows]] = {
     "families": _families,
     "models": _models,
     "schemes": _schemes,
+    "strategies": _strategies,
     "data": _data,
     "transforms": _transforms,
     "tasks": _tasks,

@@ -215,7 +215,14 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError("scheme.time.norm: batch needs a minibatch of at least 2 examples, of every replica")
     refuse_options_of_others(config.parallel)
     if config.parallel.engine != AUTO:
-        ENGINES.get(config.parallel.engine)().refuse(config)
+        engine = ENGINES.get(config.parallel.engine)()
+        engine.refuse(config)
+        if engine.shares_candidates and not kind.proposes:
+            able = " or ".join(name for name in SCHEMES if SCHEMES.get(name).proposes)
+            raise ConfigError(
+                f"parallel.engine: {config.parallel.engine} shares out candidates, and {scheme.name} proposes none; "
+                f"set scheme.name={able}, or another engine"
+            )
     if config.parallel.schedule != "locked":
         _check_pipeline(config)
 

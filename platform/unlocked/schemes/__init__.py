@@ -9,6 +9,7 @@ from unlocked.schemes.denoise import Denoise
 from unlocked.schemes.dfa import DFA
 from unlocked.schemes.divergence import CD, PCD
 from unlocked.schemes.dni import CDNI, DNI
+from unlocked.schemes.evolution import STRATEGIES, Evolution, Genome, Strategy, Trial, register_strategy
 from unlocked.schemes.frozen import Frozen
 from unlocked.schemes.local import Local
 from unlocked.schemes.proposing import Annealing, WeightSearch
@@ -24,20 +25,26 @@ __all__ = [
     "PCD",
     "SCHEMES",
     "SHORT",
+    "STRATEGIES",
     "Alignment",
     "Annealing",
     "Backprop",
     "Beside",
     "BlockLearner",
     "Denoise",
+    "Evolution",
     "Frozen",
+    "Genome",
     "Local",
     "ModuleLearner",
     "ModuleSpec",
     "Ports",
+    "Strategy",
+    "Trial",
     "Turns",
     "WeightSearch",
     "declared",
     "options_of",
     "register_scheme",
+    "register_strategy",
 ]

@@ -168,6 +168,12 @@ class Task(ABC):
         """
         return self.terms(example)
 
+    def tried(self, chain: Chain, h_in: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of a net in evaluation mode its loss on a minibatch, `()`, and what it did, any numbers: for schemes that
+        compare whole nets and follow no gradient."""
+        output = chain(h_in, batch)
+        return self.loss_of(output, batch), output
+
     # the metrics ---------------------------------------------------------------------------------------------
 
     def keep(self, output: Tensor, target: Tensor) -> Tensor:

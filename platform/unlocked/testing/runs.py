@@ -55,14 +55,16 @@ def started(data: DataSet, **tree: Any) -> InProcessGroup:
 
 
 def trained(group: InProcessGroup, stops: Sequence[int], checkpoint_at: int | None = None) -> Series:
-    """All that was recorded from step `stops[0]` to `stops[-1]`, in segments that end at each of the others."""
+    """All that was recorded but times, from step `stops[0]` to `stops[-1]`, in segments that end at each of the
+    others."""
     plan = group.modules[0].plan
     at = plan.total_steps if checkpoint_at is None else checkpoint_at
     series: Series = {}
     for stats in group.run(list(pairwise(stops)), at):
         for module, each in enumerate(stats):
             for name, values in each.series.items():
-                series.setdefault((module, name), []).extend(values)
+                if not name.startswith("time/"):
+                    series.setdefault((module, name), []).extend(values)
     return series
 
 
