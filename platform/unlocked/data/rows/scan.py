@@ -67,14 +67,14 @@ def scanned(
     if source.known is not None and not statistics:
         known: Scan = source.known
         return known
-    key = _key(source, wanted, lengths)
+    key = _key(source, wanted, lengths, statistics)
     places = [folder / f"rows-{key}.json" for folder in cache] if key is not None else []
     for place in places:
         if (found := _known(place)) is not None:
             return found
     with told(source.what, source.nbytes) as tell:
         try:
-            found = _scan(name, part, source, wanted, lengths, tell)
+            found = _scan(name, part, source, wanted, lengths, statistics, tell)
         except RunFailed as error:
             raise at_start(error) from None
     for place in places:
@@ -86,11 +86,11 @@ def scanned(
     return found
 
 
-def _key(source: RowSource, wanted: np.ndarray | None, lengths: np.ndarray | None) -> str | None:
+def _key(source: RowSource, wanted: np.ndarray | None, lengths: np.ndarray | None, statistics: bool) -> str | None:
     identity = source.identity()
     if identity is None:
         return None
-    found = hashlib.sha256(json.dumps([_VERSION, identity, list(source.shape), source.dtype.str]).encode())
+    found = hashlib.sha256(json.dumps([_VERSION, statistics, identity, list(source.shape), source.dtype.str]).encode())
     for each in (wanted, lengths):
         found.update(b"-" if each is None else np.ascontiguousarray(each).tobytes())
     return found.hexdigest()[:32]
@@ -107,7 +107,13 @@ def _known(place: Path) -> Scan | None:
 
 
 def _scan(
-    name: str, part: str, source: RowSource, wanted: np.ndarray | None, lengths: np.ndarray | None, tell: Tell
+    name: str,
+    part: str,
+    source: RowSource,
+    wanted: np.ndarray | None,
+    lengths: np.ndarray | None,
+    statistics: bool,
+    tell: Tell,
 ) -> Scan:
     axis = feature_axis(source.ndim)
     features = source.shape[axis]
@@ -125,6 +131,8 @@ def _scan(
         if not len(mine):
             continue
         lowest, highest = min(lowest, float(mine.min())), max(highest, float(mine.max()))
+        if not statistics:
+            continue
         over = tuple(d for d in range(mine.ndim) if d != axis)
         values = _real(mine)
         if lengths is None:
