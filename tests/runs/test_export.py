@@ -11,10 +11,26 @@ import torch
 
 from unlocked import train
 from unlocked.config import load_config
+from unlocked.data import DATA, RawData, register_data
 from unlocked.errors import ConfigError, RunFailed
 from unlocked.runs import export as exporting
 from unlocked.runs.export import export
 from unlocked.runs.opened import as_new, open_trained
+
+MLP = "{name: mlp, hidden: [8]}"
+
+
+@pytest.fixture
+def padded():
+    @register_data("padded")
+    def padded(source):
+        rng = np.random.default_rng(0)
+        x, lengths = rng.normal(3, 2, (40, 6, 2)), rng.integers(1, 7, 40)
+        return RawData(x, np.arange(40) % 3, normalise="train", lengths_train=lengths)
+
+    yield
+    DATA._entries.pop("padded")
+    DATA._facts.pop("padded")
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +61,28 @@ def test_statistics_of_the_training_split_are_part_of_it(opened):
 
 def test_a_file_that_answers_otherwise_is_refused(opened, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "_bytes_of", lambda program, kind: b"")
-    monkeypatch.setattr(exporting, "_run", lambda path, kind, x: torch.ones(len(x), 10) * 9)
+    monkeypatch.setattr(exporting, "_run", lambda path, kind, inputs: torch.ones(len(inputs["x"]), 10) * 9)
     with pytest.raises(RunFailed, match=r"net.pt2: its outputs are .* away from those of the net"):
         export(opened, "torch", tmp_path / "net.pt2")
+
+
+@pytest.mark.parametrize(
+    "model", ["{name: gru, hidden: [6]}", "{name: transformer, width: 8, heads: 2, depth: 1}", MLP]
+)
+def test_sequences_are_given_with_their_lengths(small, padded, tmp_path, model):
+    run = train(small("data={name: padded, batch_size: 8}", f"model={model}", "parallel.modules=1", "train.epochs=1"))
+    opened = open_trained(run)
+    assert export(opened, "torch", tmp_path / "net.pt2") < 1e-5
+    x, lengths = np.random.default_rng(1).normal(3, 2, (5, 6, 2)).astype("float32"), np.array([1, 6, 3, 2, 5])
+    wanted = opened.outputs(as_new(opened, {"x": x, "lengths": lengths}))
+    x[np.arange(6) >= lengths[:, None]] = 77.0
+    given = torch.export.load(tmp_path / "net.pt2").module()(torch.from_numpy(x), torch.from_numpy(lengths))
+    torch.testing.assert_close(given.detach(), wanted, atol=1e-5, rtol=0)
+    assert as_new(opened, {"x": x}).notes[:1] == [
+        "inputs: says no lengths, so every sequence is read to its end; an array `lengths` says where each ends"
+    ]
+    x[0, -1] = np.nan  # after the end
+    torch.testing.assert_close(opened.outputs(as_new(opened, {"x": x, "lengths": lengths})), wanted)
 
 
 def test_without_onnx_the_command_says_what_to_install(opened, tmp_path, monkeypatch):

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from unlocked_models.autoencoder.plain import Layer, code_layer, corruption, output_layers
 from unlocked_models.contract import checks
+from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.registry import register_model
 from unlocked_models.layers.activations import ACTIVATIONS
-from unlocked_models.layers.sequences import AsSequence, Pool, steps_of
+from unlocked_models.layers.sequences import AsSequence, Pool, present, steps_of
 from unlocked_models.recurrent import Layer as RecurrentLayer
 
 CELLS: dict[str, Callable[..., nn.Module]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -27,10 +28,12 @@ def recurrent_autoencoder(
     output: str = "linear",
     noise: str = "none",
     level: float = 0.3,
+    has_lengths: bool | None = None,
 ) -> Iterator[nn.Module]:
     """Recurrent autoencoder (Cho et al. 2014; Srivastava et al. 2015, without their condition on the frame before).
 
-    The encoder's last state gives the code, which the decoder reads at every step.
+    The encoder's last state gives the code, which the decoder reads at every step. Of sequences that the data says the
+    lengths of, it is the state at the end of each, and the output after it is zero, as the target is.
 
     Shapes: `(batch, positions, features)`, a series `(batch, positions)`, or an image, read row by row, to
     `(batch, code)` and back. One block per recurrent layer, 2 len(hidden) of them: the encoder's last with the code, of
@@ -54,14 +57,32 @@ def recurrent_autoencoder(
         return RecurrentLayer(make, n_in, width, bidirectional=False, dropout=0.0, read=None)
 
     last = len(hidden) - 1
+    ends = PaddedLayer if has_lengths else Layer
     for k, n_in in enumerate([features, *hidden[:-1]]):
         read = [corrupted, AsSequence()] if k == 0 else []
         end = [Pool("last"), nn.Linear(hidden[k], code), code_layer(code_activation)] if k == last else []
-        yield Layer([*read, layer(n_in, hidden[k]), *end], gives_code=k == last)
+        yield (ends if k == last else Layer)([*read, layer(n_in, hidden[k]), *end], gives_code=k == last)
     for k, n_in in reversed(list(enumerate([*hidden[1:], code]))):
         begin = [Repeat(positions)] if k == last else []
-        end = [nn.Linear(hidden[k], features), squash, FromSequence(in_shape)] if k == 0 else []
-        yield Layer([*begin, layer(n_in, hidden[k]), *end])
+        cut = [Ended()] if has_lengths else []
+        end = [nn.Linear(hidden[k], features), squash, *cut, FromSequence(in_shape)] if k == 0 else []
+        yield (ends if k == 0 else Layer)([*begin, layer(n_in, hidden[k]), *end])
+
+
+class PaddedLayer(Layer):
+    """Layers of which those that look at where a sequence ends are told."""
+
+    def forward(self, h: Tensor, batch: Batch) -> Tensor:  # type: ignore[override]
+        for layer in self:
+            h = layer(h, present(batch)) if isinstance(layer, Pool | Ended) else layer(h)
+        return h
+
+
+class Ended(nn.Module):
+    """`h (batch, positions, features)`, zero after the end of each sequence."""
+
+    def forward(self, h: Tensor, there: Tensor) -> Tensor:
+        return h * there[:, :, None]
 
 
 class Repeat(nn.Module):

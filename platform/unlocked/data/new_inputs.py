@@ -154,8 +154,27 @@ def of_arrays(arrays: Mapping[str, np.ndarray], reading: Reading, what: str) -> 
         if len(arrays[name]) != len(x):
             raise DataError(f"{what}: x has {len(x)} rows, {name} {len(arrays[name])}")
         extras[name] = torch.from_numpy(np.asarray(arrays[name])).to(shape.dtype)
-    lengths = arrays.get(LENGTHS) if LENGTHS in given else None
-    return New(reading.numbers(what, x, lengths), extras, notes=reading.of_another_scale(what, x))
+    notes = []
+    if reading.example.has_lengths and LENGTHS not in given:
+        notes = [
+            f"{what}: says no lengths, so every sequence is read to its end; an array `{LENGTHS}` says where each ends"
+        ]
+    lengths = _checked_lengths(arrays[LENGTHS], x, what) if LENGTHS in given else None
+    if lengths is not None and x.dtype.kind == "f":  # after the end there may be anything
+        there = (np.arange(x.shape[1]) < lengths[:, None]).reshape(*x.shape[:2], *[1] * (x.ndim - 2))
+        x = np.where(there, x, 0.0).astype(x.dtype)
+    return New(reading.numbers(what, x, lengths), extras, notes=[*notes, *reading.of_another_scale(what, x)])
+
+
+def _checked_lengths(lengths: np.ndarray, x: np.ndarray, what: str) -> np.ndarray:
+    if lengths.dtype.kind not in "iu" or lengths.shape != x.shape[:1] or x.ndim < 2:
+        raise DataError(
+            f"{what}: lengths is {lengths.dtype} of shape {lengths.shape}; it needs a whole number of each row"
+        )
+    bad = np.flatnonzero((lengths < 1) | (lengths > x.shape[1]))
+    if len(bad):
+        raise DataError(f"{what}: row {bad[0] + 1} has the length {lengths[bad[0]]}; lengths are 1 to {x.shape[1]}")
+    return lengths
 
 
 def _channels_first(x: np.ndarray, reading: Reading) -> np.ndarray:

@@ -87,8 +87,8 @@ def as_float32(name: str, part: str, x: np.ndarray, statistics: Statistics, leng
     if statistics is not None:
         mean, std = (value.to(out.dtype) for value in statistics)
         out = out.sub_(mean).div_(std)
-        if lengths is not None:
-            out.masked_fill_(~_there(out, lengths), 0.0)
+    if lengths is not None:
+        out.masked_fill_(~_there(out, lengths), 0.0)
     out = out.to(torch.float32)
     if x.dtype != np.uint8 and not bool(out.isfinite().all()):
         raise wrong(name, f"x_{part} has values that do not fit float32")

@@ -1,7 +1,8 @@
 """A trained net as one file that runs without this package: ONNX, or a program of `torch.export`.
 
-The file takes raw inputs, as `unlocked predict` does: what the training split's statistics do to them is part of it. It
-gives what the net gives, before any softmax. Any number of inputs goes at once. Whatever was written is run again, and
+The file takes raw inputs, as `unlocked predict` does: what the training split's statistics do to them is part of it. Of
+sequences that say how long they are it takes a second input, `lengths (n,)`. It gives what the net gives, before any
+softmax. Any number of inputs goes at once. Whatever was written is run again, and
 held against the plain net.
 """
 
@@ -35,7 +36,7 @@ TOLERANCE = 1e-4  # of outputs, beside the largest
 
 
 class WithStatistics(nn.Module):
-    """From raw inputs `(n, *shape)` to the net's outputs."""
+    """From raw inputs `(n, *shape)`, and the lengths of sequences that have some, to the net's outputs."""
 
     mean: Tensor
     deviation: Tensor
@@ -55,14 +56,17 @@ class WithStatistics(nn.Module):
             tensor = torch.tensor(values, dtype=dtype)
             self.register_buffer(name, tensor.reshape(-1, 1, 1) if axis == 1 else tensor)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         h = x / self.scale if self.scale != 1.0 else x
         if self.normalises:
             h = (h - self.mean) / self.deviation
+        if lengths is not None:
+            there = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+            h = torch.where(there.reshape(*there.shape, *[1] * (h.dim() - 2)), h, torch.zeros_like(h))
         if not self.takes_batch:
             out: Tensor = self.net(h)
             return out
-        extras = {LENGTHS: torch.full((x.shape[0],), x.shape[1], dtype=torch.int64)} if self.lengths else {}
+        extras = {} if lengths is None else {LENGTHS: lengths}
         batch = Batch(h, torch.zeros(x.shape[0], *self.y_shape, dtype=torch.int64), extras=extras)
         answer: Tensor = self.net(h, batch)
         return answer
@@ -85,14 +89,16 @@ def export(opened: Opened, kind: str, path: Path, net: str | None = None) -> flo
         chain.float()
     alone = net is None
     whole = WithStatistics(chain, opened.reading if alone else None).eval()
-    x = _example(opened, net)
+    inputs = _examples(opened, net)
     for layer in carrying(chain):
         layer.carried = None  # type: ignore[assignment]
     with torch.no_grad():
-        wanted = whole(x)
+        wanted = whole(*inputs.values())
     try:
         with _quiet():
-            program = torch.export.export(whole, (x,), dynamic_shapes={"x": {0: torch.export.Dim("n", min=1)}})
+            many = torch.export.Dim("n", min=1)
+            shapes = {name: {0: many} for name in inputs}
+            program = torch.export.export(whole, tuple(inputs.values()), dynamic_shapes=shapes)
             content = _bytes_of(program, kind)
     except Exception as error:  # the exporters raise all kinds
         raise RunFailed(f"{opened.run}: torch cannot export this net as {kind}: {reason(error)[:300]}") from None
@@ -102,8 +108,8 @@ def export(opened: Opened, kind: str, path: Path, net: str | None = None) -> flo
     except OSError as error:
         raise RunFailed(f"{path}: cannot be written: {error.strerror}") from None
     off = 0.0
-    for n in (len(x), 1):  # of another size than it was written with
-        given = _run(path, kind, x[:n])
+    for n in (len(wanted), 1):  # of another size than it was written with
+        given = _run(path, kind, {name: each[:n] for name, each in inputs.items()})
         off = max(off, float((given - wanted[:n]).abs().max()))
     if not off <= TOLERANCE * max(1.0, float(wanted.abs().max())):
         raise RunFailed(f"{path}: its outputs are {off:.2g} away from those of the net; it is not to be used")
@@ -122,8 +128,15 @@ def _refuse(opened: Opened, chain: Chain) -> None:
         )
 
 
+def _examples(opened: Opened, net: str | None) -> dict[str, Tensor]:
+    """Inputs to write and to check it with, by name."""
+    x, found = _example(opened, net), {}
+    if net is None and opened.reading.example.has_lengths:
+        found[LENGTHS] = torch.arange(len(x)) % x.shape[1] + 1
+    return {"x": x, **found}
+
+
 def _example(opened: Opened, net: str | None) -> Tensor:
-    """Inputs to write and to check it with."""
     generator = torch.Generator().manual_seed(0)
     chain, reading = opened.net(net), opened.reading
     dtype = next((p.dtype for p in chain.parameters()), torch.float32)
@@ -147,16 +160,17 @@ def _bytes_of(program: torch.export.ExportedProgram, kind: str) -> bytes:
     return content
 
 
-def _run(path: Path, kind: str, x: Tensor) -> Tensor:
+def _run(path: Path, kind: str, inputs: dict[str, Tensor]) -> Tensor:
     """What the file answers, by itself."""
     if kind == "torch":
         with torch.no_grad():
-            out: Tensor = torch.export.load(path).module()(x)
+            out: Tensor = torch.export.load(path).module()(*inputs.values())
         return out
     import onnxruntime
 
     session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
-    (given,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    names = [each.name for each in session.get_inputs()]
+    (given,) = session.run(None, {name: each.numpy() for name, each in zip(names, inputs.values(), strict=True)})
     return torch.from_numpy(np.asarray(given))
 
 

@@ -56,7 +56,7 @@ from unlocked.errors import RunFailed
 from unlocked.schema.facts import MOST_SEED, group, key
 from unlocked.schema.keys import Config
 from unlocked.schemes.base import ModuleLearner, Ports, backward
-from unlocked.schemes.layout import Layout
+from unlocked.schemes.layout import Layout, pads, without_padding
 from unlocked.schemes.registry import options_of, register_scheme
 from unlocked.schemes.spec import ModuleSpec
 from unlocked.schemes.taps import LAUNAY, Taps, launay_error
@@ -130,6 +130,7 @@ class DFA(ModuleLearner):
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         super().__init__(spec, chain, task, config, lag)
+        self.sees_batch = pads(spec.example)
         waiting: deque[_Waiting] = deque()
         self.waiting = self.holds("waiting", waiting, self._waiting_state, self._run_again)
         if config.train.compile:  # or it would be compiled itself, anew for every shape that is kept
@@ -209,10 +210,10 @@ class DFA(ModuleLearner):
                 if self.loss_scale is not None:
                     e = e.to(self.dtype) / self.loss_scale.factor
                 ports.down(e.to(self.dtype))
-                self._learn([*points, self.taps.top], [*self.project(e, points), e], local)
+                self._learn([*points, self.taps.top], [*self.project(e, points, batch), e], local)
             else:
                 ports.down(e.to(self.dtype))
-                self._learn(points, self.project(e, points), local, h, e)
+                self._learn(points, self.project(e, points, batch), local, h, e)
             return
         at = self._checkpoint_at
         snapshot = at is not None and at - self.lag <= t < at
@@ -223,10 +224,10 @@ class DFA(ModuleLearner):
         """`message` is e of minibatch t."""
         pass_ = self.waiting.popleft()
         assert pass_.t == t
-        self._learn(pass_.points, self.project(message, pass_.points), pass_.local)
+        self._learn(pass_.points, self.project(message, pass_.points, pass_.batch), pass_.local)
 
-    def project(self, e: Tensor, points: list[Tensor]) -> list[Tensor]:
-        """g_l = B_l e for every point l of this module."""
+    def project(self, e: Tensor, points: list[Tensor], batch: Batch | None = None) -> list[Tensor]:
+        """g_l = B_l e for every point l of this module; none at padding, if the batch says what is."""
         flat = e.flatten(1)
 
         def one(B: Tensor, layout: Layout, h: Tensor) -> Tensor:
@@ -237,13 +238,15 @@ class DFA(ModuleLearner):
                 return (layout.at_pixels(e) @ B).transpose(1, 2).reshape(h.shape)
             return layout.at_positions(e, e.sum(1, keepdim=True)) @ B
 
-        return [one(B, layout, h) for B, layout, h in zip(self.feedback, self._layouts, points, strict=True)]
+        each = zip(self.feedback, self._layouts, points, strict=True)
+        whole = [one(B, layout, h) for B, layout, h in each]
+        return [without_padding(g, batch, self.spec.example) for g in whole]
 
     def work_beside(
         self, h_in: Tensor, h: Tensor, gradient: Tensor, e: Tensor, batch: Batch, ports: Ports
     ) -> Iterator[tuple[str, Callable[[], object]]]:
         _, _, points = self._forward(h_in, batch)
-        yield "project", lambda: self.project(e, points)
+        yield "project", lambda: self.project(e, points, batch)
 
     def _forward(self, h_in: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         with self.taps.cutting() as (after, points):
@@ -298,7 +301,7 @@ class DFA(ModuleLearner):
         return delta, e
 
     def injected(self, points: list[Tensor], batch: Batch, e: Tensor) -> list[Tensor | None]:
-        return [*self.project(e, points)]
+        return [*self.project(e, points, batch)]
 
     def prepare_checkpoint(self, at: int) -> None:
         self._checkpoint_at = at

@@ -43,9 +43,10 @@ from unlocked.schema.passes import examples_per_pass, one_example
 from unlocked.schemes.base import ModuleLearner, Ports, backward
 from unlocked.schemes.declarations import Beside
 from unlocked.schemes.inputs import InputModelConfig, make_input_model
+from unlocked.schemes.layout import has_padding
 from unlocked.schemes.loss_scale import finite
 from unlocked.schemes.registry import options_of, register_scheme
-from unlocked.schemes.sg import GraphGradient, SGConfig, SyntheticGradient
+from unlocked.schemes.sg import GraphGradient, PaddedGradient, SGConfig, SyntheticGradient
 from unlocked.schemes.spec import ModuleSpec
 from unlocked.seeding import drawn
 from unlocked.tasks import Task
@@ -183,6 +184,8 @@ class DNI(ModuleLearner):
         """
         sg = options_of(cls, config).sg
         kind = GraphGradient if sg.hops else SyntheticGradient
+        if not sg.hops and not apart and has_padding(shape, example):
+            kind = PaddedGradient
         if not cls.conditional:
             return kind(sg, shape)
         return kind(sg, shape, task.context_at(shape, example), task.context_ids(example), apart)

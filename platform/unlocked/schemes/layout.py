@@ -17,7 +17,8 @@ And how do the places of h stand to those of the other?
     pooled   the other has no such places: it is of h as a whole, as an output that pools h, or as h is a vector
 
 A position without a target (id 0, or behind the length of its sequence) is a fact of one minibatch, so it is no
-relation: its error is zero, and `Layout.pool` leaves it out.
+relation: its error is zero, and `Layout.pool` leaves it out. What a scheme makes of its own for every position, a
+projected error or M's word, is `without_padding`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from unlocked_models.contract.batch import EDGES, Batch, Example
 
 Shape = tuple[int, ...]  # of one example, without the batch axis
 Kind = Literal["vector", "positions", "maps"]
@@ -120,3 +123,24 @@ class Layout:
             return h.mean(1)
         real = torch.arange(h.shape[1], device=h.device) < lengths[:, None]  # (batch, positions)
         return (h * real[:, :, None]).sum(1) / lengths.clamp(min=1)[:, None].to(h.dtype)
+
+
+def pads(example: Example) -> bool:
+    """Whether examples are sequences that say how long they are. Nodes of a graph are others: their layers give
+    nothing at filling, and take no gradient from there."""
+    graph = any(extra.name == EDGES for extra in example.extras)
+    return example.has_lengths and not graph and len(example.in_shape) <= 2
+
+
+def has_padding(shape: Shape, example: Example) -> bool:
+    """Whether the places of an h of this shape are the positions of such sequences."""
+    return pads(example) and len(shape) == 2 and shape[0] == example.in_shape[0]
+
+
+def without_padding(g: Tensor, batch: Batch | None, example: Example) -> Tensor:
+    """`g (batch, positions, features)` with zeros after the end of each sequence, if g has the positions of the inputs
+    and the batch says how long they are."""
+    if batch is None or batch.lengths is None or not has_padding(tuple(g.shape[1:]), example):
+        return g
+    real = torch.arange(g.shape[1], device=g.device) < batch.lengths[:, None]
+    return g * real[:, :, None]

@@ -107,6 +107,18 @@ class SyntheticGradient(nn.Module):
         return context.repeat_interleave(h.shape[1], 0) if kind == "positions" else context
 
 
+class PaddedGradient(SyntheticGradient):
+    """M of sequences that say how long they are: it sees none of their padding, and says zero there."""
+
+    def forward(self, h: Tensor, context: Tensor | None = None, *, batch: Batch) -> Tensor:  # type: ignore[override]
+        assert batch.lengths is not None
+        real = (torch.arange(h.shape[1], device=h.device) < batch.lengths[:, None]).flatten()
+        rows = self._seen(h, context)
+        out = rows.new_zeros(len(rows), h.shape[2])
+        out[real] = self.net(rows[real])
+        return out.view_as(h)
+
+
 class GraphGradient(SyntheticGradient):
     """M of a graph's nodes: `M(z, A' z, A'^2 z, ...)` for z = [h, context], up to `hops` times A', a hop along the
     edges (`unlocked_models.graph`). The layers above mix neighbours, so a node's gradient depends on their labels.

@@ -58,6 +58,13 @@ class Reconstruction(Task):
         loss = float(kept.double().mean())
         return {"loss": loss, "mse": loss / target[0].numel()}
 
+    def measure(self, kept: Tensor, data: DataSet, split: str) -> dict[str, float]:
+        """`mse` is per feature that is there: sequences are not judged by what fills them up."""
+        found, part = super().measure(kept, data, split), getattr(data, split)
+        if part.lengths is not None:
+            found["mse"] *= part.x.shape[1] * len(part) / int(part.lengths.sum())
+        return found
+
     def picture(self, output: Tensor) -> Tensor:
         """What the output says that the input is."""
         return output
@@ -65,7 +72,10 @@ class Reconstruction(Task):
     def predicted(self, output: Tensor, batch: Batch, data: DataSet) -> Columns | None:
         """How far what the net makes of an input is from it; the outputs themselves are what it makes."""
         assert batch.x is not None
-        return {"mse": (self.picture(output) - batch.x).double().square().flatten(1).mean(1).tolist()}
+        error = (self.picture(output) - batch.x).double().square().flatten(1).mean(1)
+        if batch.lengths is not None:  # of what is there
+            error = error * batch.x.shape[1] / batch.lengths.to(error.device)
+        return {"mse": error.tolist()}
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return example.in_shape
