@@ -81,7 +81,7 @@ def predict(arguments: argparse.Namespace) -> int:
     table = opened.table(new, arguments.continuation)
     count = len(next(iter(table.values())))
     names = new.names if new.names is not None and len(new.names) == count else list(range(1, count + 1))
-    table = {"file" if new.names is not None else "row": names, **table}
+    table = {new.named if new.names is not None else "row": names, **table}
     if arguments.id is not None:
         from unlocked.data.new_targets import names_of_rows
 

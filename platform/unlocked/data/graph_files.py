@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from unlocked.data.graph_tables import SPLITS, Columns, Encoding, Tables, read_tables
+from unlocked.data.graph_tables import SPLITS, Columns, Encoding, Tables, read_tables, tables_in
 from unlocked.data.graphs import NONE, Graph, both_ways
 from unlocked.data.source import Source
 from unlocked.data.splits import VALUES
@@ -48,14 +48,17 @@ def read_graph(
 ) -> GraphFile:
     """Of `file`, an NPZ, or of the tables `nodes` and `edges`; paths, or names in the data folder.
 
-    Edges go both ways unless they are `directed`. Without features each node is told by its place: one-hot. `known`:
-    how features of nodes were encoded in training.
+    A folder as `file` is its tables nodes.* and edges.*. Edges go both ways unless they are `directed`. Without
+    features each node is told by its place: one-hot. `known`: how features of nodes were encoded in training.
     """
     if bool(file) == bool(nodes or edges) or bool(nodes) != bool(edges):
         raise DataError(
             "data.options.file: give a graph as file=graph.npz, or as nodes=nodes.csv and edges=edges.csv (columns id, "
             "label, split and features; source and target)"
         )
+    if file and (folder := _folder(source, file)) is not None:
+        nodes, edges = map(str, tables_in(folder))
+        return read_graph(source, "", nodes, edges, directed, columns, known)
     found = _of_arrays(source, file) if file else _of_tables(read_tables(source, nodes, edges, columns, known))
     graph, weights = found.graph, found.weights
     if not len(graph.x):
@@ -69,6 +72,10 @@ def read_graph(
         features = None if features is None else both
     x = graph.x if graph.x.shape[1] else np.eye(len(graph.x), dtype=np.float32)
     return replace(found, graph=Graph(x, links, features), weights=weights)
+
+
+def _folder(source: Source, file: str) -> Path | None:
+    return next((place for place in (Path(file).expanduser(), source.root / file) if place.is_dir()), None)
 
 
 def _of_tables(tables: Tables) -> GraphFile:

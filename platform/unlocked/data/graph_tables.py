@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,20 @@ class Tables:
         names = sorted(set(self.labels) - {""}, key=_in_order)
         number = {name: i for i, name in enumerate(names)}
         return np.array([number.get(label, NONE) for label in self.labels], np.int64), names
+
+
+def tables_in(folder: Path) -> tuple[Path, Path]:
+    """The files nodes and edges of a folder, whatever their ending. Raises `DataError` if there is not one of each."""
+    found = []
+    for name in ("nodes", "edges"):
+        files = sorted(each for each in folder.glob(f"{name}.*") if each.is_file())
+        if len(files) != 1:
+            listed = f" ({', '.join(each.name for each in files)})" if files else ""
+            raise DataError(
+                f"{folder}: has {len(files)} files {name}.*{listed}; a graph is one of nodes and one of edges"
+            )
+        found.append(files[0])
+    return found[0], found[1]
 
 
 def read_tables(

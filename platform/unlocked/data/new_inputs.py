@@ -15,20 +15,21 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unlocked.data import array_files, image_files, new_media, new_tables, wav
+from unlocked.data import array_files, image_files, new_graphs, new_media, new_tables, wav
 from unlocked.data.array_files import open_arrays
 from unlocked.data.graph_files import read_graph, refuse_larger_than_memory
 from unlocked.data.reading import Reading
 from unlocked.data.source import Source
+from unlocked.data.text_rows import JSON_LINES, read_rows
 from unlocked.errors import DataError, reason
-from unlocked_models.contract.batch import EDGE_FEATURES, EDGES, LENGTHS, Extra, Ragged
+from unlocked_models.contract.batch import EDGE_FEATURES, EDGE_WEIGHTS, EDGES, LENGTHS, Extra, Ragged
 from unlocked_models.contract.registry import unknown
 
 TABLES, ARRAYS, TEXTS = (".csv", ".tsv", ".parquet"), array_files.SUFFIXES, (".txt",)
@@ -39,13 +40,14 @@ _CELL = 40  # bytes of a value of a table, and of its place in a list
 
 @dataclass(frozen=True, eq=False)
 class New:
-    """`x (n, ...)` as the net sees it, `texts` that it was made of if it was; `names` of the inputs, if they have some;
-    `notes` for the person at the keyboard; `what` names them in messages."""
+    """`x (n, ...)` as the net sees it, `texts` that it was made of if it was; `names` of the inputs, if they have some,
+    under the heading `named`; `notes` for the person at the keyboard; `what` names them in messages."""
 
     x: Tensor
     extras: Mapping[str, Extra] = field(default_factory=dict)
     texts: list[str] | None = None
     names: list[str] | None = None
+    named: str = "file"
     notes: list[str] = field(default_factory=list)
     what: str = "inputs"
 
@@ -55,6 +57,13 @@ def read_file(path: Path, reading: Reading) -> New:
     if new_tables.reads(path, reading):
         x, names, notes = new_tables.raw_rows(path, reading)
         return New(reading.numbers(str(path), x), names=names, notes=notes, what=str(path))
+    if new_graphs.is_graph_folder(path, reading):
+        graph = new_graphs.read_new_graph(path, reading)
+        whole = graph.found.graph
+        new = of_graph(whole.x, whole.edges, whole.features, reading, str(path), graph.found.weights)
+        return replace(new, names=graph.ids, named="id", what=str(path))
+    if reading.is_text and path.suffix.lower() in (".tsv", *JSON_LINES) and path.is_file():
+        return _of_text_rows(path, reading)
     of_sounds = reading.files is not None and reading.files.get("kind") == "audio"
     listed = new_media.lists(path, reading)
     if path.suffix.lower() in SOUNDS or ((path.is_dir() or listed) and of_sounds):
@@ -74,6 +83,18 @@ def read_file(path: Path, reading: Reading) -> New:
     if path.suffix.lower() in TEXTS:
         return of_texts(_lines(path), reading, str(path))
     return of_table(*_table(path), reading, str(path))
+
+
+def _of_text_rows(path: Path, reading: Reading) -> New:
+    """Texts of a column, read as the pairs of training are; without a header of the first."""
+    try:
+        rows = read_rows(path, "file", (reading.text_column, TEXT))
+        there = rows.columns or []
+        named = TEXT if reading.text_column not in there and TEXT in there else reading.text_column
+        texts = rows.column(named, at=0)
+    except DataError as error:
+        raise DataError(str(error).removeprefix("data.options.file: ")) from None
+    return of_texts(texts, reading, str(path))
 
 
 def of_texts(texts: Sequence[str], reading: Reading, what: str) -> New:
@@ -143,7 +164,7 @@ def of_arrays(arrays: Mapping[str, np.ndarray], reading: Reading, what: str) -> 
         arrays = {"x": next(iter(arrays.values()))}
     x = _channels_first(arrays["x"], reading)
     if x.ndim == 2 and EDGES in arrays and any(shape.name == EDGES for shape in reading.extras):
-        return of_graph(x, arrays[EDGES], arrays.get(EDGE_FEATURES), reading, what)
+        return of_graph(x, arrays[EDGES], arrays.get(EDGE_FEATURES), reading, what, arrays.get(EDGE_WEIGHTS))
     given = {shape.name: shape for shape in reading.extras if shape.name != LENGTHS or LENGTHS in arrays}
     extras: dict[str, Extra] = {}
     for name, shape in given.items():
@@ -185,8 +206,15 @@ def _channels_first(x: np.ndarray, reading: Reading) -> np.ndarray:
     return x[:, None] if (channels == "none" and x.ndim == 3) or (x.ndim == 1 and reading.shape == (1,)) else x
 
 
-def of_graph(x: np.ndarray, edges: np.ndarray, features: np.ndarray | None, reading: Reading, what: str) -> New:
-    """One graph: `x (nodes, features)`, `edges (2, edges)` as the net is to see them, and their features."""
+def of_graph(
+    x: np.ndarray,
+    edges: np.ndarray,
+    features: np.ndarray | None,
+    reading: Reading,
+    what: str,
+    weights: np.ndarray | None = None,
+) -> New:
+    """One graph: `x (nodes, features)`, `edges (2, edges)` as the net is to see them, their features and weights."""
     outside = edges.ndim != 2 or len(edges) != 2 or ((edges < 0) | (edges >= len(x))).any()
     if outside:
         raise DataError(f"{what}: edge_index of shape {edges.shape} is not (2, edges) of nodes 0 to {len(x) - 1}")
@@ -200,6 +228,10 @@ def of_graph(x: np.ndarray, edges: np.ndarray, features: np.ndarray | None, read
                 raise DataError(f"{what}: has no array {EDGE_FEATURES}, features of edges, which this net reads")
             values = torch.from_numpy(features.astype(np.float32))
             extras[EDGE_FEATURES] = _as_ragged(values) if shape.ragged else values[None]
+        elif shape.name == EDGE_WEIGHTS:
+            if weights is None:
+                raise DataError(f"{what}: has no weights of edges, which this net reads")
+            extras[EDGE_WEIGHTS] = torch.from_numpy(weights.astype(np.float32))[None]
         elif shape.name == LENGTHS:
             extras[LENGTHS] = torch.tensor([len(x)])
         else:

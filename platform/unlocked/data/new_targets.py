@@ -22,6 +22,8 @@ from unlocked.data import tokenize
 from unlocked.data.array_files import open_arrays
 from unlocked.data.class_labels import labels_of, text_of
 from unlocked.data.graph_files import arrays_of
+from unlocked.data.graphs import NONE
+from unlocked.data.new_graphs import is_graph_folder, read_new_graph
 from unlocked.data.new_inputs import ARRAYS, TABLES, TEXTS, New, of_texts, read_file
 from unlocked.data.pairs import ENDED, framed
 from unlocked.data.reading import Reading
@@ -53,6 +55,11 @@ def read_labelled(path: Path, reading: Reading, options: Mapping[str, Any], targ
     ending = path.suffix.lower()
     if reading.is_text and reading.example.out_positions is not None:
         return _of_tokens(path, reading, options, target)
+    if is_graph_folder(path, reading):
+        graph = read_new_graph(path, reading)
+        if graph.y is None or (graph.y == NONE).all():
+            raise DataError(f"{path}: has no node with a class")
+        return Labelled(read_file(path, reading), graph.y[None])
     if path.is_dir():
         return _of_folder(path, reading)
     if ending in ARRAYS:
@@ -223,7 +230,7 @@ def _of_tokens(path: Path, reading: Reading, options: Mapping[str, Any], target:
     positions, what = reading.example.out_positions, str(path)
     assert positions is not None
     tokenizer = None if reading.tokenizer is None else tokenize.from_json(reading.tokenizer)
-    if reading.task == "translation":
+    if reading.ends:  # of whole sequences, not of windows of a text
         return _of_pairs(path, reading, options, target)
     if path.suffix.lower() not in TEXTS or tokenizer is None:
         raise DataError(f"{what}: this net is evaluated on a text, a .txt file")

@@ -4,6 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from unlocked.data.looking import kind_of, look_at
+from unlocked.data.new_inputs import read_file
+from unlocked.data.new_targets import read_labelled
+from unlocked.data.reading import Reading
+from unlocked.data.source import Source
 from unlocked.errors import DataError
 from unlocked.tasks import load
 
@@ -233,3 +238,43 @@ def test_weights_of_edges_are_those_of_the_adjacency_matrix(many):
     layer = chain[0].convolution
     wanted = (D[:, None] * A * D) @ (x @ layer.lin.weight.T) + layer.bias
     torch.testing.assert_close(chain(batch.x, batch)[0], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_folder_is_looked_at_and_its_configuration_loads(tmp_path):
+    (tmp_path / "nodes.csv").write_text(MANY)
+    (tmp_path / "edges.txt").write_text(LIST)
+    options = {"id": "name", "label": "class", "ignore": ["part"], "weight": "weight"}
+    for path in (tmp_path, tmp_path / "nodes.csv"):
+        assert kind_of(path) == "graph"
+        look = look_at(Source("graph", tmp_path), path, "graph", options)
+        assert look.counts == {"nodes": 40, "edges": 40, "nodes with a class": 40}
+        assert look.tables["columns"] == [
+            {"column of nodes": "kind", "read as": "2 categories", "missing": 13},
+            {"column of nodes": "size", "read as": "numbers", "missing": 8},
+        ]
+        assert look.tables["classes"] == [{"class": "a", "nodes": 20}, {"class": "b", "nodes": 20}]
+        data = dict(look.config["data"])
+        assert load(data["name"], validation=0.5, **data["options"]).in_shape == (40, 3)
+    np.savez(tmp_path / "mine.npz", edge_index=np.array([[0, 1], [1, 2]]))
+    look = look_at(Source("graph", tmp_path), tmp_path / "mine.npz", kind_of(tmp_path / "mine.npz"), {})
+    assert look.notes == ["no node has a class: links can be learned (data.name=links), classes cannot"]
+
+
+def test_a_new_graph_is_read_as_the_one_of_training_was(many, tmp_path):
+    data = many(ignore=["part"], weight="weight", normalise=True)
+    reading = Reading.of(data)
+    reading.write(tmp_path)
+    reading = Reading.read(tmp_path)
+    new = read_file(tmp_path, reading)
+    assert (new.named, new.names[:2]) == ("id", ["n0", "n1"])
+    torch.testing.assert_close(new.x, data.train.x)
+    for name in ("edge_index", "edge_weight"):
+        torch.testing.assert_close(new.extras[name], data.train.extras[name])
+    found = read_labelled(tmp_path, reading, {})
+    assert found.y.tolist() == [[i % 2 for i in range(40)]]
+    (tmp_path / "nodes.csv").write_text(MANY.replace("oak", "ash", 1))
+    with pytest.raises(DataError, match=r"nodes\.csv, line 2: kind is 'ash', which no node had in training"):
+        read_file(tmp_path, reading)
+    (tmp_path / "nodes.tsv").write_text("id\n")
+    with pytest.raises(DataError, match=r"has 2 files nodes\.\* \(nodes\.csv, nodes\.tsv\); a graph is one of"):
+        read_file(tmp_path, reading)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
@@ -10,12 +14,16 @@ from unlocked.data.dataset import RawData, register_data
 from unlocked.data.graph_files import GraphFile, read_graph
 from unlocked.data.graph_tables import Columns
 from unlocked.data.graphs import NONE
+from unlocked.data.looking import Look, register_look
+from unlocked.data.new_graphs import files_of
 from unlocked.data.sets.graphs import drawn_splits, one_graph
 from unlocked.data.source import Source
 from unlocked.data.splits import Splits, set_aside, with_splits
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed
 from unlocked_models.contract.batch import EDGE_FEATURES, EDGE_WEIGHTS
+
+MOST_SHOWN = 20  # columns
 
 
 @register_data("graph", task="node_classification", family="graphs")
@@ -39,7 +47,8 @@ def graph(
     normalise: bool = False,
     separator: str = "",
 ) -> RawData:
-    """A graph of your own, some of whose nodes have a class: `file=graph.npz`, or `nodes=nodes.csv edges=edges.csv`.
+    """A graph of your own, some of whose nodes have a class: `file=graph.npz`, a folder with nodes.csv and edges.csv,
+    or these by their names, `nodes=nodes.csv edges=edges.csv`.
 
     Tables (CSV, TSV, JSON lines; edges as a plain list too): nodes have columns `id`, `label` and, if you like,
     `split`; every other one is a feature, numbers or `categories`, unless it is in `ignore`; edges have
@@ -91,7 +100,7 @@ def graph(
     if neighbours and weight is not None:
         raise DataError("data.options.weight: neighbours that are drawn have none; leave out data.options.neighbours")
     whole = one_graph(found.graph.x, y, found.graph.edges, train, validation, test, names, neighbours, beside)
-    return replace(whole, normalise="train") if normalise else whole
+    return replace(whole, normalise="train" if normalise else None, files=files_of(columns, found, directed))
 
 
 def _drawn(
@@ -115,3 +124,60 @@ def _drawn(
         source.name, found.y[known][parts.train], min(share, 0.5), source.seed, "by class", groups=groups
     )
     return known[parts.train[train]], known[parts.train[validation]], known[parts.test]
+
+
+def _fits(path: Path) -> int:
+    if path.is_dir():
+        return 3 * all(len([*path.glob(f"{name}.*")]) == 1 for name in ("nodes", "edges"))
+    if path.stem == "nodes" and len([*path.parent.glob("edges.*")]) == 1:
+        return 3
+    return 3 * (path.suffix == ".npz" and is_zipfile(path) and "edge_index.npy" in ZipFile(path).namelist())
+
+
+@register_look("graph", fits=_fits)
+def look(source: Source, path: Path, options: Mapping[str, Any]) -> Look:
+    """Nodes, edges, classes, and how each column is read."""
+    given = {key: value for key, value in options.items() if key not in ("file", "nodes", "edges")}
+    where: dict[str, Any] = {"file": str(path)}
+    if path.is_file() and path.suffix != ".npz":
+        where = {"nodes": str(path), "edges": str(next(path.parent.glob("edges.*")))}
+    own = ("id", "label", "split", "weight", "categories", "ignore", "separator")
+    names: dict[str, Any] = {key: given[key] for key in own if key in given}
+    names |= {key: given[f"{key}_column"] for key in ("source", "target") if f"{key}_column" in given}
+    place = {"file": "", "nodes": "", "edges": "", **where}
+    found = read_graph(source, **place, directed=True, columns=Columns(**names))
+    number = (
+        np.zeros(0, np.int64)
+        if found.y is None
+        else np.bincount(found.y[found.y != NONE], minlength=len(found.class_names))
+    )
+    known = int(number.sum())
+    counts = {"nodes": len(found.graph.x), "edges": found.graph.edges.shape[1], "nodes with a class": known}
+    classes = [{"class": name, "nodes": int(many)} for name, many in zip(found.class_names, number, strict=True)]
+    columns, notes = [], []
+    if found.tables is not None:
+        for name, kind in found.tables.encoding.columns.items():
+            read_as = "numbers" if isinstance(kind, float) else f"{len(kind)} categories"
+            empty = sum(not cell for cell in found.tables.nodes.column(name))
+            columns.append({"column of nodes": name, "read as": read_as, "missing": empty})
+        columns += [
+            {"column of nodes": f"{name} (of edges)", "read as": "numbers", "missing": 0}
+            for name in found.tables.edge_features
+        ]
+    if len(columns) > MOST_SHOWN:
+        notes.append(f"{len(columns) - MOST_SHOWN:,} more columns are not shown")
+    alone = len(found.graph.x) - len(np.unique(found.graph.edges))
+    if alone:
+        notes.append(f"{alone:,} nodes have no edge")
+    if not known:
+        notes.append("no node has a class: links can be learned (data.name=links), classes cannot")
+    elif known < len(found.graph.x):
+        notes.append(f"{len(found.graph.x) - known:,} nodes have no class; unlocked predict says one")
+    config = {
+        "data": {"name": "graph", "batch_size": 1, "validation": 0.5, "options": {**where, **given}},
+        "model": {"name": "gcn", "hidden": [32]},
+        "optimizer": {"name": "adam", "lr": 1.0e-2, "weight_decay": 5.0e-4},
+        "train": {"epochs": 150, "log_every": 10, "evaluate_every": 5, "checkpoint_every": 50},
+    }
+    read_as = "an NPZ file of arrays" if found.tables is None else "tables of nodes and of edges"
+    return Look(read_as, counts, {"columns": columns[:MOST_SHOWN], "classes": classes}, notes, config)

@@ -126,7 +126,7 @@ def look(source: Source, path: Path, options: Mapping[str, Any]) -> Look:
     counts |= {f"tokens ({given['tokens']})": len(ids), "different": int((number > 0).sum())}
     counts |= {f"windows of {given['length']}": max(0, (len(ids) - 1) // given["length"])}
     rare = int((number == 1).sum())
-    notes = [f"{rare} tokens are there once: a share of those is in the test split alone"] if rare else []
+    notes = [f"tokens that are there once: {rare}; a share of them is in the test split alone"] if rare else []
     config = {
         "data": {"name": "text", "batch_size": 32, "options": {"file": str(path), **given}},
         "model": {"name": "gpt", "width": 64, "depth": 2, "heads": 4},
