@@ -110,6 +110,17 @@ def test_images_of_your_own_train(example, tmp_path, capsys):
     assert "test/accuracy" in capsys.readouterr().out
 
 
+def test_a_table_of_your_own_is_looked_at_trained_and_asked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(EXAMPLES["wine_file"], {})
+    assert main(["data", "wine.csv", "target=cultivar", "--write", "wine.yaml"]) == 0
+    assert main([TRAIN[0], "wine.yaml", *TRAIN[2:], f"tracking.runs={tmp_path}"]) == 0
+    (run,) = tmp_path.glob("wine-backprop-s0-*")
+    capsys.readouterr()
+    assert main(["predict", str(run), "wine.csv"]) == 0
+    assert capsys.readouterr().out.startswith("row,prediction,")
+
+
 def test_the_snippet_for_citation_networks_writes_what_is_read(tmp_path, monkeypatch):
     from torch_geometric import datasets
     from torch_geometric.data import Data
