@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -38,7 +40,7 @@ def sequences():
 
 def trained(lab, data, scheme, model, **options):
     tree = {
-        "data": {"name": "filled", "batch_size": 8},
+        "data": {"name": data.name if data.name in DATA else "digits", "batch_size": 8},
         "scheme": {"name": scheme, **options},
         "model": model,
         "optimizer": {"name": "sgd", "lr": 0.1},
@@ -66,6 +68,23 @@ def test_padding_more_changes_nothing(lab, sequences, scheme, options, model):
     assert one[0] == pytest.approx(other[0], abs=1e-10)
     torch.testing.assert_close(one[1], other[1], rtol=0, atol=1e-10)
     lab.assert_close(one[2], other[2], 1e-10)
+
+
+@pytest.mark.parametrize("model", [RNN, ATTENDS], ids=lambda model: model["name"])
+@pytest.mark.parametrize("scheme", ["backprop", "local", "frozen"])
+def test_more_padding_of_tokens_changes_nothing(lab, scheme, model):
+    whole = lab.sentences(length=LONG, n=24)
+    found = []
+    for longer in (0, 3):
+        splits = {}
+        for part in ("train", "test"):
+            split = getattr(whole, part)
+            splits[part] = replace(split, x=torch.nn.functional.pad(split.x, (0, longer)))
+        data = replace(whole, in_shape=(LONG + longer,), **splits).to(dtype=torch.float64)
+        found.append(trained(lab, data, scheme, model))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-10)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=0, atol=1e-10)
+    lab.assert_close(found[0][2], found[1][2], 1e-10)
 
 
 @pytest.mark.parametrize("scheme", ["backprop", "dni"])

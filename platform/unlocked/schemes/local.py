@@ -42,6 +42,7 @@ from unlocked.seeding import drawn
 from unlocked.tasks import Task
 from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.chain import Chain
+from unlocked_models.layers.sequences import lengths
 
 NO_CLASSES = "each module learns as a classifier, and its targets are not classes"
 
@@ -74,7 +75,7 @@ class Local(ModuleLearner):
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         super().__init__(spec, chain, task, config, lag)
         # the head pools over what is no padding
-        self.sees_batch = self.head is not None and spec.example.has_lengths
+        self.sees_batch = self.head is not None and (spec.example.has_lengths or _reads_tokens(spec.example))
 
     @classmethod
     def beside(cls, config: Config, spec: ModuleSpec, task: Task) -> dict[str, Beside]:
@@ -179,8 +180,14 @@ class LocalHead(nn.Module):
         if self.layout.by_place:
             out = self.classifier(h[:, -self._out_shape[0] :])
         else:
-            out = self.classifier(self.layout.pool(h, batch.lengths)).view(-1, *self._out_shape)
+            out = self.classifier(self.layout.pool(h, self._lengths(h, batch))).view(-1, *self._out_shape)
         return out
+
+    def _lengths(self, h: Tensor, batch: Batch) -> Tensor | None:
+        """How many positions of each sequence are no padding; of token ids, those up to the last that is not 0."""
+        if batch.lengths is not None or not _reads_tokens(self._example) or h.shape[1:2] != self._example.in_shape[:1]:
+            return batch.lengths
+        return lengths(batch)
 
     def _seen(self, h: Tensor, batch: Batch) -> Tensor:
         """What similarities are of, `(batch, features)`."""
@@ -190,8 +197,13 @@ class LocalHead(nn.Module):
             z = self.similar(h).flatten(2)
             out = (z.var(2) + 1e-8).sqrt() if z.shape[2] > 1 else z.squeeze(2)
         else:
-            out = self.similar(self.layout.pool(h, batch.lengths))
+            out = self.similar(self.layout.pool(h, self._lengths(h, batch)))
         return out
+
+
+def _reads_tokens(example: Example) -> bool:
+    """Whether inputs are token ids, with one target for all of them."""
+    return example.vocabulary is not None and example.out_positions is None and len(example.in_shape) == 1
 
 
 def _has_places(example: Example) -> bool:
