@@ -17,6 +17,7 @@ from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
 from unlocked.runs import opened as opened_module
 from unlocked.runs.checkpoint import Checkpoints, Progress
+from unlocked.runs.evaluate_file import evaluate_file
 from unlocked.runs.folder import RunFolder, keep_inputs
 from unlocked.runs.opened import as_new, open_trained
 
@@ -94,26 +95,41 @@ def test_of_standardised_targets_values_come_in_their_own_units(trained):
     assert rmse == pytest.approx(summary["metrics"]["test/rmse"], rel=1e-5)
 
 
-@pytest.mark.parametrize("task", ["regression", "classification"])
+@pytest.mark.parametrize("task", ["regression", "classification", "binary_classification"])
 def test_new_rows_of_a_table_are_answered_as_those_of_its_test_file(trained, tmp_path, task):
     kinds, rng = np.array(["cat", "dog", "eel"]), np.random.default_rng(0)
-    places = rng.integers(3, size=90)
-    lines = [
-        f"{kinds[at]},{at * 10 + age:.3f},{age if age > 0.1 else ''}"
-        for at, age in zip(places, rng.random(90), strict=True)
-    ]
+    places, ages = rng.integers(3 - (task == "binary_classification"), size=90), rng.random(90)
+    rows = zip(kinds[places], places * 10 + ages, ages, strict=True)
+    lines = [f"{kind},{weight:.3f},{age if age > 0.1 else ''}" for kind, weight, age in rows]
     for name, part in (("train", lines[:60]), ("test", lines[60:])):
         (tmp_path / f"{name}.csv").write_text("\n".join(["kind,weight,age", *part]))
     target = "weight" if task == "regression" else "kind"
     options = f"{{file: {tmp_path / 'train.csv'}, test: {tmp_path / 'test.csv'}, target: {target}, task: {task}}}"
     _, summary = trained("quickstart", f"data={{name: table, batch_size: 8, options: {options}}}", "train.epochs=2")
-    found = np.array(predict(summary, tmp_path / "test.csv")["prediction"])
+    found = predict(summary, tmp_path / "test.csv")
     wanted = np.array([line.split(",")[task == "regression"] for line in lines[60:]])
     if task == "regression":
-        rmse = np.sqrt(np.mean((found - wanted.astype(float)) ** 2))
+        rmse = np.sqrt(np.mean((np.array(found["prediction"]) - wanted.astype(float)) ** 2))
         assert rmse == pytest.approx(summary["metrics"]["test/rmse"], rel=1e-4)
-    else:
-        assert np.mean(found == wanted) == pytest.approx(summary["metrics"]["test/accuracy"])
+    elif task == "classification":
+        assert np.mean(np.array(found["prediction"]) == wanted) == pytest.approx(summary["metrics"]["test/accuracy"])
+    again = evaluate_file(Path(summary["run_dir"]), tmp_path / "test.csv", "best")["metrics"]
+    for name, value in again.items():
+        assert value == pytest.approx(summary["metrics"][name.replace("data/", "test/")], rel=1e-4)
+
+
+def test_a_series_is_evaluated_on_another_file_and_forecast_after_its_end(trained, tmp_path):
+    for name, begin in (("train", 0), ("test", 60)):
+        rows = [f"{day},{np.sin(day / 3) * 40 + 100:.2f}" for day in range(begin, begin + 60)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["day,level", *rows]))
+    options = f"{{file: {tmp_path / 'train.csv'}, test: {tmp_path / 'test.csv'}, time: day, length: 6, horizon: 2}}"
+    data = f"data={{name: series, batch_size: 8, options: {options}}}"
+    _, summary = trained("recurrent/sunspots", data, "train.epochs=2", "model.hidden=[4]", "parallel.modules=1")
+    again = evaluate_file(Path(summary["run_dir"]), tmp_path / "test.csv", "best")["metrics"]
+    assert again["data/rmse"] == pytest.approx(summary["metrics"]["test/rmse"], rel=1e-4)
+    table = predict(summary, tmp_path / "test.csv")
+    assert [len(table[name]) for name in ("level +1", "level +2")] == [1, 1]
+    assert 50 < table["level +1"][0] < 150  # in its own units
 
 
 def test_an_autoencoder_says_how_far_its_output_is_from_the_input(trained):

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from unlocked.data.columns import Column, encoded, of_json
+from unlocked.data.columns import Column, encoded, of_json, texts
 from unlocked.data.csv_files import Format
 from unlocked.data.reading import Reading
-from unlocked.data.series import Shape, latest, rows_of
+from unlocked.data.series import Shape, latest, rows_of, starts, windows
+from unlocked.data.table_targets import labels_of
 from unlocked.data.tables import ENDINGS, Table, of_columns, read_table
 from unlocked.errors import DataError
+from unlocked_models.contract.registry import unknown
 
 KINDS = ("table", "series")
 Raw = tuple[np.ndarray, list[str] | None, list[str]]  # x before it is normalised, names of the inputs, notes
@@ -41,6 +43,50 @@ def raw_columns(heads: Sequence[str], rows: Sequence[Sequence[object]], reading:
             raise DataError(f"{what}: row {i} has {len(row)} columns, not {len(heads)}")
     by_name = dict(zip(heads, zip(*rows, strict=True), strict=True))
     return _raw(of_columns(by_name, Path(what), _format(reading)), reading)
+
+
+def labelled_rows(path: Path, reading: Reading, names: Sequence[str]) -> tuple[Raw, np.ndarray | list[list[str]]]:
+    """Rows with their targets: of a table the cells of the columns `names`, of a series what came after each window.
+
+    Raises `DataError`, with the row.
+    """
+    assert reading.files is not None
+    table = read_table(path, _format(reading))
+    if reading.files["kind"] == "series":
+        return _whole_windows(table, reading)
+    task, cells = reading.files.get("task"), []
+    for name in names:
+        if name not in table.columns:
+            raise DataError(f"{path}: {unknown('column', name, list(table.columns))}; --target names the column")
+        column = texts(table.columns[name]).to_pylist()
+        lacking = next((row for row, cell in enumerate(column) if cell is None), None)
+        if lacking is not None:
+            raise DataError(f"{table.where(lacking)}: {name} is missing; every row needs a target")
+        cells.append(column)
+    if task == "multi_label":
+        return _raw(table, reading), np.stack([labels_of(table, name) for name in names], 1)
+    if task == "binary_classification":
+        known = [str(each) for each in reading.files.get("classes", ())]
+        strange = next((row for row, cell in enumerate(cells[0]) if cell not in known), None)
+        if strange is not None:
+            raise DataError(f"{table.where(strange)}: {names[0]}: {unknown('class', cells[0][strange], known)}")
+        return _raw(table, reading), np.array([known.index(cell) for cell in cells[0]])
+    return _raw(table, reading), [list(row) for row in zip(*cells, strict=True)]
+
+
+def _whole_windows(table: Table, reading: Reading) -> tuple[Raw, np.ndarray]:
+    shape, given = _shape(reading), reading.files or {}
+    targets, horizon = given.get("targets"), given.get("horizon")
+    if not isinstance(targets, list) or type(horizon) is not int or not set(targets) <= set(range(len(shape.channels))):
+        raise DataError("inputs.json: what it says of its series' targets is damaged")
+    for name in shape.channels:
+        table.column(name, str(table.path))
+    rows = rows_of(table, shape)
+    first = starts(rows, shape.length, horizon, 1, targets)
+    if not len(first):
+        raise DataError(f"{table.path}: no window of {shape.length} + {horizon} rows has all its values")
+    x, y = windows(rows, first, shape.length, horizon, targets)
+    return (x, None, []), y
 
 
 def _raw(table: Table, reading: Reading) -> Raw:

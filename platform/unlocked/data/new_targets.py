@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unlocked.data import tokenize
+from unlocked.data import new_tables, tokenize
 from unlocked.data.array_files import open_arrays
 from unlocked.data.class_labels import labels_of, text_of
 from unlocked.data.graph_files import arrays_of
@@ -64,6 +64,10 @@ def read_labelled(path: Path, reading: Reading, options: Mapping[str, Any], targ
         return _of_folder(path, reading)
     if ending in ARRAYS:
         return _of_arrays(path, reading)
+    if new_tables.reads(path, reading):
+        (x, _, notes), given = new_tables.labelled_rows(path, reading, _names(options, target))
+        new = New(reading.numbers(str(path), x), notes=notes)
+        return Labelled(new, _meant(str(path), given, reading) if isinstance(given, list) else given)
     if ending not in (*TABLES, *JSON_LINES):
         raise DataError(f"{path}: holds no targets; give a table with a column of them, an .npz with y, or a folder")
     cells = _column(path, _names(options, target), target)

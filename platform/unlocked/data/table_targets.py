@@ -18,14 +18,14 @@ MOST_CLASSES = 1000
 
 
 def targets_of(tables: dict[str, Table], names: Sequence[str], task: str) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Names of the outputs, and targets by table: class ids, zeros and ones, or values."""
+    """Classes or names of the targets, and targets by table: class ids, zeros and ones, or values."""
     if task == "regression":
         return list(names), {
             part: np.stack([_values(each, name) for name in names], 1) for part, each in tables.items()
         }
     if task == "multi_label":
         return list(names), {
-            part: np.stack([_labels(each, name) for name in names], 1) for part, each in tables.items()
+            part: np.stack([labels_of(each, name) for name in names], 1) for part, each in tables.items()
         }
     if len(names) > 1:
         raise DataError(
@@ -50,9 +50,7 @@ def targets_of(tables: dict[str, Table], names: Sequence[str], task: str) -> tup
     if task == "binary_classification" and len(classes) != 2:
         raise DataError(f"{whole.path}: the target {name} has {len(classes)} classes ({listed(classes)}), not two")
     ids = {part: pc.index_in(column, value_set=pyarrow.array(classes)).to_numpy() for part, column in given.items()}
-    return classes[1:] if task == "binary_classification" else classes, {
-        part: each.astype(np.int64) for part, each in ids.items()
-    }
+    return classes, {part: each.astype(np.int64) for part, each in ids.items()}
 
 
 def _in_order(text: str) -> tuple[bool, float, str]:
@@ -79,7 +77,7 @@ def _values(found: Table, name: str) -> np.ndarray:
     return values
 
 
-def _labels(found: Table, name: str) -> np.ndarray:
+def labels_of(found: Table, name: str) -> np.ndarray:
     """Zeros and ones."""
     values = texts(found.column(name, "data.options.target"))
     known = pyarrow.array(["0", "1", "false", "true", "no", "yes"])
@@ -93,7 +91,7 @@ def _labels(found: Table, name: str) -> np.ndarray:
     return zeros
 
 
-def refuse_lonely(found: Table, name: str, labels: np.ndarray, names: Sequence[str]) -> None:
+def refuse_lonely(found: Table, name: str, labels: np.ndarray) -> None:
     """Raises `DataError` for a class of one row, which no fraction of both splits can have."""
     counts = np.bincount(labels)
     lonely = np.flatnonzero(counts == 1)

@@ -69,10 +69,10 @@ def table(
         )
         if place is not None
     }
-    class_names, y = targets_of({"train": whole, **own}, targets, task)
+    classes, y = targets_of({"train": whole, **own}, targets, task)
     labels = y["train"] if task in CLASSES else None
     if labels is not None and splits.test_file is None and splits.columns == []:
-        refuse_lonely(whole, targets[0], labels, class_names)
+        refuse_lonely(whole, targets[0], labels)
     parts = splits.parts(source, len(whole), labels=labels, **chosen.split_columns(whole), where=whole.where)
     if task in CLASSES:
         refuse_untrained(whole, own, targets[0], y, parts.train)
@@ -83,11 +83,11 @@ def table(
     features = [feature for column in learned for feature in column.features]
     return RawData(
         **given,
-        class_names=class_names,
+        class_names=classes[1:] if task == "binary_classification" else classes,
         normalise="train",
         features=_different(features),
         plain=[plain for column in learned for plain in column.plain],
-        files=of.to_json(learned, how),
+        files=of.to_json(learned, how) | {"task": task, "classes": classes},
         transforms=[Standardise()] if task == "regression" and standardise else [],
     )
 
