@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 
 from unlocked.data.file_trees import inside
+from unlocked.data.parquet_arrays import PARQUET, columns_of, load_columns
 from unlocked.errors import DataError, reason
 
 _NUMBERED = re.compile(r"[-_.](\d+)$")
@@ -81,7 +82,7 @@ class ArrayFile:
                 "data.options.memory=mapped reads rows when they are needed"
             )
         try:
-            found = _of_folder(self.path, names) if self.path.is_dir() else _loaded(self.path, names)
+            found = _loaded(self.path, names)
         except _FAULTS as error:
             raise _unreadable(self.path, error) from None
         for name, array in found.items():
@@ -94,6 +95,8 @@ def open_arrays(path: Path) -> ArrayFile:
     """Raises `DataError`, one line, if it is no such file, or an array of it holds Python objects or is torn."""
     if path.is_dir():
         return ArrayFile(path, {name: _whole(files) for name, files in shards(path).items()})
+    if path.suffix.lower() in PARQUET:
+        return ArrayFile(path, {name: Told(*told) for name, told in columns_of(path).items()})
     try:
         if not path.stat().st_size:
             raise DataError(f"{path}: is empty")
@@ -194,6 +197,10 @@ def _header(name: str, file: IO[bytes], size: int) -> Told:
 
 def _loaded(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     ending = path.suffix.lower()
+    if path.is_dir():
+        return _of_folder(path, names)
+    if ending in PARQUET:
+        return load_columns(path, names)
     if ending == SAFETENSORS:
         import torch
         from safetensors import safe_open

@@ -10,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.numpy import save_file
@@ -232,6 +234,12 @@ def in_npz(folder):
     return folder.with_suffix(".npz")
 
 
+def in_parquet(folder):
+    columns = {"x": list(X), "y": np.array(["a", "b", "c"])[Y]}
+    pq.write_table(pa.table(columns), folder.with_suffix(".parquet"), row_group_size=50)
+    return folder.with_suffix(".parquet")
+
+
 def of_images(folder):
     folder.mkdir()
     np.save(folder / "x.npy", RNG.integers(0, 256, (60, 9, 8, 3), dtype="u1"))
@@ -246,9 +254,10 @@ def of_images(folder):
         (folder_of_arrays, {}),
         (folder_of_arrays, {"group": "who", "normalise": False}),
         (in_npz, {"folds": 4, "fold": 2}),
+        (in_parquet, {}),
         (of_images, {"channels": "last", "test": "own.npz"}),
     ],
-    ids=["shards", "group", "npz", "images"],
+    ids=["shards", "group", "npz", "parquet", "images"],
 )
 def test_arrays_that_are_mapped_are_those_that_are_loaded_to_the_last_bit(tmp_path, made, options):
     file = str(made(tmp_path / "big"))
@@ -330,6 +339,25 @@ def test_ids_beyond_the_vocabulary_are_refused(add, tmp_path):
     np.save(tmp_path / "ids.npy", np.array([[0, 1], [2, 9]] * 20))
     raw = RawData(open_rows(tmp_path / "ids.npy"), np.arange(40) % 2, symbols=[*"abcd"])
     assert "token id 9; the vocabulary has ids 0 to 3" in refused(lambda: load(add(raw)))
+
+
+def test_rows_of_parquet_are_decoded_once_and_its_faults_name_the_row(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("unlocked.data.parquet_arrays._PIECE", 8 * 6 * 7)
+    file, cache = in_parquet(tmp_path / "a"), [tmp_path / "cache"]
+    for _ in "12":
+        assert np.array_equal(open_rows(file, "x", cache).read(np.arange(240)), X)
+    assert capsys.readouterr().err.count("decoding") == 1
+    for column, line in (
+        ([[1.0, 2.0]] * 40 + [[1.0]], r"row 41 of x has 1 values, and the first row 2"),
+        ([[1.0, 2.0]] * 9 + [None], "row 10 of x has no value"),
+        ([[1.0, 2.0]] * 9 + [[1.0, None]], "row 10 of x has a missing value"),
+    ):
+        pq.write_table(pa.table({"x": column}), tmp_path / "b.parquet")
+        assert line in refused(lambda: open_rows(tmp_path / "b.parquet", "x", cache))
+    assert [each.name for each in cache[0].iterdir() if "b" in each.stem.split("-")[1]] == []
+    (tmp_path / "c.parquet").write_bytes(file.read_bytes()[:-20])
+    assert "cannot be read as a Parquet file" in refused(lambda: open_rows(tmp_path / "c.parquet", "x", cache))
+    assert "no folder for its rows" in refused(lambda: open_rows(file, "x"))
 
 
 def test_an_array_beside_rows_is_refused(add, file):

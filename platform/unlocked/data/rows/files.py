@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from unlocked.data.array_files import NPY, shards
+from unlocked.data.parquet_arrays import PARQUET, columns_of, decoded
 from unlocked.data.rows.source import RowSource
 from unlocked.errors import DataError, RunFailed
 
@@ -136,13 +137,14 @@ class FileRows(RowSource):
         return descriptor
 
 
-def open_rows(path: Path, name: str | None = None) -> FileRows:
+def open_rows(path: Path, name: str | None = None, cache: Sequence[Path] = ()) -> FileRows:
     """The rows of an array in a file, or in the `.npy` files of a folder.
 
     Args:
-        path: `.npy`, `.npz` (as `numpy.savez` writes it, not compressed), `.safetensors`, or a folder of `.npy` files:
-            `x.npy`, or `x-000.npy`, `x-001.npy`, ...
+        path: `.npy`, `.npz` (as `numpy.savez` writes it, not compressed), `.safetensors`, a folder of `.npy` files
+            (`x.npy`, or `x-000.npy`, `x-001.npy`, ...), or `.parquet`, whose rows are decoded into the cache once.
         name: of the array, of which a file or folder may hold several; None: there is one.
+        cache: folders for the decoded rows, such as `source.cache_folders()`.
 
     Raises `DataError`, one line, for anything else.
     """
@@ -150,6 +152,9 @@ def open_rows(path: Path, name: str | None = None) -> FileRows:
     if path.is_dir():
         files = shards(path)
         return FileRows([_stored(each, None) for each in files[_named(path, name, list(files))]], str(path))
+    if path.suffix.lower() in PARQUET:
+        columns = list(columns_of(path))
+        return FileRows([_stored(decoded(path, _named(path, name, columns), cache), None)], str(path))
     return FileRows([_stored(path, None if path.suffix == NPY else name)], str(path))
 
 

@@ -42,8 +42,8 @@ def arrays(
     normalise: bool = True,
     memory: Literal["loaded", "mapped"] = "loaded",
 ) -> RawData:
-    """Arrays of your own, of one .npz or .safetensors file, .npy files, or a folder of those: inputs `x (n, ...)`,
-    targets `y (n, ...)`.
+    """Arrays of your own, of one .npz or .safetensors file, .npy files, a folder of those, or the columns of a .parquet
+    file: inputs `x (n, ...)`, targets `y (n, ...)`.
 
     `x`, `y`: names of the arrays, or a .npy file beside `file`; null: x, x_train, y, y_train, labels or target. Arrays
     `x_test` and `y_test` of the same file are the test split, `x_validation` and `y_validation` the validation split.
@@ -153,7 +153,7 @@ class Found:
         found: dict[str, Any] = {}
         for what, name in wanted.items():
             if name in opened.told and what == "x" and self.mapped:
-                found[what] = open_rows(opened.path, name)
+                found[what] = open_rows(opened.path, name, self.source.cache_folders())
                 continue
             if name in opened.told:
                 inner[what] = name
@@ -162,8 +162,14 @@ class Found:
             path = next((each for each in beside if name.endswith(NPY) and each.is_file()), None)
             if path is None:
                 raise DataError(f"data.options.{what}: {opened.path} has no array {name!r} (it has {opened.listed()})")
-            mapped = what == "x" and self.mapped
-            found[what] = open_rows(path) if mapped else open_arrays(path).load(["x"], _COPIES)["x"]
+            if what == "x" and self.mapped:
+                found[what] = open_rows(path, None, self.source.cache_folders())
+            else:
+                found[what] = open_arrays(path).load(["x"], _COPIES)["x"]
+                open_rows(path, None, self.source.cache_folders())
+                if mapped
+                else open_arrays(path).load(["x"], _COPIES)["x"]
+            )
         loaded = opened.load(inner.values(), _COPIES)
         found |= {what: loaded[name] for what, name in inner.items()}
         return found | ({"x": HeldArray(found["x"])} if "x" in found and not self.mapped else {})
