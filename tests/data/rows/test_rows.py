@@ -8,6 +8,7 @@ import os
 import pickle
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,11 @@ from safetensors.numpy import save_file
 
 from unlocked.data import DATA, RawData, TrainBatches, open_rows, register_data
 from unlocked.data.digest import digest
+from unlocked.data.looking import kind_of, look_at
 from unlocked.data.reading import Reading
 from unlocked.data.rows import files, scan
 from unlocked.data.rows.tensor import RowTensor
+from unlocked.data.source import Source
 from unlocked.data.transform import build_transforms
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import DataError, RunFailed, RunInterrupted
@@ -280,6 +283,22 @@ def test_new_inputs_are_read_as_those_of_mapped_arrays_were(tmp_path):
     one, other = (Reading.of(load("arrays", root=tmp_path, file="a.npz", memory=each)) for each in ("loaded", "mapped"))
     assert one == other
     assert torch.equal(one.numbers("new", X[:5]), other.numbers("new", X[:5]))
+
+
+def test_a_folder_of_arrays_is_looked_at_and_one_too_large_for_memory_is_mapped(tmp_path, monkeypatch):
+    folder = folder_of_arrays(tmp_path / "big")
+    source = Source("arrays", tmp_path)
+    assert kind_of(folder) == "arrays"
+    small = look_at(source, folder, "arrays", {})
+    assert (small.counts["rows"], small.counts["classes"]) == (240, 3)
+    assert "memory" not in small.config["data"]["options"]
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=4 * X.nbytes - 1))
+    large = look_at(source, folder, "arrays", {})
+    assert large.config["data"]["options"]["memory"] == "mapped"
+    assert any("memory=mapped reads rows when they are needed" in note for note in large.notes)
+    with pytest.raises(DataError, match=r"takes .* GB, and .* are free; data.options.memory=mapped"):
+        load("arrays", file=str(folder))
+    assert isinstance(load("arrays", **large.config["data"]["options"]).train.x, RowTensor)
 
 
 # one pass over all rows -------------------------------------------------------------------------------------

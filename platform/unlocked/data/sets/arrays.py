@@ -24,7 +24,7 @@ from unlocked_models.contract.batch import LENGTHS
 X, Y = ("x", "X", "x_train", "X_train"), ("y", "Y", "y_train", "Y_train", "labels", "target")
 PARTS = {"test": ("test",), "validation": ("validation", "val", "valid")}
 NAMES = ("class_names", "target_names", "label_names")
-_COPIES = 4  # as they are, by split, normalised
+COPIES = 4  # as they are, by split, normalised
 
 
 @register_data("arrays", task="classification", family="files")
@@ -165,12 +165,8 @@ class Found:
             if what == "x" and self.mapped:
                 found[what] = open_rows(path, None, self.source.cache_folders())
             else:
-                found[what] = open_arrays(path).load(["x"], _COPIES)["x"]
-                open_rows(path, None, self.source.cache_folders())
-                if mapped
-                else open_arrays(path).load(["x"], _COPIES)["x"]
-            )
-        loaded = opened.load(inner.values(), _COPIES)
+                found[what] = open_arrays(path).load(["x"], COPIES)["x"]
+        loaded = opened.load(inner.values(), COPIES)
         found |= {what: loaded[name] for what, name in inner.items()}
         return found | ({"x": HeldArray(found["x"])} if "x" in found and not self.mapped else {})
 

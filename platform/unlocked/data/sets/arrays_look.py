@@ -7,17 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
-from unlocked.data.array_files import SUFFIXES, Told, open_arrays
+from unlocked.data.array_files import NPY, SUFFIXES, Told, open_arrays
 from unlocked.data.looking import Look, register_look
-from unlocked.data.sets.arrays import X, Y
+from unlocked.data.sets.arrays import COPIES, X, Y
 from unlocked.data.source import Source
 
 _SHOWN = 30  # classes, arrays
 _COLUMN = 2**20  # bytes of targets, at most, that are looked through
 
 
-@register_look("arrays", fits=lambda path: 2 * (path.is_file() and path.suffix.lower() in SUFFIXES))
+def _fits(path: Path) -> int:
+    if path.is_dir():
+        return 2 * any(each.suffix.lower() == NPY for each in path.iterdir())
+    return 2 * (path.suffix.lower() in SUFFIXES)
+
+
+@register_look("arrays", fits=_fits)
 def look(source: Source, path: Path, options: Mapping[str, Any]) -> Look:
     opened = open_arrays(path)
     given = {**options, "file": str(path)}
@@ -33,6 +40,10 @@ def look(source: Source, path: Path, options: Mapping[str, Any]) -> Look:
         notes.append("which array holds the inputs is not known: x=NAME says it")
     if y not in opened.told and not str(y).endswith(".npy"):
         notes.append("which array holds the targets is not known: y=NAME says it (or a .npy file)")
+    if told is not None and COPIES * told.nbytes > psutil.virtual_memory().available:
+        given.setdefault("memory", "mapped")
+        size = f"{told.nbytes / 1e9:,.1f} GB"
+        notes.append(f"{size} and their copies do not fit into memory: memory=mapped reads rows when they are needed")
     classes, counts = [], {"arrays": len(opened.told)} | ({"rows": told.shape[0]} if told is not None else {})
     if y in opened.told:
         targets = opened.load([str(y)])[str(y)]
@@ -54,8 +65,15 @@ def look(source: Source, path: Path, options: Mapping[str, Any]) -> Look:
         "optimizer": {"name": "adam", "lr": 1.0e-3},
         "train": {"epochs": 10},
     }
-    kind = {".npz": "NPZ", ".npy": "NPY"}.get(path.suffix.lower(), "safetensors")
-    return Look(f"{kind}, {path.stat().st_size:,} bytes", counts, {"arrays": listed, "classes": classes}, notes, config)
+    files = [*path.glob(f"*{NPY}")] if path.is_dir() else [path]
+    kind = "NPY files" if path.is_dir() else {".npz": "NPZ", ".npy": "NPY"}.get(path.suffix.lower(), "safetensors")
+    return Look(
+        f"{kind}, {sum(each.stat().st_size for each in files):,} bytes",
+        counts,
+        {"arrays": listed, "classes": classes},
+        notes,
+        config,
+    )
 
 
 def _channels(told: Told) -> str | None:
