@@ -104,7 +104,7 @@ def _in_table(source: Source, splits: Splits, file: Path, kind: Kind, path: str,
         _refuse_missing(found, target, "data.options.target")
     names, y = targets_of(tables, [target], task)
     if task == CLASSES and not splits.columns and splits.test_file is None:
-        refuse_lonely(whole, target, y["train"], names)
+        refuse_lonely(whole, target, y["train"])
     paths = {part: paths_of(found, path, kind) for part, found in tables.items()}
     columns = {
         key: _column(whole, column, key)
