@@ -96,6 +96,15 @@ def test_the_model_of_two_nets_trains(example, capsys):
     assert "test/frechet" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("scheme", ["cdni", "dni", "dfa"])
+def test_the_u_net_trains_with_its_skip_in_h(example, scheme, capsys):
+    words = ["train", "selfsupervised/masked", "--import", example("my_unet"), "model.name=my_unet"]
+    assert " ".join(["unlocked", *words, "parallel.modules=3"]) in ALL
+    quick = ["data.examples=150", "objective.few=5", f"scheme.name={scheme}", "parallel.modules=3"]
+    assert main([*words, *TRAIN[2:], *quick]) == 0
+    assert "test/mse" in capsys.readouterr().out
+
+
 def test_the_model_and_the_data_set_train_together(example, capsys):
     words = ["--import", example("my_model"), "--import", example("my_data"), "model.name=my_net", "data.name=rings"]
     assert main([*TRAIN, *words]) == 0

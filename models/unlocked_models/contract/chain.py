@@ -49,6 +49,10 @@ from unlocked_models.contract.recompute import recomputed
 from unlocked_models.contract.registry import GIVEN, MODELS
 
 _END = object()
+ONE_TENSOR = (
+    "one tensor passes from a block to the next: give the part that passes on, and carry anything else, such as a "
+    "skip, inside it (torch.cat; docs/skips.md)"
+)
 
 
 Each = Callable[[int], AbstractContextManager[object]]  # in which block i is made
@@ -226,7 +230,7 @@ def _refuse_other_than_h(i: int, block: nn.Module, given: Any) -> None:
     """`TypeError` if a block gives anything but a tensor of two examples."""
     name = f"block {i} ({type(block).__name__})"
     if not isinstance(given, Tensor):
-        raise TypeError(f"{name} gives a {type(given).__name__}; one tensor passes from a block to the next")
+        raise TypeError(f"{name} gives a {type(given).__name__}; {ONE_TENSOR}")
     if not given.dim() or len(given) != 2:
         raise TypeError(
             f"{name} gives a tensor of shape {tuple(given.shape)} for two examples; its first axis has to "
@@ -235,11 +239,14 @@ def _refuse_other_than_h(i: int, block: nn.Module, given: Any) -> None:
 
 
 def dry_run(
-    blocks: Iterable[nn.Module], example: Example, visit: Callable[[nn.Module, Callable[[], Tensor]], object]
+    blocks: Iterable[nn.Module],
+    example: Example,
+    visit: Callable[[nn.Module, Callable[[], Tensor]], object],
+    passed: Callable[[Tensor], Tensor] = lambda h: h,
 ) -> None:
     """Two examples of zeros through the blocks in evaluation mode, as they are left behind.
 
-    `visit(block, run)` calls `run()` once, which gives the block's output.
+    `visit(block, run)` calls `run()` once, which gives the block's output; the next one is given `passed(output)`.
     """
     blocks = list(blocks)
     like = next((p for block in blocks for p in block.parameters()), torch.empty(0))
@@ -251,6 +258,7 @@ def dry_run(
 
         def run(i: int = i, block: nn.Module = block) -> Tensor:
             nonlocal last
+            last = passed(last) if i and last is not None else last
             last = block(last, batch) if takes_batch(block) else block(last)
             _refuse_other_than_h(i, block, last)
             out: Tensor = last

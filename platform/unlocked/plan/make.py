@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from unlocked.chain import block_costs, partition
+from unlocked.chain import block_costs
 from unlocked.config import Config
 from unlocked.data import DataSet, asks_for_task
 from unlocked.engines import engine_name
@@ -35,6 +35,7 @@ from unlocked.plan.refusals import (
 )
 from unlocked.plan.rehearsal import rehearse
 from unlocked.plan.task_rehearsal import rehearse_task
+from unlocked.plan.ties import refuse_parted, sizes_of, ties_of
 from unlocked.schema.keys import ParallelConfig
 from unlocked.schemes import DTYPES, SCHEMES, Turns
 from unlocked.tasks import make_task
@@ -156,8 +157,10 @@ def _worked_out(
     refuse_blocks(config, data, task, blocks)
     # balanced over modules; the sums of workers that hold several are not looked at
     beside = costs_of_scheme(config, objective, blocks, shapes, example, net.device)
-    sizes = config.parallel.partition or partition(costs, config.parallel.modules, beside)
+    ties = ties_of(config, net.blocks, example) if config.parallel.modules > 1 else []
+    sizes = sizes_of(config, costs, beside, ties)
     refuse_sizes(config, blocks, sizes)
+    refuse_parted(sizes, ties)
     if config.parallel.schedule != "locked":
         refuse_uncuttable(config.parallel.schedule, blocks)
     stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]

@@ -28,7 +28,7 @@ from unlocked.errors import ConfigError, reason
 from unlocked.schema.passes import examples_per_pass, one_example
 from unlocked.schemes import DTYPES, SCHEMES, SHORT, ModuleSpec
 from unlocked_models.contract.batch import Batch
-from unlocked_models.contract.chain import Chain, carrying, takes_batch
+from unlocked_models.contract.chain import ONE_TENSOR, Chain, carrying, takes_batch
 
 # what autograd says where a block changes a tensor in place
 CHANGED_KEPT = "modified by an inplace operation"  # that its backward pass needs
@@ -89,8 +89,7 @@ def _failure(config: Config, chain: Chain, spec: ModuleSpec, device: torch.devic
                     layer.carried = None  # type: ignore[assignment]
             if not isinstance(out, Tensor):
                 raise ConfigError(
-                    f"model.name: {_name(i, block)} gives a {type(out).__name__} in training mode; one "
-                    f"tensor passes from a block to the next"
+                    f"model.name: {_name(i, block)} gives a {type(out).__name__} in training mode; {ONE_TENSOR}"
                 )
             if type(out) not in (Tensor, nn.Parameter):
                 raise ConfigError(

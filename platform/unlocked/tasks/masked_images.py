@@ -66,8 +66,8 @@ class MaskedImageModelling(Probed, Task):
         return {"loss": mse, "mse": mse}
 
     def pooled(self, h: Tensor) -> Tensor:
-        """The mean over positions."""
-        return h.mean(1)
+        """The mean over positions, `(batch, positions, features)`, or over the pixels of maps."""
+        return h.flatten(2).mean(2) if h.dim() > 3 else h.mean(1)
 
     def context_shape(self, example: Example) -> tuple[int, ...]:
         return example.y_shape
