@@ -45,6 +45,9 @@ WORDS = [
     "model.width=8",
     "scheme.sg={hidden: [8], embedding: 8}",
 ]
+TAPE = ["model={hidden: 8, rows: 6, columns: 4, embedding: 4, carry: true}", "train.curriculum=null"]
+TAPE += ["data.options={level: 3, window: 3, episodes: 200, last: null, test_level: null}", "data.batch_size=8"]
+TAPE += ["scheme.time={synthetic: true, hidden: [8]}"]
 WINDOWS = [*WORDS, "data.transforms=[{name: windows, window: 3, negatives: 2}]"]
 
 
@@ -174,6 +177,8 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
         ("embedding/skipgram", "cdni", WINDOWS),
         ("embedding/cbow", "dni", WORDS),
         ("embedding/cbow_full", "dfa", WORDS),
+        ("memory/copy", "cdni", TAPE),
+        ("memory/copy", "dfa", TAPE),
     ],
 )
 def test_workers_draw_what_the_replay_draws(warm, preset, scheme, options):

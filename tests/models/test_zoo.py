@@ -43,6 +43,7 @@ SMALL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # name: (in_shape,
     "sage": ((9, 60), {"hidden": [16], "dropout": 0.0}),
     "gin": ((9, 60), {"hidden": [16, 8]}),
     "mpnn": ((9, 60), {"width": 8, "depth": 2, "readout": "attention", "norm": "layer"}),
+    "ntm": ((9, 3), {"hidden": 8, "rows": 6, "columns": 4}),
     "deepsets": ((9, 60), {"hidden": [16], "head": [8]}),
 }
 # models of tokens, with a target at every position; whether inputs are hidden
@@ -184,7 +185,7 @@ def test_the_seed_decides_the_weights(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_learns_a_few_examples(name):
     chain, batch = small(name, **({"dropout": 0.0} if name == "alexnet_small" else {}))
-    fast = MODELS.facts(name)["family"] in ("recurrent", "transformer", "seq2seq", "autoencoder", "graph")
+    fast = MODELS.facts(name)["family"] in ("recurrent", "transformer", "seq2seq", "autoencoder", "graph", "memory")
     fast = fast or name == "rbf"  # whose units all begin alike
     optimizer = torch.optim.Adam(chain.parameters(), lr=3e-2 if fast else 3e-3)
     before = loss_with_local_terms(chain, batch).item()

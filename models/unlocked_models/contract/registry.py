@@ -89,7 +89,7 @@ GIVEN = ("vocabulary", "out_positions", "masked", "has_lengths", "edge_features"
 
 
 def register_model(
-    name: str, *, family: str = "custom", nets: Sequence[str] = (), also: Sequence[str] = ()
+    name: str, *, family: str = "custom", nets: Sequence[str] = (), also: Sequence[str] = (), pictured: bool = False
 ) -> Callable[[Any], Any]:
     """Register a model: a factory or class called as `make(in_shape, n_outputs, **options)`.
 
@@ -97,7 +97,8 @@ def register_model(
     only its own. Or it returns it, as an `nn.Sequential` or a list of blocks, which every worker builds whole. If it
     names several `nets`, it returns a dictionary of `contract.nets.Net` by these names. `in_shape` is the shape of one
     example without the batch axis, e.g. `(64,)` or `(1, 28, 28)`; `n_outputs` the number of classes or targets.
-    `also` names families whose schemes train it too: a deep belief net is an mlp when it is fine-tuned.
+    `also` names families whose schemes train it too: a deep belief net is an mlp when it is fine-tuned. Of a model that
+    is `pictured` blocks have methods by which figures look inside (`memory_over_time`, `load`).
     The keyword options, with their annotations and defaults, are what `model:` accepts in a configuration; a keyword
     named in `GIVEN` is filled by the data instead.
 
@@ -110,7 +111,7 @@ def register_model(
 
     def add(make: Any) -> Any:
         entry = _as_list(make) if inspect.isgeneratorfunction(make) else make
-        return MODELS.register(name, family=family, nets=tuple(nets), also=tuple(also))(entry)
+        return MODELS.register(name, family=family, nets=tuple(nets), also=tuple(also), pictured=pictured)(entry)
 
     return add
 

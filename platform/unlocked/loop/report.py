@@ -140,7 +140,7 @@ def draw_figures(
 ) -> list[Path]:
     """The figures that this run has the metrics for, as PNG and SVG in `figures/`, and those of the `trained` network
     if its task asks for it."""
-    from unlocked.drawing import figures
+    from unlocked.drawing import figures, inside
     from unlocked.drawing.style import about, with_svg
 
     folder, history = run_dir / "figures", read(run_dir)
@@ -153,6 +153,8 @@ def draw_figures(
         ]
         task = plan.make_task()
         made += task.figures(data, test_outputs, trained, folder)
+        if MODELS.facts(plan.config.model["name"])["pictured"]:
+            made += inside.pictures(load_trained(run_dir, plan.config, data, "best", folder).chain, data, folder)
         if plan.nets:
             made += task.figures_of_nets(load_trained(run_dir, plan.config, data, "best", folder))
         if shown := {

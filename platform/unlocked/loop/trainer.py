@@ -18,7 +18,7 @@ from torch import Tensor
 from unlocked.data.easy_first import ranks
 from unlocked.engine.group import Group
 from unlocked.engine.segments import SegmentStats, alignments
-from unlocked.errors import RunFailed, RunPruned
+from unlocked.errors import DataError, RunFailed, RunPruned
 from unlocked.loop.callbacks import Callbacks, Training
 from unlocked.loop.report import keep_shown
 from unlocked.loop.stepper import Stepper
@@ -191,6 +191,10 @@ class Trainer(Stepper):
         p = self.progress
         level = p.level or first_level(self.config)
         if solved:
+            try:
+                load_data(self.config, level + 1)
+            except DataError:  # there is none: this level is the last
+                return level
             level += 1
             # what was best is the best of another, easier set
             p.level, p.level_step, p.best_value, p.best_loss, p.stale_evaluations = level, p.step, None, None, 0

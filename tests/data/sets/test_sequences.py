@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from unlocked.data.sets.copying import BLANK, SIGN
+from unlocked.data.episodes import BLANK, FIRST, SIGN
+from unlocked.data.sets.copying import ITEM, QUERY
 from unlocked.data.text import EOS, PAD, windows
 from unlocked.errors import DataError
 from unlocked.tasks import load
@@ -82,8 +83,40 @@ def test_repeat_copy_grows_in_length_and_repeats_in_turn(level, n, repeats):
     assert x.shape[1] == n + n * repeats + 1
 
 
+def test_of_associated_items_the_next_one_is_asked_for():
+    data = load("associative_recall", level=3, symbols=3, item=2, episodes=40)
+    x, y = data.train.x.numpy(), data.train.y.numpy()
+    items = x[:, :12].reshape(40, 4, 3)  # a sign and two symbols each
+    assert (items[..., 0] == ITEM).all()
+    assert (items[..., 1:] >= FIRST).all()
+    assert (x[:, [12, 15]] == QUERY).all()
+    assert (x[:, 16:] == BLANK).all()
+    assert (y[:, :16] == PAD).all()
+    for shown, query, wanted in zip(items[..., 1:].tolist(), x[:, 13:15].tolist(), y[:, 16:].tolist(), strict=True):
+        assert len({tuple(item) for item in shown}) == 4
+        assert shown[shown.index(query) + 1] == wanted
+    with pytest.raises(DataError, match=r"data.options.symbols: 2 symbols make 4 items of 2, 5 are to differ"):
+        load("associative_recall", level=4, symbols=2, item=2)
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_training_of_all_levels_and_a_harder_test(window):
+    data = load("copy", level=3, mixed=True, test_level=5, window=window, episodes=90)
+    train, test = (part.y.reshape(-1, data.stretch * data.train.x.shape[1]) for part in (data.train, data.test))
+    counts = (train != PAD).sum(1)
+    assert sorted(set(counts.tolist())) == [1, 2, 3]
+    assert min(np.bincount(counts)[1:]) > 15
+    assert ((test != PAD).sum(1) == 5).all()
+    shown = data.train.x.reshape(len(train), -1)
+    for x, y, n in zip(shown.tolist(), train.tolist(), counts.tolist(), strict=True):
+        assert x[:n] == y[n : 2 * n]
+        assert x[n] == SIGN
+
+
 def test_wrong_episodes_are_one_line():
     for options, said in (
+        ({"level": 3, "last": 2}, "data.options.last: 2 is the last level, got level 3"),
+        ({"level": 3, "test_level": 2}, "data.options.test_level: 2 is below the level of the training split, 3"),
         ({"level": 0}, "data.options.level: must be at least 1, got 0"),
         ({"window": 0}, "data.options.window: must be at least 1, got 0"),
         ({"symbols": 0}, "data.options.symbols: must be at least 1, got 0"),

@@ -1,8 +1,11 @@
-"""Copy and repeat copy: how far back a network remembers (Graves et al. 2014, arXiv:1410.5401, section 4).
+"""Copy, repeat copy and associative recall: what a network remembers (Graves et al. 2014, arXiv:1410.5401, section 4).
 
-An episode shows symbols, then asks for them: the input is s_1 .. s_N, a sign, then blanks; the target is nothing while
-it shows, then s_1 .. s_N, R times over for repeat copy, where the sign tells R, and then an end. Made, not measured,
-data: drawn from a fixed seed, the same for every run.
+An episode shows symbols, then asks for them. Made, not measured, data: drawn from a fixed seed, the same for every run.
+
+* copy: s_1 .. s_N, a sign, then blanks; the target is nothing while it shows, then s_1 .. s_N;
+* repeat copy: the same R times over, where the sign tells R, and then an end;
+* associative recall: N items of a few symbols, each after a sign; then one of them between two other signs, and blanks:
+  the target is the item that came after it.
 
 Episodes are cut into rows of `window` positions which go on in each other: a network that carries its state over them
 is trained by backpropagation through time truncated after `window` steps. `level` sets N and R; `train.curriculum`
@@ -14,56 +17,121 @@ from __future__ import annotations
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
+from unlocked.data.episodes import BLANK, FIRST, MOST_REPEATS, SIGN, Drawn, Wanted, in_rows
 from unlocked.data.source import Source
-from unlocked.data.text import EOS, PAD, SPECIAL
+from unlocked.data.text import EOS, PAD
 from unlocked.errors import DataError
 
-MOST_REPEATS = 16
-BLANK = len(SPECIAL)
-SIGN = BLANK + 1  # of one repeat; SIGN + r - 1 asks for r
-FIRST = SIGN + MOST_REPEATS  # of the symbols
-TEST_EPISODES = 256
+ITEM = SIGN + 1  # before each item that is shown
+QUERY = SIGN + 2  # before and after the one that is asked about
 
 
 @register_data("copy", task="language_modelling", family="made")
-def copy(source: Source, level: int = 1, window: int | None = None, symbols: int = 8, episodes: int = 2048) -> RawData:
-    """N = `level` symbols out of `symbols`, once. `window` null: an episode is one row."""
-    return _episodes(level, 1, window, symbols, episodes, ends=False)
+def copy(
+    source: Source,
+    level: int = 1,
+    window: int | None = None,
+    symbols: int = 8,
+    episodes: int = 2048,
+    mixed: bool = False,
+    last: int | None = None,
+    test_level: int | None = None,
+) -> RawData:
+    """N = `level` symbols out of `symbols`, once. `window` null: an episode is one row. `mixed`: training episodes of
+    all levels up to `level`; `last`: the level at which a curriculum ends; `test_level`: of the test split, harder."""
+    wanted = Wanted(level, window, symbols, episodes, mixed, last, test_level)
+
+    def draw(rng: np.random.Generator, n: int, count: int) -> Drawn:
+        return _copied(rng, n, 1, symbols, count, ends=False)
+
+    return in_rows(wanted, lambda n: 2 * n, draw, np.random.default_rng([level, 1, symbols]))
 
 
 @register_data("repeat_copy", task="language_modelling", family="made")
 def repeat_copy(
-    source: Source, level: int = 1, window: int | None = None, symbols: int = 8, episodes: int = 2048
+    source: Source,
+    level: int = 1,
+    window: int | None = None,
+    symbols: int = 8,
+    episodes: int = 2048,
+    mixed: bool = False,
+    last: int | None = None,
+    test_level: int | None = None,
 ) -> RawData:
-    """N symbols R times, then an end; N and R grow in turn with the level: 1 x 1, 2 x 1, 2 x 2, 3 x 2, 3 x 3, ..."""
-    if level < 1:
-        raise DataError(f"data.options.level: must be at least 1, got {level}")
-    if level > 2 * MOST_REPEATS:
-        raise DataError(f"data.options.level: {level} asks for more than {MOST_REPEATS} repeats")
-    return _episodes(level // 2 + 1, (level + 1) // 2, window, symbols, episodes, ends=True)
+    """N symbols R times, then an end; N and R grow in turn with the level: 1 x 1, 2 x 1, 2 x 2, 3 x 2, 3 x 3, ...
+    Options as of copy."""
+    wanted = Wanted(level, window, symbols, episodes, mixed, last, test_level)
+    for key, value in (("level", level), ("test_level", test_level)):
+        if value is not None and value > 2 * MOST_REPEATS:
+            raise DataError(f"data.options.{key}: {value} asks for more than {MOST_REPEATS} repeats")
+
+    def sizes(of: int) -> tuple[int, int]:
+        return of // 2 + 1, (of + 1) // 2
+
+    def length(of: int) -> int:
+        n, repeats = sizes(of)
+        return n + n * repeats + 1
+
+    def draw(rng: np.random.Generator, of: int, count: int) -> Drawn:
+        return _copied(rng, *sizes(of), symbols, count, ends=True)
+
+    return in_rows(wanted, length, draw, np.random.default_rng([*sizes(level), symbols]))
 
 
-def _episodes(n: int, repeats: int, window: int | None, symbols: int, episodes: int, ends: bool) -> RawData:
-    given = {"level": n, "symbols": symbols, "episodes": episodes, "window": 1 if window is None else window}
-    for key, value in given.items():
-        if value < 1:
-            raise DataError(f"data.options.{key}: must be at least 1, got {value}")
+@register_data("associative_recall", task="language_modelling", family="made")
+def associative_recall(
+    source: Source,
+    level: int = 1,
+    window: int | None = None,
+    symbols: int = 8,
+    episodes: int = 2048,
+    mixed: bool = False,
+    last: int | None = None,
+    test_level: int | None = None,
+    item: int = 3,
+) -> RawData:
+    """`level` + 1 different items of `item` symbols each; then one of them, which asks for the next. Other options
+    as of copy."""
+    wanted = Wanted(level, window, symbols, episodes, mixed, last, test_level)
+    most = max(level, test_level or 1) + 1
+    if item < 1:
+        raise DataError(f"data.options.item: must be at least 1, got {item}")
+    if symbols**item < most:
+        raise DataError(
+            f"data.options.symbols: {symbols} symbols make {symbols**item} items of {item}, {most} are to differ"
+        )
+
+    def draw(rng: np.random.Generator, of: int, count: int) -> Drawn:
+        return _recalled(rng, of + 1, item, symbols, count)
+
+    seeds = np.random.default_rng([level, item, symbols])
+    return in_rows(wanted, lambda of: (of + 2) * (item + 1) + 1 + item, draw, seeds)
+
+
+def _copied(rng: np.random.Generator, n: int, repeats: int, symbols: int, count: int, ends: bool) -> Drawn:
     length = n + n * repeats + ends
-    window = window or length
-    rows = -(-length // window)  # of an episode
-    rng = np.random.default_rng([n, repeats, symbols])
+    shown = FIRST + rng.integers(symbols, size=(count, n))
+    x, y = np.full((count, length), BLANK), np.full((count, length), PAD)
+    x[:, :n] = shown
+    x[:, n] = SIGN + repeats - 1
+    y[:, n : n + n * repeats] = np.tile(shown, repeats)
+    if ends:
+        y[:, -1] = EOS
+    return x, y
 
-    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
-        shown = FIRST + rng.integers(symbols, size=(count, n))
-        x = np.full((count, rows * window), PAD)
-        y = np.full((count, rows * window), PAD)
-        x[:, :n] = shown
-        x[:, n:length] = BLANK
-        x[:, n] = SIGN + repeats - 1
-        y[:, n : n + n * repeats] = np.tile(shown, repeats)
-        if ends:
-            y[:, length - 1] = EOS
-        return x.reshape(-1, window), y.reshape(-1, window)
 
-    tokens = [*SPECIAL, "_", *(f"x{r + 1}" for r in range(MOST_REPEATS)), *(chr(ord("a") + i) for i in range(symbols))]
-    return RawData(*draw(episodes), *draw(TEST_EPISODES), symbols=tokens, ordered=True, stretch=rows)
+def _recalled(rng: np.random.Generator, n: int, item: int, symbols: int, count: int) -> Drawn:
+    length = (n + 1) * (item + 1) + 1 + item
+    x, y = np.full((count, length), BLANK), np.full((count, length), PAD)
+    if not count:
+        return x, y
+    codes = np.stack([rng.choice(symbols**item, n, replace=False) for _ in range(count)])
+    shown = FIRST + codes[..., None] // symbols ** np.arange(item) % symbols  # (count, n, item)
+    asked = rng.integers(n - 1, size=count)
+    listed = np.concatenate([np.full((count, n, 1), ITEM), shown], 2).reshape(count, -1)
+    every = np.arange(count)
+    x[:, : n * (item + 1)] = listed
+    x[:, n * (item + 1)] = x[:, (n + 1) * (item + 1)] = QUERY
+    x[:, n * (item + 1) + 1 : (n + 1) * (item + 1)] = shown[every, asked]
+    y[:, -item:] = shown[every, asked + 1]
+    return x, y

@@ -1,0 +1,69 @@
+"""Figures of what goes on inside the layers of some models (registered as `pictured`): a memory over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unlocked.data import DataSet
+from unlocked.data.text import PAD
+from unlocked.drawing.style import drawing, headline, literal
+from unlocked_models.contract.chain import Chain
+
+LEGIBLE = 40  # labels of positions
+
+
+def pictures(chain: Chain, data: DataSet, folder: Path) -> list[Path]:
+    """Those of the first test example, or of the whole test split, by what the blocks can tell."""
+    drawn = []
+    first = data.test.batch(torch.arange(1))
+    assert first.x is not None
+    machine: Any = next((block for block in chain if hasattr(block, "memory_over_time")), None)
+    if machine is not None and machine is chain[0]:
+        x = first.x
+        labels = None
+        if data.symbols is not None and not x.is_floating_point():
+            x = x[:, : int((x[0] != PAD).nonzero().max()) + 1]  # its rows may go on; a first window begins one
+            labels = [data.symbols[i] for i in x[0].tolist()]
+        with torch.no_grad():
+            reading, writing, left = (each[0].float().numpy() for each in machine.memory_over_time(x))
+        drawn.append(memory(reading, writing, left, labels, folder / "memory.png"))
+    return drawn
+
+
+def memory(
+    reading: np.ndarray, writing: np.ndarray, left: np.ndarray, labels: Sequence[str] | None, path: Path
+) -> Path:
+    """Where heads write and read at every position, `(positions, rows)` each, and the memory that is left,
+    `(rows, columns)`: only rows that some head has looked at, in their order."""
+    rows = np.flatnonzero(np.maximum(reading.max(0), writing.max(0)) > 0.05)
+    rows = rows if len(rows) else np.arange(len(left))
+    positions = len(reading)
+    wide, high = min(max(0.08 * positions, 2.6), 4.6), min(max(0.12 * len(rows) + 1.7, 3.0), 9.0)
+    with drawing(path, columns=3, size=(3 * wide + 1.2, high)) as (figure, panels):
+        shown = ((writing.T[rows], "Written"), (reading.T[rows], "Read"))
+        for panel, (weights, title) in zip(panels, shown, strict=False):
+            image = panel.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest")
+            panel.set(title=title, xlabel="position")
+            if labels is not None and positions <= LEGIBLE:
+                panel.set_xticks(range(positions), list(map(literal, labels)), fontsize=7)
+                panel.set_xlabel("token")
+        greatest = max(float(np.abs(left).max()), 1e-12)
+        last = panels[2].imshow(
+            left[rows], cmap="RdBu_r", vmin=-greatest, vmax=greatest, aspect="auto", interpolation="nearest"
+        )
+        panels[2].set(title="Left in the memory", xlabel="column")
+        step = max(1, len(rows) // 12)
+        for panel in panels:
+            panel.set_yticks(range(0, len(rows), step), [str(row) for row in rows[::step]], fontsize=8)
+            panel.grid(False)
+            panel.tick_params(length=0)
+        panels[0].set_ylabel("row of the memory")
+        figure.colorbar(image, ax=panels[:2], fraction=0.03, pad=0.01, label="weight").outline.set_visible(False)
+        figure.colorbar(last, ax=panels[2], fraction=0.06, pad=0.02).outline.set_visible(False)
+        headline(figure, "Memory over time: where the heads write and read, first test example")
+    return path
