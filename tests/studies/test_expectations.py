@@ -64,7 +64,7 @@ def test_promises_are_held_against_means(presets, trained, tmp_path):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("sweep.space.preset=[one,tow]", "config: no preset 'tow'; did you mean 'two'?"),
+        ("sweep.space.preset=[one,tow]", "config: no preset 'tow'; did you mean 'two'"),
         ("sweep.space.preset=[{optimizer.lr: 1}]", "is no name of a preset"),
     ],
 )
