@@ -130,6 +130,17 @@ def test_a_table_of_your_own_is_looked_at_trained_and_asked(tmp_path, monkeypatc
     assert capsys.readouterr().out.startswith("row,prediction,")
 
 
+def test_image_files_of_your_own_train(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(EXAMPLES["pictures"], {})
+    assert main(["data", "pictures"]) == 0
+    assert "images (a folder for each class, grey, 8 bits)" in capsys.readouterr().out
+    words = ["files/images", "data.options.file=pictures"]
+    assert f"unlocked train {' '.join(words)}" in ALL
+    assert main(["train", *words, *TRAIN[2:], "train.epochs=1", "data.examples=200", "model.channels=[4]"]) == 0
+    assert "test/accuracy" in capsys.readouterr().out
+
+
 def test_the_snippet_for_citation_networks_writes_what_is_read(tmp_path, monkeypatch):
     from torch_geometric import datasets
     from torch_geometric.data import Data

@@ -68,6 +68,9 @@ def test_arrays_are_listed_and_images_and_values_are_known_as_such(looked, tmp_p
     assert (kind, data.in_shape, look.config["model"]["name"]) == ("arrays", (1, 9, 8), "cnn")
     assert look.tables["arrays"][0] == {"array": "x_train", "shape": "40 x 9 x 8", "of": "uint8"}
     assert look.tables["classes"] == [{"class": "0", "rows": 20}, {"class": "1", "rows": 20}]
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(40, 3)))
+    np.save(tmp_path / "y.npy", np.array(["a", "b"])[y])
+    assert looked("x.npy", y="y.npy")[1].tables["classes"] == [{"class": "a", "rows": 20}, {"class": "b", "rows": 20}]
     np.savez(tmp_path / "values.npz", x=np.random.default_rng(0).normal(size=(40, 3)), y=y + 0.5)
     _, look, data = looked("values.npz")
     assert (data.task, look.counts) == ("regression", {"arrays": 2, "rows": 40})

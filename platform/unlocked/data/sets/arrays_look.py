@@ -10,12 +10,12 @@ import numpy as np
 import psutil
 
 from unlocked.data.array_files import NPY, SUFFIXES, Told, open_arrays
+from unlocked.data.class_labels import text_of
 from unlocked.data.looking import Look, register_look
 from unlocked.data.sets.arrays import COPIES, X, Y
 from unlocked.data.source import Source
 
 _SHOWN = 30  # classes, arrays
-_COLUMN = 2**20  # bytes of targets, at most, that are looked through
 
 
 def _fits(path: Path) -> int:
@@ -45,15 +45,20 @@ def look(source: Source, path: Path, options: Mapping[str, Any]) -> Look:
         size = f"{told.nbytes / 1e9:,.1f} GB"
         notes.append(f"{size} and their copies do not fit into memory: memory=mapped reads rows when they are needed")
     classes, counts = [], {"arrays": len(opened.told)} | ({"rows": told.shape[0]} if told is not None else {})
-    if y in opened.told:
-        targets = opened.load([str(y)])[str(y)]
+    beside = path.parent / str(y)
+    targets = opened.load([str(y)])[str(y)] if y in opened.told else None
+    if targets is None and str(y).endswith(NPY) and beside.is_file():
+        targets = open_arrays(beside).load(["x"])["x"]
+    if targets is not None:
         if targets.dtype.kind == "f" and targets.size and not (targets == np.round(targets)).all():
             given.setdefault("task", "regression")
             notes.append(f"{y} is no whole numbers, so it is read as values: task=regression")
         elif targets.ndim == 1:
             seen, number = np.unique(targets, return_counts=True)
             counts["classes"] = len(seen)
-            classes = [{"class": str(c), "rows": int(n)} for c, n in zip(seen[:_SHOWN], number[:_SHOWN], strict=True)]
+            classes = [
+                {"class": text_of(c), "rows": int(n)} for c, n in zip(seen[:_SHOWN], number[:_SHOWN], strict=True)
+            ]
     model: dict[str, Any] = {"name": "mlp", "hidden": [128, 128]}
     if told is not None and (channels := _channels(told)) is not None:
         model = {"name": "cnn", "channels": [16, 32], "hidden": [64]}
