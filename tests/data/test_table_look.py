@@ -61,3 +61,28 @@ def test_the_configuration_trains(file, tmp_path, capsys, words):
     capsys.readouterr()
     data = load_data(load_config(written))
     assert len(data.train) + len(data.validation) + len(data.test) == 60 - 7 * ("age" in str(words))
+
+
+def test_a_series_is_seen_with_its_time_its_series_and_its_gaps(tmp_path, capsys):
+    from unlocked.plan.plan import load_data
+
+    weeks = [f"2024{1 + week // 3:02d}{1 + week % 3 * 7:02d}" for week in range(36)]  # 20240101 is a date too
+    rows = [f"{week},{shop},{at % 5}" for at, week in enumerate(weeks) for shop in "ab"]
+    path = tmp_path / "shops.csv"
+    path.write_text("\n".join(["week,shop,units", *rows]))
+    assert kinds_of(path) == ["table", "series"]
+    seen = LOOKS.get("series")(Source("series", tmp_path), path, {"file": str(path), "length": 4})
+    assert seen.counts == {"rows": 72, "series": 2, "channels": 1, "missing values": 0}
+    assert (seen.config["data"]["options"]["time"], seen.config["data"]["options"]["series"]) == ("week", "shop")
+    assert "time goes on by 7 days mostly, and by 17 before row" in " ".join(seen.notes)
+    written = str(tmp_path / "shops.yaml")
+    assert main(["data", str(path), "--as", "series", "length=4", "--write", written]) == 0
+    capsys.readouterr()
+    data = load_data(load_config(written))
+    assert data.class_names == ["units"]
+
+
+def test_rows_in_the_order_of_time_are_told_to_be_a_series(tmp_path):
+    path = tmp_path / "days.csv"
+    path.write_text("\n".join(["day,level", *(f"2024-01-{day:02d},{day % 4}" for day in range(1, 29))]))
+    assert any("--as series" in note for note in look(path).notes)

@@ -131,6 +131,17 @@ def numbers(table: Table, name: str, column: pyarrow.ChunkedArray) -> np.ndarray
     return found
 
 
+def _compact_dates(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
+    """Dates if all whole numbers are some, such as 19580329."""
+    if not types.is_integer(column.type) or column.null_count == len(column):
+        return column
+    ends = pc.min_max(column).as_py()
+    if ends["min"] < 1800_01_01 or ends["max"] > 2200_12_31:
+        return column
+    dates = pc.strptime(column.cast(pyarrow.string()), "%Y%m%d", "us", error_is_null=True)
+    return dates if dates.null_count == column.null_count else column
+
+
 def times_of(found: Table, name: str) -> np.ndarray:
     """Numbers or datetime64. Raises `DataError`, with the row, for what is neither."""
     column = found.columns[name]
@@ -140,6 +151,7 @@ def times_of(found: Table, name: str) -> np.ndarray:
             f"{found.where(row)}: {name} is {column[row].as_py()!r}, which is no time; write numbers, or dates as "
             "2024-05-31 or 2024-05-31 13:00:00"
         )
+    column = _compact_dates(column)
     if types.is_temporal(column.type):
         zone = getattr(column.type, "tz", None)
         values = column.cast(pyarrow.timestamp("us", zone)).cast(pyarrow.timestamp("us"))

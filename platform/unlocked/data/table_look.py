@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.compute as pc
 from pyarrow import types
 
-from unlocked.data.columns import CATEGORY, DATE, NUMBER, kind_of, texts
+from unlocked.data.columns import CATEGORY, DATE, NUMBER, kind_of, texts, times_of
 from unlocked.data.csv_files import Format
 from unlocked.data.looking import Look, Rows, register_look
 from unlocked.data.source import Source
@@ -58,6 +58,7 @@ def look(source: Source, path: Path, options: Mapping[str, Any]) -> Look:
     tables = {"columns": columns}
     if task != "regression" and len(targets) == 1:
         tables[f"classes of {targets[0]}"] = _classes(table, targets[0], notes)
+    notes += [f"rows are in the order of {name}: --as series forecasts what comes next" for name in _in_time(table)[:1]]
     drop = [name for name in dict.fromkeys([*(options.get("drop") or []), *dropped]) if name not in targets]
     words = [*(options.get("empty") or []), *empty]
     chosen = {**options, "file": str(path), "target": targets if len(targets) > 1 else targets[0]}
@@ -94,6 +95,14 @@ def _columns(table: Table, options: Mapping[str, Any], notes: list[str]) -> tupl
             {"column": name, "read as": read_as, "distinct": distinct, "missing": column.null_count, "values": values}
         )
     return rows, dropped, words
+
+
+def _in_time(table: Table) -> list[str]:
+    """Columns of dates, each later than the one before it."""
+    dates = [name for name, column in table.columns.items() if types.is_temporal(column.type) and not column.null_count]
+    return [
+        name for name in dates if len(table) > 2 and bool((np.diff(times_of(table, name).view(np.int64)) > 0).all())
+    ]
 
 
 def _strange(table: Table, name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from unlocked.data import series_look as _look  # noqa: F401  (registers it)
 from unlocked.data.csv_files import Format
 from unlocked.data.dataset import RawData, register_data
 from unlocked.data.series import Shape, channels_of, parted, rows_of, starts, windows
