@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -140,3 +141,21 @@ def test_two_replicas_learn_by_the_mean_of_their_gradients_in_every_phase(over_f
         group.load_states(group.states(8))
     finally:
         group.close()
+
+
+def test_the_timeline_of_nets_over_workers_has_each_modules_turns_and_waits(over_four_actors):
+    config = load_config("adversarial/gan", [*SMALL, "scheme.name=cdni", "tracking.timeline=3", "parallel.timeout=60"])
+    data = load_data(config)
+    plan = make_plan(config, data)
+    group = over_four_actors(plan, data)
+    try:
+        (stats,) = group.run([(0, 24)], 24)
+    finally:
+        group.close()
+    for s in stats:
+        assert {span.t for span in s.spans} == {20, 21, 22}
+        turns = sorted((span for span in s.spans if span.what != "waiting"), key=lambda span: span.begin)
+        assert {"forward", "feedback"} <= {span.what for span in turns}
+        assert all(one.end <= other.begin + 1e-3 for one, other in pairwise(turns))
+    assert any(span.what == "passing" for span in stats[-1].spans)  # the discriminator, while the generator learns
+    assert any(span.what == "waiting" for s in stats for span in s.spans)

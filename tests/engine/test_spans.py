@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,8 @@ import pytest
 
 from unlocked.drawing.timeline import timeline
 from unlocked.engine.group import InProcessGroup
+from unlocked.engine.phases import NetsGroup
+from unlocked.engine.pipelined import _Slice
 from unlocked.engine.spans import Span, Spans, Watched, chrome_trace
 from unlocked.loop.timeline import keep_timeline
 
@@ -41,6 +44,43 @@ def test_watched_modules_train_to_the_same_numbers(lab, scheme):
         spans = [span for span in s.spans if span.what == "forward"]
         assert len({span.t for span in spans}) == len(spans) == 3, module
         assert all(span.begin < span.end for span in s.spans)
+
+
+def test_what_a_module_updates_and_its_M_learns_lies_within_its_phases(lab):
+    _, stats = trained(lab, 3)
+    for what, phase in (("update", "forward"), ("M", "feedback")):
+        inner = [span for span in stats[0].spans if span.what == what]
+        outer = {span.t: span for span in stats[0].spans if span.what == phase}
+        assert len(inner) == 3
+        assert all(outer[s.t].begin - 1e-4 <= s.begin < s.end <= outer[s.t].end + 1e-4 for s in inner)
+    assert not [span for span in stats[1].spans if span.what == "M"]  # the last module has the loss
+
+
+def test_of_several_nets_every_phase_is_recorded_at_its_step(lab):
+    data = lab.data(n=30)
+    tree = {
+        "model": {"name": "gan", "latent": 4, "generator": [12], "discriminator": [9], "dropout": 0.0, "noise": 0.0},
+        "task": "adversarial",
+        "data": {"batch_size": 6},
+        "parallel": {"modules": 2, "engine": "auto"},
+    }
+    plain, plan = (lab.plan(data, **tree, tracking={"timeline": steps}) for steps in (0, 2))
+    numbers = [s.series for s in next(NetsGroup(plain, data).run([(0, plain.total_steps)], plain.total_steps))]
+    group = NetsGroup(plan, data)
+    stats = next(group.run([(0, plan.total_steps)], plan.total_steps))
+    phases = {(net, k): len(known) for net, known in group.groups.items() for k in range(plan.nets[net].modules)}
+    assert [s.series for s in stats] == numbers
+    for s, count in zip(stats, phases.values(), strict=True):
+        forward = [span.t for span in s.spans if span.what == "forward"]
+        assert sorted(forward) == sorted([*range(plan.total_steps - 2, plan.total_steps)] * count)
+
+
+def test_a_pipelines_slice_records_its_microbatches():
+    slice_ = SimpleNamespace(busy=0.0, spans=Spans(0, 5), t=3)
+    assert _Slice.timed(slice_, lambda x: time.sleep(0.002) or x, "forward")(7) == 7
+    (span,) = slice_.spans.take()
+    assert (span.what, span.t) == ("forward", 3)
+    assert span.end - span.begin == pytest.approx(slice_.busy, abs=1e-5)
 
 
 def test_the_first_steps_are_left_out_if_there_are_others(lab):
@@ -76,7 +116,7 @@ def test_the_trace_is_what_chrome_reads():
         0: [Span("waiting", 7, 10.001, 10.002), Span("forward", 7, 10.0, 10.004)],
         1: [Span("forward", 7, 10.004, 10.006)],
     }
-    trace = json.loads(json.dumps(chrome_trace(spans, [0, 1], "a run")))
+    trace = json.loads(json.dumps(chrome_trace(spans, [0, 1], ["module 0", "module 1"], "a run")))
     events = [event for event in trace["traceEvents"] if event["ph"] == "X"]
     assert [(e["name"], e["pid"], e["tid"]) for e in events] == [
         ("forward", 0, 0),
@@ -93,9 +133,9 @@ def test_the_trace_is_what_chrome_reads():
 
 
 def test_the_timeline_is_drawn_of_spans_alone(tmp_path: Path):
-    assert timeline({}, [], tmp_path / "none.png") is None
+    assert timeline({}, [], [], tmp_path / "none.png") is None
     spans = {k: [Span("forward", t, t + 0.1 * k, t + 0.5) for t in range(30)] for k in (0, 1)}
-    assert timeline(spans, [0, 1], tmp_path / "one.png").exists()
+    assert timeline(spans, [0, 1], ["module 0", "module 1"], tmp_path / "one.png").exists()
 
 
 def test_a_run_whose_engine_records_none_says_so(lab, tmp_path: Path):
@@ -109,4 +149,4 @@ def test_a_run_whose_engine_records_none_says_so(lab, tmp_path: Path):
         reporter=SimpleNamespace(note=said.append),
     )
     assert keep_timeline(trainer) == []
-    assert said == ["tracking.timeline: this engine, schedule or resumed run recorded none"]
+    assert said == ["tracking.timeline: this engine or resumed run recorded none"]

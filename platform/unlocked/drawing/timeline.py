@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from unlocked.colors import BLUE, ORANGE, SKY, VERMILION
+from unlocked.colors import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILION
 from unlocked.drawing.style import drawing, headline
 
 LOOKS = {
     "forward": (BLUE, ""),
     "feedback": (SKY, ""),
+    "backward": (SKY, ""),
+    "passing": (GREY, ""),
+    "update": (GREEN, ""),
+    "M": (PINK, ""),
     "communicating": (ORANGE, "////"),
     "waiting": (VERMILION, "...."),
 }
@@ -29,7 +33,9 @@ class Span(Protocol):
     def end(self) -> float: ...
 
 
-def timeline(spans: Mapping[int, Sequence[Span]], workers: Sequence[int], path: Path) -> Path | None:
+def timeline(
+    spans: Mapping[int, Sequence[Span]], workers: Sequence[int], names: Sequence[str], path: Path
+) -> Path | None:
     """The last `MOST` minibatches; numbers are those of minibatches, where they find room. None without spans."""
     every = [span for each in spans.values() for span in each]
     if not every:
@@ -48,8 +54,8 @@ def timeline(spans: Mapping[int, Sequence[Span]], workers: Sequence[int], path: 
             for span in each:
                 if span.what == "forward" and (span.end - span.begin) > 0.025 * whole:
                     panel.text(1e3 * (span.begin - start) + 1e3 * 0.002 * whole, place, str(span.t), **_NUMBER)
-        names = [f"module {k}" + f" (worker {workers[k]})" * (len({*workers}) > 1) for k in shown]
-        panel.set_yticks(range(len(shown)), names)
+        shown_names = [names[k] + f" (worker {workers[k]})" * (len({*workers}) > 1) for k in shown]
+        panel.set_yticks(range(len(shown)), shown_names)
         panel.set(ylim=(len(shown) - 0.5, -0.5), xlim=(0, 1e3 * whole), xlabel="milliseconds (numbers: minibatches)")
         panel.grid(axis="y", visible=False)
         for what, (color, hatch) in LOOKS.items():

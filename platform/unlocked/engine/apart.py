@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,23 @@ from unlocked.engine.mail import Channel, Lesson, Line, Mail, Module, ThroughMai
 from unlocked.engine.module import Ends
 from unlocked.engine.phases import FedModule, Feeds, Place, of_all_phases
 from unlocked.engine.segments import SegmentStats
+from unlocked.engine.spans import Spans
 from unlocked.plan.blocks import build_net
 from unlocked.plan.plan import Plan
 from unlocked.schemes import Alignment
 from unlocked.schemes.objective import Loss, left_alone
 from unlocked_models.contract.batch import Batch
+
+
+class _Turn(NamedTuple):
+    """Whose turn it is on a worker, for what (`spans.Span`), at which step."""
+
+    apart: ModuleApart | None = None
+    what: str = ""
+    t: int = 0
+
+
+_NOBODY = _Turn()
 
 
 class ModuleApart:
@@ -57,12 +69,14 @@ class ModuleApart:
                 place = Place(lesson.i, self.phases)
                 module = FedModule(self._of_net, data, self.index, device, place, beside, shard, blocks)
                 module.learns_in(lesson.phase)
+                module.spans = None  # the worker records them by turns
                 module.connect(self._ends((name, self.net)))
                 self.modules[name] = module
                 if at == lesson.taught[-1]:
                     through = ThroughMail(mail, lesson) if lesson.after else Loss(lesson.phase.loss)
                     module.learner.objective = through
         self.home = next(iter(self.modules.values())).learner
+        self.spans = Spans.of(self._of_net)
         self._passing: tuple[Tensor, Tensor] | None = None  # h and the output, until its gradient comes
 
     def _ends(self, use: tuple[str, ...]) -> Ends:
@@ -222,8 +236,10 @@ class NetsApart:
         ]
         self._by_place = {module.at: module for module in self.modules}
         self._spent, self._waited = dict[Any, float](), dict[Any, float]()  # seconds, by module
-        self._turn: Any = None
+        self._turn = _NOBODY
         self._mark = (0.0, 0.0)
+        if self.modules[0].spans is not None:
+            self._mail.told = self._waited_between
 
     def run(self, start: int, stop: int, checkpoint_at: int) -> list[SegmentStats]:
         phases = self._feeds.phases
@@ -242,7 +258,7 @@ class NetsApart:
                     self._learn(lesson, t * len(phases) + i, fed)
                 if phase.updates_together:  # each learned through the others as they were
                     for apart in self._held([module for each in lessons for module in each.taught]):
-                        with self._at(apart):
+                        with self._at(apart, "update", t):
                             apart.modules[phase.name].update()
         return [self._stats(apart, start, stop) for apart in self.modules]
 
@@ -250,29 +266,30 @@ class NetsApart:
         return [self._by_place[at] for at in path if at in self._by_place]
 
     def _learn(self, lesson: Lesson, u: int, fed: Batch) -> None:
+        t = u // len(self._feeds.phases)
         for apart in self._held(lesson.before):
-            with self._at(apart):
+            with self._at(apart, "passing", t):
                 apart.pass_on(lesson, u, fed)
         taught = self._held(lesson.taught)
         with self._passing_through(lesson, u, fed):
             for apart in taught:
-                with self._at(apart):
+                with self._at(apart, "forward", t):
                     apart.run(lesson, u, fed)
         for apart in reversed(taught):
-            with self._at(apart):
+            with self._at(apart, "feedback", t):
                 apart.run_late(lesson, u)
 
     @contextmanager
     def _passing_through(self, lesson: Lesson, u: int, fed: Batch) -> Iterator[None]:
         """The modules after the net that learns: in the midst of the step of its last module, if that is held here."""
-        after = self._held(lesson.after)
+        after, t = self._held(lesson.after), u // len(self._feeds.phases)
 
         def there_and_back() -> None:
             for apart in after:
-                with self._at(apart):
+                with self._at(apart, "passing", t):
                     apart.pass_through(lesson, u, fed)
             for apart in reversed(after):
-                with self._at(apart):
+                with self._at(apart, "passing", t):
                     apart.pass_back(lesson, fed)
 
         last = self._by_place.get(lesson.taught[-1])
@@ -315,24 +332,33 @@ class NetsApart:
     # seconds -----------------------------------------------------------------------------------------
 
     @contextmanager
-    def _at(self, apart: ModuleApart) -> Iterator[None]:
+    def _at(self, apart: ModuleApart, what: str, t: int) -> Iterator[None]:
         """The time in here is this module's, but for that of others whose turns come in its midst."""
-        before = self._take(apart)
+        before = self._take(_Turn(apart, what, t))
         try:
             yield
         finally:
             self._take(before)
 
-    def _take(self, turn: Any) -> Any:
+    def _take(self, turn: _Turn) -> _Turn:
         now, waited, before = time.perf_counter(), self._mail.waited, self._turn
         since, waited_since = self._mark
-        self._spent[before] = self._spent.get(before, 0.0) + now - since
-        self._waited[before] = self._waited.get(before, 0.0) + waited - waited_since
+        self._spent[before.apart] = self._spent.get(before.apart, 0.0) + now - since
+        self._waited[before.apart] = self._waited.get(before.apart, 0.0) + waited - waited_since
+        if before.apart is not None and before.apart.spans is not None:
+            clock = time.time()
+            before.apart.spans.add(before.what, before.t, clock - (now - since), clock)
         self._turn, self._mark = turn, (now, waited)
         return before
+
+    def _waited_between(self, begin: float, end: float) -> None:
+        apart = self._turn.apart
+        if apart is not None and apart.spans is not None:
+            apart.spans.add("waiting", self._turn.t, begin, end)
 
     def _stats(self, apart: ModuleApart, start: int, stop: int) -> SegmentStats:
         """Of all its phases."""
         stats = of_all_phases({name: module.end(start, stop) for name, module in apart.modules.items()})
         others = sum(self._spent.get(other, 0.0) for other in self.modules if other is not apart)
-        return replace(stats, waited=self._waited.get(apart, 0.0), others=others)
+        spans = apart.spans.take() if apart.spans is not None else []
+        return replace(stats, waited=self._waited.get(apart, 0.0), others=others, spans=spans)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -117,6 +118,7 @@ class Mail:
         self._sent: dict[Channel, deque[tuple[Any, Tensor]]] = {}
         self._numbers: Counter[tuple[str, Channel]] = Counter()  # messages so far, to and from
         self.waited = 0.0  # seconds
+        self.told: Callable[[float, float], None] | None = None  # begin and end of each wait, by the clock
 
     def send(self, channel: Channel, message: Tensor) -> None:
         if self._rank[channel.source] == self._rank[channel.target]:
@@ -128,18 +130,26 @@ class Mail:
         sent = self._sent.setdefault(channel, deque())
         sent.append((work, message))
         if len(sent) > self._in_flight:
-            begin = time.perf_counter()
-            sent.popleft()[0].wait()
-            self.waited += time.perf_counter() - begin
+            with self._waiting():
+                sent.popleft()[0].wait()
 
     def receive(self, channel: Channel, shape: tuple[int, ...]) -> Tensor:
         if self._rank[channel.source] == self._rank[channel.target]:
             return self._here[channel].popleft()
         buffer = torch.empty(shape, dtype=self._dtype, device="cpu" if self._through_cpu else self._device)
-        begin = time.perf_counter()
-        dist.recv(buffer, self._rank[channel.source], self._groups.get(channel), self._tag("from", channel))
-        self.waited += time.perf_counter() - begin
+        with self._waiting():
+            dist.recv(buffer, self._rank[channel.source], self._groups.get(channel), self._tag("from", channel))
         return buffer.to(self._device)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        waited = time.perf_counter() - begin
+        self.waited += waited
+        if self.told is not None:
+            now = time.time()
+            self.told(now - waited, now)
 
     def _tag(self, way: str, channel: Channel) -> int:
         """A message that is taken for another has another tag, of 31 bits."""

@@ -27,6 +27,7 @@ from unlocked.engine.links import Incoming, Late
 from unlocked.engine.module import Ends, ModuleRunner
 from unlocked.engine.replay import Replayed
 from unlocked.engine.segments import OF_PHASE, SegmentStats
+from unlocked.engine.spans import Spans
 from unlocked.plan.blocks import build_beside, build_learner, device_of
 from unlocked.plan.plan import Plan
 from unlocked.schemes import DTYPES, Alignment, ModuleLearner
@@ -82,6 +83,7 @@ class FedModule(ModuleRunner):
     ):
         self._place, self._beside, self._steps_late = place, beside, plan.lag
         super().__init__(replace(plan, lag=plan.lag * place.of), data, module, device, shard, blocks)
+        self.spans = Spans.of(plan, passes=place.of)
 
     def _make_learner(
         self, plan: Plan, module: int, device: torch.device, blocks: Sequence[nn.Module] | None
@@ -255,7 +257,8 @@ def of_all_phases(by_phase: Mapping[str, SegmentStats]) -> SegmentStats:
         f"{name}{OF_PHASE}{phase}": values for phase, stats in by_phase.items() for name, values in stats.series.items()
     }
     sg, sent, waited = (sum(getattr(stats, what) for stats in by_phase.values()) for what in ("sg", "sent", "waited"))
-    return replace(next(iter(by_phase.values())), sg=sg, sent=sent, waited=waited, series=series)
+    spans = sorted((span for stats in by_phase.values() for span in stats.spans), key=lambda span: span.begin)
+    return replace(next(iter(by_phase.values())), sg=sg, sent=sent, waited=waited, series=series, spans=spans)
 
 
 @dataclass

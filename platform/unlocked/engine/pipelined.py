@@ -42,6 +42,7 @@ from unlocked.data import DataSet
 from unlocked.engine.clipping import clipping
 from unlocked.engine.module import ModuleRunner
 from unlocked.engine.segments import SegmentStats
+from unlocked.engine.spans import Spans
 from unlocked.plan.pipelines import detachable
 from unlocked.plan.plan import Plan
 from unlocked.schemes import ModuleLearner
@@ -99,12 +100,12 @@ class PipelinedModule(ModuleRunner):
             input_args=like(spec.in_shape, not spec.is_first),
             output_args=like(spec.out_shape, True),
         )
-        self.slice.rows = rows
+        self.slice.rows, self.slice.spans = rows, self.spans
         self.idle = 0.0  # seconds
 
     def prepare(self, t: int) -> None:
         """Before the microbatches of minibatch t."""
-        self._t = self.learner.at = t
+        self._t = self.learner.at = self.slice.t = t
         if self._lr_factor is not None:
             self._set_lr(t)
         self._forward.microbatch = t * self._microbatches
@@ -142,7 +143,7 @@ class Pipeline:
         self._slices = [module.slice for module in modules]
         held = self._slices if plan.modules > plan.workers_per_replica else self._slices[0]
         # only the last module has the loss; the others' schedules learn by it that there is a backward pass
-        loss = self._slices[-1].timed(modules[-1].loss)
+        loss = self._slices[-1].timed(modules[-1].loss, "forward")
         self._schedule = SCHEDULES[parallel.schedule](held, parallel.microbatch_count(), loss)
 
     def run(self, start: int, stop: int, checkpoint_at: int) -> list[SegmentStats]:
@@ -170,7 +171,7 @@ class Pipeline:
             last.learner.record("loss", torch.stack(losses).detach().mean())
         for module in self.modules:
             module.idle += idle
-            module.slice.timed(module.learner.update)()
+            module.slice.timed(module.learner.update, "update")()
         if self._clip is not None:
             self._clip()
 
@@ -204,31 +205,37 @@ class _Slice(PipelineStage):
 
     busy = 0.0
     rows = 0  # examples in a microbatch
+    spans: Spans | None = None
+    t = 0
 
-    def timed(self, compute: Any) -> Any:
+    def timed(self, compute: Any, what: str) -> Any:
         def run(*args: Any, **kwargs: Any) -> Any:
             begin = time.perf_counter()
             try:
                 result = compute(*args, **kwargs)
             except RuntimeError as error:  # torch hides a block's own error behind a dump of its arguments
                 raise error.__cause__ or error from None
-            self.busy += time.perf_counter() - begin
+            seconds = time.perf_counter() - begin
+            self.busy += seconds
+            if self.spans is not None:
+                now = time.time()
+                self.spans.add(what, self.t, now - seconds, now)
             return result
 
         return run
 
     def forward_one_chunk(self, *args: Any, **kwargs: Any) -> Any:
-        return self.timed(super().forward_one_chunk)(*args, **kwargs)
+        return self.timed(super().forward_one_chunk, "forward")(*args, **kwargs)
 
     def backward_one_chunk(self, *args: Any, **kwargs: Any) -> Any:
-        return self.timed(super().backward_one_chunk)(*args, **kwargs)
+        return self.timed(super().backward_one_chunk, "backward")(*args, **kwargs)
 
     def _get_init_p2p_neighbors_ops(self) -> list[Any]:
         """torch 2.11 greets all neighbours, in the fold of a V itself, to which gloo cannot send."""
         return [op for op in super()._get_init_p2p_neighbors_ops() if op.group_peer != self.group_rank]
 
     def backward_weight_one_chunk(self, *args: Any, **kwargs: Any) -> Any:
-        self.timed(super().backward_weight_one_chunk)(*args, **kwargs)
+        self.timed(super().backward_weight_one_chunk, "backward")(*args, **kwargs)
         if self.rows == 1:  # a weight of h's shape is given the very gradient that goes down, and would be added to it
             for p in self.submod.parameters():
                 p.grad = p.grad.clone() if p.grad is not None else None

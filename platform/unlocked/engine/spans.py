@@ -15,13 +15,16 @@ from unlocked.plan.plan import Plan
 
 if TYPE_CHECKING:
     from unlocked.engine.module import Ends, ModuleRunner
+    from unlocked.schemes import ModuleLearner
 
 WARM = 20  # steps that are left out, if there are others: kernels are chosen, memory is taken
 PHASES = {"forward": "forward_phase", "feedback": "feedback_phase"}
+COMPUTING = ("forward", "feedback", "backward", "update", "M", "passing")  # the last for another net that learns
 
 
 class Span(NamedTuple):
-    """`what`: a phase, or within it "communicating" or "waiting"; `t`: the minibatch; seconds of the clock."""
+    """`what`: a phase, or what lies within it: "update" of the weights, "M" that learns, "communicating", "waiting";
+    `t`: the minibatch; seconds of the clock."""
 
     what: str
     t: int
@@ -30,23 +33,32 @@ class Span(NamedTuple):
 
 
 class Spans:
-    """Of one module, of steps `first` to `stop - 1`."""
+    """Of one module, of steps `first` to `stop - 1`, each of `passes` that are counted through."""
 
-    def __init__(self, first: int, stop: int):
-        self.first, self.stop = first, stop
+    def __init__(self, first: int, stop: int, passes: int = 1):
+        self.first, self.stop, self._passes = first, stop, passes
         self._found: list[Span] = []
+        self._t = 0  # of the phase that runs
 
     @classmethod
-    def of(cls, plan: Plan) -> Spans | None:
+    def of(cls, plan: Plan, passes: int = 1) -> Spans | None:
         """As the configuration asks; None if it does not."""
         steps = plan.config.tracking.timeline
         first = max(0, min(WARM, plan.total_steps - steps))
-        return cls(first, first + steps) if steps else None
+        return cls(first, first + steps, passes) if steps else None
 
     def watch(self, runner: ModuleRunner, ends: Ends) -> Ends:
         """Wraps the runner's phases; gives the ends to connect it with."""
         for what, name in PHASES.items():
-            setattr(runner, name, self._timed(what, getattr(runner, name)))
+            setattr(runner, name, self._timed(what, getattr(runner, name), runner.learner))
+        update = runner.learner.update
+
+        def updated() -> None:
+            begin = time.time()
+            update()
+            self.add("update", self._t, begin, time.time())
+
+        runner.learner.update = updated  # type: ignore[method-assign]
 
         def wrapped(link: Any) -> Any:
             return None if link is None else Watched(link, self)
@@ -60,18 +72,23 @@ class Spans:
         )
 
     def add(self, what: str, t: int, begin: float, end: float) -> None:
-        if self.first <= t < self.stop and end > begin:
-            self._found.append(Span(what, t, begin, end))
+        """`t`: the pass."""
+        step = t // self._passes
+        if self.first <= step < self.stop and end > begin:
+            self._found.append(Span(what, step, begin, end))
 
     def take(self) -> list[Span]:
         found, self._found = self._found, []
         return found
 
-    def _timed(self, what: str, phase: Callable[[int], None]) -> Callable[[int], None]:
+    def _timed(self, what: str, phase: Callable[[int], None], learner: ModuleLearner) -> Callable[[int], None]:
         def timed(t: int) -> None:
-            begin = time.time()
+            self._t, before, begin = t, learner.sg_seconds, time.time()
             phase(t)
-            self.add(what, t, begin, time.time())
+            end = time.time()
+            self.add(what, t, begin, end)
+            if what == "feedback":  # which ends with what M learns; in a forward phase M only speaks
+                self.add("M", t, end - (learner.sg_seconds - before), end)
 
         return timed
 
@@ -102,23 +119,25 @@ class Watched:
         return out
 
 
-def chrome_trace(spans: Mapping[int, Sequence[Span]], workers: Sequence[int], title: str) -> dict[str, Any]:
+def chrome_trace(
+    spans: Mapping[int, Sequence[Span]], workers: Sequence[int], names: Sequence[str], title: str
+) -> dict[str, Any]:
     """For chrome://tracing and ui.perfetto.dev: a process for each worker, a thread for each module; microseconds.
 
-    `spans`: by module; `workers`: of each module.
+    `spans`: by module; `workers`, `names`: of each module.
     """
     start = min((span.begin for each in spans.values() for span in each), default=0.0)
     events: list[dict[str, Any]] = []
     for module, each in spans.items():
         place = {"pid": workers[module], "tid": module}
-        names = {"process_name": f"worker {workers[module]}", "thread_name": f"module {module}"}
-        events += [{"ph": "M", **place, "name": kind, "args": {"name": name}} for kind, name in names.items()]
+        known = {"process_name": f"worker {workers[module]}", "thread_name": names[module]}
+        events += [{"ph": "M", **place, "name": kind, "args": {"name": name}} for kind, name in known.items()]
         events += [
             {
                 "ph": "X",
                 **place,
                 "name": span.what,
-                "cat": "phase" if span.what in PHASES else "link",
+                "cat": "computing" if span.what in COMPUTING else "link",
                 "ts": 1e6 * (span.begin - start),
                 "dur": 1e6 * (span.end - span.begin),
                 "args": {"minibatch": span.t},

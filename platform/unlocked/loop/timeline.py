@@ -19,15 +19,17 @@ def keep_timeline(trainer: Stepper) -> list[Path]:
     if not trainer.config.tracking.timeline:
         return []
     if not trainer.spans:
-        trainer.reporter.note("tracking.timeline: this engine, schedule or resumed run recorded none")
+        trainer.reporter.note("tracking.timeline: this engine or resumed run recorded none")
         return []
     from unlocked.drawing.style import about, with_svg
     from unlocked.drawing.timeline import timeline
 
     folder.mkdir(exist_ok=True)
     workers = plan.placement if plan.make_engine().on_workers else [0] * plan.modules
-    trace = chrome_trace(trainer.spans, workers, run_line(plan))
+    names = [f"{net} {k}" for net, its in plan.nets.items() for k in range(its.modules)]
+    names = names or [f"module {k}" for k in range(plan.modules)]
+    trace = chrome_trace(trainer.spans, workers, names, run_line(plan))
     written = [write_whole(folder / TRACE, strict_json.dumps(trace))]
     with about(run_line(plan)):
-        drawn = timeline(trainer.spans, workers, folder / "timeline.png")
+        drawn = timeline(trainer.spans, workers, names, folder / "timeline.png")
     return [*(with_svg([drawn]) if drawn is not None else []), *written]
