@@ -113,3 +113,36 @@ def test_messages_that_cannot_be_written_are_dropped_once_and_for_all():
     stream = Lossy(broken)
     assert [stream.write("abc") for _ in range(3)] == [3, 3, 3]
     assert broken.tried == 1
+
+
+def test_no_help_is_wider_than_80_columns(monkeypatch):
+    import argparse
+
+    from unlocked.cli.parser import build_parser
+
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def wide(parser, path):
+        yield from ((path, line) for line in parser.format_help().splitlines() if len(line) > 80)
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for name, sub in action.choices.items():
+                    yield from wide(sub, f"{path} {name}")
+
+    assert list(wide(build_parser(), "unlocked")) == []
+
+
+def test_an_example_that_is_too_long_stays_one_command_with_its_words_below():
+    from unlocked.cli.help_text import fitted
+
+    text = (
+        "examples:\n  unlocked export runs/one --format onnx --out 'a file.onnx'   for others\n  unlocked list    all"
+    )
+    assert fitted(text, 40).splitlines() == [
+        "examples:",
+        "  unlocked export runs/one \\",
+        "    --format onnx --out 'a file.onnx'",
+        "      for others",
+        "  unlocked list    all",
+    ]
+    assert fitted(text, 80).splitlines() == text.splitlines()

@@ -12,6 +12,7 @@ from unlocked.cli.bench_case import add_case, case_given
 from unlocked.cli.bench_rows import add_rows
 from unlocked.cli.bench_zero import MOST_ROUNDS, add_zero
 from unlocked.cli.common import add_command, add_import, check_ranges, import_given, wide_console
+from unlocked.cli.help_text import HelpFormatter
 from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError
 from unlocked.schema.facts import MOST, MOST_THREADS, MOST_WORKERS
@@ -21,7 +22,7 @@ def add_bench(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         help="measure overhead, scaling and sweeps on this machine; compare backprop with plain PyTorch",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         description="Measure in pairs: everything that is compared runs in turn within a round.",
         epilog="examples:\n"
         "  unlocked bench overhead            cost per step over a plain PyTorch loop\n"
@@ -177,7 +178,7 @@ def _add_scaling(kinds: Any) -> None:
         "--microbatches",
         type=int,
         metavar="M",
-        help="with --simulate: of pipelined backprop (default: 4K, at most one per example)",
+        help="with --simulate: parts of a minibatch in pipelined backprop (default: 4 K; no more than it has examples)",
     )
     parser.add_argument("--latency-us", type=float, help="with --simulate: of a message, instead of the measured one")
     parser.add_argument("--bandwidth-gb", type=float, help="with --simulate: GB/s of a link, instead of the measured")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlocked.cli.alive import IMPORTING
+from unlocked.cli.help_text import HelpFormatter
 from unlocked.errors import ConfigError
 from unlocked.plugins import import_modules
 from unlocked.schema.facts import Fact
@@ -37,7 +38,7 @@ def add_command(
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         epilog=examples,
     )
     parser.set_defaults(command=command, at_first=at_first, parser=parser)

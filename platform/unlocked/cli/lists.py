@@ -29,7 +29,7 @@ def add_list(commands: Any) -> None:
         "  unlocked list measured        the same for every preset that was measured\n"
         "  unlocked list data --json\n",
     )
-    parser.add_argument("what", choices=sorted(_LISTS))
+    parser.add_argument("what", choices=sorted(_LISTS), metavar="WHAT", help=", ".join(sorted(_LISTS)))
     parser.add_argument("--json", action="store_true", help="one JSON line instead of a table")
     add_import(parser)
 

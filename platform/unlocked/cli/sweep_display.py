@@ -90,7 +90,7 @@ class Display:
             value = "" if running.value is None else f"{self._metric} {running.value:.4f}"
             table.add_row(
                 f"trial {number}",
-                Text(running.words, overflow="ellipsis", no_wrap=True),
+                Text(running.words, overflow="fold"),  # the scheme stands at its end
                 running.epoch,
                 value,
                 duration(now - running.began),

@@ -16,6 +16,7 @@ from urllib.parse import quote as quote_url
 
 from unlocked.markdown import code, fenced
 from unlocked.metrics import by_module, is_share
+from unlocked.shell import wrapped
 from unlocked.tracking.identity import BASELINE, CONTROL
 
 _ROOM = "&nbsp;\n\n"  # below a table the dashboard leaves none
@@ -148,7 +149,7 @@ def run_page(run: Ran, peers: Peers, page: Mapping[str, Any]) -> str:
             ("the plain torch net", "python -c 'import sys, unlocked; net = unlocked.load(sys.argv[1])' \"$RUN\""),
             ("serve it", 'mlflow models serve -m "$RUN/model" --env-manager local'),
         ]
-    commands = "\n".join(f"# {words}\n{_wrapped(command)}" for words, command in steps)
+    commands = "\n".join(f"# {words}\n{wrapped(command, _LONG)}" for words, command in steps)
     parts.append(f"{_ROOM}**Repeat it, load it, serve it**\n\n{fenced(commands)}")
     parts += [_picture(f"figures/inline/{name}.png", run.id) for name in page.get("figures", [])]
     return "\n\n".join(parts) + "\n"
@@ -173,7 +174,7 @@ def study_page(run_id: str, page: Mapping[str, Any], links: Mapping[str, str]) -
     if page.get("best_config"):
         parts.append(
             f"{_ROOM}**Train the best again**\n\n"
-            + fenced(_wrapped(f"unlocked train {quote(str(page['best_config']))}"))
+            + fenced(wrapped(f"unlocked train {quote(str(page['best_config']))}", _LONG))
             + "\n\nAlso among the artifacts: `best.yaml`."
         )
     for name in page.get("figures", []):
@@ -218,26 +219,6 @@ def _mean(runs: Sequence[Ran]) -> Mean | None:
 
 def _count(number: str | None, what: str) -> str:
     return f"{_cell(number or '?')} {what}{'s' * (number != '1')}"
-
-
-def _wrapped(command: str) -> str:
-    """Between words; a shell joins the lines again.
-
-    >>> print(_wrapped("unlocked train quickstart " + "train.epochs=5 " * 4))
-    unlocked train quickstart train.epochs=5 train.epochs=5 train.epochs=5 \\
-      train.epochs=5
-    """
-    words = re.findall(r"""(?:'[^']*'|"[^"]*"|\S)+|\n""", command)
-    lines = [""]
-    for word in words:
-        if word == "\n":
-            lines.append("")
-        elif lines[-1] and len(lines[-1]) + len(word) > _LONG - 3:
-            lines[-1] += " \\"
-            lines.append(f"  {word}")
-        else:
-            lines[-1] += f" {word}" if lines[-1] else word
-    return "\n".join(lines)
 
 
 def _row(*cells: str) -> str:
