@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 INLINE = "inline"  # the folder of the copies, beside the figures
-WIDEST = 800  # pixels: a wider one pushes the facts out of a page on a laptop
+WIDEST = 700  # pixels: a wider one pushes the facts out of a page of 1,440
 SCALE = 0.6  # of the file, for print: letters of all figures have about the size of the page's own
 
 

@@ -31,6 +31,8 @@ SCRIPT = (
     + f",...JSON.parse(localStorage.getItem('{COLORS}')||'{{}}')}}))"
     + "}catch(e){}</script>"
 )  # fmt: skip
+# a page that is narrower than its figures and commands would push a run's facts and tags out of it
+STYLE = "<style>img[src*='get-artifact']{max-width:100%;height:auto}pre{white-space:pre-wrap}</style>"
 
 
 class Dashboard:
@@ -64,8 +66,8 @@ class Dashboard:
 
 
 def with_script(page: bytes) -> bytes:
-    """The page with the script before its own; anything else as it is."""
-    return page.replace(b"<head>", b"<head>" + SCRIPT.encode(), 1)
+    """The page with the script before its own, and the style; anything else as it is."""
+    return page.replace(b"<head>", b"<head>" + (SCRIPT + STYLE).encode(), 1)
 
 
 def write_entry(folder: Path) -> Path:
