@@ -124,12 +124,18 @@ def _check_names(config: Config) -> None:
 def refusal(scheme: str, family: str, task: str | None = None, also: Sequence[str] = ()) -> str | None:
     """What a scheme cannot train, and the mathematical reason: nets of a family, or for a task. `also`: further
     families of the model, under whose schemes it trains too."""
+    from unlocked.schemes import SCHEMES
     from unlocked.tasks import TASKS
 
     of_family = refused(scheme, family, also)
     if of_family is not None:
         return f"the {family} family: {in_one_line(of_family)}"
-    of_task = TASKS.get(task).refuses.get(scheme) if task is not None and task in TASKS else None
+    if task is None or task not in TASKS:
+        return None
+    kind = TASKS.get(task)
+    of_task = kind.refuses.get(scheme)
+    if of_task is None and not SCHEMES.get(scheme).proposes:
+        of_task = kind.only_tried
     return None if of_task is None else f"for {task}: {in_one_line(of_task)}"
 
 

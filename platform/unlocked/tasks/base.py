@@ -81,6 +81,8 @@ class Task(ABC):
     )
     chooses: ClassVar[str | None] = None  # classes, labels or values: which metrics by name a configuration may add
     refuses: ClassVar[dict[str, str]] = {}  # scheme -> the mathematical reason why it cannot train for this task
+    # why it has no loss of an output, so that only schemes that try whole nets train it; None: it has one
+    only_tried: ClassVar[str | None] = None
     generate: ClassVar[Callable[..., Any] | None] = None
 
     def __init__(self) -> None:  # noqa: B027  (what it takes is read from its signature)
