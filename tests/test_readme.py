@@ -60,6 +60,8 @@ def example(tmp_path, monkeypatch):
         "my_metric",
         "my_callback",
         "my_optimizer",
+        "large_file",
+        "own_dataset",
     ],
 )
 def test_each_example_is_about_thirty_lines(name):
@@ -139,6 +141,29 @@ def test_image_files_of_your_own_train(tmp_path, monkeypatch, capsys):
     assert f"unlocked train {' '.join(words)}" in ALL
     assert main(["train", *words, *TRAIN[2:], "train.epochs=1", "data.examples=200", "model.channels=[4]"]) == 0
     assert "test/accuracy" in capsys.readouterr().out
+
+
+def test_a_set_in_files_is_looked_at_and_trained_without_being_loaded(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "large").mkdir()
+    exec(EXAMPLES["large_file"], {})
+    assert main(["data", "large"]) == 0
+    words = ["data.name=arrays", "data.root=.", 'data.options="{file: large, memory: mapped}"']
+    assert f"unlocked train quickstart {' '.join(words)}" in ALL
+    assert main([*TRAIN, *(word.replace('"', "") for word in words)]) == 0
+    assert "test/accuracy" in capsys.readouterr().out
+
+
+def test_a_dataset_trains_from_python(monkeypatch, tmp_path):
+    from torch.utils.data import DataLoader
+
+    from unlocked import load_config, train
+
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(EXAMPLES["own_dataset"].partition("if __name__")[0], names)
+    config = load_config("quickstart", [*(word for word in TRAIN[3:] if "=" in word), "train.epochs=3"])
+    assert train(config, data=DataLoader(names["Noisy"](), batch_size=32))["metrics"]["test/accuracy"] > 0.6
 
 
 def test_the_snippet_for_citation_networks_writes_what_is_read(tmp_path, monkeypatch):

@@ -76,7 +76,7 @@ class Adversarial(Task):
         return example.in_shape
 
     def unsuited(self, x: Tensor) -> str | None:
-        if bool((x == x[:1]).all()):
+        if bool((x[:FIRST] == x[:1]).all()) and bool((x == x[:1]).all()):
             return "its training examples are all alike; there is nothing to tell made ones from real ones by"
         if self._replay is not None and self._replay.size > len(x):
             return (

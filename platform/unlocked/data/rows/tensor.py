@@ -132,7 +132,7 @@ def _slice(x: RowTensor, dim: int = 0, start: int | None = None, end: int | None
     if dim:
         raise DataError(f"{x.source.what}: its rows are read one by one; index them first, x[rows]")
     rows = range(len(x))[slice(start, end, step)]
-    return x if len(rows) == len(x) and step == 1 else x.read(torch.tensor(list(rows), dtype=torch.int64))
+    return _to_copy(x) if len(rows) == len(x) and step == 1 else x.read(torch.tensor(list(rows), dtype=torch.int64))
 
 
 def _to_copy(x: RowTensor, dtype: torch.dtype | None = None, device: Any = None, **_: Any) -> RowTensor:
@@ -146,8 +146,8 @@ _ANSWERS: dict[Any, Callable[..., Any]] = {
     _aten.select.int: _select,
     _aten.slice.Tensor: _slice,
     _aten._to_copy.default: _to_copy,
-    _aten.detach.default: lambda x: x,
-    _aten.alias.default: lambda x: x,
+    _aten.detach.default: _to_copy,
+    _aten.alias.default: _to_copy,
     _aten.min.default: lambda x: torch.stack([block.min() for block in x.in_blocks()]).min(),
     _aten.max.default: lambda x: torch.stack([block.max() for block in x.in_blocks()]).max(),
 }
