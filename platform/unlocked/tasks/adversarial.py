@@ -31,6 +31,7 @@ from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import unknown
 
 SHOWN, MOST_CLASSES, SHOWN_STEPS = 6, 10, 8  # of the figures
+FIRST = 1000  # examples that nearly always tell that not all are alike
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
 

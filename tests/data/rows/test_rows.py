@@ -147,6 +147,13 @@ def test_what_needs_all_inputs_at_once_is_told_so_in_one_line(add, file):
         assert torch.equal(again[-3:], x.whole()[-3:])
 
 
+def test_a_transform_that_draws_for_whole_splits_is_named(add, tmp_path):
+    np.save(tmp_path / "x.npy", RNG.random((40, 1, 8, 8), dtype="f4"))
+    name = add(RawData(open_rows(tmp_path / "x.npy"), np.arange(40) % 2))
+    line = refused(lambda: load(name, transforms=["turns"]))
+    assert line.startswith("data.transforms: Turns draws for all of an evaluation split at once")
+
+
 # training ----------------------------------------------------------------------------------------------------
 
 
