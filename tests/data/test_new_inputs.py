@@ -204,3 +204,17 @@ def test_columns_are_found_by_their_names(people, tmp_path):
         read_file(table, reading)
     with pytest.raises(DataError, match=r"features names 1 columns and x_train has shape \(40, 2\)"):
         load("people_of_new_inputs", names=["age", "age"])
+
+
+def test_rows_are_named_by_a_column_in_the_encoding_of_the_table(tmp_path):
+    from unlocked.data.new_targets import names_of_rows
+
+    rows = "".join(f"t{i};{i},5;{'elm' if i % 2 else 'oak'}\n" for i in range(20))
+    (tmp_path / "trees.csv").write_text("name;height;kind\n" + rows)
+    reading = Reading.of(load("table", file=str(tmp_path / "trees.csv"), target="kind", columns=["height"]))
+    (tmp_path / "new.csv").write_bytes("name;height\ntré;1,5\n;2\n".encode("latin-1"))
+    assert names_of_rows(tmp_path / "new.csv", "name", reading) == ["tré", ""]
+    with pytest.raises(DataError, match=r"--id: .*new\.csv: unknown column 'nam'; did you mean 'name'\?"):
+        names_of_rows(tmp_path / "new.csv", "nam", reading)
+    with pytest.raises(DataError, match=r"--id: new\.npz is no table, and has no column 'name'"):
+        names_of_rows(tmp_path.relative_to(tmp_path) / "new.npz", "name", reading)

@@ -85,7 +85,7 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.id is not None:
         from unlocked.data.new_targets import names_of_rows
 
-        ids = names_of_rows(shown, arguments.id)
+        ids = names_of_rows(shown, arguments.id, opened.reading)
         if len(ids) != count:
             raise ConfigError(f"--id: {file} has {len(ids)} rows, and {count} things are said of it")
         table = {arguments.id: ids, **{name: column for name, column in table.items() if name != "row"}}

@@ -36,6 +36,14 @@ def raw_rows(path: Path, reading: Reading) -> Raw:
     return _raw(read_table(path, _format(reading)), reading)
 
 
+def cells_of(path: Path, reading: Reading, name: str) -> list[str]:
+    """Of a column, as texts; empty: missing. Raises `DataError` if there is none of that name."""
+    table = read_table(path, _format(reading))
+    if name not in table.columns:
+        raise DataError(f"{path}: {unknown('column', name, list(table.columns))}")
+    return ["" if cell is None else cell for cell in texts(table.columns[name]).to_pylist()]
+
+
 def raw_columns(heads: Sequence[str], rows: Sequence[Sequence[object]], reading: Reading, what: str) -> Raw:
     """Of a table that is in memory."""
     for i, row in enumerate(rows, 1):

@@ -77,8 +77,13 @@ def read_labelled(path: Path, reading: Reading, options: Mapping[str, Any], targ
     return Labelled(new, _meant(str(path), cells, reading))
 
 
-def names_of_rows(path: Path, column: str) -> list[str]:
+def names_of_rows(path: Path, column: str, reading: Reading) -> list[str]:
     """The cells of a column of a table; raises `DataError` if it has none of that name."""
+    if new_tables.reads(path, reading):
+        try:
+            return new_tables.cells_of(path, reading, column)
+        except DataError as error:
+            raise DataError(f"--id: {error}") from None
     if path.suffix.lower() not in (*TABLES, *JSON_LINES):
         raise DataError(f"--id: {path} is no table, and has no column {column!r}")
     heads, rows, _ = _rows(path, [column])
