@@ -128,7 +128,11 @@ class StopAt(Callback):
 
     def on_epoch_end(self, run: Training, epoch: int, metrics: Mapping[str, float]) -> None:
         found = metrics.get(self.metric)
-        if found is None:
-            raise KeyError(unknown("metric", self.metric, sorted(metrics)))
+        if found is None:  # not measured yet, such as before the first evaluation
+            return
         if found >= self.value if names.higher_is_better(self.metric) else found <= self.value:
             run.stop(f"{self.metric} is {found:.4g} after epoch {epoch}")
+
+    def on_train_end(self, run: Training) -> None:
+        if self.metric not in run.metrics:
+            run.note(f"callbacks: stop_at: {unknown('metric', self.metric, sorted(run.metrics))}")

@@ -299,3 +299,10 @@ def test_the_run_ends_at_the_first_epoch_that_is_as_good(small):
     history = read(Path(summary["run_dir"]))["val/accuracy"]
     assert [value >= 0.5 for _, value in history] == [False] * (len(history) - 1) + [True]
     assert summary["stopped"].startswith("val/accuracy is 0.")
+
+
+def test_a_metric_that_is_not_measured_yet_ends_nothing_and_one_that_never_is_is_told(small, reporter):
+    more = ["train.epochs=4", "train.evaluate_every=2", "callbacks=[{name: stop_at, value: 0.0, metric: val/accuracy}]"]
+    assert train(small(*more))["epochs"] == 2
+    train(small("callbacks=[{name: stop_at, value: 0, metric: val/acuracy}]"), reporter=reporter)
+    assert any("stop_at: unknown metric 'val/acuracy'; did you mean 'val/accuracy'?" in each for each in reporter.notes)

@@ -144,6 +144,8 @@ def _reason_against_metric(metric: str, plan: Plan) -> str | None:
     ]
     if plan.config.train.curriculum is not None:
         known.append("curriculum/level")
+    if plan.config.callbacks and not metric.startswith(("val/", "test/", "best/", "train/")):
+        return None  # a callback may log it: it is looked for in the first trial that ends
     of_module = re.search(r"/module_\d+$", metric) or metric.startswith("time/")
     if metric not in known and not of_module:
         return unknown("metric", metric, known)
