@@ -86,9 +86,12 @@ def read_file(path: Path, reading: Reading) -> New:
 
 
 def _of_text_rows(path: Path, reading: Reading) -> New:
-    """Texts of a column, read as the pairs of training are; without a header of the first."""
+    """Texts of a column, read as the pairs of training are, without a header of the first; others have one column, or
+    name it."""
     try:
         rows = read_rows(path, "file", (reading.text_column, TEXT))
+        if rows.columns is None and len(rows.rows[0]) > 1 and reading.text_column == TEXT:
+            raise DataError(f"{path}: {unknown('column', TEXT, rows.rows[0])}; this net reads texts")
         there = rows.columns or []
         named = TEXT if reading.text_column not in there and TEXT in there else reading.text_column
         texts = rows.column(named, at=0)
