@@ -76,3 +76,17 @@ def test_a_mistake_is_one_line(knots, tmp_path, capsys, monkeypatch, words, told
         (tmp_path / name).write_text("reef")
     assert main(["data", *words]) == 2
     assert capsys.readouterr().err.startswith(f"unlocked: {told}")
+
+
+def test_what_a_file_says_gives_the_terminal_no_orders(tmp_path, capsys):
+    cells = ["\x1b[5mx" if i == 5 else str(i) for i in range(40)]
+    (tmp_path / "a.csv").write_text(
+        "\n".join(["\x1b[31mage,kind", *(f"{cell},{'ab'[i % 2]}" for i, cell in enumerate(cells))])
+    )
+    file = f"data.options.file={tmp_path / 'a.csv'}"
+    words = ["data.name=table", file, "data.options.target=kind", "tracking.uri=off", "parallel.engine=inprocess"]
+    assert main(["train", "quickstart", *words]) == 2
+    assert main(["data", str(tmp_path / "a.csv")]) == 0
+    told = capsys.readouterr()
+    assert "row 6" in told.err
+    assert "\x1b" not in told.out + told.err

@@ -45,6 +45,8 @@ def test_encoding_and_separator_are_found_out(written, encoding, separator):
         ("5 2\n6 3\n", {"column_1": [5, 6], "column_2": [2, 3]}),
         ("a;b\n1,5;x\n2;y\n", {"a": [1.5, 2.0], "b": ["x", "y"]}),
         ("a,b\nNA,x\n2,\n", {"a": [None, 2], "b": ["x", None]}),
+        ("\n\na,b\n\n1,x\n", {"a": [1], "b": ["x"]}),
+        ("a,b,c\r1,,x\r2,,y\r", {"a": [1, 2], "b": [None, None], "c": ["x", "y"]}),
         ("when,ok\n2024-05-31,true\n2024-06-01,false\n", None),
     ],
 )
@@ -84,6 +86,7 @@ def test_json_lines_parquet_and_frames_hold_the_same(written, tmp_path):
         ("a,b\n1,2\n3\n4,5\n", "a.csv", "a.csv, line 3: has 1 cells, the first line has 2"),
         ("a,b\n1,2\n3,4,5\n", "a.csv", "a.csv, line 3: has 3 cells, the first line has 2"),
         (b"a,b\n\0\0,1\n", "a.csv", "a.csv: is no text: it holds bytes that are zero"),
+        ('a,b\n1,"x\n2,y\n', "a.csv", 'a.csv, line 2: opens a cell with " that nothing closes'),
         ('{"a": 1}\n{"a": "x"}\n', "a.jsonl", "a.jsonl: is not JSON lines with an object in each: JSON parse error"),
         ("no parquet at all", "a.parquet", "a.parquet: cannot be read: "),
     ],
@@ -108,3 +111,11 @@ def test_a_few_texts_among_numbers_are_told_with_their_row(written):
     table = read_table(written("a\n" + "\n".join("oops" if i == 17 else str(i) for i in range(40))))
     with pytest.raises(DataError, match=r"a.csv, row 18: a is 'oops', and a number in most rows.*data.options.empty"):
         refuse_mixed(table, "a")
+
+
+def test_a_small_parquet_file_of_many_long_words_is_refused_before_it_fills_the_memory(tmp_path):
+    words = pyarrow.DictionaryArray.from_arrays(pyarrow.array(np.zeros(400_000, np.int32)), ["x" * 1_000_000])
+    pyarrow.parquet.write_table(pyarrow.table({"a": words}), tmp_path / "bomb.parquet")
+    assert (tmp_path / "bomb.parquet").stat().st_size < 1e6
+    with pytest.raises(DataError, match=r"bomb.parquet: takes about 400.0 GB in memory"):
+        read_table(tmp_path / "bomb.parquet")

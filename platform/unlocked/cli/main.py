@@ -24,6 +24,7 @@ from unlocked.launch.interrupt import ends_at_the_second_signal
 from unlocked.network import spare_loopback
 from unlocked.schema.renamed import RenamedKey
 from unlocked.security import RedactingStream, redact
+from unlocked.security.names import without_controls
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -68,7 +69,7 @@ def _command(argv: Sequence[str] | None, started: float) -> int:
         detail = getattr(error, "detail", None)
         if detail:
             print(redact(detail.rstrip()), file=sys.stderr)
-        print(redact(f"unlocked: {error}"), file=sys.stderr)
+        print(without_controls(redact(f"unlocked: {error}")), file=sys.stderr)
         return error.exit_code
     except OSError as error:
         if error.errno not in DISK_ERRORS:

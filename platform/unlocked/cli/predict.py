@@ -13,6 +13,7 @@ from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, as_begun, check_file, import_given
 from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError, RunFailed
+from unlocked.security.names import without_controls
 
 if TYPE_CHECKING:
     from unlocked.runs.opened import Opened
@@ -73,7 +74,7 @@ def predict(arguments: argparse.Namespace) -> int:
         opened = open_trained(run, arguments.weights, arguments.imports)
     new = opened.read(shown)
     for note in new.notes:
-        print(f"unlocked: note: {note}", file=sys.stderr)
+        print(without_controls(f"unlocked: note: {note}"), file=sys.stderr)
     if out is not None and out.suffix == ".npz":
         _write(out, _as_npz(opened, new))
         print(out)

@@ -13,6 +13,7 @@ from unlocked.cli.alive import IMPORTING, Alive
 from unlocked.cli.common import add_command, add_import, as_begun, import_given, place_of
 from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError, DataError
+from unlocked.security.names import without_controls
 
 MOST_CLASSES = 40  # of a table
 
@@ -269,7 +270,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
             result = evaluate_file(run, file, arguments.weights, arguments.target)
     for note in result.get("notes", ()):
-        print(f"unlocked: note: {note}", file=sys.stderr)
+        print(without_controls(f"unlocked: note: {note}"), file=sys.stderr)
     for name, value in result["metrics"].items():
         print(f"{name:<24}{value:.4f}")
     _show_classes(result["classes"])

@@ -63,7 +63,9 @@ def read_csv(path: Path, how: Format) -> tuple[dict[str, pyarrow.ChunkedArray], 
     encoding, unsure = _encoding(path, how.encoding)
     if how.skip < 0:
         raise DataError(f"data.options.skip: must be at least 0, got {how.skip}")
-    sample = "\n".join(_sample(path, encoding).split("\n")[how.skip :])
+    lines = _sample(path, encoding).split("\n")
+    skip = next((at for at in range(how.skip, len(lines)) if lines[at].strip()), how.skip)  # empty lines too
+    sample = "\n".join(lines[skip:])
     separator, quote = how.separator or "", how.quote or ""
     for what, given in (("separator", separator), ("quote", quote)):
         if len(given) > 1:
@@ -74,14 +76,16 @@ def read_csv(path: Path, how: Format) -> tuple[dict[str, pyarrow.ChunkedArray], 
     if not first:
         raise DataError(f"{path}: is empty")
     header = _has_header(first, how.empty) if how.header is None else how.header
-    names = _headings(path, first[0], how.skip + 1) if header else [f"column_{i + 1}" for i in range(len(first[0]))]
+    names = _headings(path, first[0], skip + 1) if header else [f"column_{i + 1}" for i in range(len(first[0]))]
     notes = [f"read as {encoding}: it is not UTF-8 (encoding says another)"] if unsure else []
     if not header and how.header is None:
         notes.append(f"no header was found: columns are called {names[0]}, ... (header: true takes the first line)")
     blank = [name for name, given in zip(names, first[0], strict=True) if header and not given.strip()]
     notes += [f"the column {name} has no name in the file" for name in blank]
+    if quote in sample:
+        _refuse_unclosed(path, encoding, separator, quote)
     read = pyarrow.csv.ReadOptions(
-        column_names=names, skip_rows=how.skip, skip_rows_after_names=int(header), encoding=encoding
+        column_names=names, skip_rows=skip, skip_rows_after_names=int(header), encoding=encoding
     )
     parse = pyarrow.csv.ParseOptions(delimiter=separator, quote_char=quote, newlines_in_values=quote in sample)
     plain = pyarrow.csv.ConvertOptions(
@@ -90,7 +94,7 @@ def read_csv(path: Path, how: Format) -> tuple[dict[str, pyarrow.ChunkedArray], 
     try:
         table = pyarrow.csv.read_csv(path, read, parse, plain)
     except pyarrow.ArrowInvalid as error:
-        _refuse_torn(path, encoding, separator, quote, len(names), how.skip)
+        _refuse_torn(path, encoding, separator, quote, len(names), skip)
         if "conversion error" not in str(error):
             raise
         texts = pyarrow.csv.ConvertOptions(
@@ -204,6 +208,22 @@ def _headings(path: Path, cells: Sequence[str], line: int) -> list[str]:
     if twice is not None:
         raise DataError(f"{path}, line {line}: names the column {twice!r} twice; rename one")
     return names
+
+
+def _refuse_unclosed(path: Path, encoding: str, separator: str, quote: str) -> None:
+    """Raises `DataError` for a quotation mark that none closes: pyarrow would read the rest of the file as one cell."""
+    with path.open(encoding=encoding, newline="", errors="replace") as file:
+        if sum(chunk.count(quote) for chunk in iter(lambda: file.read(2**20), "")) % 2 == 0:
+            return
+        file.seek(0)
+        reader = csv.reader(file, delimiter=separator, quotechar=quote, strict=True)
+        begin = 1
+        try:
+            for _ in reader:
+                begin = reader.line_num + 1
+        except csv.Error as error:
+            if "end of data" in str(error):
+                raise DataError(f"{path}, line {begin}: opens a cell with {quote} that nothing closes") from None
 
 
 def _refuse_torn(path: Path, encoding: str, separator: str, quote: str, width: int, skip: int) -> None:

@@ -73,7 +73,11 @@ def _columns(table: Table, options: Mapping[str, Any], notes: list[str]) -> tupl
     """What is shown of each, those that are better left out, and words that stand for a missing value."""
     rows, dropped, words = Rows(), list[str](), list[str]()
     for name, column in table.columns.items():
-        distinct = pc.count_distinct(column, mode="only_valid").as_py() if not types.is_nested(column.type) else 0
+        distinct = (
+            pc.count_distinct(column, mode="only_valid").as_py()
+            if not types.is_nested(column.type) and not types.is_null(column.type)
+            else 0
+        )
         read_as, why = UNREAD, None
         try:
             kind = kind_of(table, name, options.get("categorical") or ())

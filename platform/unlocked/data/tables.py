@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pyarrow
 import pyarrow.compute as pc
+from pyarrow import types
 
 from unlocked.data.csv_files import MISSING, Format, read_csv
 from unlocked.data.source import Source
@@ -116,8 +117,21 @@ def _parquet(path: Path) -> Table:
 
     told = pyarrow.parquet.read_metadata(path)
     _refuse_larger_than_memory(path, told.num_rows * told.num_columns * 8)
-    table = pyarrow.parquet.read_table(path)
+    schema = pyarrow.parquet.read_schema(path)
+    words = [each.name for each in schema if types.is_string(each.type) or types.is_large_string(each.type)]
+    table = pyarrow.parquet.read_table(path, read_dictionary=words)  # a word that stands often is there once
+    _refuse_larger_than_memory(path, sum(_size(column) for column in table.columns))
     return _settled(path, _named(path, table.column_names, table.columns), "Parquet", Format(), [])
+
+
+def _size(column: pyarrow.ChunkedArray) -> int:
+    """Bytes of words, each where it stands."""
+    if not types.is_dictionary(column.type) or not types.is_string(column.type.value_type):
+        return int(column.nbytes)
+    return sum(
+        int(pc.sum(pc.binary_length(chunk.dictionary).take(chunk.indices).cast(pyarrow.int64())).as_py() or 0)
+        for chunk in column.chunks
+    )
 
 
 def _json_lines(path: Path, how: Format) -> Table:
@@ -150,19 +164,19 @@ def _settled(
     notes = list(notes)
     for name, column in columns.items():
         kind = column.type
-        if pyarrow.types.is_dictionary(kind):
+        if types.is_dictionary(kind):
             column = column.cast(kind.value_type)
             kind = column.type
-        if pyarrow.types.is_large_string(kind) or pyarrow.types.is_string_view(kind):
+        if types.is_large_string(kind) or types.is_string_view(kind):
             column = column.cast(pyarrow.string())
-        elif pyarrow.types.is_decimal(kind) or pyarrow.types.is_float16(kind) or pyarrow.types.is_float32(kind):
+        elif types.is_decimal(kind) or types.is_float16(kind) or types.is_float32(kind):
             column = column.cast(pyarrow.float64())
-        if pyarrow.types.is_string(column.type):
+        if types.is_string(column.type):
             column = _without_missing(column, how.empty)
             column, commas = _as_numbers(path, name, column)
             if commas:
                 notes.append(f"the column {name} has decimal commas")
-        elif pyarrow.types.is_floating(column.type):
+        elif types.is_floating(column.type):
             column = pc.if_else(pc.is_nan(column), None, column)
         settled[name] = column
     return Table(path, settled, read_as, how, notes)
@@ -196,7 +210,7 @@ def _as_numbers(path: Path, name: str, column: pyarrow.ChunkedArray) -> tuple[py
 def refuse_mixed(table: Table, name: str) -> None:
     """Raises `DataError` for a column of texts that nearly all are numbers: the others are rather mistakes."""
     column = table.columns[name]
-    if not pyarrow.types.is_string(column.type):
+    if not types.is_string(column.type):
         return
     numbers = pc.match_substring_regex(column, _NUMBER)
     there = len(column) - column.null_count
