@@ -12,8 +12,10 @@ import pytest
 from rich.console import Console
 
 from unlocked.cli.main import main
+from unlocked.comparing import rows as comparing
 from unlocked.comparing.finished import FinishedRun
-from unlocked.comparing.rows import compare, sections
+from unlocked.comparing.question import Question
+from unlocked.comparing.rows import compare
 from unlocked.comparing.stored import StoredRun
 from unlocked.comparing.table import render, to_csv
 from unlocked.errors import ConfigError, UnlockedError
@@ -58,6 +60,10 @@ def store(monkeypatch):
     module = importlib.import_module("unlocked.comparing.rows")  # the package's attribute is the function
     monkeypatch.setattr(module, "finished_runs", lambda source, experiment: found)
     return found
+
+
+def sections(source, **asked):
+    return comparing.sections(source, asked=Question(**asked))
 
 
 def text(section, **options) -> str:

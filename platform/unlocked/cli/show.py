@@ -77,6 +77,7 @@ def add_compare(commands: Any) -> None:
 
 def compare(arguments: argparse.Namespace) -> int:
     from unlocked.comparing.fitting import fitted
+    from unlocked.comparing.question import Question
     from unlocked.comparing.rows import sections
     from unlocked.comparing.table import to_csv
     from unlocked.drawing.comparisons import comparison, comparison_against
@@ -90,17 +91,10 @@ def compare(arguments: argparse.Namespace) -> int:
         group_by.append(arguments.against)
 
     def matching(trials: bool) -> list[Section]:
-        return sections(
-            arguments.uri or arguments.runs,
-            arguments.experiment,
-            group_by,
-            arguments.name,
-            arguments.metric,
-            trials,
-            arguments.where,
-            arguments.sort,
-            arguments.baseline,
+        asked = Question(
+            group_by, arguments.name, arguments.metric, trials, arguments.where, arguments.sort, arguments.baseline
         )
+        return sections(arguments.uri or arguments.runs, arguments.experiment, asked)
 
     found = matching(arguments.trials)
     if not found:

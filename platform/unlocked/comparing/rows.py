@@ -12,16 +12,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from unlocked.comparing.columns import differing, place_names, shown_value
 from unlocked.comparing.finished import FinishedRun, finished_runs, key_of, named, where
+from unlocked.comparing.question import ALL, Question
 from unlocked.comparing.statistics import Summary, paired, summarise
 from unlocked.errors import ConfigError
 from unlocked.metrics import AT, higher_is_better, is_timing
 from unlocked.tracking.captions import ABSENT, is_named
 from unlocked.tracking.identity import CONTROL, TAG_OF
 
-GROUP_BY = ("model", "scheme")
 _SECTION = ("dataset", "task")
 _PLACES = 3  # that have columns of their own
 
@@ -71,70 +72,31 @@ class Section:
     notes: list[str] = field(default_factory=list)
 
 
-def compare(
-    source: str | Path,
-    experiment: str | None = None,
-    group_by: Sequence[str] = GROUP_BY,
-    names: Sequence[str] | None = None,
-    metrics: Sequence[str] | None = None,
-    trials: bool = False,
-    conditions: Sequence[str] = (),
-    sort: str | None = None,
-    baseline: str | None = None,
-) -> list[Row]:
-    """The rows of all `sections`, whose arguments these are; of several, with their data set and task as a key."""
-    found = sections(source, experiment, group_by, names, metrics, trials, conditions, sort, baseline)
-    return [row for section in found for row in section.rows]
+def compare(source: str | Path, experiment: str | None = None, **asked: Any) -> list[Row]:
+    """The rows of all `sections`; of several, with their data set and task as a key. `asked`: as of `Question`."""
+    return [row for section in sections(source, experiment, Question(**asked)) for row in section.rows]
 
 
-def sections(
-    source: str | Path,
-    experiment: str | None = None,
-    group_by: Sequence[str] = GROUP_BY,
-    names: Sequence[str] | None = None,
-    metrics: Sequence[str] | None = None,
-    trials: bool = False,
-    conditions: Sequence[str] = (),
-    sort: str | None = None,
-    baseline: str | None = None,
-) -> list[Section]:
+def sections(source: str | Path, experiment: str | None = None, asked: Question = ALL) -> list[Section]:
     """Finished runs by data set and task; rows with the best `metrics[0]` first, the frozen control last unless `sort`.
 
     Args:
         source: a tracking address, or the runs root with its `mlflow.db`.
         experiment: its name; None takes all.
-        group_by: tags or configuration keys that come first; runs that differ in anything else are apart all the same.
-        names: only runs of these presets, configuration names or run folders; with `*` and `?`.
-        metrics: what is summarised, `accuracy` or `test/accuracy`; a metric of modules by its mean. None: what the task
-            follows, on the test split and the best on the validation split, speed and waiting.
-        trials: also count the trials of sweeps (runs that have a parent).
-        conditions: `key=value`, of which every key must hold for one of its values.
-        sort: a metric that is shown (the better first), else a key (the lesser first), instead of the first metric;
-            the control then stands where it belongs.
-        baseline: a scheme to which every row's differences are taken, over the seeds that both have.
 
     Two runs of one group and seed: the later counts, the earlier is counted in `Row.superseded`; only its speed stays
     where it was another place. Raises ConfigError for an unknown experiment, key or metric, UnlockedError when there is
     no database.
     """
-    runs = finished_runs(source, experiment)
-    return sections_of(runs, group_by, names, metrics, trials, conditions, sort, baseline)
+    return sections_of(finished_runs(source, experiment), asked)
 
 
-def sections_of(
-    runs: Sequence[FinishedRun],
-    group_by: Sequence[str] = GROUP_BY,
-    names: Sequence[str] | None = None,
-    metrics: Sequence[str] | None = None,
-    trials: bool = False,
-    conditions: Sequence[str] = (),
-    sort: str | None = None,
-    baseline: str | None = None,
-) -> list[Section]:
+def sections_of(runs: Sequence[FinishedRun], asked: Question = ALL) -> list[Section]:
     """As `sections`, of runs that were read before."""
-    runs = [run for run in runs if not run.is_study and (trials or not run.is_trial)]
-    runs = where(named(runs, names) if names else runs, conditions)
-    lead = [TAG_OF.get(known, known) for known in (key_of(runs, key, "group-by") for key in group_by)]
+    metrics, sort, baseline = asked.metrics, asked.sort, asked.baseline
+    runs = [run for run in runs if not run.is_study and (asked.trials or not run.is_trial)]
+    runs = where(named(runs, asked.names) if asked.names else runs, asked.conditions)
+    lead = [TAG_OF.get(known, known) for known in (key_of(runs, key, "group-by") for key in asked.group_by)]
     by_section: dict[tuple[str, ...], list[FinishedRun]] = {}
     for run in runs:
         by_section.setdefault(tuple(run.word(key) for key in _SECTION), []).append(run)

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean
 
 from unlocked.comparing.finished import FinishedRun, finished_runs, named
+from unlocked.comparing.question import Question
 from unlocked.comparing.rows import Row, Section, sections_of
 from unlocked.comparing.store import addressed
 from unlocked.errors import ConfigError
@@ -117,7 +118,7 @@ def gather(
         near = ", ".join(sorted(ids)) or "none"
         raise ConfigError(f"report: no finished run matches {' '.join(names)} (experiments: {near})")
     found = []
-    for section in sections_of(chosen, metrics=metrics, trials=True, conditions=conditions):
+    for section in sections_of(chosen, Question(metrics=metrics, trials=True, conditions=conditions)):
         found.append(_gathered(section, chosen, known.series, runs_root))
     if not found:
         raise ConfigError("report: no finished run matches; its --where may fit none")

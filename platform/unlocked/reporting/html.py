@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from unlocked.files import write_whole
-from unlocked.reporting.document import Block, Commands, Document, Figure, Heading, Notes, Paragraph, Table
+from unlocked.reporting.document import Commands, Document, Figure, Form, Heading, Notes, Paragraph, Table
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --faint: #5f5f5f; --paper: #ffffff; --line: #d9d9d9; --soft: #f4f6f8;
@@ -46,7 +46,7 @@ pre { background: var(--soft); padding: .7rem 1rem; border-radius: 6px; overflow
 
 
 def render(document: Document, path: Path) -> Path:
-    body = "\n".join(filter(None, (_block(block) for block in document.blocks)))
+    body = "\n".join(_Html().of(document))
     title = escape(document.title)
     page = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
@@ -59,16 +59,24 @@ def render(document: Document, path: Path) -> Path:
     return write_whole(path, page)
 
 
-def _block(block: Block) -> str:
-    if isinstance(block, Heading):
-        return f"<h{block.level}>{escape(block.text)}</h{block.level}>"
-    if isinstance(block, Paragraph):
-        return f"<p{' class=lead' * block.lead}>{escape(block.text)}</p>"
-    if isinstance(block, Commands):
-        return f"<pre>{escape(chr(10).join(block.lines))}</pre>"
-    if isinstance(block, Notes):
-        return '<ul class="notes">' + "".join(f"<li>{escape(line)}</li>" for line in block.lines) + "</ul>"
-    return _table(block) if isinstance(block, Table) else _figure(block)
+class _Html(Form):
+    def heading(self, heading: Heading) -> str:
+        return f"<h{heading.level}>{escape(heading.text)}</h{heading.level}>"
+
+    def paragraph(self, paragraph: Paragraph) -> str:
+        return f"<p{' class=lead' * paragraph.lead}>{escape(paragraph.text)}</p>"
+
+    def commands(self, commands: Commands) -> str:
+        return f"<pre>{escape(chr(10).join(commands.lines))}</pre>"
+
+    def notes(self, notes: Notes) -> str:
+        return '<ul class="notes">' + "".join(f"<li>{escape(line)}</li>" for line in notes.lines) + "</ul>"
+
+    def table(self, table: Table) -> str:
+        return _table(table)
+
+    def figure(self, figure: Figure) -> str:
+        return _figure(figure)
 
 
 def _table(table: Table) -> str:

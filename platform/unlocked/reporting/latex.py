@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from unlocked.files import write_whole
-from unlocked.reporting.document import Block, Commands, Document, Figure, Heading, Notes, Paragraph, Table
+from unlocked.reporting.document import Commands, Document, Figure, Form, Heading, Notes, Paragraph, Table
 from unlocked.reporting.markdown import figures_of
 
 _BEGIN = r"""\documentclass[11pt]{article}
@@ -33,8 +34,7 @@ _SPECIAL = {
 
 
 def render(document: Document, path: Path) -> Path:
-    parts = [rf"\section*{{{escaped(document.title)}}}", escaped(document.subtitle)]
-    parts += [part for block in document.blocks if (part := _block(block, path))]
+    parts = [rf"\section*{{{escaped(document.title)}}}", escaped(document.subtitle), *_Latex(path).of(document)]
     return write_whole(path, _BEGIN + "\n\n".join(parts) + "\n\n\\end{document}\n")
 
 
@@ -46,20 +46,33 @@ def escaped(text: str) -> str:
     return "".join(_SPECIAL.get(letter, letter) for letter in text)
 
 
-def _block(block: Block, path: Path) -> str:
-    if isinstance(block, Heading):
-        return rf"\{'section' if block.level < 2 else 'subsection'}*{{{escaped(block.text)}}}"
-    if isinstance(block, Paragraph):
-        return rf"\noindent\textbf{{{escaped(block.text)}}}" if block.lead else escaped(block.text)
-    if isinstance(block, Commands):
+@dataclass(frozen=True)
+class _Latex(Form):
+    path: Path
+
+    def heading(self, heading: Heading) -> str:
+        return rf"\{'section' if heading.level < 2 else 'subsection'}*{{{escaped(heading.text)}}}"
+
+    def paragraph(self, paragraph: Paragraph) -> str:
+        return rf"\noindent\textbf{{{escaped(paragraph.text)}}}" if paragraph.lead else escaped(paragraph.text)
+
+    def commands(self, commands: Commands) -> str:
         # LaTeX ends it at these very letters, wherever they stand
-        lines = "\n".join(block.lines).replace(r"\end{verbatim}", r"\end {verbatim}")
+        lines = "\n".join(commands.lines).replace(r"\end{verbatim}", r"\end {verbatim}")
         return "\\begin{verbatim}\n" + lines + "\n\\end{verbatim}"
-    if isinstance(block, Notes):
-        return "\\begin{itemize}\n" + "\n".join(rf"\item {escaped(line)}" for line in block.lines) + "\n\\end{itemize}"
-    if isinstance(block, Table):
-        return _table(block)
-    return _figure(block, path)
+
+    def notes(self, notes: Notes) -> str:
+        return "\\begin{itemize}\n" + "\n".join(rf"\item {escaped(line)}" for line in notes.lines) + "\n\\end{itemize}"
+
+    def table(self, table: Table) -> str:
+        return _table(table)
+
+    def figure(self, figure: Figure) -> str:
+        drawn = figure.draw(figures_of(self.path) / f"{figure.name}.pdf")
+        if drawn is None:
+            return ""
+        picture = rf"\includegraphics[width=\linewidth]{{{figures_of(self.path).name}/{drawn.name}}}"
+        return "\n".join([r"\begin{center}", picture, "", rf"{{\small {escaped(figure.caption)}}}", r"\end{center}"])
 
 
 def _table(table: Table) -> str:
@@ -75,11 +88,3 @@ def _table(table: Table) -> str:
 def _cell(text: str) -> str:
     lines = [escaped(line) for line in text.split("\n")]
     return lines[0] if len(lines) == 1 else rf"\shortstack[r]{{{(chr(92) * 2).join(lines)}}}"
-
-
-def _figure(figure: Figure, path: Path) -> str:
-    drawn = figure.draw(figures_of(path) / f"{figure.name}.pdf")
-    if drawn is None:
-        return ""
-    picture = rf"\includegraphics[width=\linewidth]{{{figures_of(path).name}/{drawn.name}}}"
-    return "\n".join([r"\begin{center}", picture, "", rf"{{\small {escaped(figure.caption)}}}", r"\end{center}"])
