@@ -125,3 +125,22 @@ def test_a_pickle_a_damaged_file_and_values_that_are_not_finite_are_refused(smal
     assert refused("nan.safetensors").endswith("2.bias holds values that are not finite")
     save_file({"a\x1b[2J": torch.zeros(1)}, tmp_path / "odd.safetensors")
     assert "\x1b" not in refused("odd.safetensors")
+
+
+@pytest.mark.parametrize("key", ["run", "file"])
+def test_a_tied_weight_is_taken_under_both_of_its_names(small, tmp_path, key):
+    (tmp_path / "my.txt").write_text("abcdefgh" * 60)
+    keys = [f"data={{name: text, batch_size: 8, options: {{file: {tmp_path}/my.txt, length: 8}}}}", "train.epochs=1"]
+    keys += [
+        "scheme.name=backprop",
+        "parallel.modules=1",
+        "model={name: gpt, width: 8, depth: 1, heads: 1, tied: true}",
+    ]
+    own = Path(train(small(*keys))["run_dir"])
+    source = own if key == "run" else Checkpoints(own).last() / "model.safetensors"
+    found = before(train(small(*keys, f"transfer.{key}={source}", "transfer.blocks=1"))["run_dir"])
+    best = Checkpoints(own).best() or Checkpoints(own).last()
+    theirs = load_file(best / "model.safetensors") if key == "run" else last(own)
+    tied = [name for name, x in found.items() if x.shape == theirs["0.0.weight"].shape and name.endswith("weight")]
+    assert len(tied) == 2
+    assert all(torch.equal(found[name], theirs["0.0.weight"]) for name in tied)
