@@ -74,7 +74,8 @@ def tree(folder: Path, kind: Kind) -> Tree:
     above = {path.relative_to(folder).parts[0] for path in found} | set(_folders(folder))
     if not found:
         raise DataError(_none(folder, kind, others))
-    in_splits = len(above) > 1 and all(name.lower() in VALUES for name in above)
+    deep = any(len(path.relative_to(folder).parts) > 2 for path in found)
+    in_splits = all(name.lower() in VALUES for name in above) and (deep or len(above) > 1)
     depth = 1 + in_splits
     split: list[str] = []
     labels: list[str] = []
@@ -90,7 +91,10 @@ def tree(folder: Path, kind: Kind) -> Tree:
         labels.append(parts[depth - 1])
     for needed in ("train", "test") if in_splits else ():
         if needed not in split:
-            raise DataError(f"{folder}: has folders {', '.join(sorted(above))}, and no {kind.named} in {needed}")
+            raise DataError(
+                f"{folder}: has folders of splits ({', '.join(sorted(above))}), and no {kind.named} in {needed}; a "
+                "folder of classes alone is split by data.options.test"
+            )
     _refuse_empty(folder, in_splits, found, kind)
     return Tree(folder, found, labels, split if in_splits else None, others)
 
@@ -102,8 +106,10 @@ def files_in(folder: Path, kind: Kind) -> tuple[list[Path], Counter[str]]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if _counts(name))
         for name in folders:
-            if (Path(place) / name).is_symlink():
-                inside(Path(place) / name, folder, f"{Path(place) / name}:")
+            link = Path(place) / name
+            if link.is_symlink():
+                inside(link, folder, f"{link}:")
+                raise DataError(f"{link}: is a link to a folder; put the files themselves there, or leave it out")
         for name in filter(_counts, names):
             path = Path(place) / name
             if not kind.takes(name):

@@ -155,6 +155,16 @@ def _folder_outside(folder):
     (folder / "elsewhere").symlink_to(folder.parent / "elsewhere")
 
 
+def _folder_inside(folder):
+    (folder / "again").symlink_to(folder / "cat")
+
+
+def _train_alone(folder):
+    (folder / "train").mkdir()
+    for name in ("cat", "dog"):
+        (folder / name).rename(folder / "train" / name)
+
+
 def _beside(folder):
     (folder / "dog" / "3.png").rename(folder / "lost.png")
 
@@ -178,6 +188,8 @@ def _postscript(folder):
         (_empty, r"dog/3.png: is empty$"),
         (_outside, r"dog/link.png: leads out of .*pictures, to .*secret.png"),
         (_folder_outside, r"pictures/elsewhere: leads out of "),
+        (_folder_inside, r"pictures/again: is a link to a folder; put the files themselves there"),
+        (_train_alone, r"pictures: has folders of splits \(train\), and no images in test"),
         (_beside, r"lost.png: lies in .*pictures itself; images lie in a folder for each class"),
         (_no_class, r"pictures/fox: is the folder of a class, and has no images"),
         (_one_class, r"all images are of one class, 'dog'; there have to be two"),
