@@ -90,3 +90,14 @@ def test_what_a_file_says_gives_the_terminal_no_orders(tmp_path, capsys):
     told = capsys.readouterr()
     assert "row 6" in told.err
     assert "\x1b" not in told.out + told.err
+
+
+def test_a_name_of_a_file_gives_the_terminal_no_orders(tmp_path, capsys):
+    for folder in ("a", "b"):
+        (tmp_path / "pictures" / folder).mkdir(parents=True)
+        for i in range(2):
+            (tmp_path / "pictures" / folder / f"{i}\x1b[2J\nunlocked: all is well.png").write_bytes(b"no image")
+    assert main(["data", str(tmp_path / "pictures")]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "\x1b" not in said
+    assert said.endswith("all is well.png: cannot be read as an image: cannot identify image file")

@@ -18,7 +18,7 @@ from unlocked.blame import knowing_of_ctrl_c, refuse_users_fault
 from unlocked.cli.alive import Alive
 from unlocked.cli.parser import build_parser, parse
 from unlocked.cli.terminal import OutputLost, json_alone, standard_streams
-from unlocked.errors import UnlockedError
+from unlocked.errors import DataError, UnlockedError, in_one_line
 from unlocked.files import DISK_ERRORS
 from unlocked.launch.interrupt import ends_at_the_second_signal
 from unlocked.network import spare_loopback
@@ -69,7 +69,10 @@ def _command(argv: Sequence[str] | None, started: float) -> int:
         detail = getattr(error, "detail", None)
         if detail:
             print(redact(detail.rstrip()), file=sys.stderr)
-        print(without_controls(redact(f"unlocked: {error}")), file=sys.stderr)
+        said = str(error)
+        if isinstance(error, DataError):  # a file's name may hold a line feed
+            said = in_one_line(said)
+        print(without_controls(redact(f"unlocked: {said}")), file=sys.stderr)
         return error.exit_code
     except OSError as error:
         if error.errno not in DISK_ERRORS:

@@ -42,17 +42,16 @@ def arrays(
     normalise: bool = True,
     memory: Literal["loaded", "mapped"] = "loaded",
 ) -> RawData:
-    """Arrays of your own, of one .npz or .safetensors file, .npy files, a folder of those, or the columns of a .parquet
-    file: inputs `x (n, ...)`, targets `y (n, ...)`.
-
-    `x`, `y`: names of the arrays, or a .npy file beside `file`; null: x, x_train, y, y_train, labels or target. Arrays
-    `x_test` and `y_test` of the same file are the test split, `x_validation` and `y_validation` the validation split.
-    `split`, `group` and `time` name arrays too. Classes are whole numbers or texts, or ids of which an array `names`
-    has the names; `task=regression`: numbers, which are standardised for the loss. `lengths`: an array that says how
-    long each sequence is. Images are `(n, channels, height, width)`; `channels=last` is the other order, `none` grey
-    ones without that axis. `normalise`: mean 0 and deviation 1 by the training split. `memory=mapped`: inputs stay in
-    their file, of which a minibatch reads its rows, to the same numbers; for sets larger than memory. In a folder the
-    rows of x may be in several files: x-000.npy, x-001.npy, ...
+    """Arrays of your own, of one .npz or .safetensors file, .npy files, a folder of those, or the columns of a
+    .parquet file: inputs `x (n, ...)`, targets `y (n, ...)`. `x`, `y`: names of the arrays, or a .npy file beside
+    `file`; null: x, x_train, y, y_train, labels or target. Arrays `x_test` and `y_test` of the same file are the test
+    split, `x_validation` and `y_validation` the validation split. `split`, `group` and `time` name arrays too. Classes
+    are whole numbers or texts, or ids of which an array `names` has the names; `task=regression`: numbers, which are
+    standardised for the loss. `lengths`: an array that says how long each sequence is. Images are `(n, channels,
+    height, width)`; `channels=last` is the other order, `none` grey ones without that axis. `normalise`: mean 0 and
+    deviation 1 by the training split. `memory=mapped`: inputs stay in their file, of which a minibatch reads its rows,
+    to the same numbers; for sets larger than memory. In a folder the rows of x may be in several files: x-000.npy,
+    x-001.npy, ...
     """
     opened = open_arrays(placed(source, "file", file))
     found = Found(source, opened, x, y, lengths, memory == "mapped")

@@ -44,12 +44,11 @@ def audio(
 ) -> RawData:
     """WAV files of your own. `file`: a folder with a folder for every class, `sounds/dog/1.wav`, or with those in
     folders train and test, `sounds/train/dog/1.wav`; or a table, whose column `path` names the files, from its own
-    folder on, and whose column `target` says the class of each, or a value (`task=regression`).
-
-    `features`: logmel (`mels` bands in windows of `window` seconds, every `hop`) or raw. `layout` of logmel: sequence
-    (frames, mels), which says how long each is, or image (1, mels, frames), filled up with silence. `rate` a second,
-    to which all are resampled; null: as they are, if all are alike. `seconds`: longer files are cut; null: the longest.
-    Channels are averaged. `normalise`: mean 0 and deviation 1 of each band (of an image, of all).
+    folder on, and whose column `target` says the class of each, or a value (`task=regression`). `features`: logmel
+    (`mels` bands in windows of `window` seconds, every `hop`) or raw. `layout` of logmel: sequence (frames, mels),
+    which says how long each is, or image (1, mels, frames), filled up with silence. `rate` a second, to which all are
+    resampled; null: as they are, if all are alike. `seconds`: longer files are cut; null: the longest. Channels are
+    averaged. `normalise`: mean 0 and deviation 1 of each band (of an image, of all).
     """
     _check(features, layout, rate, seconds, mels, window, hop)
     found = labelled(source, splits, file, SOUNDS, path, target, task)

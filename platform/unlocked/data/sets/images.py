@@ -41,12 +41,11 @@ def images(
 ) -> RawData:
     """Image files of your own. `file`: a folder with a folder for every class, `pictures/cat/1.png`, or with those in
     folders train and test, `pictures/train/cat/1.png`; or a table, whose column `path` names the files, from its own
-    folder on, and whose column `target` says the class of each, or a value (`task=regression`).
-
-    `size`: height and width in pixels, or both in one number; null: as they are, if all are alike. `fit`: crop (fills
-    the size, cuts off what is over), stretch or pad. `color`: grey, rgb, or auto, which is grey if all images are.
-    `normalise`: mean 0 and deviation 1 of each channel of the training split; else values are from 0 to 1. PNG, JPEG,
-    BMP, GIF, TIFF and WebP are read; 16 bits of grey stay 16 bits.
+    folder on, and whose column `target` says the class of each, or a value (`task=regression`). `size`: height and
+    width in pixels, or both in one number; null: as they are, if all are alike. `fit`: crop (fills the size, cuts off
+    what is over), stretch or pad. `color`: grey, rgb, or auto, which is grey if all images are. `normalise`: mean 0
+    and deviation 1 of each channel of the training split; else values are from 0 to 1. PNG, JPEG, BMP, GIF, TIFF and
+    WebP are read; 16 bits of grey stay 16 bits.
     """
     _check(size, fit, color)
     found = labelled(source, splits, file, IMAGES, path, target, task)
