@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from unlocked.data.rows import is_read
+from unlocked.data.rows.drawing import drawn_by_row
 from unlocked.data.rows.source import RowSource
 from unlocked.data.transform import Transform, example_after, transformed
-from unlocked.errors import DataError
 from unlocked.seeding import derive_seed
 from unlocked_models.contract.batch import LENGTHS, Batch, Example, Extra, Ragged, moved, rows_of
 from unlocked_models.contract.registry import Registry
@@ -159,16 +159,8 @@ class DataSet(Traits):
         if not chosen:
             return split
         batch = Batch(split.x, split.y, extras=split.extras)
-        try:
-            after = transformed(chosen, batch, lambda purpose: derive_seed(self.seed, purpose, part))
-        except DataError as error:
-            if not is_read(split.x):
-                raise
-            names = ", ".join(type(transform).__name__ for transform in chosen)
-            raise DataError(
-                f"data.transforms: {names} draws for all of an evaluation split at once, and rows of {self.name} are "
-                "read when they are asked for; data.options.memory=loaded holds them, if they fit"
-            ) from error
+        by = drawn_by_row if is_read(split.x) else transformed
+        after = by(chosen, batch, lambda purpose: derive_seed(self.seed, purpose, part))
         assert after.x is not None
         return Split(after.x, after.y, after.extras)
 

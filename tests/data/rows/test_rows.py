@@ -24,7 +24,7 @@ from unlocked.data.reading import Reading
 from unlocked.data.rows import files, scan
 from unlocked.data.rows.tensor import RowTensor
 from unlocked.data.source import Source
-from unlocked.data.transform import build_transforms
+from unlocked.data.transform import Transform, build_transforms
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import DataError, RunFailed, RunInterrupted
 from unlocked.launch.interrupt import StopSignal
@@ -147,11 +147,38 @@ def test_what_needs_all_inputs_at_once_is_told_so_in_one_line(add, file):
         assert torch.equal(again[-3:], x.whole()[-3:])
 
 
-def test_a_transform_that_draws_for_whole_splits_is_named(add, tmp_path):
+@pytest.mark.parametrize("transform", ["turns", "views", "hidden_patches"])
+def test_splits_that_a_transform_draws_are_drawn_as_in_memory(add, tmp_path, transform):
     np.save(tmp_path / "x.npy", RNG.random((40, 1, 8, 8), dtype="f4"))
-    name = add(RawData(open_rows(tmp_path / "x.npy"), np.arange(40) % 2))
-    line = refused(lambda: load(name, transforms=["turns"]))
-    assert line.startswith("data.transforms: Turns draws for all of an evaluation split at once")
+    rows = open_rows(tmp_path / "x.npy")
+    read, held = (
+        load(add(RawData(each, np.arange(40) % 2)), validation=0.2, transforms=[transform])
+        for each in (rows, rows.held())
+    )
+    assert (read.example, read.in_shape) == (held.example, held.in_shape)
+    for part in ("train_shown", "validation", "test"):
+        here, there = getattr(read, part), getattr(held, part)
+        assert isinstance(here.x, RowTensor)
+        torch.testing.assert_close(here.x.whole(), there.x, rtol=0, atol=1e-6)
+        assert torch.equal(here.x[[3, 1]], pickle.loads(pickle.dumps(here.x)).to("cpu")[[3, 1]])
+        torch.testing.assert_close(here.y, there.y, rtol=0, atol=0)
+        assert here.extras.keys() == there.extras.keys()
+    assert digest(read) == digest(read)
+    other = load(read.name, validation=0.2, seed=1, transforms=[transform])
+    assert digest(read) != digest(other)
+
+
+class OfAll(Transform):
+    evaluates = True
+
+    def __call__(self, batch, generator):
+        return batch.__class__(batch.x / len(batch.x), batch.y)
+
+
+def test_a_transform_that_needs_a_whole_split_is_named(add, file):
+    raw = RawData(open_rows(file), Y, transforms=[OfAll()])
+    line = refused(lambda: load(add(raw)))
+    assert line.startswith("data.transforms: OfAll draws for all of an evaluation split at once")
 
 
 # training ----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlocked.data.rows.source import BLOCK, RowSource
+from unlocked.data.rows.source import RowSource
 from unlocked.errors import DataError
 
 Prepare = Callable[[np.ndarray, np.ndarray], Tensor]
@@ -25,6 +25,7 @@ class RowTensor(Tensor):
         source: of the raw inputs.
         prepare: `(raw, rows)` to inputs as the net sees them, on the CPU; row by row.
         content: one word for all the rows and what is made of them, for digests.
+        in_shape: of one input as the net sees it; None: that of a raw one.
     """
 
     source: RowSource
@@ -39,8 +40,10 @@ class RowTensor(Tensor):
         content: str,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        in_shape: tuple[int, ...] | None = None,
     ) -> RowTensor:
-        self: RowTensor = Tensor._make_wrapper_subclass(cls, source.shape, dtype=dtype, device=torch.device(device))
+        shape = source.shape if in_shape is None else (len(source), *in_shape)
+        self: RowTensor = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=torch.device(device))
         self.source, self.prepare, self.content = source, prepare, content
         return self
 
@@ -63,8 +66,13 @@ class RowTensor(Tensor):
 
     def in_blocks(self) -> Iterator[Tensor]:
         """All rows in order, some at a time."""
-        at_once = max(1, BLOCK // max(1, self.source.row_bytes))
-        return (self.read(rows) for rows in torch.arange(len(self.source)).split(at_once))
+        for rows, raw in self.raw_blocks():
+            yield self.prepare(raw, rows).to(device=self.device, dtype=self.dtype)
+
+    def raw_blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All rows in order, some at a time: their numbers, and what the source has."""
+        for first, raw in self.source.blocks():
+            yield np.arange(first, first + len(raw)), raw
 
     @property
     def nbytes(self) -> int:  # type: ignore[override]
@@ -78,7 +86,8 @@ class RowTensor(Tensor):
         return f"RowTensor({self.source.what}, shape={tuple(self.shape)})"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return RowTensor, (self.source, self.prepare, self.content, self.dtype, str(self.device))
+        given = (self.source, self.prepare, self.content, self.dtype, str(self.device), tuple(self.shape[1:]))
+        return RowTensor, given
 
     def __deepcopy__(self, memo: Any) -> RowTensor:
         return self
@@ -136,7 +145,7 @@ def _slice(x: RowTensor, dim: int = 0, start: int | None = None, end: int | None
 
 
 def _to_copy(x: RowTensor, dtype: torch.dtype | None = None, device: Any = None, **_: Any) -> RowTensor:
-    return RowTensor(x.source, x.prepare, x.content, dtype or x.dtype, device or x.device)
+    return RowTensor(x.source, x.prepare, x.content, dtype or x.dtype, device or x.device, tuple(x.shape[1:]))
 
 
 _aten = torch.ops.aten
