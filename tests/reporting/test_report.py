@@ -6,6 +6,7 @@ import copy
 import re
 import shlex
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -254,6 +255,28 @@ def test_latex_escapes_what_it_would_read_as_its_own(tmp_path: Path):
     assert r"\includegraphics[width=\linewidth]{r-figures/plot.pdf}" in text
     assert (tmp_path / "r-figures" / "plot.pdf").exists()
     assert text.count(r"\begin{") == text.count(r"\end{")
+
+
+@pytest.mark.slow("LaTeX runs")
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed")
+def test_latex_makes_a_page_of_whatever_a_report_says(tmp_path: Path):
+    document = one_of_each()
+    strange = r"a_b 50 % & $x$ #1 {y} \z ~ ^ [1] <b> ± − … µ × ² ü ≥ 学 🙂"
+    command = "unlocked train quickstart " + "optimizer.lr=0.01 " * 9
+    document.blocks += [Paragraph(strange), Notes([strange]), Table([strange], [[strange]], strange)]
+    document.blocks += [Commands([f"# {strange}", command, r"\end{verbatim}"])]
+    path = to_latex(document, tmp_path / "r.tex")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", path.name],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    said = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, said[-2000:]
+    assert "optimizer.lr=0.01 \\\n" in path.read_text()  # a line of the page holds 80 letters
+    assert (tmp_path / "r.pdf").stat().st_size > 10_000
 
 
 def test_a_report_holds_no_password_of_its_command(root: Path, tmp_path: Path, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 from unlocked.files import write_whole
 from unlocked.reporting.document import Commands, Document, Figure, Form, Heading, Notes, Paragraph, Table
 from unlocked.reporting.markdown import figures_of
+from unlocked.shell import wrapped
 
 _BEGIN = r"""\documentclass[11pt]{article}
 \usepackage[T1]{fontenc}
@@ -16,6 +17,7 @@ _BEGIN = r"""\documentclass[11pt]{article}
 \usepackage{booktabs,graphicx,adjustbox}
 \begin{document}
 """
+_LONG = 80  # letters of a typewriter line
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
@@ -43,7 +45,12 @@ def escaped(text: str) -> str:
     >>> escaped("50 % of a_b")
     '50 \\\\% of a\\\\_b'
     """
-    return "".join(_SPECIAL.get(letter, letter) for letter in text)
+    return "".join(_SPECIAL.get(letter) or _known(letter) for letter in text)
+
+
+def _known(letter: str) -> str:
+    """What LaTeX has no letter for would end it."""
+    return letter if ord(letter) < 0x180 else f"U+{ord(letter):04X}"
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,8 @@ class _Latex(Form):
 
     def commands(self, commands: Commands) -> str:
         # LaTeX ends it at these very letters, wherever they stand
-        lines = "\n".join(commands.lines).replace(r"\end{verbatim}", r"\end {verbatim}")
+        folded = (line if line.startswith("#") else wrapped(line, _LONG) for line in commands.lines)
+        lines = "".join(map(_known, "\n".join(folded))).replace(r"\end{verbatim}", r"\end {verbatim}")
         return "\\begin{verbatim}\n" + lines + "\n\\end{verbatim}"
 
     def notes(self, notes: Notes) -> str:
