@@ -109,6 +109,8 @@ def tables_in(folder: Path) -> tuple[Path, Path]:
             raise DataError(
                 f"{folder}: has {len(files)} files {name}.*{listed}; a graph is one of nodes and one of edges"
             )
+        if not files[0].resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{files[0]}: is a link that leads out of its folder; put the file itself there")
         found.append(files[0])
     return found[0], found[1]
 

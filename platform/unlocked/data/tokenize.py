@@ -11,17 +11,20 @@ The ids of every vocabulary begin with `data.text.SPECIAL`. A tokeniser is kept 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from unlocked.data.text import BOS, EOS, PAD, SPECIAL, UNK
-from unlocked.errors import DataError
+from unlocked.errors import DataError, reason
 from unlocked_models.contract.registry import unknown
 
 BYTES = 256
+_NO_SIGN = "\u2060"  # a word joiner, which no word begins with
 
 
 def fit(name: str, kind: str, text: str, vocabulary: int | None = None, extra: Sequence[str] = ()) -> Tokenizer:
@@ -29,12 +32,15 @@ def fit(name: str, kind: str, text: str, vocabulary: int | None = None, extra: S
 
     Args:
         name: of the data set, for messages.
+        kind: one of `KINDS`, or a file of one that was trained before, `tokenizer.json`; nothing is then learned.
         vocabulary: ids in all; null: every character of the text, all that stands between blanks, 4000 for words, 1000
             for byte pairs.
         extra: special tokens after the four that every vocabulary has.
 
     Raises `DataError` for a kind that is not known, an empty text, and a vocabulary that leaves no room.
     """
+    if kind.endswith(".json"):
+        return _from_file(Path(kind).expanduser())
     if kind not in KINDS:
         raise DataError(f"data.options.tokens: {unknown('kind of token', kind, list(KINDS))}")
     if not text.strip():
@@ -91,6 +97,21 @@ def sequences(parts: Sequence[Sequence[np.ndarray]], length: int) -> np.ndarray:
     return rows
 
 
+def _from_file(path: Path) -> Tokenizer:
+    """One that was trained before, in the library's JSON: that of a run, or of one's own."""
+    try:
+        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises its own Rust-side types
+        raise DataError(f"data.options.tokens: {path}: cannot be read as a tokenizer's JSON: {reason(error)}") from None
+    first = [tokenizer.id_to_token(i) for i in range(len(SPECIAL))]
+    if first != list(SPECIAL) or sorted(tokenizer.get_vocab().values()) != list(range(tokenizer.get_vocab_size())):
+        raise DataError(
+            f"data.options.tokens: {path}: its first tokens are {', '.join(map(repr, first))}; a vocabulary here "
+            f"begins with {', '.join(SPECIAL)} and has no gaps, as runs/.../tokenizer.json of a run"
+        )
+    return _as_written(tokenizer)
+
+
 def _as_written(tokenizer: Tokenizer) -> Tokenizer:
     tokenizer.encode_special_tokens = True  # a text in which "</s>" is written does not end there
     return tokenizer
@@ -110,6 +131,8 @@ def _between_blanks(text: str, vocabulary: int | None, special: list[str]) -> To
     tokens = [*special, *sorted(token for token, _ in found if token not in special)]
     tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=SPECIAL[UNK]))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    written = "|".join(map(re.escape, special))  # "</s>" between blanks is no end: it becomes another word
+    tokenizer.normalizer = normalizers.Replace(Regex(rf"(?<!\S)(?=(?:{written})(?!\S))"), _NO_SIGN)
     return tokenizer
 
 

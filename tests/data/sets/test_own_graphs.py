@@ -91,7 +91,7 @@ def test_a_graph_comes_from_arrays_and_its_splits_are_drawn(arrays):
         ({"nodes": NODES.replace("height", "age")}, "nodes.csv: has the column 'age' twice"),
         (
             {"nodes": "id,label\nann,red\n", "edges": "source,target\n"},
-            "0.2 of 1 examples cannot be set aside class by class",
+            "every node with a class is 'red'; to tell classes apart it needs two",
         ),
         ({"nodes": "id,age\nann,1\nbob,2\ncid,3\n"}, "nodes.csv has no column label"),
     ],
@@ -214,10 +214,13 @@ def test_nodes_go_to_splits_by_folds_and_by_groups(many):
         ({"weight": "weight", "edges": "low.csv"}, "low.csv, line 2: weight is '0'; a weight is a number above 0"),
         ({"test": "nodes.csv"}, "data.options.test: a graph is one; name the nodes of its test split in a column"),
         ({"nodes": "ids.csv"}, "ids.csv: note has 300 different texts; leave it out by data.options.ignore=.note."),
+        ({"label": "one"}, "every node with a class is 'x'; to tell classes apart it needs two"),
         ({"separator": "dot"}, "data.options.separator: unknown separator 'dot'"),
     ],
 )
 def test_what_own_columns_cannot_be_is_one_line(many, tmp_path, options, words):
+    if options.get("label") == "one":
+        (tmp_path / "nodes.csv").write_text("name,one\n" + "".join(f"n{i},x\n" for i in range(40)))
     (tmp_path / "low.csv").write_text("source,target,weight\nn1,n2,0\n")
     (tmp_path / "ids.csv").write_text("name,class,note\n" + "".join(f"n{i},a,text {i}\n" for i in range(300)))
     with pytest.raises(DataError, match=words) as error:
@@ -278,3 +281,13 @@ def test_a_new_graph_is_read_as_the_one_of_training_was(many, tmp_path):
     (tmp_path / "nodes.tsv").write_text("id\n")
     with pytest.raises(DataError, match=r"has 2 files nodes\.\* \(nodes\.csv, nodes\.tsv\); a graph is one of"):
         read_file(tmp_path, reading)
+
+
+def test_a_table_that_is_a_link_out_of_its_folder_is_not_followed(tmp_path):
+    (tmp_path / "secret.csv").write_text(MANY)
+    folder = tmp_path / "graph"
+    folder.mkdir()
+    (folder / "nodes.csv").symlink_to(tmp_path / "secret.csv")
+    (folder / "edges.txt").write_text(LIST)
+    with pytest.raises(DataError, match=r"nodes\.csv: is a link that leads out of its folder"):
+        load("graph", file=str(folder), id="name", label="class")

@@ -73,6 +73,8 @@ def graph(
     y, names = found.y, found.class_names
     if y is None or (y == NONE).all():
         raise DataError(f"{where} has no {'array y' if file else f'column {label}'} with classes of nodes")
+    if len(names) < 2:
+        raise DataError(f"{where}: every node with a class is {names[0]!r}; to tell classes apart it needs two")
     train, validation, test = found.splits or _drawn(source, splits, found, labels)
     for part, chosen in (("train", train), ("validation", validation), ("test", test)):
         if len(chosen) and (y[chosen] == NONE).any():

@@ -54,9 +54,10 @@ def pairs(
     line names one of them, else the first two.
 
     `tokens` of both sides: spaces (what stands between blanks), char, word or bpe, of one `vocabulary`, learned from
-    the training pairs. `source_tokens` and `target_tokens`: another kind for one side; then each has a vocabulary of
-    its own. Pairs with a side of more than `length` tokens, </s> among them, are left out (null: all are kept).
-    `separator`: comma, semicolon, tab, bar or blank, if it is not the one that the file seems to have.
+    the training pairs, or a tokenizer.json that was trained before. `source_tokens` and `target_tokens`: another kind
+    for one side; then each has a vocabulary of its own. Pairs with a side of more than `length` tokens, </s> among
+    them, are left out (null: all are kept). `separator`: comma, semicolon, tab, bar or blank, if it is not the one that
+    the file seems to have.
     """
     if length is not None and length < 2:
         raise DataError(f"data.options.length: must be at least 2 (a token and the end), got {length}")
@@ -155,7 +156,8 @@ def _fitted(
         both = fit(kinds[0], train[0]), fit(kinds[1], train[1])
     if lowercase:
         for each in both:
-            each.normalizer = normalizers.Lowercase()
+            own = [] if each.normalizer is None else [each.normalizer]
+            each.normalizer = normalizers.Sequence([*own, normalizers.Lowercase()])
     return both
 
 
