@@ -189,3 +189,9 @@ def test_cma_es_solves_xor_in_few_evaluations():
         learner, _ = searched("xor_cma_es", seed)
         used.append(learner.evaluations if learner.strategy.found[1] <= 0.01 else math.inf)
     assert statistics.median(used) <= 400
+
+
+@pytest.mark.slow("ten searches")
+def test_neat_solves_xor_from_nine_of_ten_seeds_within_25000_evaluations():
+    found = [searched("xor_neat", seed)[0] for seed in range(10)]
+    assert sum(learner.strategy.found[1] <= 0.01 and learner.evaluations <= 25_000 for learner in found) >= 9

@@ -20,6 +20,12 @@ NO_OUTPUT_ERROR = (
     "could be propagated, predicted or projected; cd and pcd sample it"
 )
 
+# Why a scheme that moves weights trains no net whose wiring is searched.
+NO_GRADIENT_OF_WIRING = (
+    "it learns which units there are and what they see, and a connection that is missing has no gradient; "
+    "neat grows them"
+)
+
 
 class Beside(NamedTuple):
     """A model that a learner trains beside the blocks of its module."""
@@ -53,7 +59,7 @@ class Declarations:
         "sg/time_loss": "the loss of M through time",
     }
     # family -> the mathematical reason why it cannot train under this
-    refuses: ClassVar[Mapping[str, str]] = {"boltzmann": NO_OUTPUT_ERROR}
+    refuses: ClassVar[Mapping[str, str]] = {"boltzmann": NO_OUTPUT_ERROR, "evolved": NO_GRADIENT_OF_WIRING}
 
     @classmethod
     def check(cls, config: Config) -> None:
