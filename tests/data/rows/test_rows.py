@@ -145,6 +145,9 @@ def test_what_needs_all_inputs_at_once_is_told_so_in_one_line(add, file):
     for again in (x[:], x[: len(x)], x.detach()):  # a view of all rows is one that reads, too
         assert isinstance(again, RowTensor)
         assert torch.equal(again[-3:], x.whole()[-3:])
+    with torch.inference_mode():
+        assert torch.equal(x[2:5], x.index_select(0, torch.tensor([2, 3, 4])))
+        assert torch.equal(x[:][0], x[0])
 
 
 @pytest.mark.parametrize("transform", ["turns", "views", "hidden_patches"])

@@ -102,7 +102,8 @@ class RowTensor(Tensor):
                 f"{name}: {what} needs all of x at once, and its rows are read when a minibatch asks for them; "
                 "memory: loaded holds them, if they fit"
             )
-        return answer(*args, **(kwargs or {}))
+        with torch.inference_mode(False):  # a view has a version counter, which inference tensors lack
+            return answer(*args, **(kwargs or {}))
 
 
 def is_read(x: Any) -> bool:
