@@ -36,13 +36,14 @@ def add_predict(commands: Any) -> None:
         "  unlocked predict runs/letters-cdni-s0-20260101-120000 new.csv --id name --output found.parquet\n"
         "  unlocked predict runs/gpt-backprop-s0-20260101-120000 begun.txt --continuation 40\n"
         "  unlocked predict runs/quickstart-cdni-s0-20260101-120000 new.npz --out outputs.npz\n\n"
-        "Files: .csv, .tsv or .parquet (a row for each input: its numbers, or a column `text`); .npz or .npy (an\n"
-        "array x of inputs as the data set has them before it is normalised; a graph's x and edge_index); .png, .jpg\n"
-        "... or a folder of such; .txt (a text in each line). Inputs are normalised, or cut into tokens, as in\n"
-        "training; the data set is not needed. A table on a terminal, CSV in a pipe.\n",
+        "Files: .csv, .tsv or .parquet (a row for each input: its numbers, or a column `text`); .npz, .npy or\n"
+        ".safetensors (an array x of inputs as the data set has them before it is normalised; a graph's x and\n"
+        "edge_index); .png, .jpg ..., .wav, or a folder of such; .txt (a text in each line). Inputs are\n"
+        "normalised, or cut into tokens, as in training; the data set is not needed. A\n"
+        "table on a terminal, CSV in a pipe.\n",
     )
     parser.add_argument("run", help="a run folder")
-    parser.add_argument("file", help="new inputs: a file, or a folder of images")
+    parser.add_argument("file", help="new inputs: a file, or a folder of images or sounds")
     parser.add_argument(
         "--weights", choices=["best", "last"], default="best", help="best (the default): of the best validation metric"
     )
