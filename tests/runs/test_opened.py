@@ -118,11 +118,13 @@ def test_new_rows_of_a_table_are_answered_as_those_of_its_test_file(trained, tmp
         assert value == pytest.approx(summary["metrics"][name.replace("data/", "test/")], rel=1e-4)
 
 
-def test_a_series_is_evaluated_on_another_file_and_forecast_after_its_end(trained, tmp_path):
+@pytest.mark.parametrize("relative", ["false", "true"])
+def test_a_series_is_evaluated_on_another_file_and_forecast_after_its_end(trained, tmp_path, relative):
     for name, begin in (("train", 0), ("test", 60)):
         rows = [f"{day},{np.sin(day / 3) * 40 + 100:.2f}" for day in range(begin, begin + 60)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["day,level", *rows]))
-    options = f"{{file: {tmp_path / 'train.csv'}, test: {tmp_path / 'test.csv'}, time: day, length: 6, horizon: 2}}"
+    files = f"file: {tmp_path / 'train.csv'}, test: {tmp_path / 'test.csv'}"
+    options = f"{{{files}, time: day, length: 6, horizon: 2, relative: {relative}}}"
     data = f"data={{name: series, batch_size: 8, options: {options}}}"
     _, summary = trained("recurrent/sunspots", data, "train.epochs=2", "model.hidden=[4]", "parallel.modules=1")
     again = evaluate_file(Path(summary["run_dir"]), tmp_path / "test.csv", "best")["metrics"]

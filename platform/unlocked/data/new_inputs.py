@@ -55,8 +55,8 @@ class New:
 def read_file(path: Path, reading: Reading) -> New:
     """Raises `DataError`, one line."""
     if new_tables.reads(path, reading):
-        x, names, notes = new_tables.raw_rows(path, reading)
-        return New(reading.numbers(str(path), x), names=names, notes=notes, what=str(path))
+        x, extras, names, notes = new_tables.raw_rows(path, reading)
+        return New(reading.numbers(str(path), x), extras, names=names, notes=notes, what=str(path))
     if new_graphs.is_graph_folder(path, reading):
         graph = new_graphs.read_new_graph(path, reading)
         whole = graph.found.graph
@@ -115,8 +115,8 @@ def of_table(heads: list[str] | None, rows: Sequence[Sequence[object]], reading:
     if not rows:
         raise DataError(f"{what}: has no rows")
     if heads is not None and new_tables.is_table(reading):
-        x, names, notes = new_tables.raw_columns(heads, rows, reading, what)
-        return New(reading.numbers(what, x), names=names, notes=notes, what=what)
+        x, extras, names, notes = new_tables.raw_columns(heads, rows, reading, what)
+        return New(reading.numbers(what, x), extras, names=names, notes=notes, what=what)
     if reading.is_text:
         columns = [each for each in (reading.text_column, TEXT) if heads and each in heads]
         at = heads.index(columns[0]) if heads and columns else 0 if len(rows[0]) == 1 else None

@@ -9,18 +9,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from unlocked.data.columns import Column, encoded, of_json, texts
 from unlocked.data.csv_files import Format
 from unlocked.data.reading import Reading
-from unlocked.data.series import Shape, latest, rows_of, starts, windows
+from unlocked.data.series import Shape, latest, related, rows_of, starts, windows
 from unlocked.data.table_targets import labels_of
 from unlocked.data.tables import ENDINGS, Table, of_columns, read_table
+from unlocked.data.targets import BASE
 from unlocked.errors import DataError
+from unlocked_models.contract.batch import Extra
 from unlocked_models.contract.registry import unknown
 
 KINDS = ("table", "series")
-Raw = tuple[np.ndarray, list[str] | None, list[str]]  # x before it is normalised, names of the inputs, notes
+Raw = tuple[np.ndarray, dict[str, Extra], list[str] | None, list[str]]  # x as given, extras, names of inputs, notes
 
 
 def is_table(reading: Reading) -> bool:
@@ -83,10 +87,8 @@ def labelled_rows(path: Path, reading: Reading, names: Sequence[str]) -> tuple[R
 
 
 def _whole_windows(table: Table, reading: Reading) -> tuple[Raw, np.ndarray]:
-    shape, given = _shape(reading), reading.files or {}
-    targets, horizon = given.get("targets"), given.get("horizon")
-    if not isinstance(targets, list) or type(horizon) is not int or not set(targets) <= set(range(len(shape.channels))):
-        raise DataError("inputs.json: what it says of its series' targets is damaged")
+    shape = _shape(reading)
+    targets, horizon = _targets(shape, reading)
     for name in shape.channels:
         table.column(name, str(table.path))
     rows = rows_of(table, shape)
@@ -94,14 +96,17 @@ def _whole_windows(table: Table, reading: Reading) -> tuple[Raw, np.ndarray]:
     if not len(first):
         raise DataError(f"{table.path}: no window of {shape.length} + {horizon} rows has all its values")
     x, y = windows(rows, first, shape.length, horizon, targets)
-    return (x, None, []), y
+    x, extras = _related(x, shape, reading)
+    if isinstance(base := extras.get(BASE), Tensor):
+        y = y - base.numpy()
+    return (x, extras, None, []), y
 
 
 def _raw(table: Table, reading: Reading) -> Raw:
     assert reading.files is not None
     if reading.files["kind"] == "table":
         x, notes = encoded(table, _columns(reading))
-        return x, None, notes
+        return x, {}, None, notes
     shape = _shape(reading)
     for name in shape.channels:
         table.column(name, str(table.path))
@@ -113,14 +118,35 @@ def _raw(table: Table, reading: Reading) -> Raw:
         which, _, channel = unread[0]
         of = f" of {names[which]}" if shape.series else ""
         raise DataError(f"{table.path}: the last {shape.length} rows{of} have no value of {shape.channels[channel]}")
-    return x, names if shape.series else None, []
+    x, extras = _related(x, shape, reading)
+    return x, extras, names if shape.series else None, []
+
+
+def _targets(shape: Shape, reading: Reading) -> tuple[list[int], int]:
+    given = reading.files or {}
+    targets, horizon = given.get("targets"), given.get("horizon")
+    if not isinstance(targets, list) or type(horizon) is not int or not set(targets) <= set(range(len(shape.channels))):
+        raise DataError("inputs.json: what it says of its series' targets is damaged")
+    return targets, horizon
+
+
+def _related(x: np.ndarray, shape: Shape, reading: Reading) -> tuple[np.ndarray, dict[str, Extra]]:
+    if not shape.relative:
+        return x, {}
+    x, base = related(x, *_targets(shape, reading))
+    return x, {BASE: torch.from_numpy(base.astype(np.float32))}
 
 
 def _shape(reading: Reading) -> Shape:
     given = reading.files or {}
     try:
         shape = Shape(
-            tuple(given["channels"]), given["length"], given.get("time"), given.get("series"), str(given["missing"])
+            tuple(given["channels"]),
+            given["length"],
+            given.get("time"),
+            given.get("series"),
+            str(given["missing"]),
+            given.get("relative") is True,
         )
         texts = [*shape.channels, *(each for each in (shape.time, shape.series) if each is not None)]
         if not all(isinstance(each, str) for each in texts) or type(shape.length) is not int or shape.length < 1:

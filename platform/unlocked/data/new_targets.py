@@ -65,8 +65,8 @@ def read_labelled(path: Path, reading: Reading, options: Mapping[str, Any], targ
     if ending in ARRAYS:
         return _of_arrays(path, reading)
     if new_tables.reads(path, reading):
-        (x, _, notes), given = new_tables.labelled_rows(path, reading, _names(options, target))
-        new = New(reading.numbers(str(path), x), notes=notes)
+        (x, extras, _, notes), given = new_tables.labelled_rows(path, reading, _names(options, target))
+        new = New(reading.numbers(str(path), x), extras, notes=notes)
         return Labelled(new, _meant(str(path), given, reading) if isinstance(given, list) else given)
     if ending not in (*TABLES, *JSON_LINES):
         raise DataError(f"{path}: holds no targets; give a table with a column of them, an .npz with y, or a folder")

@@ -29,6 +29,7 @@ class Shape:
         series: the column that says of which series a row is; None: all are of one.
         missing: a value that is missing is read as the last one before it (a line to the next would tell what is to be
             forecast); or its window is dropped, or the file refused.
+        relative: what is read and forecast is the difference to the last row that is read.
     """
 
     channels: tuple[str, ...]
@@ -36,6 +37,7 @@ class Shape:
     time: str | None = None
     series: str | None = None
     missing: str = "last"
+    relative: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +185,12 @@ def windows(
     x = small[first[:, None] + np.arange(length)]
     y = rows.values[first[:, None] + length + np.arange(horizon)][:, :, list(targets)]
     return x, y.transpose(0, 2, 1).reshape(len(first), -1)
+
+
+def related(x: np.ndarray, targets: Sequence[int], horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """Windows less their last row, and what is to be added to their forecasts `(windows, targets * horizon)`."""
+    last = x[:, -1:]
+    return x - last, np.repeat(last[:, 0, list(targets)], horizon, axis=1)
 
 
 def latest(rows: Rows, length: int) -> tuple[np.ndarray, list[str]]:

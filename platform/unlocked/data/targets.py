@@ -10,6 +10,8 @@ from torch import Tensor
 from unlocked.data.checks import Arrays
 from unlocked.data.dataset import RawData
 
+BASE = "base"  # the extra that is added to forecasts, whose targets are differences to it
+
 
 class Targets(Protocol):
     """The part of a task that reads targets; `unlocked.tasks.Task` has it."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.checks import Arrays
+from unlocked.data.targets import BASE
 from unlocked.data.transforms.disturbed import Standardise
 from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.losses import Each, PerExample, value_loss
@@ -88,6 +89,9 @@ class Regression(PerExample):
 
     def predicted(self, output: Tensor, batch: Batch, data: DataSet) -> Columns | None:
         values, _ = self.scored(output.double(), batch.y, data)
+        base = batch.extras.get(BASE)
+        if isinstance(base, Tensor):
+            values = values + base.to(values)
         single = len(data.class_names) == 1
         return {"prediction" if single else name: values[:, i].tolist() for i, name in enumerate(data.class_names)}
 

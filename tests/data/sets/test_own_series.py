@@ -50,6 +50,15 @@ def test_no_target_of_the_test_split_is_read_or_forecast_in_training_and_validat
     assert raw(data.train, data)[..., 0].max() < first
 
 
+def test_what_is_relative_is_told_by_its_difference_to_the_last_row(weather):
+    options = {"file": weather(), "length": 4, "horizon": 2, "target": "wind"}
+    plain, data = load("series", **options), load("series", relative=True, **options)
+    x, base = raw(data.test, data), data.test.extras["base"].numpy()
+    assert (x[:, -1] == 0).all()
+    np.testing.assert_array_equal(x + base[:, :1, None] - [[[100, 0]]], raw(plain.test, plain))
+    np.testing.assert_array_equal(data.given["test"].y.numpy() + base, plain.given["test"].y.numpy())
+
+
 def test_rows_are_sorted_by_their_time(weather):
     turned = {"day": DAYS[::-1], "warm": np.arange(N)[::-1], "wind": np.arange(N)[::-1] + 100.0}
     one, other = (load("series", file=weather(**each), time="day", length=4) for each in ({}, turned))

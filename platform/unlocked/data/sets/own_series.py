@@ -10,10 +10,11 @@ import numpy as np
 from unlocked.data import series_look as _look  # noqa: F401  (registers it)
 from unlocked.data.csv_files import Format
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.series import Shape, channels_of, parted, rows_of, starts, windows
+from unlocked.data.series import Shape, channels_of, parted, related, rows_of, starts, windows
 from unlocked.data.source import Source
 from unlocked.data.splits import Splits, with_splits
 from unlocked.data.tables import located, read_table
+from unlocked.data.targets import BASE
 from unlocked.data.transforms.disturbed import Standardise
 from unlocked.errors import DataError
 
@@ -35,6 +36,7 @@ def series(
     stride: int = 1,
     missing: Missing = "last",
     empty: list[str] | None = None,
+    relative: bool = False,
     standardise: bool = True,
     encoding: str | None = None,
     separator: str | None = None,
@@ -48,8 +50,9 @@ def series(
     Channels are the `columns`, all of numbers if none are named but those to `drop`; forecast are those in `target`, or
     all. `time`: the column to sort by; `series`: that of which series a row is. Windows begin `stride` rows apart. A
     `missing` value is read as the last one before it, or its windows are dropped, or the file refused; a window without
-    its targets is left out. The last rows by `test`, of each series or of all times, are the test split: no row that is
-    a target there is read or forecast in training. Targets are standardised for the loss, metrics in their own units.
+    its targets is left out. `relative`: what is read and forecast is the difference to the last row that is read, so
+    that a trend goes on. The last rows by `test`, of each series or of all times, are the test split: no row that is a
+    target there is read or forecast in training. Targets are standardised for the loss, metrics in their own units.
     """
     for key, value in (("length", length), ("horizon", horizon), ("stride", stride)):
         if value < 1:
@@ -65,7 +68,7 @@ def series(
         if name not in channels:
             raise DataError(f"data.options.target: {name!r} is none of the channels ({', '.join(channels)})")
     at = [channels.index(name) for name in targets]
-    shape = Shape(tuple(channels), length, splits.time, series, missing)
+    shape = Shape(tuple(channels), length, splits.time, series, missing, relative)
 
     whole = rows_of(table, shape)
     first = starts(whole, length, horizon, stride, at)
@@ -96,6 +99,10 @@ def series(
             if not len(chosen):
                 raise DataError(f"data.options.{key}: {place} has no window of {length} + {horizon} rows")
             given[f"x_{part}"], given[f"y_{part}"] = windows(other, chosen, length, horizon, at)
+    if relative:
+        for part in [name[2:] for name in given if name.startswith("x_")]:
+            given[f"x_{part}"], last = related(given[f"x_{part}"], at, horizon)
+            given[f"y_{part}"], given[f"extras_{part}"] = given[f"y_{part}"] - last, {BASE: last}
     files = {"kind": "series", **asdict(shape), "channels": channels, "targets": at, "horizon": horizon}
     return RawData(
         **given,
