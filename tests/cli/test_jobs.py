@@ -64,3 +64,20 @@ def test_more_epochs_of_a_run_are_no_configuration(unlocked):
     done = unlocked("submit", "train", "--resume", "nowhere", "train.epochs=40", "--address", "http://127.0.0.1:1")
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert "no cluster answers" in done.err
+
+
+def test_the_table_of_jobs_fits_80_columns_and_cuts_no_word(monkeypatch, capsys):
+    from unlocked.cli import jobs
+    from unlocked.jobs.spec import Spec
+    from unlocked.jobs.table import Job
+    from unlocked.rich_text import plain_console
+
+    monkeypatch.setattr(jobs, "wide_console", lambda: plain_console(width=80))
+    words = ["train", "studies/fashion_cnn", "scheme.name=cdni", "parallel.modules=4"]
+    spec = Spec("quickstart-a1b2c3", "train", words, {"CPU": 16.0, "GPU": 1.0}, {"CPU": 0.0})
+    jobs._table([Job(spec, "waiting", 0.0, position=12), Job(spec, "running", 0.0, 0.0)], as_json=False)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown
+    for word in ("quickstart-a1b2c3", "running", *words):
+        assert word in shown

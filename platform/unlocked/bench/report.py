@@ -17,6 +17,7 @@ from unlocked.bench.measured.scaling import REFERENCES, Scaling
 from unlocked.bench.measured.sweeps import Throughput
 from unlocked.rich_text import PlainTable
 
+_FRAME: dict[str, Any] = {"box": box.SIMPLE, "padding": (0, 1, 0, 0), "title_justify": "left"}
 SHORT = {"backprop_1_thread": "1 thread", "backprop_all_threads": "all threads"}
 
 
@@ -28,8 +29,8 @@ def overhead_table(costs: Sequence[Cost], compiled: bool = False) -> PlainTable:
         else "Training loop against a plain PyTorch loop"
     )
     table = PlainTable(
-        title=f"{what}, paired by rounds: median and least-most;\na tick is one step of one module",
-        box=box.SIMPLE,
+        title=f"{what}, paired by rounds: median and least-most; a tick is one step of one module",
+        **_FRAME,
     )
     for heading in ("", "steps/s", "plain\nsteps/s", "ratio", "us per tick\nadded", "foreign\nCPU"):
         table.add_column(heading, justify="right" if heading else "left", overflow="fold")
@@ -66,12 +67,12 @@ def overhead_json(costs: Sequence[Cost], threads: int) -> dict[str, Any]:
 
 def reference_table(comparisons: Sequence[Comparison]) -> PlainTable:
     table = PlainTable(
-        title="Test metrics under backprop, by the platform and by a loop of plain PyTorch: means over\n"
-        "the seeds; difference: relative, the greatest over the seeds",
-        box=box.SIMPLE,
+        title="Test metrics under backprop, by the platform and by a loop of plain PyTorch: means over the seeds; "
+        "difference: relative, the greatest over the seeds",
+        **_FRAME,
     )
     for heading in ("preset", "metric", "seeds", "platform", "plain", "difference", ""):
-        table.add_column(heading, justify="left" if heading in ("preset", "metric") else "right")
+        table.add_column(heading, justify="left" if heading in ("preset", "metric") else "right", overflow="fold")
     for comparison in comparisons:
         for i, name in enumerate(comparison.names):
             apart = comparison.difference(name)
@@ -108,37 +109,42 @@ def scaling_tables(scaling: Scaling) -> list[PlainTable]:
     """What is gained, and where the time goes."""
     title = (
         f"{scaling.case}, {len(scaling.cut)} modules of {scaling.cut} blocks, {scaling.steps} steps a "
-        f"round:\nsteps/s, and ratios within a round, median and least-most"
+        f"round: steps/s, and ratios within a round, median and least-most"
     )
-    gained = PlainTable(title=title, box=box.SIMPLE)
+    gained = PlainTable(title=title, **_FRAME)
     for heading in ("", "steps/s", *(f"over\n{SHORT.get(name, name)}" for name in REFERENCES)):
-        gained.add_column(heading, justify="right" if heading else "left")
+        gained.add_column(heading, justify="right" if heading else "left", overflow="fold")
     for name, r in scaling.results.items():
         ratios = (r.ratios.get(other) for other in REFERENCES)
         gained.add_row(
-            SHORT.get(name, name),
+            _words(name),
             f"{r.rate.median:,.2f}",
             *(f"{x.median:.2f}\n{x.least:.2f}-{x.most:.2f}" if x else "" for x in ratios),
         )
     spent = PlainTable(
-        title="per module and step: milliseconds of computing, thereof on synthetic gradients, and of\n"
-        "sending; share of the time spent waiting; memory of each worker",
-        box=box.SIMPLE,
+        title="per module and step: milliseconds of computing, thereof on synthetic gradients (SG), and of sending; "
+        "share of the time spent waiting; memory of each worker",
+        **_FRAME,
     )
-    for heading in ("", "computing", "SG", "sending", "waiting", "peak, MB", "MB moved", "schedule"):
-        spent.add_column(heading, justify="right" if heading else "left")
+    for heading in ("", "comput-\ning, ms", "SG\nms", "sending\nms", "waiting", "peak\nMB", "moved\nMB", "schedule"):
+        spent.add_column(heading, justify="right" if heading else "left", overflow="fold")
     for name, r in scaling.results.items():
         spent.add_row(
-            SHORT.get(name, name),
+            _words(name),
             _milliseconds(r.computing),
             _milliseconds(r.sg) if any(r.sg) else "",
             _milliseconds(r.sending) if any(r.sending) else "",
             "\n".join(f"{share:.0%}" for share in r.waiting),
             "\n".join(f"{mb:.0f}" for mb in r.peak_rss_mb),
             f"{r.bytes_per_step / 1e6:.2f}",
-            r.schedule,
+            r.schedule.replace("_", " "),
         )
     return [gained, spent]
+
+
+def _words(name: str) -> str:
+    """Which a narrow column breaks between them."""
+    return SHORT.get(name, name.replace("_", " "))
 
 
 def _milliseconds(seconds: Sequence[float]) -> str:
@@ -169,9 +175,7 @@ def scaling_json(scaling: Scaling) -> dict[str, Any]:
 
 def sweep_table(throughput: Throughput) -> PlainTable:
     many = next(name for name in throughput.rates if name not in throughput.ratios)
-    table = PlainTable(
-        title=f"{throughput.trials} trials a round, paired by rounds: median and least-most", box=box.SIMPLE
-    )
+    table = PlainTable(title=f"{throughput.trials} trials a round, paired by rounds: median and least-most", **_FRAME)
     for heading in ("", "trials/min", f"{many.replace('_', ' ')} over it"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, rate in throughput.rates.items():

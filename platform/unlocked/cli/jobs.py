@@ -17,6 +17,8 @@ from unlocked.schema.facts import MOST_WORKERS
 from unlocked.security import redact
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from unlocked.jobs import Cluster, Job
 
 ASKING = "asking the cluster"
@@ -245,6 +247,8 @@ def _follow(cluster: Cluster, job_id: str, there: list[str]) -> int:
 
 
 def _table(found: list[Job], as_json: bool) -> int:
+    from rich.console import Group
+    from rich.padding import Padding
     from rich.text import Text
 
     from unlocked.cli.sweep_display import duration
@@ -270,17 +274,22 @@ def _table(found: list[Job], as_json: bool) -> int:
             ]
         )
         return 0
+    console = wide_console()
     table = PlainTable("job", "state", "needs", "submitted", "took", "what")
+    entries: list[RenderableType] = []
     for job in found:
-        state = f"waiting, {job.position}." if job.position else job.state
+        state = Text(f"waiting, {job.position}." if job.position else job.state, _COLOURS.get(job.state, "default"))
         took = duration((job.ended or time.time()) - job.started) if job.started else ""
-        table.add_row(
-            job.id,
-            Text(state, _COLOURS.get(job.state, "default")),
-            words(job.spec.needs),
-            time.strftime("%m-%d %H:%M:%S", time.localtime(job.submitted)),
-            took,
-            " ".join(job.spec.words) if not job.message else job.message,
-        )
-    wide_console().print(table if found else "no jobs")
+        needs = words(job.spec.needs)
+        submitted = time.strftime("%m-%d %H:%M:%S", time.localtime(job.submitted))
+        what = " ".join(job.spec.words) if not job.message else job.message
+        table.add_row(job.id, state, needs, submitted, took, what)
+        entries.append(Text.assemble((job.id, "bold"), "  ", state, f"  {needs}  {submitted}  {took}"))
+        entries.append(Padding(Text(what, overflow="fold"), (0, 0, 0, 4)))
+    if not found:
+        console.print("no jobs")
+    elif table.__rich_measure__(console, console.options.update(width=10_000)).maximum <= console.width:
+        console.print(table)
+    else:
+        console.print(Group(*entries))
     return 0
