@@ -148,6 +148,7 @@ def test_what_needs_all_inputs_at_once_is_told_so_in_one_line(add, file):
     with torch.inference_mode():
         assert torch.equal(x[2:5], x.index_select(0, torch.tensor([2, 3, 4])))
         assert torch.equal(x[:][0], x[0])
+        assert x[:].to(torch.float64)[:4].dtype is torch.float64
 
 
 @pytest.mark.parametrize("transform", ["turns", "views", "hidden_patches"])

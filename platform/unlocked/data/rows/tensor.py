@@ -95,6 +95,10 @@ class RowTensor(Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         answer = _ANSWERS.get(func)
+        if answer is None:  # of operations made of others, those are asked
+            made = func.decompose(*args, **(kwargs or {}))
+            if made is not NotImplemented:
+                return made
         if answer is None or not isinstance(args[0], RowTensor):
             name = next(str(each.source.what) for each in _in(args) if isinstance(each, RowTensor))
             what = str(func).removeprefix("aten.").partition(".")[0]
