@@ -179,6 +179,8 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
         ("embedding/cbow_full", "dfa", WORDS),
         ("memory/copy", "cdni", TAPE),
         ("memory/copy", "dfa", TAPE),
+        ("memory/hopfield", "dfa", ["model={width: 16, patterns: 8}"]),
+        ("modular/moe", "cdni", ["model={width: 16, experts: 4, inner: 8}"]),
     ],
 )
 def test_workers_draw_what_the_replay_draws(warm, preset, scheme, options):

@@ -44,6 +44,8 @@ SMALL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # name: (in_shape,
     "gin": ((9, 60), {"hidden": [16, 8]}),
     "mpnn": ((9, 60), {"width": 8, "depth": 2, "readout": "attention", "norm": "layer"}),
     "ntm": ((9, 3), {"hidden": 8, "rows": 6, "columns": 4}),
+    "hopfield": ((1, 8, 8), {"width": 16, "depth": 1, "patterns": 8}),
+    "moe": ((1, 8, 8), {"width": 16, "experts": 3, "inner": 8, "noise": False, "active": 3}),
     "deepsets": ((9, 60), {"hidden": [16], "head": [8]}),
 }
 # models of tokens, with a target at every position; whether inputs are hidden

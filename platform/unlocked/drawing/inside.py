@@ -1,4 +1,5 @@
-"""Figures of what goes on inside the layers of some models (registered as `pictured`): a memory over time."""
+"""Figures of what goes on inside the layers of some models (registered as `pictured`): a memory over time, the load of
+experts."""
 
 from __future__ import annotations
 
@@ -8,18 +9,28 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from unlocked.data import DataSet
 from unlocked.data.text import PAD
 from unlocked.drawing.style import drawing, headline, literal
+from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain
 
 LEGIBLE = 40  # labels of positions
+MOST_EXAMPLES = 5000
 
 
 def pictures(chain: Chain, data: DataSet, folder: Path) -> list[Path]:
     """Those of the first test example, or of the whole test split, by what the blocks can tell."""
     drawn = []
+    if any(hasattr(block, "chosen") for block in chain):
+        batch = data.test.batch(torch.arange(min(len(data.test), MOST_EXAMPLES)))
+        chosen = [each.float().numpy() for each in loads(chain, batch)]
+        ids = not batch.y.is_floating_point() and batch.y.dim() == 1
+        classes = batch.y.numpy() if ids else np.zeros(len(batch.y), int)
+        names = data.class_names if ids else ["all"]
+        drawn.append(experts(chosen, classes, names, int(chosen[0][0].sum()), folder / "experts.png"))
     first = data.test.batch(torch.arange(1))
     assert first.x is not None
     machine: Any = next((block for block in chain if hasattr(block, "memory_over_time")), None)
@@ -33,6 +44,49 @@ def pictures(chain: Chain, data: DataSet, folder: Path) -> list[Path]:
             reading, writing, left = (each[0].float().numpy() for each in machine.memory_over_time(x))
         drawn.append(memory(reading, writing, left, labels, folder / "memory.png"))
     return drawn
+
+
+def loads(chain: Chain, batch: Batch) -> list[Tensor]:
+    """Of every layer of experts, which of them each example asks, `(batch, experts)` of zeros and ones."""
+    found: list[Tensor] = []
+
+    def after(i: int, h: Tensor) -> Tensor:
+        block: Any = chain[i]
+        if hasattr(block, "chosen"):
+            found.append(block.chosen(h))
+        return h
+
+    assert batch.x is not None
+    with torch.no_grad():
+        chain(batch.x, batch, after)
+    return found
+
+
+def experts(chosen: Sequence[np.ndarray], classes: np.ndarray, names: Sequence[str], active: int, path: Path) -> Path:
+    """A heat map per layer: the share of the examples of a class (row) that ask an expert (column); above each expert
+    its share of all choices."""
+    wide = max(0.42 * chosen[0].shape[1] + 1.6, 3.2)
+    size = (wide * len(chosen) + 0.8, min(max(0.3 * len(names) + 1.8, 3.0), 9.0))
+    with drawing(path, columns=len(chosen), size=size) as (figure, panels):
+        for nth, (panel, asked) in enumerate(zip(panels, chosen, strict=True)):
+            share = np.stack(
+                [asked[classes == c].mean(0) if (classes == c).any() else 0 * asked[0] for c in range(len(names))]
+            )
+            image = panel.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+            load = asked.mean(0) / active
+            panel.set_xticks(range(len(load)), [f"{e}\n{each:.0%}" for e, each in enumerate(load)], fontsize=7)
+            panel.set_yticks(range(len(names)), list(map(literal, names)), fontsize=8)
+            panel.grid(False)
+            panel.tick_params(length=0)
+            panel.set(
+                xlabel="expert, and its share of all choices", title=f"Layer {nth + 1}" if len(chosen) > 1 else ""
+            )
+        panels[0].set_ylabel("class")
+        figure.colorbar(image, ax=panels, fraction=0.04, pad=0.02, label="share of the class").outline.set_visible(
+            False
+        )
+        headline(figure, "Which experts the test examples ask")
+    return path
 
 
 def memory(

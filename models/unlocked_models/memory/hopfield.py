@@ -1,0 +1,133 @@
+"""Hopfield networks, classic and modern: a state moves downhill to a pattern that is stored.
+
+Classic (Hopfield 1982), states of -1 and 1: W = sum_m x_m x_m^T / N without its diagonal (Hebb's rule), and one unit
+after the other takes the sign of (W s)_i until none changes. E = -s^T W s / 2 never grows. About 0.138 N random
+patterns are recalled (Amit, Gutfreund and Sompolinsky 1985); docs/families/memory.md shows it measured.
+
+Modern (Ramsauer et al. 2021, arXiv:2008.02217), states of real numbers and patterns X, `(patterns, width)`:
+
+    s' = X^T softmax(beta X s)                                                                   (3)
+    E  = -log(sum_i exp(beta x_i s)) / beta + s^T s / 2 + const                                  (2)
+
+Exponentially many patterns are recalled, and one step is an attention over them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from unlocked_models.contract import checks
+from unlocked_models.contract.registry import register_model
+from unlocked_models.layers.basic import sequence
+
+MOST_SWEEPS = 200
+
+
+def hebbian(patterns: Tensor) -> Tensor:
+    """The weights `(units, units)` that store `patterns (n, units)` of -1 and 1."""
+    W = patterns.T @ patterns / patterns.shape[1]
+    return W.fill_diagonal_(0)
+
+
+def classic_energy(W: Tensor, states: Tensor) -> Tensor:
+    """Of states `(n, units)`: `(n,)`."""
+    return -0.5 * ((states @ W) * states).sum(1)
+
+
+def recalled(W: Tensor, states: Tensor, seed: int = 0) -> Tensor:
+    """Where states `(n, units)` of -1 and 1 come to rest: sweeps over the units, one by one and in an order drawn anew
+    for each sweep, until a sweep changes nothing. A unit whose input is 0 stays as it is."""
+    generator, states = torch.Generator().manual_seed(seed), states.clone()
+    for _ in range(MOST_SWEEPS):
+        before = states.clone()
+        for i in torch.randperm(len(W), generator=generator).tolist():
+            drive = states @ W[:, i]
+            states[:, i] = torch.where(drive == 0, states[:, i], drive.sign())
+        if torch.equal(states, before):
+            break
+    return states
+
+
+def overlap_at(load: float, units: int, seed: int = 0) -> float:
+    """Mean overlap x s / N of `load * units` random patterns with the states that they come to rest in; 1 if all are
+    recalled as they are."""
+    generator = torch.Generator().manual_seed(seed)
+    patterns = torch.randint(0, 2, (max(1, round(load * units)), units), generator=generator).float() * 2 - 1
+    return float((recalled(hebbian(patterns), patterns, seed) * patterns).mean())
+
+
+def retrieved(states: Tensor, patterns: Tensor, beta: float, steps: int, values: Tensor | None = None) -> Tensor:
+    """Modern updates of states `(..., n, width)` over patterns `(..., patterns, width)`. With `values`
+    `(..., patterns, out)` the last step gives those in place of the patterns: attention."""
+    for left in reversed(range(steps)):
+        weights = (beta * states @ patterns.transpose(-1, -2)).softmax(-1)
+        states = weights @ (patterns if left or values is None else values)
+    return states
+
+
+def modern_energy(states: Tensor, patterns: Tensor, beta: float) -> Tensor:
+    """Equation 2 without its constant; `(n,)`."""
+    return -(beta * states @ patterns.T).logsumexp(-1) / beta + states.square().sum(-1) / 2
+
+
+class HopfieldLayer(nn.Module):
+    """`h + W_o retrieved(W_q norm(h))`, `(batch, width)`, from patterns that are weights, of several heads (their
+    HopfieldLayer)."""
+
+    feedback_point = True
+
+    def __init__(self, width: int, heads: int, patterns: int, steps: int, beta: float, dropout: float):
+        super().__init__()
+        each = width // heads
+        self.heads, self.steps = heads, steps
+        self.beta = beta or 1 / math.sqrt(each)
+        self.norm, self.query, self.out = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width)
+        self.patterns = nn.Parameter(torch.randn(heads, patterns, each))
+        self.values = nn.Parameter(torch.randn(heads, patterns, each))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, h: Tensor) -> Tensor:
+        states = self.query(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # (heads, batch, each)
+        found = retrieved(states, self.patterns, self.beta, self.steps, self.values).transpose(0, 1).flatten(1)
+        return h + self.dropout(self.out(found))
+
+
+@register_model("hopfield", family="memory")
+def hopfield(
+    in_shape: tuple[int, ...],
+    n_outputs: int,
+    width: int = 64,
+    depth: int = 2,
+    heads: int = 4,
+    patterns: int = 32,
+    steps: int = 2,
+    beta: float = 0.0,
+    dropout: float = 0.0,
+) -> Iterator[nn.Module]:
+    """Modern Hopfield network (Ramsauer et al. 2021, arXiv:2008.02217): layers that recall patterns they have learned.
+
+    Shapes: `(batch, *in_shape)`, flattened, to `(batch, n_outputs)`. A linear block, `depth` layers, a linear head.
+
+    Options: `width` of a state, shared by `heads`; `patterns` stored in every head; `steps` of recall, of which one is
+    attention; `beta`, the sharpness of recall, 0: 1 / sqrt(width / heads); `dropout` in [0, 1).
+
+    >>> len(hopfield((1, 8, 8), 10, depth=3))
+    5
+    """
+    checks.outputs("hopfield", n_outputs)
+    for key, value in {"width": width, "depth": depth, "heads": heads, "patterns": patterns, "steps": steps}.items():
+        checks.whole(key, value)
+    checks.fraction("dropout", dropout)
+    if width % heads:
+        raise ValueError(f"model.heads: {heads} does not divide model.width {width}")
+    if not 0 <= beta < math.inf:
+        raise ValueError(f"model.beta: must be at least 0, got {beta}")
+    flatten = nn.Flatten() if len(in_shape) > 1 else None
+    yield sequence(flatten, nn.Linear(math.prod(in_shape), width))
+    for _ in range(depth):
+        yield HopfieldLayer(width, heads, patterns, steps, beta, dropout)
+    yield sequence(nn.LayerNorm(width), nn.Linear(width, n_outputs))

@@ -1,0 +1,63 @@
+"""Hopfield networks: energies that only fall, the classic capacity, and recall that is attention."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from unlocked_models import build
+from unlocked_models.memory.hopfield import classic_energy, hebbian, modern_energy, overlap_at, recalled, retrieved
+
+
+def test_disturbed_patterns_are_recalled_downhill():
+    torch.manual_seed(0)
+    patterns = torch.randint(0, 2, (8, 200)).double() * 2 - 1
+    W = hebbian(patterns)
+    assert torch.equal(W, W.T)
+    assert W.diagonal().abs().max() == 0
+    disturbed = patterns * torch.where(torch.rand(8, 200) < 0.2, -1.0, 1.0)
+    assert torch.equal(recalled(W, disturbed), patterns)
+    state = disturbed[:1].clone()
+    energies = [classic_energy(W, state)]
+    for i in range(200):  # unit by unit
+        state[:, i] = (state @ W[:, i]).sign()
+        energies.append(classic_energy(W, state))
+    assert (torch.stack(energies).flatten().diff() <= 1e-12).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_patterns_are_recalled_up_to_0_138_of_the_units(seed):
+    """The fall is a slope for few units, and nears a step at 0.138 (docs/families/hopfield_capacity.py)."""
+    assert overlap_at(0.10, 400, seed) > 0.98
+    assert overlap_at(0.22, 400, seed) < 0.7
+
+
+def test_a_modern_step_is_attention_and_never_raises_the_energy():
+    torch.manual_seed(0)
+    states, patterns, values = torch.randn(5, 8).double(), torch.randn(20, 8).double(), torch.randn(20, 8).double()
+    found = retrieved(states[None], patterns[None], 8**-0.5, 1, values[None])
+    expected = F.scaled_dot_product_attention(states[None], patterns[None], values[None])
+    torch.testing.assert_close(found, expected)
+    energies = torch.stack([modern_energy(retrieved(states, patterns, 0.7, n), patterns, 0.7) for n in range(12)])
+    assert (energies.diff(dim=0) <= 1e-12).all()
+    assert (energies[0] - energies[-1] > 0.1).all()
+
+
+def test_many_more_patterns_than_units_are_recalled_by_a_modern_network():
+    torch.manual_seed(0)
+    patterns = F.normalize(torch.randn(1000, 32).double(), dim=1)  # a classic one recalls 4
+    disturbed = patterns + 0.05 * torch.randn(1000, 32)
+    found = retrieved(disturbed, patterns, 60.0, 3)
+    assert (found @ patterns.T).argmax(1).eq(torch.arange(1000)).all()
+    assert (found - patterns).norm(dim=1).median() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"heads": 3}, "model.heads: 3 does not divide model.width 64"),
+        ({"beta": -1.0}, "model.beta: must be at least 0"),
+    ],
+)
+def test_wrong_options_are_one_line(options, said):
+    with pytest.raises(ValueError, match=said):
+        build("hopfield", (9,), 5, **options)
