@@ -33,8 +33,12 @@ def test_optimisers_are_listed_with_their_options(capsys):
 
 def test_losses_and_metrics_are_listed_by_what_outputs_stand_for(capsys):
     assert main(["list", "losses", "--json"]) == 0
-    found = {(row["of"], row["loss"]): row["options"] for row in json.loads(capsys.readouterr().out)}
+    rows = json.loads(capsys.readouterr().out)
+    found = {(row["of"], row["loss"]): row["options"] for row in rows}
+    assert all(row["what"] for row in rows)  # its equation
     assert found["values", "huber"] == "objective.delta"
+    assert found["values", "mse"] == ""
+    assert found["classes", "hinge"] == "objective.class_weights"
     assert main(["list", "metrics", "--json"]) == 0
     assert {"classes", "labels", "values"} <= {row["of"] for row in json.loads(capsys.readouterr().out)}
 

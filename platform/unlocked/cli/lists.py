@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -190,14 +191,33 @@ def _options_of_task(task: type) -> list[inspect.Parameter]:
 
 def _losses() -> Rows:
     """By what outputs stand for: those that are here, then those of plug-ins."""
+    from unlocked.tasks.losses import ClassLoss, LabelLoss, value_loss
     from unlocked.tasks.own_loss import LOSSES, OURS
 
+    said = {"classes": ClassLoss, "labels": LabelLoss, "values": value_loss}
     rows = [
-        {"loss": name, "of": kind, "options": ", ".join(f"objective.{key}" for key in keys), "what": ""}
+        {
+            "loss": name,
+            "of": kind,
+            "options": ", ".join(f"objective.{key}" for key in keys if _is_of(key, name)),
+            "what": _equation(said[kind].__doc__ or "", name),
+        }
         for kind, (names, keys) in OURS.items()
         for name in names
     ]
     return [*rows, *_functions("loss", LOSSES, "objective.")]
+
+
+def _is_of(option: str, loss: str) -> bool:
+    """Options of all losses of their kind, but for those of one or two."""
+    only = {"gamma": ("focal",), "delta": ("huber",), "positive_weight": ("binary_cross_entropy",)}
+    return loss in only.get(option, (loss,)) and not (option == "smoothing" and loss in ("hinge", "max_margin"))
+
+
+def _equation(doc: str, loss: str) -> str:
+    """Of its line in a table of a docstring: `focal, hinge    the equation`."""
+    lines = (re.match(r" *(\w+(?:, \w+)*)  +(\S.*)", line) for line in doc.splitlines())
+    return next((line[2] for line in lines if line and loss in line[1].split(", ")), "")
 
 
 def _metrics() -> Rows:

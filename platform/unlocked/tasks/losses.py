@@ -181,8 +181,12 @@ LABEL_LOSSES: dict[str, Callable[[Tensor, Tensor, LabelLoss], Tensor]] = {
 
 
 def value_loss(name: str, delta: float) -> Each:
-    """Of real values `(batch, values)`, a mean over them: `mse`, `mae`, or `huber`, which is quadratic up to `delta`
-    and linear beyond (Huber 1964)."""
+    """Of real values z and targets y, `(batch, values)`, a mean over values:
+
+    mse    (z - y)^2
+    mae    |z - y|
+    huber  quadratic up to `delta` and linear beyond (Huber 1964)
+    """
     _known(name, VALUE_LOSSES)
     _above_0("delta", delta)
     return lambda output, target: VALUE_LOSSES[name](output, target, delta).flatten(1).mean(1)
