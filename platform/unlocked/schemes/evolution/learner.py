@@ -185,6 +185,11 @@ class Evolution(ModuleLearner):
     # what is recorded ------------------------------------------------------------------------------------
 
     @property
+    def trials(self) -> list[list[Trial]]:
+        """Of all candidates so far, by generation."""
+        return self._table
+
+    @property
     def evaluations(self) -> int:
         """So far."""
         return sum(map(len, self._table))
