@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unlocked.cli.bench_case import add_case, case_given
+from unlocked.cli.bench_population import add_population
 from unlocked.cli.bench_rows import add_rows
 from unlocked.cli.bench_zero import MOST_ROUNDS, add_zero
 from unlocked.cli.common import add_command, add_import, check_ranges, import_given, wide_console
@@ -30,7 +31,8 @@ def add_bench(commands: Any) -> None:
         "  unlocked bench reference           test metrics of backprop, against plain PyTorch\n"
         "  unlocked bench sweep               trials per minute, against Ray Tune too\n"
         "  unlocked bench deepspeed           ZeRO 0 to 3, DDP and replicas: speed and memory per worker\n"
-        "  unlocked bench data                rows in files against the same rows in memory\n",
+        "  unlocked bench data                rows in files against the same rows in memory\n"
+        "  unlocked bench population          candidates over two workers against one\n",
     )
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     _add_overhead(kinds)
@@ -39,6 +41,7 @@ def add_bench(commands: Any) -> None:
     _add_sweep(kinds)
     add_zero(kinds)
     add_rows(kinds)
+    add_population(kinds)
 
 
 def _add_overhead(kinds: Any) -> None:
