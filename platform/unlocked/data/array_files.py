@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,19 +24,6 @@ from unlocked.errors import DataError, reason
 _NUMBERED = re.compile(r"[-_.](\d+)$")
 NPZ, NPY, SAFETENSORS = ".npz", ".npy", ".safetensors"
 SUFFIXES = (NPZ, NPY, SAFETENSORS)
-_FAULTS = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,  # of an encrypted one
-    SyntaxError,
-    zlib.error,
-    zipfile.BadZipFile,
-)
 # by the header of a safetensors file
 _DTYPES = {"BOOL": "bool", "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "float32"}
 _DTYPES |= {
@@ -83,7 +69,9 @@ class ArrayFile:
             )
         try:
             found = _loaded(self.path, names)
-        except _FAULTS as error:
+        except DataError:
+            raise
+        except Exception as error:  # of damaged files numpy, zipfile and zlib raise their own
             raise _unreadable(self.path, error) from None
         for name, array in found.items():
             if array.shape != self.told[name].shape:
@@ -101,11 +89,9 @@ def open_arrays(path: Path) -> ArrayFile:
         if not path.stat().st_size:
             raise DataError(f"{path}: is empty")
         told = _told(path)
-    except _FAULTS as error:
-        raise _unreadable(path, error) from None
-    except Exception as error:  # safetensors raises its own
-        if type(error).__module__.partition(".")[0] not in ("safetensors", "safetensors_rust", "builtins"):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # of damaged files numpy, zipfile, tokenize and safetensors raise their own
         raise _unreadable(path, error) from None
     return ArrayFile(path, told)
 

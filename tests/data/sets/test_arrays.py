@@ -199,3 +199,11 @@ def test_a_damaged_file_is_one_line(file, tmp_path):
         (tmp_path / file).write_bytes(content)
         with pytest.raises(DataError, match=f"{file}: {said}"):
             arrays(file)
+
+
+def test_a_header_that_no_parser_takes_is_one_line(tmp_path):
+    np.save("a.npy", X)
+    torn = (tmp_path / "a.npy").read_bytes().replace(b"(40, 5), }", b"(40, 5(, (")
+    (tmp_path / "a.npy").write_bytes(torn)
+    with pytest.raises(DataError, match=r"a.npy: cannot be read as an NPY file of plain arrays: "):
+        arrays("a.npy", y="a.npy")
