@@ -117,3 +117,10 @@ def test_our_models_hold_nothing_beside_h(monkeypatch):
     monkeypatch.setattr(ties.MODELS.get("mlp"), "__module__", "mine")
     config = load_config("quickstart")
     assert ties.ties_of(config, build("mlp", (64,), 10, hidden=[8, 8, 8]), Example((64,), 10)) == []
+
+
+def test_a_dry_run_names_the_places(plan, capsys):
+    from unlocked.cli.main import main
+
+    assert main(["train", "quickstart", "model.name=kept_u", "parallel.modules=2", "--dry-run"]) == 0
+    assert "block 3 reads what block 1 made beside h" in " ".join(capsys.readouterr().out.split())

@@ -187,6 +187,7 @@ def _dry_run(config: Config, arguments: argparse.Namespace) -> int:
 
 def _show(plan: Plan, arguments: argparse.Namespace) -> int:
     from unlocked.plan.describe import describe
+    from unlocked.plan.ties import why_not
     from unlocked.rich_text import PlainTable, plain_console
 
     config, replicas = plan.config, plan.config.parallel.replicas
@@ -219,6 +220,8 @@ def _show(plan: Plan, arguments: argparse.Namespace) -> int:
     console = plain_console()
     console.print(title)
     console.print(table)
+    if plan.ties and not plan.nets:
+        console.print(why_not(plan.ties, len(plan.costs)))
     console.print(
         f"{plan.n_train:,} training examples, {plan.steps_per_epoch} steps per epoch, {plan.total_steps:,} "
         f"steps; memory counts weights, gradients, optimiser state and kept boundaries, without activations"

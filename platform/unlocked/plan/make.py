@@ -198,6 +198,7 @@ def _worked_out(
         steps_per_epoch=steps_per_epoch,
         carries=carries,
         finding=finding(blocks) if name is None else [],
+        ties=tuple(ties),
         net=name,
     )
     return plan, net.for_training(shapes)

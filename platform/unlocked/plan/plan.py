@@ -32,6 +32,7 @@ class Plan:
     steps_per_epoch: int
     carries: bool  # layers go on where the last minibatch ended
     finding: list[int] = field(default_factory=list)  # blocks that find their first weights in the training data
+    ties: tuple[tuple[int, int], ...] = ()  # blocks that no cut may part: the second reads what the first one made
     net: str | None = None  # which of several this is the plan of; None: the only one, or all of them
     phases: tuple[str, ...] = ()  # in which this net learns, if it is one of several
     nets: Mapping[str, Plan] = field(default_factory=dict)  # by name, if the model has several
