@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -145,8 +146,10 @@ def _select(x: RowTensor, dim: int, at: int) -> Tensor:
 def _slice(x: RowTensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
     if dim:
         raise DataError(f"{x.source.what}: its rows are read one by one; index them first, x[rows]")
+    if not start and step == 1 and (end is None or end == sys.maxsize):  # x[:]
+        return _to_copy(x)
     rows = range(len(x))[slice(start, end, step)]
-    return _to_copy(x) if len(rows) == len(x) and step == 1 else x.read(torch.tensor(list(rows), dtype=torch.int64))
+    return x.read(torch.arange(rows.start, rows.stop, rows.step))
 
 
 def _to_copy(x: RowTensor, dtype: torch.dtype | None = None, device: Any = None, **_: Any) -> RowTensor:
