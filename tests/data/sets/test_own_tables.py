@@ -108,6 +108,20 @@ def test_new_rows_are_read_by_the_names_of_their_columns(pets, tmp_path):
         new_inputs.read_file(new, again)
 
 
+def test_columns_of_a_group_and_of_a_time_are_no_inputs_and_part_the_rows(pets):
+    owner = [f"owner {i // 5}" for i in range(N)]
+    grouped = load("table", file=pets(owner=owner), target="kind", group="owner", columns=["weight"], validation=0.2)
+    mean, deviation = (each.flatten().item() for each in grouped.loaded.statistics)
+    parts = [
+        {int(round(w * deviation + mean, 3) * 2) // 5 for w in split.x[:, 0].tolist()}
+        for split in (grouped.train, grouped.validation, grouped.test)
+    ]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == 18
+    timed = load("table", file=pets(), target="kind", time="born", drop=["colour"])
+    assert timed.features == ["age", "weight", "code"]
+    assert len(timed.test) == 20  # the last two of nine days
+
+
 def test_the_most_frequent_categories_are_kept(pets):
     words = [f"w{i}" if i > 40 else "often" for i in range(N)]
     data = load("table", file=pets(word=words), target="kind", columns=["word"], categories=2)
