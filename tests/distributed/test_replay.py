@@ -179,6 +179,7 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
         ("embedding/cbow_full", "dfa", WORDS),
         ("memory/copy", "cdni", TAPE),
         ("memory/copy", "dfa", TAPE),
+        ("recursive/tree_lstm", "cdni", ["data.options={nodes: 16, packages: [http, xml]}", "data.batch_size=8"]),
         ("memory/hopfield", "dfa", ["model={width: 16, patterns: 8}"]),
         ("modular/moe", "cdni", ["model={width: 16, experts: 4, inner: 8}"]),
     ],

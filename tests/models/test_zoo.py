@@ -46,6 +46,8 @@ SMALL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # name: (in_shape,
     "ntm": ((9, 3), {"hidden": 8, "rows": 6, "columns": 4}),
     "hopfield": ((1, 8, 8), {"width": 16, "depth": 1, "patterns": 8}),
     "moe": ((1, 8, 8), {"width": 16, "experts": 3, "inner": 8, "noise": False, "active": 3}),
+    "tree_lstm": ((9, 60), {"hidden": [8]}),
+    "recursive": ((9, 60), {"hidden": [8, 8], "readout": "mean"}),
     "deepsets": ((9, 60), {"hidden": [16], "head": [8]}),
 }
 # models of tokens, with a target at every position; whether inputs are hidden
@@ -54,7 +56,8 @@ PAIRS = torch.tensor([[[0, 1, 5], [1, 0, 6]]] * 6)
 GRAPHS = {name: {"edge_index": PAIRS} for name in ("gcn", "gat", "sage", "gin")}  # with a target at every node
 GRAPHS["mpnn"] = {"edge_index": PAIRS, "edge_attr": torch.rand(6, 3, 2, generator=torch.Generator().manual_seed(0))}
 GRAPHS["deepsets"] = {}
-OF_GRAPHS = ("mpnn", "deepsets")  # with one target for each
+GRAPHS |= {name: {"edge_index": PAIRS} for name in ("tree_lstm", "recursive")}
+OF_GRAPHS = ("mpnn", "deepsets", "tree_lstm", "recursive")  # with one target for each
 ORIGINAL: dict[str, dict[str, Any]] = {  # at full size, on the meta device
     "alexnet": {"towers": 2, "lrn": True},
     "vgg": {"norm": "batch"},
@@ -187,7 +190,15 @@ def test_the_seed_decides_the_weights(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_learns_a_few_examples(name):
     chain, batch = small(name, **({"dropout": 0.0} if name == "alexnet_small" else {}))
-    fast = MODELS.facts(name)["family"] in ("recurrent", "transformer", "seq2seq", "autoencoder", "graph", "memory")
+    fast = MODELS.facts(name)["family"] in (
+        "recurrent",
+        "transformer",
+        "seq2seq",
+        "autoencoder",
+        "graph",
+        "memory",
+        "recursive",
+    )
     fast = fast or name == "rbf"  # whose units all begin alike
     optimizer = torch.optim.Adam(chain.parameters(), lr=3e-2 if fast else 3e-3)
     before = loss_with_local_terms(chain, batch).item()

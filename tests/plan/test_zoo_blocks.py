@@ -34,6 +34,7 @@ FAMILIES = {  # data that a model is given that is not named below
     "selfsupervised": Example((2, 1, 8, 8), 5),
     "memory": SERIES,
     "modular": VECTORS,
+    "recursive": SERIES,
 }
 OTHER = {"rnn": TEXT, "gpt": TEXT, "bert": MASKED, "vit": IMAGES, "conv_autoencoder": IMAGES}
 OTHER |= {"cbow": Example((9, 4), 5, vocabulary=7, y_shape=(9,)), "glove": Example((2,), 1, vocabulary=7)}

@@ -71,7 +71,8 @@ def retrieved(states: Tensor, patterns: Tensor, beta: float, steps: int, values:
 
 def modern_energy(states: Tensor, patterns: Tensor, beta: float) -> Tensor:
     """Equation 2 without its constant; `(n,)`."""
-    return -(beta * states @ patterns.T).logsumexp(-1) / beta + states.square().sum(-1) / 2
+    energy: Tensor = states.square().sum(-1) / 2 - (beta * states @ patterns.T).logsumexp(-1) / beta
+    return energy
 
 
 class HopfieldLayer(nn.Module):
