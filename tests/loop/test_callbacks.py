@@ -242,6 +242,7 @@ def test_a_state_that_no_file_gives_back_fails_and_loses_no_checkpoint(small):
         ({"val/accuracy": 1.0}, "log: val/accuracy is a metric of the run itself; give yours another name"),
         ({"lr": 1.0}, "log: lr is a metric of the run itself"),
         ({"mine": "high"}, "log: mine is str, not a number; write float(...) around it"),
+        ({"50%": 1.0}, "log: '50%' is no name of a metric; use letters, digits and _ - . : / or a space"),
         ({3: 1.0}, "log: the name of a metric is a text, got 3"),
     ],
 )

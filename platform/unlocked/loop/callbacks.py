@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,6 +28,7 @@ from unlocked.plan.plan import Plan
 from unlocked_models.contract.chain import Chain
 
 _LOGGED = "logged"  # the key, among the states, of the names that they have logged
+_NAME = re.compile(r"[A-Za-z0-9_\-. :/]{1,200}")  # as MLflow takes them
 _OURS = ("train/", "val/", "test/", "best/", "time/", "system/")  # of the names of metrics
 
 
@@ -57,6 +59,8 @@ class Training:
         for name, value in values.items():
             if not isinstance(name, str) or not name.strip():
                 raise TypeError(f"log: the name of a metric is a text, got {name!r}")
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"log: {name!r} is no name of a metric; use letters, digits and _ - . : / or a space")
             if name.startswith(_OURS) or (name in self.metrics and name not in self.own):
                 raise ValueError(f"log: {name} is a metric of the run itself; give yours another name")
             if isinstance(value, Tensor) and value.numel() == 1:
