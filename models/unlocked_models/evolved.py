@@ -131,7 +131,7 @@ def _row(n: int, k: int, layers: int) -> Tensor:
     return torch.stack([x, torch.full((n,), 2 * k / (layers - 1) - 1)], 1)
 
 
-@register_model("grown", family="evolved")
+@register_model("grown", family="evolved", pictured=True)
 def grown(in_shape: tuple[int, ...], n_outputs: int, hidden: int = 16, output: str = "linear") -> Iterator[nn.Module]:
     """A net whose units and connections evolve by NEAT, from none but those of every input to every output.
 
@@ -149,7 +149,7 @@ def grown(in_shape: tuple[int, ...], n_outputs: int, hidden: int = 16, output: s
     yield GrownNet(math.prod(in_shape), n_outputs, hidden, output)
 
 
-@register_model("hyperneat", family="evolved")
+@register_model("hyperneat", family="evolved", pictured=True)
 def hyperneat(
     in_shape: tuple[int, ...],
     n_outputs: int,

@@ -1,5 +1,5 @@
 """Figures of what goes on inside the layers of some models (registered as `pictured`): a memory over time, the load of
-experts."""
+experts, the wiring of a net that grew."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unlocked.data import DataSet
 from unlocked.data.text import PAD
+from unlocked.drawing.evolved import wiring
 from unlocked.drawing.style import drawing, headline, literal
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain
@@ -31,6 +32,12 @@ def pictures(chain: Chain, data: DataSet, folder: Path) -> list[Path]:
         classes = batch.y.numpy() if ids else np.zeros(len(batch.y), int)
         names = data.class_names if ids else ["all"]
         drawn.append(experts(chosen, classes, names, int(chosen[0][0].sum()), folder / "experts.png"))
+    grown: Any = next((block for block in chain if hasattr(block, "graph")), None)
+    if grown is not None:
+        own = grown.graph is grown  # its inputs and outputs are the data's; else places and weights of another net
+        inputs = list(data.features or []) if own else ["x1", "y1", "x2", "y2"]
+        outputs = list(data.class_names) if own else ["weight", "bias"]
+        drawn.append(wiring(grown.graph, inputs, outputs, folder / "wiring.png"))
     first = data.test.batch(torch.arange(1))
     assert first.x is not None
     machine: Any = next((block for block in chain if hasattr(block, "memory_over_time")), None)

@@ -134,7 +134,7 @@ class Pool:
         threads = self._plan.config.parallel.threads or 1
         with pickled_whole(self._imports):
             actor = self._ray.remote(Evaluator).options(max_restarts=0, **self._bundle)
-            worker = actor.remote(os.getcwd(), import_path(), self._imports, threads)
+            worker: Any = actor.remote(os.getcwd(), import_path(), self._imports, threads)
         ready = worker.prepare.remote(to_dict(self._plan.config), self._plan, self._data)
         for method, given in self._told.items():
             getattr(worker, method).remote(*given)

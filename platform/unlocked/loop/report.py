@@ -21,6 +21,7 @@ from unlocked.data import DATA, DataSet
 from unlocked.data.digest import digest
 from unlocked.engines import ENGINES
 from unlocked.plan.plan import Plan
+from unlocked.runs.checkpoint import Checkpoints, load_states
 from unlocked.runs.evaluate import load_trained
 from unlocked.tasks import LOSSES, TASKS
 from unlocked.tracking import collect_tags, flatten, read
@@ -140,7 +141,7 @@ def draw_figures(
 ) -> list[Path]:
     """The figures that this run has the metrics for, as PNG and SVG in `figures/`, and those of the `trained` network
     if its task asks for it."""
-    from unlocked.drawing import figures, inside
+    from unlocked.drawing import evolved, figures, inside
     from unlocked.drawing.style import about, with_svg
 
     folder, history = run_dir / "figures", read(run_dir)
@@ -151,6 +152,8 @@ def draw_figures(
             figures.alignment(history, folder / "alignment.png"),
             figures.sg_loss(history, folder / "sg_loss.png"),
         ]
+        if plan.scheme.proposes:
+            made += [evolved.search(history, folder / "search.png"), *_of_search(run_dir, plan, data, folder)]
         task = plan.make_task()
         made += task.figures(data, test_outputs, trained, folder)
         if MODELS.facts(plan.config.model["name"])["pictured"]:
@@ -162,6 +165,16 @@ def draw_figures(
         }:
             made += task.figures_over_time(shown, data, folder)
     return with_svg([path for path in made if path is not None])
+
+
+def _of_search(run_dir: Path, plan: Plan, data: DataSet, folder: Path) -> list[Path]:
+    """What the scheme draws of its last checkpoint."""
+    last = Checkpoints(run_dir).last()
+    if last is None:
+        return []
+    _, (state, *_) = load_states(last, plan.learners)
+    chain = load_trained(run_dir, plan.config, data, "last", folder).chain
+    return plan.scheme.figures(plan.config, chain, state["learner"], folder)
 
 
 def run_line(plan: Plan) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import nn
 
@@ -13,6 +14,7 @@ from unlocked.schema.keys import Config, OptimizerConfig
 from unlocked.schemes.spec import ModuleSpec
 from unlocked.tasks import Task
 from unlocked_models.contract.batch import Example
+from unlocked_models.contract.chain import Chain
 
 # Why a scheme that begins with the gradient of a loss at the output trains no Boltzmann machine.
 NO_OUTPUT_ERROR = (
@@ -69,6 +71,11 @@ class Declarations:
     def why_no_compile(cls, config: Config) -> str | None:
         """Why passes of its blocks cannot be compiled; None: they can."""
         return None
+
+    @classmethod
+    def figures(cls, config: Config, chain: Chain, state: Mapping[str, Any], folder: Path) -> list[Path]:
+        """At the end of a run, of what a learner of a scheme that `proposes` held: `state`, of its last checkpoint."""
+        return []
 
     @classmethod
     def beside(cls, config: Config, spec: ModuleSpec, task: Task) -> dict[str, Beside]:

@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -115,14 +116,9 @@ class Evolution(ModuleLearner):
     def strategy(self) -> Strategy:
         """After all generations so far."""
         if self._strategy is None:
-            given = self.options.strategy
-            kind = STRATEGIES.get(given["name"])
             if self._begin is None:
-                self._begin = kind.begin_of(self.chain)
-            options = as_annotated(kind, {k: v for k, v in given.items() if k != "name"})
-            self._strategy = kind(kind.space_of(self.chain, self._begin), **options)
-            for generation, trials in enumerate(self._table):
-                self._tell(generation, self._strategy.ask(self._random(generation, "ask")), trials)
+                self._begin = STRATEGIES.get(self.options.strategy["name"]).begin_of(self.chain)
+            self._strategy = searched(self.config, self.chain, self._begin, self._table)
         return self._strategy
 
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
@@ -131,12 +127,12 @@ class Evolution(ModuleLearner):
             self._record_rest()
             return
         generation, began = len(self._table), time.perf_counter()
-        candidates = strategy.ask(self._random(generation, "ask"))
+        candidates = strategy.ask(_random(self.config.seed, generation, "ask"))
         if self.trying is None:
             trials = [self.tried(t, candidate, h_in, batch) for candidate in candidates]
         else:
             trials = self.trying(t, candidates)
-        self._tell(generation, candidates, trials)
+        _tell(strategy, self.config.seed, generation, candidates, trials)
         self._table.append(trials)
         strategy.space.write(self._kept(candidates, trials), self.chain)
         if self.average is not None:
@@ -158,14 +154,6 @@ class Evolution(ModuleLearner):
         seen = tuple(behaviour.double().flatten().tolist()) if looks else ()
         return Trial(value if math.isfinite(value) else math.inf, seen)
 
-    def _tell(self, generation: int, candidates: list[Genome], trials: list[Trial]) -> None:
-        strategy = self._strategy
-        assert strategy is not None
-        best = min(range(len(trials)), key=lambda i: trials[i].loss)
-        if strategy.found is None or trials[best].loss < strategy.found[1]:
-            strategy.found = (candidates[best], trials[best].loss)
-        strategy.tell(candidates, trials, self._random(generation, "tell"))
-
     def _kept(self, candidates: list[Genome], trials: list[Trial]) -> Genome:
         strategy = self.strategy
         assert strategy.found is not None
@@ -178,9 +166,6 @@ class Evolution(ModuleLearner):
     def _rests(self) -> bool:
         found, target = self.strategy.found, self.options.target
         return found is not None and target is not None and found[1] <= target
-
-    def _random(self, generation: int, purpose: str) -> np.random.Generator:
-        return np.random.default_rng(step_seed(derive_seed(self.config.seed, "evolution", purpose), generation))
 
     # what is recorded ------------------------------------------------------------------------------------
 
@@ -241,7 +226,39 @@ class Evolution(ModuleLearner):
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self._begin, self._strategy = state["begin"], None
-        self._table = [
-            [Trial(loss, tuple(did)) for loss, did in zip(losses.tolist(), behaviours.tolist(), strict=True)]
-            for losses, behaviours in zip(state["losses"], state["behaviours"], strict=True)
-        ]
+        self._table = _table(state)
+
+    @classmethod
+    def figures(cls, config: Config, chain: Chain, state: Mapping[str, Any], folder: Path) -> list[Path]:
+        told = state["trials"]
+        return searched(config, chain, told["begin"], _table(told)).figures(folder) if told["losses"] else []
+
+
+def searched(config: Config, chain: Chain, begin: Any, table: list[list[Trial]]) -> Strategy:
+    """The strategy after these trials, of a search that began with `begin`."""
+    given = config.scheme.strategy
+    kind = STRATEGIES.get(given["name"])
+    options = as_annotated(kind, {k: v for k, v in given.items() if k != "name"})
+    strategy = kind(kind.space_of(chain, begin), **options)
+    for generation, trials in enumerate(table):
+        candidates = strategy.ask(_random(config.seed, generation, "ask"))
+        _tell(strategy, config.seed, generation, candidates, trials)
+    return strategy
+
+
+def _tell(strategy: Strategy, seed: int, generation: int, candidates: list[Genome], trials: list[Trial]) -> None:
+    best = min(range(len(trials)), key=lambda i: trials[i].loss)
+    if strategy.found is None or trials[best].loss < strategy.found[1]:
+        strategy.found = (candidates[best], trials[best].loss)
+    strategy.tell(candidates, trials, _random(seed, generation, "tell"))
+
+
+def _random(seed: int, generation: int, purpose: str) -> np.random.Generator:
+    return np.random.default_rng(step_seed(derive_seed(seed, "evolution", purpose), generation))
+
+
+def _table(state: Mapping[str, Any]) -> list[list[Trial]]:
+    return [
+        [Trial(loss, tuple(did)) for loss, did in zip(losses.tolist(), behaviours.tolist(), strict=True)]
+        for losses, behaviours in zip(state["losses"], state["behaviours"], strict=True)
+    ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,7 @@ class NEAT(Strategy):
         self._people: list[Graph] = []
         self.species: list[Species] = []
         self._born = 0  # species so far
+        self._sizes: list[dict[int, int]] = []  # of species, by number, generation by generation
 
     @classmethod
     def check(cls, options: dict[str, Any]) -> None:
@@ -124,6 +126,7 @@ class NEAT(Strategy):
     def tell(self, candidates: list[Graph], trials: list[Trial], random: np.random.Generator) -> None:
         losses = [trial.loss for trial in trials]
         self._speciate(candidates, losses, random)
+        self._sizes.append({one.number: len(one.members) for one in self.species})
         shares = self._offspring(losses)
         people = []
         for one, number in zip(self.species, shares, strict=True):
@@ -236,3 +239,8 @@ class NEAT(Strategy):
             "hidden": float(len(best.hidden)),
             "links": float(sum(gene.enabled for gene in best.genes.values())),
         }
+
+    def figures(self, folder: Path) -> list[Path]:
+        from unlocked.drawing import evolved
+
+        return [evolved.species(self._sizes, folder / "species.png")] if self._sizes else []

@@ -5,6 +5,7 @@ The second objective is a price of the net itself, so a run ends with a front of
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ def fronts(objectives: np.ndarray) -> list[list[int]]:
     """Rows `(n, objectives)`, all to be low, by fronts: those that no row dominates, then those that only rows of the
     first do, and so on. A row dominates another if it is nowhere worse and somewhere better."""
     n = len(objectives)
-    no_worse = (objectives[:, None] <= objectives[None]).all(2)
-    better = (objectives[:, None] < objectives[None]).any(2)
+    no_worse = np.asarray((objectives[:, None] <= objectives[None]).all(2))
+    better = np.asarray((objectives[:, None] < objectives[None]).any(2))
     dominates = no_worse & better  # (i, j): i dominates j
     above, left, found = dominates.sum(0), set(range(n)), []
     while left:
@@ -121,3 +122,12 @@ class NSGA2(Genetic):
         assert self.corner is not None
         front = self.front()
         return {"front": float(len(front)), "hypervolume": hypervolume(front, self.corner)}
+
+    def figures(self, folder: Path) -> list[Path]:
+        from unlocked.drawing import evolved
+
+        if self.corner is None:
+            return []
+        words = {"size": "mean size of a weight", "largest": "largest weight"}[self._price]
+        points = self.front()
+        return [evolved.front(points, self.corner, hypervolume(points, self.corner), words, folder / "front.png")]

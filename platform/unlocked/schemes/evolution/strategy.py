@@ -17,6 +17,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -99,6 +100,10 @@ class Strategy(ABC):
     def numbers(self) -> dict[str, float]:
         """Of the generation that was just told, for its curves."""
         return {}
+
+    def figures(self, folder: Path) -> list[Path]:
+        """Of the whole search, at the end of a run, as PNG files in `folder`."""
+        return []
 
 
 class VectorSpace(Space):

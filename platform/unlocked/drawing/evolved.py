@@ -1,0 +1,137 @@
+"""Figures of evolution: the search over evaluations, species over generations, a front, and the wiring of a net."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unlocked.colors import BLUE, GREEN, PALETTE, VERMILION
+from unlocked.drawing.style import INK, drawing, headline, literal
+from unlocked.tracking.spool import History
+from unlocked_models.evolved import KINDS
+
+OF = "/module_0"
+MOST_NAMES = 24  # of units, beside the wiring
+KIND_COLOURS = dict(zip(KINDS, (*PALETTE, "#999933"), strict=False))
+EVALUATIONS, BEST, MEAN = (f"population/{name}{OF}" for name in ("evaluations", "best", "mean"))
+BESIDE = {"species": "Species", "hypervolume": "Hypervolume", "novelty": "Novelty", "sigma": "Deviation of the draws"}
+
+
+def search(history: History, path: Path) -> Path | None:
+    """Loss over evaluations: the best so far and the mean of each generation; beside it what the strategy tells. None,
+    and no file, for a run that tried no candidates."""
+    if not history.get(EVALUATIONS) or not history.get(BEST):
+        return None
+    at = dict(history[EVALUATIONS])
+    beside = {word: key for name, word in BESIDE.items() if history.get(key := f"population/{name}{OF}")}
+
+    def points(key: str) -> tuple[list[float], list[float]]:
+        known = [(at[step], value) for step, value in history[key] if step in at]
+        return [x for x, _ in known], [y for _, y in known]
+
+    with drawing(path, columns=1 + bool(beside)) as (figure, panels):
+        if history.get(MEAN):
+            panels[0].plot(*points(MEAN), color=VERMILION, label="mean of a generation", linewidth=1.2)
+        panels[0].plot(*points(BEST), color=BLUE, label="best so far")
+        panels[0].set(title="Loss", xlabel="evaluations (candidates)", ylabel="loss")
+        panels[0].legend()
+        for word, key in list(beside.items())[:1]:
+            panels[1].plot(*points(key), color=GREEN)
+            panels[1].set(title=word, xlabel="evaluations (candidates)", ylabel=word.lower())
+        headline(figure, "The search")
+    return path
+
+
+def species(sizes: Sequence[Mapping[int, int]], path: Path) -> Path:
+    """Members of every species over generations, stacked; `sizes`: by the number of the species."""
+    numbers = sorted({number for each in sizes for number in each})
+    table = np.array([[each.get(number, 0) for each in sizes] for number in numbers])
+    with drawing(path) as (figure, (panel,)):
+        panel.stackplot(
+            np.arange(1, len(sizes) + 1),
+            table,
+            colors=[PALETTE[k % len(PALETTE)] for k in range(len(numbers))],
+            edgecolor="white",
+            linewidth=0.4,
+        )
+        panel.set(xlabel="generation", ylabel="members", xlim=(1, max(2, len(sizes))))
+        headline(figure, f"Species over generations: {len(numbers)} in all, {len(sizes[-1])} at the end")
+    return path
+
+
+def front(points: np.ndarray, corner: tuple[float, float], volume: float, price: str, path: Path) -> Path:
+    """A front of two objectives `(n, 2)`, by the first, and the area up to the corner."""
+    with drawing(path) as (figure, (panel,)):
+        xs, ys = np.append(points[:, 0], corner[0]), np.append(points[:, 1], points[-1, 1])
+        panel.fill_between(xs, ys, corner[1], step="post", color=BLUE, alpha=0.12, linewidth=0)
+        panel.step(xs, ys, where="post", color=BLUE, linewidth=1.2)
+        panel.plot(points[:, 0], points[:, 1], "o", color=BLUE, markersize=4)
+        panel.set(xlabel="loss", ylabel=price)
+        headline(figure, f"The front: {len(points)} nets, hypervolume {volume:.4g}")
+    return path
+
+
+def wiring(net: Any, inputs: Sequence[str], outputs: Sequence[str], path: Path) -> Path:
+    """A `GrownNet`: units from the inputs on the left to the outputs on the right; connections as wide as their weight,
+    blue if it is positive."""
+    weight, links = net.weight.detach().cpu().numpy(), net.links.cpu().numpy()
+    kinds, nodes, n_in, n_out = net.kinds.tolist(), len(net.kinds), net.n_in, net.n_out
+    outs = list(range(nodes - n_out, nodes))
+    hidden = [j for j in range(n_in + 1, nodes - n_out) if links[:, j].any() or links[j].any()]
+    depth = {i: 0 for i in range(n_in + 1)}  # noqa: C420  (filled below)
+    for j in [*hidden, *outs]:
+        depth[j] = 1 + max((depth[int(i)] for i in np.flatnonzero(links[:j, j]) if int(i) in depth), default=0)
+    last = max(depth[j] for j in outs)
+    for j in outs:
+        depth[j] = last
+    place: dict[int, tuple[float, float]] = {}
+    for level in range(last + 1):
+        row = [j for j in depth if depth[j] == level]
+        for k, j in enumerate(row):
+            sway = 0.12 * (level % 2) if 0 < level < last else 0.0  # so that no connection hides behind a unit
+            place[j] = (level, sway + (k + 0.5) / len(row))
+    most = max(float(np.abs(weight[links]).max(initial=0.0)), 1e-9)
+    names = {i: inputs[i] if i < len(inputs) else f"x{i}" for i in range(n_in)} | {n_in: "1"}
+    names |= {j: outputs[k] if k < len(outputs) else f"y{k}" for k, j in enumerate(outs)}
+    high = min(max(0.32 * max(n_in + 1, n_out), 3.2), 9.0)
+    with drawing(path, size=(6.4, high + 0.8)) as (figure, (panel,)):
+        for i, j in np.argwhere(links):
+            if int(i) in place and int(j) in place:
+                (x1, y1), (x2, y2), w = place[int(i)], place[int(j)], float(weight[i, j])
+                panel.plot(
+                    (x1, x2),
+                    (y1, y2),
+                    color=BLUE if w > 0 else VERMILION,
+                    alpha=0.75,
+                    linewidth=0.4 + 2.6 * abs(w) / most,
+                    zorder=1,
+                )
+        shown = set()
+        for j, (x, y) in place.items():
+            inner = j in hidden
+            kind = KINDS[kinds[j]]
+            label = kind if inner and kind not in shown else None
+            shown.add(kind if inner else "")
+            colour = KIND_COLOURS[kind] if inner else "white"
+            panel.plot(x, y, "o", color=colour, markeredgecolor=INK, markersize=8, zorder=2, label=label)
+            if not inner and len(names) <= MOST_NAMES:
+                left = j <= n_in
+                panel.annotate(
+                    literal(names[j]),
+                    (x, y),
+                    xytext=(-9 if left else 9, 0),
+                    textcoords="offset points",
+                    ha="right" if left else "left",
+                    va="center",
+                    fontsize=8,
+                )
+        if hidden:
+            panel.legend(loc="upper center", ncols=4, bbox_to_anchor=(0.5, -0.02), fontsize=8, title="hidden units")
+        panel.set_axis_off()
+        panel.margins(x=0.22, y=0.1)
+        used = int(links.sum())
+        headline(figure, f"The evolved net: {len(hidden)} hidden units, {used} connections")
+    return path
