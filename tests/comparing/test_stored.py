@@ -10,29 +10,32 @@ from pathlib import Path
 import pytest
 
 from unlocked.comparing import finished
-from unlocked.comparing.stored import of_database
+from unlocked.comparing.stored import StoredRun, of_database
 
 
 @pytest.fixture
 def database(tmp_path: Path, empty_database: Path) -> Path:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param
 
     database = tmp_path / "mlflow.db"
     shutil.copy(empty_database, database)
     client = MlflowClient(f"sqlite:///{database}")
-    gone = client.create_experiment("gone")
-    for place, (name, status) in enumerate([("digits", "FINISHED"), ("rates", "FAILED"), ("text", "FINISHED")]):
-        experiment = client.create_experiment(name)
-        for seed in range(2):
-            run = client.create_run(
-                experiment, 100 * place + seed + 1, {"seed": str(seed), "note": "a 'b'\n%"}, f"s{seed}"
-            )
-            client.log_param(run.info.run_id, "optimizer.lr", "0.1")
-            for step, value in enumerate((0.5, math.nan if seed else math.inf)):
-                client.log_metric(run.info.run_id, "val/loss", value, 1, step)
-            client.set_terminated(run.info.run_id, status, 1)
-    client.delete_run(run.info.run_id)
-    client.set_terminated(client.create_run(gone, 5).info.run_id, "FINISHED", 1)
+
+    def run(experiment: str, began: int, status: str = "FINISHED", loss: float = math.inf) -> str:
+        made: str = client.create_run(experiment, began, {"seed": "0", "note": "a 'b'\n%"}, f"s{began}").info.run_id
+        points = [Metric("val/loss", value, 1, step) for step, value in enumerate((0.5, loss))]
+        client.log_batch(made, points, [Param("optimizer.lr", "0.1")])
+        client.set_terminated(made, status, 1)
+        return made
+
+    digits, gone = client.create_experiment("digits"), client.create_experiment("gone")
+    run(digits, 1)
+    run(digits, 2, loss=math.nan)
+    run(digits, 3, "FAILED")
+    client.delete_run(run(digits, 4))
+    run(gone, 5)
+    run("0", 6)
     client.delete_experiment(gone)
     return database
 
@@ -41,9 +44,9 @@ def test_a_file_read_by_queries_has_the_runs_that_mlflow_finds(database: Path):
     known, runs = of_database(database)
     by_mlflow = finished._of_mlflow(f"sqlite:///{database}")
     assert known == by_mlflow[0]
-    assert sorted(known) == ["Default", "digits", "rates", "text"]
-    assert [repr(run) for run in map(_ordered, runs)] == [repr(run) for run in map(_ordered, by_mlflow[1])]
-    assert [run.name for run in runs] == ["s0", "s1", "s0"]
+    assert sorted(known) == ["Default", "digits"]
+    assert [repr(_ordered(run)) for run in runs] == [repr(_ordered(run)) for run in by_mlflow[1]]
+    assert [run.name for run in runs] == ["s6", "s2", "s1"]
 
 
 def _ordered(run):
@@ -61,3 +64,26 @@ def test_a_file_is_read_without_mlflow_and_one_of_other_tables_with_it(database:
     with sqlite3.connect(database) as connection:
         connection.execute("alter table latest_metrics rename column is_nan to none")
     assert of_database(database) is None
+
+
+def test_a_store_of_an_earlier_mlflow_is_read_as_it_is(tmp_path: Path):
+    database = tmp_path / "mlflow.db"
+    with sqlite3.connect(database) as connection:
+        connection.executescript(
+            """
+            create table experiments (experiment_id integer, name text, lifecycle_stage text);
+            create table runs (run_uuid text, name text, status text, start_time int, lifecycle_stage text,
+                               experiment_id integer);
+            create table tags (key text, value text, run_uuid text);
+            create table params (key text, value text, run_uuid text);
+            create table latest_metrics (key text, value float, is_nan int, run_uuid text);
+            insert into experiments values (3, 'digits', 'active');
+            insert into runs values ('r', null, 'FINISHED', 7, 'active', 3);
+            insert into tags values ('seed', '1', 'r'), ('gone', null, 'r');
+            insert into latest_metrics values ('test/accuracy', 0.5, 0, 'r');
+            """
+        )
+    assert of_database(database) == (
+        {"digits": "3"},
+        [StoredRun("r", "", "3", 7, {"seed": "1"}, {}, {"test/accuracy": 0.5})],
+    )
