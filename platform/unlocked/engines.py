@@ -104,6 +104,10 @@ class Engine:
             raise ConfigError(f"parallel.engine: the group of {type(self).__name__}, {group!r}, is no unlocked.Group")
         return found
 
+    def processes(self, config: Config, of_modules: int) -> int:
+        """Workers in all, if modules and replicas alone would need `of_modules`."""
+        return of_modules
+
     def place(self, workers: int) -> str:
         """Where a run of as many workers trains, in words."""
         return f"{workers} {self.kind_of_workers}" if self.on_workers else "this process"
@@ -182,6 +186,9 @@ class Population(Engine):
     @dataclass
     class Options:
         evaluators: int = key(2, "Ray workers of the population engine, each with the whole net", low=1, high=1024)
+
+    def processes(self, config: Config, of_modules: int) -> int:
+        return int(config.parallel.evaluators)
 
     def place(self, workers: int) -> str:
         return "Ray workers for the candidates"

@@ -1,18 +1,21 @@
 """Acting: episodes side by side are those one by one, starts are unseen, and only schemes that try whole nets train."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from unlocked import train
 from unlocked.config import load_config
 from unlocked.data.environments import EXTRA, Environment
 from unlocked.errors import ConfigError, DataError
 from unlocked.plan.plan import load_data
 from unlocked.schemes import SCHEMES
 from unlocked.tasks import make_task
+from unlocked.tracking import read
 from unlocked_models.contract.chain import Chain
 
 gymnasium = pytest.importorskip("gymnasium")
@@ -64,10 +67,40 @@ def test_starts_of_the_splits_are_all_different_and_go_by_the_datas_seed():
 
 def test_levels_of_a_curriculum_change_the_physics():
     levels = "data.options.levels=[{length: 1.0}, {length: 0.25, gravity: 5.0}]"
-    first, second, beyond = (data_of("CartPole-v1", levels, f"data.options.level={level}") for level in (1, 2, 7))
-    made = [Environment.of(data.train.extras[EXTRA]).make().unwrapped for data in (first, second, beyond)]
-    assert [env.length for env in made] == [1.0, 0.25, 0.25]
-    assert [env.gravity for env in made] == [9.8, 5.0, 5.0]
+    first, second = (data_of("CartPole-v1", levels, f"data.options.level={level}") for level in (1, 2))
+    assert first.example == second.example
+    made = [Environment.of(data.train.extras[EXTRA]).make().unwrapped for data in (first, second)]
+    assert [env.length for env in made] == [1.0, 0.25]
+    assert [env.gravity for env in made] == [9.8, 5.0]
+
+
+def test_a_curriculum_of_stages_goes_on_from_a_return(tmp_path):
+    words = [
+        *FEW,
+        "data.options.levels=[{length: 0.5}, {length: 0.4}, {length: 0.3}]",
+        "data.options.options={max_episode_steps: 12}",
+        "train.curriculum=2",
+        "scheme.strategy.population=4",
+        "train.steps=4",
+        "train.evaluate_steps=1",
+        "tracking.uri=off",
+        "tracking.figures=false",
+        f"tracking.runs={tmp_path}",
+    ]
+    summary = train(load_config("evolved/cartpole", words))
+    assert [value for _, value in read(Path(summary["run_dir"]))["curriculum/level"]] == [2, 3, 3, 3]
+    with pytest.raises(ConfigError, match=r"scheme\.keep: best compares losses of several levels"):
+        load_config("evolved/cartpole", [*words, "scheme.keep=best"])
+
+
+def test_a_run_resumes_evaluates_and_is_opened_as_any_other(tmp_path):
+    short = [*FEW, "data.options.options={max_episode_steps: 12}", "scheme.strategy.population=4", "train.steps=3"]
+    off = ["train.evaluate_steps=1", "tracking.uri=off", "tracking.figures=false", f"tracking.runs={tmp_path}"]
+    run = train(load_config("evolved/cartpole", [*short, *off]))
+    assert 8 <= run["metrics"]["test/return"] <= 12
+    start = data_of("CartPole-v1", "data.options.options={max_episode_steps: 12}").test.batch(torch.arange(3))
+    found = make_task("control", {}).episodes(Chain(list(run.model())).eval(), start)
+    assert found.returns.mean() == pytest.approx(run["metrics"]["test/return"])
 
 
 @pytest.mark.parametrize(
@@ -76,6 +109,7 @@ def test_levels_of_a_curriculum_change_the_physics():
         (["data.options.environment=CartPool-v1"], "data.options.environment: CartPool-v1: "),
         (["data.options.levels=[{lenght: 1.0}]"], "data.options: CartPole-v1 has no number 'lenght'"),
         (["data.options.tests=0"], "data.options.tests: must be at least 1, got 0"),
+        (["data.options.level=2"], "data.options.level: 2, but data.options.levels has 0"),
         (["data.options.level=0"], "data.options.level: must be at least 1, got 0"),
         (["data.options.environment=Blackjack-v1"], "data.options.environment: observations of Blackjack-v1 are Tuple"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import NoneType
 
 from unlocked.config.schemes import flatten
+from unlocked.engines import engine_of
 from unlocked.errors import ConfigError
 from unlocked.schema.keys import Config
 from unlocked_models.contract.registry import MODELS, unknown
@@ -41,4 +42,5 @@ def modules_of(config: Config) -> int:
 
 def workers_of(config: Config) -> int:
     """Processes that the modules of all nets and replicas train in, if the engine has workers."""
-    return modules_of(config) // config.parallel.held() * config.parallel.replicas
+    of_modules = modules_of(config) // config.parallel.held() * config.parallel.replicas
+    return engine_of(config.parallel).processes(config, of_modules)

@@ -19,6 +19,7 @@ from unlocked.errors import DataError, reason
 
 EXTRA = "environment"
 INSTALL = "pip install 'unlocked[control]'"
+MOST_BYTES = 256  # of its JSON
 LARGE = 1000.0  # bounds of an observation beyond which there are none in practice
 
 
@@ -33,7 +34,9 @@ class Environment:
     def encoded(self) -> np.ndarray:
         """`(bytes,)`"""
         text = json.dumps({"id": self.id, "options": dict(self.options), "values": dict(self.values)}, sort_keys=True)
-        return np.frombuffer(text.encode(), np.uint8).astype(np.int64)
+        if len(text.encode()) > MOST_BYTES:
+            raise DataError(f"data.options: what is given of {self.id} is more than {MOST_BYTES} letters")
+        return np.frombuffer(text.encode().ljust(MOST_BYTES), np.uint8).astype(np.int64)  # of one length at any level
 
     @classmethod
     def of(cls, extra: Tensor) -> Environment:

@@ -23,6 +23,7 @@ from unlocked.loop.callbacks import Callbacks, Training
 from unlocked.loop.report import keep_shown
 from unlocked.loop.stepper import Stepper
 from unlocked.loop.watch import UNITS, Watch
+from unlocked.metrics import higher_is_better
 from unlocked.plan.plan import first_level, load_data
 from unlocked.runs.checkpoint import load_weights
 from unlocked.runs.evaluate import load_chain
@@ -98,8 +99,11 @@ class Trainer(Stepper):
         values |= found or {}
         if self._calendar.probes(step):
             values |= self._probe(group)
-        if every.curriculum is not None and "val/bits" in values:
-            values["curriculum/level"] = self._climb(group, values["val/bits"] < every.curriculum)
+        if every.curriculum is not None and found is not None:
+            followed = f"val/{self.task.climbs}"
+            rises = higher_is_better(followed)
+            solved = found[followed] >= every.curriculum if rises else found[followed] < every.curriculum
+            values["curriculum/level"] = self._climb(group, solved)
         if self._calendar.orders(step):
             self._order(group)
         self._log(values)

@@ -206,10 +206,11 @@ def _refuse_order(config: Config, task: str) -> None:
 
 def _refuse_curriculum(config: Config, data: DataSet) -> None:
     """A later level must be the same kind of data, and late messages about the one before it must need no data."""
-    if "bits" not in TASKS.get(data.task).also:
+    climbs = TASKS.get(data.task).climbs
+    if climbs is None:
         raise ConfigError(f"train.curriculum: it follows val/bits, which {data.task} does not have")
     if data.validation is None:
-        raise ConfigError("train.curriculum: it follows val/bits, and data.validation is 0")
+        raise ConfigError(f"train.curriculum: it follows val/{climbs}, and data.validation is 0")
     if SCHEMES.get(config.scheme.name).late_inputs(config):
         raise ConfigError(
             "train.curriculum: with scheme.synthetic_inputs minibatches are read again, late, when "

@@ -20,7 +20,7 @@ import torch
 
 from unlocked.config import Config, from_tree, to_dict
 from unlocked.config.nets import workers_of
-from unlocked.engines import engine_of, may_be_on_ray
+from unlocked.engines import ENGINES, engine_of, may_be_on_ray
 from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.launch import private_ray
 from unlocked.launch.cluster import resources_text, start_ray
@@ -71,6 +71,8 @@ def most_workers(space: Space) -> int:
         for nets in (MODELS.facts(name)["nets"] for name in space.values_of("model.name"))
     )
     out: int = modules // held * max(space.values_of("parallel.replicas"))
+    if any(name in ENGINES and ENGINES.get(name).shares_candidates for name in space.values_of("parallel.engine")):
+        out = max(out, *space.values_of("parallel.evaluators"))
     return out
 
 

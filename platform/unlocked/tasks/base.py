@@ -83,6 +83,9 @@ class Task(ABC):
     refuses: ClassVar[dict[str, str]] = {}  # scheme -> the mathematical reason why it cannot train for this task
     # why it has no loss of an output, so that only schemes that try whole nets train it; None: it has one
     only_tried: ClassVar[str | None] = None
+    # the validation metric that a curriculum follows, to go on from what it names: below it, or above one that is to be
+    # high; None: no data of the task have levels
+    climbs: ClassVar[str | None] = None
     generate: ClassVar[Callable[..., Any] | None] = None
 
     def __init__(self) -> None:  # noqa: B027  (what it takes is read from its signature)
@@ -90,6 +93,8 @@ class Task(ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if "bits" in cls.also and cls.climbs is None:
+            cls.climbs = "bits"
         if "monitor" in cls.__dict__ and hasattr(cls, "higher_is_better"):
             metrics.declare(cls.monitor, cls.higher_is_better)
 

@@ -39,6 +39,7 @@ class Control(Task):
     monitor = "return"
     higher_is_better = True
     also = ("steps",)
+    climbs = "return"
     only_tried: ClassVar[str | None] = (
         "its loss is of what the environment makes of the net's actions, which has no derivative, and no action has a "
         "right answer"

@@ -37,7 +37,9 @@ def control(
             raise DataError(f"data.options.{name}: must be at least 1, got {value}")
     if level < 1:
         raise DataError(f"data.options.level: must be at least 1, got {level}")
-    spec = Environment(environment, options, levels[min(level, len(levels)) - 1] if levels else {})
+    if level > max(1, len(levels)):
+        raise DataError(f"data.options.level: {level}, but data.options.levels has {len(levels)}")
+    spec = Environment(environment, options, levels[level - 1] if levels else {})
     env = spec.make()
     names = _actions(environment, env, package())
     seeds = np.random.default_rng(derive_seed(source.seed, "starts")).choice(

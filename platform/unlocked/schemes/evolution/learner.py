@@ -92,6 +92,12 @@ class Evolution(ModuleLearner):
         kind = STRATEGIES.get(name)
         check_options("scheme.strategy", name, kind, options, skip=1)
         kind.check(options)
+        if config.train.curriculum is not None and (config.scheme.keep == "best" or config.scheme.target is not None):
+            key = "keep: best" if config.scheme.keep == "best" else f"target: {config.scheme.target:g}"
+            raise ConfigError(
+                f"scheme.{key} compares losses of several levels of train.curriculum; set scheme.keep to last or "
+                f"centre, and no target"
+            )
         if config.train.adversary.attack != "none":
             raise ConfigError("train.adversary.attack: follows the gradient at the inputs, and evolution asks for none")
 
