@@ -40,6 +40,7 @@ BY_HAND = {
     ),
     "hinge": lambda row, c: sum(max(0, 1 - a if i == c else 1 + a) for i, a in enumerate(row)) / 3,
     "max_margin": lambda row, c: sum(max(0, 1 - row[c] + a) for i, a in enumerate(row) if i != c) / 3,
+    "perceptron": lambda row, c: max(0, max(a for i, a in enumerate(row) if i != c) - row[c]),
     "mse": lambda row, c: sum((a - (i == c)) ** 2 for i, a in enumerate(row)) / 3,
     "mae": lambda row, c: sum(abs(a - (i == c)) for i, a in enumerate(row)) / 3,
     "huber": lambda row, c: sum(huber(a - (i == c)) for i, a in enumerate(row)) / 3,

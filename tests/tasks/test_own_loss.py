@@ -92,7 +92,7 @@ def test_its_options_are_part_of_the_configuration():
         (
             ["objective.loss=tilted_t"],
             "objective.loss: unknown loss 'tilted_t' (known: binary_cross_entropy, cross_entropy, focal, hinge, huber, "
-            "kl, mae, max_margin, mse, nll, squared_margin_t); tilted_t is of values",
+            "kl, mae, max_margin, mse, nll, perceptron, squared_margin_t); tilted_t is of values",
         ),
         (
             ["objective.loss=squared_margin_t", "objective.gama=1"],

@@ -211,7 +211,9 @@ def _losses() -> Rows:
 def _is_of(option: str, loss: str) -> bool:
     """Options of all losses of their kind, but for those of one or two."""
     only = {"gamma": ("focal",), "delta": ("huber",), "positive_weight": ("binary_cross_entropy",)}
-    return loss in only.get(option, (loss,)) and not (option == "smoothing" and loss in ("hinge", "max_margin"))
+    return loss in only.get(option, (loss,)) and not (
+        option == "smoothing" and loss in ("hinge", "max_margin", "perceptron")
+    )
 
 
 def _equation(doc: str, loss: str) -> str:

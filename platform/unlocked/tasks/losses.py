@@ -64,6 +64,7 @@ class ClassLoss:
         binary_cross_entropy  mean over c of the cross entropy of p_c and sigmoid(z_c): one class against the rest
         hinge                 mean over c of max(0, 1 - t_c z_c), t = 2 p - 1
         max_margin            sum_c p_c 1/C sum_{i != c} max(0, 1 - z_c + z_i) (Crammer & Singer 2001)
+        perceptron            max(0, max_{i != c} z_i - z_c); a tie is a mistake (Rosenblatt 1958)
         mse, mae, huber       mean over c of (z_c - p_c)^2, |z_c - p_c|, Huber's of `delta`
 
     `smoothing` mixes p with the uniform distribution, (1 - s) p + s / C (Szegedy et al. 2016, arXiv:1512.00567).
@@ -80,7 +81,7 @@ class ClassLoss:
         _known(self.name, CLASS_LOSSES)
         if not 0 <= self.smoothing < 1:
             raise ConfigError(f"objective.smoothing: must be at least 0 and less than 1, got {self.smoothing}")
-        if self.smoothing and self.name in ("hinge", "max_margin"):
+        if self.smoothing and self.name in ("hinge", "max_margin", "perceptron"):
             raise ConfigError(f"objective.smoothing: {self.name} has no distribution to smooth; leave it out")
         _not_negative("gamma", self.gamma)
         _above_0("delta", self.delta)
@@ -125,6 +126,11 @@ def _max_margin(z: Tensor, p: Tensor, of: ClassLoss) -> Tensor:
     return (p * short.mean(2)).sum(1)
 
 
+def _perceptron(z: Tensor, p: Tensor, of: ClassLoss) -> Tensor:
+    short = z.masked_fill(p > 0, -torch.inf).amax(-1) - (p * z).sum(-1)
+    return torch.where(short >= 0, short, 0.0)  # at a tie it is 0 and has a slope
+
+
 CLASS_LOSSES: dict[str, Callable[[Tensor, Tensor, ClassLoss], Tensor]] = {
     "cross_entropy": lambda z, p, of: -(p * z.log_softmax(-1)).sum(-1),
     "kl": _kl,
@@ -133,6 +139,7 @@ CLASS_LOSSES: dict[str, Callable[[Tensor, Tensor, ClassLoss], Tensor]] = {
     "binary_cross_entropy": lambda z, p, of: F.binary_cross_entropy_with_logits(z, p, reduction="none").mean(-1),
     "hinge": lambda z, p, of: (1 - (2 * p - 1) * z).clamp(min=0).mean(-1),
     "max_margin": _max_margin,
+    "perceptron": _perceptron,
     "mse": lambda z, p, of: (z - p).square().mean(-1),
     "mae": lambda z, p, of: (z - p).abs().mean(-1),
     "huber": lambda z, p, of: F.huber_loss(z, p, reduction="none", delta=of.delta).mean(-1),
