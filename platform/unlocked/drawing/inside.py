@@ -41,7 +41,7 @@ def pictures(chain: Chain, data: DataSet, folder: Path) -> list[Path]:
     first = data.test.batch(torch.arange(1))
     assert first.x is not None
     machine: Any = next((block for block in chain if hasattr(block, "memory_over_time")), None)
-    if machine is not None and machine is chain[0]:
+    if machine is not None and machine == chain[0]:
         x = first.x
         labels = None
         if data.symbols is not None and not x.is_floating_point():
