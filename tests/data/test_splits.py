@@ -142,6 +142,11 @@ def test_options_that_cannot_be_are_one_line(options, told):
             {"split": np.array(["train", "tset"])},
             "a.csv, line 3: part is 'tset'; data.options.split",
         ),
+        (
+            {"split": "part"},
+            {"split": np.array(["train", None], object)},
+            "a.csv, line 3: part is missing; data.options",
+        ),
         ({"split": "part"}, {"split": np.array(["train", "val"])}, "data.options.split: no row of mine has 'test'"),
         (
             {"split": "part", "group": "who"},

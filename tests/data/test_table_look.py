@@ -86,3 +86,9 @@ def test_rows_in_the_order_of_time_are_told_to_be_a_series(tmp_path):
     path = tmp_path / "days.csv"
     path.write_text("\n".join(["day,level", *(f"2024-01-{day:02d},{day % 4}" for day in range(1, 29))]))
     assert any("--as series" in note for note in look(path).notes)
+
+
+def test_times_of_day_are_left_out_of_the_configuration(tmp_path):
+    path = tmp_path / "clock.csv"
+    path.write_text("\n".join(["at,level", *(f"0{hour}:00:00,{hour % 2}" for hour in range(9))]))
+    assert look(path, target="level").config["data"]["options"]["drop"] == ["at"]

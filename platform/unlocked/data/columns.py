@@ -6,6 +6,7 @@ new table becomes features in the same way, wherever its columns stand.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from pyarrow import types
 from unlocked.data.csv_files import Format
 from unlocked.data.tables import Table, refuse_mixed
 from unlocked.errors import DataError
+from unlocked.numerals import is_number
 
 NUMBER, CATEGORY, DATE = "number", "category", "date"
 MISSING = "(missing)"  # the category
@@ -56,6 +58,11 @@ class Column:
         return [self.kind == CATEGORY or i > 0 for i, _ in enumerate(self.features)]
 
 
+def is_dates(kind: pyarrow.DataType) -> bool:
+    """Days or times of a day of some year; not a time of any day, and not how long something took."""
+    return types.is_date(kind) or types.is_timestamp(kind)
+
+
 def kind_of(table: Table, name: str, categorical: Sequence[str] = ()) -> str:
     """Of a column; raises `DataError` for one that is neither numbers nor categories."""
     kind = table.columns[name].type
@@ -66,7 +73,7 @@ def kind_of(table: Table, name: str, categorical: Sequence[str] = ()) -> str:
         return CATEGORY
     if types.is_integer(kind) or types.is_floating(kind):
         return NUMBER
-    if types.is_temporal(kind) and not types.is_time(kind) and not types.is_duration(kind):
+    if is_dates(kind):
         return DATE
     if types.is_null(kind):
         raise DataError(f"{table.path}: the column {name!r} has no value at all; data.options.drop=[{name}]")
@@ -88,9 +95,12 @@ def learned(
                 f"{table.path}: the column {name!r} has no value in the training rows; data.options.drop=[{name}]"
             )
         if kind == CATEGORY:
-            found.append(Column(name, kind, categories=_categories(texts(column), most, missing in WAYS[:2])))
+            found.append(
+                Column(name, kind, categories=_categories(texts(column, table.of(name)), most, missing in WAYS[:2]))
+            )
         else:
-            fill = float(np.nanmedian(numbers(train, name, column))) if missing in WAYS[:2] else None
+            with np.errstate(over="ignore"):
+                fill = float(np.nanmedian(numbers(train, name, column))) if missing in WAYS[:2] else None
             found.append(Column(name, kind, fill, missing == "indicate" and lacking > 0))
     return found
 
@@ -101,12 +111,16 @@ def _categories(column: pyarrow.ChunkedArray, most: int, with_missing: bool) -> 
     return sorted(str(each["values"]) for each in kept) + [MISSING] * (with_missing and column.null_count > 0)
 
 
-def texts(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
-    """Values as texts, the same for 1 and 1.0."""
+def texts(column: pyarrow.ChunkedArray, what: str) -> pyarrow.ChunkedArray:
+    """Values as texts, the same for 1 and 1.0. Raises `DataError`, which begins with `what`, for a column of lists or
+    of bytes that are no text."""
     if types.is_floating(column.type):
-        whole = pc.all(pc.equal(column, pc.round(column))).as_py()
+        whole = pc.all(pc.and_(pc.equal(column, pc.round(column)), pc.less(pc.abs(column), 2.0**53))).as_py()
         column = column.cast(pyarrow.int64()) if whole is not False else column
-    return column.cast(pyarrow.string())
+    try:
+        return column.cast(pyarrow.string())
+    except pyarrow.ArrowException:
+        raise DataError(f"{what} holds {column.type}, which is no text, number or date") from None
 
 
 def numbers(table: Table, name: str, column: pyarrow.ChunkedArray) -> np.ndarray:
@@ -116,19 +130,39 @@ def numbers(table: Table, name: str, column: pyarrow.ChunkedArray) -> np.ndarray
         there = pc.fill_null(pc.match_substring_regex(column, r"^$"), True)
         row = pc.index(there, False).as_py()
         raise DataError(f"{table.where(row)}: {name} is {column[row].as_py()!r}, which is no number")
-    if types.is_temporal(kind):
-        values = column.cast(pyarrow.timestamp("us", getattr(kind, "tz", None))).cast(pyarrow.int64())
-        found: np.ndarray = values.cast(pyarrow.float64()).to_numpy() / _DAY
+    if is_dates(kind):
+        values = _microseconds(column, table.of(name)).cast(pyarrow.int64())
+        found: np.ndarray = values.cast(pyarrow.float64(), safe=False).to_numpy() / _DAY
         return found
     if types.is_null(kind):
         return np.full(len(column), np.nan)
     if types.is_boolean(kind):
         column = column.cast(pyarrow.int8())
-    found = column.cast(pyarrow.float64()).to_numpy()
+    elif not types.is_integer(kind) and not types.is_floating(kind):
+        raise DataError(f"{table.of(name)} holds {kind}, not numbers")
+    found = column.cast(pyarrow.float64(), safe=False).to_numpy()
     infinite = np.flatnonzero(np.isinf(found))
     if len(infinite):
         raise DataError(f"{table.where(int(infinite[0]))}: {name} is infinite")
     return found
+
+
+def _is_time(text: str | None) -> bool:
+    """Or missing; also if the other cells of its column are of the other kind."""
+    if text is None or is_number(text):
+        return True
+    try:
+        datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _microseconds(column: pyarrow.ChunkedArray, what: str) -> pyarrow.ChunkedArray:
+    try:
+        return column.cast(pyarrow.timestamp("us", getattr(column.type, "tz", None)))
+    except pyarrow.ArrowException:
+        raise DataError(f"{what} has a date too far away to be counted in microseconds") from None
 
 
 def _compact_dates(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
@@ -146,18 +180,19 @@ def times_of(found: Table, name: str) -> np.ndarray:
     """Numbers or datetime64. Raises `DataError`, with the row, for what is neither."""
     column = found.columns[name]
     if types.is_string(column.type):
-        row = next((row for row, value in enumerate(column.to_pylist()) if value is not None), 0)
+        row = next((row for row, value in enumerate(column.to_pylist()) if not _is_time(value)), 0)
         raise DataError(
             f"{found.where(row)}: {name} is {column[row].as_py()!r}, which is no time; write numbers, or dates as "
             "2024-05-31 or 2024-05-31 13:00:00"
         )
     column = _compact_dates(column)
-    if types.is_temporal(column.type):
-        zone = getattr(column.type, "tz", None)
-        values = column.cast(pyarrow.timestamp("us", zone)).cast(pyarrow.timestamp("us"))
+    if is_dates(column.type):
+        values = _microseconds(column, found.of(name)).cast(pyarrow.timestamp("us"))
         times: np.ndarray = values.to_numpy().astype("datetime64[us]")
         return times
-    numbers: np.ndarray = column.cast(pyarrow.float64()).to_numpy()
+    if not types.is_integer(column.type) and not types.is_floating(column.type):
+        raise DataError(f"{found.of(name)} holds {column.type}, which is no time; write numbers or dates")
+    numbers: np.ndarray = column.cast(pyarrow.float64(), safe=False).to_numpy()
     return numbers
 
 
@@ -179,8 +214,9 @@ def encoded(table: Table, columns: Sequence[Column]) -> tuple[np.ndarray, list[s
     for column in columns:
         values = table.columns[column.name]
         if column.kind == CATEGORY:
-            notes += _one_hot(table, column, texts(values), x[:, at : at + len(column.features)])
+            notes += _one_hot(table, column, texts(values, table.of(column.name)), x[:, at : at + len(column.features)])
         else:
+            _refuse_other_kind(table, column)
             found = numbers(table, column.name, values)
             gone = np.isnan(found)
             if column.fill is None and gone.any():
@@ -216,6 +252,17 @@ def _one_hot(table: Table, column: Column, values: pyarrow.ChunkedArray, x: np.n
         f"{table.where(int(unknown[0]))}: {column.name} has {told}, read as none of its {len(column.categories)} "
         f"categories{f' (and {len(unknown) - 1:,} more rows)' if len(unknown) > 1 else ''}"
     ]
+
+
+def _refuse_other_kind(table: Table, column: Column) -> None:
+    """Raises `DataError` for dates in place of numbers, or numbers in place of dates: days are no measure of those."""
+    kind = table.columns[column.name].type
+    if types.is_null(kind) or types.is_string(kind) or is_dates(kind) == (column.kind == DATE):
+        return
+    first, wanted = table.columns[column.name].drop_null()[:1].to_pylist(), {DATE: "dates", NUMBER: "numbers"}
+    raise DataError(
+        f"{table.of(column.name)} holds {', '.join(map(str, first)) or kind}, and training read {wanted[column.kind]}"
+    )
 
 
 def _refuse_missing(table: Table, name: str, row: int) -> None:

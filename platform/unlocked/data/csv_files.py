@@ -68,8 +68,10 @@ def read_csv(path: Path, how: Format) -> tuple[dict[str, pyarrow.ChunkedArray], 
     sample = "\n".join(lines[skip:])
     separator, quote = how.separator or "", how.quote or ""
     for what, given in (("separator", separator), ("quote", quote)):
-        if len(given) > 1:
-            raise DataError(f"data.options.{what}: must be one character, got {given!r}")
+        if len(given) > 1 or not given.isascii() or given in ("\r", "\n"):
+            raise DataError(f"data.options.{what}: must be one character of ASCII, got {given!r}")
+    if separator and separator == quote:
+        raise DataError(f"data.options.quote: is {quote!r}, as data.options.separator is")
     quote = quote or _quote(sample)
     separator = separator or ("\t" if path.suffix.lower() in (".tsv", ".tab") else _separator(path, sample, quote))
     first = _rows(sample, separator, quote)[:100]
@@ -111,13 +113,15 @@ def _encoding(path: Path, given: str | None) -> tuple[str, bool]:
     """The codec, and whether it is a guess."""
     if given is not None:
         try:
-            codecs.lookup(given)
-        except LookupError:
-            raise DataError(
-                f"data.options.encoding: {given!r} is no encoding; utf-8, cp1252, utf-16 are some"
-            ) from None
+            of_text = "\n".encode(given).decode(given, "ignore") == "\n"  # zlib, hex and others are codecs too
+        except (LookupError, ValueError):
+            of_text = False
+        if not of_text:
+            raise DataError(f"data.options.encoding: {given!r} is no encoding; utf-8, cp1252, utf-16 are some")
     with path.open("rb") as file:
         start = file.read(4)
+        if given is None and start in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+            return "utf-32", False
         if given is None and start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return "utf-16", False
         file.seek(0)
@@ -129,10 +133,10 @@ def _encoding(path: Path, given: str | None) -> tuple[str, bool]:
                 raise DataError(f"{path}: is no text: it holds bytes that are zero (an encoding such as utf-16?)")
             try:
                 decoder.decode(chunk)
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
                 if given is None:
                     return ("cp1252" if _decodes(path, "cp1252") else "latin-1"), True
-                line += chunk[: error.start].count(b"\n")
+                line += chunk[: getattr(error, "start", 0)].count(b"\n")
                 raise DataError(
                     f"{path}, line {line}: is not in the encoding {given!r} (data.options.encoding)"
                 ) from None

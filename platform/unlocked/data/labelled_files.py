@@ -133,7 +133,7 @@ def _column(found: Table, name: str, key: str) -> np.ndarray:
     from unlocked.data.columns import times_of
 
     column = found.column(name, f"data.options.{key}")
-    return times_of(found, name) if key == "time" else np.array(texts(column).to_pylist(), object)
+    return times_of(found, name) if key == "time" else np.array(texts(column, found.of(name)).to_pylist(), object)
 
 
 def _refuse_missing(found: Table, name: str, key: str) -> None:
@@ -146,7 +146,7 @@ def paths_of(found: Table, column: str, kind: Kind, key: str = "data.options.pat
     """Of the files that a column names, from the folder of the table on."""
     _refuse_missing(found, column, key)
     folder, paths = found.path.parent, []
-    for row, name in enumerate(texts(found.columns[column]).to_pylist()):
+    for row, name in enumerate(texts(found.columns[column], found.of(column)).to_pylist()):
         place = folder / str(name)
         if not place.is_file():
             raise DataError(f"{found.where(row)}: the file {name} is not in {folder}")

@@ -45,7 +45,7 @@ def cells_of(path: Path, reading: Reading, name: str) -> list[str]:
     table = read_table(path, _format(reading))
     if name not in table.columns:
         raise DataError(f"{path}: {unknown('column', name, list(table.columns))}")
-    return ["" if cell is None else cell for cell in texts(table.columns[name]).to_pylist()]
+    return ["" if cell is None else cell for cell in texts(table.columns[name], table.of(name)).to_pylist()]
 
 
 def raw_columns(heads: Sequence[str], rows: Sequence[Sequence[object]], reading: Reading, what: str) -> Raw:
@@ -70,7 +70,7 @@ def labelled_rows(path: Path, reading: Reading, names: Sequence[str]) -> tuple[R
     for name in names:
         if name not in table.columns:
             raise DataError(f"{path}: {unknown('column', name, list(table.columns))}; --target names the column")
-        column = texts(table.columns[name]).to_pylist()
+        column = texts(table.columns[name], table.of(name)).to_pylist()
         lacking = next((row for row, cell in enumerate(column) if cell is None), None)
         if lacking is not None:
             raise DataError(f"{table.where(lacking)}: {name} is missing; every row needs a target")

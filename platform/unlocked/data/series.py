@@ -85,7 +85,8 @@ def rows_of(table: Table, shape: Shape) -> Rows:
     refused."""
     codes, names = np.zeros(len(table), np.int64), [""]
     if shape.series is not None:
-        given = np.array(texts(table.column(shape.series, "data.options.series")).to_pylist(), object)
+        given = table.column(shape.series, "data.options.series")
+        given = np.array(texts(given, table.of(shape.series)).to_pylist(), object)
         lacking = next((row for row, name in enumerate(given) if name is None), None)
         if lacking is not None:
             raise DataError(f"{table.where(lacking)}: {shape.series} is missing; every row is of a series")

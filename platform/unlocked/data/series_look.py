@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pyarrow import types
 
-from unlocked.data.columns import times_of
+from unlocked.data.columns import is_dates, times_of
 from unlocked.data.csv_files import Format
 from unlocked.data.looking import Look, register_look
 from unlocked.data.series import Rows, Shape, channels_of, rows_of
@@ -61,7 +61,7 @@ def look(source: Source, path: Path, options: Mapping[str, Any]) -> Look:
 
 def time_of(table: Table) -> str | None:
     """The first column of dates, else one of numbers whose name says it."""
-    dates = [name for name, column in table.columns.items() if types.is_temporal(column.type)]
+    dates = [name for name, column in table.columns.items() if is_dates(column.type)]
     named = [name for name in table.columns if name.lower() in TIMES and types.is_integer(table.columns[name].type)]
     return next(iter([*dates, *named]), None)
 

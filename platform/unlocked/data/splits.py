@@ -132,11 +132,12 @@ class Splits:
     def _by_column(
         self, source: Source, split: Sequence[str] | np.ndarray, group: np.ndarray | None, where: Where
     ) -> Parts:
-        given = [str(value).strip().lower() for value in split]
+        given = ["" if value is None or value != value else str(value).strip().lower() for value in split]
         strange = next((row for row, value in enumerate(given) if value not in VALUES), None)
         if strange is not None:
+            told = repr(str(split[strange])) if given[strange] else "missing"
             raise DataError(
-                f"{where(strange)}: {self.split} is {str(split[strange])!r}; data.options.split names a column of "
+                f"{where(strange)}: {self.split} is {told}; data.options.split names a column of "
                 "train, validation and test"
             )
         parts = np.array([VALUES[value] for value in given])

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.compute as pc
 from pyarrow import types
 
-from unlocked.data.columns import CATEGORY, DATE, NUMBER, kind_of, texts, times_of
+from unlocked.data.columns import CATEGORY, DATE, NUMBER, is_dates, kind_of, texts, times_of
 from unlocked.data.csv_files import Format
 from unlocked.data.looking import Look, Rows, register_look
 from unlocked.data.source import Source
@@ -103,7 +103,7 @@ def _columns(table: Table, options: Mapping[str, Any], notes: list[str]) -> tupl
 
 def _in_time(table: Table) -> list[str]:
     """Columns of dates, each later than the one before it."""
-    dates = [name for name, column in table.columns.items() if types.is_temporal(column.type) and not column.null_count]
+    dates = [name for name, column in table.columns.items() if is_dates(column.type) and not column.null_count]
     return [
         name for name in dates if len(table) > 2 and bool((np.diff(times_of(table, name).view(np.int64)) > 0).all())
     ]
@@ -160,7 +160,7 @@ def _task(table: Table, targets: Sequence[str]) -> str:
 
 
 def _classes(table: Table, name: str, notes: list[str]) -> Rows:
-    counted = pc.value_counts(texts(table.columns[name]).drop_null()).to_pylist()
+    counted = pc.value_counts(texts(table.columns[name], table.of(name)).drop_null()).to_pylist()
     counts = sorted(((each["counts"], str(each["values"])) for each in counted), key=lambda each: (-each[0], each[1]))
     rare = [value for count, value in counts if count < RARE]
     if rare:

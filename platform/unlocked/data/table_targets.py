@@ -33,7 +33,7 @@ def targets_of(tables: dict[str, Table], names: Sequence[str], task: str) -> tup
         )
     (name,) = names
     whole = tables["train"]
-    given = {part: texts(each.column(name, "data.options.target")) for part, each in tables.items()}
+    given = {part: texts(each.column(name, "data.options.target"), each.of(name)) for part, each in tables.items()}
     kind = whole.columns[name].type
     if types.is_floating(kind) and not pc.all(pc.equal(whole.columns[name], pc.round(whole.columns[name]))).as_py():
         row = pc.index(pc.equal(whole.columns[name], pc.round(whole.columns[name])), False).as_py()
@@ -69,9 +69,9 @@ def _values(found: Table, name: str) -> np.ndarray:
             f"{found.where(0)}: the target {name} is {column[0].as_py()!r}, which is no number; for classes leave "
             "data.options.task out"
         )
-    if types.is_temporal(column.type) or types.is_nested(column.type):
+    if not (types.is_integer(column.type) or types.is_floating(column.type) or types.is_boolean(column.type)):
         raise DataError(f"{found.path}: the target {name} holds {column.type}; regression needs numbers")
-    values: np.ndarray = column.cast(pyarrow.float64()).to_numpy()
+    values: np.ndarray = column.cast(pyarrow.float64(), safe=False).to_numpy()
     if not np.isfinite(values).all():
         raise DataError(f"{found.where(int(np.argmin(np.isfinite(values))))}: the target {name} is infinite")
     return values
@@ -79,7 +79,7 @@ def _values(found: Table, name: str) -> np.ndarray:
 
 def labels_of(found: Table, name: str) -> np.ndarray:
     """Zeros and ones."""
-    values = texts(found.column(name, "data.options.target"))
+    values = texts(found.column(name, "data.options.target"), found.of(name))
     known = pyarrow.array(["0", "1", "false", "true", "no", "yes"])
     places = pc.fill_null(pc.index_in(pc.utf8_lower(values), value_set=known), -1).to_numpy()
     if (places < 0).any():
@@ -97,7 +97,7 @@ def refuse_lonely(found: Table, name: str, labels: np.ndarray) -> None:
     lonely = np.flatnonzero(counts == 1)
     if len(lonely):
         row = int(np.argmax(labels == lonely[0]))
-        text = str(texts(found.columns[name])[row].as_py())
+        text = str(texts(found.columns[name], found.of(name))[row].as_py())
         also = f" (and {len(lonely) - 1} more classes)" if len(lonely) > 1 else ""
         raise DataError(
             f"{found.where(row)}: the only one with {name} {as_written(text)!r}{also}; a class needs rows in every "
@@ -114,5 +114,5 @@ def refuse_untrained(
         strange = ~np.isin(y[part], known)
         if strange.any():
             row = int(np.argmax(strange))
-            text = texts(found.columns[name])[row].as_py()
+            text = texts(found.columns[name], found.of(name))[row].as_py()
             raise DataError(f"{found.where(row)}: {name} is {text!r}, a class that no training row has")

@@ -26,6 +26,7 @@ CSV, JSON_LINES, PARQUET = (".csv", ".tsv", ".tab", ".txt", ".data"), (".jsonl",
 ENDINGS = (*CSV, *JSON_LINES, *PARQUET)
 _TIMES = 3  # what a file of text is in memory, over its bytes, at most
 _MOSTLY = 0.9  # so many numbers in a column make the other cells mistakes
+_DEEPEST = 100  # JSON
 _SHOWN = 20  # columns in a message
 
 
@@ -47,6 +48,10 @@ class Table:
     def where(self, row: int) -> str:
         return f"{self.path}, row {(row if self.at is None else int(self.at[row])) + 1}"
 
+    def of(self, name: str) -> str:
+        """A column, at the beginning of a message."""
+        return f"{self.path}: the column {name!r}"
+
     def column(self, name: str, key: str) -> pyarrow.ChunkedArray:
         """Raises `DataError`, which begins with `key`, if it is not there."""
         if name not in self.columns:
@@ -67,7 +72,10 @@ def listed(names: Any) -> str:
 
 def located(source: Source, key: str, name: str) -> Path:
     """A path, or a name in the data folder."""
-    path = next((place for place in (Path(name).expanduser(), source.root / name) if place.is_file()), None)
+    try:
+        path = next((place for place in (Path(name).expanduser(), source.root / name) if place.is_file()), None)
+    except (OSError, RuntimeError) as error:  # a name that is too long, a home of nobody
+        raise DataError(f"{key}: {name[:80]!r} cannot be looked for: {reason(error)}") from None
     if path is None:
         raise DataError(f"{key}: {name} is no file, here or in {source.root}")
     return path
@@ -137,6 +145,7 @@ def _size(column: pyarrow.ChunkedArray) -> int:
 def _json_lines(path: Path, how: Format) -> Table:
     import pyarrow.json
 
+    _refuse_deep(path)
     options = pyarrow.json.ReadOptions(block_size=max(2**20, min(path.stat().st_size + 1, 2**30)))
     try:
         table = pyarrow.json.read_json(path, read_options=options)
@@ -144,6 +153,19 @@ def _json_lines(path: Path, how: Format) -> Table:
         said = re.sub(r" in row (\d+)", lambda row: f" in row {int(row[1]) + 1}", reason(error))
         raise DataError(f"{path}: is not JSON lines with an object in each: {said}") from None
     return _settled(path, _named(path, table.column_names, table.columns), "JSON lines", how, [])
+
+
+def _refuse_deep(path: Path) -> None:
+    """Raises `DataError` for values within values within ...: thousands overflow the stack of pyarrow's parser."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.count(b"[") + line.count(b"{") <= _DEEPEST:
+                continue
+            depth = 0
+            for sign in re.findall(rb'"(?:[^"\\]|\\.)*"|[\[{\]}]', line):
+                depth += (sign in b"[{") - (sign in b"]}")
+                if depth > _DEEPEST:
+                    raise DataError(f"{path}, line {number}: has lists or objects nested more than {_DEEPEST} deep")
 
 
 def _named(path: Path, names: Sequence[str], columns: Sequence[Any]) -> dict[str, pyarrow.ChunkedArray]:

@@ -144,7 +144,11 @@ class Chosen:
             if name is None:
                 continue
             column = found.column(name, f"data.options.{key}")
-            given[key] = of.times_of(found, name) if key == "time" else np.array(of.texts(column).to_pylist(), object)
+            given[key] = (
+                of.times_of(found, name)
+                if key == "time"
+                else np.array(of.texts(column, found.of(name)).to_pylist(), object)
+            )
         return given
 
 
