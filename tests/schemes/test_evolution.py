@@ -1,8 +1,10 @@
 """Evolution: generations are repeatable and resumable, equal wherever candidates are tried, and solve XOR."""
 
 import math
+import re
 import statistics
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,3 +197,17 @@ def test_cma_es_solves_xor_in_few_evaluations():
 def test_neat_solves_xor_from_nine_of_ten_seeds_within_25000_evaluations():
     found = [searched("xor_neat", seed)[0] for seed in range(10)]
     assert sum(learner.strategy.found[1] <= 0.01 and learner.evaluations <= 25_000 for learner in found) >= 9
+
+
+def test_the_strategy_of_the_page_gets_better(lab):
+    page = (Path(__file__).parents[2] / "docs/families/evolved.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    try:
+        exec(compile(example, "page", "exec"), {"__name__": "page"})
+        group = started(lab, "hill_climbing")
+        (stats,) = group.run([(0, 12)], 12)
+        best = stats[0].series["population/best"]
+        assert best[-1] < best[0]
+    finally:
+        for kept in (STRATEGIES._entries, STRATEGIES._facts):
+            kept.pop("hill_climbing", None)

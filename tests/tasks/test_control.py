@@ -137,3 +137,20 @@ def test_schemes_that_need_the_loss_of_an_output_are_refused_with_the_reason():
             said.append(str(error).startswith(f"scheme.name: {scheme} cannot train"))
     assert all(said)
     assert able == ["evolution"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "keep", "generations"), [("cma_es", "centre", 20), ("snes", "centre", 20), ("cosyne", "last", 8)]
+)
+def test_a_pole_is_held_up_from_starts_that_were_never_seen(strategy, keep, generations, seed_to_learn, tmp_path):
+    words = [
+        f"scheme.strategy.name={strategy}",
+        f"scheme.keep={keep}",
+        f"train.steps={generations}",
+        "train.evaluate_steps=4",
+        f"seed={seed_to_learn}",
+        "tracking.uri=off",
+        "tracking.figures=false",
+        f"tracking.runs={tmp_path}",
+    ]
+    assert train(load_config("evolved/cartpole", words))["metrics"]["test/return"] >= 450  # of 500, mean of 20
