@@ -47,6 +47,7 @@ def test_a_file_is_shown_with_a_configuration_that_loads(knots, tmp_path, capsys
     config = load_config(str(written))
     assert config.name == "my-rope"
     assert config.data.options == {"file": str(file), "tight": True}
+    assert (config.parallel.modules, config.parallel.engine) == (2, "inprocess")  # one module is backprop alone
 
 
 def test_the_configuration_is_printed_and_nothing_written_if_no_name_is_given(knots, tmp_path, capsys):

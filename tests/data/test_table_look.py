@@ -47,6 +47,16 @@ def test_columns_classes_and_what_to_mind_are_seen(file):
     assert (options["target"], options["drop"], options["empty"]) == ("species", ["no", "same", "name"], ["oops"])
 
 
+def test_a_first_column_that_alone_is_of_texts_is_the_target(tmp_path):
+    (tmp_path / "letters.csv").write_text("letter,width,high\n" + "A,1,2\nB,3,5\n" * 9)
+    assert look(tmp_path / "letters.csv").config["data"]["options"]["target"] == "letter"
+
+
+def test_rows_in_the_order_of_years_may_be_a_series(tmp_path):
+    (tmp_path / "spots.csv").write_text("year,spots\n" + "".join(f"{1700 + i},{i % 7}\n" for i in range(9)))
+    assert "rows are in the order of year: --as series forecasts what comes next" in look(tmp_path / "spots.csv").notes
+
+
 def test_values_are_a_regression(file):
     assert look(file, target="weight").config["data"]["options"]["task"] == "regression"
     assert look(file, target=["weight", "age"]).config["data"]["options"]["target"] == ["weight", "age"]

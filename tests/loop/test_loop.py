@@ -221,6 +221,15 @@ def test_a_dead_tracking_server_does_not_end_a_run(small, reporter, monkeypatch)
     assert len(read(Path(summary["run_dir"]))["val/loss"]) == 3
 
 
+def test_one_module_is_told_that_it_learns_by_backprop(small, reporter):
+    words = ("train.epochs=1", "data.examples=100", "parallel.modules=1")
+    train(small("scheme.name=frozen", *words), reporter=reporter)
+    assert reporter.notes == ["one module learns by backprop, also with scheme.name=frozen; try parallel.modules=2"]
+    reporter.notes.clear()
+    train(small("scheme.name=backprop", *words), reporter=reporter)
+    assert reporter.notes == []
+
+
 def test_metrics_that_are_nan_are_told(small, reporter, monkeypatch):
     nothing = {"loss": math.nan, "accuracy": math.nan}
     monkeypatch.setattr(trainer, "measured", lambda *_: dict(nothing))

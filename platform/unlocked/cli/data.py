@@ -16,6 +16,8 @@ from unlocked.errors import ConfigError, RunFailed
 if TYPE_CHECKING:
     from unlocked.data.looking import Look
 
+PARALLEL = {"modules": 2, "engine": "inprocess"}  # another scheme differs from two modules on; no Ray for a first look
+
 
 def add_data(commands: Any) -> None:
     parser = add_command(
@@ -58,7 +60,7 @@ def data(arguments: argparse.Namespace) -> int:
     options = load_config("quickstart", words).data.options
     options = {option: value for option, value in options.items() if option not in guessed}
     look = look_at(Source(kind, Path("data").absolute()), path, kind, options)
-    config = {"name": _name(path), **look.config}
+    config = {"name": _name(path), **look.config, "scheme": {"name": "backprop"}, "parallel": PARALLEL}
     if arguments.json:
         print_json({"kind": kind, **vars(look), "config": config})
     else:

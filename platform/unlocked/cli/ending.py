@@ -88,8 +88,11 @@ def how_to_get_the_control(arguments: argparse.Namespace) -> str:
     kept = [word for word in arguments.overrides if not word.startswith("scheme.")]
     words = [arguments.config, *kept, f"scheme.name={CONTROL}"]
     try:
-        if load_config(arguments.config, arguments.overrides).scheme.name == CONTROL:
+        begun = load_config(arguments.config, arguments.overrides)
+        if begun.scheme.name == CONTROL:
             return ""
+        if begun.parallel.modules == 1:  # it would be the last, and learn
+            words = [*(word for word in words if not word.startswith("parallel.modules=")), "parallel.modules=2"]
         load_config(words[0], words[1:])
     except UnlockedError:
         return ""

@@ -14,10 +14,9 @@ from unlocked.data.csv_files import Format
 from unlocked.data.looking import Look, register_look
 from unlocked.data.series import Rows, Shape, channels_of, rows_of
 from unlocked.data.source import Source
-from unlocked.data.table_look import batch_size, epochs
+from unlocked.data.table_look import TIMES, batch_size, epochs
 from unlocked.data.tables import ENDINGS, Table, read_table
 
-TIMES = ("time", "date", "datetime", "timestamp", "day", "week", "month", "year", "ds")
 _SHOWN = 12  # series
 _DAY = 86_400e6  # microseconds
 
@@ -123,8 +122,6 @@ def _configuration(rows: int, options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "data": {"name": "series", "batch_size": batch, "validation": 0.1, "options": dict(options)},
         "model": {"name": "gru", "hidden": [32, 32]},
-        "scheme": {"name": "backprop"},
         "optimizer": {"name": "adam", "lr": 3e-3, "schedule": "cosine", "clip_norm": 1.0},
         "train": {"epochs": epochs(rows, batch)},
-        "parallel": {"modules": 1, "engine": "inprocess"},
     }

@@ -20,6 +20,7 @@ from unlocked.data.tables import CSV, ENDINGS, Table, read_table
 from unlocked.errors import DataError
 
 TARGETS = ("target", "label", "class", "y", "species", "outcome", "category")  # names that say it
+TIMES = ("time", "date", "datetime", "timestamp", "day", "week", "month", "year", "ds")
 FEW_CLASSES, RARE = 30, 5
 UNREAD = "not an input"
 _SHOWN = 12  # classes
@@ -102,8 +103,13 @@ def _columns(table: Table, options: Mapping[str, Any], notes: list[str]) -> tupl
 
 
 def _in_time(table: Table) -> list[str]:
-    """Columns of dates, each later than the one before it."""
-    dates = [name for name, column in table.columns.items() if is_dates(column.type) and not column.null_count]
+    """Columns of dates, each later than the one before it; also of whole numbers whose name says time."""
+    dates = [
+        name
+        for name, column in table.columns.items()
+        if not column.null_count
+        and (is_dates(column.type) or (name.lower() in TIMES and types.is_integer(column.type)))
+    ]
     return [
         name for name in dates if len(table) > 2 and bool((np.diff(times_of(table, name).view(np.int64)) > 0).all())
     ]
@@ -141,10 +147,11 @@ def _values(column: pyarrow.ChunkedArray, kind: str) -> str:
 
 
 def _guess(table: Table, usable: Sequence[str]) -> str:
-    """One of a telling name, else the last."""
+    """One of a telling name, else the first column if it alone is of texts, else the last."""
     names = {name.lower() for name in usable}
     named = [name for name in usable if name.lower() in TARGETS and not (name.lower() == "y" and "x" in names)]
-    return [*named, *reversed(usable), *table.columns][0]
+    words = [name for name in usable if types.is_string(table.columns[name].type)]
+    return [*named, *(words if words == usable[:1] else []), *reversed(usable), *table.columns][0]
 
 
 def _task(table: Table, targets: Sequence[str]) -> str:
@@ -181,10 +188,8 @@ def _configuration(rows: int, options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "data": {"name": "table", "batch_size": batch, "validation": 0.1, "options": dict(options)},
         "model": {"name": "mlp", "hidden": [64, 64], "norm": "batch"},
-        "scheme": {"name": "backprop"},
         "optimizer": {"name": "adam", "lr": 1e-3, "schedule": "cosine"},
         "train": {"epochs": epochs(rows, batch)},
-        "parallel": {"modules": 1, "engine": "inprocess"},
     }
 
 

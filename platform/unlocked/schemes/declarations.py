@@ -49,6 +49,7 @@ class Declarations:
     Options: ClassVar[type] = NoOptions  # a dataclass: its fields are keys under `scheme.`, see `unlocked.key`
     chain_rule_inside: ClassVar[bool] = True  # gradients of a module's output at its input are exact
     exact: ClassVar[bool] = False  # all weights follow the gradient of one loss
+    alone_is_backprop: ClassVar[bool] = False  # a net of one module learns by backprop: there is nothing below the last
     proposes: ClassVar[bool] = False  # tries candidates in every step, which parallel.engine may share out
     pipelines: ClassVar[bool] = False  # exact gradients, which parallel.schedule may also get from a pipeline
     # what usually helps a module that does not learn

@@ -124,6 +124,7 @@ class DFA(ModuleLearner):
     Options = DFAOptions
     options: DFAOptions
     feedback_from = "last"
+    alone_is_backprop = True
     helps: ClassVar[str] = "a lower optimizer.lr, tanh in place of relu, model.norm=batch or a longer run usually helps"
     chain_rule_inside = False
     why_no_recompute: ClassVar[str | None] = "its weights move before its backward passes come"

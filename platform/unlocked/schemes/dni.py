@@ -78,6 +78,7 @@ class DNI(ModuleLearner):
     Options = DNIOptions
     options: DNIOptions
     feedback_from = "above"
+    alone_is_backprop = True
     passes_gradients = True
     conditional: ClassVar[bool] = False
     helps: ClassVar[str] = (

@@ -19,6 +19,7 @@ from unlocked_models.contract.batch import Batch
 @register_scheme("frozen")
 class Frozen(ModuleLearner):
     why_no_lag: ClassVar[str | None] = "it sends nothing back"
+    alone_is_backprop: ClassVar[bool] = True
 
     def step(self, t: int, h_in: Tensor, batch: Batch, ports: Ports) -> None:
         self.seed_step(t)

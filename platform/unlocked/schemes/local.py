@@ -65,6 +65,7 @@ class Local(ModuleLearner):
     Options = LocalOptions
     options: LocalOptions
     why_no_lag: ClassVar[str | None] = "it sends nothing back"
+    alone_is_backprop: ClassVar[bool] = True
     needs_labels = True
     averages_targets = True
     refuses: ClassVar[Mapping[str, str]] = {**ModuleLearner.refuses, "autoencoder": NO_CLASSES}

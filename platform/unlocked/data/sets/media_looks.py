@@ -21,8 +21,10 @@ from unlocked.data.sets.audio import SOUNDS
 from unlocked.data.sets.images import IMAGES
 from unlocked.data.source import Source
 from unlocked.data.splits import Splits
+from unlocked.data.table_look import batch_size
 
 FEW = 10  # files of a class
+_STEPS = 500  # that a first training takes at least, if thirty epochs are as many
 _LOOKED_THROUGH = 5000  # files of a folder, until one of the kind is found
 _SHOWN = 30  # classes
 _OF_SPLITS = tuple(Splits.__dataclass_fields__)
@@ -106,11 +108,12 @@ def look_at_images(source: Source, path: Path, options: Mapping[str, Any]) -> Lo
     read_as = "a table of files" if path.is_file() else "folders of splits" if in_splits else "a folder for each class"
     color = "grey" if grey == len(seen) else "colour" if not grey else f"{grey} grey, {len(seen) - grey} colour"
     shown = [{"width x height": f"{w} x {h}", "files": count} for (w, h), count in sizes.most_common(5)]
+    batch = min(64, batch_size(len(seen)))
     config = {
-        "data": {"name": "images", "batch_size": 64, "validation": 0.1, "options": given},
+        "data": {"name": "images", "batch_size": batch, "validation": 0.1, "options": given},
         "model": {"name": "cnn", "channels": [16, 32], "hidden": [64]},
         "optimizer": {"name": "adam", "lr": 1.0e-3},
-        "train": {"epochs": 10},
+        "train": {"epochs": min(30, max(10, round(_STEPS * batch / len(seen))))},
     }
     bits = "8 bits" if not deep else "16 bits" if deep == len(seen) else f"16 bits in {deep} of them"
     tables = {"classes": _classes(found), "sizes": shown}
@@ -140,11 +143,12 @@ def look_at_sounds(source: Source, path: Path, options: Mapping[str, Any]) -> Lo
         for name, at in (("shortest", 0), ("median", 50), ("nine of ten up to", 90), ("longest", 100))
     ]
     given.setdefault("layout", "image")
+    batch = min(32, batch_size(len(seen)))
     config = {
-        "data": {"name": "audio", "batch_size": 32, "validation": 0.1, "options": given},
+        "data": {"name": "audio", "batch_size": batch, "validation": 0.1, "options": given},
         "model": {"name": "cnn", "channels": [16, 32], "hidden": [64]},
         "optimizer": {"name": "adam", "lr": 1.0e-3},
-        "train": {"epochs": 10},
+        "train": {"epochs": min(30, max(10, round(_STEPS * batch / len(seen))))},
     }
     channels = "mono" if all(each.channels == 1 for each in seen) else "stereo or more, averaged"
     read_as = f"WAV, {', '.join(f'{rate} Hz' for rate in sorted(rates))}, {channels}, {seconds.sum() / 60:.1f} minutes"
