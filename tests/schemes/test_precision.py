@@ -104,6 +104,30 @@ def test_m_does_not_learn_from_a_target_that_overflowed(lab):
     assert all(bool(p.isfinite().all()) for p in group.modules[0].learner.sg.parameters())
 
 
+def test_a_replica_whose_target_overflowed_averages_with_the_others_and_no_m_learns(lab):
+    group = lab.start(**FP16, scheme={"name": "dni"}, train={"precision": "fp16"})
+    lower, averaged = group.modules[0].learner, []
+    lower.reduce = lambda parameters: averaged.append([p.grad.clone() for p in parameters])
+    lab.train(group, 0, 4)
+    averaged.clear()
+    lab.train(group, 4, 5)
+    usual, before = len(averaged), [p.clone() for p in lower.sg.parameters()]
+    absorb = lower.absorb
+    lower.absorb = lambda t, message, ports: absorb(t, torch.full_like(message, torch.inf), ports)
+    lab.train(group, 5, 6)
+    assert len(averaged) == 2 * usual  # or the other replicas would wait for good
+    assert any(not bool(gradient.isfinite().all()) for gradients in averaged[usual:] for gradient in gradients)
+    assert all(torch.equal(p, old) for p, old in zip(lower.sg.parameters(), before, strict=True))
+
+
+def test_the_factor_stays_a_number_that_can_be_divided_by():
+    scale = LossScale([])
+    for _ in range(1200):
+        scale.stepped(overflow=True)
+    assert scale.factor**-1 > 0
+    assert torch.tensor(1.0) / scale.factor < torch.inf
+
+
 def test_the_factor_rises_after_2000_steps_and_goes_on_from_a_checkpoint():
     scale = LossScale([])
     for _ in range(1999):

@@ -231,8 +231,9 @@ class DNI(ModuleLearner):
         assert self.sg_optimizer is not None
         begin = self._clock()
         h_k, c, batch, terms, prediction = self.kept.popleft()
-        if self.loss_scale is not None and not finite([message]):
-            return  # an overflow above is no target
+        overflow = self.loss_scale is not None and not finite([message])  # above, which is no target
+        if overflow and self.reduce is None and self.steps_instead is None:
+            return  # of replicas each goes on: the others wait for it, and all leave out a step that is not finite
         if prediction is None:
             prediction = self._predict(h_k, c, batch)
         # the squared error per example and its gradient in two buffers: on feature maps the passes over memory
@@ -242,8 +243,9 @@ class DNI(ModuleLearner):
         error.sub_(prediction.detach())
         gradient = error * (-2 / len(h_k))
         squares = error.square_().sum()
-        self.record("sg/loss", squares / len(h_k))
-        if sized is not None:  # a target of zero is no fault of M's: the series stays finite
+        if not overflow:
+            self.record("sg/loss", squares / len(h_k))
+        if sized is not None and not overflow:  # a target of zero is no fault of M's: the series stays finite
             self.record("sg/relative_loss", (squares / sized.clamp_min(1e-30)).clamp_max(1e6))
         if not prediction.requires_grad:  # an M without parameters, such as an oracle
             return

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 FIRST = 2.0**16
+LOWEST, HIGHEST = 2.0**-100, 2.0**100  # which float32 can divide by
 RAISED_AFTER = 2000  # steps without an overflow
 
 
@@ -46,9 +47,9 @@ class LossScale:
         """After every step of the optimiser, taken or left out."""
         self._steps += 1
         if overflow:
-            self.factor, self._steps = self.factor / 2, 0
+            self.factor, self._steps = max(self.factor / 2, LOWEST), 0
         elif self._steps == RAISED_AFTER:
-            self.factor, self._steps = self.factor * 2, 0
+            self.factor, self._steps = min(self.factor * 2, HIGHEST), 0
 
     def state(self) -> dict[str, Any]:
         return {"factor": self.factor, "steps": self._steps}
