@@ -53,7 +53,8 @@ def seq2seq(
 ) -> Iterator[nn.Module]:
     """Recurrent encoder-decoder (Sutskever et al. 2014, arXiv:1409.3215; Bahdanau et al. 2014; Luong et al. 2015).
 
-    Shapes: source ids `(batch, S)`, with the targets `(batch, T)` of the batch, to logits `(batch, T, n_outputs)`.
+    Shapes: source ids `(batch, S)`, or features `(batch, S, features)` such as the columns of a picture, with the
+    targets `(batch, T)` of the batch, to logits `(batch, T, n_outputs)`.
 
     Options: `cell` rnn, lstm or gru; `encoder`, `decoder` layers of each; `width` of every state and of the memory;
     `embedding` width of a token on either side; `bidirectional`: encoder layers read both ways, each half the width;
@@ -85,7 +86,10 @@ def seq2seq(
         raise ValueError(f"model.width: {width} is odd; a bidirectional encoder has half of it each way")
     make = checks.pick(CELLS, "cell", cell)
     checks.pick({"none": 0, "bahdanau": 0, "dot": 0, "bilinear": 0, "mlp": 0}, "attention", attention)
-    refuse_other_data("seq2seq", vocabulary, out_positions)
+    if (
+        vocabulary is not None or out_positions is None or len(in_shape) != 2
+    ):  # else it writes of a sequence of features
+        refuse_other_data("seq2seq", vocabulary, out_positions)
 
     read, _, n_in = read_sequence("seq2seq", in_shape, vocabulary, embedding)
     for i in range(encoder):

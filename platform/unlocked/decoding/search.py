@@ -30,7 +30,7 @@ Step = Callable[[Tensor, Tensor], Tensor]
 
 
 class Decoder:
-    """A trained chain, and the sources `x (n, S)` that it has read.
+    """A trained chain, and the sources `x (n, S)`, or `(n, S, features)`, that it has read.
 
     Raises `ConfigError` for a chain that has no decoder, and for sources without a token.
     """
@@ -39,21 +39,21 @@ class Decoder:
         start = decoder_start(chain)
         if start is None:
             raise ConfigError("model.name: this model does not decode: no block of it starts a decoder")
-        empty = (x == PAD).all(1).nonzero().flatten().tolist()
+        empty = (x == PAD).flatten(1).all(1).nonzero().flatten().tolist()
         if empty:
             raise ConfigError(f"sentence {empty[0] + 1} is empty: there is nothing to translate")
         blocks = chain[start:]
         assert isinstance(blocks, Chain)
         self.x, self._blocks = x, blocks
         with torch.inference_mode():
-            self.memory = chain[:start](x, Batch(x, x.new_zeros(len(x), 1)))
+            self.memory = chain[:start](x, Batch(x, x.new_zeros(len(x), 1, dtype=torch.long)))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Step]:
         """`step(tokens (m,), parents (m,))`: log p of the next token, `(m, vocabulary)`, after prefixes that end in
         `tokens`, each of which goes on from row `parents` of the call before. At the first call the tokens are <s>, the
         parents the sources."""
-        x, memory, read = self.x, self.memory, self.x.new_zeros(len(self.x), 0)
+        x, memory, read = self.x, self.memory, self.x.new_zeros(len(self.x), 0, dtype=torch.long)
         keeps = all(map(takes_pieces, self._blocks))
 
         def step(tokens: Tensor, parents: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def sample(
 
 def _one_by_one(decoder: Decoder, longest: int, choose: Callable[[Tensor], Tensor]) -> Tensor:
     n, device = len(decoder.x), decoder.x.device
-    written = decoder.x.new_full((n, longest), PAD)
+    written = decoder.x.new_full((n, longest), PAD, dtype=torch.long)
     going = torch.arange(n, device=device)  # the sources whose sequences have not ended
     last, parents, t = going.new_full((n,), BOS), going, 0
     with decoder.writing() as step:
@@ -139,10 +139,10 @@ def beam_search(decoder: Decoder, longest: int, width: int = 4, alpha: float = 0
     def lp(length: int) -> float:
         return float(((5 + length) / 6) ** alpha)
 
-    best = decoder.x.new_full((n, longest), PAD)
+    best = decoder.x.new_full((n, longest), PAD, dtype=torch.long)
     best_score = torch.full((n,), -torch.inf, device=device, dtype=dtype)
     rows = torch.arange(n, device=device)  # the sources that are not done
-    prefix = decoder.x.new_full((n, 1, 1), BOS)  # (sources, beams, t)
+    prefix = decoder.x.new_full((n, 1, 1), BOS, dtype=torch.long)  # (sources, beams, t)
     parents = rows[:, None]  # (sources, beams): which of the prefixes before each goes on from
     score = torch.zeros(n, 1, device=device, dtype=dtype)
     with decoder.writing() as step:

@@ -50,7 +50,7 @@ def translations(chain: Chain, x: Tensor, data: DataSet, search: Search = greedy
     """Ids `(n, T)` that the search finds for sources `(n, S)`, as many at once as memory should hold."""
     most = longest or data.example.y_shape[0]
     at_once = max(1, NUMBERS // (most * data.n_outputs * 4))
-    out = x.new_full((len(x), most), PAD)
+    out = x.new_full((len(x), most), PAD, dtype=torch.long)
     for first in range(0, len(x), at_once):
         found = search(Decoder(chain, x[first : first + at_once]), most)
         out[first : first + len(found), : found.shape[1]] = found

@@ -39,7 +39,7 @@ class Translation(Tokens):
         for part, (x, y, _) in splits.items():
             _check_sources(name, part, x)
             check_targets(name, part, y, len(x))
-            _check_ended(name, part, y)
+            check_ended(name, part, y)
         return super().check(name, raw, splits)
 
     def unfit(self, blocks: Sequence[nn.Module]) -> str | None:
@@ -113,7 +113,7 @@ def _check_sources(name: str, part: str, x: np.ndarray) -> None:
         raise wrong(name, f"x_{part} has sequences without a token, the first in example {int(np.argmax(empty))}")
 
 
-def _check_ended(name: str, part: str, y: np.ndarray) -> None:
+def check_ended(name: str, part: str, y: np.ndarray) -> None:
     """Targets that a decoder can learn to end: </s> at the end of each, and padding after it."""
     ended = (y == EOS).sum(1) == 1
     ended &= (np.cumsum(y == EOS, 1) - (y == EOS) == (y == PAD)).all(1)  # what is after the end, and that alone
