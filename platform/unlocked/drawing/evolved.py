@@ -36,6 +36,10 @@ def search(history: History, path: Path) -> Path | None:
         if history.get(MEAN):
             panels[0].plot(*points(MEAN), color=VERMILION, label="mean of a generation", linewidth=1.2)
         panels[0].plot(*points(BEST), color=BLUE, label="best so far")
+        low, high = min(points(BEST)[1]), max([*points(BEST)[1], *np.percentile(points(MEAN)[1] or [-np.inf], [90])])
+        panels[0].set_ylim(
+            low - 0.06 * (high - low or 1.0), high + 0.06 * (high - low or 1.0)
+        )  # a wild mutant is far off
         panels[0].set(title="Loss", xlabel="evaluations (candidates)", ylabel="loss")
         panels[0].legend()
         for word, key in list(beside.items())[:1]:
@@ -69,6 +73,9 @@ def front(points: np.ndarray, corner: tuple[float, float], volume: float, price:
         panel.fill_between(xs, ys, corner[1], step="post", color=BLUE, alpha=0.12, linewidth=0)
         panel.step(xs, ys, where="post", color=BLUE, linewidth=1.2)
         panel.plot(points[:, 0], points[:, 1], "o", color=BLUE, markersize=4)
+        for limits, values in ((panel.set_xlim, points[:, 0]), (panel.set_ylim, points[:, 1])):
+            room = 0.1 * (float(np.ptp(values)) or 1.0)
+            limits(float(values.min()) - room, float(values.max()) + 2 * room)  # the corner is far off
         panel.set(xlabel="loss", ylabel=price)
         headline(figure, f"The front: {len(points)} nets, hypervolume {volume:.4g}")
     return path
