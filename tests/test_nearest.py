@@ -14,7 +14,7 @@ from unlocked.nearest import did_you_mean, nearest
         ("quikstart", ["quickstart"]),
         ("gat", ["graph/gat"]),
         ("recurrent/grru", ["recurrent/gru"]),
-        ("lstn", ["recurrent/lstm"]),
+        ("bahdanu", ["seq2seq/bahdanau"]),
         ("zzzz", []),
     ],
 )

@@ -165,7 +165,10 @@ def recursive(
     readout: str = "root",
     out_positions: int | None = None,
 ) -> Iterator[nn.Module]:
-    """Recursive network over trees (Goller and Kuechler 1996; Socher et al. 2011). Shapes and options: as tree_lstm."""
+    """Recursive network over trees (Goller and Kuechler 1996; Socher et al. 2011).
+
+    Shapes: as of `tree_lstm`, and so are its options.
+    """
     yield from _stack("recursive", SumLayer, in_shape, n_outputs, hidden, dropout, readout, out_positions)
 
 

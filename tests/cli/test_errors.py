@@ -153,10 +153,10 @@ def test_missing_data_files_are_named_with_the_ways_out(unlocked, tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "data 'text': the text is empty"),
-        (b" \n\n", "data 'text': the text is empty"),
+        (b"", "data.options.file: mine.txt: is empty"),
+        (b" \n\n", "data.options.file: mine.txt: is empty"),
         (b"abc", "a window of data.options.length 8 needs 9"),
-        ("caf\u00e9".encode("latin-1") * 400, "data.options.file: mine.txt cannot be read as UTF-8 text"),
+        ("caf\u00e9".encode("latin-1") * 400, "data.options.file: mine.txt, line 1: cannot be read as UTF-8 text"),
         (None, "data.options.file: mine.txt is no file"),
     ],
     ids=["empty", "blank", "short", "latin-1", "missing"],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, check_file, import_given
 from unlocked.cli.listing import folded, show
 from unlocked.cli.terminal import print_json
@@ -52,7 +52,7 @@ def data(arguments: argparse.Namespace) -> int:
 
     path = Path(arguments.file).expanduser()
     kind = kind_of(path, arguments.kind)
-    file = f"data.options.{LOOKS.facts(kind)['option']}={json.dumps(str(path))}"
+    file = f"data.options.{LOOKS.facts(kind)['option']}={strict_json.dumps(str(path))}"
     given = [f"data.options.{each.removeprefix('data.options.')}" for each in arguments.overrides]
     said = {word.partition("=")[0].removeprefix("data.options.") for word in given}
     guessed = [option for option in LOOKS.facts(kind)["guessed"] if option not in said]

@@ -43,7 +43,7 @@ def test_a_byte_order_mark_is_no_token(tmp_path):
 @pytest.mark.parametrize(
     ("content", "options", "said"),
     [
-        ("", {}, "the text is empty"),
+        ("", {}, "mine.txt: is empty"),
         ("ab", {}, "a window of data.options.length 64 needs 65"),
         ("ab" * 99, {"length": 0}, "data.options.length: must be at least 1, got 0"),
         (b"\xff\xfe\xff", {}, "cannot be read as UTF-8"),
