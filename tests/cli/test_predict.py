@@ -49,6 +49,7 @@ def test_predictions_go_to_a_pipe_to_files_and_to_json(unlocked, run):
     ("words", "said"),
     [
         (["RUN", "lost.csv"], "lost.csv: is no file"),
+        (["RUN", "a" * 300 + ".csv"], "File name too long"),
         (
             ["RUN", "new.npz", "--out", "found.xls"],
             "--out: found.xls does not end in .csv or .parquet or .jsonl or .json or .npz",
@@ -123,3 +124,12 @@ def test_links_that_a_graph_lacks_are_named(unlocked, tmp_path):
     known = {(int(a), int(b)) for a, b in np.concatenate([edges, edges[::-1]], 1).T}
     assert not known & set(zip(table["node"], table["prediction"], strict=True))
     assert all(a != b for a, b in zip(table["node"], table["prediction"], strict=True))
+
+
+def test_what_a_class_is_called_gives_no_orders_to_the_terminal_that_a_pipe_ends_in():
+    from unlocked.cli.predict import _as_csv
+    from unlocked.security.names import without_controls
+
+    table = {"p(\x1b[2J)": [0.5], "prediction": ["a\x1b]0;b\x07"]}
+    assert _as_csv(table, without_controls) == "p( [2J),prediction\n0.5,a ]0;b \n"
+    assert "\x1b" in _as_csv(table)

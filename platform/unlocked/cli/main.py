@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -75,6 +76,9 @@ def _command(argv: Sequence[str] | None, started: float) -> int:
         print(without_controls(redact(f"unlocked: {said}")), file=sys.stderr)
         return error.exit_code
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # of an argument
+            print(without_controls(f"unlocked: {str(error.filename)[:80]} ...: {error.strerror}"), file=sys.stderr)
+            return 2
         if error.errno not in DISK_ERRORS:
             raise
         print(redact(f"unlocked: {error.filename or 'a file'}: {error.strerror}"), file=sys.stderr)

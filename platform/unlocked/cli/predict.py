@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ def predict(arguments: argparse.Namespace) -> int:
     elif out is None and sys.stdout.isatty():
         _show(table)
     elif out is None:
-        print(_as_csv(table), end="")
+        print(_as_csv(table, without_controls), end="")  # which may be on a terminal in the end, unlike a file
     return 0
 
 
@@ -127,16 +128,16 @@ def _as_file(table: Columns, suffix: str) -> bytes:
     return _as_csv(table).encode()
 
 
-def _as_csv(table: Columns) -> str:
+def _as_csv(table: Columns, shown: Callable[[str], str] = str) -> str:
     held = io.StringIO()
     lines = csv.writer(held, lineterminator="\n")
-    lines.writerow(table)
-    lines.writerows(zip(*([_cell(each) for each in column] for column in table.values()), strict=True))
+    lines.writerow(map(shown, table))
+    lines.writerows(zip(*([_cell(each, shown) for each in column] for column in table.values()), strict=True))
     return held.getvalue()
 
 
-def _cell(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
+def _cell(value: Any, shown: Callable[[str], str]) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else shown(value) if isinstance(value, str) else value
 
 
 def _write(path: Path, content: bytes) -> None:

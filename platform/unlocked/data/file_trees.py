@@ -48,7 +48,7 @@ class Tree:
 
 def placed(source: Source, option: str, name: str) -> Path:
     """The folder or file of an option: as given, or in the data folder."""
-    path = next((place for place in (Path(name).expanduser(), source.root / name) if place.exists()), None)
+    path = source.given(f"data.options.{option}", name, Path.exists)
     if path is None:
         raise DataError(f"data.options.{option}: {name} is not there, here or in {source.root}")
     return path

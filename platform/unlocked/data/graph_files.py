@@ -75,7 +75,7 @@ def read_graph(
 
 
 def _folder(source: Source, file: str) -> Path | None:
-    return next((place for place in (Path(file).expanduser(), source.root / file) if place.is_dir()), None)
+    return source.given("data.options.file", file, Path.is_dir)
 
 
 def _of_tables(tables: Tables) -> GraphFile:

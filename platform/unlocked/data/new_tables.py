@@ -89,8 +89,6 @@ def labelled_rows(path: Path, reading: Reading, names: Sequence[str]) -> tuple[R
 def _whole_windows(table: Table, reading: Reading) -> tuple[Raw, np.ndarray]:
     shape = _shape(reading)
     targets, horizon = _targets(shape, reading)
-    for name in shape.channels:
-        table.column(name, str(table.path))
     rows = rows_of(table, shape)
     first = starts(rows, shape.length, horizon, 1, targets)
     if not len(first):
@@ -108,8 +106,6 @@ def _raw(table: Table, reading: Reading) -> Raw:
         x, notes = encoded(table, _columns(reading))
         return x, {}, None, notes
     shape = _shape(reading)
-    for name in shape.channels:
-        table.column(name, str(table.path))
     x, names = latest(rows_of(table, shape), shape.length)
     if not len(x):
         raise DataError(f"{table.path}: has {len(table)} rows; this net reads the last {shape.length} of a series")

@@ -83,13 +83,18 @@ def _is_number(table: Table, name: str) -> bool:
 def rows_of(table: Table, shape: Shape) -> Rows:
     """Raises `DataError`, with the row, for a time that stands twice in a series, and for missing values if those are
     refused."""
+    lacking = [name for name in shape.channels if name not in table.columns]
+    if lacking:
+        raise DataError(
+            f"{table.path}: has no column {', '.join(map(repr, lacking[:5]))} (it has {listed(table.columns)})"
+        )
     codes, names = np.zeros(len(table), np.int64), [""]
     if shape.series is not None:
         given = table.column(shape.series, "data.options.series")
         given = np.array(texts(given, table.of(shape.series)).to_pylist(), object)
-        lacking = next((row for row, name in enumerate(given) if name is None), None)
-        if lacking is not None:
-            raise DataError(f"{table.where(lacking)}: {shape.series} is missing; every row is of a series")
+        nameless = next((row for row, name in enumerate(given) if name is None), None)
+        if nameless is not None:
+            raise DataError(f"{table.where(nameless)}: {shape.series} is missing; every row is of a series")
         unique, codes = np.unique(given.astype(str), return_inverse=True)
         names = [str(name) for name in unique]
     times = np.arange(len(table), dtype=np.float64)
@@ -113,6 +118,11 @@ def rows_of(table: Table, shape: Shape) -> Rows:
     if shape.time is None:
         times = np.arange(len(codes), dtype=np.float64) - np.repeat(begins[1:], np.diff(begins))
     values = np.stack([numbers(table, name, table.columns[name]) for name in shape.channels], 1)[order]
+    far = np.argwhere(np.abs(values) > np.finfo(np.float32).max)
+    if len(far):
+        at, channel = far[0]
+        told = f"{shape.channels[channel]} is {values[at, channel]:g}, which does not fit float32"
+        raise DataError(f"{table.where(int(order[at]))}: {told}")
     if shape.missing == "refuse" and np.isnan(values).any():
         at, channel = np.argwhere(np.isnan(values))[0]
         row = table.where(int(order[at]))

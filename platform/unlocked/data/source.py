@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from unlocked.data.download import download
-from unlocked.errors import DataError
+from unlocked.errors import DataError, reason
 from unlocked.files import written_whole
 
 
@@ -74,6 +74,14 @@ class Source:
             )
         url = mirror.rstrip("/")
         return [file.within(home) or download(f"{url}/{file.name}", home / file.name, file.md5) for file in files]
+
+    def given(self, key: str, name: str, is_there: Callable[[Path], bool]) -> Path | None:
+        """A path, or a name in the data folder; None if neither is there. Raises `DataError` for what no path can be,
+        such as a name that is too long, or the home of nobody."""
+        try:
+            return next((place for place in (Path(name).expanduser(), self.root / name) if is_there(place)), None)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(f"{key}: {name[:80]!r} cannot be looked for: {reason(error)}") from None
 
     def cached(self, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """The arrays of `make()`, kept as `key.npz` in `root/cache`, or in the user's cache without a root.

@@ -72,10 +72,7 @@ def listed(names: Any) -> str:
 
 def located(source: Source, key: str, name: str) -> Path:
     """A path, or a name in the data folder."""
-    try:
-        path = next((place for place in (Path(name).expanduser(), source.root / name) if place.is_file()), None)
-    except (OSError, RuntimeError) as error:  # a name that is too long, a home of nobody
-        raise DataError(f"{key}: {name[:80]!r} cannot be looked for: {reason(error)}") from None
+    path = source.given(key, name, Path.is_file)
     if path is None:
         raise DataError(f"{key}: {name} is no file, here or in {source.root}")
     return path

@@ -70,7 +70,7 @@ class TextRows:
 
 def located(source: Source, option: str, name: str) -> Path:
     """A path, or a name in the data folder."""
-    path = next((place for place in (Path(name).expanduser(), source.root / name) if place.is_file()), None)
+    path = source.given(f"data.options.{option}", name, Path.is_file)
     if path is None:
         raise DataError(f"data.options.{option}: {name} is no file, here or in {source.root}")
     return path
@@ -176,9 +176,15 @@ def _of_json(path: Path, option: str, text: str) -> TextRows:
         if set(value) != set(columns):
             odd = sorted(set(value) ^ set(columns))[0]
             raise DataError(f"{what}: {'has' if odd in value else 'lacks'} {odd!r}, unlike the first object")
+        if "\\ud" in content.lower() and any(map(_is_half, (*value, *value.values()))):
+            raise DataError(f"{what}: holds half of a letter, \\ud800 to \\udfff without the other half: it is no text")
         rows.append([_text(what, column, value[column]) for column in columns])
         lines.append(line)
     return TextRows(path, option, columns, rows, lines)
+
+
+def _is_half(value: Any) -> bool:
+    return isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _text(what: str, column: str, value: Any) -> str:

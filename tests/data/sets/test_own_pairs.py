@@ -98,6 +98,12 @@ def test_splits_are_those_of_every_file(made):
         ("odd.jsonl", '{"source": "a", "target": "b"}\n{"source": "a"}\n', "odd.jsonl, line 2: lacks 'target'"),
         ("torn.jsonl", '{"source": "a", \n', "torn.jsonl, line 1: is no JSON"),
         (
+            "half.jsonl",
+            '{"source": "a", "target": "b"}\n{"source": "\\ud800", "target": "b"}\n',
+            "half.jsonl, line 2: holds half of a letter",
+        ),
+        ("a" * 300 + ".tsv", None, "cannot be looked for: "),
+        (
             "long.tsv",
             "a\tb\n" * 9 + "a b\t" + "x " * 2000 + "\n",
             "long.tsv, line 10: the target has 2,000 tokens; say",
@@ -106,9 +112,14 @@ def test_splits_are_those_of_every_file(made):
 )
 def test_a_fault_is_one_line_with_its_place(made, name, content, words):
     with pytest.raises(DataError) as refused:
-        load("pairs", file=made(name, content), test=0.1, seed=1)
+        load("pairs", file=name if content is None else made(name, content), test=0.1, seed=1)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_pairs_that_are_all_too_long_are_told(made):
+    with pytest.raises(DataError, match=r"no train pair has at most data\.options\.length 2 tokens"):
+        load("pairs", file=made("long.tsv", "a b c d\ta b c d\n" * 10), tokens="spaces", length=2)
 
 
 def test_a_tokeniser_that_was_trained_before_is_taken(made, tmp_path):

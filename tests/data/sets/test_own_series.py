@@ -93,6 +93,11 @@ def test_a_file_of_its_own_is_the_test_split(weather):
     assert (len(data.train), len(data.test)) == (N - 4, N - 4)
 
 
+def test_a_file_of_its_own_has_the_same_channels(weather):
+    with pytest.raises(DataError, match=r"later.csv: has no column 'rain' \(it has 'day', 'sky', 'warm', 'wind'\)"):
+        load("series", file=weather(rain=1.0), test=weather("later.csv"), columns=["rain"], length=4)
+
+
 def test_a_new_file_is_asked_what_comes_after_its_last_rows(weather, tmp_path):
     place = ["a", "b"] * (N // 2)
     data = load("series", file=weather(place=place), series="place", time="day", length=3, horizon=2, columns=["warm"])
@@ -122,6 +127,7 @@ def test_a_new_file_is_asked_what_comes_after_its_last_rows(weather, tmp_path):
         ({"target": "sky"}, {}, "data.options.target: 'sky' is none of the channels (warm, wind)"),
         ({"missing": "refuse"}, {"wind": [1.0, np.nan] * 20}, "{file}, row 2: wind is missing"),
         ({"series": "place"}, {"place": ["a", None] * 20}, "{file}, row 2: place is missing; every row is of a series"),
+        ({}, {"wind": [1e300, *range(1, N)]}, "{file}, row 1: wind is 1e+300, which does not fit float32"),
         ({}, {"warm": ["many", *range(N - 1)]}, "{file}, row 1: warm is 'many', and a number in most rows"),
     ],
 )

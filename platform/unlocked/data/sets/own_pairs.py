@@ -87,13 +87,11 @@ def pairs(
         _refuse_giants(whole, parts, ids["train"])
     arrays: dict[str, Any] = {}
     for name, side in (("x", 0), ("y", 1)):
-        longest = max(len(each[side][i]) for part, each in ids.items() for i in kept[part]) + 1
+        longest = max((len(each[side][i]) for part, each in ids.items() for i in kept[part]), default=0) + 1
         for part, each in ids.items():
             if not kept[part]:
-                raise DataError(
-                    f"data {source.name!r}: no {part} pair has at most data.options.length {length} tokens on both "
-                    "sides"
-                )
+                most = "a token" if length is None else f"at most data.options.length {length} tokens"
+                raise DataError(f"data {source.name!r}: no {part} pair has {most} on both sides")
             arrays[f"{name}_{part}"] = ended([each[side][i] for i in kept[part]], length or longest)
     of_x, of_y = tokenizers
     held: dict[str, Any] = {key: None if each is None else each[kept["train"]] for key, each in parts.held().items()}
