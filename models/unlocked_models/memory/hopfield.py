@@ -94,7 +94,8 @@ class HopfieldLayer(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         states = self.query(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # (heads, batch, each)
         found = retrieved(states, self.patterns, self.beta, self.steps, self.values).transpose(0, 1).flatten(1)
-        return h + self.dropout(self.out(found))
+        out: Tensor = h + self.dropout(self.out(found))
+        return out
 
 
 @register_model("hopfield", family="memory")
