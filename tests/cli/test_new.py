@@ -104,7 +104,8 @@ def test_a_dangling_link_is_not_written_through(capsys, tmp_path):
     ("kind", "name", "line"),
     [
         ("loss", "class", "'class' is a word of Python; use lower-case letters, digits and _, such as my_class"),
-        ("loss", "match", "'match' is a word of Python"),
+        ("loss", "match", "'match' is a word of Python; use lower-case letters, digits and _, such as my_match"),
+        ("data", "null", "'null' is a word of YAML; use lower-case letters, digits and _, such as my_null"),
         ("loss", "My-Loss", "'My-Loss' is no name; use lower-case letters, digits and _, such as my_loss"),
         ("loss", "../up", "'../up' is no name; use lower-case letters, digits and _, such as up"),
         ("loss", "3d", "'3d' is no name; use lower-case letters, digits and _, such as my_3d"),

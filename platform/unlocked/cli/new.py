@@ -79,8 +79,9 @@ def new(arguments: argparse.Namespace) -> int:
 
 
 def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name) or keyword.issoftkeyword(name):
-        why = "is a word of Python" if keyword.iskeyword(name) or keyword.issoftkeyword(name) else "is no name"
+    word = _is_word(name)
+    if word or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        why = f"is a word of {word}" if word else "is no name"
         raise ConfigError(f"new: {name!r} {why}; use lower-case letters, digits and _, such as {_near(name)}")
     if len(name) > LONGEST:
         raise ConfigError(f"new: {name!r} has {len(name)} characters; use at most {LONGEST}")
@@ -88,13 +89,20 @@ def _check_name(name: str) -> None:
         raise ConfigError(f"new: {name!r}: pytest would take its file for a test; use {name.removeprefix('test_')!r}")
 
 
+def _is_word(name: str) -> str:
+    """The language that it has a meaning in: a preset with `name: true` names nothing."""
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name):
+        return "Python"
+    return "YAML" if name in ("true", "false", "null") else ""
+
+
 def _near(name: str) -> str:
     """
-    >>> _near("My-Loss"), _near("class"), _near("3d")
-    ('my_loss', 'my_class', 'my_3d')
+    >>> _near("My-Loss"), _near("class"), _near("match"), _near("3d")
+    ('my_loss', 'my_class', 'my_match', 'my_3d')
     """
     found = re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_")[:20] or "idea"
-    return f"my_{found}" if keyword.iskeyword(found) or not found[0].isalpha() else found
+    return f"my_{found}" if _is_word(found) or not found[0].isalpha() else found
 
 
 def _refuse_taken(kind: str, name: str, folder: Path) -> None:

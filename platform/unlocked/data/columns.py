@@ -60,7 +60,7 @@ class Column:
 
 def is_dates(kind: pyarrow.DataType) -> bool:
     """Days or times of a day of some year; not a time of any day, and not how long something took."""
-    return types.is_date(kind) or types.is_timestamp(kind)
+    return bool(types.is_date(kind) or types.is_timestamp(kind))
 
 
 def kind_of(table: Table, name: str, categorical: Sequence[str] = ()) -> str:
