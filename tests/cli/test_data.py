@@ -45,7 +45,7 @@ def test_a_file_is_shown_with_a_configuration_that_loads(knots, tmp_path, capsys
         assert shown in out
     assert "\x1b" not in out
     config = load_config(str(written))
-    assert config.name == "my-rope"
+    assert config.name == "rope"  # as it is written: two configurations of one file are two experiments
     assert config.data.options == {"file": str(file), "tight": True}
     assert (config.parallel.modules, config.parallel.engine) == (2, "inprocess")  # one module is backprop alone
 

@@ -60,7 +60,12 @@ def data(arguments: argparse.Namespace) -> int:
     options = load_config("quickstart", words).data.options
     options = {option: value for option, value in options.items() if option not in guessed}
     look = look_at(Source(kind, Path("data").absolute()), path, kind, options)
-    config = {"name": _name(path), **look.config, "scheme": {"name": "backprop"}, "parallel": PARALLEL}
+    config = {
+        "name": _name(Path(arguments.write or path)),
+        **look.config,
+        "scheme": {"name": "backprop"},
+        "parallel": PARALLEL,
+    }
     if arguments.json:
         print_json({"kind": kind, **vars(look), "config": config})
     else:

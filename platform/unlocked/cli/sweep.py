@@ -158,6 +158,7 @@ def _sweep(arguments: argparse.Namespace, console: Console, alive: Alive) -> int
 
 def _show(console: Console, config: Config, summary: dict[str, Any]) -> None:
     """The table, the front of several metrics, and what failed."""
+    from unlocked.cli.folds import over_folds
     from unlocked.cli.sweep_control import MORE, against_control
     from unlocked.comparing.fitting import fitted
     from unlocked.studies.report import metrics_of
@@ -168,6 +169,8 @@ def _show(console: Console, config: Config, summary: dict[str, Any]) -> None:
         console.print(fitted(rows, metrics_of(config), console.width))
     if len(rows) < len(summary["rows"]):
         console.print(f"the best {len(rows)} of {len(summary['rows'])} complete trials", style="dim")
+    for line in over_folds(summary["rows"], config.sweep.metrics()):
+        console.print(line, style="bold")
     if beside := against_control(config, summary):
         console.print(beside, style="bold red" if MORE in beside else None)
     for entry in summary.get("pareto", []):
