@@ -46,5 +46,9 @@ def in_one_line(text: str) -> str:
 
 def reason(error: BaseException) -> str:
     """What an exception says, in one line; its type where it says nothing."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    try:
+        text = str(error)
+    except Exception:  # a class of a user's own, which fails to say what failed
+        text = ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import torch
 
 from unlocked.data import DATA, RawData, register_data
+from unlocked.data.new_inputs import read_file
 from unlocked.data.reading import FILE, Reading
 from unlocked.data.text import PAD, SPECIAL, UNK
 from unlocked.data.tokenize import decode, from_json
-from unlocked.errors import ConfigError, DataError
+from unlocked.errors import ConfigError, DataError, UnlockedError
 from unlocked.tasks import load
 
 
@@ -103,3 +105,29 @@ def test_a_damaged_file_is_one_line(tmp_path):
     (tmp_path / FILE).write_text('{"data": "digits"}')
     with pytest.raises(ConfigError, match=r"inputs\.json: is damaged"):
         Reading.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"dtype": []}, "dtype: of no data set"),
+        ({"dtype": "V8"}, "dtype: of no data set"),
+        ({"example.y_shape": [10**11]}, "shape: of no data set"),
+        ({"target_mean": [], "target_deviation": []}, "target_mean: of no data set"),
+        ({"target_deviation": None}, "target_mean: of no data set"),
+        ({"files.channels": ""}, "its series is damaged"),
+        ({"files.length": 10**30}, "its series is damaged"),
+        ({"files.horizon": 10**11}, "series' targets is damaged"),
+        ({"files.targets": [[0]]}, "series' targets is damaged"),
+    ],
+)
+def test_what_somebody_else_wrote_takes_no_memory_and_ends_in_one_line(tmp_path, changed, said):
+    (tmp_path / "a.csv").write_text("v\n" + "\n".join(str(i % 7) for i in range(60)))
+    Reading.of(load("series", file=str(tmp_path / "a.csv"), length=4, relative=True)).write(tmp_path)
+    value = json.loads((tmp_path / FILE).read_text())
+    for place, new in changed.items():
+        held, _, key = place.rpartition(".")
+        (value[held] if held else value)[key] = new
+    (tmp_path / FILE).write_text(json.dumps(value))
+    with pytest.raises(UnlockedError, match=said):
+        read_file(tmp_path / "a.csv", Reading.read(tmp_path))

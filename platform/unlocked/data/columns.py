@@ -298,6 +298,7 @@ def of_json(value: Any) -> list[Column]:
             and column.kind in (NUMBER, CATEGORY, DATE)
             and isinstance(column.fill, int | float | None)
             and isinstance(column.indicate, bool)
+            and isinstance(column.categories, list)
             and all(isinstance(each, str) for each in column.categories)
         )
         if not sound:

@@ -78,7 +78,8 @@ def labelled_rows(path: Path, reading: Reading, names: Sequence[str]) -> tuple[R
     if task == "multi_label":
         return _raw(table, reading), np.stack([labels_of(table, name) for name in names], 1)
     if task == "binary_classification":
-        known = [str(each) for each in reading.files.get("classes", ())]
+        classes = reading.files.get("classes")
+        known = [str(each) for each in classes] if isinstance(classes, list) else []
         strange = next((row for row, cell in enumerate(cells[0]) if cell not in known), None)
         if strange is not None:
             raise DataError(f"{table.where(strange)}: {names[0]}: {unknown('class', cells[0][strange], known)}")
@@ -121,7 +122,14 @@ def _raw(table: Table, reading: Reading) -> Raw:
 def _targets(shape: Shape, reading: Reading) -> tuple[list[int], int]:
     given = reading.files or {}
     targets, horizon = given.get("targets"), given.get("horizon")
-    if not isinstance(targets, list) or type(horizon) is not int or not set(targets) <= set(range(len(shape.channels))):
+    sound = (
+        isinstance(targets, list)
+        and all(type(at) is int and 0 <= at < len(shape.channels) for at in targets)
+        and type(horizon) is int
+        and horizon >= 1
+        and len(targets) * horizon == reading.example.n_outputs
+    )
+    if not sound:
         raise DataError("inputs.json: what it says of its series' targets is damaged")
     return targets, horizon
 
@@ -145,7 +153,7 @@ def _shape(reading: Reading) -> Shape:
             given.get("relative") is True,
         )
         texts = [*shape.channels, *(each for each in (shape.time, shape.series) if each is not None)]
-        if not all(isinstance(each, str) for each in texts) or type(shape.length) is not int or shape.length < 1:
+        if not all(isinstance(each, str) for each in texts) or (shape.length, len(shape.channels)) != reading.shape:
             raise ValueError(f"{given!r} is of no series")
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"inputs.json: what it says of its series is damaged: {error}") from None

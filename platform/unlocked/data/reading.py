@@ -324,13 +324,16 @@ def _refuse_strange(found: Reading) -> None:
     channels = found.shape[0 if len(found.shape) == 3 else -1] if found.shape else 1
     fits = {
         "shape": all(type(size) is int and size >= 0 for shape in sizes for size in shape)
-        and math.prod(found.shape) <= _MOST_NUMBERS,
-        "dtype": np.dtype(found.dtype).kind != "O"
+        and all(math.prod(shape) <= _MOST_NUMBERS for shape in sizes),
+        "dtype": isinstance(found.dtype, str)
+        and np.dtype(found.dtype).kind in "biuf"
         and all(isinstance(extra.dtype, torch.dtype) for extra in example.extras),
         "mean": all_of(number, found.mean, found.deviation)
         and len(found.mean) == len(found.deviation)
         and len(found.mean) in (0, 1, channels),
-        "target_mean": all_of(number, found.target_mean, found.target_deviation),
+        "target_mean": all_of(number, found.target_mean, found.target_deviation)
+        and len(found.target_mean or ()) == len(found.target_deviation or ())
+        and found.target_mean != [],
         "class_names": found.class_names is not None
         and all_of((str,), found.class_names, found.features, found.symbols)
         and (len(found.class_names) >= example.n_outputs or found.changed_by is not None),
