@@ -157,8 +157,20 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         text = read_file(file)
     except OSError:
-        raise ConfigError(f"{path} is not a run folder (no config.yaml can be read there)") from None
+        newest = _begins_so(path)
+        hint = f"; the newest run that begins so: {newest}" if newest is not None else ""
+        raise ConfigError(f"{path} is not a run folder (no config.yaml can be read there){hint}") from None
     return parse_config(text, str(path))
+
+
+def _begins_so(path: Path) -> Path | None:
+    """The newest run beside `path` whose name goes on from its own, also from `runs/wine-...` as pages write it."""
+    begun = path.name.rstrip(".…")
+    with suppress(OSError):
+        beside = [each for each in path.parent.iterdir() if begun and each.name.startswith(begun)]
+        runs = [each for each in beside if (each / "config.yaml").is_file()]
+        return max(runs, key=lambda each: (each / "config.yaml").stat().st_mtime, default=None)
+    return None
 
 
 def parse_config(text: str, run: str) -> dict[str, Any]:
