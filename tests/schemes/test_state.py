@@ -121,6 +121,21 @@ def test_what_no_checkpoint_takes_is_refused_by_name():
         Keeper().load_state({})
 
 
+@pytest.mark.parametrize("held", [lambda: 1, Batch], ids=["no pickle takes", "only code gives back"])
+def test_a_state_of_an_optimiser_that_no_checkpoint_gives_back_is_refused_when_it_is_saved(held):
+    class Keeper(Holder):
+        def __init__(self):
+            weight = nn.Parameter(torch.ones(2))
+            self.optimizer = self.holds("optimizer", torch.optim.SGD([weight], lr=0.1))
+            self.optimizer.state[weight] = {"mean": torch.ones(2), "steps": (1, [torch.ones(1)])}
+
+    keeper, again = Keeper(), Keeper()
+    again.load_state(through_a_file(keeper.state()))
+    keeper.optimizer.param_groups[0]["mine"] = held
+    with pytest.raises(RunFailed, match=r"^optimizer.name: the state of SGD holds more than tensors"):
+        keeper.state()
+
+
 @pytest.mark.parametrize(
     "tree",
     [

@@ -10,6 +10,7 @@ from unlocked.errors import ConfigError
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
 from unlocked.tasks import LOSSES, make_task
+from unlocked.tasks.own_loss import OwnLoss
 from unlocked.testing.runs import made, started, trained
 
 SUNSPOTS = ["data.name=sunspots", "schemes={}", "parallel.partition=null", "model.hidden=[8]", "parallel.modules=1"]
@@ -171,3 +172,13 @@ def test_what_is_no_loss_is_not_registered(name, of, function, line):
     with pytest.raises((ValueError, TypeError)) as error:
         register_loss(name, of=of)(function)
     assert line in str(error.value)
+
+
+def test_a_loss_that_changes_the_targets_of_the_data_is_refused():
+    register_loss("spoils_t", of="values")(lambda output, target: (output - target.zero_()).square())
+    try:
+        for grad in (torch.enable_grad, torch.no_grad):
+            with grad(), pytest.raises(ConfigError, match=r"spoils_t \(.*\) changes its targets in place"):
+                OwnLoss("spoils_t", {})(torch.ones(2, 1), torch.ones(2, 1))
+    finally:
+        del LOSSES._entries["spoils_t"], LOSSES._facts["spoils_t"]

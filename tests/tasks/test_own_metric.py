@@ -87,7 +87,10 @@ def test_one_that_fails_or_gives_no_number_is_one_line():
         asked("regression", y, y, "mse", "fails_t")
     with pytest.raises(RunFailed, match=r"^metrics\[0\]: many_t \(.*:\d+\) gives a tensor of shape \(4, 1\), not one"):
         asked("regression", y, y, "many_t")
-    for name in ("fails_t", "many_t"):
+    register_metric("vast_t", of="values", higher_is_better=True)(lambda outputs, targets: 10**400)
+    with pytest.raises(RunFailed, match=r"^metrics\[0\]: vast_t \(.*:\d+\) gives a int, not one number"):
+        asked("regression", y, y, "vast_t")
+    for name in ("fails_t", "many_t", "vast_t"):
         del METRICS._entries[name], METRICS._facts[name]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,7 +122,8 @@ def _raw(table: Table, reading: Reading) -> Raw:
 
 def _targets(shape: Shape, reading: Reading) -> tuple[list[int], int]:
     given = reading.files or {}
-    targets, horizon = given.get("targets"), given.get("horizon")
+    targets: Any = given.get("targets")
+    horizon: Any = given.get("horizon")
     sound = (
         isinstance(targets, list)
         and all(type(at) is int and 0 <= at < len(shape.channels) for at in targets)

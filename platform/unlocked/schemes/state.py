@@ -5,6 +5,7 @@ Checkpoints, learning-rate schedules, checks for numbers that are not finite and
 
 from __future__ import annotations
 
+import io
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from unlocked.errors import RunFailed
+from unlocked.errors import RunFailed, reason
 from unlocked_models.contract.batch import Batch, Ragged
 
 T = TypeVar("T")
@@ -103,8 +104,10 @@ class Holder:
         save = self._registered[name].save
         if save is not None:
             return save()
-        if isinstance(thing, nn.Module | torch.optim.Optimizer):
+        if isinstance(thing, nn.Module):
             return thing.state_dict()
+        if isinstance(thing, torch.optim.Optimizer):
+            return _given_back(thing)
         if isinstance(thing, Holder):
             return thing.state()
         return [_plain(entry, f"{type(self).__name__}: {name}") for entry in thing]
@@ -117,6 +120,32 @@ class Holder:
     def _registered(self) -> dict[str, _Held]:
         found: dict[str, _Held] = self.__dict__.setdefault("_holds", {})
         return found
+
+
+def _given_back(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Its state; raises `RunFailed` for what no file gives back without running code: the run could never go on."""
+    state = optimizer.state_dict()
+    file = io.BytesIO()
+    try:
+        torch.save(_without_tensors(state), file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    except Exception as error:  # pickling and unpickling errors of any kind
+        raise RunFailed(
+            f"optimizer.name: the state of {type(optimizer).__name__} holds more than tensors, numbers, texts, lists "
+            f"and dicts, which a checkpoint gives back without running code: {reason(error)}"
+        ) from None
+    return state
+
+
+def _without_tensors(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return None
+    if type(value) in (list, tuple):
+        return type(value)(map(_without_tensors, value))
+    if type(value) is dict:
+        return {key: _without_tensors(entry) for key, entry in value.items()}
+    return value
 
 
 def _plain(value: Any, owner: str) -> Any:

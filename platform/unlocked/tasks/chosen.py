@@ -134,7 +134,7 @@ def _of_users(key: str, name: str, outputs: Tensor, target: Tensor, options: Map
         if isinstance(found, str):
             raise TypeError
         return float(found)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         given = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
         raise RunFailed(f"{key}: {name}{f' ({at})' if at else ''} gives {given}, not one number") from None
 

@@ -89,7 +89,10 @@ class OwnLoss:
         """Nothing of it goes by the number of classes."""
 
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
+        before = None if target.is_inference() else target._version
         found = LOSSES.get(self.name)(output, target, **self.options)
+        if before is not None and target._version != before:  # which may be those of the data set
+            raise ConfigError(f"objective.loss: {self.said()} changes its targets in place; it has to make new tensors")
         if not isinstance(found, Tensor) or not found.dim() or len(found) != len(output):
             gives = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise ConfigError(
