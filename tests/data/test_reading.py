@@ -115,6 +115,8 @@ def test_a_damaged_file_is_one_line(tmp_path):
         ({"example.y_shape": [10**11]}, "shape: of no data set"),
         ({"target_mean": [], "target_deviation": []}, "target_mean: of no data set"),
         ({"target_deviation": None}, "target_mean: of no data set"),
+        ({"ends": None}, "begins: of no data set"),
+        ({"begins": [10**30]}, "begins: of no data set"),
         ({"files.channels": ""}, "its series is damaged"),
         ({"files.length": 10**30}, "its series is damaged"),
         ({"files.horizon": 10**11}, "series' targets is damaged"),

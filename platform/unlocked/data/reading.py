@@ -340,7 +340,8 @@ def _refuse_strange(found: Reading) -> None:
         "tokenizer": all(isinstance(each, (str, type(None))) for each in (found.tokenizer, found.target_tokenizer)),
         "text_column": isinstance(found.text_column, str),
         "files": found.files is None or isinstance(found.files, dict),
-        "begins": all_of((int,), found.begins, found.ends),
+        "begins": all(isinstance(each, list) for each in (found.begins, found.ends))
+        and all(type(i) is int and 0 <= i < len(found.symbols or ()) for i in [*found.begins, *found.ends]),
         "lowest": type(found.lowest) in number and type(found.highest) in number,
     }
     strange = [name for name, is_so in fits.items() if not is_so]
