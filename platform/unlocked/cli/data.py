@@ -11,12 +11,13 @@ from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, check_file, import_given
 from unlocked.cli.listing import folded, show
 from unlocked.cli.terminal import print_json
+from unlocked.engines import HERE
 from unlocked.errors import ConfigError, RunFailed
 
 if TYPE_CHECKING:
     from unlocked.data.looking import Look
 
-PARALLEL = {"modules": 2, "engine": "inprocess"}  # another scheme differs from two modules on; no Ray for a first look
+PARALLEL = {"modules": 2, "engine": HERE}  # another scheme differs from two modules on; no Ray for a first look
 
 
 def add_data(commands: Any) -> None:
