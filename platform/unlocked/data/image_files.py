@@ -10,16 +10,15 @@ The size is read from the header and checked before a pixel is unpacked.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from unlocked.data.threads import in_threads
 from unlocked.errors import DataError, reason
 
 if TYPE_CHECKING:
@@ -122,14 +121,9 @@ def stacked(paths: Sequence[Path], recipe: Recipe) -> np.ndarray:
 
 
 def _in_threads(what: Any, over: Sequence[Any]) -> list[Any]:
-    """In their order; Pillow and files leave other threads running meanwhile. The first error ends it."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sizes, which are checked here, and of odd EXIF
-        try:
-            return list(pool.map(what, over))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        return in_threads(what, over)
 
 
 def _opened(path: Path) -> Image:

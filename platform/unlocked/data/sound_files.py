@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +12,7 @@ import numpy as np
 
 from unlocked.data import wav
 from unlocked.data.mel import FLOOR, frames_of, log_mel
+from unlocked.data.threads import in_threads
 
 FEATURES = ("logmel", "raw")
 LAYOUTS = ("sequence", "image")
@@ -74,12 +73,7 @@ def stacked(paths: Sequence[Path], recipe: Recipe) -> tuple[np.ndarray, np.ndarr
         lengths[at] = len(one)
         found[at, : len(one)] = one
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        try:
-            list(pool.map(read, range(len(paths))))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    in_threads(read, range(len(paths)))
     if recipe.layout == "image":
         found = found.transpose(0, 2, 1)[:, None]
     return found, lengths
