@@ -16,6 +16,7 @@ Child-Sum tree-LSTM (Tai, Socher and Manning 2015, arXiv:1503.00075, equations 2
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
@@ -39,7 +40,7 @@ def heights(child: Tensor, parent: Tensor, nodes: int) -> Tensor:
         found = higher
 
 
-class TreeLayer(nn.Module):
+class TreeLayer(nn.Module, ABC):
     """`(batch, nodes, features)` to the states of all nodes `(batch, nodes, width)`, from the leaves up, all nodes of
     one height at once."""
 
@@ -64,17 +65,17 @@ class TreeLayer(nn.Module):
         return trees.back(state[:, : self.width])
 
     @property
+    @abstractmethod
     def size(self) -> int:
         """Numbers of a node's state, of which the first `width` are h."""
-        raise NotImplementedError
 
+    @abstractmethod
     def begin(self, x: Tensor) -> Tensor:
         """What the features `(rows, features)` of all nodes say, whatever their children."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, driven: Tensor, below: Tensor, parent: Tensor) -> Tensor:
         """States `(nodes, size)` of nodes whose children's are `below (children, size)`, each of node `parent`."""
-        raise NotImplementedError
 
 
 class SumLayer(TreeLayer):
