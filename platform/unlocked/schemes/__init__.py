@@ -2,7 +2,7 @@
 
 from unlocked.schemes.alignment import Alignment
 from unlocked.schemes.backprop import Backprop
-from unlocked.schemes.base import DTYPES, SHORT, ModuleLearner, Ports
+from unlocked.schemes.base import ModuleLearner, Ports
 from unlocked.schemes.blockwise import BlockLearner
 from unlocked.schemes.declarations import Beside
 from unlocked.schemes.denoise import Denoise
@@ -12,6 +12,7 @@ from unlocked.schemes.dni import CDNI, DNI
 from unlocked.schemes.evolution import STRATEGIES, Evolution, Genome, Strategy, Trial, register_strategy
 from unlocked.schemes.frozen import Frozen
 from unlocked.schemes.local import Local
+from unlocked.schemes.precision import DTYPES, SHORT
 from unlocked.schemes.proposing import Annealing, WeightSearch
 from unlocked.schemes.registry import SCHEMES, declared, options_of, register_scheme
 from unlocked.schemes.spec import ModuleSpec, Turns

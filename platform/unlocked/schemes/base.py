@@ -21,13 +21,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from unlocked.errors import RunFailed, in_one_line
+from unlocked.errors import RunFailed
 from unlocked.optim import build_optimizer, searches
 from unlocked.schema.keys import Config
 from unlocked.schemes.adversary import Adversary
 from unlocked.schemes.alignment import Alignment, align
 from unlocked.schemes.declarations import Declarations
 from unlocked.schemes.objective import Objective, OfTask
+from unlocked.schemes.precision import DTYPES, SHORT, in_short
 from unlocked.schemes.registry import BASE, options_of
 from unlocked.schemes.spec import ModuleSpec
 from unlocked.schemes.state import T
@@ -38,15 +39,6 @@ from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import Task
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain, carrying
-
-DTYPES = {  # of weights and messages
-    "fp32": torch.float32,
-    "bf16": torch.float32,
-    "fp16": torch.float32,
-    "fp64": torch.float64,
-}
-LACKS_A_KERNEL = ("not implemented for 'Half'", "not implemented for 'BFloat16'", "primitive descriptor")
-SHORT = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of products, by autocast
 
 # Layers of torch that draw nothing: a chain of them alone needs no seed. Exact types; a subclass may draw.
 DRAWS_NOTHING = frozenset(
@@ -217,19 +209,10 @@ class ModuleLearner(Declarations, Updating, ABC):
             return after(i, out) if after is not None else out
 
         hook = visit if self._local_loss_blocks else after
-        if short is not None:
-            try:
-                with torch.autocast(self.device.type, dtype=short):
-                    h = self.chain(h, batch, hook).float()
-            except RuntimeError as error:
-                if not any(sign in str(error) for sign in LACKS_A_KERNEL):
-                    raise
-                raise RunFailed(
-                    f"train.precision: {self.config.train.precision}, but a layer of module {self.spec.index} has no "
-                    f"such products on a {self.device.type}: {in_one_line(str(error))}; use fp32"
-                ) from None
-        else:
+        with in_short(short, self.device, self.spec.index):
             h = self.chain(h, batch, hook)
+            if short is not None:
+                h = h.float()
         if scale is not None:
             h = scale.entering(h)
         if not local:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unlocked.schemes.base import ModuleLearner, Ports
+from unlocked.schemes.precision import in_short
 from unlocked.schemes.spec import ModuleSpec
 from unlocked.seeding import derive_seed
 from unlocked_models.contract.batch import Batch
@@ -93,6 +94,6 @@ class BlockLearner(ModuleLearner):
         return out
 
     def output(self, block: nn.Module, h: Tensor, batch: Batch) -> Tensor:
-        with torch.autocast(self.device.type, dtype=self._short, enabled=self._short is not None):
+        with in_short(self._short, self.device, self.spec.index):
             out: Tensor = block(h, batch) if takes_batch(block) else block(h)
         return out if self._short is None else out.float()
