@@ -29,6 +29,7 @@ from unlocked.loop.train import Silent
 from unlocked.optim import OPTIMIZERS
 from unlocked.plan.blocks import build_blocks
 from unlocked.plan.make import make_plan
+from unlocked.plan.plan import load_data
 from unlocked.schemes import SCHEMES
 from unlocked.seeding import derive_seed
 from unlocked.tasks import LOSSES, METRICS, TASKS
@@ -139,6 +140,16 @@ class Lab:
     def start(self, data=None, /, **tree) -> InProcessGroup:
         data = data or self.data()
         return InProcessGroup(self.plan(data, **tree), data)
+
+    def whole(self, preset, *words) -> tuple[InProcessGroup, DataSet]:
+        """A preset after all its steps, in this process."""
+        config = load_config(preset, ["tracking.uri=off", *words])
+        data = load_data(config)
+        plan = make_plan(config, data)
+        group = InProcessGroup(plan, data)
+        for _ in group.run([(0, plan.total_steps)], plan.total_steps):
+            pass
+        return group, data
 
     def train(self, group, start, stop, checkpoint_at=None) -> list[float]:
         """Losses of steps start..stop-1; `states(checkpoint_at)` may be called behind them."""

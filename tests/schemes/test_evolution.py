@@ -11,10 +11,7 @@ import pytest
 import torch
 
 from unlocked.config import load_config
-from unlocked.engine.group import InProcessGroup
 from unlocked.errors import ConfigError
-from unlocked.plan.make import make_plan
-from unlocked.plan.plan import load_data
 from unlocked.schemes import STRATEGIES, Trial
 from unlocked.schemes.evolution.neuroevolution import CNE, CoSyNE, moving
 from unlocked.schemes.evolution.snes import SNES
@@ -32,15 +29,9 @@ def started(lab, strategy, **options):
 VECTORS = ["cma_es", "cne", "cosyne", "novelty", "nsga2", "snes"]
 
 
-def searched(preset, seed, *words):
-    """The learner after all generations of a preset, and its group."""
-    config = load_config(f"evolved/{preset}", [f"seed={seed}", "tracking.uri=off", *words])
-    data = load_data(config)
-    plan = make_plan(config, data)
-    group = InProcessGroup(plan, data)
-    for _ in group.run([(0, plan.total_steps)], plan.total_steps):
-        pass
-    return group.modules[0].learner, group
+def searched(lab, preset, seed):
+    """The learner after all generations of a preset."""
+    return lab.whole(f"evolved/{preset}", f"seed={seed}")[0].modules[0].learner
 
 
 @pytest.mark.parametrize("name", sorted({*VECTORS} - {"novelty"}))  # which does not want to
@@ -184,18 +175,18 @@ def test_a_child_of_cne_has_weights_of_its_parents_where_no_mutation_is():
 
 
 @pytest.mark.slow("ten searches")
-def test_cma_es_solves_xor_in_few_evaluations():
+def test_cma_es_solves_xor_in_few_evaluations(lab):
     """The bar is a median of 400 over ten seeds; nets of two hidden units have local minima at 1/8 and 1/6."""
     used = []
     for seed in range(10):
-        learner, _ = searched("xor_cma_es", seed)
+        learner = searched(lab, "xor_cma_es", seed)
         used.append(learner.evaluations if learner.strategy.found[1] <= 0.01 else math.inf)
     assert statistics.median(used) <= 400
 
 
 @pytest.mark.slow("ten searches")
-def test_neat_solves_xor_from_nine_of_ten_seeds_within_25000_evaluations():
-    found = [searched("xor_neat", seed)[0] for seed in range(10)]
+def test_neat_solves_xor_from_nine_of_ten_seeds_within_25000_evaluations(lab):
+    found = [searched(lab, "xor_neat", seed) for seed in range(10)]
     assert sum(learner.strategy.found[1] <= 0.01 and learner.evaluations <= 25_000 for learner in found) >= 9
 
 

@@ -6,11 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from unlocked.config import load_config
-from unlocked.engine.group import InProcessGroup
 from unlocked.errors import ConfigError
-from unlocked.plan.make import make_plan
-from unlocked.plan.plan import load_data
 from unlocked.schemes.proposing import AnnealConfig
 from unlocked.seeding import derive_seed, step_seed
 
@@ -93,14 +89,9 @@ def test_the_loss_that_is_searched_is_that_of_the_whole_net(lab, name, key):
 # exclusive or
 
 
-def error_on_xor(preset, seed, *words):
+def error_on_xor(lab, preset, seed, *words):
     """The largest error of the four rows."""
-    config = load_config(f"xor/{preset}", [f"seed={seed}", "tracking.uri=off", *words])
-    data = load_data(config)
-    plan = make_plan(config, data)
-    group = InProcessGroup(plan, data)
-    for _ in group.run([(0, plan.total_steps)], plan.total_steps):
-        pass
+    group, data = lab.whole(f"xor/{preset}", f"seed={seed}", *words)
     given, wanted = group.outputs("test"), data.test.y
     if given.shape[1] == 2:  # of each class
         given, wanted = given.softmax(1)[:, 1:], wanted[:, None]
@@ -108,10 +99,10 @@ def error_on_xor(preset, seed, *words):
 
 
 @pytest.mark.parametrize("preset", ["backprop", "dni", "cdni", "dfa", "local", "weight_search", "annealing", "mixed"])
-def test_xor_is_solved_by_two_hidden_units(preset, seed_to_learn):
-    assert error_on_xor(preset, seed_to_learn) < 0.4
+def test_xor_is_solved_by_two_hidden_units(lab, preset, seed_to_learn):
+    assert error_on_xor(lab, preset, seed_to_learn) < 0.4
 
 
-def test_xor_is_not_solved_by_one_layer():
-    error = error_on_xor("backprop", 0, "model.hidden=[]", "parallel.modules=1", "train.steps=300")
+def test_xor_is_not_solved_by_one_layer(lab):
+    error = error_on_xor(lab, "backprop", 0, "model.hidden=[]", "parallel.modules=1", "train.steps=300")
     assert error > 0.45
