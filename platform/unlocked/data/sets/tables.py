@@ -50,9 +50,9 @@ def table(
     `task`: what the target is. All other columns are inputs, or `columns` alone, but those to `drop` and those that say
     how rows are split. Texts are categories, one-hot, of a column the `categories` most frequent; so are the
     `categorical` numbers. A `missing` number is read as the median of the training rows (fill), with a feature that
-    says so (indicate); or its row is dropped, or refused. `empty`: more words for a missing value; `skip`: lines above
-    the table. Rows without a
-    target are left out. Values of a regression are standardised for the loss; metrics are in their own units.
+    says so (indicate); or its row is dropped, or refused. `empty`: more words for a missing value; `skip`: lines
+    above the table. Rows without a target are left out. Values of a regression are standardised for the loss;
+    metrics are in their own units.
     """
     if categories < 1:
         raise DataError(f"data.options.categories: must be at least 1, got {categories}")
