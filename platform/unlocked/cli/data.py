@@ -11,13 +11,10 @@ from unlocked import strict_json
 from unlocked.cli.common import add_command, add_import, check_file, import_given
 from unlocked.cli.listing import folded, show
 from unlocked.cli.terminal import print_json
-from unlocked.engines import HERE
 from unlocked.errors import ConfigError, RunFailed
 
 if TYPE_CHECKING:
     from unlocked.data.looking import Look
-
-PARALLEL = {"modules": 2, "engine": HERE}  # another scheme differs from two modules on; no Ray for a first look
 
 
 def add_data(commands: Any) -> None:
@@ -50,6 +47,7 @@ def data(arguments: argparse.Namespace) -> int:
     from unlocked.config.yaml12 import write_yaml
     from unlocked.data.looking import LOOKS, kind_of, kinds_of, look_at
     from unlocked.data.source import Source
+    from unlocked.engines import HERE
 
     path = Path(arguments.file).expanduser()
     kind = kind_of(path, arguments.kind)
@@ -65,7 +63,7 @@ def data(arguments: argparse.Namespace) -> int:
         "name": _name(Path(arguments.write or path)),
         **look.config,
         "scheme": {"name": "backprop"},
-        "parallel": PARALLEL,
+        "parallel": {"modules": 2, "engine": HERE},  # two: schemes differ from there on; no Ray for a first look
     }
     if arguments.json:
         print_json({"kind": kind, **vars(look), "config": config})
