@@ -6,6 +6,7 @@ import torch
 
 from unlocked import load_config, train
 from unlocked.drawing import inside
+from unlocked.schemes.units import counted
 from unlocked_models import Batch, Chain, build
 from unlocked_models.modular import Experts, Router
 
@@ -42,6 +43,14 @@ def test_an_expert_that_nobody_asks_computes_nothing():
         expert.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     experts(routed)
     assert seen == [4, 0, 0]
+
+
+def test_units_of_an_expert_that_nobody_asks_count_neither_as_dead_nor_as_alive():
+    experts = Experts(6, 3, 5, 1)
+    torch.nn.init.constant_(experts.experts[0][0].bias, 100.0)
+    with counted(experts) as units:
+        experts(torch.cat([torch.randn(4, 6), torch.tensor([[9.0, 0.0, 0.0]]).expand(4, 3)], 1))
+    assert units.dead == 0
 
 
 @pytest.mark.parametrize("active", [1, 2])

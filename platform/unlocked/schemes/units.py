@@ -33,6 +33,8 @@ class Units:
 
     def see(self, layer: nn.Module, h: Tensor) -> None:
         h = h.detach()
+        if not h.numel():  # an expert that no example asks: nothing is known of its units
+            return
         if isinstance(layer, _DYING):
             units = h.flatten(2).amax((0, 2)) if h.dim() > 3 else h.amax(0)  # of maps: channels
             self._dead.append((units == 0).flatten())
