@@ -57,6 +57,7 @@ floors:
 lint: setup
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check .
+	$(BIN)/python -m pytest --noconftest tests/test_layers.py
 	$(BIN)/mypy platform/unlocked models/unlocked_models
 
 docs: setup

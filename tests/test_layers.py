@@ -1,4 +1,7 @@
-"""Dependencies point one way, lazy imports included: a room imports from the rooms below it, never from those above."""
+"""Dependencies point one way, lazy imports included: a room imports from the rooms below it, never from those above.
+
+The command line itself needs little: `unlocked --help` must not wait for PyTorch. `make lint` runs this file alone.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -56,6 +59,42 @@ def imported(path: Path) -> Iterator[str]:
 
 IMPORTS = {name: set(imported(path)) - {name} for name, path in FILES.items()}
 
+SLOW_TO_IMPORT = {"torch", "mlflow", "ray", "optuna", "rich", "numpy", "scipy", "pandas", "sklearn", "matplotlib"}
+
+
+def imported_at_once(path: Path) -> Iterator[str]:
+    """What importing a file imports, also of others: functions, which import when they are called, are left out."""
+    waiting: list[ast.AST] = list(ast.parse(path.read_text()).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            yield module
+            yield from (f"{module}.{name.name}" for name in node.names if f"{module}.{name.name}" in FILES)
+        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            waiting += node.orelse
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+
+
+def ways_to_slow_imports(start: str) -> list[str]:
+    """One way from a module of ours to each import that takes long: `a -> b -> torch`."""
+    ways, waiting = {start: [start]}, [start]
+    found: dict[str, list[str]] = {}
+    while waiting:
+        module = waiting.pop(0)
+        for other in imported_at_once(FILES[module]):
+            if (top := other.partition(".")[0]) in SLOW_TO_IMPORT:
+                found.setdefault(top, [*ways[module], top])
+            words = other.split(".")
+            for each in (".".join(words[:end]) for end in range(1, len(words) + 1)):  # packages of a module come first
+                if each in FILES and each not in ways:
+                    ways[each] = [*ways[module], each]
+                    waiting.append(each)
+    return [" -> ".join(way) for way in found.values()]
+
 
 def room(module: str) -> str:
     package, *rest = module.split(".")
@@ -107,3 +146,26 @@ def test_a_lazy_import_is_seen(tmp_path):
     file = tmp_path / "lazy.py"
     file.write_text("def f():\n    from unlocked.cli import main\n    from unlocked import errors\n")
     assert set(imported(file)) == {"unlocked.cli.main", "unlocked.errors"}
+
+
+@pytest.mark.parametrize("module", ["unlocked.cli.parser", "unlocked.cli.main"])
+def test_the_command_line_imports_nothing_that_takes_long(module):
+    assert ways_to_slow_imports(module) == []
+
+
+def test_a_way_to_a_slow_import_is_told(tmp_path, monkeypatch):
+    texts = {
+        "unlocked.cli.one": "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    import ray\nelse:\n    import rich.table\n"
+        "def f():\n    import mlflow\n"
+        "try:\n    from unlocked.two import three\nexcept ImportError:\n    pass\n",
+        "unlocked.two": "",
+        "unlocked.two.three": "from torch import nn\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        monkeypatch.setitem(FILES, name, tmp_path / name)
+    assert ways_to_slow_imports("unlocked.cli.one") == [
+        "unlocked.cli.one -> rich",
+        "unlocked.cli.one -> unlocked.two.three -> torch",
+    ]
