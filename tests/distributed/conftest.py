@@ -159,11 +159,15 @@ def warm(cluster: None) -> type[RayGroup]:
         worker._store = worker._together = None
         worker._modules = []  # they hold their links
 
+    def wake(worker: Worker) -> None:
+        import torch._dynamo  # noqa: F401  # optimisers import it, while the others wait for parallel.timeout
+
     class WarmGroup(RayGroup):
         pool = actors
 
         def _start_workers(self, bundle: dict[str, float], imports: Sequence[str]) -> None:
             self._workers = actors[: self.plan.workers]
+            ray.get([worker.__ray_call__.remote(wake) for worker in self._workers])
 
         def close(self) -> None:
             for rank, left in enumerate([worker.__ray_call__.remote(leave) for worker in self._workers]):
