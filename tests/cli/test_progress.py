@@ -138,3 +138,10 @@ def test_the_end_says_where_the_model_is_and_what_the_control_reached(unlocked, 
     assert f"  new inputs: unlocked predict {Path(model).parent} FILE" in again.out.splitlines()
     other = unlocked("train", "quickstart", *small, "train.epochs=1")
     assert "no run of this configuration yet" in other.out
+
+
+def test_of_a_net_of_one_block_there_is_no_control_and_no_second_module(unlocked):
+    words = ("scheme.name=cdni", "train.steps=3", "data.batch_size=64", "tracking.figures=false", "tracking.uri=off")
+    told = unlocked("train", "classics/perceptron", *words).out
+    assert "one module learns by backprop, also with scheme.name=cdni, and a net of one block has no more" in told
+    assert "parallel.modules=2" not in told

@@ -79,11 +79,12 @@ def against_control(run: Path, summary: dict[str, Any], monitor: str | None) -> 
     return f"{metric} {control.value:.4f} ({seeds}, {side} is better); {verdict}"
 
 
-def how_to_get_the_control(arguments: argparse.Namespace) -> str:
-    """The same command under the control; empty if there is none, as for Boltzmann machines."""
+def how_to_get_the_control(arguments: argparse.Namespace, blocks: int) -> str:
+    """The same command under the control; empty if there is none, as for Boltzmann machines, or if the net has one block,
+    which learns whatever the scheme."""
     from unlocked.config import load_config
 
-    if not arguments.config or arguments.resume:
+    if not arguments.config or arguments.resume or blocks == 1:
         return ""
     kept = [word for word in arguments.overrides if not word.startswith("scheme.")]
     words = [arguments.config, *kept, f"scheme.name={CONTROL}"]

@@ -45,7 +45,7 @@ class Display:
             console=self.console,
         )
         self._task: Any = None
-        self._epochs, self.monitor = 0, "accuracy"
+        self._epochs, self.monitor, self.blocks = 0, "accuracy", 0
         self._losses: list[float] = []
         self._values: list[float] = []  # of the metric that the task follows, on the validation split
         self._latest: dict[str, float] = {}
@@ -80,6 +80,7 @@ class Display:
         )
         self.console.print(f"  {run_dir.absolute()}")  # a run that was begun elsewhere goes on there
         self._epochs, self.monitor, self.tracking = plan.epochs, plan.make_task().monitor, config.tracking
+        self.blocks = len(plan.parameters)
         about: dict[str, Any] = {"description": config.scheme.name, "total": plan.total_steps, "completed": step}
         if self._task is None:
             self._task = self._bar.add_task(status="", **about)

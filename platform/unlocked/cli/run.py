@@ -162,7 +162,8 @@ def _look(arguments: argparse.Namespace, folder: Path, changes: Sequence[str]) -
 def _end(arguments: argparse.Namespace, summary: dict[str, Any], display: Display) -> int:
     from unlocked.cli.ending import how_to_get_the_control, print_summary
 
-    print_summary(summary, display.tracking, display.curves(), display.monitor, how_to_get_the_control(arguments))
+    control = how_to_get_the_control(arguments, display.blocks)
+    print_summary(summary, display.tracking, display.curves(), display.monitor, control)
     if arguments.json:
         print_json(summary)
     return 0

@@ -83,7 +83,10 @@ class Trainer(Stepper):
     def _begin(self, group: Group) -> None:
         if self.progress.step == 0 and self.plan.scheme.alone_is_backprop and self.plan.modules == 1:
             scheme = f"scheme.name={self.config.scheme.name}"
-            self.reporter.note(f"one module learns by backprop, also with {scheme}; try parallel.modules=2")
+            more = (
+                "; try parallel.modules=2" if len(self.plan.parameters) > 1 else ", and a net of one block has no more"
+            )
+            self.reporter.note(f"one module learns by backprop, also with {scheme}{more}")
         if self.progress.step == 0 and self._calendar.orders(0):
             self._order(group)
         if self.progress.step == 0 and self.config.train.probe_every:
