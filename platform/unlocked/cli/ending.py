@@ -80,7 +80,7 @@ def against_control(run: Path, summary: dict[str, Any], monitor: str | None) -> 
 
 
 def how_to_get_the_control(arguments: argparse.Namespace, blocks: int) -> str:
-    """The same command under the control; empty if there is none, as for Boltzmann machines, or if the net has one block,
+    """The same command under the control; empty if there is none, as for Boltzmann machines and for a net of one block,
     which learns whatever the scheme."""
     from unlocked.config import load_config
 
