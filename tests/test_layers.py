@@ -28,7 +28,19 @@ LAYERS = [
     ["jobs", "bench", "testing"],
     ["cli"],
 ]
+# The rooms of `unlocked.data`; `data` is its files that lie in no room. Its public names import from all.
+LAYERS_OF_DATA = [
+    ["data.files"],
+    ["data.rows"],
+    ["data"],
+    ["data.words", "data.tables", "data.graphs"],
+    ["data.transforms", "data.loading"],
+    ["data.media"],
+    ["data.new"],
+    ["data.sets"],
+]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+LEVEL_IN_DATA = {room: level for level, rooms in enumerate(LAYERS_OF_DATA) for room in rooms}
 FILES = {
     ".".join(path.relative_to(base).with_suffix("").parts).removesuffix(".__init__"): path
     for base, package in ((ROOT / "platform", "unlocked"), (ROOT / "models", "unlocked_models"))
@@ -123,6 +135,33 @@ def test_a_room_imports_from_below_only(name):
         and room(other) != name
         and LEVEL[room(other)] >= LEVEL[name]
         and module not in ("unlocked", "unlocked.__main__")  # the public names, and `python -m unlocked`
+    ]
+    assert upward == []
+
+
+def room_in_data(module: str) -> str:
+    """`module` lies in `unlocked.data`."""
+    folder = FILES[module].parent.relative_to(ROOT / "platform/unlocked")
+    return ".".join(folder.parts[:2])
+
+
+IN_DATA = sorted(module for module in FILES if room(module) == "data" and module != "unlocked.data")
+
+
+def test_every_room_of_data_has_a_layer():
+    assert {room_in_data(module) for module in IN_DATA} == set(LEVEL_IN_DATA)
+
+
+def test_a_room_of_data_imports_from_below_only():
+    upward = [
+        f"{module} imports {other}"
+        for module in IN_DATA
+        for other in sorted(IMPORTS[module] & {*IN_DATA, "unlocked.data"})
+        if other == "unlocked.data"
+        or (
+            room_in_data(other) != room_in_data(module)
+            and LEVEL_IN_DATA[room_in_data(other)] >= LEVEL_IN_DATA[room_in_data(module)]
+        )
     ]
     assert upward == []
 

@@ -170,8 +170,8 @@ def test_the_snippet_for_citation_networks_writes_what_is_read(tmp_path, monkeyp
     from torch_geometric import datasets
     from torch_geometric.data import Data
 
+    from unlocked.data.files.source import Source
     from unlocked.data.sets.graphs import citations
-    from unlocked.data.source import Source
 
     (code,) = re.findall(r"```python\n([^`]*Planetoid[^`]*)```", ALL)
     split = torch.tensor([0, 0, 1, 1, 2, 2])

@@ -8,7 +8,7 @@ import pytest
 
 from unlocked.cli.main import main
 from unlocked.data import DATA, register_data
-from unlocked.data.looking import LOOKS, Look, register_look
+from unlocked.data.files.looking import LOOKS, Look, register_look
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from unlocked.data.text import BOS, EOS, PAD, UNK
+from unlocked.data.words.text import BOS, EOS, PAD, UNK
 from unlocked.decoding.search import Decoder, beam_search, greedy, sample
 from unlocked.errors import ConfigError
 from unlocked_models import Batch, Chain, Example, build

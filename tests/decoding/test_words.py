@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unlocked.data.text import SPECIAL
+from unlocked.data.words.text import SPECIAL
 from unlocked.decoding.words import Words
 from unlocked.errors import ConfigError
 

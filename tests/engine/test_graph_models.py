@@ -6,7 +6,7 @@ import torch
 
 from unlocked import load_config, train
 from unlocked.data import DATA, RawData, register_data
-from unlocked.data.graphs import Graph, both_ways, filled
+from unlocked.data.graphs.arrays import Graph, both_ways, filled
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import ConfigError
 from unlocked.plan.blocks import build_blocks

@@ -9,8 +9,8 @@ import torch
 from sacrebleu.metrics import BLEU
 
 from unlocked import load_config, train
-from unlocked.data.pairs import frame_of, framed
-from unlocked.data.text import BOS, EOS, PAD, UNK
+from unlocked.data.words.pairs import frame_of, framed
+from unlocked.data.words.text import BOS, EOS, PAD, UNK
 from unlocked.decoding.maps import attention_maps
 from unlocked.decoding.search import beam_search, greedy
 from unlocked.decoding.translation import bleu, quality, source_ids, texts, tokens_of, translations

@@ -64,7 +64,7 @@ def test_a_block_that_leaves_the_process_fails_the_run_in_one_line(small, leavin
 
 @pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), Aborted()])
 def test_a_data_function_that_leaves_the_process_is_refused(error):
-    from unlocked.data.loading import _called
+    from unlocked.data.loading.load import _called
 
     def mine(source):
         raise error

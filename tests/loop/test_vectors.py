@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from unlocked.config import load_config
-from unlocked.data.text import SPECIAL
-from unlocked.data.vectors import read_vectors, write_vectors
+from unlocked.data.words.text import SPECIAL
+from unlocked.data.words.vectors import read_vectors, write_vectors
 from unlocked.errors import ConfigError, DataError
 from unlocked.generate import generate
 from unlocked.loop import vectors as vectors_of_runs

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from unlocked.data import text
+from unlocked.data.words import text
 from unlocked_models import Batch, Chain, Example, build
 from unlocked_models.layers.alignment import score
 from unlocked_models.layers.sequences import present

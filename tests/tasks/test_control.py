@@ -10,7 +10,7 @@ from torch import nn
 
 from unlocked import train
 from unlocked.config import load_config
-from unlocked.data.environments import EXTRA, Environment
+from unlocked.data.sets.environments import EXTRA, Environment
 from unlocked.errors import ConfigError, DataError
 from unlocked.plan.plan import load_data
 from unlocked.schemes import SCHEMES

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 
 from unlocked.data.dataset import DataSet, Split
-from unlocked.data.text import SPECIAL
-from unlocked.data.word_classes import TAGS, class_of, counted
+from unlocked.data.words.text import SPECIAL
+from unlocked.data.words.word_classes import TAGS, class_of, counted
 from unlocked.decoding.words import Words
 from unlocked.tasks.word_probe import analogies, part_of_speech, pasts, plurals, probes
 

@@ -10,8 +10,8 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from unlocked.config import load_config
-from unlocked.data.text import PAD
 from unlocked.data.transforms.windows import Cbow, Windows
+from unlocked.data.words.text import PAD
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import ConfigError
 from unlocked.plan.make import make_plan

@@ -14,7 +14,7 @@ from unlocked.cli.terminal import print_json
 from unlocked.errors import ConfigError, RunFailed
 
 if TYPE_CHECKING:
-    from unlocked.data.looking import Look
+    from unlocked.data.files.looking import Look
 
 
 def add_data(commands: Any) -> None:
@@ -45,8 +45,8 @@ def data(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--write: {arguments.write} exists already; name another file")
     from unlocked.config import load_config
     from unlocked.config.yaml12 import write_yaml
-    from unlocked.data.looking import LOOKS, kind_of, kinds_of, look_at
-    from unlocked.data.source import Source
+    from unlocked.data.files.looking import LOOKS, kind_of, kinds_of, look_at
+    from unlocked.data.files.source import Source
     from unlocked.engines import HERE
 
     path = Path(arguments.file).expanduser()

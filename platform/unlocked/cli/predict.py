@@ -86,7 +86,7 @@ def predict(arguments: argparse.Namespace) -> int:
     names = new.names if new.names is not None and len(new.names) == count else list(range(1, count + 1))
     table = {new.named if new.names is not None else "row": names, **table}
     if arguments.id is not None:
-        from unlocked.data.new_targets import names_of_rows
+        from unlocked.data.new.targets import names_of_rows
 
         ids = names_of_rows(shown, arguments.id, opened.reading)
         if len(ids) != count:

@@ -6,12 +6,12 @@ A set of your own is one function that returns its arrays; `register_data` shows
 from unlocked.data import sets as _sets  # noqa: F401  (registers the built-in sets)
 from unlocked.data import transforms as _transforms  # noqa: F401  (and transforms)
 from unlocked.data.dataset import DATA, DataSet, RawData, Split, asks_for_task, register_data, task_of_data
-from unlocked.data.loading import check_data_options, load_as
+from unlocked.data.files.source import DataFile, Source
+from unlocked.data.loading.datasets import from_dataset
+from unlocked.data.loading.load import check_data_options, load_as
 from unlocked.data.rows import RowSource, RowTensor
-from unlocked.data.rows.datasets import from_dataset
 from unlocked.data.rows.files import open_rows
 from unlocked.data.sampler import TrainBatches, eval_rows, in_order
-from unlocked.data.source import DataFile, Source
 from unlocked.data.transform import (
     TRANSFORMS,
     PerExample,

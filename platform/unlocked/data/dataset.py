@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlocked.data.row_drawing import drawn_by_row
 from unlocked.data.rows import is_read
-from unlocked.data.rows.drawing import drawn_by_row
 from unlocked.data.rows.source import RowSource
 from unlocked.data.transform import Transform, example_after, transformed
 from unlocked.seeding import derive_seed

@@ -24,8 +24,8 @@ import numpy as np
 
 from unlocked.data.arrays import wrong
 from unlocked.data.dataset import TEST_FRACTION, RawData
+from unlocked.data.files.source import Source
 from unlocked.data.rows.source import RowSource
-from unlocked.data.source import Source
 from unlocked.errors import DataError, reason
 
 VALUES = {"train": "train", "validation": "validation", "test": "test"}

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from unlocked.data.text import BOS, EOS, PAD, UNK
+from unlocked.data.words.text import BOS, EOS, PAD, UNK
 from unlocked.decoding.sampling import filtered
 from unlocked.errors import ConfigError
 from unlocked_models.contract.batch import Batch

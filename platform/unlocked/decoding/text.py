@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unlocked.data import DataSet
-from unlocked.data.text import SPECIAL
+from unlocked.data.words.text import SPECIAL
 from unlocked.decoding.sampling import filtered
 from unlocked.errors import ConfigError
 from unlocked_models import Batch, Chain
@@ -46,7 +46,7 @@ def written_on(
     Raises `ConfigError`, one line, for data that are no text, a prompt with what its vocabulary lacks, and values out
     of range.
     """
-    from unlocked.data.tokenize import decode, encode, from_json, unknown_in
+    from unlocked.data.words.tokenize import decode, encode, from_json, unknown_in
 
     if length < 1:
         raise ConfigError(f"length: must be at least 1, got {length}")

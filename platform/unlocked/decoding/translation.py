@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from unlocked.data import DataSet, tokenize
-from unlocked.data.pairs import frame_of, framed
-from unlocked.data.text import EOS, PAD, SPECIAL, UNK
+from unlocked.data import DataSet
+from unlocked.data.words import tokenize
+from unlocked.data.words.pairs import frame_of, framed
+from unlocked.data.words.text import EOS, PAD, SPECIAL, UNK
 from unlocked.decoding.search import Decoder, greedy
 from unlocked.errors import ConfigError
 from unlocked_models.contract.chain import Chain

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlocked.data.text import SPECIAL
+from unlocked.data.words.text import SPECIAL
 from unlocked.errors import ConfigError
 from unlocked_models.contract.registry import unknown
 

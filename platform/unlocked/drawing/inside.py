@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unlocked.data import DataSet
-from unlocked.data.text import PAD
+from unlocked.data.words.text import PAD
 from unlocked.drawing.evolved import wiring
 from unlocked.drawing.style import drawing, headline, literal
 from unlocked_models.contract.batch import Batch

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from unlocked.data import DataSet, tokenize
-from unlocked.data.text import PAD
+from unlocked.data import DataSet
+from unlocked.data.words import tokenize
+from unlocked.data.words.text import PAD
 from unlocked.decoding.maps import attention_maps
 from unlocked.decoding.translation import translations
 from unlocked.drawing import figures

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from unlocked.colors import BLUE, CLASSES, GREY
 from unlocked.data import DataSet
-from unlocked.data.text import SPECIAL
-from unlocked.data.word_classes import PARTS, counted, main_class, part_of
+from unlocked.data.words.text import SPECIAL
+from unlocked.data.words.word_classes import PARTS, counted, main_class, part_of
 from unlocked.drawing.plane import in_the_plane
 from unlocked.drawing.style import drawing, literal
 

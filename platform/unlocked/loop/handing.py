@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from unlocked.config import Config
-from unlocked.data.rows.datasets import batch_size_of
+from unlocked.data.loading.datasets import batch_size_of
 from unlocked.data.sets.handed import NAME, options_for
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from unlocked.config import Config, from_tree
 from unlocked.data import DataSet
-from unlocked.data.text import SPECIAL
-from unlocked.data.vectors import read_vectors
+from unlocked.data.words.text import SPECIAL
+from unlocked.data.words.vectors import read_vectors
 from unlocked.errors import ConfigError
 from unlocked.plan.blocks import build_blocks
 from unlocked.plan.plan import Plan, load_data

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from unlocked.data import Split
-from unlocked.data.new_targets import read_labelled
+from unlocked.data.new.targets import read_labelled
 from unlocked.errors import ConfigError, DataError
 from unlocked.runs.evaluate import measure
 from unlocked.runs.opened import open_trained

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unlocked.data.reading import Reading
+from unlocked.data.new.reading import Reading
 from unlocked.errors import ConfigError, RunFailed, reason
 from unlocked.files import written_whole
 from unlocked.runs.opened import SHORT, Opened

@@ -20,8 +20,8 @@ from unlocked import strict_json
 from unlocked.config import Config, from_tree, read_tree, to_dict, to_yaml
 from unlocked.config.yaml12 import read_file
 from unlocked.data import DataSet
-from unlocked.data.reading import FILE as INPUTS
-from unlocked.data.reading import Reading
+from unlocked.data.new.reading import FILE as INPUTS
+from unlocked.data.new.reading import Reading
 from unlocked.errors import ConfigError, DataError, RunFailed, UnlockedError
 from unlocked.files import DISK_ERRORS, PRIVATE, clear_parts, read_json, write_json, write_whole
 from unlocked.schema.keys import TrackingConfig

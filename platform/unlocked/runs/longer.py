@@ -16,7 +16,7 @@ from typing import Any
 
 from unlocked.config import Config, from_tree, parse_overrides, with_values
 from unlocked.config.schemes import flatten
-from unlocked.data.reading import FILE as INPUTS
+from unlocked.data.new.reading import FILE as INPUTS
 from unlocked.engines import engine_of
 from unlocked.errors import ConfigError
 from unlocked.files import read_json, write_json

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from unlocked.config import Config, from_tree
 from unlocked.config.check import task_of
 from unlocked.data import DataSet
-from unlocked.data.new_inputs import New, read_file
-from unlocked.data.reading import Reading
+from unlocked.data.new.inputs import New, read_file
+from unlocked.data.new.reading import Reading
 from unlocked.errors import ConfigError, DataError
 from unlocked.plan.plan import load_data
 from unlocked.runs.evaluate import load_trained
@@ -212,7 +212,7 @@ def as_new(opened: Opened, inputs: Any) -> New:
     """Raises `DataError` for what is neither a file, an array, texts, a table nor arrays by name."""
     import numpy as np
 
-    from unlocked.data.new_inputs import TEXT, of_arrays, of_table, of_texts
+    from unlocked.data.new.inputs import TEXT, of_arrays, of_table, of_texts
 
     what, reading = "inputs", opened.reading
     if isinstance(inputs, (str, Path)):

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from unlocked import __version__, strict_json
-from unlocked.data.new_inputs import TEXT
-from unlocked.data.reading import FILE as INPUTS
-from unlocked.data.reading import Reading
+from unlocked.data.new.inputs import TEXT
+from unlocked.data.new.reading import FILE as INPUTS
+from unlocked.data.new.reading import Reading
 from unlocked.errors import UnlockedError
 from unlocked.files import clear_parts, write_whole
 from unlocked.runs.checkpoint import PROGRESS, WEIGHTS, Checkpoints

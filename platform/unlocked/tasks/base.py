@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from unlocked import metrics
 from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
-from unlocked.data.checks import Arrays
+from unlocked.data.loading.checks import Arrays
 from unlocked.entries import check_entry
 from unlocked.tasks.phases import NET, Phase, as_it_is
 from unlocked.tasks.predicting import Columns

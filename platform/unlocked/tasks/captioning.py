@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
-from unlocked.data.checks import Arrays
-from unlocked.data.text import PAD, SPECIAL
+from unlocked.data.loading.checks import Arrays
+from unlocked.data.words.text import PAD, SPECIAL
 from unlocked.decoding.translation import quality, texts, translations
 from unlocked.drawing.pictures import examples
 from unlocked.tasks.base import register_task

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unlocked.data import RawData
 from unlocked.data.arrays import wrong
-from unlocked.data.checks import Arrays
+from unlocked.data.loading.checks import Arrays
 from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.word_vectors import WordVectors
 from unlocked_models.contract.batch import Example

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
-from unlocked.data.checks import Arrays
-from unlocked.data.environments import EXTRA, Environment, scale_of
+from unlocked.data.loading.checks import Arrays
+from unlocked.data.sets.environments import EXTRA, Environment, scale_of
 from unlocked.tasks.base import Rows, Task, register_task
 from unlocked.tasks.predicting import Columns
 from unlocked_models.contract.batch import Batch, Example

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
-from unlocked.data.checks import Arrays
+from unlocked.data.loading.checks import Arrays
 from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.losses import Each, LabelLoss, PerExample
 from unlocked.tasks.predicting import Columns, of_labels

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
-from unlocked.data.checks import Arrays
+from unlocked.data.loading.checks import Arrays
 from unlocked.drawing import graphs
 from unlocked.tasks.base import Rows, Task, register_task
 from unlocked.tasks.predicting import Columns

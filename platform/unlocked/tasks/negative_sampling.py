@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlocked.data.text import PAD
+from unlocked.data.words.text import PAD
 from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.word_vectors import WordVectors
 from unlocked_models.contract.batch import Example

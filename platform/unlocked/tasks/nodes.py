@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
-from unlocked.data.checks import Arrays
-from unlocked.data.graphs import NONE
+from unlocked.data.graphs.arrays import NONE
+from unlocked.data.loading.checks import Arrays
 from unlocked.drawing import figures, graphs
 from unlocked.tasks.base import Rows, Task, register_task
 from unlocked.tasks.classification import class_names

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlocked.data import DataSet, RawData
-from unlocked.data.checks import Arrays
+from unlocked.data.loading.checks import Arrays
 from unlocked.errors import ConfigError
 from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.classification import names_of_ids

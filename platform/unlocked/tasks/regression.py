@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
-from unlocked.data.checks import Arrays
-from unlocked.data.targets import BASE
+from unlocked.data.loading.checks import Arrays
+from unlocked.data.loading.targets import BASE
 from unlocked.data.transforms.disturbed import Standardise
 from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.losses import Each, PerExample, value_loss

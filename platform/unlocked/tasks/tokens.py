@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
-from unlocked.data.checks import Arrays, check_ids
-from unlocked.data.text import PAD
+from unlocked.data.loading.checks import Arrays, check_ids
 from unlocked.data.transforms.masking import Masking
+from unlocked.data.words.text import PAD
 from unlocked.decoding.text import written_on
 from unlocked.tasks.base import Rows, Task, Trained, register_task, task_name
 from unlocked.tasks.predicting import Columns, of_tokens

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
-from unlocked.data.checks import Arrays
-from unlocked.data.text import EOS, PAD, SPECIAL
+from unlocked.data.loading.checks import Arrays
+from unlocked.data.words.text import EOS, PAD, SPECIAL
 from unlocked.decoding.search import beam_search, greedy, sample
 from unlocked.decoding.translation import Search, quality, source_ids, texts, translations
 from unlocked.drawing.maps import draw_maps

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlocked.data import DataSet
-from unlocked.data.word_classes import class_of, counted, main_class, part_of
+from unlocked.data.words.word_classes import class_of, counted, main_class, part_of
 from unlocked.decoding.words import Words
 
 FOLDS = 3

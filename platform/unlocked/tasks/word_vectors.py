@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from unlocked.data import DataSet
-from unlocked.data.vectors import write_vectors
+from unlocked.data.words.vectors import write_vectors
 from unlocked.decoding.words import Words, answer
 from unlocked.drawing.words import map_of_words
 from unlocked.errors import ConfigError

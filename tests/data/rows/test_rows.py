@@ -19,11 +19,12 @@ from safetensors.numpy import save_file
 
 from unlocked.data import DATA, RawData, TrainBatches, open_rows, register_data
 from unlocked.data.digest import digest
-from unlocked.data.looking import kind_of, look_at
-from unlocked.data.reading import Reading
-from unlocked.data.rows import files, scan
+from unlocked.data.files.looking import kind_of, look_at
+from unlocked.data.files.source import Source
+from unlocked.data.loading import scan
+from unlocked.data.new.reading import Reading
+from unlocked.data.rows import files
 from unlocked.data.rows.tensor import RowTensor
-from unlocked.data.source import Source
 from unlocked.data.transform import Transform, build_transforms
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import DataError, RunFailed, RunInterrupted
@@ -403,7 +404,7 @@ def test_ids_beyond_the_vocabulary_are_refused(add, tmp_path):
 
 
 def test_rows_of_parquet_are_decoded_once_and_its_faults_name_the_row(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("unlocked.data.parquet_arrays._PIECE", 8 * 6 * 7)
+    monkeypatch.setattr("unlocked.data.files.parquet._PIECE", 8 * 6 * 7)
     file, cache = in_parquet(tmp_path / "a"), [tmp_path / "cache"]
     for _ in "12":
         assert np.array_equal(open_rows(file, "x", cache).read(np.arange(240)), X)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from unlocked.data.new_inputs import read_file
-from unlocked.data.reading import Reading
+from unlocked.data.new.inputs import read_file
+from unlocked.data.new.reading import Reading
 from unlocked.errors import DataError
 from unlocked.tasks import load
 

@@ -11,11 +11,11 @@ import pytest
 import scipy.io.wavfile
 import torch
 
-from unlocked.data import wav
-from unlocked.data.mel import FLOOR, log_mel
-from unlocked.data.new_inputs import read_file
-from unlocked.data.reading import Reading
-from unlocked.data.sound_files import resampled
+from unlocked.data.media import wav
+from unlocked.data.media.mel import FLOOR, log_mel
+from unlocked.data.media.sound_files import resampled
+from unlocked.data.new.inputs import read_file
+from unlocked.data.new.reading import Reading
 from unlocked.errors import DataError
 from unlocked.tasks import load
 

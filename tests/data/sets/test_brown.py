@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from unlocked.data.text import SPECIAL, UNK
-from unlocked.data.word_classes import CLASSES, TAGS, counted, main_class
+from unlocked.data.words.text import SPECIAL, UNK
+from unlocked.data.words.word_classes import CLASSES, TAGS, counted, main_class
 from unlocked.errors import DataError
 from unlocked.tasks import load
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from unlocked.data.sets.documents import NEXT, OTHER, PACKAGES, _pairs, _segments, _sentences
-from unlocked.data.text import BOS, EOS, PAD, UNK
-from unlocked.data.tokenize import fit
+from unlocked.data.words.text import BOS, EOS, PAD, UNK
+from unlocked.data.words.tokenize import fit
 from unlocked.errors import DataError
 from unlocked.tasks import load
 

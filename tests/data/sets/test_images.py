@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from unlocked.data import image_files
-from unlocked.data.image_files import Recipe, header, pixels
-from unlocked.data.new_inputs import read_file
-from unlocked.data.reading import Reading
+from unlocked.data.media import image_files
+from unlocked.data.media.image_files import Recipe, header, pixels
+from unlocked.data.new.inputs import read_file
+from unlocked.data.new.reading import Reading
 from unlocked.errors import DataError
 from unlocked.tasks import load
 

@@ -7,8 +7,8 @@ import pytest
 import scipy.io.wavfile
 from PIL import Image
 
-from unlocked.data.looking import kind_of, look_at
-from unlocked.data.source import Source
+from unlocked.data.files.looking import kind_of, look_at
+from unlocked.data.files.source import Source
 from unlocked.tasks import load
 
 

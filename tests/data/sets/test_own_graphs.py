@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from unlocked.data.looking import kind_of, look_at
-from unlocked.data.new_inputs import read_file
-from unlocked.data.new_targets import read_labelled
-from unlocked.data.reading import Reading
-from unlocked.data.source import Source
+from unlocked.data.files.looking import kind_of, look_at
+from unlocked.data.files.source import Source
+from unlocked.data.new.inputs import read_file
+from unlocked.data.new.reading import Reading
+from unlocked.data.new.targets import read_labelled
 from unlocked.errors import DataError
 from unlocked.tasks import load
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from unlocked.data.looking import kind_of, kinds_of, look_at
-from unlocked.data.reading import Reading
-from unlocked.data.source import Source
-from unlocked.data.text import EOS, UNK
-from unlocked.data.tokenize import decode, from_json
+from unlocked.data.files.looking import kind_of, kinds_of, look_at
+from unlocked.data.files.source import Source
+from unlocked.data.new.reading import Reading
+from unlocked.data.words.text import EOS, UNK
+from unlocked.data.words.tokenize import decode, from_json
 from unlocked.decoding.translation import source_ids, texts
 from unlocked.errors import DataError
 from unlocked.tasks import load

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unlocked.data import new_inputs
-from unlocked.data.reading import Reading
+from unlocked.data.new.inputs import read_file
+from unlocked.data.new.reading import Reading
 from unlocked.errors import DataError
 from unlocked.tasks import load
 
@@ -104,13 +104,13 @@ def test_a_new_file_is_asked_what_comes_after_its_last_rows(weather, tmp_path):
     (tmp_path / "run").mkdir()
     Reading.of(data).write(tmp_path / "run")
     reading = Reading.read(tmp_path / "run")
-    new = new_inputs.read_file(tmp_path / "weather.csv", reading)
+    new = read_file(tmp_path / "weather.csv", reading)
     assert new.names == ["a", "b"]
     mean, deviation = (each.flatten().item() for each in data.loaded.statistics)
     np.testing.assert_allclose(new.x[:, :, 0] * deviation + mean, [[34, 36, 38], [35, 37, 39]], atol=1e-4)
     (tmp_path / "short.csv").write_text("day,place,warm\n2024-01-01,a,1\n")
     with pytest.raises(DataError, match=r"short.csv: has 1 rows; this net reads the last 3 of a series"):
-        new_inputs.read_file(tmp_path / "short.csv", reading)
+        read_file(tmp_path / "short.csv", reading)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unlocked.data import new_inputs
-from unlocked.data.reading import Reading
+from unlocked.data.new.inputs import of_table, read_file
+from unlocked.data.new.reading import Reading
 from unlocked.errors import DataError
 from unlocked.tasks import load
 
@@ -90,7 +90,7 @@ def test_new_rows_are_read_by_the_names_of_their_columns(pets, tmp_path):
     again = Reading.read(tmp_path / "run")
     new = tmp_path / "new.csv"
     new.write_text("colour,extra,age\nred,x,3\ngreen,y,\n,z,4\n")
-    read = new_inputs.read_file(new, again)
+    read = read_file(new, again)
     rows = [FRAME.index[(FRAME["age"] == 3) & (FRAME["colour"] == "red")][0]]
     whole = load("table", file=pets(), target="kind", columns=["age", "colour"], test=pets("all.csv"))
     mean, deviation = (each.flatten() for each in data.loaded.statistics)
@@ -101,11 +101,11 @@ def test_new_rows_are_read_by_the_names_of_their_columns(pets, tmp_path):
     assert [note.removeprefix(f"{tmp_path}/") for note in read.notes] == [
         "new.csv, row 2: colour has 'green', read as none of its 3 categories"
     ]
-    frame = new_inputs.of_table(["age", "colour"], [[3, "red"], [None, "green"], [4, None]], again, "inputs")
+    frame = of_table(["age", "colour"], [[3, "red"], [None, "green"], [4, None]], again, "inputs")
     np.testing.assert_array_equal(frame.x, read.x)
     new.write_text("age\n3\n")
     with pytest.raises(DataError, match=r"new.csv: has no column 'colour' \(it has age\)"):
-        new_inputs.read_file(new, again)
+        read_file(new, again)
 
 
 def test_columns_of_a_group_and_of_a_time_are_no_inputs_and_part_the_rows(pets):

@@ -8,11 +8,12 @@ from datetime import date
 import numpy as np
 import pytest
 
-from unlocked.data import DATA, RawData, register_data, tokenize
-from unlocked.data.pairs import ended, made_of
+from unlocked.data import DATA, RawData, register_data
 from unlocked.data.sets import verses
 from unlocked.data.sets.dates import WAYS, ordinal_words, year_words
-from unlocked.data.text import EOS, SPECIAL, UNK
+from unlocked.data.words import tokenize
+from unlocked.data.words.pairs import ended, made_of
+from unlocked.data.words.text import EOS, SPECIAL, UNK
 from unlocked.errors import DataError
 from unlocked.tasks import load
 

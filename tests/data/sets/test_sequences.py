@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from unlocked.data.episodes import BLANK, FIRST, SIGN
 from unlocked.data.sets.copying import ITEM, QUERY
-from unlocked.data.text import EOS, PAD, windows
+from unlocked.data.sets.episodes import BLANK, FIRST, SIGN
+from unlocked.data.words.text import EOS, PAD, windows
 from unlocked.errors import DataError
 from unlocked.tasks import load
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unlocked.data.dataset import DATA
-from unlocked.data.source import Source
+from unlocked.data.files.source import Source
 from unlocked.errors import DataError
 from unlocked.tasks import load
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from unlocked.data import DataSet, TrainBatches
-from unlocked.data.text import PAD
+from unlocked.data.words.text import PAD
 from unlocked.engine.group import evaluation_rows
 from unlocked.errors import ConfigError
 from unlocked.plan.blocks import build_blocks

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from unlocked.data.array_files import NPY, shards
-from unlocked.data.parquet_arrays import PARQUET, columns_of, decoded
+from unlocked.data.files.arrays import NPY, shards
+from unlocked.data.files.parquet import PARQUET, columns_of, decoded
 from unlocked.data.rows.source import RowSource
 from unlocked.errors import DataError, RunFailed
 

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from unlocked.data.array_files import NPY, ArrayFile, open_arrays
 from unlocked.data.class_labels import labels_of, text_of
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.file_trees import placed
+from unlocked.data.files.arrays import NPY, ArrayFile, open_arrays
+from unlocked.data.files.source import Source
+from unlocked.data.media.file_trees import placed
 from unlocked.data.rows.files import open_rows
 from unlocked.data.rows.source import HeldArray, RowSource, WithAxis
-from unlocked.data.source import Source
 from unlocked.data.splits import Splits, with_splits
 from unlocked.data.transforms.disturbed import Standardise
 from unlocked.errors import DataError

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import psutil
 
-from unlocked.data.array_files import NPY, SUFFIXES, Told, open_arrays
 from unlocked.data.class_labels import text_of
-from unlocked.data.looking import Look, register_look
+from unlocked.data.files.arrays import NPY, SUFFIXES, Told, open_arrays
+from unlocked.data.files.looking import Look, register_look
+from unlocked.data.files.source import Source
 from unlocked.data.sets.arrays import COPIES, X, Y
-from unlocked.data.source import Source
 
 _SHOWN = 30  # classes, arrays
 

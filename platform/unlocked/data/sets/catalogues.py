@@ -6,8 +6,8 @@ import gettext
 from pathlib import Path
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.pairs import Pair, made_of
-from unlocked.data.source import Source
+from unlocked.data.files.source import Source
+from unlocked.data.words.pairs import Pair, made_of
 from unlocked.errors import DataError
 
 

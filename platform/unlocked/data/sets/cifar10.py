@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from unlocked.data.cifar_pickle import read_batch
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.source import DataFile, Source
+from unlocked.data.files.cifar import read_batch
+from unlocked.data.files.source import DataFile, Source
 from unlocked.errors import DataError
 
 MIRROR = "https://www.cs.toronto.edu/~kriz/"
@@ -27,7 +27,7 @@ def cifar10(source: Source, mirror: str = MIRROR) -> RawData:
 
     Mean (0.4914, 0.4822, 0.4465), deviation (0.2470, 0.2435, 0.2616). Read from the folder
     `cifar-10-batches-py` or straight from `cifar-10-python.tar.gz`; the pickles inside are not trusted
-    (`unlocked.data.cifar_pickle`).
+    (`unlocked.data.files.cifar`).
     """
     unpacked = source.find([DataFile(name) for name in BATCHES], [f"{place}/{FOLDER}" for place in PLACES])
     if unpacked:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from unlocked.data.dataset import DATA, RawData, register_data
-from unlocked.data.source import Source
-from unlocked.data.text import SPECIAL
-from unlocked.data.word_classes import CLASSES, TAGS, main_class
+from unlocked.data.files.source import Source
+from unlocked.data.words.text import SPECIAL
+from unlocked.data.words.word_classes import CLASSES, TAGS, main_class
 from unlocked.errors import DataError
 from unlocked.options import check_options
 from unlocked.seeding import derive_seed

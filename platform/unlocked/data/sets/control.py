@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.environments import EXTRA, Environment, package, scale_of
-from unlocked.data.source import Source
+from unlocked.data.files.source import Source
+from unlocked.data.sets.environments import EXTRA, Environment, package, scale_of
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed
 

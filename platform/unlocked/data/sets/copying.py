@@ -17,9 +17,9 @@ from __future__ import annotations
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.episodes import BLANK, FIRST, MOST_REPEATS, SIGN, Drawn, Wanted, in_rows
-from unlocked.data.source import Source
-from unlocked.data.text import EOS, PAD
+from unlocked.data.files.source import Source
+from unlocked.data.sets.episodes import BLANK, FIRST, MOST_REPEATS, SIGN, Drawn, Wanted, in_rows
+from unlocked.data.words.text import EOS, PAD
 from unlocked.errors import DataError
 
 ITEM = SIGN + 1  # before each item that is shown

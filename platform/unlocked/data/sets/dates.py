@@ -13,9 +13,9 @@ from datetime import date, timedelta
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.pairs import ended
-from unlocked.data.source import Source
-from unlocked.data.text import SPECIAL
+from unlocked.data.files.source import Source
+from unlocked.data.words.pairs import ended
+from unlocked.data.words.text import SPECIAL
 from unlocked.errors import DataError
 
 FIRST, LAST = date(1800, 1, 1), date(2099, 12, 31)

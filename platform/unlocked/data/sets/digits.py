@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.sides import shrunk
-from unlocked.data.source import Source
+from unlocked.data.files.source import Source
+from unlocked.data.sets.sides import shrunk
 
 
 @register_data("digits", task="classification", family="images")

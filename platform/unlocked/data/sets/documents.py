@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from unlocked.data.dataset import TEST_FRACTION, RawData, register_data
+from unlocked.data.files.source import Source
 from unlocked.data.sets.texts import manual
-from unlocked.data.source import Source
-from unlocked.data.text import SPECIAL
 from unlocked.data.transforms.masking import Masking
+from unlocked.data.words.text import SPECIAL
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed
 from unlocked_models.contract.registry import unknown
@@ -47,7 +47,7 @@ def docstrings(
     `<s> tokens </s>`, filled up with 0. `tokens`, `vocabulary`: as for texts. `vocabulary_of`: docstrings, or manual,
     with the ids of `manual_pairs`. A docstring that stands in several packages is left out.
     """
-    from unlocked.data.tokenize import encode, fit, sequences, symbols
+    from unlocked.data.words.tokenize import encode, fit, sequences, symbols
 
     if length < 3:
         raise DataError(f"data.options.length: must be at least 3 (a beginning, a token and an end), got {length}")
@@ -85,7 +85,7 @@ def manual_pairs(
     which is the last 20 % of the topics. (Devlin et al. ask for 15 %; Wettig et al. 2023, arXiv:2202.08005, argue for
     more.)
     """
-    from unlocked.data.tokenize import symbols
+    from unlocked.data.words.tokenize import symbols
 
     if length < 8:
         raise DataError(f"data.options.length: must be at least 8 (two sentences and three signs), got {length}")
@@ -109,7 +109,7 @@ def manual_pairs(
 
 
 def _rows(tokenizer: Any, topics: list[str], length: int, part: str) -> tuple[np.ndarray, np.ndarray]:
-    from unlocked.data.tokenize import sequences
+    from unlocked.data.words.tokenize import sequences
 
     pairs, follows = _pairs([_segments(tokenizer, text, (length - 3) // 2) for text in topics], part)
     y = np.zeros((len(pairs), length), dtype=np.int64)
@@ -126,7 +126,7 @@ def _topics() -> tuple[list[str], list[str]]:
 
 def _manual_tokenizer(name: str, tokens: str, vocabulary: int | None) -> Any:
     """Of the training split of `manual_pairs`; of characters also those of the test split."""
-    from unlocked.data.tokenize import fit
+    from unlocked.data.words.tokenize import fit
 
     train, test = _topics()
     return fit(name, tokens, "\n".join([*train, *test] if tokens == "char" else train), vocabulary, SIGNS)
@@ -162,7 +162,7 @@ def _sentences(text: str) -> list[str]:
 
 def _segments(tokenizer: Any, text: str, most: int) -> list[np.ndarray]:
     """Runs of whole sentences of at most `most` tokens, one after the other."""
-    from unlocked.data.tokenize import encode
+    from unlocked.data.words.tokenize import encode
 
     segments: list[np.ndarray] = []
     for sentence in _sentences(text):

@@ -11,9 +11,9 @@ import numpy as np
 
 from unlocked.data.arrays import wrong
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.graph_files import arrays_of
-from unlocked.data.graphs import NONE
-from unlocked.data.source import DataFile, Source
+from unlocked.data.files.source import DataFile, Source
+from unlocked.data.graphs.arrays import NONE
+from unlocked.data.graphs.files import arrays_of
 from unlocked.data.transforms.neighbours import NODE, Neighbourhoods
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed

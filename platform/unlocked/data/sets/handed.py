@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.source import Source
+from unlocked.data.files.source import Source
 from unlocked.errors import DataError
 
 NAME = "dataset"
@@ -30,7 +30,7 @@ def handed(data: Any) -> Iterator[None]:
 
 def options_for(data: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `dataset`, with the task that the first target is of, if it was not said."""
-    from unlocked.data.rows.datasets import first_target
+    from unlocked.data.loading.datasets import first_target
 
     if "task" in given:
         return dict(given)
@@ -56,7 +56,7 @@ def dataset(
         workers: processes that make examples ahead of time; by default those of a `DataLoader`, else none.
         normalise: inputs to mean 0 and deviation 1, by the training split.
     """
-    from unlocked.data.rows.datasets import from_dataset
+    from unlocked.data.loading.datasets import from_dataset
 
     data = _HANDED.get()
     if data is None:

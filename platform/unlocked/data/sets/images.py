@@ -10,12 +10,12 @@ from typing import Literal
 
 import numpy as np
 
-from unlocked.data import image_files
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.file_trees import Kind
-from unlocked.data.image_files import FITS, Recipe
-from unlocked.data.labelled_files import labelled, raw_data, refuse_too_many
-from unlocked.data.source import Source
+from unlocked.data.files.source import Source
+from unlocked.data.media import image_files
+from unlocked.data.media.file_trees import Kind
+from unlocked.data.media.image_files import FITS, Recipe
+from unlocked.data.media.labelled_files import labelled, raw_data, refuse_too_many
 from unlocked.data.splits import Splits, with_splits
 from unlocked.errors import DataError
 from unlocked_models.contract.registry import unknown

@@ -10,10 +10,10 @@ import numpy as np
 
 from unlocked.data.arrays import wrong
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.graph_files import read_graph
-from unlocked.data.graphs import both_ways
+from unlocked.data.files.source import Source
+from unlocked.data.graphs.arrays import both_ways
+from unlocked.data.graphs.files import read_graph
 from unlocked.data.sets.graphs import citation_arrays, word_shares
-from unlocked.data.source import Source
 from unlocked.data.transforms.negative_links import NegativeLinks
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from unlocked.data import image_files, sound_files
-from unlocked.data.file_trees import Kind
-from unlocked.data.labelled_files import CLASSES, Labelled, labelled
-from unlocked.data.looking import Look, Rows, register_look
+from unlocked.data.files.looking import Look, Rows, register_look
+from unlocked.data.files.source import Source
+from unlocked.data.media import image_files, sound_files
+from unlocked.data.media.file_trees import Kind
+from unlocked.data.media.labelled_files import CLASSES, Labelled, labelled
 from unlocked.data.sets.audio import SOUNDS
 from unlocked.data.sets.images import IMAGES
-from unlocked.data.source import Source
 from unlocked.data.splits import Splits
-from unlocked.data.table_look import batch_size
+from unlocked.data.tables.look import batch_size
 
 FEW = 10  # files of a class
 _STEPS = 500  # that a first training takes at least, if thirty epochs are as many

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.idx import read_idx
-from unlocked.data.source import DataFile, Source
+from unlocked.data.files.idx import read_idx
+from unlocked.data.files.source import DataFile, Source
 from unlocked.errors import DataError
 
 MNIST_MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"

@@ -10,7 +10,7 @@ from importlib.metadata import version
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.source import Source
+from unlocked.data.files.source import Source
 
 
 @register_data("mnist1d", task="classification", family="sequences")

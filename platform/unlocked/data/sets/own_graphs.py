@@ -11,13 +11,13 @@ from zipfile import ZipFile, is_zipfile
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.graph_files import GraphFile, read_graph
-from unlocked.data.graph_tables import Columns
-from unlocked.data.graphs import NONE
-from unlocked.data.looking import Look, register_look
-from unlocked.data.new_graphs import files_of
+from unlocked.data.files.looking import Look, register_look
+from unlocked.data.files.source import Source
+from unlocked.data.graphs.arrays import NONE
+from unlocked.data.graphs.files import GraphFile, read_graph
+from unlocked.data.graphs.tables import Columns
+from unlocked.data.new.graphs import files_of
 from unlocked.data.sets.graphs import drawn_splits, one_graph
-from unlocked.data.source import Source
 from unlocked.data.splits import Splits, set_aside, with_splits
 from unlocked.errors import DataError
 from unlocked.seeding import derive_seed

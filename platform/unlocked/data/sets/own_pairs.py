@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, normalizers
 
-from unlocked.data import tokenize
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.looking import Look, register_look
-from unlocked.data.pairs import ended
-from unlocked.data.source import Source
+from unlocked.data.files.looking import Look, register_look
+from unlocked.data.files.source import Source
+from unlocked.data.files.text_rows import JSON_LINES, TextRows, located, read_rows
 from unlocked.data.splits import Parts, Splits, with_splits
-from unlocked.data.text_rows import JSON_LINES, TextRows, located, read_rows
+from unlocked.data.words import tokenize
+from unlocked.data.words.pairs import ended
 from unlocked.errors import DataError
 from unlocked.numerals import is_number
 

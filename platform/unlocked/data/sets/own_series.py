@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from unlocked.data import series_look as _look  # noqa: F401  (registers it)
-from unlocked.data.csv_files import Format
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.series import Shape, channels_of, parted, related, rows_of, starts, windows
-from unlocked.data.source import Source
+from unlocked.data.files.csv import Format
+from unlocked.data.files.source import Source
+from unlocked.data.loading.targets import BASE
 from unlocked.data.splits import Splits, with_splits
-from unlocked.data.tables import located, read_table
-from unlocked.data.targets import BASE
+from unlocked.data.tables import series_look as _look  # noqa: F401  (registers it)
+from unlocked.data.tables.series import Shape, channels_of, parted, related, rows_of, starts, windows
+from unlocked.data.tables.table import located, read_table
 from unlocked.data.transforms.disturbed import Standardise
 from unlocked.errors import DataError
 

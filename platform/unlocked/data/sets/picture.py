@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.source import Source
+from unlocked.data.files.source import Source
 from unlocked.errors import DataError
 
 

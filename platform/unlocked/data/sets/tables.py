@@ -8,14 +8,14 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.compute as pc
 
-from unlocked.data import columns as of
-from unlocked.data import table_look as _look  # noqa: F401  (registers it)
-from unlocked.data.csv_files import Format
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.source import Source
+from unlocked.data.files.csv import Format
+from unlocked.data.files.source import Source
 from unlocked.data.splits import Splits, with_splits
-from unlocked.data.table_targets import refuse_lonely, refuse_untrained, targets_of
-from unlocked.data.tables import Table, listed, located, read_table
+from unlocked.data.tables import columns as of
+from unlocked.data.tables import look as _look  # noqa: F401  (registers it)
+from unlocked.data.tables.table import Table, listed, located, read_table
+from unlocked.data.tables.targets import refuse_lonely, refuse_untrained, targets_of
 from unlocked.data.transforms.disturbed import Standardise
 from unlocked.errors import DataError
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from unlocked.data.dataset import TEST_FRACTION, RawData, register_data
-from unlocked.data.looking import Look, register_look
-from unlocked.data.source import DataFile, Source
+from unlocked.data.files.looking import Look, register_look
+from unlocked.data.files.source import DataFile, Source
+from unlocked.data.files.text_rows import located, utf8_text
 from unlocked.data.splits import Splits, with_splits
-from unlocked.data.text import windows
-from unlocked.data.text_rows import located, utf8_text
-from unlocked.data.tokenize import encode, fit, symbols
+from unlocked.data.words.text import windows
+from unlocked.data.words.tokenize import encode, fit, symbols
 from unlocked.errors import DataError
 
 

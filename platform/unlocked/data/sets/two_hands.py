@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
+from unlocked.data.files.source import Source
 from unlocked.data.sets.digits import digits
 from unlocked.data.sets.mnist_5k import mnist_5k
-from unlocked.data.sides import shrunk
-from unlocked.data.source import Source
+from unlocked.data.sets.sides import shrunk
 
 SIDE = 8
 PARTS = (0.7, 0.1, 0.2)  # of each domain: train, validation, test

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.pairs import made_of
-from unlocked.data.source import DataFile, Source
+from unlocked.data.files.source import DataFile, Source
+from unlocked.data.words.pairs import made_of
 from unlocked.errors import DataError
 from unlocked_models.contract.registry import unknown
 

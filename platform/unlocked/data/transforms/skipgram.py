@@ -16,9 +16,9 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from unlocked.data.text import PAD
 from unlocked.data.transform import register_transform
 from unlocked.data.transforms.windows import WordPairs, sentences
+from unlocked.data.words.text import PAD
 from unlocked_models.contract.batch import Batch
 
 

@@ -21,8 +21,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from unlocked.data.text import EOS, PAD, SPECIAL
 from unlocked.data.transform import PerExample, register_transform
+from unlocked.data.words.text import EOS, PAD, SPECIAL
 from unlocked.errors import DataError
 from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.embedding import offsets

@@ -1,0 +1,1 @@
+"""Graphs: as arrays, from tables, and from files of molecules."""

@@ -1,0 +1,1 @@
+"""From what a data function returns to a `DataSet`: checked, split, normalised."""

@@ -1,0 +1,85 @@
+"""Episodes of tasks that ask what a network remembers: made at a level of difficulty, cut into rows of one length.
+
+What they share: tokens, levels (`train.curriculum` raises them), and a test split that may be harder than all that was
+trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from unlocked.data.dataset import RawData
+from unlocked.data.words.text import PAD, SPECIAL
+from unlocked.errors import DataError
+
+MOST_REPEATS = 16
+BLANK = len(SPECIAL)
+SIGN = BLANK + 1  # of one repeat; SIGN + r - 1 asks for r
+FIRST = SIGN + MOST_REPEATS  # of the symbols
+TEST_EPISODES = 256
+
+Drawn = tuple[np.ndarray, np.ndarray]  # inputs and targets, (episodes, positions) each
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a configuration may ask of such a data set.
+
+    `mixed`: training episodes are of all levels up to `level`, each as often. `last`: the level at which a curriculum
+    ends. `test_level`: of the test split, not below `level`; all rows are as long as its episodes need.
+    """
+
+    level: int
+    window: int | None
+    symbols: int
+    episodes: int
+    mixed: bool
+    last: int | None
+    test_level: int | None
+
+    def __post_init__(self) -> None:
+        for key in ("level", "symbols", "episodes", "window", "last", "test_level"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise DataError(f"data.options.{key}: must be at least 1, got {value}")
+        if self.last is not None and self.level > self.last:
+            raise DataError(f"data.options.last: {self.last} is the last level, got level {self.level}")
+        if self.test_level is not None and self.level > self.test_level:
+            raise DataError(
+                f"data.options.test_level: {self.test_level} is below the level of the training split, {self.level}"
+            )
+
+
+def in_rows(
+    wanted: Wanted,
+    length: Callable[[int], int],
+    draw: Callable[[np.random.Generator, int, int], Drawn],
+    rng: np.random.Generator,
+) -> RawData:
+    """The splits: `length(level)` positions of an episode, `draw(rng, level, count)` makes some."""
+    asked = wanted.test_level or wanted.level
+    longest = length(asked)
+    window = wanted.window or longest
+    rows = -(-longest // window)  # of an episode
+
+    def cut(x: np.ndarray, y: np.ndarray) -> Drawn:
+        filling = ((0, 0), (0, rows * window - x.shape[1]))
+        return np.pad(x, filling, constant_values=PAD).reshape(-1, window), np.pad(y, filling).reshape(-1, window)
+
+    def train() -> Drawn:
+        if not wanted.mixed:
+            return cut(*draw(rng, wanted.level, wanted.episodes))
+        levels = rng.integers(1, wanted.level + 1, size=wanted.episodes)
+        x, y = (np.full((len(levels), rows, window), PAD) for _ in range(2))
+        for level in range(1, wanted.level + 1):
+            here = levels == level
+            for part, made in zip((x, y), cut(*draw(rng, level, int(here.sum()))), strict=True):
+                part[here] = made.reshape(-1, rows, window)
+        return x.reshape(-1, window), y.reshape(-1, window)
+
+    tokens = [*SPECIAL, "_", *(f"x{r + 1}" for r in range(MOST_REPEATS))]
+    tokens += [chr(ord("a") + i) for i in range(wanted.symbols)]
+    return RawData(*train(), *cut(*draw(rng, asked, TEST_EPISODES)), symbols=tokens, ordered=True, stretch=rows)

@@ -1,0 +1,1 @@
+"""Tables and series: columns as features, targets, and what a table shows of itself."""

@@ -1,0 +1,1 @@
+"""Text as ids, and what is said of words: tokenisers, pairs of sentences, classes, vectors."""
