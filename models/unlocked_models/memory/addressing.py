@@ -12,22 +12,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-EPSILON = 1e-8  # of a cosine with a row of zeros
+EPSILON = 1e-16  # beside the squared length of a row of zeros
+TINY = 1e-30  # beside a weight of 0, of which there is no logarithm
 
 
 def by_content(memory: Tensor, key: Tensor, strength: Tensor) -> Tensor:
     """w_c: `memory (batch, rows, width)`, `key (batch, heads, width)`, `strength (batch, heads, 1)`, at least 0, to
     `(batch, heads, rows)`."""
-    rows = memory / (memory.norm(dim=-1, keepdim=True) + EPSILON)
-    cosine = (key / (key.norm(dim=-1, keepdim=True) + EPSILON)) @ rows.transpose(1, 2)
-    out: Tensor = (strength * cosine).softmax(-1)
+    length = (memory.square().sum(-1) + EPSILON).rsqrt()  # one over it, (batch, rows)
+    unit = key * (key.square().sum(-1, keepdim=True) + EPSILON).rsqrt()
+    cosine = (unit * strength) @ memory.transpose(1, 2) * length[:, None]
+    out: Tensor = cosine.softmax(-1)
     return out
 
 
 def sharpened(w: Tensor, gamma: Tensor) -> Tensor:
-    """w^gamma over its sum. First over its greatest, which changes nothing but keeps small weights from vanishing."""
-    w = (w / w.detach().amax(-1, keepdim=True)).pow(gamma)
-    return w / w.sum(-1, keepdim=True)
+    """w^gamma over its sum: so written, small weights do not vanish, and the gradient of a power is cheap."""
+    out: Tensor = (gamma * (w + TINY).log()).softmax(-1)
+    return out
 
 
 class Addressing(nn.Module):
@@ -57,5 +59,5 @@ class Addressing(nn.Module):
         content = by_content(memory, key.tanh(), F.softplus(strength))
         w = torch.lerp(before, content, gate.sigmoid())
         moved = (w @ self.moves).unflatten(-1, (self.reach, -1))  # (batch, heads, reach, rows)
-        w = (shift.softmax(-1)[..., None] * moved).sum(-2)
+        w = (shift.softmax(-1)[..., None, :] @ moved).squeeze(-2)
         return sharpened(w, 1 + F.softplus(sharpness))
