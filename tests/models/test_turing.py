@@ -16,7 +16,7 @@ ROWS, COLUMNS, HIDDEN = 5, 3, 4
 
 def machine(controller="lstm", heads=(2, 2), shift=1) -> TuringLayer:
     torch.manual_seed(0)
-    layer = TuringLayer(2, controller, HIDDEN, (ROWS, COLUMNS), heads, shift, 0.0, None).double()
+    layer = TuringLayer(2, controller, HIDDEN, (ROWS, COLUMNS), heads, shift, (0.0, 0.0, 0.0), None).double()
     for p in layer.parameters():
         nn.init.normal_(p)
     return layer
@@ -99,6 +99,15 @@ def test_weights_that_would_vanish_are_sharpened_all_the_same():
     v = torch.rand(2, 5).double().requires_grad_()
     gamma = torch.full((2, 1), 2.5).double().requires_grad_()
     assert torch.autograd.gradcheck(sharpened, (v, gamma))
+
+
+def test_heads_that_are_to_walk_on_sharply_at_first_do():
+    options = {"hidden": 6, "rows": 5, "columns": 3, "shift": 2, "reads": 2, "vocabulary": 7, "out_positions": 4}
+    net = Chain(build("ntm", (4,), 7, **options, gate_bias=-30.0, shift_bias=30.0, sharp_bias=9.0)).double()
+    read, written, _ = net[0].memory_over_time(torch.randint(1, 7, (2, 4)))
+    on = torch.eye(5).double()[1:].expand(2, -1, -1)  # from row 0 to 1, 2, 3, 4
+    torch.testing.assert_close(read, 2 * on)
+    torch.testing.assert_close(written, on)
 
 
 @pytest.mark.parametrize("carry", [False, True])

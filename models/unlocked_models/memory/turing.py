@@ -50,9 +50,10 @@ class TuringLayer(Stepping):
         memory: tuple[int, int],
         heads: tuple[int, int],
         shift: int,
-        gate_bias: float,
+        biases: tuple[float, float, float],
         read: Reader | None,
     ):
+        """`biases` that heads start with: of the gate g, of a shift by one row on, of the sharpness gamma."""
         super().__init__()
         self.read, self.rows, self.columns = read, *memory
         self.hidden, self.reads, self.writes = hidden, *heads
@@ -62,7 +63,11 @@ class TuringLayer(Stepping):
         self.said = (self.reads + self.writes) * self.address.size  # of where; then of what
         self.interface = nn.Linear(hidden, self.said + 2 * self.writes * self.columns)
         with torch.no_grad():
-            self.interface.bias[self.columns + 1 : self.said : self.address.size] = gate_bias
+            gate, onward, sharpness = biases
+            heads = self.interface.bias[: self.said].view(-1, self.address.size)
+            heads[:, self.columns + 1] = gate
+            heads[:, self.columns + 3 + shift] += onward
+            heads[:, -1] += sharpness
 
     @property
     def width(self) -> int:
@@ -170,6 +175,8 @@ def ntm(
     writes: int = 1,
     shift: int = 1,
     gate_bias: float = 0.0,
+    shift_bias: float = 0.0,
+    sharp_bias: float = 0.0,
     pool: str = "last",
     padded: bool = False,
     embedding: int = 16,
@@ -186,10 +193,11 @@ def ntm(
 
     Options: `controller` lstm or feedforward, of `hidden` units; the memory has `rows` of `columns` numbers; `reads`
     and `writes`, the number of heads; `shift`: a head moves at most so many rows by place; `gate_bias`: where the bias
-    of the gate g starts, below 0 for heads that first go by place, above for heads that first go by content; `pool`
-    what the head sees: last, mean or max over the positions; `padded`: sequences of features are filled up to one
-    length (as of rnn); `embedding` width of a token; `carry`: truncated backpropagation through time over windows, each
-    going on with the memory in which the one before it ended.
+    of the gate g starts, below 0 for heads that first go by place, above for heads that first go by content;
+    `shift_bias` above 0: heads first go on by a row at each position; `sharp_bias` above 0: heads first lose less of
+    the row they are at; `pool` what the head sees: last, mean or max over the positions; `padded`: sequences of
+    features are filled up to one length (as of rnn); `embedding` width of a token; `carry`: truncated backpropagation
+    through time over windows, each going on with the memory in which the one before it ended.
 
     >>> [sum(p.numel() for p in block.parameters()) for block in ntm((9, 3), 5, hidden=8, rows=6, columns=4)]
     [720, 65]
@@ -218,6 +226,7 @@ def ntm(
         )
     padded = not many and (vocabulary is not None or is_padded(padded, has_lengths))
     kind = CarryingTuring if carry else TuringLayer
-    machine = kind(n_in, controller, hidden, (rows, columns), (reads, writes), shift, gate_bias, read)
+    biases = (gate_bias, shift_bias, sharp_bias)
+    machine = kind(n_in, controller, hidden, (rows, columns), (reads, writes), shift, biases, read)
     yield machine
     yield (PaddedHead if padded else Head)(None if many else pooling, machine.width, n_outputs)
