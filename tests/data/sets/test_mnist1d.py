@@ -25,6 +25,6 @@ def test_mnist1d_is_generated_once_and_leaves_the_global_generators_alone(tmp_pa
 
 
 def test_the_data_package_imports_no_data_library():
-    code = "import sys, unlocked.data; print({'sklearn', 'mnist1d', 'matplotlib'} & set(sys.modules))"
+    code = "import sys, unlocked.data; print({'sklearn', 'mnist1d', 'matplotlib', 'pyarrow'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert out.stdout.strip() == "set()"

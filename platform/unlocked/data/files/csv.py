@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-
+from unlocked.data.files.arrow import pyarrow
 from unlocked.errors import DataError, reason
 from unlocked.numerals import is_number
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow.compute as pc
 
 from unlocked.data.dataset import RawData, register_data
+from unlocked.data.files.arrow import pc
 from unlocked.data.files.csv import Format
 from unlocked.data.files.source import Source
 from unlocked.data.splits import Splits, with_splits

@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 import psutil
-import pyarrow
-import pyarrow.compute as pc
-from pyarrow import types
 
+from unlocked.data.files.arrow import pc, pyarrow, types
 from unlocked.data.files.csv import Format
 from unlocked.data.tables.table import Table, refuse_mixed
 from unlocked.errors import DataError

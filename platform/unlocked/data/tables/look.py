@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.compute as pc
-from pyarrow import types
 
+from unlocked.data.files.arrow import pc, pyarrow, types
 from unlocked.data.files.csv import Format
 from unlocked.data.files.looking import Look, Rows, register_look
 from unlocked.data.files.source import Source

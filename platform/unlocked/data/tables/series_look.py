@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pyarrow import types
 
+from unlocked.data.files.arrow import types
 from unlocked.data.files.csv import Format
 from unlocked.data.files.looking import Look, register_look
 from unlocked.data.files.source import Source

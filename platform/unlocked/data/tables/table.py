@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 import psutil
-import pyarrow
-import pyarrow.compute as pc
-from pyarrow import types
 
+from unlocked.data.files.arrow import pc, pyarrow, types
 from unlocked.data.files.csv import MISSING, Format, read_csv
 from unlocked.data.files.source import Source
 from unlocked.errors import DataError, reason

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow
-import pyarrow.compute as pc
-from pyarrow import types
 
+from unlocked.data.files.arrow import pc, pyarrow, types
 from unlocked.data.tables.columns import texts
 from unlocked.data.tables.table import Table, listed, refuse_mixed
 from unlocked.errors import DataError
