@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 from typing import Any
 
 RAY_FOLDER = "UNLOCKED_RAY_FOLDER"  # in the environment of every process that belongs to a private Ray: its folder
@@ -31,9 +30,16 @@ def process_alive(identity: dict[str, Any]) -> bool:
     return _start_time(pid) == identity.get("started") and not _is_zombie(pid)
 
 
+def process_runs(pid: int) -> bool:
+    """Does a process that this one started and has not waited for still run? One that has ended is a zombie."""
+    fields = _stat_fields(pid)
+    return fields[0] != "Z" if fields else process_alive(identify_process(pid))
+
+
 def _stat_fields(pid: int) -> list[str]:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        with open(f"/proc/{pid}/stat") as file:  # read at every answer of a worker: a Path takes as long as the read
+            return file.read().rpartition(")")[2].split()
     except OSError:
         return []  # no /proc (macOS) or no such process: the number must do
 

@@ -1,8 +1,8 @@
 """Candidates of a generation over Ray workers: the group of the engine `population`.
 
 The driver holds the learner: it asks, and tells. Each worker holds a net of its own, makes the same minibatch from
-(seed, generation), and tries the candidates that it is handed, a few at a time, so a slow one does not keep the others
-waiting. Trials come back under the places of their candidates: who tried them changes no number.
+(seed, generation), and tries the candidates that it is handed, in pieces that get smaller, so all workers end at about
+the same time. Trials come back under the places of their candidates: who tried them changes no number.
 
 A worker that dies or hangs is replaced, and what it had in hand is tried again.
 """
@@ -14,8 +14,10 @@ import os
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from unlocked.blame import refuse_users_fault
@@ -26,14 +28,51 @@ from unlocked.engine.group import InProcessGroup, WorkerFailed
 from unlocked.engine.module import ModuleRunner
 from unlocked.errors import ConfigError, UnlockedError
 from unlocked.launch import private_ray
+from unlocked.launch.answers import RAY_ALIVE, STARTING, answered, last_line, refuse_dead_ray
 from unlocked.launch.cluster import resources_text, start_ray
-from unlocked.launch.ray_group import RAY_ALIVE, SENT, STARTING, RayGroup, refuse_dead_ray
+from unlocked.launch.ray_group import SENT, RayGroup
 from unlocked.plan.blocks import build_net, device_of
 from unlocked.plan.plan import Plan, load_data
 from unlocked.plugins import enter, import_path, pickled_whole
 from unlocked.schemes import Evolution, Genome, Trial
 
-PIECES = 4  # that each worker gets of a generation
+Piece = tuple[int, int]  # candidates start..stop-1 of a generation
+
+
+def pieces_of(candidates: int, workers: int) -> list[Piece]:
+    """Half of the candidates in a piece for each worker, half of the rest in as many, and so on down to single ones:
+    few messages, and nobody waits long for the last (factoring: Hummel, Schonberg & Flynn 1992).
+
+    >>> pieces_of(12, 2)
+    [(0, 3), (3, 6), (6, 8), (8, 10), (10, 11), (11, 12)]
+    """
+    found: list[Piece] = []
+    start = 0
+    while start < candidates:
+        size = -(-(candidates - start) // (2 * workers))
+        for _ in range(workers):
+            stop = min(start + size, candidates)
+            if start < stop:
+                found.append((start, stop))
+            start = stop
+    return found
+
+
+@dataclass
+class Hand:
+    """What a worker has been given: the piece that it tries, and those after it."""
+
+    calls: deque[tuple[Any, Piece]] = field(default_factory=deque)  # answer, piece
+    since: float = 0.0  # when it began with the first
+
+    def add(self, answer: Any, piece: Piece) -> None:
+        if not self.calls:
+            self.since = time.monotonic()
+        self.calls.append((answer, piece))
+
+    def done(self) -> Piece:
+        self.since = time.monotonic()
+        return self.calls.popleft()[1]
 
 
 class Evaluator:
@@ -58,7 +97,7 @@ class Evaluator:
         assert self._runner is not None
         self._runner.order(difficulty)
 
-    def tried(self, t: int, candidates: list[Genome]) -> list[Trial]:
+    def tried(self, t: int, candidates: Sequence[Genome]) -> list[Trial]:
         assert self._runner is not None
         learner = self._runner.learner
         assert isinstance(learner, Evolution)
@@ -148,42 +187,48 @@ class Pool:
 
     def tried(self, t: int, candidates: list[Genome]) -> list[Trial]:
         """In the order of the candidates."""
-        size = max(1, -(-len(candidates) // (PIECES * self._size)))
-        pieces = deque(range(0, len(candidates), size))
-        found: dict[int, list[Trial]] = {}
-        busy: dict[Any, tuple[int, int, float]] = {}  # answer -> worker, piece, when it was asked for
-        idle, lost = list(range(self._size)), 0
-        while pieces or busy:
-            while idle and pieces:
-                i, at = idle.pop(0), pieces.popleft()
-                busy[self._workers[i].tried.remote(t, candidates[at : at + size])] = (i, at, time.monotonic())
+        todo = deque(pieces_of(len(candidates), self._size))
+        found: dict[Piece, list[Trial]] = {}
+        hands, lost = [Hand() for _ in self._workers], 0
+        while todo or any(hand.calls for hand in hands):
             refuse_dead_ray()
-            done, _ = self._ray.wait(list(busy), num_returns=1, timeout=RAY_ALIVE)
-            refuse_dead_ray()
-            for answer in done or self._overdue(busy):
-                i, at, _ = busy.pop(answer)
+            self._hand_out(t, candidates, todo, hands)
+            done, _ = answered([answer for hand in hands for answer, _ in hand.calls])
+            for i, hand in enumerate(hands):
                 try:
-                    found[at] = self._ray.get(answer, timeout=RAY_ALIVE)
+                    while hand.calls and hand.calls[0][0] in done:
+                        trials = self._ray.get(hand.calls[0][0], timeout=RAY_ALIVE)
+                        found[hand.done()] = trials
+                    self._refuse_overdue(hand)
                 except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError) as error:
                     lost += 1
                     if lost > self._plan.config.parallel.max_failures:
                         raise WorkerFailed(
-                            f"{lost} workers died at generation {t}, the last: {_last_line(error)}", "", may_pass=True
+                            f"{lost} workers died at generation {t}, the last: {last_line(error)}", "", may_pass=True
                         ) from None
-                    pieces.appendleft(at)
+                    todo.extendleft(reversed([piece for _, piece in hand.calls]))
+                    hands[i] = Hand()
                     self._replace(i)
                 except self._ray.exceptions.RayTaskError as error:
                     cause = getattr(error, "cause", None)
                     if isinstance(cause, UnlockedError):
                         raise cause from None
-                    raise WorkerFailed(f"a worker failed: {_last_line(error)}", str(error), may_pass=False) from None
-                idle.append(i)
-        return [trial for at in sorted(found) for trial in found[at]]
+                    raise WorkerFailed(f"a worker failed: {last_line(error)}", str(error), may_pass=False) from None
+        return [trial for piece in sorted(found) for trial in found[piece]]
 
-    def _overdue(self, busy: dict[Any, tuple[int, int, float]]) -> list[Any]:
-        """Answers that have been waited for longer than a worker may take."""
-        limit = self._plan.config.parallel.timeout
-        return [answer for answer, (_, _, asked) in busy.items() if time.monotonic() - asked > max(limit, STARTING)]
+    def _hand_out(self, t: int, candidates: list[Genome], todo: deque[Piece], hands: list[Hand]) -> None:
+        """Every worker has a piece, and the next one if that is not small: it need not wait until it is seen to be
+        free. The last few go to whoever is free first."""
+        for ahead in (0, 1):
+            for worker, hand in zip(self._workers, hands, strict=True):
+                if todo and len(hand.calls) == ahead and (not ahead or todo[0][1] - todo[0][0] > 1):
+                    start, stop = piece = todo.popleft()
+                    hand.add(worker.tried.remote(t, _together(candidates[start:stop])), piece)
+
+    def _refuse_overdue(self, hand: Hand) -> None:
+        """Raises if a worker has taken longer for a piece than it may."""
+        if hand.calls and time.monotonic() - hand.since > max(self._plan.config.parallel.timeout, STARTING):
+            raise self._ray.exceptions.GetTimeoutError("no answer")
 
     def _replace(self, i: int) -> None:
         self._end(self._workers[i])
@@ -195,8 +240,7 @@ class Pool:
         """All answers; a failure of any, or none within so many `seconds`, is one of the group."""
         deadline, waiting = time.monotonic() + seconds, list(refs)
         while waiting:
-            refuse_dead_ray()
-            _, waiting = self._ray.wait(waiting, num_returns=len(waiting), timeout=RAY_ALIVE)
+            _, waiting = answered(waiting, number=len(waiting))
             if waiting and time.monotonic() > deadline:
                 self.close()
                 raise WorkerFailed(f"{len(waiting)} workers did not answer within {seconds:.0f} s", "", may_pass=True)
@@ -208,7 +252,7 @@ class Pool:
             if isinstance(cause, UnlockedError):
                 raise cause from None
             died = isinstance(error, self._ray.exceptions.RayActorError)
-            raise WorkerFailed(f"a worker failed: {_last_line(error)}", str(error), may_pass=died) from None
+            raise WorkerFailed(f"a worker failed: {last_line(error)}", str(error), may_pass=died) from None
 
     def _end(self, worker: Any) -> None:
         with contextlib.suppress(Exception):  # already dead, or the cluster is gone
@@ -221,6 +265,6 @@ class Pool:
         self._workers = []
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def _together(candidates: list[Genome]) -> Any:
+    """One array of weights is sent in less time than an array for each candidate."""
+    return np.stack(candidates) if isinstance(candidates[0], np.ndarray) else candidates

@@ -20,7 +20,7 @@ from typing import Any
 
 from unlocked.launch.interrupt import ends_at_the_second_signal
 from unlocked.launch.reaper import clear_leftovers, make_folder, own, remove
-from unlocked.processes import RAY_FOLDER, identify_process, process_alive
+from unlocked.processes import RAY_FOLDER, identify_process, process_runs
 from unlocked.search_path import ray_job
 
 OBJECT_STORE = 512 * 2**20  # bytes
@@ -127,7 +127,7 @@ def lost() -> str | None:
     for kind, name in _VITAL.items():
         for started in node.all_processes.get(kind, []) if node is not None else []:
             # one whose threads have not all ended yet is a zombie, but not to be waited for
-            if started.process.poll() is not None or not process_alive(identify_process(started.process.pid)):
+            if started.process.poll() is not None or not process_runs(started.process.pid):
                 return f"{name} of this machine's private Ray (process {started.process.pid})"
     return None
 

@@ -26,6 +26,7 @@ from unlocked.engine.segments import SegmentStats
 from unlocked.engine.statistics import passes
 from unlocked.errors import RunFailed, UnlockedError
 from unlocked.launch import private_ray
+from unlocked.launch.answers import STARTING, answered, last_line, ray_died, refuse_dead_ray
 from unlocked.launch.cluster import bundles, resources, resources_again, resources_text, start_ray
 from unlocked.launch.pulse import Pulse, Watch
 from unlocked.launch.worker import Introduction, Worker
@@ -33,29 +34,9 @@ from unlocked.plan.plan import Plan
 from unlocked.plugins import import_path, pickled_whole
 from unlocked.schemes import Alignment
 
-STARTING = 300.0  # seconds in which a worker must be up: its imports may come over a slow network
-RAY_ALIVE = 1.0  # seconds between two looks at whether the private Ray lives
 DYING = 4.0  # seconds in which the death of a worker is known to Ray
 GOING_DOWN = 10.0  # seconds that the private Ray needs to end itself, for example when an agent of it has died
 SENT = 32 * 2**20  # bytes up to which a data set is sent: a worker would spend a second on importing what reads it
-
-
-def ray_died() -> WorkerFailed | None:
-    """Where the private Ray is dead beneath its workers: ends what is left of it, for the next group to start another.
-
-    Whoever waits for an answer of such a Ray may wait for ever.
-    """
-    what = private_ray.lost()
-    if what is None:
-        return None
-    private_ray.end()
-    return WorkerFailed(f"Ray died: {what}", "", may_pass=True)
-
-
-def refuse_dead_ray() -> None:
-    """Before whatever asks the raylet for something: where it is dead, Ray ends this process without a word."""
-    if (died := ray_died()) is not None:
-        raise died
 
 
 class RayGroup(Group):
@@ -274,9 +255,7 @@ class RayGroup(Group):
         waiting, watched = list(refs), time.monotonic()
         self._watch.begin()
         while waiting:
-            refuse_dead_ray()
-            done, waiting = self._ray.wait(waiting, num_returns=1, timeout=min(self._watch.interval, RAY_ALIVE))
-            refuse_dead_ray()
+            done, waiting = answered(waiting, self._watch.interval)
             try:
                 self._ray.get(done)
             except self._ray.exceptions.RayError as error:
@@ -312,7 +291,7 @@ class RayGroup(Group):
             if "owner has died" in why and (beneath := _wait_for(ray_died, GOING_DOWN)) is not None:
                 return beneath  # we are the owner, and live: Ray ends itself, its workers first
             return WorkerFailed(
-                f"a worker died: {self._name(self._rank(died[0]))}: {_last_line(why)}",
+                f"a worker died: {self._name(self._rank(died[0]))}: {last_line(why)}",
                 why,
                 may_pass="error raised in its creation task" not in why,
             )
@@ -322,7 +301,7 @@ class RayGroup(Group):
                 return cause
         if network and (hung := self._watch.blame()) is not None:
             return self._hangs(*hung)
-        return WorkerFailed(f"a worker failed: {_last_line(str(error))}", str(error), may_pass=bool(network))
+        return WorkerFailed(f"a worker failed: {last_line(error)}", str(error), may_pass=bool(network))
 
     def _is_known_death(self, failure: Exception) -> bool:
         return isinstance(failure, self._ray.exceptions.ActorDiedError) and self._rank(failure) is not None
@@ -400,8 +379,3 @@ def _mean(of_replicas: list[list[float]]) -> list[float]:
     if len({len(values) for values in of_replicas}) > 1:
         return [value for values in of_replicas for value in values]
     return [sum(values) / len(values) for values in zip(*of_replicas, strict=True)]
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given"
