@@ -38,7 +38,7 @@ def check_options(
         if name not in known and not takes_any:
             raise error(f"{key}.{name}: {unknown(f'option of {owner}', name, list(known))}")
         if name in known and not fits(value, kind := kinds.get(name, Any)):
-            raise error(f"{key}.{name}: {value!r} is not of type {type_name(kind)}")
+            raise error(f"{key}.{name}: {_misfit(value, kind, known[name].default)}")
         if isinstance(value, str) and value == "None" and name in known and fits(None, kind):
             raise error(f"{key}.{name}: {value!r} is a word of Python; null means no value")
     for name, parameter in known.items():
@@ -108,6 +108,13 @@ def type_name(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(map(as_written, get_args(hint)))
     return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
+
+
+def _misfit(value: Any, kind: Any, default: Any) -> str:
+    if value is not None:
+        return f"{value!r} is not of type {type_name(kind)}"
+    has = "" if default is inspect.Parameter.empty else f"; its default is {as_written(default)}"
+    return f"null is not of type {type_name(kind)}{has}"
 
 
 def as_written(default: Any) -> str:

@@ -154,8 +154,12 @@ def test_the_timeline_of_nets_over_workers_has_each_modules_turns_and_waits(over
         group.close()
     for s in stats:
         assert {span.t for span in s.spans} == {20, 21, 22}
-        turns = sorted((span for span in s.spans if span.what != "waiting"), key=lambda span: span.begin)
+        within = ("waiting", "update", "M")
+        turns = sorted((span for span in s.spans if span.what not in within), key=lambda span: span.begin)
         assert {"forward", "feedback"} <= {span.what for span in turns}
         assert all(one.end <= other.begin + 1e-3 for one, other in pairwise(turns))
     assert any(span.what == "passing" for span in stats[-1].spans)  # the discriminator, while the generator learns
     assert any(span.what == "waiting" for s in stats for span in s.spans)
+    for s in stats:
+        assert {span.t for span in s.spans if span.what == "update"} == {20, 21, 22}
+    assert any(span.what == "M" for span in stats[0].spans)

@@ -63,6 +63,16 @@ def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch):
     )
 
 
+def test_a_ray_that_a_busy_machine_starts_too_slowly_is_one_line(monkeypatch):
+    def start(_: int) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("unlocked.launch.private_ray.start", start)
+    with pytest.raises(RunFailed, match=r"^parallel.address: Ray could not start here: The current node timed out"):
+        start_ray(2, None)
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"])
 def test_an_address_where_nobody_listens_is_one_line_and_ray_is_not_asked(monkeypatch, address):
     import ray

@@ -54,7 +54,8 @@ def panels(monkeypatch):
             axes = list(axes)
             yield figure, list(axes)
             seen.extend(
-                (axis.get_title(loc="left") or axis.get_title(), axis.get_legend_handles_labels()[1]) for axis in axes
+                (axis.get_title(loc="left") or axis.get_title(), axis.get_legend_handles_labels()[1])
+                for axis in figure.axes
             )
 
     monkeypatch.setattr(figures, "drawing", watched)

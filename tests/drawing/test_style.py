@@ -52,6 +52,11 @@ def test_a_runs_figures_say_which_run_it_is_below_their_title_and_lie_beside_an_
     assert_nothing_is_cut(figure)
 
 
+def test_a_second_line_is_wrapped_between_its_entries(tmp_path, drawn):
+    words = style._filled("a name  ·  gan on digits  ·  6 modules, lag 0", 1.9, 8.5)
+    assert [line.strip(" ·") for line in words.split("\n")] == ["a name", "gan on digits", "6 modules, lag 0"]
+
+
 def test_a_figure_of_no_run_has_no_second_line_and_no_svg(tmp_path, drawn):
     path = figures.learning_curves({"train/loss": [(1, 2.0)]}, tmp_path / "curves.png")
     assert style.with_svg([path]) == [path]
@@ -67,6 +72,16 @@ def test_training_validation_and_test_stand_together_with_units(tmp_path, drawn)
     assert accuracy.get_legend_handles_labels()[1] == ["training", "validation", "test 25.0%"]
     assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss (mean per target)", "accuracy")
     assert accuracy.get_ylim()[0] < 0.25
+
+
+def test_many_metrics_stand_in_rows_and_a_loss_that_repeats_one_is_not_drawn_beside_the_training_loss(tmp_path, drawn):
+    history = {"train/loss": [(1, 2.0)]}
+    history |= {f"{split}/{name}": [(1, 900.0)] for split in ("val", "test") for name in ("loss", "frechet", "a", "b")}
+    figures.learning_curves(history, tmp_path / "curves.png")
+    (figure,) = drawn
+    assert [panel.get_subplotspec().rowspan.start for panel in figure.axes] == [0, 0, 1, 1]
+    assert figure.axes[0].get_legend_handles_labels()[1] == ["training"]
+    assert_nothing_is_cut(figure)
 
 
 def test_the_loss_of_m_is_drawn_over_its_targets_size_with_the_level_of_no_use(tmp_path, drawn):

@@ -13,7 +13,7 @@ from unlocked.drawing.timeline import timeline
 from unlocked.engine.group import InProcessGroup
 from unlocked.engine.phases import NetsGroup
 from unlocked.engine.pipelined import _Slice
-from unlocked.engine.spans import Span, Spans, Watched, chrome_trace
+from unlocked.engine.spans import Span, Spans, Watched, chrome_trace, fill_gaps
 from unlocked.loop.timeline import keep_timeline
 
 MLP = {"name": "mlp", "hidden": [8, 8]}
@@ -81,6 +81,18 @@ def test_a_pipelines_slice_records_its_microbatches():
     (span,) = slice_.spans.take()
     assert (span.what, span.t) == ("forward", 3)
     assert span.end - span.begin == pytest.approx(slice_.busy, abs=1e-5)
+
+
+def test_modules_of_a_pipelines_worker_wait_while_none_of_them_computes():
+    mine, other = Spans(0, 5), Spans(0, 5)
+    mine.add("forward", 3, 10.0, 11.0)
+    mine.add("backward", 2, 8.5, 9.0)  # of another minibatch
+    other.add("forward", 3, 12.0, 13.0)
+    other.add("backward", 3, 12.5, 12.75)  # within it
+    fill_gaps([mine, other], 3, 9.0, 14.0)
+    for spans in (mine, other):
+        waits = [(span.begin, span.end) for span in spans.take() if span.what == "waiting"]
+        assert waits == [(9.0, 10.0), (11.0, 12.0), (13.0, 14.0)]
 
 
 def test_the_first_steps_are_left_out_if_there_are_others(lab):

@@ -215,6 +215,13 @@ def test_every_key_becomes_one_mlflow_accepts(key: str):
     assert 0 < len(clean) <= KEY_LENGTH
 
 
+def test_long_keys_that_begin_alike_stay_two():
+    one, other = (_entity_key(f"model.{'a' * 300}.{last}") for last in "xy")
+    assert one != other
+    assert len(one) == len(other) == KEY_LENGTH
+    assert _entity_key("model." + "a" * 244) == "model." + "a" * 244
+
+
 def test_text_is_cut_in_bytes_and_batches_are_bounded():
     class Entry:
         key, value = "k", "ü" * 4000

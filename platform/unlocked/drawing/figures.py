@@ -23,23 +23,32 @@ Points = list[tuple[int, float]]
 # of each split: its colour, and the word for it
 SPLITS = {"train": (BLUE, "training"), "val": (VERMILION, "validation"), "test": (GREEN, "test")}
 
+MOST_BESIDE = 3  # panels in a row
+
 
 def learning_curves(history: History, path: Path) -> Path | None:
     """Loss over steps, beside it up to four metrics: of each training, validation and test together, the best marked.
 
     The test split is met once, at the end, by the best weights: a level across its panel. A validation loss that only
-    repeats a metric (the Frechet distance of made images, say) is no curve beside the training loss. None, and no
-    file, if the history holds none of them.
+    repeats a metric (the Frechet distance of made images, say) is no curve beside the training loss, nor is that of
+    the test split. None, and no file, if the history holds none of them.
     """
     scores = [key for key in sorted(history) if key.startswith("val/") and key != "val/loss"][:4]
     repeats = any(history[key] == history.get("val/loss") for key in scores)
     losses = [key for key in ("train/loss", *["val/loss"] * (not repeats)) if history.get(key)]
     if not losses and not scores:
         return None
-    with drawing(path, columns=bool(losses) + len(scores)) as (figure, axes):
+    panels = bool(losses) + len(scores)
+    rows = math.ceil(panels / MOST_BESIDE)
+    columns = math.ceil(panels / rows)
+    size = (4.9 * columns + 0.4, 0.3 + 3.5 * rows)
+    with drawing(path, columns, size, rows) as (figure, axes):
+        for spare in axes[panels:]:
+            spare.remove()
+        axes = axes[:panels]
         if losses:
             panel = axes.pop(0)
-            _splits(panel, history, "loss", losses)
+            _splits(panel, history, "loss", losses, tested=not repeats)
             panel.set(title="Loss")
             _log_if_wide(panel, [value for key in losses for _, value in history[key]])
         for panel, key in zip(axes, scores, strict=True):
@@ -53,23 +62,23 @@ def learning_curves(history: History, path: Path) -> Path | None:
     return path
 
 
-def _splits(panel: Axes, history: History, metric: str, keys: Sequence[str]) -> Points:
+def _splits(panel: Axes, history: History, metric: str, keys: Sequence[str], tested: bool = True) -> Points:
     """The curves of a metric, and the test split's value as a level; all points that were drawn."""
     drawn = [point for key in keys for point in history[key]]
     for key in keys:
         _curve(panel, history[key], *SPLITS[key.partition("/")[0]])
     key_of_test = f"test/{metric}"
-    tested = history.get(key_of_test)
-    if tested and keys:
+    found = history.get(key_of_test) if tested else None
+    if found and keys:
         colour, word = SPLITS["test"]
         panel.axhline(
-            tested[-1][1],
+            found[-1][1],
             color=colour,
             linewidth=1.4,
             linestyle="--",
-            label=f"{word} {_said(tested[-1][1], key_of_test)}",
+            label=f"{word} {_said(found[-1][1], key_of_test)}",
         )
-        drawn = [*drawn, tested[-1]]
+        drawn = [*drawn, found[-1]]
     panel.set(xlabel="step (minibatches)", ylabel=axis_label(f"val/{metric}"))
     panel.legend()
     return drawn

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 INK, FAINT = "#222222", "#5F5F5F"
 DPI = 140
+SEPARATOR = "  ·  "  # between the entries of a second line
 _TITLE, _LINE = 11.0, 8.5  # points
 STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],  # which matplotlib brings: the same picture on every machine
@@ -185,6 +186,8 @@ def _head(figure: Figure, panels: list[Axes]) -> None:
 
 
 def _filled(text: str, inches: float, points: float) -> str:
-    """Wrapped to a figure's width."""
+    """Wrapped to a figure's width: between the entries of a list such as "seed 0  ·  lag 2", not in their midst."""
     letters = max(20, math.floor((inches - 0.3) * 72 / (0.585 * points)))
-    return "\n".join(textwrap.fill(line, letters) for line in text.split("\n"))
+    entries = [entry.replace(" ", "\xa0") if len(entry) < letters - 3 else entry for entry in text.split(SEPARATOR)]
+    lines = SEPARATOR.join(entries).split("\n")
+    return "\n".join(textwrap.fill(line, letters) for line in lines).replace("\xa0", " ")

@@ -20,6 +20,7 @@ LOOKS = {
     "waiting": (VERMILION, "...."),
 }
 MOST = 12  # minibatches that are drawn; the trace has them all
+THIN = 0.002  # of the width
 
 
 class Span(Protocol):
@@ -48,9 +49,12 @@ def timeline(
         for place, each in enumerate(shown.values()):
             for what, (color, hatch) in LOOKS.items():  # what lies within a phase is drawn over it
                 bars = [(1e3 * (s.begin - start), 1e3 * (s.end - s.begin)) for s in each if s.what == what]
-                panel.broken_barh(
-                    bars, (place - 0.36, 0.72), facecolor=color, hatch=hatch, edgecolor="white", linewidth=0.3
-                )
+                thin = [wide < 1e3 * THIN * whole for _, wide in bars]  # a white edge would hide it
+                edges = {
+                    "edgecolors": [color if t else "white" for t in thin],
+                    "linewidths": [0.6 * t or 0.3 for t in thin],
+                }
+                panel.broken_barh(bars, (place - 0.36, 0.72), facecolor=color, hatch=hatch, **edges)
             for span in each:
                 if span.what == "forward" and (span.end - span.begin) > 0.025 * whole:
                     panel.text(1e3 * (span.begin - start) + 1e3 * 0.002 * whole, place, str(span.t), **_NUMBER)

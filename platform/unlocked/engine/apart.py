@@ -77,6 +77,10 @@ class ModuleApart:
                     module.learner.objective = through
         self.home = next(iter(self.modules.values())).learner
         self.spans = Spans.of(self._of_net)
+        if self.spans is not None:
+            for module in self.modules.values():
+                if not module.learner.waits:  # else all update in a turn of their own
+                    self.spans.watch_updates(module.learner)
         self._passing: tuple[Tensor, Tensor] | None = None  # h and the output, until its gradient comes
 
     def _ends(self, use: tuple[str, ...]) -> Ends:
@@ -106,7 +110,12 @@ class ModuleApart:
         module.forward_phase(u)
 
     def run_late(self, lesson: Lesson, u: int) -> None:
-        self.modules[lesson.phase.name].feedback_phase(u)
+        module = self.modules[lesson.phase.name]
+        before = module.learner.sg_seconds
+        module.feedback_phase(u)
+        if self.spans is not None and (seconds := module.learner.sg_seconds - before):
+            now = time.time()
+            self.spans.add("M", self.spans.now, now - seconds, now)
 
     def pass_through(self, lesson: Lesson, u: int, fed: Batch) -> None:
         """After the net that learns, up; `pass_back` follows."""
@@ -335,6 +344,8 @@ class NetsApart:
     def _at(self, apart: ModuleApart, what: str, t: int) -> Iterator[None]:
         """The time in here is this module's, but for that of others whose turns come in its midst."""
         before = self._take(_Turn(apart, what, t))
+        if apart.spans is not None:
+            apart.spans.now = t
         try:
             yield
         finally:

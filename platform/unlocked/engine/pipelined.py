@@ -42,7 +42,7 @@ from unlocked.data import DataSet
 from unlocked.engine.clipping import clipping
 from unlocked.engine.module import ModuleRunner
 from unlocked.engine.segments import SegmentStats
-from unlocked.engine.spans import Spans
+from unlocked.engine.spans import Spans, fill_gaps
 from unlocked.plan.pipelines import detachable
 from unlocked.plan.plan import Plan
 from unlocked.schemes import ModuleLearner
@@ -164,9 +164,10 @@ class Pipeline:
         for module in self.modules:
             module.prepare(t)
         inputs, target = first.inputs(t), last.target(t)
-        begin, busy = time.perf_counter(), self._busy()
+        begin, clock, busy = time.perf_counter(), time.time(), self._busy()
         self._schedule.step(*inputs, target=target, losses=losses, return_outputs=False)
         idle = time.perf_counter() - begin - (self._busy() - busy)
+        fill_gaps([module.spans for module in self.modules if module.spans is not None], t, clock, time.time())
         if losses:
             last.learner.record("loss", torch.stack(losses).detach().mean())
         for module in self.modules:

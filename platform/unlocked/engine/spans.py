@@ -38,7 +38,7 @@ class Spans:
     def __init__(self, first: int, stop: int, passes: int = 1):
         self.first, self.stop, self._passes = first, stop, passes
         self._found: list[Span] = []
-        self._t = 0  # of the phase that runs
+        self.now = 0  # of the phase that runs
 
     @classmethod
     def of(cls, plan: Plan, passes: int = 1) -> Spans | None:
@@ -51,14 +51,7 @@ class Spans:
         """Wraps the runner's phases; gives the ends to connect it with."""
         for what, name in PHASES.items():
             setattr(runner, name, self._timed(what, getattr(runner, name), runner.learner))
-        update = runner.learner.update
-
-        def updated() -> None:
-            begin = time.time()
-            update()
-            self.add("update", self._t, begin, time.time())
-
-        runner.learner.update = updated  # type: ignore[method-assign]
+        self.watch_updates(runner.learner)
 
         def wrapped(link: Any) -> Any:
             return None if link is None else Watched(link, self)
@@ -71,11 +64,25 @@ class Spans:
             feedback_out=[wrapped(link) for link in ends.feedback_out],
         )
 
+    def watch_updates(self, learner: ModuleLearner) -> None:
+        """Each is one of minibatch, or pass, `now`."""
+        update = learner.update
+
+        def updated() -> None:
+            begin = time.time()
+            update()
+            self.add("update", self.now, begin, time.time())
+
+        learner.update = updated  # type: ignore[method-assign]
+
     def add(self, what: str, t: int, begin: float, end: float) -> None:
         """`t`: the pass."""
         step = t // self._passes
         if self.first <= step < self.stop and end > begin:
             self._found.append(Span(what, step, begin, end))
+
+    def at(self, step: int) -> list[Span]:
+        return [span for span in self._found if span.t == step]
 
     def take(self) -> list[Span]:
         found, self._found = self._found, []
@@ -83,7 +90,7 @@ class Spans:
 
     def _timed(self, what: str, phase: Callable[[int], None], learner: ModuleLearner) -> Callable[[int], None]:
         def timed(t: int) -> None:
-            self._t, before, begin = t, learner.sg_seconds, time.time()
+            self.now, before, begin = t, learner.sg_seconds, time.time()
             phase(t)
             end = time.time()
             self.add(what, t, begin, end)
@@ -91,6 +98,16 @@ class Spans:
                 self.add("M", t, end - (learner.sg_seconds - before), end)
 
         return timed
+
+
+def fill_gaps(watched: Sequence[Spans], t: int, begin: float, end: float) -> None:
+    """All these modules of one worker waited if none of them computed, from `begin` to `end` of step t."""
+    for span in sorted((span for spans in watched for span in spans.at(t)), key=lambda span: span.begin):
+        for spans in watched:
+            spans.add("waiting", t, begin, min(span.begin, end))
+        begin = max(begin, span.end)
+    for spans in watched:
+        spans.add("waiting", t, begin, end)
 
 
 class Watched:

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from unlocked.errors import ConfigError, RunFailed, reason
+from unlocked.errors import ConfigError, RunFailed, UnlockedError, reason
 from unlocked.launch import private_ray
 from unlocked.network import listens, own_address
 from unlocked.plan.plan import Plan
@@ -40,7 +40,9 @@ def start_ray(workers: int, address: str | None) -> None:
                 ray.init(address=address, job_config=ray_job(), logging_level=logging.ERROR, log_to_driver=False)
         else:
             private_ray.start(workers)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except UnlockedError:
+        raise
+    except Exception as error:  # Ray's own is a bare Exception if a busy machine starts it too slowly
         where = f"no Ray cluster answers at {address}" if address else "Ray could not start here"
         raise RunFailed(f"{key if address else 'parallel.address'}: {where}: {reason(error)}") from None
     finally:

@@ -7,6 +7,7 @@ artifacts overwrite themselves.
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 import re
 import sys
@@ -297,11 +298,17 @@ def warn(text: str) -> None:
 
 
 def _entity_key(key: str) -> str:
-    """A name MLflow accepts: word characters, `/ . - : space`, and the same name when read as a path."""
+    """A name MLflow accepts: word characters, `/ . - : space`, and the same name when read as a path.
+
+    A longer one than `KEY_LENGTH` ends in a digest of it, so that two that begin alike stay two.
+    """
     clean = posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", key)).lstrip("/")
     while clean.startswith("../") or clean in (".", ".."):
         clean = clean.removeprefix("../") if clean.startswith("../") else "_"
-    return clean[:KEY_LENGTH] or "_"
+    if len(clean) > KEY_LENGTH:
+        digest = hashlib.sha256(key.encode(errors="replace")).hexdigest()[:12]
+        clean = f"{clean[: KEY_LENGTH - 13]}-{digest}"
+    return clean or "_"
 
 
 def _cut(text: str, length: int) -> str:

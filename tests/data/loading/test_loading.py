@@ -187,7 +187,7 @@ def test_wrong_names_options_and_fractions_are_refused_with_the_nearest_match():
         ({"vocabulary": "abc"}, "data.options.vocabulary: 'abc' is not of type int | None"),
         ({"vocabulary": [1]}, "data.options.vocabulary: [1] is not of type int | None"),
         ({"tokens": 5}, "data.options.tokens: 5 is not of type str"),
-        ({"tokens": None}, "data.options.tokens: None is not of type str"),
+        ({"tokens": None}, "data.options.tokens: null is not of type str; its default is char"),
     ],
 )
 def test_options_of_a_wrong_type_are_refused_before_anything_is_read(options, said):
