@@ -15,6 +15,7 @@ SMALL = [
     "train.steps=12",
 ]
 TAPE = {"level": 2, "window": 2, "episodes": 96, "symbols": 2}
+COPIES = {"memory/copy": True, "memory/lstm": False}
 NTM = {"name": "ntm", "hidden": 6, "rows": 5, "columns": 3, "embedding": 4, "writes": 2, "carry": True}
 
 
@@ -83,3 +84,13 @@ def test_a_resumed_machine_has_the_memory_it_had_in_the_middle_of_an_episode(lab
     rest.load_states(half.states(6))
     lab.train(rest, 6, 11)
     lab.assert_equal(lab.weights(rest), lab.weights(whole))
+
+
+@pytest.mark.parametrize("preset", COPIES)
+def test_a_turing_machine_copies_five_times_the_length_it_was_trained_on_and_an_lstm_does_not(
+    preset, seed_to_learn, tmp_path
+):
+    options = ["train.steps=600", "train.curriculum=null", "tracking.figures=false", f"seed={seed_to_learn}"]
+    summary = train(load_config(preset, [*options, "tracking.uri=off", f"tracking.runs={tmp_path}"]))
+    accuracy = summary["metrics"]["test/accuracy"]
+    assert accuracy > 0.95 if COPIES[preset] else accuracy < 0.25  # chance is 0.125
