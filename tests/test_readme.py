@@ -295,19 +295,22 @@ def test_the_clock_of_the_picture_is_the_demo_s_table():
     assert f"backprop {speeds['backprop']:.0f}, cdni {speeds['cdni']:.0f}" in PAGES["docs/results/speed.md"]
 
 
-def layers():
+def layers(of="LAYERS"):
     """The rooms that tests/test_layers.py checks, from the ground up."""
     code = (ROOT / "tests" / "test_layers.py").read_text()
-    return ast.literal_eval(re.search(r"^LAYERS = (\[.*?^\])", code, re.S | re.M)[1])
+    return ast.literal_eval(re.search(rf"^{of} = (\[.*?^\])", code, re.S | re.M)[1])
 
 
 def test_the_architecture_shows_the_layers_that_a_test_holds():
-    page, rooms = PAGES["docs/architecture.md"], {room for row in layers() for room in row}
-    assert "```\n" + "\n".join(", ".join(row) for row in reversed(layers())) + "\n```" in page
-    assert rooms - {"unlocked_models"} <= set(re.findall(r"^\| `(\w+)`", page, re.M))
+    page = PAGES["docs/architecture.md"]
+    for rows in (layers(), layers("LAYERS_OF_DATA")):
+        assert "```\n" + "\n".join(", ".join(row) for row in reversed(rows)) + "\n```" in page
+        rooms = {room for row in rows for room in row}
+        assert rooms - {"unlocked_models"} <= set(re.findall(r"^\| `([\w.]+)`", page, re.M))
 
 
 def test_the_drawing_of_the_rooms_has_them_all():
     """If not, `python docs/pictures/rooms.py` draws it again."""
-    drawn = (DOCS / "pictures" / "rooms.svg").read_text()
-    assert set(re.findall(r">(\w+) <tspan", drawn)) == {room for row in layers() for room in row}
+    for picture, rows in (("rooms", layers()), ("data_rooms", layers("LAYERS_OF_DATA"))):
+        drawn = (DOCS / "pictures" / f"{picture}.svg").read_text()
+        assert set(re.findall(r">([\w.]+) <tspan", drawn)) == {room for row in rows for room in row}

@@ -1,4 +1,4 @@
-"""Draws rooms.svg, which room imports from which: `python docs/pictures/rooms.py`.
+"""Draws rooms.svg and data_rooms.svg, which room imports from which: `python docs/pictures/rooms.py`.
 
 Layers, rooms and imports are those that tests/test_layers.py checks. A row is a room, with its lines of code; a number
 counts the files of that room that import from the room of the column. Everything lies on one side of the diagonal,
@@ -7,6 +7,7 @@ because dependencies point one way.
 
 import importlib.util
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,33 @@ def layers() -> Any:
 
 
 def rooms() -> str:
+    """Of the whole tree; but for the public names, and `python -m unlocked`."""
     known = layers()
-    order = [room for row in reversed(known.LAYERS) for room in row]
+    files = set(known.FILES) - {"unlocked", "unlocked.__main__"}
+    title = "Which room imports from which, from the command line down to plain torch"
+    return matrix(title, known.LAYERS, files, known.room)
+
+
+def rooms_of_data() -> str:
+    known = layers()
+    title = "Which room of unlocked.data imports from which, from sets by name down to readers of files"
+    return matrix(title, known.LAYERS_OF_DATA, known.IN_DATA, known.room_in_data)
+
+
+def matrix(title: str, rows: Sequence[Sequence[str]], names: Iterable[str], room: Callable[[str], str]) -> str:
+    known = layers()
+    order = [each for row in reversed(rows) for each in row]
     lines: Counter[str] = Counter()
     files: Counter[tuple[str, str]] = Counter()
-    for name, path in known.FILES.items():
-        own = known.room(name)
-        lines[own] += len(path.read_text().splitlines())
-        if name not in ("unlocked", "unlocked.__main__"):  # the public names, and `python -m unlocked`
-            files.update({(own, known.room(other)) for other in known.IMPORTS[name]})
+    wanted = set(names)
+    for name in sorted(wanted):
+        lines[room(name)] += len(known.FILES[name].read_text().splitlines())
+        files.update({(room(name), room(other)) for other in known.IMPORTS[name] & wanted})
     side = CELL * len(order)
     drawn = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + side + 90} {TOP + side + 10}" role="img"',
         ' aria-labelledby="title" font-family="Helvetica, Arial, DejaVu Sans, sans-serif" font-size="13">',
-        '<title id="title">Which room imports from which, from the command line down to plain torch</title>',
+        f'<title id="title">{title}</title>',
         f'<rect width="{LEFT + side + 90}" height="{TOP + side + 10}" fill="#ffffff"/>',
     ]
     for row, upper in enumerate(order):
@@ -64,4 +78,5 @@ def rooms() -> str:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_suffix(".svg").write_text(rooms())
+    for name, drawn in (("rooms", rooms()), ("data_rooms", rooms_of_data())):
+        Path(__file__).with_name(f"{name}.svg").write_text(drawn)
