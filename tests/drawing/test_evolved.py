@@ -1,9 +1,12 @@
 """What figures of evolution show; those of a whole run are drawn from its last checkpoint, told again."""
 
+import math
+
 import numpy as np
 import torch
 
 from unlocked.config import load_config
+from unlocked.data.sets.picture import places
 from unlocked.drawing import evolved
 from unlocked.drawing.inside import pictures
 from unlocked.engine.group import InProcessGroup
@@ -21,21 +24,26 @@ def ran(preset, *words):
     return config, data, group
 
 
-def test_a_search_is_drawn_over_its_evaluations(tmp_path):
-    series = {"evaluations": [8, 16], "best": [0.5, 0.2], "mean": [0.9, 0.8], "species": [1, 2]}
-    history = {f"population/{name}/module_0": [*enumerate(values, 1)] for name, values in series.items()}
-    assert evolved.search(history, tmp_path / "search.png").stat().st_size > 5000
-    assert evolved.search({"train/loss": [(1, 0.5)]}, tmp_path / "none.png") is None
-    assert not (tmp_path / "none.png").exists()
+def test_a_search_is_drawn_of_all_generations_also_of_those_without_a_finite_loss(tmp_path):
+    losses = [[math.inf, math.inf], [0.9, math.inf], [0.2, 0.5], [0.7, 0.3]]
+    assert evolved.search(losses, [{"sigma": 0.5}] * 4, tmp_path / "search.png").stat().st_size > 5000
+    assert evolved.search([[0.5]], [{}], tmp_path / "one.png").stat().st_size > 5000
 
 
 def test_neat_draws_its_species_and_the_net(tmp_path):
     config, data, group = ran("xor_neat", "scheme.strategy.population=10", "scheme.strategy.add_node=0.9")
     chain, state = group.modules[0].learner.chain, group.states(3)[0]["learner"]
     drawn = SCHEMES.get("evolution").figures(config, chain, state, tmp_path)
-    assert [path.name for path in drawn] == ["species.png"]
+    assert [path.name for path in drawn] == ["search.png", "species.png"]
     (wiring,) = pictures(chain.eval(), data, tmp_path)
     assert wiring.name == "wiring.png"
+
+
+def test_a_net_that_paints_is_drawn_with_its_picture_at_places_that_were_not_asked_for(tmp_path):
+    data = load_data(load_config("evolved/picture"))
+    chain = Chain(build("grown", data.in_shape, data.n_outputs, hidden=2)).eval()
+    assert torch.equal(data.test.x, torch.from_numpy(places(8)))
+    assert [path.name for path in pictures(chain, data, tmp_path)] == ["wiring.png", "painting.png"]
 
 
 def test_the_net_that_paints_another_is_drawn_by_itself(tmp_path):
@@ -50,7 +58,7 @@ def test_nsga2_draws_its_front(tmp_path):
     learner = group.modules[0].learner
     state = group.states(3)[0]["learner"]
     told = SCHEMES.get("evolution").figures(config, learner.chain, state, tmp_path)
-    assert [path.name for path in told] == ["front.png"]
+    assert [path.name for path in told] == ["search.png", "front.png"]
 
 
 def test_a_search_that_is_told_again_has_the_same_front():

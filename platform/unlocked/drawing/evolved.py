@@ -1,50 +1,52 @@
-"""Figures of evolution: the search over evaluations, species over generations, a front, and the wiring of a net."""
+"""Figures of evolution: the search over evaluations, species over generations, a front, the wiring of a net and the
+picture that it paints."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from unlocked.colors import BLUE, GREEN, PALETTE, VERMILION
+from unlocked.data import DataSet
+from unlocked.data.sets.picture import places
 from unlocked.drawing.style import INK, drawing, headline, literal
-from unlocked.tracking.spool import History
+from unlocked_models.contract.chain import Chain
 from unlocked_models.evolved import KINDS
 
-OF = "/module_0"
 MOST_NAMES = 24  # of units, beside the wiring
+FEW = 25  # generations of which each has its dot
+FINER = 16  # times as many places on a side
 KIND_COLOURS = dict(zip(KINDS, (*PALETTE, "#999933"), strict=False))
-EVALUATIONS, BEST, MEAN = (f"population/{name}{OF}" for name in ("evaluations", "best", "mean"))
 BESIDE = {"species": "Species", "hypervolume": "Hypervolume", "novelty": "Novelty", "sigma": "Deviation of the draws"}
 
 
-def search(history: History, path: Path) -> Path | None:
-    """Loss over evaluations: the best so far and the mean of each generation; beside it what the strategy tells. None,
-    and no file, for a run that tried no candidates."""
-    if not history.get(EVALUATIONS) or not history.get(BEST):
-        return None
-    at = dict(history[EVALUATIONS])
-    beside = {word: key for name, word in BESIDE.items() if history.get(key := f"population/{name}{OF}")}
-
-    def points(key: str) -> tuple[list[float], list[float]]:
-        known = [(at[step], value) for step, value in history[key] if step in at]
-        return [x for x, _ in known], [y for _, y in known]
-
+def search(losses: Sequence[Sequence[float]], numbers: Sequence[Mapping[str, float]], path: Path) -> Path:
+    """Losses of all candidates, generation by generation: the best so far and the mean of each; beside it what the
+    strategy said of itself after each."""
+    at = np.cumsum([len(each) for each in losses])
+    best = np.minimum.accumulate([min(each) for each in losses])
+    mean = np.array([np.mean([loss for loss in each if np.isfinite(loss)] or [np.nan]) for each in losses])
+    beside = [(word, [each[name] for each in numbers]) for name, word in BESIDE.items() if name in numbers[0]]
+    dots = {"marker": "o", "markersize": 3} if len(at) <= FEW else {}
     with drawing(path, columns=1 + bool(beside)) as (figure, panels):
-        if history.get(MEAN):
-            panels[0].plot(*points(MEAN), color=VERMILION, label="mean of a generation", linewidth=1.2)
-        panels[0].plot(*points(BEST), color=BLUE, label="best so far")
-        low, high = min(points(BEST)[1]), max([*points(BEST)[1], *np.percentile(points(MEAN)[1] or [-np.inf], [90])])
-        panels[0].set_ylim(
-            low - 0.06 * (high - low or 1.0), high + 0.06 * (high - low or 1.0)
-        )  # a wild mutant is far off
+        panels[0].plot(at, mean, color=VERMILION, label="mean of a generation", linewidth=1.2, **dots)
+        panels[0].plot(at, best, color=BLUE, label="best so far", **dots)
+        seen = best[np.isfinite(best)]
+        low, high = seen.min(), max(seen.max(), np.nanpercentile(mean, 90))  # a wild mutant is far off
+        room = 0.06 * ((high - low) or 1.0)
+        panels[0].set_ylim(low - room, high + room)
         panels[0].set(title="Loss", xlabel="evaluations (candidates)", ylabel="loss")
         panels[0].legend()
-        for word, key in list(beside.items())[:1]:
-            panels[1].plot(*points(key), color=GREEN)
+        for word, values in beside[:1]:
+            panels[1].plot(at, values, color=GREEN, **dots)
             panels[1].set(title=word, xlabel="evaluations (candidates)", ylabel=word.lower())
+            if all(float(value).is_integer() for value in values):
+                panels[1].yaxis.get_major_locator().set_params(integer=True)
         headline(figure, "The search")
     return path
 
@@ -53,7 +55,7 @@ def species(sizes: Sequence[Mapping[int, int]], path: Path) -> Path:
     """Members of every species over generations, stacked; `sizes`: by the number of the species."""
     numbers = sorted({number for each in sizes for number in each})
     table = np.array([[each.get(number, 0) for each in sizes] for number in numbers])
-    with drawing(path) as (figure, (panel,)):
+    with drawing(path, size=(6.4, 3.8)) as (figure, (panel,)):
         panel.stackplot(
             np.arange(1, len(sizes) + 1),
             table,
@@ -62,7 +64,7 @@ def species(sizes: Sequence[Mapping[int, int]], path: Path) -> Path:
             linewidth=0.4,
         )
         panel.set(xlabel="generation", ylabel="members", xlim=(1, max(2, len(sizes))))
-        headline(figure, f"Species over generations: {len(numbers)} in all, {len(sizes[-1])} at the end")
+        headline(figure, f"Species: {len(numbers)} in all, {len(sizes[-1])} at the end")
     return path
 
 
@@ -99,7 +101,7 @@ def wiring(net: Any, inputs: Sequence[str], outputs: Sequence[str], path: Path) 
         row = [j for j in depth if depth[j] == level]
         for k, j in enumerate(row):
             sway = 0.12 * (level % 2) if 0 < level < last else 0.0  # so that no connection hides behind a unit
-            place[j] = (level, sway + (k + 0.5) / len(row))
+            place[j] = (level, 1 - sway - (k + 0.5) / len(row))
     most = max(float(np.abs(weight[links]).max(initial=0.0)), 1e-9)
     names = {i: inputs[i] if i < len(inputs) else f"x{i}" for i in range(n_in)} | {n_in: "1"}
     names |= {j: outputs[k] if k < len(outputs) else f"y{k}" for k, j in enumerate(outs)}
@@ -141,4 +143,29 @@ def wiring(net: Any, inputs: Sequence[str], outputs: Sequence[str], path: Path) 
         panel.margins(x=0.22, y=0.1)
         used = int(links.sum())
         headline(figure, f"The evolved net: {len(hidden)} hidden units, {used} connections")
+    return path
+
+
+def painting(chain: Chain, data: DataSet, path: Path) -> Path:
+    """The picture that was asked for, the one that a CPPN paints at its places, and at many more places between."""
+    side = math.isqrt(len(data.test))
+    fine = FINER * side
+
+    def painted(at: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            out: np.ndarray = chain(torch.from_numpy(at))[:, 0].numpy()
+        return out.reshape(math.isqrt(len(at)), -1)
+
+    shown = {
+        "Asked for": data.test.y.numpy().reshape(side, side),
+        "Painted": painted(places(side)),
+        f"Painted at {fine} x {fine} places": painted(places(fine)),
+    }
+    with drawing(path, columns=3, size=(8.4, 3.0)) as (figure, panels):
+        for panel, (title, dark) in zip(panels, shown.items(), strict=True):
+            panel.imshow(dark, cmap="Greys", vmin=0.0, vmax=1.0, interpolation="nearest")
+            panel.set(title=title, xticks=[], yticks=[])
+            panel.spines[:].set_visible(True)  # a picture may be white up to its edge
+            panel.grid(False)
+        headline(figure, "What the evolved net paints")
     return path

@@ -1,5 +1,5 @@
 """Figures of what goes on inside the layers of some models (registered as `pictured`): a memory over time, the load of
-experts, the wiring of a net that grew."""
+experts, the wiring of a net that grew and the picture that it paints."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from unlocked.data import DataSet
+from unlocked.data.sets.picture import FEATURES as PLACES
 from unlocked.data.words.text import PAD
-from unlocked.drawing.evolved import wiring
+from unlocked.drawing.evolved import painting, wiring
 from unlocked.drawing.style import drawing, headline, literal
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain
@@ -38,6 +39,8 @@ def pictures(chain: Chain, data: DataSet, folder: Path) -> list[Path]:
         inputs = list(data.features or []) if own else ["x1", "y1", "x2", "y2"]
         outputs = list(data.class_names) if own else ["weight", "bias"]
         drawn.append(wiring(grown.graph, inputs, outputs, folder / "wiring.png"))
+        if own and inputs == PLACES:
+            drawn.append(painting(chain, data, folder / "painting.png"))
     first = data.test.batch(torch.arange(1))
     assert first.x is not None
     machine: Any = next((block for block in chain if hasattr(block, "memory_over_time")), None)

@@ -141,7 +141,7 @@ def draw_figures(
 ) -> list[Path]:
     """The figures that this run has the metrics for, as PNG and SVG in `figures/`, and those of the `trained` network
     if its task asks for it."""
-    from unlocked.drawing import evolved, figures, inside
+    from unlocked.drawing import figures, inside
     from unlocked.drawing.style import about, with_svg
 
     folder, history = run_dir / "figures", read(run_dir)
@@ -153,7 +153,7 @@ def draw_figures(
             figures.sg_loss(history, folder / "sg_loss.png"),
         ]
         if plan.scheme.proposes:
-            made += [evolved.search(history, folder / "search.png"), *_of_search(run_dir, plan, data, folder)]
+            made += _of_search(run_dir, plan, data, folder)
         task = plan.make_task()
         made += task.figures(data, test_outputs, trained, folder)
         if MODELS.facts(plan.config.model["name"])["pictured"]:

@@ -8,6 +8,15 @@ from unlocked.data.dataset import RawData, register_data
 from unlocked.data.files.source import Source
 from unlocked.errors import DataError
 
+FEATURES = ["x", "y", "distance"]
+
+
+def places(side: int) -> np.ndarray:
+    """Of the pixels of a square picture, row by row: `(side * side, 3)`."""
+    at = np.linspace(-1, 1, side, dtype=np.float32)
+    y, x = (each.ravel() for each in np.meshgrid(at, at, indexing="ij"))
+    return np.stack([x, y, np.hypot(x, y) / np.sqrt(2)], 1).astype(np.float32)
+
 
 @register_data("picture", task="regression", family="made")
 def picture(source: Source, number: int = 0) -> RawData:
@@ -21,9 +30,6 @@ def picture(source: Source, number: int = 0) -> RawData:
     images = load_digits().images
     if not 0 <= number < len(images):
         raise DataError(f"data.options.number: must be from 0 to {len(images) - 1}, got {number}")
-    side = images.shape[1]
-    at = np.linspace(-1, 1, side, dtype=np.float32)
-    y, x = (each.ravel() for each in np.meshgrid(at, at, indexing="ij"))
-    places = np.stack([x, y, np.hypot(x, y) / np.sqrt(2)], 1).astype(np.float32)
+    x = places(images.shape[1])
     dark = (images[number] / 16).astype(np.float32).ravel()
-    return RawData(places, dark, x_test=places, y_test=dark, features=["x", "y", "distance"], class_names=["dark"])
+    return RawData(x, dark, x_test=x, y_test=dark, features=FEATURES, class_names=["dark"])

@@ -236,12 +236,24 @@ class Evolution(ModuleLearner):
 
     @classmethod
     def figures(cls, config: Config, chain: Chain, state: Mapping[str, Any], folder: Path) -> list[Path]:
-        told = state["trials"]
-        return searched(config, chain, told["begin"], _table(told)).figures(folder) if told["losses"] else []
+        from unlocked.drawing import evolved
+
+        told, numbers = state["trials"], list[dict[str, float]]()
+        if not told["losses"]:
+            return []
+        strategy = searched(config, chain, told["begin"], _table(told), lambda each: numbers.append(each.numbers()))
+        losses = [each.tolist() for each in told["losses"]]
+        return [evolved.search(losses, numbers, folder / "search.png"), *strategy.figures(folder)]
 
 
-def searched(config: Config, chain: Chain, begin: Any, table: list[list[Trial]]) -> Strategy:
-    """The strategy after these trials, of a search that began with `begin`."""
+def searched(
+    config: Config,
+    chain: Chain,
+    begin: Any,
+    table: list[list[Trial]],
+    after: Callable[[Strategy], None] = lambda strategy: None,
+) -> Strategy:
+    """The strategy after these trials, of a search that began with `begin`; `after` each generation as it then is."""
     given = config.scheme.strategy
     kind = STRATEGIES.get(given["name"])
     options = as_annotated(kind, {k: v for k, v in given.items() if k != "name"})
@@ -249,6 +261,7 @@ def searched(config: Config, chain: Chain, begin: Any, table: list[list[Trial]])
     for generation, trials in enumerate(table):
         candidates = strategy.ask(_random(config.seed, generation, "ask"))
         _tell(strategy, config.seed, generation, candidates, trials)
+        after(strategy)
     return strategy
 
 
