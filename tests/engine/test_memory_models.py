@@ -93,4 +93,4 @@ def test_a_turing_machine_copies_five_times_the_length_it_was_trained_on_and_an_
     options = ["train.steps=600", "train.curriculum=null", "tracking.figures=false", f"seed={seed_to_learn}"]
     summary = train(load_config(preset, [*options, "tracking.uri=off", f"tracking.runs={tmp_path}"]))
     accuracy = summary["metrics"]["test/accuracy"]
-    assert accuracy > 0.95 if COPIES[preset] else accuracy < 0.25  # chance is 0.125
+    assert accuracy > 0.75 if COPIES[preset] else accuracy < 0.25  # chance is 0.125
