@@ -182,6 +182,7 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
         ("recursive/tree_lstm", "cdni", ["data.options={nodes: 16, packages: [http, xml]}", "data.batch_size=8"]),
         ("memory/hopfield", "dfa", ["model={width: 16, patterns: 8}"]),
         ("modular/moe", "cdni", ["model={width: 16, experts: 4, inner: 8}"]),
+        ("modular/two_way", "cdni", ["model={hidden: [16], code: 6, inner: [12]}"]),
     ],
 )
 def test_workers_draw_what_the_replay_draws(warm, preset, scheme, options):

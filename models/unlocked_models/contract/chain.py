@@ -158,7 +158,7 @@ class Chain(nn.Sequential):
             super().__init__(blocks)
         else:
             super().__init__(*blocks)
-        self._frozen = 0
+        self._frozen: list[nn.Module] = []
         self.recomputes = False  # activations inside blocks are computed again in the backward pass
         self._compiled: list[Call] = []
         self._with_batch = [takes_batch(block) for block in self]
@@ -183,12 +183,13 @@ class Chain(nn.Sequential):
                 h = after(i, h)
         return h
 
-    def freeze(self, blocks: int) -> Chain:
-        """The first `blocks` of them learn nothing from here on: no gradients, and evaluation mode for good, so that
-        running statistics stay and nothing is drawn."""
-        self._frozen = blocks
-        for block in list(self)[:blocks]:
-            block.requires_grad_(False)
+    def freeze(self, blocks: int, parts: Iterable[str] = ()) -> Chain:
+        """The first `blocks` of them, and `parts` of all, learn nothing from here on: no gradients, and evaluation mode
+        for good, so that running statistics stay and nothing is drawn."""
+        named = [dict(block.named_children()) for block in self]
+        self._frozen = [*list(self)[:blocks], *(its[part] for part in parts for its in named if part in its)]
+        for layer in self._frozen:
+            layer.requires_grad_(False)
         return self.train(self.training)
 
     def compile_blocks(self) -> Chain:
@@ -200,8 +201,8 @@ class Chain(nn.Sequential):
         super().train(mode)
         for block, call in zip(self, self._compiled, strict=False):
             block._compiled_call_impl = call if mode else None
-        for block in list(self)[: self._frozen]:
-            block.eval()
+        for layer in self._frozen:
+            layer.eval()
         return self
 
     def takes_batch(self) -> bool:

@@ -89,7 +89,13 @@ GIVEN = ("vocabulary", "out_positions", "masked", "has_lengths", "edge_features"
 
 
 def register_model(
-    name: str, *, family: str = "custom", nets: Sequence[str] = (), also: Sequence[str] = (), pictured: bool = False
+    name: str,
+    *,
+    family: str = "custom",
+    nets: Sequence[str] = (),
+    also: Sequence[str] = (),
+    pictured: bool = False,
+    parts: Sequence[str] = (),
 ) -> Callable[[Any], Any]:
     """Register a model: a factory or class called as `make(in_shape, n_outputs, **options)`.
 
@@ -98,7 +104,8 @@ def register_model(
     names several `nets`, it returns a dictionary of `contract.nets.Net` by these names. `in_shape` is the shape of one
     example without the batch axis, e.g. `(64,)` or `(1, 28, 28)`; `n_outputs` the number of classes or targets.
     `also` names families whose schemes train it too: a deep belief net is an mlp when it is fine-tuned. Of a model that
-    is `pictured` blocks have methods by which figures look inside (`memory_over_time`, `load`).
+    is `pictured` blocks have methods by which figures look inside (`memory_over_time`, `load`). `parts` are layers by
+    name that several blocks have; those of one name are, in order, the blocks of a net that may be trained apart.
     The keyword options, with their annotations and defaults, are what `model:` accepts in a configuration; a keyword
     named in `GIVEN` is filled by the data instead.
 
@@ -111,7 +118,8 @@ def register_model(
 
     def add(make: Any) -> Any:
         entry = _as_list(make) if inspect.isgeneratorfunction(make) else make
-        return MODELS.register(name, family=family, nets=tuple(nets), also=tuple(also), pictured=pictured)(entry)
+        facts = {"nets": tuple(nets), "also": tuple(also), "pictured": pictured, "parts": tuple(parts)}
+        return MODELS.register(name, family=family, **facts)(entry)
 
     return add
 

@@ -20,7 +20,7 @@ from unlocked.security import refuse_cluster, refuse_name, refuse_store
 from unlocked_models.contract.registry import GIVEN, MODELS, Registry, unknown
 from unlocked_models.layers.initialisers import INITIALISERS
 
-STARTS = ("run", "file", "vectors")  # of `transfer`: where weights that a run begins with come from
+STARTS = ("run", "parts", "file", "vectors")  # of `transfer`: where weights that a run begins with come from
 
 
 def check_values(config: Config) -> None:
@@ -236,15 +236,19 @@ def _check_combinations(config: Config) -> None:
 def _check_start(config: Config) -> None:
     """What the run begins with."""
     transfer, pretrain = config.transfer, config.pretrain
-    blocks_of, given = transfer.run or transfer.file, [k for k in STARTS if getattr(transfer, k) is not None]
+    blocks_of, given = transfer.run or transfer.file, [k for k in STARTS if getattr(transfer, k) not in (None, {})]
     if transfer.blocks and blocks_of is None:
         raise ConfigError(
             f"transfer.blocks: {transfer.blocks} needs transfer.run, the folder of a run, or transfer.file"
         )
     if transfer.freeze and not given:
         raise ConfigError(
-            "transfer.freeze: True needs transfer.run, the folder of a run, transfer.file or transfer.vectors"
+            "transfer.freeze: True needs transfer.run, the folder of a run, transfer.parts, transfer.file or "
+            "transfer.vectors"
         )
+    for part, run in transfer.parts.items():
+        if not isinstance(run, str):
+            raise ConfigError(f"transfer.parts.{part}: expected the folder of a run, got {run!r}")
     if transfer.names and transfer.file is None:
         raise ConfigError("transfer.names: needs transfer.file, whose tensors are called so")
     for old, new in transfer.names.items():

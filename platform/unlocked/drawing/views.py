@@ -42,6 +42,20 @@ def draw_completed(chain: Chain, data: DataSet, path: Path) -> Path:
     return pictures.examples(drawn, path, "Hidden patches of test images", (low, high), ["image", "seen", "completed"])
 
 
+@torch.inference_mode()
+def draw_crossed(chain: Chain, data: DataSet, cut: int, path: Path) -> Path:
+    """Some test examples; each with what follows feature `cut` of the last axis as drawn from what comes before it; and
+    the other way round."""
+    rows, like = _some(data.test.x), next(chain.parameters())
+    batch = data.test.batch(rows)
+    assert batch.x is not None
+    x, drawn = batch.x, chain.eval()(batch.x.to(like), batch).to(batch.x)
+    one, other = (torch.cat([a[..., :cut], b[..., cut:]], -1) for a, b in ((x, drawn), (drawn, x)))
+    shown = [list(each.double().cpu().numpy()) for each in (x, one, other)]
+    names = ["example", "second drawn", "first drawn"]
+    return pictures.examples(shown, path, "Each view drawn from the other", (float(x.min()), float(x.max())), names)
+
+
 def _some(images: Tensor) -> Tensor:
     """Rows from the first to the last, as sets may be sorted by class."""
     return torch.linspace(0, len(images) - 1, min(SHOWN, len(images))).long().to(images.device)

@@ -150,6 +150,9 @@ def _paths(config: Config) -> Iterator[tuple[str, Path]]:
     """Keys beside the folders of data and runs that name something of this machine: another run, a file of the data."""
     if config.transfer.run is not None and os.path.isdir(config.transfer.run):
         yield "transfer.run", Path(config.transfer.run)
+    for part, run in config.transfer.parts.items():
+        if os.path.isdir(run):
+            yield f"transfer.parts.{part}", Path(run)
     for key in ("file", "vectors"):
         value = getattr(config.transfer, key)
         if value is not None and os.path.exists(value):

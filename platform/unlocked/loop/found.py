@@ -19,9 +19,12 @@ from unlocked_models.contract.chain import Chain
 AT_ONCE = 1000
 
 
-def found_in(plan: Plan, data: DataSet) -> dict[str, Tensor]:
-    """The weights of the whole chain. Raises `ConfigError`, one line, for what a block refuses."""
+def found_in(plan: Plan, data: DataSet, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The weights of the whole chain; `weights`: those that it has before. Raises `ConfigError`, one line, for what a
+    block refuses."""
     blocks, x = build_blocks(plan.config, plan.example), data.train_shown.x.cpu()
+    if weights is not None:
+        Chain(blocks).load_state_dict(weights)
     for i in plan.finding:
         below = Chain(blocks[:i]).eval()
         with torch.inference_mode():

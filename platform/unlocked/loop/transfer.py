@@ -1,5 +1,5 @@
-"""Weights that a run begins with: the first blocks of another run, or all of its nets (transfer), those of a plain
-file, word vectors, those that blocks find in the data, or pre-trained ones.
+"""Weights that a run begins with: the first blocks of another run, or all of its nets (transfer), parts that are runs
+of their own, those of a plain file, word vectors, those that blocks find in the data, or pre-trained ones.
 
 They are worked out once and kept in the run folder (`initial.safetensors`), so a run goes on without the other, and its
 workers, here or on Ray, are given them as any other weights.
@@ -7,30 +7,24 @@ workers, here or on Ray, are given them as any other weights.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
-
-from torch import Tensor
 
 from unlocked.config import Config
 from unlocked.data import DataSet
 from unlocked.errors import ConfigError
+from unlocked.loop.blocks_of_runs import Weights, by_block, in_order, misfit, refuse_several_nets, weights_of_run
 from unlocked.loop.found import found_in
+from unlocked.loop.parts import weights_with_parts, with_parts
 from unlocked.loop.vectors import weights_with_vectors, with_vectors
 from unlocked.loop.weights_file import weights_of_file, with_file
 from unlocked.plan.blocks import build_blocks, named_weights
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import Plan
 from unlocked.plan.pretraining import plan_pretraining
-from unlocked.runs.checkpoint import Checkpoints, load_weights, read_weights, write_weights
+from unlocked.runs.checkpoint import read_weights, write_weights
 from unlocked_models.contract.chain import Chain
-
-Weights = dict[str, Tensor]
-Shape = tuple[int, ...]
-Each = TypeVar("Each")
 
 
 def plan_run(config: Config, data: DataSet) -> Plan:
@@ -49,6 +43,8 @@ def _resolved(plan: Plan, data: DataSet) -> Config:
         return with_vectors(plan, data)
     if config.transfer.file is not None:
         return with_file(plan)
+    if config.transfer.parts:
+        return with_parts(plan)
     if config.pretrain.epochs:
         turns = plan_pretraining(config, data).specs[0].turns
         assert turns is not None
@@ -59,18 +55,14 @@ def _resolved(plan: Plan, data: DataSet) -> Config:
     if plan.nets:
         _refuse_misfit(plan, source, theirs)
         return _with_blocks(config, None)
-    nets = dict.fromkeys(key.partition(".")[0] for key in theirs if not key.partition(".")[0].isdecimal())
-    if nets:
-        raise ConfigError(
-            f"transfer.run: {source} is a run of the nets {', '.join(nets)}, {config.model['name']} is one net"
-        )
-    mine = _by_block(plan.weights)
+    refuse_several_nets(source, theirs, "transfer.run", config.model["name"])
+    mine = by_block(plan.weights)
     n, asked = len(plan.parameters), config.transfer.blocks
     if asked is not None and asked > n:
         raise ConfigError(f"transfer.blocks: {asked} is more than the {n} blocks of {config.model['name']}")
-    found = _by_block({key: tuple(value.shape) for key, value in theirs.items()})
+    found = by_block({key: tuple(value.shape) for key, value in theirs.items()})
     for i in range(n - 1 if asked is None else asked):
-        why = _misfit(mine.get(i, {}), found.get(i, {}))
+        why = misfit(mine.get(i, {}), found.get(i, {}))
         if why is None:
             continue
         if asked is None and i > 0:
@@ -109,7 +101,7 @@ def initial_weights(
     """
     config = plan.config
     transfer = config.transfer
-    elsewhere = any((transfer.run, transfer.vectors, transfer.file)) or config.pretrain.epochs
+    elsewhere = any((transfer.run, transfer.parts, transfer.vectors, transfer.file)) or config.pretrain.epochs
     if not elsewhere and not plan.finding:
         return None
     path, sums = run_dir / "initial.safetensors", run_dir / "initial.sha256"
@@ -126,6 +118,9 @@ def initial_weights(
     elif transfer.file is not None:
         weights, line = weights_of_file(plan)
         note(line)
+    elif transfer.parts:
+        weights, line = weights_with_parts(plan, data)
+        note(line)
     elif not elsewhere:
         weights = found_in(plan, data)
     else:
@@ -141,50 +136,18 @@ def _transferred(plan: Plan) -> Weights:
         theirs = _source(plan.config)[1]
         return {key: theirs[key].to(value.dtype) for key, value in named_weights(plan).items()}
     weights = Chain(build_blocks(plan.config, plan.example)).state_dict()
-    mine, others = _by_block(weights), _by_block(_source(plan.config)[1])
+    mine, others = by_block(weights), by_block(_source(plan.config)[1])
     for i in range(plan.config.transfer.blocks or 0):
-        for (key, _), new in zip(_in_order(mine.get(i, {})), _in_order(others.get(i, {})), strict=True):
+        for (key, _), new in zip(in_order(mine.get(i, {})), in_order(others.get(i, {})), strict=True):
             weights[key].copy_(new[1])  # in place: a tied weight is that of two names
     return {key: value.clone() for key, value in weights.items()}
 
 
 def _source(config: Config) -> tuple[Path, Weights]:
     assert config.transfer.run is not None
-    run = Path(config.transfer.run)
-    checkpoints = Checkpoints(run)
-    checkpoint = checkpoints.best() or checkpoints.last()
-    if checkpoint is None:
-        raise ConfigError(f"transfer.run: {run} is no run folder with a checkpoint")
-    return run, load_weights(checkpoint)
+    return weights_of_run(config.transfer.run, "transfer.run")
 
 
 def _with_blocks(config: Config, blocks: int | None) -> Config:
     run = str(Path(config.transfer.run or "").absolute())
     return replace(config, transfer=replace(config.transfer, run=run, blocks=blocks))
-
-
-def _by_block(weights: dict[str, Each]) -> dict[int, dict[str, Each]]:
-    blocks: dict[int, dict[str, Each]] = {}
-    for key, value in weights.items():
-        blocks.setdefault(int(key.partition(".")[0]), {})[key] = value
-    return blocks
-
-
-def _in_order(block: dict[str, Each]) -> list[tuple[str, Each]]:
-    """By the numbers in their names, so that a layer more without weights, such as noise, changes nothing."""
-    return sorted(
-        block.items(),
-        key=lambda item: [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"\.", item[0])],
-    )
-
-
-def _misfit(mine: dict[str, Shape], theirs: dict[str, Shape]) -> str | None:
-    """Why the tensors of one block cannot become those of the other."""
-
-    def kinds(block: dict[str, Shape]) -> list[str]:
-        return [f"{key.rpartition('.')[2]} {shape}" for key, shape in _in_order(block)]
-
-    here, there = kinds(mine), kinds(theirs)
-    if here == there:
-        return None
-    return f"it holds {', '.join(there) or 'no weights'}, here are {', '.join(here) or 'none'}"

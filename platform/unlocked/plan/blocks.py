@@ -171,7 +171,7 @@ def build_learner(
     mine = _apart(build_net(plan, [module]) if blocks is None else blocks, spec)
     with _in_memory(plan, module):
         chain = Chain(mine).to(device, DTYPES[config.train.precision]).train()
-        chain.freeze(min(max(plan.frozen - spec.start, 0), len(mine)))
+        chain.freeze(min(max(plan.frozen - spec.start, 0), len(mine)), plan.frozen_parts)
         freeze_vectors(config, chain, spec)
         return plan.scheme(spec, chain, plan.make_task(), config, plan.lag)
 

@@ -87,6 +87,11 @@ class Plan:
         return self.config.transfer.blocks or 0 if self.config.transfer.freeze else 0
 
     @property
+    def frozen_parts(self) -> tuple[str, ...]:
+        """Layers of these names learn nothing in any block."""
+        return tuple(self.config.transfer.parts) if self.config.transfer.freeze else ()
+
+    @property
     def scheme(self) -> type[ModuleLearner]:
         return SCHEMES.get(self.config.scheme.name)
 

@@ -40,11 +40,12 @@ def rehearse(config: Config, blocks: Sequence[nn.Module], specs: Sequence[Module
     rows = examples_per_pass(config)
     device = next((p.device for block in blocks for p in block.parameters()), torch.device("cpu"))
     transfer = config.transfer
-    takes = transfer.freeze and transfer.vectors is None
+    takes = transfer.freeze and transfer.vectors is None and not transfer.parts
+    parts = list(transfer.parts) if transfer.freeze else []
     frozen = (len(blocks) - 1 if transfer.blocks is None else transfer.blocks) if takes else 0
     for spec in specs:
         chain = Chain(blocks[spec.start : spec.stop]).to(DTYPES[config.train.precision]).train()
-        chain.freeze(min(max(frozen - spec.start, 0), len(chain)))
+        chain.freeze(min(max(frozen - spec.start, 0), len(chain)), parts)
         failed = _failure(config, chain, spec, device, min(rows, 2))
         if failed is not None and rows == 1 and _failure(config, chain, spec, device, 2) is None:
             raise ConfigError(

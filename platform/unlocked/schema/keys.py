@@ -204,11 +204,14 @@ MULTI_STAGE = ("interleaved", "interleaved_zero_bubble", "zero_bubble")
 
 @dataclass
 class TransferConfig:
-    """Weights to begin with: the first blocks of another run, a plain safetensors file, or word vectors."""
+    """Weights to begin with: the first blocks of another run, parts trained apart, a plain file, or word vectors."""
 
     run: str | None = key(None, "folder of a run, of any model and task; its best checkpoint, else its last")
     blocks: int | None = key(
         None, "how many, from the input up, of the same shapes here; null: all that fit, but the last", low=1
+    )
+    parts: dict[str, Any] = key(
+        {}, "of a net of parts that are trained apart: {PART: folder of the run whose blocks it begins with}"
     )
     file: str | None = key(None, "a safetensors file of any torch model; what was taken and what was not is told")
     names: dict[str, Any] = key(

@@ -247,7 +247,9 @@ class ModuleLearner(Declarations, Updating, ABC):
         h, local = self.run_chain(h_in, batch)
         loss = self.objective.loss(h, batch)
         self.record("loss", loss)
-        (loss if local is None else loss + local).backward()
+        whole = loss if local is None else loss + local
+        if whole.requires_grad or self.trainable:  # else all of it is frozen, and no module below asks
+            whole.backward()
         self.pass_down(h_in, ports)
         self.update()
 

@@ -8,7 +8,7 @@ from unlocked import load_config, train
 from unlocked.drawing import inside
 from unlocked.schemes.units import counted
 from unlocked_models import Batch, Chain, build
-from unlocked_models.modular import Experts, Router
+from unlocked_models.modular.experts import Experts, Router
 
 
 def dense(router: Router, experts: Experts, h: torch.Tensor) -> torch.Tensor:
