@@ -171,3 +171,32 @@ def test_whole_groups_keep_the_share_of_every_class_where_they_can():
     _, aside = set_aside("mine", labels, 0.2, 0, "by class", groups=groups)
     assert abs(labels[aside].mean() - 0.25) < 0.03
     assert abs(len(aside) / 1000 - 0.2) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"test": "mine/../mine/all.csv"}, "test: mine/../mine/all.csv is data.options.file"),
+        ({"test": "copy.csv"}, "test: copy.csv holds the same as data.options.file"),
+        ({"validation_file": "link.csv"}, "validation_file: link.csv is data.options.file"),
+        ({"test": "copied", "file": "folder"}, "test: copied holds the same as data.options.file"),
+        ({"test": "held.csv", "validation_file": "held.csv"}, "test: held.csv is data.options.validation_file"),
+    ],
+)
+def test_a_split_of_its_own_is_no_other_splits_file(tmp_path, options, said):
+    @with_splits()
+    def read(source: Source, splits: Splits, file: str):
+        raise AssertionError("read")
+
+    (tmp_path / "mine").mkdir()
+    for place, content in (("mine/all.csv", "a,b"), ("copy.csv", "a,b"), ("held.csv", "b,a")):
+        (tmp_path / place).write_text(content)
+    for folder in ("folder", "copied"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "one.png").write_text("one")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "mine" / "all.csv")
+    with pytest.raises(DataError) as refused:
+        read(source(tmp_path), **{"file": "mine/all.csv", **options})
+    assert str(refused.value).startswith(f"data.options.{said}; a split of its own needs examples")
+    with pytest.raises(AssertionError, match="read"):
+        read(source(tmp_path), file="mine/all.csv", test="held.csv")

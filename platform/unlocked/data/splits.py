@@ -14,10 +14,13 @@ A data function of files takes them by `with_splits`, reads the columns that the
 
 from __future__ import annotations
 
+import filecmp
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -198,7 +201,9 @@ def with_splits(without: Sequence[str] = ()) -> Callable[[Callable[..., RawData]
         @functools.wraps(read)
         def reading(source: Source, **given: Any) -> RawData:
             chosen = {option.name: given.pop(option.name) for option in options if option.name in given}
-            return read(source, Splits(**chosen), **given)
+            splits = Splits(**chosen)
+            _refuse_same(source, given.get("file"), splits)
+            return read(source, splits, **given)
 
         signature = inspect.signature(read)
         first, taken, *own = signature.parameters.values()
@@ -214,6 +219,34 @@ def with_splits(without: Sequence[str] = ()) -> Callable[[Callable[..., RawData]
         return reading
 
     return add
+
+
+def _refuse_same(source: Source, file: object, splits: Splits) -> None:
+    """Raises `DataError` if two splits are of one file, or of equal ones; of a file that is not there others tell."""
+    named = {"file": file, "validation_file": splits.validation_file, "test": splits.test_file}
+    found = {
+        option: path
+        for option, name in named.items()
+        if isinstance(name, str) and (path := source.given(f"data.options.{option}", name, Path.exists)) is not None
+    }
+    for (one, first), (other, second) in combinations(found.items(), 2):
+        try:
+            same = "is" if first.samefile(second) else "holds the same as" if _equal(first, second) else None
+        except OSError:
+            continue
+        if same is not None:
+            raise DataError(
+                f"data.options.{other}: {named[other]} {same} data.options.{one}; a split of its own needs examples of "
+                "its own (left out, a fraction is set aside)"
+            )
+
+
+def _equal(one: Path, other: Path) -> bool:
+    """Byte for byte: two files, or two folders."""
+    if one.is_file() and other.is_file():
+        return one.stat().st_size == other.stat().st_size and filecmp.cmp(one, other, shallow=False)
+    held = [sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file()) for root in (one, other)]
+    return held[0] == held[1] != [] and all(_equal(one / path, other / path) for path in held[0])
 
 
 def set_aside(

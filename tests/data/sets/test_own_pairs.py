@@ -152,7 +152,8 @@ def test_a_text_has_a_test_share_or_a_file_of_its_own(made):
     assert (len(whole.train), len(whole.test)) == (80, 20)
     assert len(load("text", file=file, length=8, test=0.1).test) == 10
     assert len(load("text", file=file, length=8, test=0.1, validation=0.1).validation) == 9
-    own = load("text", file=file, length=8, test=made("test.txt", "xyz" * 20), validation_file=file, validation=0.1)
+    more = made("more.txt", "hgfedcba" * 101)
+    own = load("text", file=file, length=8, test=made("test.txt", "xyz" * 20), validation_file=more, validation=0.1)
     assert (len(own.train), len(own.test), len(own.validation)) == (100, 7, 100)
     assert own.symbols[4:] == list("abcdefghxyz")
     with pytest.raises(DataError, match=r"data\.options\.test: 0\.001 of the 100 windows"):

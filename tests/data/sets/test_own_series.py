@@ -89,7 +89,7 @@ def test_a_missing_value_is_read_as_the_last_one_and_never_forecast(weather, mis
 
 
 def test_a_file_of_its_own_is_the_test_split(weather):
-    data = load("series", file=weather(), test=weather("later.csv"), columns=["warm"], length=4)
+    data = load("series", file=weather(), test=weather("later.csv", spare=1), columns=["warm"], length=4)
     assert (len(data.train), len(data.test)) == (N - 4, N - 4)
 
 

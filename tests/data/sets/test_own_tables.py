@@ -77,7 +77,14 @@ def test_values_of_several_targets_are_standardised(pets):
 
 def test_a_file_of_its_own_is_the_test_split_and_is_read_as_the_training_file(pets):
     held = pets("held.csv", colour=["green"] * N)
-    data = load("table", file=pets(), target="kind", columns=["colour", "age"], test=held, validation_file=held)
+    data = load(
+        "table",
+        file=pets(),
+        target="kind",
+        columns=["colour", "age"],
+        test=held,
+        validation_file=pets("more.csv", age=1),
+    )
     assert (len(data.train), len(data.test)) == (N, N)
     assert data.test.x[:, data.features.index("colour=red")].max() == 0
 
@@ -92,7 +99,7 @@ def test_new_rows_are_read_by_the_names_of_their_columns(pets, tmp_path):
     new.write_text("colour,extra,age\nred,x,3\ngreen,y,\n,z,4\n")
     read = read_file(new, again)
     rows = [FRAME.index[(FRAME["age"] == 3) & (FRAME["colour"] == "red")][0]]
-    whole = load("table", file=pets(), target="kind", columns=["age", "colour"], test=pets("all.csv"))
+    whole = load("table", file=pets(), target="kind", columns=["age", "colour"], test=pets("all.csv", spare=1))
     mean, deviation = (each.flatten() for each in data.loaded.statistics)
     by_hand = (whole.test.x * whole.loaded.statistics[1] + whole.loaded.statistics[0] - mean) / deviation
     np.testing.assert_allclose(read.x[0], by_hand[rows[0]], atol=1e-5)
