@@ -9,7 +9,7 @@ A data function of files takes them by `with_splits`, reads the columns that the
         parts = splits.parts(source, len(y), labels=y, group=groups, where=lambda row: f"{file}, line {row + 2}")
         return RawData(**parts.arrays(x, y), class_names=names)
 
-`parts.train` are rows too, of which alone fills, categories and vocabularies may be learned.
+`splits.learned_from(source, parts, labels)` are the training rows of which alone fills and categories may be learned.
 """
 
 from __future__ import annotations
@@ -131,6 +131,23 @@ class Splits:
             train, test = set_aside(source.name, labels if labels is not None else rows, self.test, source.seed, order,
                                     groups=groups, times=times)  # fmt: skip
         return Parts(train, test, None, groups, times)
+
+    def learned_from(self, source: Source, parts: Parts, labels: np.ndarray | None = None) -> np.ndarray:
+        """The training rows but those that `data.validation` will set aside: what is learned of the values themselves
+        (fills, categories) is learned of these. `labels` as of `parts`."""
+        if source.validation == 0 or parts.validation is not None or self.validation_file is not None:
+            return parts.train
+        held = parts.held()
+        kept, _ = set_aside(
+            source.name,
+            (np.arange(len(parts.train)) if labels is None else labels[parts.train]),
+            source.validation,
+            source.seed,
+            "drawn" if labels is None else "by class",
+            groups=held["groups_train"],
+            times=held["times_train"],
+        )
+        return parts.train[kept]
 
     def _by_column(
         self, source: Source, split: Sequence[str] | np.ndarray, group: np.ndarray | None, where: Where

@@ -89,6 +89,23 @@ def test_a_file_of_its_own_is_the_test_split_and_is_read_as_the_training_file(pe
     assert data.test.x[:, data.features.index("colour=red")].max() == 0
 
 
+@pytest.mark.parametrize("by", [{}, {"group": "born"}, {"time": "weight"}, {"folds": 4}, {"target": "weight"}])
+def test_fills_and_categories_are_learned_of_the_training_rows_alone(pets, by):
+    names = [f"v{i}" for i in range(N)]  # a category of one row each: those of training rows are features
+    options = {"target": "kind", "categories": N, **by}
+    task = {"task": "regression"} if "target" in by else {}
+    frame = pets(name_of_row=names, age=np.where(np.arange(N) % 4 == 0, np.nan, np.arange(N) ** 2.0))
+    data = load("table", file=frame, columns=["name_of_row", "age"], validation=0.3, seed=5, **options, **task)
+    own = [i for i, feature in enumerate(data.features) if feature.startswith("name_of_row=")]
+    assert len(own) == len(data.train)
+    assert (data.train.x[:, own].sum(1) == 1).all()
+    assert (data.validation.x[:, own] == 0).all()
+    rows = [int(data.features[i].removeprefix("name_of_row=v")) for i in own]
+    ages = [row**2.0 for row in rows if row % 4]
+    (column,) = [each for each in data.files["columns"] if each["name"] == "age"]
+    assert column["fill"] == np.median(ages)
+
+
 def test_new_rows_are_read_by_the_names_of_their_columns(pets, tmp_path):
     data = load("table", file=pets(), target="kind", columns=["age", "colour"])
     reading = Reading.of(data)

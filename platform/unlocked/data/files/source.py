@@ -32,12 +32,14 @@ class DataFile:
 @dataclass(frozen=True)
 class Source:
     """File access as a data function gets it: the data folder `root`, and the user's leave to `download`; `seed` is
-    that of the splits."""
+    that of the splits, `validation` the fraction of the training rows that becomes the validation split, if the set has
+    none of its own."""
 
     name: str
     root: Path
     download: bool = False
     seed: int = 0
+    validation: float = 0.0
 
     def find(self, files: Sequence[DataFile], folders: Iterable[str | Path]) -> list[Path] | None:
         """Paths of `files` in the first of `folders` (relative to root, or absolute) that holds them all.

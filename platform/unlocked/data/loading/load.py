@@ -65,7 +65,7 @@ def load_as(
     read, chosen = _reader(name, options), build_transforms(transforms)
     if not 0 <= validation < 1:
         raise DataError(f"data.validation: must be at least 0 and less than 1, got {validation}")
-    source = Source(name, _root(root), download, seed)
+    source = Source(name, _root(root), download, seed, validation)
     raw = _called(name, read, source, options)
     task = task_of_data(name, options)
     targets = task_of(task)

@@ -76,7 +76,9 @@ def table(
     parts = splits.parts(source, len(whole), labels=labels, **chosen.split_columns(whole), where=whole.where)
     if task in CLASSES:
         refuse_untrained(whole, own, targets[0], y, parts.train)
-    learned = of.learned(whole, names, chosen.categorical, missing, categories, parts.train)
+    learned = of.learned(
+        whole, names, chosen.categorical, missing, categories, splits.learned_from(source, parts, labels)
+    )
     given = parts.arrays(of.encoded(whole, learned)[0], y["train"])
     for part, more in own.items():
         given |= {f"x_{part}": of.encoded(more, learned)[0], f"y_{part}": y[part]}
