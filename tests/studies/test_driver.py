@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from optuna.storages import JournalStorage
@@ -17,7 +19,8 @@ from optuna.study import load_study
 from unlocked import compare, load_config, sweep, train
 from unlocked.errors import ConfigError, RunFailed, RunInterrupted
 from unlocked.files import locked
-from unlocked.studies import driver
+from unlocked.runs.folder import read_config, write_config
+from unlocked.studies import driver, moved
 from unlocked.studies import study as studies
 from unlocked.studies import trial as trial_module
 from unlocked.studies.check import check_study
@@ -221,6 +224,38 @@ def test_what_does_not_change_a_result_may_change(study, trained):
     sweep(study(*SPACE))
     sweep(study(*SPACE, "sweep.plot.lines=[scheme.name]", "parallel.timeout=60"))
     assert len(trained) == 4
+
+
+@pytest.mark.parametrize("found", ["the same", "others"])
+def test_a_study_whose_data_folder_moved_goes_on_if_its_examples_are_the_same(study, trained, monkeypatch, found):
+    seeds = []
+
+    def data_of(config):
+        seeds.append((config.seed, config.data.root))
+        return found
+
+    monkeypatch.setattr(moved, "beginnings", lambda _: [{"params": {}, "tags": {"data_digest": "the same"}}])
+    monkeypatch.setattr(moved, "load_data", data_of)
+    monkeypatch.setattr(moved, "digest", lambda data: data)
+    sweep(study(*SPACE, "data.root=first"))
+    ran = SimpleNamespace(user_attrs={"runs": {"1": "a-run"}, "point": {"scheme.name": "dfa", "seed": 1}}, params={})
+    monkeypatch.setattr(studies.Study, "trials", lambda self, *states: [ran] if not states else [])
+    again = study(*SPACE, "data.root=second")
+    opened = partial(studies.Study, Path("runs/small"), again, Space(again))
+    if found == "others":
+        said = "data.root: the study runs/small was started with first, and second holds other examples"
+        with pytest.raises(ConfigError, match=said):
+            opened()
+    else:
+        opened()
+        opened()  # it is the study's own now
+    assert seeds == [(1, "second")]
+
+
+def test_an_interrupted_run_reads_its_data_where_its_study_now_does(study, tmp_path):
+    write_config(study("data.root=first"), tmp_path / "config.yaml")
+    moved.move(tmp_path, study("data.root=second"))
+    assert read_config(tmp_path)["data"]["root"] == "second"
 
 
 def test_a_study_from_before_a_key_goes_on(study, trained, monkeypatch):

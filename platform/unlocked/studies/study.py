@@ -22,6 +22,7 @@ from unlocked.errors import ConfigError, UnlockedError, reason
 from unlocked.metrics import higher_is_better
 from unlocked.schema.renamed import NOW, present, unsaid
 from unlocked.security import redact, unmask
+from unlocked.studies.moved import ROOT, refuse_other_examples
 from unlocked.studies.search import make_pruner, make_sampler
 from unlocked.studies.space import Point, Space
 from unlocked.tracking import flatten
@@ -106,11 +107,17 @@ class Study:
             self.wait_again(trial)
 
     def _go_on(self, folder: Path, stored: dict[str, str], given: dict[str, str]) -> None:
-        """Refuses another study; one of an earlier version gets the present names of its keys."""
+        """Refuses another study; one of an earlier version gets the present names of its keys, and one whose data
+        folder moved its new place."""
+        before = stored.get(ROOT, "null")
+        if before != given.get(ROOT, "null"):
+            refuse_other_examples(folder, self._space, self.trials(), before)
+            stored = stored | {ROOT: given.get(ROOT, "null")}
+            self._study.set_user_attr("config", stored)
         if not any(key in NOW for key in stored) or not (folder / "study.yaml").exists():
             _refuse_another(folder, stored, given)
             return
-        _refuse_another(folder, _settled(stored_config(folder)), given)
+        _refuse_another(folder, _settled(stored_config(folder)) | {ROOT: given.get(ROOT, "null")}, given)
         for trial in self.trials(self._states.WAITING, self._states.RUNNING):
             point = trial.params | trial.system_attrs.get("fixed_params", {})
             if present(point) != point:

@@ -21,6 +21,7 @@ from unlocked.loop.reporter import Silent
 from unlocked.loop.train import resume, train
 from unlocked.plan.plan import Plan
 from unlocked.strict_json import numbers
+from unlocked.studies.moved import move
 from unlocked.tracking.captions import trial_name
 from unlocked.tracking.keys import BEST_TAG, KIND_TAG, NAME_TAG, TRIAL
 from unlocked.tracking.spawn import StudyTracking
@@ -99,6 +100,7 @@ def _run(
     done = _summary(folder)
     if done is not None:
         return done
+    move(folder, config)
     return resume(
         folder,
         imports=job.imports,
