@@ -5,7 +5,15 @@ import torch
 from torch.nn import functional as F
 
 from unlocked_models import build
-from unlocked_models.memory.hopfield import classic_energy, hebbian, modern_energy, overlap_at, recalled, retrieved
+from unlocked_models.memory.hopfield import (
+    HopfieldLayer,
+    classic_energy,
+    hebbian,
+    modern_energy,
+    overlap_at,
+    recalled,
+    retrieved,
+)
 
 
 def test_disturbed_patterns_are_recalled_downhill():
@@ -42,6 +50,19 @@ def test_a_modern_step_is_attention_and_never_raises_the_energy():
     assert (energies[0] - energies[-1] > 0.1).all()
 
 
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_a_layer_adds_what_it_recalls_and_normalises_before_or_after(norm):
+    torch.manual_seed(0)
+    layer, h = HopfieldLayer(8, 2, 5, 2, 0.0, norm, 0.0).double(), torch.randn(3, 8).double()
+    states = layer.query(layer.norm(h) if norm == "pre" else h)
+    found = [
+        retrieved(states[:, 4 * head : 4 * head + 4], layer.patterns[head], 0.5, 2, layer.values[head])
+        for head in range(2)
+    ]
+    out = h + layer.out(torch.cat(found, 1))
+    torch.testing.assert_close(layer(h), out if norm == "pre" else layer.norm(out))
+
+
 def test_many_more_patterns_than_units_are_recalled_by_a_modern_network():
     torch.manual_seed(0)
     patterns = F.normalize(torch.randn(1000, 32).double(), dim=1)  # a classic one recalls 4
@@ -56,6 +77,7 @@ def test_many_more_patterns_than_units_are_recalled_by_a_modern_network():
     [
         ({"heads": 3}, "model.heads: 3 does not divide model.width 64"),
         ({"beta": -1.0}, "model.beta: must be at least 0"),
+        ({"norm": "both"}, "model.norm: "),
     ],
 )
 def test_wrong_options_are_one_line(options, said):

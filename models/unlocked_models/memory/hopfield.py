@@ -77,14 +77,14 @@ def modern_energy(states: Tensor, patterns: Tensor, beta: float) -> Tensor:
 
 class HopfieldLayer(nn.Module):
     """`h + W_o retrieved(W_q norm(h))`, `(batch, width)`, from patterns that are weights, of several heads (their
-    HopfieldLayer)."""
+    HopfieldLayer); with `norm` post `norm(h + W_o retrieved(W_q h))`."""
 
     feedback_point = True
 
-    def __init__(self, width: int, heads: int, patterns: int, steps: int, beta: float, dropout: float):
+    def __init__(self, width: int, heads: int, patterns: int, steps: int, beta: float, norm: str, dropout: float):
         super().__init__()
         each = width // heads
-        self.heads, self.steps = heads, steps
+        self.heads, self.steps, self.post = heads, steps, norm == "post"
         self.beta = beta or 1 / math.sqrt(each)
         self.norm, self.query, self.out = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width)
         self.patterns = nn.Parameter(torch.randn(heads, patterns, each))
@@ -92,10 +92,11 @@ class HopfieldLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, h: Tensor) -> Tensor:
-        states = self.query(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # (heads, batch, each)
+        seen = h if self.post else self.norm(h)
+        states = self.query(seen).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # (heads, batch, each)
         found = retrieved(states, self.patterns, self.beta, self.steps, self.values).transpose(0, 1).flatten(1)
         out: Tensor = h + self.dropout(self.out(found))
-        return out
+        return self.norm(out) if self.post else out
 
 
 @register_model("hopfield", family="memory")
@@ -108,6 +109,7 @@ def hopfield(
     patterns: int = 32,
     steps: int = 2,
     beta: float = 0.0,
+    norm: str = "pre",
     dropout: float = 0.0,
 ) -> Iterator[nn.Module]:
     """Modern Hopfield network (Ramsauer et al. 2021, arXiv:2008.02217): layers that recall patterns they have learned.
@@ -115,7 +117,8 @@ def hopfield(
     Shapes: `(batch, *in_shape)`, flattened, to `(batch, n_outputs)`. A linear block, `depth` layers, a linear head.
 
     Options: `width` of a state, shared by `heads`; `patterns` stored in every head; `steps` of recall, of which one is
-    attention; `beta`, the sharpness of recall, 0: 1 / sqrt(width / heads); `dropout` in [0, 1).
+    attention; `beta`, the sharpness of recall, 0: 1 / sqrt(width / heads); `norm` pre or post, of what a layer reads
+    or of what it gives; `dropout` in [0, 1).
 
     >>> len(hopfield((1, 8, 8), 10, depth=3))
     5
@@ -123,6 +126,7 @@ def hopfield(
     checks.outputs("hopfield", n_outputs)
     for key, value in {"width": width, "depth": depth, "heads": heads, "patterns": patterns, "steps": steps}.items():
         checks.whole(key, value)
+    checks.pick(dict.fromkeys(("pre", "post")), "norm", norm)
     checks.fraction("dropout", dropout)
     if width % heads:
         raise ValueError(f"model.heads: {heads} does not divide model.width {width}")
@@ -131,5 +135,5 @@ def hopfield(
     flatten = nn.Flatten() if len(in_shape) > 1 else None
     yield sequence(flatten, nn.Linear(math.prod(in_shape), width))
     for _ in range(depth):
-        yield HopfieldLayer(width, heads, patterns, steps, beta, dropout)
-    yield sequence(nn.LayerNorm(width), nn.Linear(width, n_outputs))
+        yield HopfieldLayer(width, heads, patterns, steps, beta, norm, dropout)
+    yield sequence(nn.LayerNorm(width) if norm == "pre" else None, nn.Linear(width, n_outputs))
