@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from unlocked import callbacks
-from unlocked.config.nets import check_nets, modules_of, nets_of
+from unlocked.config.cutting import check_cut, check_pipeline
+from unlocked.config.nets import check_nets, nets_of
 from unlocked.config.optimizing import check_optimizing
 from unlocked.config.schema import schema
 from unlocked.config.schemes import DEFAULT
+from unlocked.config.sweep import check_bounds, check_sweep
 from unlocked.config.typed import text_keys
 from unlocked.engines import AUTO, ENGINES, HERE, refuse_options_of_others
 from unlocked.errors import ConfigError, in_one_line, reason
-from unlocked.options import as_annotated, check_options, fits
+from unlocked.options import as_annotated, check_options
 from unlocked.schema.facts import all_fields, check_facts, default_of, fact_of, value_of
-from unlocked.schema.keys import DIMENSION_KEYS, MULTI_STAGE, Config
+from unlocked.schema.keys import Config
 from unlocked.security import refuse_cluster, refuse_name, refuse_store
 from unlocked_models.contract.registry import GIVEN, MODELS, Registry, unknown
 from unlocked_models.layers.initialisers import INITIALISERS
@@ -46,8 +48,8 @@ def check_values(config: Config) -> None:
     _check_combinations(config)
     check_nets(config)
     for scheme, metrics in config.expect.items():
-        _check_bounds(f"expect.{scheme}", metrics)
-    _check_sweep(config)
+        check_bounds(f"expect.{scheme}", metrics)
+    check_sweep(config)
 
 
 def task_of(config: Config) -> str:
@@ -208,7 +210,7 @@ def _check_combinations(config: Config) -> None:
     kind.check(config)
     check_optimizer(config.optimizer)
     check_optimizing(config)
-    _check_cut(config)
+    check_cut(config)
     _check_start(config)
     if config.train.patience is not None and config.data.validation == 0:
         raise ConfigError(f"train.patience: {config.train.patience} needs a validation split; data.validation is 0")
@@ -230,7 +232,7 @@ def _check_combinations(config: Config) -> None:
                 f"set scheme.name={able}, or another engine"
             )
     if config.parallel.schedule != "locked":
-        _check_pipeline(config)
+        check_pipeline(config)
 
 
 def _check_start(config: Config) -> None:
@@ -284,147 +286,3 @@ def _check_pretraining(config: Config) -> None:
     if why is not None:
         raise ConfigError(f"pretrain.scheme: {name} cannot train {config.model['name']}: {in_one_line(why)}")
     SCHEMES.get(name).check(config)
-
-
-def _check_cut(config: Config) -> None:
-    """Modules per worker, and blocks per module."""
-    parallel = config.parallel
-    schedule, held, partition = parallel.schedule, parallel.modules_per_worker, parallel.partition
-    if schedule in MULTI_STAGE and held == 1:
-        raise ConfigError(
-            f"parallel.modules_per_worker: 1, but {schedule} needs at least 2 modules per worker; 1f1b has one"
-        )
-    if schedule == "zero_bubble" and held not in (None, 2):
-        raise ConfigError(
-            f"parallel.modules_per_worker: {held}, but zero_bubble folds the chain once into a V: "
-            f"exactly 2 modules per worker; interleaved_zero_bubble takes more"
-        )
-    if schedule in ("gpipe", "1f1b") and parallel.held() > 1:
-        raise ConfigError(
-            f"parallel.modules_per_worker: {held}, but {schedule} has 1 module per worker; "
-            f"{', '.join(MULTI_STAGE[:-1])} and {MULTI_STAGE[-1]} have several"
-        )
-    if (modules := modules_of(config)) % parallel.held():
-        raise ConfigError(
-            f"parallel.modules: {modules}{' in all nets' if nets_of(config) else ''} cannot be shared out, "
-            f"{parallel.held()} to a worker"
-            + ("" if held else f" as {schedule} has them")
-            + "; it must be a multiple of parallel.modules_per_worker"
-        )
-    if partition is not None and len(partition) != parallel.modules:
-        raise ConfigError(
-            f"parallel.partition: {partition} cuts the chain into {len(partition)} modules, "
-            f"parallel.modules is {parallel.modules}"
-        )
-
-
-def _check_pipeline(config: Config) -> None:
-    from unlocked.schemes import SCHEMES
-
-    parallel, model = config.parallel, config.model["name"]
-    if nets_of(config):
-        raise ConfigError(
-            f"parallel.schedule: pipelines are of one net, whose one loss fills them with microbatches; each phase of "
-            f"{model} has a loss of its own, and changes weights that the next one reads"
-        )
-    schedule, workers, microbatches = parallel.schedule, parallel.workers_per_replica(), parallel.microbatch_count()
-    if config.scheme.name not in (able := [name for name in SCHEMES if vars(SCHEMES.get(name)).get("pipelines")]):
-        raise ConfigError(
-            f"parallel.schedule: {schedule} pipelines {' and '.join(able)}; scheme.name is {config.scheme.name}"
-        )
-    if workers == 1:
-        raise ConfigError(
-            f"parallel.schedule: {schedule} needs at least 2 workers with {parallel.held()} "
-            f"module{'s' * (parallel.held() > 1)} each; parallel.modules is {parallel.modules}"
-        )
-    if schedule == "1f1b" and microbatches < workers:
-        raise ConfigError(
-            f"parallel.microbatches: {microbatches} is fewer than the {workers} workers, which 1f1b needs; "
-            f"gpipe does not"
-        )
-    if schedule.startswith("interleaved") and microbatches % workers:
-        raise ConfigError(
-            f"parallel.microbatches: {microbatches} is not a multiple of the {workers} workers, which "
-            f"{schedule} needs; zero_bubble, 1f1b and gpipe do not"
-        )
-    rows = config.data.batch_size // parallel.replicas
-    if rows % microbatches:
-        of = f"the {rows} examples of a minibatch{' in each replica' if parallel.replicas > 1 else ''}"
-        if parallel.microbatches is None:
-            raise ConfigError(
-                f"parallel.microbatches: null is {microbatches} for {schedule} over {workers} workers, which does not "
-                f"divide {of}; set it to a number that does"
-            )
-        raise ConfigError(f"parallel.microbatches: {microbatches} does not divide {of}")
-
-
-def _check_sweep(config: Config) -> None:
-    """The shape of a study; what its trials come to is checked by `sweep` before it starts the first."""
-    sweep = config.sweep
-    for name, entry in sweep.space.items():
-        if entry is not None:  # else a dimension taken out again by a later layer
-            _check_dimension(f"sweep.space.{name}", entry)
-    for key, value in (("metric", sweep.metric), ("direction", sweep.direction)):
-        words = value if isinstance(value, list) else [value]
-        if (
-            not words
-            or not all(isinstance(word, str) for word in words)
-            or len(set(sweep.metrics())) < len(sweep.metrics())
-        ):
-            raise ConfigError(f"sweep.{key}: expected a name or a list of distinct names, got {value!r}")
-    directions = ["auto", "maximize", "minimize"]
-    for word in sweep.directions():
-        if word not in directions:
-            raise ConfigError(f"sweep.direction: {unknown('direction', word, directions)}")
-    if isinstance(sweep.direction, list) and len(sweep.direction) != len(sweep.metrics()):
-        raise ConfigError(f"sweep.direction: {sweep.direction} for {len(sweep.metrics())} metrics")
-    _check_bounds("sweep.constraints", sweep.constraints)
-    for i, point in enumerate(sweep.enqueue):
-        if not isinstance(point, dict):
-            raise ConfigError(
-                f"sweep.enqueue[{i}]: expected dimensions and their values, such as {{optimizer.lr: 1e-3}}, "
-                f"got {point!r}"
-            )
-    if sweep.concurrent > 1 and sweep.resources.cpu == sweep.resources.gpu == 0:
-        raise ConfigError(
-            f"sweep.resources.cpu: 0, and no GPU, limits nothing: all {sweep.concurrent} trials of "
-            f"sweep.concurrent would start on one machine; expected more than 0"
-        )
-    if sweep.repeats > 1 and "seed" in sweep.space:
-        raise ConfigError("sweep.repeats: the seed is in the space; one of them says how trials are repeated")
-
-
-def _check_bounds(key: str, metrics: Any) -> None:
-    if not isinstance(metrics, dict):
-        raise ConfigError(f"{key}: {metrics!r} is not metrics and bounds, such as {{test/accuracy: {{min: 0.9}}}}")
-    for metric, bounds in metrics.items():
-        if (
-            not isinstance(bounds, dict)
-            or not bounds
-            or bounds.keys() - {"min", "max"}
-            or not all(fits(bound, float) for bound in bounds.values())
-        ):
-            raise ConfigError(f"{key}.{metric}: expected {{min: 0.9}}, {{max: 100}} or both, got {bounds!r}")
-
-
-def _check_dimension(key: str, entry: Any) -> None:
-    if isinstance(entry, dict) and (strange := sorted(entry.keys() - set(DIMENSION_KEYS))):
-        raise ConfigError(f"{key}: {unknown('entry', strange[0], list(DIMENSION_KEYS))}")
-    if isinstance(entry, dict) and not isinstance(entry.get("when", {}), dict):
-        raise ConfigError(f"{key}.when: {entry['when']!r} is not keys and values, such as {{scheme.name: cdni}}")
-    if isinstance(entry, dict) and entry.keys() & {"low", "high", "step", "log"}:
-        if "choice" in entry:
-            raise ConfigError(f"{key}: choice and {sorted(entry.keys() - {'choice', 'when'})[0]} cannot go together")
-        if not {"low", "high"} <= entry.keys():
-            raise ConfigError(f"{key}: a range needs low and high")
-        if not isinstance(entry.get("log", False), bool):
-            raise ConfigError(f"{key}.log: must be true or false, got {entry['log']!r}")
-        return
-    choices = entry.get("choice") if isinstance(entry, dict) else entry
-    if not isinstance(choices, (list, dict)):
-        raise ConfigError(
-            f"{key}: {choices!r} gives no choices; expected a list such as [1, 4], or "
-            f"{{choice: [1, 4], when: {{scheme.name: cdni}}}}, or {{low: 1e-4, high: 0.1, log: true}}"
-        )
-    if not choices:
-        raise ConfigError(f"{key}: the list of choices is empty")
