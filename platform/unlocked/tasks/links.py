@@ -12,7 +12,8 @@ from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.loading.checks import Arrays
 from unlocked.drawing import graphs
-from unlocked.tasks.base import Rows, Task, register_task
+from unlocked.tasks.asked import AskedTask
+from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.predicting import Columns
 from unlocked_models.contract.batch import EDGES, Batch, Example, Ragged
 from unlocked_models.contract.chain import Chain
@@ -22,7 +23,7 @@ FILLING = -1
 
 
 @register_task("link_prediction")
-class LinkPrediction(Task):
+class LinkPrediction(AskedTask):
     """Outputs are embeddings of nodes `(batch, nodes, features)`; targets are pairs `(batch, pairs, 3)` of two nodes
     and a label: 1 for a link, 0 for none, -1 for filling.
 
@@ -34,8 +35,6 @@ class LinkPrediction(Task):
     monitor = "auc"
     higher_is_better = True
     also = ("average_precision",)
-    masks = True
-    counts_terms = True
     asks_network = True  # for the embeddings in its figures
 
     def check(self, name: str, raw: RawData, splits: dict[str, Arrays]) -> list[str]:
@@ -61,23 +60,13 @@ class LinkPrediction(Task):
     def output_shape(self, example: Example) -> tuple[int, ...]:
         return (example.in_shape[0], example.n_outputs)
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return self.part_loss(output, target, target)
+    def asked(self, target: Tensor) -> Tensor:
+        return target[..., 2] != FILLING
 
-    def part_loss(self, output: Tensor, target: Tensor, whole: Tensor) -> Tensor:
-        asked = target[..., 2] != FILLING
+    def total(self, output: Tensor, target: Tensor) -> Tensor:
         labels = target[..., 2].clamp(min=0).to(output.dtype)
-        nats = F.binary_cross_entropy_with_logits(
-            scores(output, target), labels, weight=asked.to(output.dtype), reduction="sum"
-        )
-        return nats / (_asked(whole) * (len(target) / len(whole)))
-
-    def terms(self, example: Example) -> int:
-        return example.y_shape[0]
-
-    def terms_of(self, rows: Rows, whole: Tensor | None, example: Example) -> Tensor:
-        target = rows.y if whole is None else whole
-        return _asked(target) / len(target)
+        weight = self.asked(target).to(output.dtype)
+        return F.binary_cross_entropy_with_logits(scores(output, target), labels, weight=weight, reduction="sum")
 
     def keep(self, output: Tensor, target: Tensor) -> Tensor:
         """Scores, `(batch, pairs)`."""
@@ -86,7 +75,7 @@ class LinkPrediction(Task):
     def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
         from sklearn.metrics import average_precision_score, roc_auc_score
 
-        asked = (target[..., 2] != FILLING).cpu()
+        asked = self.asked(target).cpu()
         given, labels = kept.double().cpu()[asked], target[..., 2].cpu()[asked]
         return {
             "loss": float(F.binary_cross_entropy_with_logits(given, labels.double())),
@@ -139,7 +128,3 @@ def scores(output: Tensor, pairs: Tensor) -> Tensor:
     """`<z_i, z_j>` of every pair, `(batch, pairs)`."""
     one, other = (output.gather(1, pairs[..., end, None].expand(-1, -1, output.shape[2])) for end in (0, 1))
     return (one * other).sum(-1)
-
-
-def _asked(target: Tensor) -> Tensor:
-    return (target[..., 2] != FILLING).sum().clamp(min=1)

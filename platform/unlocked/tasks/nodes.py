@@ -13,7 +13,8 @@ from unlocked.data.arrays import wrong
 from unlocked.data.graphs.arrays import NONE
 from unlocked.data.loading.checks import Arrays
 from unlocked.drawing import figures, graphs
-from unlocked.tasks.base import Rows, Task, register_task
+from unlocked.tasks.asked import AskedTask
+from unlocked.tasks.base import Rows, register_task
 from unlocked.tasks.classification import class_names
 from unlocked.tasks.predicting import Columns, of_classes
 from unlocked_models.contract.batch import Batch, Example
@@ -23,7 +24,7 @@ MOST_GRAPHS = 500  # in a figure
 
 
 @register_task("node_classification")
-class NodeClassification(Task):
+class NodeClassification(AskedTask):
     """A class for every node of a graph. Outputs are logits `(batch, nodes, classes)`, targets class ids
     `(batch, nodes)`, -1 for nodes whose class is not asked for.
 
@@ -34,8 +35,6 @@ class NodeClassification(Task):
     monitor = "accuracy"
     higher_is_better = True
     also = ("macro_f1",)
-    masks = True
-    counts_terms = True
     chooses = "classes"
     asks_network = True  # for its figures
 
@@ -62,24 +61,16 @@ class NodeClassification(Task):
     def output_shape(self, example: Example) -> tuple[int, ...]:
         return (*example.y_shape, example.n_outputs)
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return self.part_loss(output, target, target)
+    def asked(self, target: Tensor) -> Tensor:
+        return target != NONE
 
-    def part_loss(self, output: Tensor, target: Tensor, whole: Tensor) -> Tensor:
-        nats = F.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=NONE, reduction="sum")
-        return nats / (_asked(whole) * (len(target) / len(whole)))
-
-    def terms(self, example: Example) -> int:
-        return example.y_shape[0]
-
-    def terms_of(self, rows: Rows, whole: Tensor | None, example: Example) -> Tensor:
-        target = rows.y if whole is None else whole
-        return _asked(target) / len(target)
+    def total(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=NONE, reduction="sum")
 
     def metrics(self, kept: Tensor, target: Tensor) -> dict[str, float]:
         from sklearn.metrics import accuracy_score, f1_score
 
-        asked = (target != NONE).cpu()
+        asked = self.asked(target).cpu()
         logits, wanted = kept.double().cpu()[asked], target.cpu()[asked]
         given = logits.argmax(1)
         return {
@@ -89,7 +80,7 @@ class NodeClassification(Task):
         }
 
     def scored(self, kept: Tensor, target: Tensor, data: DataSet) -> tuple[Tensor, Tensor]:
-        asked = (target != NONE).cpu()
+        asked = self.asked(target).cpu()
         return kept.cpu()[asked], target.cpu()[asked]
 
     def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
@@ -138,11 +129,6 @@ class NodeClassification(Task):
         """One-hot classes; zeros for nodes that are not asked for."""
         asked = rows.y != NONE
         return F.one_hot(rows.y.clamp(min=0), example.n_outputs).to(like.dtype) * asked[..., None]
-
-
-def _asked(target: Tensor) -> Tensor:
-    """How many nodes, at least 1."""
-    return (target != NONE).sum().clamp(min=1)
 
 
 def _known(data: DataSet, classes: Tensor) -> Tensor:
