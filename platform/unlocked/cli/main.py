@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from unlocked.blame import knowing_of_ctrl_c, refuse_users_fault
@@ -26,8 +26,6 @@ from unlocked.network import spare_loopback
 from unlocked.schema.renamed import RenamedKey
 from unlocked.security import RedactingStream, redact
 from unlocked.security.names import without_controls
-
-Command = Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

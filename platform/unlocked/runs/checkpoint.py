@@ -221,25 +221,6 @@ def write_weights(weights: dict[str, Tensor], path: Path, sums: Path) -> None:
         raise RunFailed(f"{path}: could not be written: {error.strerror}") from None
 
 
-def read_state(path: Path, sums: Path) -> Any:
-    """What `write_state` wrote; raises `RunFailed` for a file that is damaged. No code is executed."""
-    check_sums([path], sums)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling errors of any kind
-        raise RunFailed(f"{path}: cannot be read: {reason(error)}") from None
-
-
-def write_state(state: Any, path: Path, sums: Path) -> None:
-    """Tensors and plain values, as `write_weights`."""
-    try:
-        with _one_kind_of_error(), written_whole(path) as part:
-            torch.save(state, part)
-            write_sums({path.name: part}, sums)
-    except OSError as error:
-        raise RunFailed(f"{path}: could not be written: {error.strerror}") from None
-
-
 def load_states(checkpoint: Path, learners: int) -> tuple[Progress, list[dict[str, Any]]]:
     """Progress and one state per module and replica. No code is executed: `weights_only=True`."""
     workers = [checkpoint / f"worker-{i}.pt" for i in range(learners)]
