@@ -14,10 +14,18 @@ import numpy as np
 import torch
 
 from unlocked.drawing.style import drawing
-from unlocked_models.memory.hopfield import overlap_at
+from unlocked_models.associative import recalled, stored
 
 LOADS = [0.08, 0.10, 0.11, 0.12, 0.13, 0.14, 0.15, 0.16, 0.18, 0.20]
 FALL = 0.9  # an overlap that no network above its capacity has
+
+
+def overlap_at(load: float, units: int, seed: int) -> float:
+    """Mean overlap x s / N of `load * units` random patterns with the states that they come to rest in; 1 if all are
+    recalled as they are."""
+    generator = torch.Generator().manual_seed(seed)
+    patterns = torch.randint(0, 2, (max(1, round(load * units)), units), generator=generator).float() * 2 - 1
+    return float((recalled(stored(patterns), patterns, seed=seed) * patterns).mean())
 
 
 def measured(units: int) -> np.ndarray:

@@ -21,7 +21,19 @@ ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "experiments" / MEASURED
 PAGE = ROOT / "docs" / "results" / "models.md"
 BEGIN, END = "<!-- made by tables.py -->\n", "<!-- end -->\n"
-SCHEMES = ("backprop", "cdni", "dni", "dfa", "local", "frozen", "cd", "pcd", "denoise")  # columns of the file
+SCHEMES = (
+    "backprop",
+    "cdni",
+    "dni",
+    "dfa",
+    "local",
+    "frozen",
+    "cd",
+    "pcd",
+    "denoise",
+    "stacking",
+    "hebbian",
+)  # columns of the file
 ON_PAGE = SCHEMES[:6]  # the others have pages of their own
 UNITS = {  # metric: factor, as shown, digits
     "accuracy": (100, "accuracy, %", 1),

@@ -36,6 +36,7 @@ FAMILIES = {  # data that a model is given that is not named below
     "modular": VECTORS,
     "recursive": SERIES,
     "evolved": Example((1, 8, 8), 5),
+    "associative": Example((12,), 12),
 }
 OTHER = {"rnn": TEXT, "gpt": TEXT, "bert": MASKED, "vit": IMAGES, "conv_autoencoder": IMAGES}
 OTHER |= {"cbow": Example((9, 4), 5, vocabulary=7, y_shape=(9,)), "glove": Example((2,), 1, vocabulary=7)}
@@ -92,7 +93,11 @@ def test_every_builder_yields_its_blocks(name, net):
 @pytest.mark.parametrize(("name", "net"), NETS)
 def test_a_worker_builds_its_own_block_alone_and_draws_it_as_among_the_others(lab, name, net):
     example = example_of(name)
-    scheme = {"name": {"boltzmann": "cd", "evolved": "evolution"}.get(MODELS.facts(name)["family"], "backprop")}
+    scheme = {
+        "name": {"boltzmann": "cd", "evolved": "evolution", "associative": "hebbian"}.get(
+            MODELS.facts(name)["family"], "backprop"
+        )
+    }
     config = lab.config(model={"name": name} | SMALL.get(name, {}), scheme=scheme)
     whole = build_blocks(config, example, net)
     specs = [SimpleNamespace(start=i, stop=i + 1) for i in range(len(whole))]

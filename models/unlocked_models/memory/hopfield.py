@@ -1,15 +1,11 @@
-"""Hopfield networks, classic and modern: a state moves downhill to a pattern that is stored.
-
-Classic (Hopfield 1982), states of -1 and 1: W = sum_m x_m x_m^T / N without its diagonal (Hebb's rule), and one unit
-after the other takes the sign of (W s)_i until none changes. E = -s^T W s / 2 never grows. About 0.138 N random
-patterns are recalled (Amit, Gutfreund and Sompolinsky 1985); docs/families/memory.md shows it measured.
-
-Modern (Ramsauer et al. 2021, arXiv:2008.02217), states of real numbers and patterns X, `(patterns, width)`:
+"""Modern Hopfield networks (Ramsauer et al. 2021, arXiv:2008.02217): states s of real numbers move downhill to a stored
+pattern of X, `(patterns, width)`:
 
     s' = X^T softmax(beta X s)                                                                   (3)
     E  = -log(sum_i exp(beta x_i s)) / beta + s^T s / 2 + const                                  (2)
 
-Exponentially many patterns are recalled, and one step is an attention over them.
+Exponentially many patterns are recalled, and one step is an attention over them. `unlocked_models.associative` has the
+classic ones.
 """
 
 from __future__ import annotations
@@ -23,41 +19,6 @@ from torch import Tensor, nn
 from unlocked_models.contract import checks
 from unlocked_models.contract.registry import register_model
 from unlocked_models.layers.basic import sequence
-
-MOST_SWEEPS = 200
-
-
-def hebbian(patterns: Tensor) -> Tensor:
-    """The weights `(units, units)` that store `patterns (n, units)` of -1 and 1."""
-    W = patterns.T @ patterns / patterns.shape[1]
-    return W.fill_diagonal_(0)
-
-
-def classic_energy(W: Tensor, states: Tensor) -> Tensor:
-    """Of states `(n, units)`: `(n,)`."""
-    return -0.5 * ((states @ W) * states).sum(1)
-
-
-def recalled(W: Tensor, states: Tensor, seed: int = 0) -> Tensor:
-    """Where states `(n, units)` of -1 and 1 come to rest: sweeps over the units, one by one and in an order drawn anew
-    for each sweep, until a sweep changes nothing. A unit whose input is 0 stays as it is."""
-    generator, states = torch.Generator().manual_seed(seed), states.clone()
-    for _ in range(MOST_SWEEPS):
-        before = states.clone()
-        for i in torch.randperm(len(W), generator=generator).tolist():
-            drive = states @ W[:, i]
-            states[:, i] = torch.where(drive == 0, states[:, i], drive.sign())
-        if torch.equal(states, before):
-            break
-    return states
-
-
-def overlap_at(load: float, units: int, seed: int = 0) -> float:
-    """Mean overlap x s / N of `load * units` random patterns with the states that they come to rest in; 1 if all are
-    recalled as they are."""
-    generator = torch.Generator().manual_seed(seed)
-    patterns = torch.randint(0, 2, (max(1, round(load * units)), units), generator=generator).float() * 2 - 1
-    return float((recalled(hebbian(patterns), patterns, seed) * patterns).mean())
 
 
 def retrieved(states: Tensor, patterns: Tensor, beta: float, steps: int, values: Tensor | None = None) -> Tensor:

@@ -11,11 +11,13 @@ from unlocked.schemes.divergence import CD, PCD
 from unlocked.schemes.dni import CDNI, DNI
 from unlocked.schemes.evolution import STRATEGIES, Evolution, Genome, Strategy, Trial, register_strategy
 from unlocked.schemes.frozen import Frozen
+from unlocked.schemes.hebbian import Hebbian
 from unlocked.schemes.local import Local
 from unlocked.schemes.precision import DTYPES, SHORT
 from unlocked.schemes.proposing import Annealing, WeightSearch
 from unlocked.schemes.registry import SCHEMES, declared, options_of, register_scheme
 from unlocked.schemes.spec import ModuleSpec, Turns
+from unlocked.schemes.stacking import Stacking
 
 __all__ = [
     "CD",
@@ -36,10 +38,12 @@ __all__ = [
     "Evolution",
     "Frozen",
     "Genome",
+    "Hebbian",
     "Local",
     "ModuleLearner",
     "ModuleSpec",
     "Ports",
+    "Stacking",
     "Strategy",
     "Trial",
     "Turns",

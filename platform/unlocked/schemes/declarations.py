@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -27,6 +27,30 @@ NO_GRADIENT_OF_WIRING = (
     "it learns which units there are and what they see, and a connection that is missing has no gradient; "
     "neat grows them"
 )
+
+# Why a scheme that follows a gradient trains no associative memory.
+NO_SLOPE = (
+    "what it recalls is a state of signs, which does not move with the weights: its slope is zero wherever it has one; "
+    "hebbian stores patterns by a rule"
+)
+
+
+class AllBut(Mapping[str, str]):
+    """The same reason for every family but one."""
+
+    def __init__(self, family: str, reason: str):
+        self._family, self._reason = family, reason
+
+    def __getitem__(self, family: str) -> str:
+        if family == self._family:
+            raise KeyError(family)
+        return self._reason
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 class Beside(NamedTuple):
@@ -62,7 +86,11 @@ class Declarations:
         "sg/time_loss": "the loss of M through time",
     }
     # family -> the mathematical reason why it cannot train under this
-    refuses: ClassVar[Mapping[str, str]] = {"boltzmann": NO_OUTPUT_ERROR, "evolved": NO_GRADIENT_OF_WIRING}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "boltzmann": NO_OUTPUT_ERROR,
+        "evolved": NO_GRADIENT_OF_WIRING,
+        "associative": NO_SLOPE,
+    }
 
     @classmethod
     def check(cls, config: Config) -> None:

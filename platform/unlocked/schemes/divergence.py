@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +31,7 @@ from unlocked.schema.keys import Config
 from unlocked.schemes.alignment import Alignment
 from unlocked.schemes.base import ModuleLearner
 from unlocked.schemes.blockwise import BlockLearner
+from unlocked.schemes.declarations import AllBut
 from unlocked.schemes.registry import register_scheme
 from unlocked.schemes.spec import ModuleSpec
 from unlocked.seeding import step_seed
@@ -40,24 +41,6 @@ from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain
 
 NO_ENERGY = "it samples from a block's own energy, which only Boltzmann machines have"
-
-
-class _AllBut(Mapping[str, str]):
-    """The same reason for every family but one."""
-
-    def __init__(self, family: str, reason: str):
-        self._family, self._reason = family, reason
-
-    def __getitem__(self, family: str) -> str:
-        if family == self._family:
-            raise KeyError(family)
-        return self._reason
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
 
 
 @dataclass
@@ -84,7 +67,7 @@ class CD(BlockLearner):
         **ModuleLearner.series_words,
         "unit_error": "the error of a unit given back",
     }
-    refuses: ClassVar[Mapping[str, str]] = _AllBut("boltzmann", NO_ENERGY)
+    refuses: ClassVar[Mapping[str, str]] = AllBut("boltzmann", NO_ENERGY)
 
     def __init__(self, spec: ModuleSpec, chain: Chain, task: Task, config: Config, lag: int = 0):
         super().__init__(spec, chain, task, config, lag)
