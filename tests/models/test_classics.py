@@ -1,4 +1,4 @@
-"""The perceptron with its convergence theorem, and Jordan's network against its equations."""
+"""The perceptron with its convergence theorem, and Elman's and Jordan's networks against their equations."""
 
 import pytest
 import torch
@@ -36,6 +36,19 @@ def test_a_perceptron_makes_no_more_mistakes_than_its_theorem_allows(seed):
             break
     assert 0 < mistakes <= (reach / margin) ** 2
     assert ((x @ w > 0) == (y == 1)).all()
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_an_elman_network_remembers_its_hidden_units(many):
+    torch.manual_seed(0)
+    net = Chain(build("rnn", (6, 3), 4, hidden=[5], out_positions=6 if many else None)).double()
+    (cell,) = (layer for layer in net.modules() if isinstance(layer, torch.nn.RNN))
+    (head,) = (layer for layer in net.modules() if isinstance(layer, torch.nn.Linear))
+    x, h, said = torch.randn(2, 6, 3).double(), torch.zeros(2, 5).double(), []
+    for t in range(6):
+        h = torch.tanh(x[:, t] @ cell.weight_ih_l0.T + cell.bias_ih_l0 + h @ cell.weight_hh_l0.T + cell.bias_hh_l0)
+        said.append(h @ head.weight.T + head.bias)
+    torch.testing.assert_close(net(x), torch.stack(said, 1) if many else said[-1])
 
 
 @pytest.mark.parametrize("many", [False, True])
