@@ -131,6 +131,18 @@ def test_a_sequence_model_begins_with_the_vectors_of_a_run_frozen_or_tuned(made,
     assert {k for k in after if torch.equal(after[k], before[k])} == ({key} if freeze else set())
 
 
+def test_a_language_model_of_words_takes_the_vectors_of_the_skip_gram_preset(made):
+    """Both as they are, on another text: embedding/skipgram, then recurrent/words."""
+    transforms = "data.transforms=[{name: skipgram, window: 2, negatives: 2}]"
+    vectors = train(made("embedding/skipgram", transforms))["run_dir"]
+    run = train(made("recurrent/words", f"transfer.vectors={vectors}", "model.hidden=[8]"))["run_dir"]
+    source = weights(vectors, "last")["0.weight"]
+    table = next(value for value in weights(run, "initial").values() if value.shape == source.shape)
+    assert torch.equal(table[len(SPECIAL) :], source[len(SPECIAL) :])
+    first, second = (load_config(preset).data for preset in ("embedding/skipgram", "recurrent/words"))
+    assert (first.name, first.options) == (second.name, second.options)
+
+
 def test_a_file_fills_the_words_that_it_has_and_leaves_the_others(made, tmp_path):
     file = tmp_path / "some.vec"
     file.write_text("2 8\nred " + " ".join("1" * 8) + "\nunheard " + " ".join("2" * 8) + "\n")
