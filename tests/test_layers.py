@@ -5,6 +5,7 @@ The command line itself needs little: `unlocked --help` must not wait for PyTorc
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,10 @@ def imported(path: Path) -> Iterator[str]:
             yield from (name.value for name in node.args if isinstance(name, ast.Constant) and name.value in FILES)
 
 
-IMPORTS = {name: set(imported(path)) - {name} for name, path in FILES.items()}
+@cache
+def imports() -> dict[str, set[str]]:
+    return {name: set(imported(path)) - {name} for name, path in FILES.items()}
+
 
 SLOW_TO_IMPORT = {"torch", "mlflow", "ray", "optuna", "rich", "numpy", "scipy", "pandas", "sklearn", "matplotlib"}
 
@@ -129,7 +133,7 @@ def test_every_room_has_a_layer():
 def test_a_room_imports_from_below_only(name):
     upward = [
         f"{module} imports {other}"
-        for module, others in IMPORTS.items()
+        for module, others in imports().items()
         for other in others
         if room(module) == name
         and room(other) != name
@@ -156,7 +160,7 @@ def test_a_room_of_data_imports_from_below_only():
     upward = [
         f"{module} imports {other}"
         for module in IN_DATA
-        for other in sorted(IMPORTS[module] & {*IN_DATA, "unlocked.data"})
+        for other in sorted(imports()[module] & {*IN_DATA, "unlocked.data"})
         if other == "unlocked.data"
         or (
             room_in_data(other) != room_in_data(module)
@@ -173,11 +177,11 @@ def test_no_file_imports_itself_by_a_detour():
         assert seen.get(module) != 1, " -> ".join([*way, module])
         if module not in seen:
             seen[module] = 1
-            for other in sorted(IMPORTS[module]):
+            for other in sorted(imports()[module]):
                 visit(other, [*way, module])
             seen[module] = 2
 
-    for module in sorted(IMPORTS):
+    for module in sorted(imports()):
         visit(module, [])
 
 
