@@ -87,10 +87,10 @@ def test_a_resumed_machine_has_the_memory_it_had_in_the_middle_of_an_episode(lab
 
 
 @pytest.mark.parametrize("preset", COPIES)
-def test_a_turing_machine_copies_five_times_the_length_it_was_trained_on_and_an_lstm_does_not(
+def test_a_turing_machine_copies_twice_the_length_it_was_trained_on_and_an_lstm_does_not(
     preset, seed_to_learn, tmp_path
 ):
-    options = ["train.steps=600", "train.curriculum=null", "tracking.figures=false", f"seed={seed_to_learn}"]
+    options = ["train.steps=900", "tracking.figures=false", f"seed={seed_to_learn}"]
     summary = train(load_config(preset, [*options, "tracking.uri=off", f"tracking.runs={tmp_path}"]))
     accuracy = summary["metrics"]["test/accuracy"]
-    assert accuracy > 0.75 if COPIES[preset] else accuracy < 0.25  # chance is 0.125
+    assert accuracy > 0.95 if COPIES[preset] else accuracy < 0.25  # chance is 0.125
