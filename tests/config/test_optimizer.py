@@ -172,6 +172,18 @@ def test_an_optimiser_of_ones_own_is_planned_and_trains_and_resumes(own, small, 
     assert summary["metrics"]["train/loss"] < 2.3
 
 
+def test_an_optimiser_that_gives_a_weight_another_shape_is_refused_before_training(own, small):
+    @own
+    class Flat(Averaged):
+        def step(self):
+            for p in self.param_groups[0]["params"]:
+                p.data = p.data.flatten()
+
+    config = small("optimizer.name=mine")
+    with pytest.raises(ConfigError, match=r"optimizer\.name: mine makes a weight of shape \(64, 64\).* of \(4096,\)"):
+        make_plan(config, load_data(config))
+
+
 def test_an_optimiser_that_cannot_step_is_one_line(own):
     @own
     class Broken(Averaged):

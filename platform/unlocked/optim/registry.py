@@ -115,6 +115,15 @@ def build_optimizer(
     return made
 
 
+def refuse_misstep(config: OptimizerConfig) -> None:
+    """Raises `ConfigError`, one line, for an optimiser of a user's own that cannot step, or makes another tensor of a
+    weight: training would fail in the midst of torch."""
+    room = getattr(OPTIMIZERS.get(config.name), "__module__", "").partition(".")[0]
+    if room not in ("torch", "unlocked") and not searches(config.name):
+        with torch.random.fork_rng(devices=[]):
+            state_size(config)
+
+
 def state_size(config: OptimizerConfig) -> float:
     """What the optimiser keeps beside a weight matrix, in multiples of its size; counted after a step on a small one.
 
@@ -125,7 +134,7 @@ def state_size(config: OptimizerConfig) -> float:
     if keeps is not None:
         return float(keeps(_own(config)))
     weight = nn.Parameter(torch.zeros(64, 64))
-    weight.grad = torch.zeros_like(weight)
+    weight.grad = before = torch.zeros_like(weight)
     try:
         optimizer = build_optimizer(config, [weight])
         optimizer.step()
@@ -136,6 +145,11 @@ def state_size(config: OptimizerConfig) -> float:
         raise ConfigError(
             f"optimizer.name: {config.name} fails on a first step{f', at {at}' if at else ''}: {said(error)}"
         ) from None
+    if (weight.shape, weight.dtype) != (before.shape, before.dtype):
+        raise ConfigError(
+            f"optimizer.name: {config.name} makes a weight of shape {tuple(before.shape)}, {before.dtype}, one of "
+            f"{tuple(weight.shape)}, {weight.dtype}; a step changes values alone"
+        )
     return sum(tensor.nbytes for tensor in _tensors(optimizer.state[weight]) if tensor.dim()) / weight.nbytes
 
 

@@ -13,7 +13,7 @@ from unlocked.config import Config
 from unlocked.data import DataSet, asks_for_task
 from unlocked.engines import engine_name
 from unlocked.errors import ConfigError, in_one_line
-from unlocked.optim import refuse_strangers
+from unlocked.optim import refuse_misstep, refuse_strangers
 from unlocked.plan.blocks import count_parameters
 from unlocked.plan.cut import costs_of_scheme, shapes_of, specs_of
 from unlocked.plan.describe import refuse_memory
@@ -178,6 +178,7 @@ def _worked_out(
     refuse_shared(blocks, specs)
     names = [f"{i}.{name}" for i, block in enumerate(blocks) for name, _ in block.named_parameters()]
     refuse_strangers(config.optimizer.groups, names, config.model["name"])
+    refuse_misstep(config.optimizer)
     if config.parallel.schedule in SPLIT_BACKWARD:
         refuse_unsplittable(config.parallel.schedule, net.real, specs, DTYPES[config.train.precision])
     carries = bool(carrying(blocks))
