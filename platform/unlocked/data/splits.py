@@ -147,7 +147,8 @@ class Splits:
             groups=held["groups_train"],
             times=held["times_train"],
         )
-        return parts.train[kept]
+        rows: np.ndarray = parts.train[kept]
+        return rows
 
     def _by_column(
         self, source: Source, split: Sequence[str] | np.ndarray, group: np.ndarray | None, where: Where
