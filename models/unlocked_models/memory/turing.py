@@ -55,7 +55,8 @@ class TuringLayer(Stepping):
     ):
         """`biases` that heads start with: of the gate g, of a shift by one row on, of the sharpness gamma."""
         super().__init__()
-        self.read, self.rows, self.columns = read, *memory
+        self.read = read
+        self.rows, self.columns = memory
         self.hidden, self.reads, self.writes = hidden, *heads
         seen = n_in + self.reads * self.columns
         self.controller = nn.LSTMCell(seen, hidden) if controller == "lstm" else nn.Linear(seen, hidden)
@@ -64,10 +65,10 @@ class TuringLayer(Stepping):
         self.interface = nn.Linear(hidden, self.said + 2 * self.writes * self.columns)
         with torch.no_grad():
             gate, onward, sharpness = biases
-            heads = self.interface.bias[: self.said].view(-1, self.address.size)
-            heads[:, self.columns + 1] = gate
-            heads[:, self.columns + 3 + shift] += onward
-            heads[:, -1] += sharpness
+            told = self.interface.bias[: self.said].view(-1, self.address.size)
+            told[:, self.columns + 1] = gate
+            told[:, self.columns + 3 + shift] += onward
+            told[:, -1] += sharpness
 
     @property
     def width(self) -> int:

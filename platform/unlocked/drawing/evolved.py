@@ -28,11 +28,13 @@ BESIDE = {"species": "Species", "hypervolume": "Hypervolume", "novelty": "Novelt
 def search(losses: Sequence[Sequence[float]], numbers: Sequence[Mapping[str, float]], path: Path) -> Path:
     """Losses of all candidates, generation by generation: the best so far and the mean of each; beside it what the
     strategy said of itself after each."""
+    from matplotlib.ticker import MaxNLocator
+
     at = np.cumsum([len(each) for each in losses])
     best = np.minimum.accumulate([min(each) for each in losses])
     mean = np.array([np.mean([loss for loss in each if np.isfinite(loss)] or [np.nan]) for each in losses])
     beside = [(word, [each[name] for each in numbers]) for name, word in BESIDE.items() if name in numbers[0]]
-    dots = {"marker": "o", "markersize": 3} if len(at) <= FEW else {}
+    dots: dict[str, Any] = {"marker": "o", "markersize": 3} if len(at) <= FEW else {}
     with drawing(path, columns=1 + bool(beside)) as (figure, panels):
         panels[0].plot(at, mean, color=VERMILION, label="mean of a generation", linewidth=1.2, **dots)
         panels[0].plot(at, best, color=BLUE, label="best so far", **dots)
@@ -46,7 +48,7 @@ def search(losses: Sequence[Sequence[float]], numbers: Sequence[Mapping[str, flo
             panels[1].plot(at, values, color=GREEN, **dots)
             panels[1].set(title=word, xlabel="evaluations (candidates)", ylabel=word.lower())
             if all(float(value).is_integer() for value in values):
-                panels[1].yaxis.get_major_locator().set_params(integer=True)
+                panels[1].yaxis.set_major_locator(MaxNLocator(integer=True))
         headline(figure, "The search")
     return path
 

@@ -50,7 +50,7 @@ def timeline(
             for what, (color, hatch) in LOOKS.items():  # what lies within a phase is drawn over it
                 bars = [(1e3 * (s.begin - start), 1e3 * (s.end - s.begin)) for s in each if s.what == what]
                 thin = [wide < 1e3 * THIN * whole for _, wide in bars]  # a white edge would hide it
-                edges = {
+                edges: dict[str, Any] = {
                     "edgecolors": [color if t else "white" for t in thin],
                     "linewidths": [0.6 * t or 0.3 for t in thin],
                 }
