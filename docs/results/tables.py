@@ -33,6 +33,7 @@ SCHEMES = (
     "denoise",
     "stacking",
     "hebbian",
+    "evolution",
 )  # columns of the file
 ON_PAGE = SCHEMES[:6]  # the others have pages of their own
 UNITS = {  # metric: factor, as shown, digits
