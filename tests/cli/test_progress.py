@@ -70,6 +70,23 @@ def test_the_end_names_the_figures_of_the_run(tmp_path, capsys):
     assert "  in figures/: learning_curves, samples\n" in capsys.readouterr().out
 
 
+def test_the_end_says_how_far_beyond_training_the_test_split_is(tmp_path, capsys):
+    summary = {
+        "metrics": {"test/accuracy": 0.1267, "val/accuracy": 0.95},
+        "engine": "inprocess",
+        "wait_fraction": None,
+        "steps_per_second": 10.0,
+        "scheme": "backprop",
+        "tested": "best",
+        "tested_on": "level 40, harder than all that was trained on (levels up to 8; chance about 0.125)",
+        "seconds": 1.0,
+        "run_dir": str(tmp_path),
+    }
+    print_summary(summary, TrackingConfig(uri="off"), monitor="accuracy")
+    said = "accuracy 0.1267, and 0.9500 of the validation split, which is as trained on"
+    assert f"  test split: {summary['tested_on']}: {said}\n" in capsys.readouterr().out
+
+
 class Terminal(io.StringIO):
     encoding = "utf-8"
 

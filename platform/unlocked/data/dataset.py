@@ -70,6 +70,7 @@ class Traits:
         ordered: rows are windows of one long series or text, in its order: each goes on where the one before it ended,
             and splits are cut at its end, not drawn.
         stretch: ordered rows of one episode; the next row begins another. None: all rows of a split are one.
+        tested_on: how the test split differs from what is trained on, told beside its figures; None if it does not.
         features: of inputs `(n, features)`, their names: those of a table's columns, by which new tables are read.
         files: of inputs that come from files, how one becomes an input: its `kind` and the settings of that kind, by
             which new files are read.
@@ -82,6 +83,7 @@ class Traits:
     symbols: Sequence[str] | None = None
     ordered: bool = False
     stretch: int | None = None
+    tested_on: str | None = None
     features: Sequence[str] | None = None
     tokenizer: str | None = None
     target_tokenizer: str | None = None

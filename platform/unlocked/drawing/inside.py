@@ -15,7 +15,7 @@ from unlocked.data import DataSet
 from unlocked.data.sets.picture import FEATURES as PLACES
 from unlocked.data.words.text import PAD
 from unlocked.drawing.evolved import painting, wiring
-from unlocked.drawing.style import drawing, headline, literal
+from unlocked.drawing.style import INK, drawing, headline, literal
 from unlocked_models.contract.batch import Batch
 from unlocked_models.contract.chain import Chain
 
@@ -46,13 +46,15 @@ def pictures(chain: Chain, data: DataSet, folder: Path) -> list[Path]:
     machine: Any = next((block for block in chain if hasattr(block, "memory_over_time")), None)
     if machine is not None and machine == chain[0]:
         x = first.x
-        labels = None
+        labels = asked = None
         if data.symbols is not None and not x.is_floating_point():
             x = x[:, : int((x[0] != PAD).nonzero().max()) + 1]  # its rows may go on; a first window begins one
             labels = [data.symbols[i] for i in x[0].tolist()]
+            due = (first.y[0] != PAD).nonzero()[:, 0] if first.y.dim() == 2 else torch.empty(0)
+            asked = int(due[0]) if len(due) and due[0] > 0 else None
         with torch.no_grad():
             reading, writing, left = (each[0].float().numpy() for each in machine.memory_over_time(x))
-        drawn.append(memory(reading, writing, left, labels, folder / "memory.png"))
+        drawn.append(memory(reading, writing, left, labels, folder / "memory.png", asked))
     return drawn
 
 
@@ -92,18 +94,24 @@ def experts(chosen: Sequence[np.ndarray], classes: np.ndarray, names: Sequence[s
                 xlabel="expert, and its share of all choices", title=f"Layer {nth + 1}" if len(chosen) > 1 else ""
             )
         panels[0].set_ylabel("class")
-        figure.colorbar(image, ax=panels, fraction=0.04, pad=0.02, label="share of the class").outline.set_visible(
-            False
-        )
-        headline(figure, "Which experts the test examples ask")
+        figure.colorbar(
+            image, ax=panels, fraction=0.04, pad=0.02, label="share of the class that asks it"
+        ).outline.set_visible(False)
+        headline(figure, f"Which {active} of {chosen[0].shape[1]} experts the test examples ask")
     return path
 
 
 def memory(
-    reading: np.ndarray, writing: np.ndarray, left: np.ndarray, labels: Sequence[str] | None, path: Path
+    reading: np.ndarray,
+    writing: np.ndarray,
+    left: np.ndarray,
+    labels: Sequence[str] | None,
+    path: Path,
+    asked: int | None = None,
 ) -> Path:
     """Where heads write and read at every position, `(positions, rows)` each, and the memory that is left,
-    `(rows, columns)`: only rows that some head has looked at, in their order."""
+    `(rows, columns)`: only rows that some head has looked at, in their order. `asked`: the first position with a
+    target."""
     rows = np.flatnonzero(np.maximum(reading.max(0), writing.max(0)) > 0.05)
     rows = rows if len(rows) else np.arange(len(left))
     positions = len(reading)
@@ -113,6 +121,8 @@ def memory(
         for panel, (weights, title) in zip(panels, shown, strict=False):
             image = panel.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest")
             panel.set(title=title, xlabel="position")
+            if asked is not None:
+                panel.axvline(asked - 0.5, color=INK, linestyle="--", linewidth=1.0)
             if labels is not None and positions <= LEGIBLE:
                 panel.set_xticks(range(positions), list(map(literal, labels)), fontsize=7)
                 panel.set_xlabel("token")
@@ -127,7 +137,10 @@ def memory(
             panel.grid(False)
             panel.tick_params(length=0)
         panels[0].set_ylabel("row of the memory")
-        figure.colorbar(image, ax=panels[:2], fraction=0.03, pad=0.01, label="weight").outline.set_visible(False)
-        figure.colorbar(last, ax=panels[2], fraction=0.06, pad=0.02).outline.set_visible(False)
-        headline(figure, "Memory over time: where the heads write and read, first test example")
+        figure.colorbar(
+            image, ax=panels[:2], fraction=0.03, pad=0.01, label="attention of the heads"
+        ).outline.set_visible(False)
+        figure.colorbar(last, ax=panels[2], fraction=0.06, pad=0.02, label="number stored").outline.set_visible(False)
+        due = "; answers are due from the dashed line on" if asked is not None else ""
+        headline(figure, f"Where the heads write and read, first test example{due}")
     return path

@@ -44,6 +44,7 @@ def summarise(trainer: Trainer, tested: Tested, restarts: int) -> dict[str, Any]
         "epochs": p.step // plan.steps_per_epoch,
         "parameters": sum(plan.parameters),
         "tested": tested.weights,
+        "tested_on": trainer.data.tested_on,
         "stopped": p.stopped_because,
         "metrics": dict(trainer.metrics),
         "steps_per_second": median(trainer.rates) if trainer.rates else None,

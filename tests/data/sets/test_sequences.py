@@ -107,6 +107,7 @@ def test_training_of_all_levels_and_a_harder_test(window):
     assert sorted(set(counts.tolist())) == [1, 2, 3]
     assert min(np.bincount(counts)[1:]) > 15
     assert ((test != PAD).sum(1) == 5).all()
+    assert data.tested_on == "level 5, harder than all that was trained on (levels up to 3; chance about 0.125)"
     shown = data.train.x.reshape(len(train), -1)
     for x, y, n in zip(shown.tolist(), train.tolist(), counts.tolist(), strict=True):
         assert x[:n] == y[n : 2 * n]

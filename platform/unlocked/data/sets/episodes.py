@@ -52,6 +52,15 @@ class Wanted:
                 f"data.options.test_level: {self.test_level} is below the level of the training split, {self.level}"
             )
 
+    @property
+    def tested_on(self) -> str | None:
+        """Of a test split that is harder than the training split, both and what chance is worth."""
+        if self.test_level in (None, self.level):
+            return None
+        trained = f"levels up to {self.level}" if self.mixed else f"level {self.level}"
+        chance = f"chance about {1 / self.symbols:.3g}"
+        return f"level {self.test_level}, harder than all that was trained on ({trained}; {chance})"
+
 
 def in_rows(
     wanted: Wanted,
@@ -82,4 +91,5 @@ def in_rows(
 
     tokens = [*SPECIAL, "_", *(f"x{r + 1}" for r in range(MOST_REPEATS))]
     tokens += [chr(ord("a") + i) for i in range(wanted.symbols)]
-    return RawData(*train(), *cut(*draw(rng, asked, TEST_EPISODES)), symbols=tokens, ordered=True, stretch=rows)
+    test = cut(*draw(rng, asked, TEST_EPISODES))
+    return RawData(*train(), *test, symbols=tokens, ordered=True, stretch=rows, tested_on=wanted.tested_on)
