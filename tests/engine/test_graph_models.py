@@ -22,12 +22,13 @@ SMALL += ["train.probe_every=20", "tracking.uri=off"]
 
 @pytest.mark.parametrize("scheme", ["backprop", "dfa", "cdni", "dni", "frozen"])
 def test_a_graph_trains_under_every_scheme(scheme, tmp_path):
-    summary = train(load_config("graph/gcn", [f"scheme.name={scheme}", *SMALL, f"tracking.runs={tmp_path}"]))
+    draws = f"tracking.figures={scheme == 'cdni'}"  # which takes longer than the training
+    summary = train(load_config("graph/gcn", [f"scheme.name={scheme}", *SMALL, draws, f"tracking.runs={tmp_path}"]))
     metrics = summary["metrics"]
     assert metrics["test/accuracy"] > 0.4 or scheme == "frozen"  # one in three by chance
     assert ("align/module_0" in metrics) == (scheme not in ("backprop", "frozen"))
-    figures = tmp_path / summary["run"] / "figures"
-    assert {"confusion_matrix.png", "embeddings.png"} <= {path.name for path in figures.iterdir()}
+    figures = {path.name for path in (tmp_path / summary["run"]).glob("figures/*")}
+    assert (figures >= {"confusion_matrix.png", "embeddings.png"}) == (scheme == "cdni")
 
 
 def test_attention_is_among_the_figures(tmp_path):
@@ -39,9 +40,10 @@ def test_attention_is_among_the_figures(tmp_path):
 @pytest.mark.parametrize("scheme", ["backprop", "dfa", "cdni", "dni", "local", "frozen"])
 def test_links_are_found_under_every_scheme(scheme, tmp_path):
     few = ["train.epochs=30", "train.evaluate_every=15", "tracking.uri=off", f"tracking.runs={tmp_path}"]
-    summary = train(load_config("graph/links", [f"scheme.name={scheme}", *few]))
+    draws = f"tracking.figures={scheme == 'cdni'}"
+    summary = train(load_config("graph/links", [f"scheme.name={scheme}", draws, *few]))
     assert summary["metrics"]["test/auc"] > 0.6 or scheme == "frozen"
-    assert (tmp_path / summary["run"] / "figures" / "embeddings.png").exists()
+    assert (tmp_path / summary["run"] / "figures" / "embeddings.png").exists() == (scheme == "cdni")
 
 
 @pytest.fixture
@@ -75,6 +77,7 @@ MODELS = [
 def test_graphs_of_several_sizes_train_under_every_scheme(scheme, rings, tmp_path):
     small = [f"data.name={rings}", "model={name: gin, hidden: [8, 8], readout: mean}", "train.evaluate_every=4"]
     more = [f"scheme.name={scheme}", "train.epochs=8", "tracking.uri=off", f"tracking.runs={tmp_path}"]
+    more += [f"tracking.figures={scheme == 'cdni'}"]
     summary = train(
         load_config("graph/trees", [*small, *more, "data.batch_size=16", "optimizer={lr: 0.02, schedule: constant}"])
     )
