@@ -8,7 +8,7 @@ from typing import Any
 
 from unlocked.config import Config, load_config, presets
 from unlocked.config.check import refusal, task_of
-from unlocked.config.load import preset_folders
+from unlocked.config.load import model_of, preset_folders
 
 Rows = list[dict[str, Any]]
 Tables = dict[str, Rows]  # by their headings
@@ -24,9 +24,10 @@ def matrix() -> Rows:
     from unlocked.schemes import SCHEMES
     from unlocked_models import MODELS
 
-    figures, promising = {row["family"]: row for row in reversed(measured())}, _promising()
-    rows = []
-    for family in sorted({MODELS.facts(name)["family"] for name in MODELS}):
+    figures = {row["family"]: row for row in reversed(measured())}
+    families = sorted({MODELS.facts(name)["family"] for name in MODELS})
+    promising, rows = _promising({family for family in families if family not in figures}), []
+    for family in families:
         preset, config = promising.get(family, ("", None))
         own = figures.get(family)
         if own is None:
@@ -99,16 +100,19 @@ def _cell(scheme: str, family: str, task: str | None, figure: str | None) -> str
     return figure or UNKNOWN if why is None else f"{REFUSED}cannot train {why}"
 
 
-def _promising() -> dict[str, tuple[str, Config]]:
-    """Of each family the preset with the most bars."""
+def _promising(families: set[str]) -> dict[str, tuple[str, Config]]:
+    """Of each of these families the preset with the most bars."""
     from unlocked_models import MODELS
 
     found: dict[str, tuple[str, Config]] = {}
     for name in presets():
         if name.endswith("base"):  # what the others of its folder extend
             continue
-        config = load_config(name)
-        family = MODELS.facts(config.model["name"])["family"]
+        model = model_of(name)
+        family = MODELS.facts(model)["family"] if model in MODELS else None
+        if family not in families:
+            continue
+        config = load_config(name)  # takes longer
         if family not in found or len(config.expect) > len(found[family][1].expect):
             found[family] = name, config
     return found

@@ -295,6 +295,12 @@ def _file_layers(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[str, dic
     return [*below, (str(path), tree)]
 
 
+def model_of(preset: str) -> str | None:
+    """The `model.name` that a preset's files give; None if they give none."""
+    models = [tree.get("model") for _, tree in reversed(_file_layers(_find(preset)))]
+    return next((str(model["name"]) for model in models if isinstance(model, dict) and "name" in model), None)
+
+
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     """The tree of `key=value` words; values are YAML.
 
