@@ -179,7 +179,7 @@ def test_the_entry_of_a_data_set_has_its_options_as_they_are_written(unlocked, m
     monkeypatch.setitem(lists._LISTS, "data", lambda: rows)
     shown = unlocked("list", "data").out
     assert "digits  task classification\n" in shown
-    assert "    data.options: threshold=null, side=null\n" in shown
+    assert "    data.options: threshold=null, side=null, columns=null\n" in shown
 
 
 def test_in_a_pipe_every_preset_is_a_line(unlocked, monkeypatch):
