@@ -61,6 +61,14 @@ def test_a_net_of_fixed_wiring_is_tuned_under_backprop(evolved):
     assert tuned["metrics"]["test/loss"] < 0.5 * found["metrics"]["test/loss"]
 
 
+@pytest.mark.parametrize("scheme", ["dfa", "cdni"])
+def test_a_net_of_fixed_wiring_goes_on_under_a_decoupled_scheme_from_its_evolved_weights(evolved, scheme):
+    found = evolved("xor_cma_es", "train.steps=10")
+    here = [f"scheme.name={scheme}", "parallel.modules=2", "train.steps=4", "optimizer.lr=1e-6"]
+    tuned = evolved("xor_cma_es", *here, f"transfer.run={found['run_dir']}", "transfer.blocks=2")
+    assert tuned["metrics"]["test/loss"] == pytest.approx(found["metrics"]["test/loss"], rel=1e-3)
+
+
 def test_a_grown_net_is_opened_as_any_other(evolved):
     run = evolved("xor_neat", "scheme.strategy.population=20", "scheme.strategy.add_node=0.5", "train.steps=4")
     x = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])

@@ -11,7 +11,7 @@ from torch import nn
 from unlocked import train
 from unlocked.config import load_config
 from unlocked.data.sets.environments import EXTRA, Environment
-from unlocked.errors import ConfigError, DataError
+from unlocked.errors import ConfigError, DataError, RunFailed
 from unlocked.plan.plan import load_data
 from unlocked.schemes import SCHEMES
 from unlocked.tasks import make_task
@@ -119,6 +119,27 @@ def test_what_no_environment_has_is_said_in_one_line(words, said):
         load_data(load_config("evolved/cartpole", words))
     assert said in str(failure.value)
     assert "\n" not in str(failure.value)
+
+
+class Growing(gymnasium.Env):
+    """Its second observation is larger than its space."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(3, np.float32), 1.0, False, False, {}
+
+
+def test_an_observation_that_is_not_of_its_space_is_said_in_one_line():
+    gymnasium.register("GrowingOfOurs-v0", Growing)
+    data = data_of("GrowingOfOurs-v0")
+    said = r"an observation of GrowingOfOurs-v0 has the shape \(3,\), its space \(2,\)"
+    with pytest.raises(RunFailed, match=said):
+        make_task("control", {}).episodes(net(2, 2), data.test.batch(torch.arange(3)))
 
 
 def test_without_gymnasium_it_says_how_to_get_it(monkeypatch):

@@ -19,6 +19,7 @@ from unlocked_models.contract.chain import Chain
 from unlocked_models.evolved import KINDS
 
 MOST_NAMES = 24  # of units, beside the wiring
+MANY = 20  # species at once
 FEW = 25  # generations of which each has its dot
 FINER = 16  # times as many places on a side
 KIND_COLOURS = dict(zip(KINDS, (*PALETTE, "#999933"), strict=False))
@@ -63,7 +64,7 @@ def species(sizes: Sequence[Mapping[int, int]], path: Path) -> Path:
             table,
             colors=[PALETTE[k % len(PALETTE)] for k in range(len(numbers))],
             edgecolor="white",
-            linewidth=0.4,
+            linewidth=0.4 if max(map(len, sizes)) <= MANY else 0.1,  # or thin bands would be all edge
         )
         panel.set(xlabel="generation", ylabel="members", xlim=(1, max(2, len(sizes))))
         headline(figure, f"Species: {len(numbers)} in all, {len(sizes[-1])} at the end")

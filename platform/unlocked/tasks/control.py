@@ -13,6 +13,7 @@ from unlocked.data import DataSet, RawData
 from unlocked.data.arrays import wrong
 from unlocked.data.loading.checks import Arrays
 from unlocked.data.sets.environments import EXTRA, Environment, scale_of
+from unlocked.errors import RunFailed
 from unlocked.tasks.base import Rows, Task, register_task
 from unlocked.tasks.predicting import Columns
 from unlocked_models.contract.batch import Batch, Example
@@ -79,7 +80,8 @@ class Control(Task):
 
     def episodes(self, chain: Chain, batch: Batch) -> Episodes:
         """All starts of a minibatch side by side, each to its end: one pass of the net for a step of all of them."""
-        envs, n = self._environments(Environment.of(batch[EXTRA]), len(batch.y)), len(batch.y)
+        made, n = Environment.of(batch[EXTRA]), len(batch.y)
+        envs = self._environments(made, n)
         scale, discrete = scale_of(envs[0]), hasattr(envs[0].action_space, "n")
         like = batch.x if batch.x is not None else torch.empty(0)
         pairs = zip(envs, batch.y.tolist(), strict=True)
@@ -92,7 +94,13 @@ class Control(Task):
                 acts = out.argmax(1).tolist() if discrete else self._clipped(out, envs[0].action_space)
                 on = []
                 for i, act in zip(live.tolist(), acts, strict=True):
-                    last[i], reward, ended, cut, _ = envs[i].step(act)
+                    observed, reward, ended, cut, _ = envs[i].step(act)
+                    if np.shape(observed) != last.shape[1:]:
+                        raise RunFailed(
+                            f"data.options.environment: an observation of {made.id} has the shape "
+                            f"{np.shape(observed)}, its space {last.shape[1:]}"
+                        )
+                    last[i] = observed
                     returns[i] += reward
                     steps[i] += 1
                     if not (ended or cut):
