@@ -111,6 +111,14 @@ def test_what_only_schemes_or_models_differ_in_of_their_own_is_no_column(store):
     assert {tuple(row.group) for row in compare("runs")} == {("model", "scheme", "lag", "optimizer.lr", "scheme.sg.lr")}
 
 
+def test_an_option_that_no_scheme_of_the_runs_reads_is_a_column_only_if_nothing_else_tells_them_apart(store):
+    store += [run(0.9), run(0.8, {"scheme.sg.lr": "0.003", "model.name": "ntm"}, model="ntm")]
+    store += [run(0.7, {"scheme.sg.lr": "0.003", "train.epochs": "9"})]
+    assert {tuple(row.group) for row in compare("runs")} == {("model", "scheme", "train.epochs")}
+    store.append(run(0.6, {"scheme.sg.lr": "0.1"}))
+    assert "scheme.sg.lr" in compare("runs")[0].group
+
+
 def test_groups_that_no_key_tells_apart_are_told_apart_by_their_hash(store):
     store += [run(0.9, config_hash="aaaaaaaabb"), run(0.8, config_hash="ccccccccdd"), run(0.7, scheme="dni")]
     assert [row.group["config_hash"] for row in compare("runs")] == ["aaaaaaaa", "cccccccc", "-"]

@@ -25,9 +25,12 @@ _UNSAID = {"": "unknown", "null": "default"}
 
 def differing(runs: Sequence[FinishedRun], lead: Sequence[str]) -> list[str]:
     """The keys in which these runs differ, beside the `lead`ing ones; options of a scheme or a model among runs of
-    that scheme or model."""
+    that scheme or model, and those that no scheme of the runs reads only if nothing else tells two runs apart."""
     known = {key for run in runs for key in run.identity}
     found = [key for key in known if key not in lead and _differs(runs, key)]
+    unread = [key for key in found if key.startswith("scheme.") and not _differs(_readers(runs, key), key)]
+    kept = [*lead, *(key for key in found if key not in unread)]
+    found = [key for key in found if key not in unread or _tells_apart(runs, key, kept)]
     return sorted(
         found,
         key=lambda key: (
@@ -46,6 +49,29 @@ def _differs(runs: Sequence[FinishedRun], key: str) -> bool:
     for run in runs:
         value = run.identity.get(key, ABSENT)
         if seen.setdefault(tuple(run.word(owner) for owner in owners), value) != value:
+            return True
+    return False
+
+
+def _readers(runs: Sequence[FinishedRun], key: str) -> list[FinishedRun]:
+    """Those whose scheme has this option, or is not known here."""
+    from dataclasses import fields
+
+    from unlocked.schemes import SCHEMES  # with which torch comes: only tables with such keys wait for it
+
+    option = key.split(".")[1]
+    reads = {name: {field.name for field in fields(SCHEMES.get(name).Options)} for name in SCHEMES}
+    if not any(option in read for read in reads.values()):  # a key of every scheme
+        return list(runs)
+    return [run for run in runs if option in reads.get(run.word("scheme"), {option})]
+
+
+def _tells_apart(runs: Sequence[FinishedRun], key: str, others: Sequence[str]) -> bool:
+    """Whether two runs that are equal in the other keys are not in this one."""
+    seen: dict[tuple[str, ...], str] = {}
+    for run in runs:
+        value = run.identity.get(key, ABSENT)
+        if seen.setdefault(tuple(shown_value(run, other) for other in others), value) != value:
             return True
     return False
 
