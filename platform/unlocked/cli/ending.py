@@ -11,6 +11,7 @@ from rich.text import Text
 
 from unlocked.cli.next_steps import command, looking
 from unlocked.cli.progress import told
+from unlocked.cli.words import steps_a_second
 from unlocked.colors import scheme_color
 from unlocked.engines import ENGINES
 from unlocked.errors import UnlockedError
@@ -35,7 +36,7 @@ def print_summary(
     metrics, run = summary["metrics"], Path(summary["run_dir"]).absolute()
     tests = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name.startswith("test/"))
     rate = summary["steps_per_second"]  # None if a finished run was resumed
-    speed = f"{rate:.0f} steps/s, " if rate is not None else ""
+    speed = f"{steps_a_second(rate)}, " if rate is not None else ""
     console.print(
         Text.assemble(
             (summary["scheme"], f"bold {scheme_color(summary['scheme'])}"),

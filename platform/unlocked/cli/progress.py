@@ -93,7 +93,7 @@ class Display:
         self._latest |= values
         if "train/loss" in values:  # a scheme may record none
             self._losses = [*self._losses[-_KEPT:], values["train/loss"]]
-        self._bar.update(self._task, completed=step, status=f"{values['time/steps_per_second']:.0f} steps/s")
+        self._bar.update(self._task, completed=step, status=words.steps_a_second(values["time/steps_per_second"]))
 
     def epoch(self, epoch: int, values: dict[str, float]) -> None:
         self._latest |= values
@@ -107,7 +107,7 @@ class Display:
         if self.monitor != "loss" and values.get("val/loss") == values.get(f"val/{self.monitor}"):
             del names["val/loss"]  # the same number, under a name that says less
         parts += [f"{name.removeprefix('train/')} {values[name]:.4f}" for name in names if name in values]
-        parts.append(f"{values['time/steps_per_second']:.0f} steps/s")
+        parts.append(words.steps_a_second(values["time/steps_per_second"]))
         parts += [
             f"{word} {' '.join(numbers)}"
             for word, prefix, shown in _ALIGNMENT

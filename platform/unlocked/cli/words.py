@@ -77,6 +77,15 @@ def waiting(shares: Sequence[float]) -> str:
     return f"{_each(dict(enumerate(shares)), '.0%')}  ({word})"
 
 
+def steps_a_second(rate: float) -> str:
+    """As two digits below ten, where 0 would say that nothing moves.
+
+    >>> steps_a_second(1234.5), steps_a_second(4.56), steps_a_second(0.041)
+    ('1234 steps/s', '4.6 steps/s', '0.041 steps/s')
+    """
+    return f"{rate:.0f} steps/s" if rate >= 9.5 else f"{rate:.2g} steps/s"
+
+
 def _each(values: Mapping[int, float], form: str) -> str:
     if len(values) <= FEW:
         return "  ".join(f"{module}: {value:{form}}" for module, value in values.items())
