@@ -22,10 +22,12 @@ def examples(
     scale: tuple[float, float],
     row_names: Sequence[str] = (),
     column_names: Sequence[str] = (),
+    framed: Mapping[int, tuple[float, float]] | None = None,
 ) -> Path:
     """A grid of examples, row by row: images `(channels, height, width)` of one or three channels, otherwise sequences
     `(positions, features)` as maps, time to the right, or series `(positions,)` as curves. A row may be shorter than
-    the others. `scale`: the values that are shown as paper and as ink.
+    the others. `scale`: the values that are shown as paper and as ink. `framed`: by row, the columns of pixels, from
+    and to, that have a frame, if it shows images.
     """
     width, height = _panel_size(rows[0][0])
     columns = max(map(len, rows))
@@ -46,11 +48,20 @@ def examples(
             panel.spines[:].set_color("#DDDDDD")
             if example is not None:
                 _show(panel, example, *scale)
+                if framed and row in framed and example.ndim == 3:
+                    _frame(panel, *framed[row], example.shape[-2])
             if column == 0 and row < len(row_names):
                 panel.set_ylabel(row_names[row], rotation=0, ha="right", va="center", fontsize=9, color=INK)
             if row == 0 and column < len(column_names):
                 panel.set_title(column_names[column], fontsize=9, fontweight="normal", loc="center", color=INK)
     return path
+
+
+def _frame(panel: Axes, left: float, right: float, height: int) -> None:
+    from matplotlib.patches import Rectangle
+
+    place, size = (left - 0.5, -0.5), (right - left, height)
+    panel.add_patch(Rectangle(place, *size, fill=False, edgecolor="#D55E00", linewidth=1.2, clip_on=False, zorder=3))
 
 
 def planes(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: Sequence[str], path: Path) -> Path:

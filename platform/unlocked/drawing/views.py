@@ -52,8 +52,10 @@ def draw_crossed(chain: Chain, data: DataSet, cut: int, path: Path) -> Path:
     x, drawn = batch.x, chain.eval()(batch.x.to(like), batch).to(batch.x)
     one, other = (torch.cat([a[..., :cut], b[..., cut:]], -1) for a, b in ((x, drawn), (drawn, x)))
     shown = [list(each.double().cpu().numpy()) for each in (x, one, other)]
-    names = ["example", "second drawn", "first drawn"]
-    return pictures.examples(shown, path, "Each view drawn from the other", (float(x.min()), float(x.max())), names)
+    names, wide = ["as it is", "second from first", "first from second"], x.shape[-1]
+    title = "Each view drawn from the other: the framed half by the net, which saw the other alone"
+    framed, scale = {1: (cut, wide), 2: (0, cut)}, (float(x.min()), float(x.max()))
+    return pictures.examples(shown, path, title, scale, names, framed=framed)
 
 
 def _some(images: Tensor) -> Tensor:
