@@ -82,13 +82,15 @@ def front(points: np.ndarray, corner: tuple[float, float], volume: float, price:
             room = 0.1 * (float(np.ptp(values)) or 1.0)
             limits(float(values.min()) - room, float(values.max()) + 2 * room)  # the corner is far off
         panel.set(xlabel="loss", ylabel=price)
-        headline(figure, f"The front: {len(points)} nets, hypervolume {volume:.4g}")
+        headline(
+            figure, f"The front: {len(points)} nets, hypervolume {volume:.4g} up to ({corner[0]:.3g}, {corner[1]:.3g})"
+        )
     return path
 
 
-def wiring(net: Any, inputs: Sequence[str], outputs: Sequence[str], path: Path) -> Path:
-    """A `GrownNet`: units from the inputs on the left to the outputs on the right; connections as wide as their weight,
-    blue if it is positive."""
+def wiring(net: Any, inputs: Sequence[str], outputs: Sequence[str], name: str, path: Path) -> Path:
+    """A `GrownNet`, `name` in its title: units from the inputs on the left to the outputs on the right;
+    connections as wide as their weight, blue if it is positive."""
     weight, links = net.weight.detach().cpu().numpy(), net.links.cpu().numpy()
     kinds, nodes, n_in, n_out = net.kinds.tolist(), len(net.kinds), net.n_in, net.n_out
     outs = list(range(nodes - n_out, nodes))
@@ -145,7 +147,7 @@ def wiring(net: Any, inputs: Sequence[str], outputs: Sequence[str], path: Path) 
         panel.set_axis_off()
         panel.margins(x=0.22, y=0.1)
         used = int(links.sum())
-        headline(figure, f"The evolved net: {len(hidden)} hidden units, {used} connections")
+        headline(figure, f"{name}: {len(hidden)} hidden units, {used} connections")
     return path
 
 

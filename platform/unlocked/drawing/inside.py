@@ -38,7 +38,8 @@ def pictures(chain: Chain, data: DataSet, folder: Path) -> list[Path]:
         own = grown.graph is grown  # its inputs and outputs are the data's; else places and weights of another net
         inputs = list(data.features or []) if own else ["x1", "y1", "x2", "y2"]
         outputs = list(data.class_names) if own else ["weight", "bias"]
-        drawn.append(wiring(grown.graph, inputs, outputs, folder / "wiring.png"))
+        name = "The evolved net" if own else "The evolved net that paints the weights"
+        drawn.append(wiring(grown.graph, inputs, outputs, name, folder / "wiring.png"))
         if own and inputs == PLACES:
             drawn.append(painting(chain, data, folder / "painting.png"))
     first = data.test.batch(torch.arange(1))
