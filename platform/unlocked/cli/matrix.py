@@ -109,8 +109,7 @@ def _promising(families: set[str]) -> dict[str, tuple[str, Config]]:
         if name.endswith("base"):  # what the others of its folder extend
             continue
         model = model_of(name)
-        family = MODELS.facts(model)["family"] if model in MODELS else None
-        if family not in families:
+        if model is None or model not in MODELS or (family := MODELS.facts(model)["family"]) not in families:
             continue
         config = load_config(name)  # takes longer
         if family not in found or len(config.expect) > len(found[family][1].expect):
