@@ -91,5 +91,6 @@ def in_rows(
 
     tokens = [*SPECIAL, "_", *(f"x{r + 1}" for r in range(MOST_REPEATS))]
     tokens += [chr(ord("a") + i) for i in range(wanted.symbols)]
+    made = train()  # before the test split: both are drawn from one generator
     test = cut(*draw(rng, asked, TEST_EPISODES))
-    return RawData(*train(), *test, symbols=tokens, ordered=True, stretch=rows, tested_on=wanted.tested_on)
+    return RawData(*made, *test, symbols=tokens, ordered=True, stretch=rows, tested_on=wanted.tested_on)
