@@ -34,7 +34,7 @@ def examples(
     margin = 0.3 + 0.085 * max([len(name) for name in row_names], default=0)
     size = (
         max(columns * width + margin, 0.1 * len(title) + 0.5),
-        len(rows) * height + 0.55 + 0.25 * bool(column_names),
+        len(rows) * height + 0.55 + 0.25 * max((1 + name.count("\n") for name in column_names), default=0),
     )
     with drawing(path, columns, size, len(rows)) as (figure, panels):
         layout: Any = figure.get_layout_engine()

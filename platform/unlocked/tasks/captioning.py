@@ -52,12 +52,14 @@ class Captioning(Tokens):
         return quality(chain, data, split)
 
     def figures(self, data: DataSet, outputs: Tensor, chain: Chain | None, folder: Path) -> list[Path]:
-        """The first test pictures, each under what is written of it."""
+        """The first test pictures, each under what is written of it, and if that is wrong under what is in it."""
         if chain is None:
             return []
         x = data.test.x[:SHOWN]
-        written = texts(translations(chain, x, data), data)
+        written, true = texts(translations(chain, x, data), data), texts(data.test.y[:SHOWN], data)
+        above = [each if each == is_ else f"{each}\n(is {is_})" for each, is_ in zip(written, true, strict=True)]
         pictures = [each.T[None].numpy() for each in x]  # upright again
         scale = (float(x.min()), float(x.max()))
-        title = "Captions: what the net writes of test pictures"
-        return [examples([pictures], folder / "captions.png", title, scale, (), written)]
+        right = sum(a == b for a, b in zip(written, true, strict=True))
+        title = f"Captions that the net writes of test pictures: {right} of these {len(true)} are right"
+        return [examples([pictures], folder / "captions.png", title, scale, (), above)]
