@@ -191,7 +191,7 @@ class Population(Engine):
         return int(config.parallel.evaluators)
 
     def place(self, workers: int) -> str:
-        return "Ray workers for the candidates"
+        return f"{super().place(workers)} that try the candidates"
 
 
 @register_engine("deepspeed")

@@ -6,14 +6,16 @@ import io
 import json
 import math
 import shlex
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from rich.text import Text
 
 from unlocked.cli import words
-from unlocked.cli.ending import print_summary
+from unlocked.cli.ending import how_to_get_the_control, print_summary
 from unlocked.cli.progress import Display
+from unlocked.engines import ENGINES
 from unlocked.schema.keys import TrackingConfig
 
 VALUES = {"time/steps_per_second": 100.0, "val/accuracy": 0.5}
@@ -85,6 +87,18 @@ def test_the_end_says_how_far_beyond_training_the_test_split_is(tmp_path, capsys
     print_summary(summary, TrackingConfig(uri="off"), monitor="accuracy")
     said = "accuracy 0.1267, and 0.9500 of the validation split, which is as trained on"
     assert f"  test split: {summary['tested_on']}: {said}\n" in capsys.readouterr().out
+
+
+def test_a_search_has_no_control_whose_lower_modules_learn_nothing():
+    def told(preset: str) -> str:
+        return how_to_get_the_control(Namespace(config=preset, overrides=[], resume=None, imports=[]), blocks=2)
+
+    assert told("evolved/xor_cma_es") == ""
+    assert told("xor/dfa") == "unlocked train xor/dfa scheme.name=frozen"
+
+
+def test_a_run_says_how_many_workers_try_its_candidates():
+    assert ENGINES.get("population")().place(3) == "3 Ray workers that try the candidates"
 
 
 class Terminal(io.StringIO):

@@ -95,8 +95,9 @@ def against_control(run: Path, summary: dict[str, Any], monitor: str | None) -> 
 
 def how_to_get_the_control(arguments: argparse.Namespace, blocks: int) -> str:
     """The same command under the control; empty if there is none, as for Boltzmann machines and for a net of one block,
-    which learns whatever the scheme."""
+    which learns whatever the scheme, and of a search, whose candidates no gradient teaches."""
     from unlocked.config import load_config
+    from unlocked.schemes import SCHEMES
 
     if not arguments.config or arguments.resume or blocks == 1:
         return ""
@@ -104,7 +105,7 @@ def how_to_get_the_control(arguments: argparse.Namespace, blocks: int) -> str:
     words = [arguments.config, *kept, f"scheme.name={CONTROL}"]
     try:
         begun = load_config(arguments.config, arguments.overrides)
-        if begun.scheme.name == CONTROL:
+        if begun.scheme.name == CONTROL or SCHEMES.get(begun.scheme.name).proposes:
             return ""
         if begun.parallel.modules == 1:  # it would be the last, and learn
             words = [*(word for word in words if not word.startswith("parallel.modules=")), "parallel.modules=2"]
