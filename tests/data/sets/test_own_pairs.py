@@ -128,15 +128,11 @@ def test_a_tokeniser_that_was_trained_before_is_taken(made, tmp_path):
     data = load("pairs", file=made("pairs.tsv", "a bee\tdid dab\n" * 9 + "a zebra\tbad\n"), tokens="tokenizer.json")
     assert (data.symbols, data.tokenizer) == (text.symbols, text.tokenizer)
     made("odd.json", "{}")
-    foreign = text.tokenizer.replace("<pad>", "[PAD]")
-    made("other.json", foreign)
-    for name, words in (
-        ("odd", "cannot be read as a tokenizer's JSON"),
-        ("other", r"its first tokens are '\[PAD\]', '<s>'"),
-    ):
-        with pytest.raises(DataError, match=rf"data\.options\.tokens: {name}\.json: {words}") as refused:
-            load("text", file="my.txt", tokens=f"{name}.json")
-        assert "\n" not in str(refused.value)
+    with pytest.raises(
+        DataError, match=r"data\.options\.tokens: odd\.json: cannot be read as a tokenizer's JSON"
+    ) as refused:
+        load("text", file="my.txt", tokens="odd.json")
+    assert "\n" not in str(refused.value)
 
 
 def test_another_encoding_is_told_with_its_line(made, tmp_path):

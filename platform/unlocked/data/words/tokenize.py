@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from unlocked.data.words import foreign
 from unlocked.data.words.text import BOS, EOS, PAD, SPECIAL, UNK
 from unlocked.errors import DataError, reason
 from unlocked_models.contract.registry import unknown
 
 BYTES = 256
-_NO_SIGN = "\u2060"  # a word joiner, which no word begins with
 
 
 def fit(name: str, kind: str, text: str, vocabulary: int | None = None, extra: Sequence[str] = ()) -> Tokenizer:
@@ -32,7 +32,8 @@ def fit(name: str, kind: str, text: str, vocabulary: int | None = None, extra: S
 
     Args:
         name: of the data set, for messages.
-        kind: one of `KINDS`, or a file of one that was trained before, `tokenizer.json`; nothing is then learned.
+        kind: one of `KINDS`, or a file of one that was trained before, `tokenizer.json` of a run or of another program;
+            nothing is then learned.
         vocabulary: ids in all; null: every character of the text, all that stands between blanks, 4000 for words, 1000
             for byte pairs.
         extra: special tokens after the four that every vocabulary has.
@@ -98,18 +99,30 @@ def sequences(parts: Sequence[Sequence[np.ndarray]], length: int) -> np.ndarray:
 
 
 def _from_file(path: Path) -> Tokenizer:
-    """One that was trained before, in the library's JSON: that of a run, or of one's own."""
+    """One that was trained before, in the library's JSON: that of a run, or any other (`data.words.foreign`)."""
     try:
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises its own Rust-side types
+        stored = foreign.read(path)
+        tokenizer = Tokenizer.from_str(stored)
+        if not _is_ours(tokenizer):
+            tokenizer = foreign.foreign(stored)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the library's Rust is no Exception
         raise DataError(f"data.options.tokens: {path}: cannot be read as a tokenizer's JSON: {reason(error)}") from None
-    first = [tokenizer.id_to_token(i) for i in range(len(SPECIAL))]
-    if first != list(SPECIAL) or sorted(tokenizer.get_vocab().values()) != list(range(tokenizer.get_vocab_size())):
+    if not _is_ours(tokenizer):
         raise DataError(
-            f"data.options.tokens: {path}: its first tokens are {', '.join(map(repr, first))}; a vocabulary here "
-            f"begins with {', '.join(SPECIAL)} and has no gaps, as runs/.../tokenizer.json of a run"
+            f"data.options.tokens: {path}: its ids cannot be put after {', '.join(SPECIAL)}, with which every "
+            "vocabulary here begins; train one by tokens=bpe, say"
         )
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     return _as_written(tokenizer)
+
+
+def _is_ours(tokenizer: Tokenizer) -> bool:
+    first = [tokenizer.id_to_token(i) for i in range(len(SPECIAL))]
+    known = sorted(tokenizer.get_vocab().values())
+    return first == list(SPECIAL) and known == list(range(len(known)))
 
 
 def _as_written(tokenizer: Tokenizer) -> Tokenizer:
@@ -132,7 +145,7 @@ def _between_blanks(text: str, vocabulary: int | None, special: list[str]) -> To
     tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=SPECIAL[UNK]))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     written = "|".join(map(re.escape, special))  # "</s>" between blanks is no end: it becomes another word
-    tokenizer.normalizer = normalizers.Replace(Regex(rf"(?<!\S)(?=(?:{written})(?!\S))"), _NO_SIGN)
+    tokenizer.normalizer = normalizers.Replace(Regex(rf"(?<!\S)(?=(?:{written})(?!\S))"), foreign.NO_SIGN)
     return tokenizer
 
 
