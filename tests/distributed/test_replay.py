@@ -48,6 +48,7 @@ WORDS = [
 TAPE = ["model={hidden: 8, rows: 6, columns: 4, embedding: 4, carry: true}", "train.curriculum=null"]
 TAPE += ["data.options={level: 3, window: 3, episodes: 200, last: null, test_level: null}", "data.batch_size=8"]
 TAPE += ["scheme.time={synthetic: true, hidden: [8]}"]
+CAPTIONS = ["data.options={pictures: 80, most: 2}", "model={width: 8, embedding: 4}"]
 WINDOWS = [*WORDS, "data.transforms=[{name: windows, window: 3, negatives: 2}]"]
 
 
@@ -183,6 +184,19 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
         ("memory/hopfield", "dfa", ["model={width: 16, patterns: 8}"]),
         ("modular/moe", "cdni", ["model={width: 16, experts: 4, inner: 8}"]),
         ("modular/two_way", "cdni", ["model={hidden: [16], code: 6, inner: [12]}"]),
+        ("seq2seq/captions", "cdni", CAPTIONS),
+        *(
+            pytest.param(preset, scheme, options, marks=pytest.mark.slow("the same check for more models"))
+            for preset, scheme, options in (
+                ("modular/moe", "dfa", ["model={width: 16, experts: 4, inner: 8}"]),
+                ("memory/hopfield", "cdni", ["model={width: 16, patterns: 8}"]),
+                ("recursive/recursive", "dfa", ["data={options: {nodes: 16, packages: [http, xml]}, batch_size: 8}"]),
+                ("seq2seq/captions", "dfa", CAPTIONS),
+                ("classics/jordan", "dfa", ["model={width: 6, hidden: 10}"]),
+                ("classics/maxout", "dni", ["model.hidden=[12, 12]"]),
+                ("classics/rbf", "cdni", ["model.units=20"]),
+            )
+        ),
     ],
 )
 def test_workers_draw_what_the_replay_draws(warm, preset, scheme, options):
