@@ -11,7 +11,7 @@ from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
 from unlocked.tasks import load
 from unlocked.tasks.recall import Recall
-from unlocked_models.associative import stored
+from unlocked_models.associative import AssociativeMemory, stored
 
 PRESET = "memory/hopfield_classic"
 
@@ -68,6 +68,12 @@ def test_metrics_are_those_of_units_of_two_signs():
     assert float(Recall().loss(states, y)) == pytest.approx(0.075)
 
 
+def test_nothing_is_left_to_search_before_anything_is_stored():
+    """So schemes that try weights and compare losses refuse the family."""
+    train = load("patterns", of="digits", number=10).train
+    assert float(Recall().loss(AssociativeMemory(64, 5)(train.x), train.y)) == 0
+
+
 @pytest.mark.parametrize("rule", ["hebb", "storkey", "projection"])
 def test_a_run_stores_every_pattern_once_by_its_rule(lab, rule):
     group, _ = lab.whole(PRESET, f"scheme.hebbian.rule={rule}", "data.options.number=7")
@@ -92,6 +98,13 @@ def test_recall_is_tracked_and_drawn(tmp_path):
     [
         (PRESET, ["scheme.name=backprop"], "backprop cannot train the associative family: what it recalls is a state"),
         (PRESET, ["scheme.name=dfa"], "dfa cannot train the associative family"),
+        (
+            PRESET,
+            ["scheme.name=weight_search"],
+            "weight_search cannot train the associative family: a pattern is stored",
+        ),
+        (PRESET, ["scheme.name=annealing"], "annealing cannot train the associative family: a pattern is stored"),
+        (PRESET, ["scheme.name=evolution"], "evolution cannot train the associative family: a pattern is stored"),
         (PRESET, ["scheme.name=cd"], "cd cannot train the associative family"),
         ("quickstart", ["scheme.name=hebbian"], "hebbian cannot train the mlp family: it strengthens a weight between"),
         (PRESET, ["train.epochs=2"], "train.epochs: 2, but hebbian stores every pattern once; set train.epochs=1"),

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,6 +28,7 @@ from unlocked.errors import ConfigError
 from unlocked.schema.facts import group, key
 from unlocked.schema.keys import Config
 from unlocked.schemes.base import ModuleLearner, Ports
+from unlocked.schemes.declarations import AT_REST
 from unlocked.schemes.registry import register_scheme
 from unlocked.schemes.spec import ModuleSpec
 from unlocked.seeding import derive_seed, step_seed
@@ -40,6 +41,7 @@ class Proposer(ModuleLearner):
 
     why_no_lag: ClassVar[str | None] = "it sends nothing back"
     why_no_fp16: ClassVar[str | None] = "it compares losses that differ by less than float16 can tell"
+    refuses: ClassVar[Mapping[str, str]] = {**ModuleLearner.refuses, "associative": AT_REST}
     gradient_share = 0.0  # of the step that follows the gradient
 
     @classmethod

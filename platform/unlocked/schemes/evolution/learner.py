@@ -30,6 +30,7 @@ from unlocked.schema.facts import key
 from unlocked.schema.keys import Config
 from unlocked.schemes.alignment import Alignment
 from unlocked.schemes.base import ModuleLearner, Ports
+from unlocked.schemes.declarations import AT_REST
 from unlocked.schemes.evolution.strategy import STRATEGIES, Genome, Strategy, Trial
 from unlocked.schemes.registry import register_scheme
 from unlocked.schemes.spec import ModuleSpec
@@ -69,6 +70,7 @@ class Evolution(ModuleLearner):
         "which a sample does not give",
         "adversarial": "no net of a game has a loss of its own to be ranked by: that of each depends on the others, "
         "which move too",
+        "associative": AT_REST,
     }
     series_words: ClassVar[Mapping[str, str]] = {
         **ModuleLearner.series_words,
