@@ -16,7 +16,7 @@ ROWS, COLUMNS, HIDDEN = 5, 3, 4
 
 def machine(controller="lstm", heads=(2, 2), shift=1) -> TuringLayer:
     torch.manual_seed(0)
-    layer = TuringLayer(2, controller, HIDDEN, (ROWS, COLUMNS), heads, shift, (0.0, 0.0, 0.0), None).double()
+    layer = TuringLayer(2, controller, HIDDEN, (ROWS, COLUMNS), heads, shift, (0.0,) * 4, None).double()
     for p in layer.parameters():
         nn.init.normal_(p)
     return layer
@@ -108,6 +108,16 @@ def test_heads_that_are_to_walk_on_sharply_at_first_do():
     on = torch.eye(5).double()[1:].expand(2, -1, -1)  # from row 0 to 1, 2, 3, 4
     torch.testing.assert_close(read, 2 * on)
     torch.testing.assert_close(written, on)
+
+
+def test_heads_that_are_to_find_a_row_by_its_content_at_first_do():
+    options = {"hidden": 6, "rows": 5, "columns": 3, "vocabulary": 7, "out_positions": 4, "sharp_bias": 9.0}
+    net = Chain(build("ntm", (4,), 7, **options, strength_bias=500.0, gate_bias=30.0, shift_bias=30.0)).double()
+    layer, now = net[0], any_state(net[0], batch=4)
+    after = layer.step(torch.randn(4, 16).double(), now)
+    key = layer.interface(after.controller[0])[:, :3].tanh()  # of the head that reads
+    nearest = torch.cosine_similarity(key[:, None], now.memory, dim=-1).argmax(1)
+    torch.testing.assert_close(after.weights[:, 0], torch.eye(5).double()[(nearest + 1) % 5])  # and a row on
 
 
 @pytest.mark.parametrize("carry", [False, True])

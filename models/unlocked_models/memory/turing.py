@@ -50,10 +50,11 @@ class TuringLayer(Stepping):
         memory: tuple[int, int],
         heads: tuple[int, int],
         shift: int,
-        biases: tuple[float, float, float],
+        biases: tuple[float, float, float, float],
         read: Reader | None,
     ):
-        """`biases` that heads start with: of the gate g, of a shift by one row on, of the sharpness gamma."""
+        """`biases` that heads start with: of the strength beta, of the gate g, of a shift by one row on, of the
+        sharpness gamma."""
         super().__init__()
         self.read = read
         self.rows, self.columns = memory
@@ -64,8 +65,9 @@ class TuringLayer(Stepping):
         self.said = (self.reads + self.writes) * self.address.size  # of where; then of what
         self.interface = nn.Linear(hidden, self.said + 2 * self.writes * self.columns)
         with torch.no_grad():
-            gate, onward, sharpness = biases
+            strength, gate, onward, sharpness = biases
             told = self.interface.bias[: self.said].view(-1, self.address.size)
+            told[:, self.columns] += strength
             told[:, self.columns + 1] = gate
             told[:, self.columns + 3 + shift] += onward
             told[:, -1] += sharpness
@@ -175,6 +177,7 @@ def ntm(
     reads: int = 1,
     writes: int = 1,
     shift: int = 1,
+    strength_bias: float = 0.0,
     gate_bias: float = 0.0,
     shift_bias: float = 0.0,
     sharp_bias: float = 0.0,
@@ -193,12 +196,13 @@ def ntm(
     and the head.
 
     Options: `controller` lstm or feedforward, of `hidden` units; the memory has `rows` of `columns` numbers; `reads`
-    and `writes`, the number of heads; `shift`: a head moves at most so many rows by place; `gate_bias`: where the bias
-    of the gate g starts, below 0 for heads that first go by place, above for heads that first go by content;
-    `shift_bias` above 0: heads first go on by a row at each position; `sharp_bias` above 0: heads first lose less of
-    the row they are at; `pool` what the head sees: last, mean or max over the positions; `padded`: sequences of
-    features are filled up to one length (as of rnn); `embedding` width of a token; `carry`: truncated backpropagation
-    through time over windows, each going on with the memory in which the one before it ended.
+    and `writes`, the number of heads; `shift`: a head moves at most so many rows by place; `strength_bias` above 0: the
+    row that is most like a head's key first stands out more; `gate_bias`: where the bias of the gate g starts, below 0
+    for heads that first go by place, above for heads that first go by content; `shift_bias` above 0: heads first go on
+    by a row at each position; `sharp_bias` above 0: heads first lose less of the row they are at; `pool` what the head
+    sees: last, mean or max over the positions; `padded`: sequences of features are filled up to one length (as of rnn);
+    `embedding` width of a token; `carry`: truncated backpropagation through time over windows, each going on with the
+    memory in which the one before it ended.
 
     >>> [sum(p.numel() for p in block.parameters()) for block in ntm((9, 3), 5, hidden=8, rows=6, columns=4)]
     [720, 65]
@@ -227,7 +231,7 @@ def ntm(
         )
     padded = not many and (vocabulary is not None or is_padded(padded, has_lengths))
     kind = CarryingTuring if carry else TuringLayer
-    biases = (gate_bias, shift_bias, sharp_bias)
+    biases = (strength_bias, gate_bias, shift_bias, sharp_bias)
     machine = kind(n_in, controller, hidden, (rows, columns), (reads, writes), shift, biases, read)
     yield machine
     yield (PaddedHead if padded else Head)(None if many else pooling, machine.width, n_outputs)

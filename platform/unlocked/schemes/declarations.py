@@ -36,8 +36,8 @@ NO_SLOPE = (
 
 # Why a scheme that tries weights and compares losses trains none either.
 AT_REST = (
-    "a pattern is stored as it is shown, and without any weight it is at rest: the loss that a proposal would lower is 0 "
-    "before the first; hebbian stores patterns by a rule"
+    "a pattern is stored as it is shown, and without any weight it is at rest: the loss that a proposal would lower is "
+    "0 before the first; hebbian stores patterns by a rule"
 )
 
 
