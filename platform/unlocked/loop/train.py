@@ -100,7 +100,7 @@ def train(
 
 
 def resume(
-    run_dir: Path,
+    run_dir: str | Path,
     *,
     imports: Sequence[str] = (),
     reporter: Reporter | None = None,
@@ -130,6 +130,7 @@ def resume(
                 patience=patience,
                 addresses=addresses,
             )
+    run_dir = Path(run_dir)  # a summary has it as text
     started = started or time.time()
     reporter = reporter or Silent()
     imports = bring(run_dir, imports)

@@ -113,7 +113,7 @@ def test_a_run_on_a_dataset_goes_on_to_the_same_numbers(config, monkeypatch):
     (stopped,) = {each.path for each in os.scandir(config.tracking.runs)} - {whole["run_dir"]}
     with pytest.raises(DataError, match=r"is handed over in Python.*resume\(run, data="):
         resume(Path(stopped))
-    assert untimed(resume(Path(stopped), data=noisy)) == untimed(whole)
+    assert untimed(resume(stopped, data=noisy)) == untimed(whole)  # the folder as the summary has it
 
 
 class Stream(IterableDataset):
