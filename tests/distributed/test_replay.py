@@ -185,6 +185,17 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
         ("modular/moe", "cdni", ["model={width: 16, experts: 4, inner: 8}"]),
         ("modular/two_way", "cdni", ["model={hidden: [16], code: 6, inner: [12]}"]),
         ("seq2seq/captions", "cdni", CAPTIONS),
+        pytest.param(
+            "classics/elman",
+            "cdni",
+            ["model.hidden=[12]"],
+            marks=[
+                pytest.mark.slow("the same check for one more model"),
+                pytest.mark.xfail(
+                    reason="M's loss differs from the replay's by 1e-7 of it; the cause is not known yet"
+                ),
+            ],
+        ),
         *(
             pytest.param(preset, scheme, options, marks=pytest.mark.slow("the same check for more models"))
             for preset, scheme, options in (
