@@ -179,7 +179,8 @@ class Lab:
     def losses(self, blocks, x, y) -> tuple[torch.Tensor, torch.Tensor]:
         """The task's loss, and all that is minimised: with the blocks' own terms."""
         by_target = "language_modelling" if y.dim() > 1 else "classification"
-        task = "reconstruction" if code_block(blocks) is not None else by_target
+        drawn = code_block(blocks) is not None or hasattr(blocks[0], "views")
+        task = "reconstruction" if drawn else by_target
         loss, local = losses(blocks, Batch(x, y), OBJECTIVES[task])
         return loss, loss + local
 

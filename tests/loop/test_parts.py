@@ -19,7 +19,7 @@ from unlocked_models import Chain
 
 FEW = ["data.examples=200", "train.epochs=1", "scheme.name=backprop"]
 VIEW = [*FEW, "task=reconstruction", "parallel.modules=1"]
-JOINED = [*FEW, "task=two_way", "model={name: two_way, hidden: [6], code: 4, inner: [5]}"]
+JOINED = [*FEW, "task=cross_reconstruction", "model={name: two_way, hidden: [6], code: 4, inner: [5]}"]
 JOINED += ["parallel.modules=3", "parallel.partition=[2, 1, 2]"]
 
 

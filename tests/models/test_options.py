@@ -55,6 +55,8 @@ UNLABELLED = (
     "recurrent_autoencoder",
     "vae",
     "sparse_coding",
+    "two_way",
+    "hopfield_classic",
     "rbm",
     "skipgram",
     "cbow",

@@ -21,7 +21,7 @@ def apart(chain: Chain, part: str) -> Chain:
     return Chain([getattr(block, part) for block in chain if hasattr(block, part)])
 
 
-@pytest.mark.parametrize(("in_shape", "first"), [((1, 3, 4), None), ((7,), 2), ((2, 5), 4)])
+@pytest.mark.parametrize(("in_shape", "first"), [((1, 3, 4), 0), ((7,), 2), ((2, 5), 4)])
 def test_each_view_is_decoded_from_the_code_that_the_other_calls_up(in_shape, first):
     chain, cut = two_way(in_shape, first=first), first or in_shape[-1] // 2
     x = torch.randn(6, *in_shape).double()
@@ -86,7 +86,7 @@ def test_a_turn_of_a_bidirectional_memory_never_raises_the_energy():
     [
         ((8, 1), {}, r"model.name: two_way cuts the last axis of its input in two, and \(8, 1\) has one feature"),
         ((1, 8, 8), {"first": 8}, r"model.first: 8 leaves nothing of \(1, 8, 8\) to the second view"),
-        ((1, 8, 8), {"first": 0}, r"model.first: must be a whole number of at least 1, got 0"),
+        ((1, 8, 8), {"first": -1}, r"model.first: must be a whole number of at least 0, got -1"),
         ((1, 8, 8), {"inner": [0]}, r"model.inner: "),
         ((1, 8, 8), {"begin": "hebb"}, r"model.begin: unknown begin 'hebb'"),
         ((1, 8, 8), {"begin": "least_squares"}, r"model.begin: least_squares fits linear maps; set model.inner=\[\]"),

@@ -43,6 +43,7 @@ ZOO: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {  # the smallest image
     "vae": ((1, 8, 8), {"hidden": [12, 10], "code": 3, "warmup": 5}),
     "cvae": ((1, 8, 8), {"hidden": [12, 10], "code": 3}),
     "sparse_coding": ((1, 8, 8), {"atoms": 12, "iterations": 5}),
+    "two_way": ((1, 8, 8), {"hidden": [10], "code": 4, "inner": [6]}),
 }
 
 
@@ -76,7 +77,7 @@ def test_backprop_through_k_modules_equals_plain_autograd_step_for_step(lab, nam
         "transformer_seq2seq": lab.pairs,
     }
     data = made.get(name, partial(lab.data, shape))(n=18)
-    reconstructs = MODELS.facts(name)["family"] == "autoencoder"
+    reconstructs = MODELS.facts(name)["family"] == "autoencoder" or name == "two_way"
     if name in ("sparse_coding", "rbf", "jordan", "ntm"):  # of two blocks
         modules = min(modules, 2)
     group = lab.start(
@@ -85,7 +86,7 @@ def test_backprop_through_k_modules_equals_plain_autograd_step_for_step(lab, nam
         parallel={"modules": modules},
         data={"batch_size": 6},
         optimizer={"lr": 0.002 if reconstructs else 0.02},
-        task="reconstruction" if reconstructs else None,
+        task={"two_way": "cross_reconstruction"}.get(name, "reconstruction") if reconstructs else None,
     )
     plan = group.modules[0].plan
     assert plan.workers_per_replica == modules

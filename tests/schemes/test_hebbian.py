@@ -10,7 +10,7 @@ from unlocked.errors import ConfigError, DataError
 from unlocked.plan.make import make_plan
 from unlocked.plan.plan import load_data
 from unlocked.tasks import load
-from unlocked.tasks.recall import Recall
+from unlocked.tasks.pattern_recall import PatternRecall
 from unlocked_models.associative import AssociativeMemory, stored
 
 PRESET = "memory/hopfield_classic"
@@ -54,9 +54,9 @@ def test_wrong_patterns_are_one_line(options, said):
 def test_data_of_another_kind_are_refused():
     x = np.zeros((4, 3), np.float32)
     with pytest.raises(DataError, match="y_train is of shape"):
-        Recall().check("own", RawData(x, x[:, :2]), {"train": (x, x[:, :2], None)})
+        PatternRecall().check("own", RawData(x, x[:, :2]), {"train": (x, x[:, :2], None)})
     with pytest.raises(DataError, match="x_train is not all 0 or 1"):
-        Recall().check("own", RawData(x + 0.5, x), {"train": (x + 0.5, x, None)})
+        PatternRecall().check("own", RawData(x + 0.5, x), {"train": (x + 0.5, x, None)})
 
 
 def test_metrics_are_those_of_units_of_two_signs():
@@ -64,14 +64,14 @@ def test_metrics_are_those_of_units_of_two_signs():
     states = y.clone()
     states[0, 0] = 1  # overlap (39 - 1) / 40 = 0.95
     states[1, :2] = 1
-    assert Recall().metrics(states, y) == pytest.approx({"loss": 0.075, "overlap": 0.925, "recalled": 0.5})
-    assert float(Recall().loss(states, y)) == pytest.approx(0.075)
+    assert PatternRecall().metrics(states, y) == pytest.approx({"loss": 0.075, "overlap": 0.925, "recalled": 0.5})
+    assert float(PatternRecall().loss(states, y)) == pytest.approx(0.075)
 
 
 def test_nothing_is_left_to_search_before_anything_is_stored():
     """So schemes that try weights and compare losses refuse the family."""
     train = load("patterns", of="digits", number=10).train
-    assert float(Recall().loss(AssociativeMemory(64, 5)(train.x), train.y)) == 0
+    assert float(PatternRecall().loss(AssociativeMemory(64, 5)(train.x), train.y)) == 0
 
 
 @pytest.mark.parametrize("rule", ["hebb", "storkey", "projection"])
@@ -115,11 +115,11 @@ def test_recall_is_tracked_and_drawn(tmp_path):
             ["parallel={replicas: 2, engine: auto}", "data.batch_size=2"],
             "parallel.replicas: 2, but a pattern is stored into",
         ),
-        ("quickstart", ["task=recall"], "task: recall"),
+        ("quickstart", ["task=pattern_recall"], "task: pattern_recall"),
         (
             "quickstart",
             ["data={name: patterns, batch_size: 5}"],
-            "mlp gives no states of 0 and 1; recall needs an associative memory",
+            "mlp gives no states of 0 and 1; pattern_recall needs an associative memory",
         ),
     ],
 )

@@ -30,6 +30,22 @@ class OfBoltzmannMachines(SchemeContract):
         return changed(made(), lambda x: (x > 0).float())
 
 
+class OfAssociativeMemories(SchemeContract):
+    model = {"name": "hopfield_classic"}
+    modules = 1
+    more = {"task": "pattern_recall", "train": {"steps": 24}}
+
+    def data(self):
+        """Patterns of 16 units, each its own target."""
+        data = changed(made((16,)), lambda x: (x > 0).float())
+        own = {name: replace(split, y=split.x) for name in ("train", "test") if (split := getattr(data, name))}
+        return replace(data, task="pattern_recall", n_outputs=16, class_names=[str(i) for i in range(16)], **own)
+
+
+class OfStackedNets(SchemeContract):
+    model = {"name": "stacked", "hidden": [12, 10, 8]}
+
+
 def changed(data, values):
     """The data set with other inputs."""
     return replace(
@@ -37,8 +53,9 @@ def changed(data, values):
     )
 
 
+OF_NETS = {"hebbian": OfAssociativeMemories, "stacking": OfStackedNets}
 for _name in SCHEMES:
-    _base = OfBoltzmannMachines if "mlp" in SCHEMES.get(_name).refuses else SchemeContract
+    _base = OF_NETS.get(_name, OfBoltzmannMachines if "mlp" in SCHEMES.get(_name).refuses else SchemeContract)
     _of_whole_nets = {"modules": 1} if issubclass(SCHEMES.get(_name), Proposer) else {}
     if SCHEMES.get(_name).proposes:  # few weights: CMA-ES holds the covariance of each two
         _of_whole_nets = {"modules": 1, "model": {"name": "mlp", "hidden": [2]}}

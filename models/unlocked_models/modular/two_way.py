@@ -7,7 +7,7 @@
 Every view's encoder and decoder are the blocks of an `autoencoder`, side by side with those of the other view. So they
 can be trained apart, each on its own view, with no pair ever seen, and be joined (`transfer.parts`); then the
 association alone learns from pairs. Of an output each half depends on the other half of the input alone, so the input
-is the target: task `two_way`.
+is the target: task `cross_reconstruction`.
 
 An association of linear maps is a linear associator (Kohonen 1972), and least squares find the best one at once.
 """
@@ -88,7 +88,7 @@ def _layers(widths: list[int], activation: str) -> nn.Sequential:
 def two_way(
     in_shape: tuple[int, ...],
     n_outputs: int,
-    first: int | None = None,
+    first: int = 0,
     hidden: list[int] = [96],  # noqa: B006  (read, never changed)
     code: int = 8,
     activation: str = "relu",
@@ -101,7 +101,7 @@ def two_way(
     Shapes: `(batch, *in_shape)`, whose last axis holds one view and then the other, to the same shape. One block for
     each layer of the encoders, one for the association, one for each layer of the decoders. `n_outputs` is not used.
 
-    Options: `first`, how much of the last axis is the first view (null: half of it); `hidden`, `code`, `activation` and
+    Options: `first`, how much of the last axis is the first view (0: half of it); `hidden`, `code`, `activation` and
     `output` of both autoencoders, as for `autoencoder`; `inner` hidden layers of the association, `[]` for linear maps;
     `begin` drawn, or least_squares: linear maps that begin as the best ones for the codes of the training pairs.
 
@@ -112,8 +112,8 @@ def two_way(
     """
     if in_shape[-1] < 2:
         raise ValueError(f"model.name: two_way cuts the last axis of its input in two, and {in_shape} has one feature")
-    size = in_shape[-1] // 2 if first is None else first
-    checks.whole("first", size)
+    checks.whole("first", first, least=0)
+    size = first or in_shape[-1] // 2
     if size >= in_shape[-1]:
         raise ValueError(f"model.first: {size} leaves nothing of {in_shape} to the second view")
     checks.sizes("hidden", hidden)

@@ -18,7 +18,7 @@ RANDOM = "random"
 MOST = 100_000
 
 
-@register_data("patterns", task="recall", family="made")
+@register_data("patterns", task="pattern_recall", family="made")
 def patterns(
     source: Source,
     of: str = RANDOM,

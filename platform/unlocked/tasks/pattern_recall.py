@@ -24,8 +24,8 @@ SHOWN = 10  # examples of the figure
 MOST_SIDE = 64  # of what is drawn
 
 
-@register_task("recall")
-class Recall(Task):
+@register_task("pattern_recall")
+class PatternRecall(Task):
     """Outputs are the states in which a memory comes to rest, targets the stored patterns, both of 0 and 1.
 
     With s and x the same as -1 and 1, `overlap` is the mean of s.x / N, 1 if every unit is right, and `recalled` the
@@ -52,7 +52,7 @@ class Recall(Task):
     def unfit(self, blocks: Sequence[nn.Module]) -> str | None:
         if isinstance(blocks[-1], AssociativeMemory):
             return None
-        return "gives no states of 0 and 1; recall needs an associative memory (model.name=hopfield_classic)"
+        return "gives no states of 0 and 1; pattern_recall needs an associative memory (model.name=hopfield_classic)"
 
     def output_shape(self, example: Example) -> tuple[int, ...]:
         return (example.n_outputs,)

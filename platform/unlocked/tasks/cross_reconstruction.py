@@ -23,9 +23,9 @@ from unlocked_models.contract.chain import Chain
 AT_ONCE = 500
 
 
-@register_task("two_way")
-class TwoWay(Reconstruction):
-    """Outputs have the shape of the inputs, whose last axis is cut in two: before feature `first`, or in the middle.
+@register_task("cross_reconstruction")
+class CrossReconstruction(Reconstruction):
+    """Outputs have the shape of the inputs, whose last axis is cut in two: before feature `first`, 0 for the middle.
 
     `first_mse` is that of the first view, drawn from the second, per feature, `second_mse` that of the second, `mse`
     that of both. Of data with classes `first_class` and `second_class` are the shares of drawn views whose class is
@@ -34,22 +34,22 @@ class TwoWay(Reconstruction):
 
     also = ("first_mse", "second_mse")
 
-    def __init__(self, first: int | None = None):
-        if first is not None and first < 1:
-            raise ConfigError(f"objective.first: must be at least 1, got {first}")
+    def __init__(self, first: int = 0):
+        if first < 0:
+            raise ConfigError(f"objective.first: must be at least 0, got {first}")
         self.first = first
 
     def unfit(self, blocks: Sequence[nn.Module]) -> str | None:
         views = getattr(blocks[0], "views", None)
         if views is None:
             return "does not draw views from each other: a view would be given back as it is; two_way does"
-        if self.first not in (None, views[0]) or (self.first is None and views[0] != sum(views) // 2):
+        if views[0] != (self.first or sum(views) // 2):
             return f"cuts its input at {views[0]} of {sum(views)} features, so set objective.first={views[0]}"
         return super().unfit(blocks)
 
     def cut_at(self, x: Tensor) -> int:
         """How many features of the last axis are the first view."""
-        return x.shape[-1] // 2 if self.first is None else self.first
+        return self.first or x.shape[-1] // 2
 
     def cut(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Both views, `(n, features)`."""

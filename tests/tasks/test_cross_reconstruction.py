@@ -7,17 +7,17 @@ from torch import nn
 from unlocked.errors import ConfigError
 from unlocked.loop.train import train
 from unlocked.plan.plan import load_data
-from unlocked.tasks.two_way import TwoWay
+from unlocked.tasks.cross_reconstruction import CrossReconstruction
 from unlocked_models import Chain
 
-NET = ["task=two_way", "model={name: two_way, hidden: [6], code: 4, inner: []}", "scheme.name=backprop"]
+NET = ["task=cross_reconstruction", "model={name: two_way, hidden: [6], code: 4, inner: []}", "scheme.name=backprop"]
 
 
-@pytest.mark.parametrize("first", [None, 1, 3])
+@pytest.mark.parametrize("first", [0, 1, 3])
 def test_the_error_of_each_view_is_its_own(first):
     generator = torch.Generator().manual_seed(0)
     x, drawn = (torch.randn(5, 2, 4, generator=generator).double() for _ in range(2))
-    task, cut = TwoWay(first), first or 2
+    task, cut = CrossReconstruction(first), first or 2
     found = task.metrics(task.keep(drawn, x), x)
     error = (drawn - x).square()
     assert found["first_mse"] == pytest.approx(float(error[..., :cut].mean()), rel=1e-12)
@@ -34,7 +34,7 @@ def test_the_class_of_a_drawn_view_is_that_of_a_classifier_of_real_ones(small):
     data = load_data(small(*NET))
     net = Swapped()
     net.wanted, net.scale = None, nn.Parameter(torch.ones(1))
-    task, found = TwoWay(), []
+    task, found = CrossReconstruction(), []
     for wanted in (None, torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))):
         net.wanted = wanted
         found.append(task.final_metrics(Chain([net]), data, "test"))
@@ -52,7 +52,7 @@ def test_the_class_of_a_drawn_view_is_that_of_a_classifier_of_real_ones(small):
         ),
         (["model.first=3"], r"^model.name: two_way cuts its input at 3 of 8 features, so set objective.first=3$"),
         (["objective.first=3"], r"^model.name: two_way cuts its input at 4 of 8 features, so set objective.first=4$"),
-        (["objective.first=0"], r"^objective.first: must be at least 1, got 0$"),
+        (["objective.first=-1"], r"^objective.first: must be at least 0, got -1$"),
     ],
 )
 def test_nets_that_would_see_the_view_that_they_draw_are_refused(small, options, said):
