@@ -169,7 +169,7 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
         (
             "graph/trees",
             "cdni",
-            ["data.options={nodes: 16, packages: [http, xml]}", "data.batch_size=8", "model={name: mpnn, width: 8}"],
+            ["data.options={nodes: 16, packages: [http, email]}", "data.batch_size=8", "model={name: mpnn, width: 8}"],
         ),
         ("selfsupervised/simclr", "cdni", VIEWS),
         ("selfsupervised/simclr", "dfa", VIEWS),
@@ -180,7 +180,7 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
         ("embedding/cbow_full", "dfa", WORDS),
         ("memory/copy", "cdni", TAPE),
         ("memory/copy", "dfa", TAPE),
-        ("recursive/tree_lstm", "cdni", ["data.options={nodes: 16, packages: [http, xml]}", "data.batch_size=8"]),
+        ("recursive/tree_lstm", "cdni", ["data.options={nodes: 16, packages: [http, email]}", "data.batch_size=8"]),
         ("memory/hopfield", "dfa", ["model={width: 16, patterns: 8}"]),
         ("modular/moe", "cdni", ["model={width: 16, experts: 4, inner: 8}"]),
         ("modular/two_way", "cdni", ["model={hidden: [16], code: 6, inner: [12]}"]),
@@ -189,19 +189,14 @@ def test_a_graph_s_workers_give_what_the_replay_gives(warm, scheme):
             "classics/elman",
             "cdni",
             ["model.hidden=[12]"],
-            marks=[
-                pytest.mark.slow("the same check for one more model"),
-                pytest.mark.xfail(
-                    reason="M's loss differs from the replay's by 1e-7 of it; the cause is not known yet"
-                ),
-            ],
+            marks=pytest.mark.slow("messages that do not lie in memory as they are read"),
         ),
         *(
             pytest.param(preset, scheme, options, marks=pytest.mark.slow("the same check for more models"))
             for preset, scheme, options in (
                 ("modular/moe", "dfa", ["model={width: 16, experts: 4, inner: 8}"]),
                 ("memory/hopfield", "cdni", ["model={width: 16, patterns: 8}"]),
-                ("recursive/recursive", "dfa", ["data={options: {nodes: 16, packages: [http, xml]}, batch_size: 8}"]),
+                ("recursive/recursive", "dfa", ["data={options: {nodes: 16, packages: [http, email]}, batch_size: 8}"]),
                 ("seq2seq/captions", "dfa", CAPTIONS),
                 ("classics/jordan", "dfa", ["model={width: 6, hidden: 10}"]),
                 ("classics/maxout", "dni", ["model.hidden=[12, 12]"]),

@@ -253,6 +253,14 @@ def test_a_queue_gives_messages_in_order_and_refuses_one_taken_for_another_minib
         queue.receive(6)
 
 
+def test_a_message_lies_in_memory_as_another_worker_would_get_it():
+    queue, message = Queue(), torch.arange(6.0).view(2, 3).T
+    queue.send(0, message)
+    got = queue.receive(0)
+    assert got.is_contiguous()
+    assert torch.equal(got, message)
+
+
 def test_a_model_that_no_memory_holds_ends_in_one_line(lab):
     plan = lab.plan(model={"name": "mlp", "hidden": [10**12]})  # planning takes none
     with pytest.raises(RunFailed, match="module 0 of mlp does not fit into the memory of its worker") as caught:

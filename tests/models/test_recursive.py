@@ -83,7 +83,7 @@ def test_trees_of_a_minibatch_do_not_meet_and_order_of_children_means_nothing(re
 @pytest.mark.parametrize("scheme", ["backprop", "dfa", "cdni", "dni", "local", "frozen"])
 def test_trees_train_under_every_scheme(scheme, tmp_path):
     small = [
-        "data.options={nodes: 12, packages: [http, xml]}",
+        "data.options={nodes: 12, packages: [http, email]}",
         "model.hidden=[8, 8]",
         "data.batch_size=8",
         "parallel.partition=[1, 1, 1]",

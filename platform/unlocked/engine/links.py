@@ -62,14 +62,15 @@ class Late:
 
 
 class Queue:
-    """A link inside one process."""
+    """A link inside one process. Messages lie in memory as another worker would get them: how a product is rounded
+    depends on that."""
 
     def __init__(self) -> None:
         self.waited = self.sent = 0.0
         self._messages: deque[tuple[int, Tensor]] = deque()
 
     def send(self, t: int, message: Tensor) -> None:
-        self._messages.append((t, message))
+        self._messages.append((t, message.contiguous()))
 
     def expect(self, start: int, stop: int) -> None: ...
 

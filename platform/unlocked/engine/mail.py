@@ -122,7 +122,7 @@ class Mail:
 
     def send(self, channel: Channel, message: Tensor) -> None:
         if self._rank[channel.source] == self._rank[channel.target]:
-            self._here.setdefault(channel, deque()).append(message.detach().to(self._dtype))
+            self._here.setdefault(channel, deque()).append(message.detach().to(self._dtype).contiguous())
             return
         message = message.detach().to(self._dtype).contiguous()
         message = message.cpu() if self._through_cpu else message.clone()
