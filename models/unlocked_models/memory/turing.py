@@ -117,7 +117,11 @@ class TuringLayer(Stepping):
             control = self.controller(driven, now.controller)
         else:
             control = (self.controller(driven).tanh(),)
-        told = self.interface(control[0])
+        told = self.interface(control[0]).to(now.memory.dtype)
+        with torch.autocast(told.device.type, enabled=False):  # the products are small, and a memory adds up for long
+            return self._remembered(told, control, now)
+
+    def _remembered(self, told: Tensor, control: tuple[Tensor, ...], now: Step) -> Step:
         where, what = told.tensor_split([self.said], -1)
         weights = self.address(where.unflatten(-1, (-1, self.address.size)), now.memory, now.weights)
         reading, writing = weights.split([self.reads, self.writes], 1)

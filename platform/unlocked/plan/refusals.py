@@ -11,7 +11,8 @@ from torch.nn.parameter import is_lazy
 from unlocked.config import Config
 from unlocked.data import DataSet
 from unlocked.data.easy_first import difficulty_of
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, DataError
+from unlocked.metrics import higher_is_better
 from unlocked.optim import searches
 from unlocked.plan.plan import first_level, load_data
 from unlocked.schemes import SCHEMES, ModuleSpec
@@ -209,6 +210,9 @@ def _refuse_curriculum(config: Config, data: DataSet) -> None:
     climbs = TASKS.get(data.task).climbs
     if climbs is None:
         raise ConfigError(f"train.curriculum: it follows val/bits, which {data.task} does not have")
+    solved = config.train.curriculum
+    if solved is not None and solved <= 0 and not higher_is_better(f"val/{climbs}"):
+        raise ConfigError(f"train.curriculum: must be greater than 0, below which val/{climbs} never fall; got {solved:g}")
     if data.validation is None:
         raise ConfigError(f"train.curriculum: it follows val/{climbs}, and data.validation is 0")
     if SCHEMES.get(config.scheme.name).late_inputs(config):
@@ -217,7 +221,13 @@ def _refuse_curriculum(config: Config, data: DataSet) -> None:
             "another level may have begun"
         )
     level = first_level(config)
-    following = load_data(config, level + 1).example
+    try:
+        following = load_data(config, level + 1).example
+    except DataError as error:
+        raise ConfigError(
+            f"train.curriculum: {data.name} has no level after {level}, at which this run begins ({error}); begin at a "
+            f"lower data.options.level, or set train.curriculum=null"
+        ) from None
     if following != data.example:
         raise ConfigError(
             f"train.curriculum: examples of {data.name} at level {level + 1} are not of the shape of "

@@ -172,7 +172,9 @@ class TrainConfig:
     probe_every: int = key(1, "epochs between gradient alignment probes; 0: never", low=0, high=MOST)
     checkpoint_every: int = key(1, "epochs", low=1, high=MOST)
     curriculum: float | None = key(
-        None, "below these val/bits, of control from this val/return on, the data's `level` is raised by one", above=0
+        None,
+        "below these val/bits, of control from this val/return on, the data's `level` is raised by one; a return may be "
+        "below 0",
     )
     patience: int | None = key(
         None, "stop after this many evaluations without a better validation metric", low=1, high=MOST

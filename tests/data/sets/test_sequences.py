@@ -130,6 +130,28 @@ def test_wrong_episodes_are_one_line():
         load("repeat_copy", level=40)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("copy", {"symbols": 10_001}, "data.options.symbols: must be at most 10000"),
+        ("copy", {"episodes": 10**10}, "data.options.episodes: 10000000000 episodes of 2 positions are more than"),
+        ("copy", {"level": 10**9, "episodes": 1}, "data.options.level: 256 episodes of 2000000000 positions"),
+        ("copy", {"last": 9, "test_level": 3}, "data.options.last: 9 is above data.options.test_level 3"),
+        ("repeat_copy", {"last": 40}, "data.options.last: 40 asks for more than 16 repeats"),
+        ("associative_recall", {"item": 25}, "items of 25 of 8 symbols are too many to number; at most 20"),
+        ("associative_recall", {"item": 1, "symbols": 4, "last": 5}, "make 4 items of 1, 6 are to differ"),
+    ],
+)
+def test_episodes_that_cannot_be_made_are_refused_before_they_are(name, options, said):
+    with pytest.raises(DataError) as error:
+        load(name, **options)
+    assert said in str(error.value)
+
+
+def test_items_of_the_most_symbols_that_can_be_numbered_are_drawn():
+    assert load("associative_recall", item=20, episodes=4).train.x.max() < FIRST + 8
+
+
 def test_sunspots_are_windows_of_years_and_the_years_behind_them():
     data = load("sunspots", length=5, horizon=2)
     assert data.task == "regression"

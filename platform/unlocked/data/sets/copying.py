@@ -14,6 +14,8 @@ raises it when a level is solved (Jaderberg et al. 2017, supplement).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from unlocked.data.dataset import RawData, register_data
@@ -61,7 +63,7 @@ def repeat_copy(
     """N symbols R times, then an end; N and R grow in turn with the level: 1 x 1, 2 x 1, 2 x 2, 3 x 2, 3 x 3, ...
     Options as of copy."""
     wanted = Wanted(level, window, symbols, episodes, mixed, last, test_level)
-    for key, value in (("level", level), ("test_level", test_level)):
+    for key, value in (("level", level), ("last", last), ("test_level", test_level)):
         if value is not None and value > 2 * MOST_REPEATS:
             raise DataError(f"data.options.{key}: {value} asks for more than {MOST_REPEATS} repeats")
 
@@ -93,9 +95,14 @@ def associative_recall(
     """`level` + 1 different items of `item` symbols each; then one of them, which asks for the next. Other options
     as of copy."""
     wanted = Wanted(level, window, symbols, episodes, mixed, last, test_level)
-    most = max(level, test_level or 1) + 1
+    most = max(level, last or 1, test_level or 1) + 1
     if item < 1:
         raise DataError(f"data.options.item: must be at least 1, got {item}")
+    if item * math.log2(symbols) >= 62:  # items are numbered
+        raise DataError(
+            f"data.options.item: items of {item} of {symbols} symbols are too many to number; at most "
+            f"{int(61.9 / math.log2(symbols))}"
+        )
     if symbols**item < most:
         raise DataError(
             f"data.options.symbols: {symbols} symbols make {symbols**item} items of {item}, {most} are to differ"

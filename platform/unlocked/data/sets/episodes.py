@@ -20,6 +20,8 @@ BLANK = len(SPECIAL)
 SIGN = BLANK + 1  # of one repeat; SIGN + r - 1 asks for r
 FIRST = SIGN + MOST_REPEATS  # of the symbols
 TEST_EPISODES = 256
+MOST_SYMBOLS = 10_000  # each has a letter
+MOST_NUMBERS = 10**9  # of a split
 
 Drawn = tuple[np.ndarray, np.ndarray]  # inputs and targets, (episodes, positions) each
 
@@ -45,11 +47,18 @@ class Wanted:
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise DataError(f"data.options.{key}: must be at least 1, got {value}")
+        if self.symbols > MOST_SYMBOLS:
+            raise DataError(f"data.options.symbols: must be at most {MOST_SYMBOLS}, got {self.symbols}")
         if self.last is not None and self.level > self.last:
             raise DataError(f"data.options.last: {self.last} is the last level, got level {self.level}")
         if self.test_level is not None and self.level > self.test_level:
             raise DataError(
                 f"data.options.test_level: {self.test_level} is below the level of the training split, {self.level}"
+            )
+        if self.last is not None and self.test_level is not None and self.last > self.test_level:
+            raise DataError(
+                f"data.options.last: {self.last} is above data.options.test_level {self.test_level}, which says how "
+                f"long rows are; raise test_level, or lower last"
             )
 
     @property
@@ -73,6 +82,11 @@ def in_rows(
     longest = length(asked)
     window = wanted.window or longest
     rows = -(-longest // window)  # of an episode
+    for key, count in (("test_level" if wanted.test_level else "level", TEST_EPISODES), ("episodes", wanted.episodes)):
+        if count * rows * window > MOST_NUMBERS:
+            raise DataError(
+                f"data.options.{key}: {count} episodes of {longest} positions are more than {MOST_NUMBERS:,} numbers"
+            )
 
     def cut(x: np.ndarray, y: np.ndarray) -> Drawn:
         filling = ((0, 0), (0, rows * window - x.shape[1]))
