@@ -173,5 +173,6 @@ def hyperneat(
     checks.sizes("layers", layers)
     checks.whole("hidden", hidden)
     checks.fraction("threshold", threshold)
+    checks.positive("reach", reach)
     checks.pick(UNITS, "activation", activation)
     yield Painted([math.prod(in_shape), *layers, n_outputs], hidden, threshold, reach, activation)

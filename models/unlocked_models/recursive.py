@@ -61,7 +61,8 @@ class TreeLayer(nn.Module, ABC):
             here = (height == level).nonzero().flatten()
             into = (height[parent] == level).nonzero().flatten()
             places = torch.searchsorted(here, parent[into])  # of the parents, among the nodes of this height
-            state = state.index_copy(0, here, self.step(driven[here], state[child[into]], places))
+            found = self.step(driven[here], state[child[into]], places)
+            state = state.index_copy(0, here, found.to(state.dtype))  # under autocast products are short, states not
         return trees.back(state[:, : self.width])
 
     @property
@@ -122,7 +123,7 @@ class TreeLSTM(TreeLayer):
         total = h.new_zeros(len(driven), self.width).index_add(0, parent, h)
         i, o, u = (gates + self.of_children(total)).chunk(3, 1)
         f = (drive[parent] + self.forget(h)).sigmoid()
-        c = (i.sigmoid() * u.tanh()).index_add(0, parent, f * c)
+        c = (i.sigmoid() * u.tanh()).to(c.dtype).index_add(0, parent, f * c)
         return torch.cat([o.sigmoid() * c.tanh(), c], 1)
 
 

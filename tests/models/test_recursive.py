@@ -58,6 +58,17 @@ def test_a_layer_and_its_gradients_equal_a_recursive_loop(name):
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("name", ["tree_lstm", "recursive"])
+def test_under_autocast_states_of_nodes_stay_in_float32(name):
+    torch.manual_seed(0)
+    layer, batch = build(name, (NODES, 4), 3, hidden=[5])[0], trees()
+    h = batch.x.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = layer(h, batch)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, layer(h, batch), atol=0.03, rtol=0.03)
+
+
 def test_heights_are_one_more_than_those_of_the_highest_child():
     child, parent = torch.arange(1, 7), torch.tensor(PARENTS[0])
     assert heights(child, parent, 7).tolist() == [3, 2, 0, 1, 0, 0, 0]

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from unlocked.config import load_config
-from unlocked.errors import ConfigError
+from unlocked.errors import ConfigError, RunFailed
 from unlocked.schemes import STRATEGIES, Trial
+from unlocked.schemes.evolution.cma_es import CMAES
 from unlocked.schemes.evolution.neuroevolution import CNE, CoSyNE, moving
 from unlocked.schemes.evolution.snes import SNES
 from unlocked.schemes.evolution.strategy import VectorSpace
@@ -108,6 +109,9 @@ def test_a_candidate_is_the_whole_net(lab, key):
         (["scheme.strategy.sigm=1"], "scheme.strategy.sigm: unknown option of cma_es 'sigm'; did you mean 'sigma'?"),
         (["scheme.strategy.population=1"], "scheme.strategy.population: must be at least 2, got 1"),
         (["scheme.strategy.sigma=-1"], "scheme.strategy.sigma: must be above 0, got -1"),
+        (["scheme.strategy.population=1000000000"], "scheme.strategy.population: must be at most 100000, got 1e+09"),
+        (["scheme.strategy.sigma=.inf"], "scheme.strategy.sigma: must be at most 1e+06, got inf"),
+        (["scheme.strategy={name: cne, spread: 0}"], "scheme.strategy.spread: must be above 0, got 0"),
         (
             ["scheme.name=backprop", "parallel.engine=population"],
             "parallel.engine: population shares out candidates, and backprop proposes none; set scheme.name=evolution",
@@ -118,6 +122,20 @@ def test_what_cannot_be_is_said_in_one_line(words, said):
     with pytest.raises(ConfigError) as failure:
         load_config("evolved/xor_cma_es", words)
     assert str(failure.value).startswith(said)
+
+
+def test_cma_es_takes_nets_whose_covariance_there_can_be(lab):
+    model = {"name": "mlp", "hidden": [2000]}
+    with pytest.raises(
+        ConfigError, match=r"cannot train mlp, which has 20,005 weights, and cma_es holds the covariance of all pairs"
+    ):
+        lab.plan(lab.data(shape=(4,)), model=model, scheme={"name": "evolution"})
+
+
+def test_a_search_that_leaves_all_numbers_says_so():
+    cma = CMAES(VectorSpace(Chain([]), np.zeros(2)), population=4)
+    with pytest.raises(RunFailed, match="the search has left all numbers"):
+        cma.tell([np.full(2, 1e33)] * 4, [Trial(1.0)] * 4, np.random.default_rng(0))
 
 
 def test_every_strategy_says_what_it_is():

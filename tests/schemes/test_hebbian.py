@@ -108,6 +108,8 @@ def test_recall_is_tracked_and_drawn(tmp_path):
         (PRESET, ["scheme.name=cd"], "cd cannot train the associative family"),
         ("quickstart", ["scheme.name=hebbian"], "hebbian cannot train the mlp family: it strengthens a weight between"),
         (PRESET, ["train.epochs=2"], "train.epochs: 2, but hebbian stores every pattern once; set train.epochs=1"),
+        (PRESET, ["train.steps=11"], "train.steps: 11 steps see examples again after 10, but hebbian stores every"),
+        (PRESET, ["data.batch_size=4"], "data.batch_size: 4 leaves out 2 of the 10 examples, but hebbian stores every"),
         (PRESET, ["train.average=0.9"], "train.average: hebbian adds"),
         (PRESET, ["scheme.hebbian.rule=heb"], "scheme.hebbian.rule: unknown rule 'heb'; did you mean 'hebb'"),
         (

@@ -183,6 +183,7 @@ def test_a_resumed_search_is_where_it_was(lab, model):
         ),
         (["scheme.strategy.mutate=2"], "scheme.strategy.mutate: must be from 0 to 1, got 2"),
         (["scheme.strategy.threshold=0"], "scheme.strategy.threshold: must be above 0, got 0"),
+        (["scheme.strategy.excess=-1"], "scheme.strategy.excess: must be at least 0 and finite, got -1"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(words, said):
@@ -192,7 +193,7 @@ def test_what_cannot_be_is_said_in_one_line(words, said):
 
 
 def test_wiring_that_is_searched_is_for_neat_and_neat_for_it_alone(lab):
-    with pytest.raises(ConfigError, match="mlp has layers of one wiring, which neat would have to change"):
+    with pytest.raises(ConfigError, match="cannot train mlp, which has layers of one wiring, which neat would"):
         lab.plan(model={"name": "mlp", "hidden": [2]}, scheme={"name": "evolution", "strategy": {"name": "neat"}})
     with pytest.raises(ConfigError, match="its wiring is what evolves; take strategy neat"):
         lab.plan(model=GROWN, scheme={"name": "evolution", "strategy": {"name": "cma_es"}})

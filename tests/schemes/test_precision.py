@@ -10,6 +10,7 @@ from unlocked.config import load_config
 from unlocked.errors import ConfigError, RunFailed
 from unlocked.schemes.loss_scale import LossScale
 from unlocked_models import Batch
+from unlocked_models.memory.turing import TuringLayer
 
 
 @pytest.mark.parametrize("scheme", ["backprop", "cdni", "dfa", "frozen"])
@@ -39,6 +40,19 @@ def test_a_module_s_output_is_torch_s_own_autocast(lab):
     assert out.dtype == torch.float32
     assert torch.equal(out, expected)
     assert not torch.equal(out, learner.chain(x))  # what float32 gives
+
+
+@pytest.mark.parametrize("controller", ["lstm", "feedforward"])
+def test_a_turing_machine_keeps_its_memory_in_float32(controller):
+    torch.manual_seed(0)
+    machine = TuringLayer(3, controller, 4, (5, 3), (1, 2), 1, (0.0, 0.0, 0.0, 0.0), None)
+    x, steps = torch.randn(2, 6, 3), []
+    whole, state = machine.run(x, None)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out, short = machine.run(x, None, steps)
+    assert {each.memory.dtype for each in steps} == {each.weights.dtype for each in steps} == {torch.float32}
+    torch.testing.assert_close(out.float(), whole, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(short.float(), state, atol=0.02, rtol=0.02)
 
 
 FP16 = {"model": {"name": "mlp", "hidden": [16, 14, 12]}, "parallel": {"modules": 2}}

@@ -23,6 +23,7 @@ from unlocked.plan.pipelines import SPLIT_BACKWARD, refuse_uncuttable, refuse_un
 from unlocked.plan.plan import Plan
 from unlocked.plan.refusals import (
     refuse_adversary,
+    refuse_again,
     refuse_blocks,
     refuse_bounded,
     refuse_minibatches,
@@ -53,6 +54,7 @@ def make_plan(config: Config, data: DataSet) -> Plan:
     engine = plan.make_engine()
     engine.refuse_group(bool(plan.nets))
     engine.refuse_steps(config, plan.steps_per_epoch)
+    refuse_again(plan)
     refuse_memory(plan)
     if plan.nets:
         refuse_idle(plan)

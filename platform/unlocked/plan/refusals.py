@@ -14,7 +14,7 @@ from unlocked.data.easy_first import difficulty_of
 from unlocked.errors import ConfigError, DataError
 from unlocked.metrics import higher_is_better
 from unlocked.optim import searches
-from unlocked.plan.plan import first_level, load_data
+from unlocked.plan.plan import Plan, first_level, load_data
 from unlocked.schemes import SCHEMES, ModuleSpec
 from unlocked.tasks import TASKS, make_task
 from unlocked.tasks.base import ANY
@@ -205,6 +205,25 @@ def _refuse_order(config: Config, task: str) -> None:
         )
 
 
+def refuse_again(plan: Plan) -> None:
+    """Raises `ConfigError` if examples that are to be seen once would be seen again, or left out at the end."""
+    config, why = plan.config, SCHEMES.get(plan.config.scheme.name).why_once
+    if why is None:
+        return
+    if plan.total_steps > plan.steps_per_epoch:
+        if config.train.steps is None:
+            raise ConfigError(f"train.epochs: {config.train.epochs}, but {why}; set train.epochs=1")
+        raise ConfigError(
+            f"train.steps: {config.train.steps} steps see examples again after {plan.steps_per_epoch}, but {why}; set "
+            f"train.steps=null and train.epochs=1"
+        )
+    if plan.n_train % config.data.batch_size:
+        raise ConfigError(
+            f"data.batch_size: {config.data.batch_size} leaves out {plan.n_train % config.data.batch_size} of the "
+            f"{plan.n_train} examples, but {why}; set 1, or a divisor of {plan.n_train}"
+        )
+
+
 def _refuse_curriculum(config: Config, data: DataSet) -> None:
     """A later level must be the same kind of data, and late messages about the one before it must need no data."""
     climbs = TASKS.get(data.task).climbs
@@ -212,7 +231,9 @@ def _refuse_curriculum(config: Config, data: DataSet) -> None:
         raise ConfigError(f"train.curriculum: it follows val/bits, which {data.task} does not have")
     solved = config.train.curriculum
     if solved is not None and solved <= 0 and not higher_is_better(f"val/{climbs}"):
-        raise ConfigError(f"train.curriculum: must be greater than 0, below which val/{climbs} never fall; got {solved:g}")
+        raise ConfigError(
+            f"train.curriculum: must be greater than 0, below which val/{climbs} never fall; got {solved:g}"
+        )
     if data.validation is None:
         raise ConfigError(f"train.curriculum: it follows val/{climbs}, and data.validation is 0")
     if SCHEMES.get(config.scheme.name).late_inputs(config):

@@ -173,7 +173,7 @@ class TrainConfig:
     checkpoint_every: int = key(1, "epochs", low=1, high=MOST)
     curriculum: float | None = key(
         None,
-        "below these val/bits, of control from this val/return on, the data's `level` is raised by one; a return may be "
+        "below these val/bits, of control from this val/return on, the data's `level` is raised by one; returns may be "
         "below 0",
     )
     patience: int | None = key(

@@ -72,6 +72,7 @@ class Declarations:
     feedback_from: ClassVar[Literal["above", "last"] | None] = None
     passes_gradients: ClassVar[bool] = False  # each module sends the gradient at its input to the one below
     why_no_lag: ClassVar[str | None] = None  # why messages cannot be consumed late; None: they can
+    why_once: ClassVar[str | None] = None  # why a run sees every training example once; None: as often as it likes
     why_no_fp16: ClassVar[str | None] = None  # why no gradient may be scaled for float16; None: it may
     why_no_recompute: ClassVar[str | None] = None  # why no activation can be computed again; None: they can
     needs_labels: ClassVar[bool] = False  # the task's targets in every module, not only in the last

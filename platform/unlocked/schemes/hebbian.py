@@ -49,6 +49,7 @@ class Hebbian(ModuleLearner):
     Options = HebbianOptions
     options: HebbianOptions
     why_no_lag: ClassVar[str | None] = "it sends nothing back"
+    why_once: ClassVar[str | None] = "hebbian stores every pattern once"
     why_no_fp16: ClassVar[str | None] = "it has no gradients that a scale would save"
     helps: ClassVar[str] = "fewer patterns (data.options.number) or scheme.hebbian.rule=projection"
     refuses: ClassVar[Mapping[str, str]] = AllBut("associative", NO_PAIRS)
@@ -65,10 +66,6 @@ class Hebbian(ModuleLearner):
     def refuse(cls, config: Config, task: Task, blocks: Sequence[nn.Module], specs: Sequence[ModuleSpec]) -> str | None:
         if not all(isinstance(block, AssociativeMemory) for block in blocks):
             return f"cannot train {config.model['name']}: {NO_PAIRS}"
-        if config.train.steps is None and config.train.epochs > 1:
-            raise ConfigError(
-                f"train.epochs: {config.train.epochs}, but hebbian stores every pattern once; set train.epochs=1"
-            )
         if config.train.average is not None:
             raise ConfigError("train.average: hebbian adds pattern to pattern, and a mean over steps would lose some")
         if config.parallel.replicas > 1:

@@ -73,4 +73,9 @@ def _chosen(x: np.ndarray, of: str, threshold: float, number: int, rng: np.rando
     """So many of them, none twice."""
     if number > len(x):
         raise DataError(f"data.options.number: {number} patterns are more than the {len(x)} examples of {of}")
-    return (x[rng.permutation(len(x))[:number]] > threshold).astype(np.float32)
+    above = x > threshold
+    if above.all() or not above.any():
+        raise DataError(
+            f"data.options.threshold: {threshold:g} parts nothing, as inputs of {of} go from {x.min():g} to {x.max():g}"
+        )
+    return above[rng.permutation(len(x))[:number]].astype(np.float32)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import nn
 
+from unlocked.errors import RunFailed
 from unlocked.schemes.evolution.strategy import (
     Genome,
     Trial,
@@ -14,6 +17,8 @@ from unlocked.schemes.evolution.strategy import (
     default_population,
     register_strategy,
 )
+
+MOST_WEIGHTS = 10_000  # of which a covariance is 0.8 GB, and its eigenvectors take minutes
 
 
 @register_strategy("cma_es")
@@ -30,12 +35,25 @@ class CMAES(VectorStrategy):
         size = population or default_population(self.n)
         self._cma: Any = CMA(space.begin.copy(), sigma, population_size=size, seed=0)
 
+    @classmethod
+    def unfit(cls, blocks: Sequence[nn.Module]) -> str | None:
+        weights = sum(p.numel() for block in blocks for p in block.parameters() if p.requires_grad)
+        if weights > MOST_WEIGHTS:
+            return (
+                f"has {weights:,} weights, and cma_es holds the covariance of all pairs of at most {MOST_WEIGHTS:,}; "
+                f"take strategy snes"
+            )
+        return super().unfit(blocks)
+
     def ask(self, random: np.random.Generator) -> list[Genome]:
         self._cma.reseed_rng(int(random.integers(2**32)))
         return [self._cma.ask() for _ in range(self._cma.population_size)]
 
     def tell(self, candidates: list[Genome], trials: list[Trial], random: np.random.Generator) -> None:
-        self._cma.tell([(x, trial.loss) for x, trial in zip(candidates, trials, strict=True)])
+        try:
+            self._cma.tell([(x, trial.loss) for x, trial in zip(candidates, trials, strict=True)])
+        except AssertionError:  # weights beyond 1e32
+            raise RunFailed("the search has left all numbers; a smaller scheme.strategy.sigma may help") from None
 
     @property
     def centre(self) -> Genome:

@@ -112,7 +112,7 @@ class Evolution(ModuleLearner):
                     f"parallel.{name}: {value}, {why}; set 1, and parallel.engine=population shares out candidates"
                 )
         unfit = STRATEGIES.get(config.scheme.strategy["name"]).unfit(blocks)
-        return None if unfit is None else f"{config.model['name']} {unfit}"
+        return None if unfit is None else f"cannot train {config.model['name']}, which {unfit}"
 
     @classmethod
     def memory(cls, config: Config, spec: ModuleSpec, rows: int, lag: int) -> int:

@@ -85,6 +85,9 @@ class NEAT(Strategy):
                 raise ConfigError(f"scheme.strategy.{name}: must be from 0 to 1, got {options[name]}")
         if options.get("threshold", 1.0) <= 0:
             raise ConfigError(f"scheme.strategy.threshold: must be above 0, got {options['threshold']}")
+        for name in ("excess", "disjoint", "weights"):
+            if not 0 <= options.get(name, 1.0) < float("inf"):
+                raise ConfigError(f"scheme.strategy.{name}: must be at least 0 and finite, got {options[name]}")
         if options.get("patience", 1) < 1:
             raise ConfigError(f"scheme.strategy.patience: must be at least 1, got {options['patience']}")
         units = options.get("units", ["steep"])

@@ -28,6 +28,9 @@ from unlocked.errors import ConfigError
 from unlocked_models.contract.chain import Chain
 from unlocked_models.contract.registry import Registry
 
+MOST_CANDIDATES = 100_000
+WIDEST = 1e6  # deviation of anything that is drawn
+
 Genome = Any  # weights `(n,)` float64, or what another space has
 Vector = np.ndarray
 
@@ -65,9 +68,12 @@ class Strategy(ABC):
         size = options.get("population")
         if size is not None and size < 2:
             raise ConfigError(f"scheme.strategy.population: must be at least 2, got {size}")
-        for name in ("sigma", "rate"):
+        for name in ("sigma", "rate", "spread"):
             if options.get(name) is not None and options[name] <= 0:
                 raise ConfigError(f"scheme.strategy.{name}: must be above 0, got {options[name]}")
+        for name, most in (("population", MOST_CANDIDATES), ("sigma", WIDEST), ("rate", WIDEST), ("spread", WIDEST)):
+            if options.get(name) is not None and options[name] > most:
+                raise ConfigError(f"scheme.strategy.{name}: must be at most {most:g}, got {options[name]:g}")
 
     @classmethod
     def unfit(cls, blocks: Sequence[nn.Module]) -> str | None:
