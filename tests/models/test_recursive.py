@@ -97,7 +97,7 @@ def test_trees_train_under_every_scheme(scheme, tmp_path):
         "data.options={nodes: 12, packages: [http, email]}",
         "model.hidden=[8, 8]",
         "data.batch_size=8",
-        "parallel.partition=[1, 1, 1]",
+        "parallel={modules: 3, partition: [1, 1, 1]}",
     ]
     quiet = [f"tracking.runs={tmp_path}", "tracking.uri=off", "tracking.figures=false", "train.probe_every=0"]
     summary = train(load_config("recursive/tree_lstm", [*small, *quiet, f"scheme.name={scheme}", "train.steps=6"]))
