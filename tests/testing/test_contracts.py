@@ -33,11 +33,11 @@ class OfBoltzmannMachines(SchemeContract):
 class OfAssociativeMemories(SchemeContract):
     model = {"name": "hopfield_classic"}
     modules = 1
-    more = {"task": "pattern_recall", "train": {"steps": 24}}
+    more = {"task": "pattern_recall", "train": {"epochs": 1}}
 
     def data(self):
-        """Patterns of 16 units, each its own target."""
-        data = changed(made((16,)), lambda x: (x > 0).float())
+        """Patterns of 16 units, each its own target; 24 minibatches of them, since each is stored once."""
+        data = changed(made((16,), n=192), lambda x: (x > 0).float())
         own = {name: replace(split, y=split.x) for name in ("train", "test") if (split := getattr(data, name))}
         return replace(data, task="pattern_recall", n_outputs=16, class_names=[str(i) for i in range(16)], **own)
 
