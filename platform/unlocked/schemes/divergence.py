@@ -28,12 +28,12 @@ from torch import Tensor, nn
 from unlocked.errors import ConfigError
 from unlocked.schema.facts import MOST, group, key
 from unlocked.schema.keys import Config
-from unlocked.schemes.alignment import Alignment
 from unlocked.schemes.base import ModuleLearner
 from unlocked.schemes.blockwise import BlockLearner
 from unlocked.schemes.declarations import AllBut
 from unlocked.schemes.registry import register_scheme
 from unlocked.schemes.spec import ModuleSpec
+from unlocked.schemes.without_error import WithoutError
 from unlocked.seeding import step_seed
 from unlocked.tasks import Task
 from unlocked_models.boltzmann import BoltzmannBlock
@@ -56,7 +56,7 @@ class CDOptions:
 
 
 @register_scheme("cd")
-class CD(BlockLearner):
+class CD(WithoutError, BlockLearner):
     """Contrastive divergence (Hinton 2002): Boltzmann machines learn from samples that begin at the data."""
 
     Options = CDOptions
@@ -119,16 +119,6 @@ class CD(BlockLearner):
         for _ in range(self.options.gibbs.steps):
             state = block.gibbs(state, self._generator)
         return state
-
-    def probe_loss(self) -> tuple[Tensor, Tensor]:
-        """Zero: no error arrives at the output, so there is no true gradient to compare with."""
-        assert self._probe is not None
-        zero = torch.zeros_like(self._probe.out)
-        return zero, zero
-
-    def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, Alignment | None]:
-        below, _ = super().probe_backward(delta, e)
-        return below, None
 
 
 @register_scheme("pcd")

@@ -28,12 +28,12 @@ from unlocked.errors import ConfigError, RunFailed
 from unlocked.options import as_annotated, check_options
 from unlocked.schema.facts import key
 from unlocked.schema.keys import Config
-from unlocked.schemes.alignment import Alignment
 from unlocked.schemes.base import ModuleLearner, Ports
 from unlocked.schemes.declarations import AT_REST
 from unlocked.schemes.evolution.strategy import STRATEGIES, Genome, Strategy, Trial
 from unlocked.schemes.registry import register_scheme
 from unlocked.schemes.spec import ModuleSpec
+from unlocked.schemes.without_error import WithoutError
 from unlocked.seeding import derive_seed, step_seed
 from unlocked.tasks import Task
 from unlocked_models.contract.batch import Batch
@@ -56,7 +56,7 @@ class EvolutionOptions:
 
 
 @register_scheme("evolution")
-class Evolution(ModuleLearner):
+class Evolution(WithoutError):
     """Evolution: a strategy (CMA-ES, SNES, CoSyNE, NEAT) proposes nets and learns which are better; no gradients."""
 
     Options = EvolutionOptions
@@ -209,16 +209,6 @@ class Evolution(ModuleLearner):
         self.record(name, torch.tensor(value, dtype=torch.float64))
 
     # gradients: none -------------------------------------------------------------------------------------
-
-    def probe_loss(self) -> tuple[Tensor, Tensor]:
-        """Zero: no error is sent back, so there is no true gradient to compare with."""
-        assert self._probe is not None
-        zero = torch.zeros_like(self._probe.out)
-        return zero, zero
-
-    def probe_backward(self, delta: Tensor, e: Tensor) -> tuple[Tensor | None, Alignment | None]:
-        below, _ = super().probe_backward(delta, e)
-        return below, None
 
     # state -----------------------------------------------------------------------------------------------
 
