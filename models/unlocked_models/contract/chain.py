@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from unlocked_models.contract.batch import Batch, Example
 from unlocked_models.contract.compiled import Call, compiled_calls
 from unlocked_models.contract.recompute import recomputed
-from unlocked_models.contract.registry import GIVEN, MODELS
+from unlocked_models.contract.registry import GIVEN, MODELS, one_by_one
 
 _END = object()
 ONE_TENSOR = (
@@ -82,7 +82,7 @@ def call_builder(
     make = MODELS.get(name)
     asked = [key for key in GIVEN if key in inspect.signature(make).parameters and key not in options]
     given = {key: getattr(example, key, None) for key in asked}
-    return getattr(make, "one_by_one", make)(in_shape, n_outputs, **given, **options)
+    return one_by_one(make)(in_shape, n_outputs, **given, **options)
 
 
 def encodes(block: nn.Module) -> bool:

@@ -124,6 +124,12 @@ def register_model(
     return add
 
 
+def one_by_one(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Of the function of a model that yields its blocks the one that yields them still; any other as it is."""
+    found: Callable[..., Any] = getattr(make, "one_by_one", make)
+    return found
+
+
 def _as_list(steps: Callable[..., Iterator[Any]]) -> Callable[..., list[Any]]:
     """A function that yields blocks, as one that returns them all; `one_by_one` yields them still."""
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from unlocked_models.autoencoder.plain import autoencoder
 from unlocked_models.contract import checks
-from unlocked_models.contract.registry import register_model
+from unlocked_models.contract.registry import one_by_one, register_model
 from unlocked_models.layers.activations import ACTIVATIONS
 from unlocked_models.layers.activations import activation as activation_layer
 from unlocked_models.layers.basic import sequence
@@ -123,7 +123,7 @@ def two_way(
     checks.pick(dict.fromkeys(BEGINS), "begin", begin)
     if begin == "least_squares" and inner:
         raise ValueError(f"model.begin: least_squares fits linear maps; set model.inner=[], not {inner}")
-    make = getattr(autoencoder, "one_by_one", autoencoder)
+    make = one_by_one(autoencoder)
     one, other = (
         make((*in_shape[:-1], width), n_outputs, hidden=hidden, code=code, activation=activation, output=output)
         for width in (size, in_shape[-1] - size)
