@@ -28,7 +28,7 @@ def differing(runs: Sequence[FinishedRun], lead: Sequence[str]) -> list[str]:
     that scheme or model, and those that no scheme of the runs reads only if nothing else tells two runs apart."""
     known = {key for run in runs for key in run.identity}
     found = [key for key in known if key not in lead and _differs(runs, key)]
-    unread = [key for key in found if key.startswith("scheme.") and not _differs(_readers(runs, key), key)]
+    unread = _unread(runs, [key for key in found if key.startswith("scheme.")])
     kept = [*lead, *(key for key in found if key not in unread)]
     found = [key for key in found if key not in unread or _tells_apart(runs, key, kept)]
     return sorted(
@@ -53,17 +53,23 @@ def _differs(runs: Sequence[FinishedRun], key: str) -> bool:
     return False
 
 
-def _readers(runs: Sequence[FinishedRun], key: str) -> list[FinishedRun]:
-    """Those whose scheme has this option, or is not known here."""
+def _unread(runs: Sequence[FinishedRun], keys: Sequence[str]) -> list[str]:
+    """Of these keys of options those in which no two runs differ whose scheme has the option, or is not known here."""
+    if not keys:
+        return []
     from dataclasses import fields
 
     from unlocked.schemes import SCHEMES  # with which torch comes: only tables with such keys wait for it
 
-    option = key.split(".")[1]
     reads = {name: {field.name for field in fields(SCHEMES.get(name).Options)} for name in SCHEMES}
-    if not any(option in read for read in reads.values()):  # a key of every scheme
-        return list(runs)
-    return [run for run in runs if option in reads.get(run.word("scheme"), {option})]
+    unread = []
+    for key in keys:
+        option = key.split(".")[1]
+        of_every_scheme = not any(option in read for read in reads.values())
+        readers = [run for run in runs if of_every_scheme or option in reads.get(run.word("scheme"), {option})]
+        if not _differs(readers, key):
+            unread.append(key)
+    return unread
 
 
 def _tells_apart(runs: Sequence[FinishedRun], key: str, others: Sequence[str]) -> bool:
