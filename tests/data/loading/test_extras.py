@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from unlocked.data import DATA, RawData, TrainBatches, register_data
+from unlocked.data import TrainBatches
 from unlocked.data.digest import digest
 from unlocked.errors import DataError
 from unlocked.tasks import load
@@ -24,18 +24,6 @@ X, Y = RNG.normal(size=(N, 4)), np.arange(N) % 4
 COUNTS = RNG.integers(0, 4, N)
 WORDS = Ragged(np.repeat(np.arange(N), COUNTS), np.concatenate([[0], np.cumsum(COUNTS)]))
 EXTRAS = {"place": np.arange(N), "weight": X[:, :2] * 2, "mask": X > 0, "words": WORDS}
-
-
-@pytest.fixture
-def mine():
-    """`mine(RawData, ...)` registers what the set `mine` returns, for this test alone."""
-
-    def add(*args, **options):
-        register_data("mine")(lambda source: RawData(*args, **options))
-
-    yield add
-    DATA._entries.pop("mine", None)
-    DATA._facts.pop("mine", None)
 
 
 def held_together(split) -> bool:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from unlocked.data import DATA, RawData, register_data
 from unlocked.data.digest import digest
 from unlocked.engine.group import InProcessGroup
 from unlocked.errors import ConfigError, DataError
@@ -22,18 +21,6 @@ X = RNG.normal(5.0, 3.0, (N, LONG, 2))
 LENGTHS = RNG.integers(1, LONG + 1, N)
 THERE = np.arange(LONG) < LENGTHS[:, None]
 Y = np.arange(N) % 3
-
-
-@pytest.fixture
-def mine():
-    """`mine(RawData, ...)` registers what the set `mine` returns, for this test alone."""
-
-    def add(*args, **options):
-        register_data("mine")(lambda source: RawData(*args, **options))
-
-    yield add
-    DATA._entries.pop("mine", None)
-    DATA._facts.pop("mine", None)
 
 
 def filled(x, with_):
